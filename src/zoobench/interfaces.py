@@ -1,0 +1,210 @@
+"""The protocols that hold tensors. N examples, D features, C classes.
+
+A `Split` is examples with labels; `Splits` are the three of them; a `Backbone`
+turns raw examples into features; a `Method` adapts one to a dataset and gives
+an `Adapted`, which scores examples. Nothing here imports torch at run time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoobench.errors import ZoobenchError
+from zoobench.schema import Modality, digest
+
+if TYPE_CHECKING:
+    import torch
+
+Labels = NDArray[np.int64]
+Raw = Any
+"""One example as its dataset gives it: an RGB PIL.Image.Image, or a str."""
+
+
+class TestSetRead(ZoobenchError):
+    """`test` was touched before the last choice was made (PROTOCOL section 1)."""
+
+    __test__ = False  # not a pytest class, whatever its name begins with
+
+
+@dataclass(frozen=True)
+class Split:
+    """N examples of one split, decoded only when they are asked for.
+
+    `ids` are stable across machines (a hash of the bytes, or the dataset's own
+    id); `labels` is (N,) int64; `read(i)` decodes example i.
+    """
+
+    name: str
+    ids: tuple[str, ...]
+    labels: Labels
+    read: Callable[[int], Raw] = field(repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if len(self.ids) != len(self.labels):
+            raise ValueError(f"{self.name}: {len(self.ids)} ids but {len(self.labels)} labels")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash over ids and labels in order; what a record carries (PROTOCOL section 1)."""
+        hasher = hashlib.sha256("\n".join(self.ids).encode())
+        hasher.update(np.ascontiguousarray(self.labels, dtype="<i8").tobytes())
+        return hasher.hexdigest()[:16]
+
+    def subset(self, rows: NDArray[np.intp], name: str | None = None) -> Split:
+        """The examples at `rows`, in that order."""
+        picked = np.asarray(rows, dtype=np.intp)
+        ids = tuple(self.ids[i] for i in picked)
+        return Split(name or self.name, ids, self.labels[picked], _Reindexed(self.read, picked))
+
+
+@dataclass(frozen=True)
+class _Reindexed:
+    """A `read` through an index; a class so that a split can be pickled."""
+
+    read: Callable[[int], Raw]
+    rows: NDArray[np.intp]
+
+    def __call__(self, i: int) -> Raw:
+        return self.read(int(self.rows[i]))
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A dataset, ready: three splits over the same `classes` (C names, by label).
+
+    `flags` name what a reader of the record must know (`derived-test`,
+    `derived-valid`, ...); `notes` are counts such as duplicates and corrupt files.
+    """
+
+    train: Split
+    valid: Split
+    test: Split
+    classes: tuple[str, ...]
+    modality: Modality
+    flags: tuple[str, ...] = ()
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        return {s.name: s.fingerprint for s in (self.train, self.valid, self.test)}
+
+    def sealed(self) -> SealedSplits:
+        """What a method may see while it adapts: reading `test` raises TestSetRead."""
+        return SealedSplits(self.train, self.valid, self.classes, self.modality)
+
+
+@dataclass(frozen=True)
+class SealedSplits:
+    """`Splits` whose `test` raises TestSetRead: all that `Method.adapt` is given."""
+
+    train: Split
+    valid: Split
+    classes: tuple[str, ...]
+    modality: Modality
+
+    @property
+    def test(self) -> Split:
+        raise TestSetRead("the test split may only be read after adaptation has ended")
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What a backbone wants to eat: the preprocessing that belongs to the weights.
+
+    Images: `size` is (channels, height, width), `mean`/`std` per channel, `crop_pct`
+    the share of the resized short side that the centre crop keeps. Text: `length` is
+    the most tokens read. `extra` is whatever else changes the input's values.
+    """
+
+    modality: Modality
+    size: tuple[int, int, int] | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    interpolation: str = ""
+    crop_pct: float = 1.0
+    crop_mode: str = ""
+    length: int | None = None
+    extra: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def digest(self) -> str:
+        return digest([getattr(self, name) for name in self.__dataclass_fields__])
+
+
+@runtime_checkable
+class Backbone(Protocol):
+    """A loaded model as a feature extractor.
+
+    `module` is in eval mode, its parameters as loaded; `provenance` says what was
+    really loaded (weights sha256 or commit, files, library versions).
+    """
+
+    module: torch.nn.Module
+    input_spec: InputSpec
+    feature_dim: int
+    pooling: str
+    provenance: Mapping[str, Any]
+
+    def prepare(self, raw: Raw) -> Any:
+        """One raw example as this backbone's unbatched input, on the CPU."""
+
+    def collate(self, prepared: Sequence[Any]) -> Any:
+        """A batch from prepared examples; a tensor or a dict of tensors, on the CPU."""
+
+    def embed(self, batch: Any) -> torch.Tensor:
+        """Features (N, D) of a batch on the module's device; differentiable."""
+
+
+class FeatureSource(Backbone, Protocol):
+    """A backbone whose features are computed once and kept: what frozen methods use."""
+
+    device: torch.device
+
+    def features(self, split: Split) -> torch.Tensor:
+        """(N, D) float32 features of `split`, on the CPU, in eval mode, without gradients."""
+
+
+class Adapted(Protocol):
+    """The end of an adaptation: it can score any split, and says what it chose.
+
+    `chosen` are hyper-parameters picked on `valid`; `facts` are what the record
+    should carry beside (train accuracy, iterations, gradient norm, seconds);
+    `flags` as in Record.
+    """
+
+    chosen: Mapping[str, Any]
+    facts: Mapping[str, float]
+    flags: tuple[str, ...]
+    valid_scores: torch.Tensor
+    """(N_valid, C) log-probabilities on `valid` from a fit that never saw `valid`."""
+
+    def predict(self, split: Split) -> torch.Tensor:
+        """(N, C) float32 log-probabilities, on the CPU."""
+
+
+class Method(Protocol):
+    """A frozen dataclass whose fields are its hyper-parameters, with defaults.
+
+    `version` changes when the numbers it gives may change; `needs` is "features"
+    (frozen backbone), "module" (trains it) or "nothing" (controls).
+    """
+
+    version: ClassVar[int]
+    needs: ClassVar[str]
+
+    def adapt(self, backbone: Any, splits: SealedSplits, seed: int) -> Adapted:
+        """Adapt to `splits.train`, choosing on `splits.valid` only.
+
+        `backbone` is a FeatureSource, or None where `needs` is "nothing". The
+        backbone's state_dict is the same afterwards unless `needs` is "module".
+        Deterministic in `seed`. Raises a CellError where it cannot be done.
+        """

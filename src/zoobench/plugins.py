@@ -1,0 +1,28 @@
+"""Third-party models, datasets and methods, found through stdlib entry points.
+
+A package offers one by an entry point in the group `zoobench.models`,
+`zoobench.datasets` (both: a source module) or `zoobench.methods` (a class).
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import Any
+
+
+def table(group: str, own: Mapping[str, str]) -> dict[str, str]:
+    """`own` rows (name -> "module" or "module:attribute"), then the plug-ins' of `group`.
+
+    Nothing is imported. A plug-in cannot replace one of our own names.
+    """
+    theirs = {point.name: point.value for point in entry_points(group=f"zoobench.{group}")}
+    return {**theirs, **own}
+
+
+def load(target: str) -> Any:
+    """The module "a.b", or the attribute "a.b:c"."""
+    module, _, attribute = target.partition(":")
+    loaded = importlib.import_module(module)
+    return getattr(loaded, attribute) if attribute else loaded

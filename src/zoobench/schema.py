@@ -1,0 +1,322 @@
+"""The frozen nouns that reach the disk. No torch, no behaviour that touches the world.
+
+A `Ref` names a model or a dataset exactly, in one line; a `Cell` is one
+question (this model, on this dataset, by this method); a `Record` is its answer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from urllib.parse import quote, unquote
+
+from zoobench.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SCHEMA = 1
+"""Version of a record's shape. `store` upgrades older ones when it reads them."""
+
+PROTOCOL = 1
+"""Version of the definitions in docs/protocol.md. Another version is not comparable."""
+
+Scalar: TypeAlias = "str | int | float | bool"
+Value: TypeAlias = "Scalar | tuple[Scalar, ...]"
+
+Modality = Literal["image", "text"]
+Nature = Literal["real", "composite", "rendered"]
+STATUSES = (
+    "ok", "oom", "crash", "timeout", "nan", "unsupported", "missing-weights", "bad-data", "error",
+)  # fmt: skip
+
+
+def canonical(value: object) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def digest(value: object, length: int = 16) -> str:
+    """First `length` hex digits of the sha256 of `value`'s canonical JSON."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:length]
+
+
+def _written(value: Value) -> str:
+    return value if isinstance(value, str) else canonical(value)
+
+
+def _read(text: str) -> Value:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        return text
+    if isinstance(value, list):
+        return tuple(value)
+    return value if isinstance(value, (int, float, bool)) else text
+
+
+@dataclass(frozen=True, order=True)
+class Ref:
+    """The name of a model or dataset: `source/name@revision?option=value&...`.
+
+    The text form is the identity: it stands in suites, records, tables and
+    `--only` patterns, and `Ref.parse(str(ref)) == ref`. An empty revision means
+    "not pinned yet"; options are sorted by name.
+    """
+
+    source: str
+    name: str
+    revision: str = ""
+    options: tuple[tuple[str, Value], ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Ref:
+        """Raises UserError when `text` has no `source/name`."""
+        body, _, query = text.partition("?")
+        path, _, revision = body.partition("@")
+        source, _, name = path.partition("/")
+        if not source or not name:
+            raise UserError(
+                f"{text!r} is not a name of the form source/name, such as timm/resnet18"
+            )
+        pairs = [item.partition("=") for item in query.split("&") if item]
+        options = tuple(sorted((unquote(k), _read(unquote(v))) for k, _, v in pairs))
+        return cls(source, name, revision, options)
+
+    def __str__(self) -> str:
+        """The text form; reserved characters in option values are percent-encoded."""
+        at = f"@{self.revision}" if self.revision else ""
+        query = "&".join(f"{k}={quote(_written(v), safe='/.,:[]')}" for k, v in self.options)
+        return f"{self.source}/{self.name}{at}{'?' + query if query else ''}"
+
+    @property
+    def id(self) -> str:
+        """`source/name`, with neither revision nor options."""
+        return f"{self.source}/{self.name}"
+
+    @property
+    def short(self) -> str:
+        """What a table shows: everything but the revision."""
+        return str(dataclasses.replace(self, revision=""))
+
+    def option(self, name: str, default: Any = None) -> Any:
+        return dict(self.options).get(name, default)
+
+    def with_options(self, **changes: Value) -> Ref:
+        merged = {**dict(self.options), **changes}
+        return dataclasses.replace(self, options=tuple(sorted(merged.items())))
+
+    def without(self, *names: str) -> Ref:
+        kept = tuple(item for item in self.options if item[0] not in names)
+        return dataclasses.replace(self, options=kept)
+
+    def at(self, revision: str) -> Ref:
+        return dataclasses.replace(self, revision=revision)
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What is known of a pretrained model before it is loaded.
+
+    `license` is an SPDX identifier or "unknown"; `weights` says in words where
+    the weights come from; `family` groups variants of one architecture.
+    """
+
+    source: str
+    name: str
+    modality: Modality
+    revision: str = ""
+    weights: str = ""
+    sha256: str = ""
+    pretrained_on: str = "unknown"
+    license: str = "unknown"
+    published: str = ""
+    family: str = ""
+    extra: tuple[tuple[str, Scalar], ...] = ()
+
+    @property
+    def id(self) -> str:
+        at = f"@{self.revision}" if self.revision else ""
+        return f"{self.source}/{self.name}{at}"
+
+
+@dataclass(frozen=True)
+class DatasetCard:
+    """What is known of a dataset before it is loaded.
+
+    `sizes` are the official (train, valid, test) sizes, 0 where there is no such
+    official split; `version` counts changes of how zoobench reads it.
+    """
+
+    source: str
+    name: str
+    modality: Modality
+    classes: int
+    sizes: tuple[int, int, int]
+    revision: str = ""
+    task: str = "classification"
+    license: str = "unknown"
+    nature: Nature = "real"
+    version: int = 1
+    about: str = ""
+
+    @property
+    def id(self) -> str:
+        at = f"@{self.revision}" if self.revision else ""
+        return f"{self.source}/{self.name}{at}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One question. `params` has every default filled in; `shots` is None for all data.
+
+    `versions` holds what else may change a quality number: protocol, task,
+    dataset reader, method, and the digest of the weights where it is known.
+    """
+
+    model: str
+    dataset: str
+    method: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    shots: int | None = None
+    versions: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Hash of all that may change a quality number, and of nothing else."""
+        return digest(to_json(self))
+
+    @property
+    def label(self) -> str:
+        """For people: model, dataset, method, and the seed and shots where they say anything."""
+        shots = f" {self.shots}-shot" if self.shots is not None else ""
+        seed = f" seed {self.seed}" if self.seed else ""
+        model = Ref.parse(self.model).short
+        return f"{model} · {Ref.parse(self.dataset).short} · {self.method}{shots}{seed}"
+
+
+Better = Literal["higher", "lower", "none"]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One number. `low` and `high` bound a 95% interval; an unknown number is absent."""
+
+    metric: str
+    value: float
+    unit: str = ""
+    better: Better = "none"
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Record:
+    """The answer to a cell, ok or failed; one line of records.jsonl.
+
+    `chosen` are the hyper-parameters picked on `valid`; `predictions` is the
+    digest of the arrays kept in predictions/<key>.npz; `flags` name what a
+    reader must know (derived-split, not-converged, lambda-on-edge, ...);
+    `error` has `message` and `detail`.
+    """
+
+    cell: Cell
+    status: str
+    measurements: tuple[Measurement, ...] = ()
+    chosen: Mapping[str, Any] = field(default_factory=dict)
+    predictions: str = ""
+    flags: tuple[str, ...] = ()
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    started: str = ""
+    seconds: float = 0.0
+    error: Mapping[str, Any] | None = None
+    schema: int = SCHEMA
+
+    @property
+    def key(self) -> str:
+        return self.cell.key
+
+    def value(self, metric: str) -> float | None:
+        """The value of `metric`, or None when it was not measured."""
+        found = self.get(metric)
+        return None if found is None else found.value
+
+    def get(self, metric: str) -> Measurement | None:
+        return next((m for m in self.measurements if m.metric == metric), None)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What is kept of N test examples for paired tests and intervals; each array is (N,).
+
+    `label` and `predicted` int32; `rank` int32, the classes scored above the true
+    one (0 = right; a tie counts against the model); `nll` float32, nats; `confidence`
+    float32, the predicted class's probability, and `calibrated` the same after
+    temperature scaling on `valid`.
+    """
+
+    label: NDArray[np.int32]
+    predicted: NDArray[np.int32]
+    rank: NDArray[np.int32]
+    nll: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    calibrated: NDArray[np.float32]
+
+
+Outcome = Literal["same", "improved", "regressed", "inconclusive", "missing", "incomparable"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What comparing one metric of one cell in two runs came to, and why."""
+
+    cell: Cell
+    metric: str
+    baseline: float | None
+    candidate: float | None
+    outcome: Outcome
+    why: str
+
+
+_ALWAYS = frozenset(f.name for f in dataclasses.fields(Cell)) | {"measurements"}
+"""Fields that a reader may rely on, even where they are null or empty."""
+
+
+def to_json(value: Any) -> Any:
+    """Dataclasses, tuples and mappings as plain JSON types; absent fields are left out."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        items = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        body = {k: to_json(v) for k, v in items.items() if k in _ALWAYS or not _absent(v)}
+        return {"key": value.key, **body} if isinstance(value, Record) else body
+    if isinstance(value, Mapping):
+        return {str(k): to_json(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_json(v) for v in value]
+    return value
+
+
+def _absent(value: Any) -> bool:
+    return value is None or (isinstance(value, (str, Mapping, tuple)) and not value)
+
+
+def cell_from_json(body: Mapping[str, Any]) -> Cell:
+    return Cell(**{f.name: body[f.name] for f in dataclasses.fields(Cell) if f.name in body})
+
+
+def record_from_json(body: Mapping[str, Any]) -> Record:
+    """The inverse of `to_json(record)`. Unknown fields of a same-version record are ignored."""
+    known = {f.name for f in dataclasses.fields(Record)}
+    fields = {k: v for k, v in body.items() if k in known}
+    fields["cell"] = cell_from_json(body["cell"])
+    fields["measurements"] = tuple(Measurement(**m) for m in body.get("measurements", ()))
+    fields["flags"] = tuple(body.get("flags", ()))
+    return Record(**fields)
