@@ -1,0 +1,237 @@
+"""A run directory: append records as they end, read them back for ever.
+
+    suite.toml          the suite as resolved
+    records.jsonl       one record a line; the newest line of a key is its answer
+    predictions/        <key>.npz, per-example arrays of ok cells
+    environment.json    the machine and the libraries of the last run
+
+One process writes (a lock says so); each line is flushed to the disk before the
+next cell begins, and predictions are in place before the line that names them.
+A line that a kill cut short is dropped when the directory is opened again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import hashlib
+import io
+import json
+import os
+import shutil
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from zoobench.errors import StoreError
+from zoobench.schema import SCHEMA, Predictions, Record, record_from_json, to_json
+
+RECORDS = "records.jsonl"
+SUITE = "suite.toml"
+ENVIRONMENT = "environment.json"
+PREDICTIONS = "predictions"
+MIN_FREE_BYTES = 16 * 2**20
+"""Below this much free space a run stops before it loses a record."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run directory holds: the newest record of each key, in order of first appearance."""
+
+    path: Path
+    records: tuple[Record, ...]
+    suite: dict[str, Any]
+
+    def predictions(self, record: Record) -> Predictions | None:
+        """The per-example arrays of `record`, or None where none were kept."""
+        return read_predictions(self.path / PREDICTIONS / f"{record.key}.npz")
+
+
+def load(path: str | Path) -> Run:
+    """Read a run directory, or a lone records.jsonl. Raises StoreError."""
+    path = Path(path)
+    folder, file = (path.parent, path) if path.is_file() else (path, path / RECORDS)
+    if not file.exists():
+        raise StoreError(f"{path}: no {RECORDS} here, so this is no run directory")
+    newest: dict[str, Record] = {record.key: record for record in _records(file)}
+    suite = folder / SUITE
+    body = tomllib.loads(suite.read_text(encoding="utf-8")) if suite.exists() else {}
+    return Run(folder, tuple(newest.values()), body)
+
+
+def _records(file: Path) -> Iterator[Record]:
+    """Every record of `file`; a last line without its newline is a cut one and is left out."""
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                body = upgrade(json.loads(line))
+                yield record_from_json(body)
+            except (ValueError, KeyError, TypeError) as error:
+                raise StoreError(f"{file}:{number}: not a record: {error}") from error
+
+
+def upgrade(body: dict[str, Any]) -> dict[str, Any]:
+    """A record of any older schema in today's shape. Raises StoreError for a newer one."""
+    version = body.get("schema")
+    if not isinstance(version, int) or version < 1:
+        raise StoreError(f"a record without a schema version (found {version!r})")
+    if version > SCHEMA:
+        raise StoreError(
+            f"a record of schema {version}, but this zoobench reads up to {SCHEMA}: "
+            "it was written by a newer version; upgrade zoobench"
+        )
+    return body
+
+
+class Store:
+    """The single writer of a run directory; use it as a context manager.
+
+    Raises StoreError when another process writes there, when the directory holds
+    another suite (`identity` differs), or when it cannot be written.
+    """
+
+    def __init__(self, path: Path, suite_text: str, identity: str) -> None:
+        self.path = path
+        self.suite_text = suite_text
+        self.identity = identity
+        self._records: IO[bytes] | None = None
+        self._lock: IO[bytes] | None = None
+
+    def __enter__(self) -> Store:
+        try:
+            (self.path / PREDICTIONS).mkdir(parents=True, exist_ok=True)
+            self._lock = (self.path / ".lock").open("ab")
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot be written: {error.strerror}") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.close()
+            raise StoreError(f"{self.path}: another zoobench is writing here") from error
+        try:
+            self._adopt()
+            self._records = self._open_records()
+        except BaseException:
+            self._lock.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for handle in (self._records, self._lock):
+            if handle is not None:
+                handle.close()
+
+    def _adopt(self) -> None:
+        """Take the directory for this suite, or refuse when it is another's."""
+        file = self.path / SUITE
+        if file.exists():
+            held = tomllib.loads(file.read_text(encoding="utf-8"))
+            if held.get("identity") != self.identity:
+                name = held.get("name", "unnamed")
+                raise StoreError(
+                    f"{self.path}: holds results of another suite ({name!r}, or this one before "
+                    "it was edited). Choose another --out, or delete that directory."
+                )
+        elif (self.path / RECORDS).exists():
+            raise StoreError(f"{self.path}: has {RECORDS} but no {SUITE}; choose another --out")
+        write_atomic(file, self.suite_text.encode())
+
+    def _open_records(self) -> IO[bytes]:
+        handle = (self.path / RECORDS).open("a+b")
+        size = handle.seek(0, os.SEEK_END)
+        if size:
+            handle.seek(0)
+            whole = handle.read().rfind(b"\n") + 1
+            if whole != size:
+                handle.truncate(whole)
+                handle.seek(0, os.SEEK_END)
+        return handle
+
+    def records(self) -> dict[str, Record]:
+        """key -> newest record."""
+        return {record.key: record for record in _records(self.path / RECORDS)}
+
+    def append(self, record: Record, predictions: Predictions | None = None) -> Record:
+        """Write one record; returns it as written. Raises StoreError when the disk is full."""
+        assert self._records is not None, "append outside of the with block"
+        if shutil.disk_usage(self.path).free < MIN_FREE_BYTES:
+            raise StoreError(f"{self.path}: no space left on the device; what was recorded is kept")
+        try:
+            if predictions is not None:
+                blob = pack_predictions(predictions)
+                write_atomic(self.path / PREDICTIONS / f"{record.key}.npz", blob)
+                stamp = hashlib.sha256(blob).hexdigest()[:16]
+                record = dataclasses.replace(record, predictions=stamp)
+            start = self._records.seek(0, os.SEEK_END)
+            try:
+                self._records.write(encode(record))
+                self._records.flush()
+                os.fsync(self._records.fileno())
+            except OSError:
+                os.ftruncate(self._records.fileno(), start)
+                raise
+        except OSError as error:
+            raise StoreError(
+                f"{self.path}: cannot be written: {error.strerror}; what was recorded is kept"
+            ) from error
+        return record
+
+    def write_environment(self, environment: dict[str, Any]) -> None:
+        text = json.dumps(environment, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+        write_atomic(self.path / ENVIRONMENT, text.encode())
+
+
+def encode(record: Record) -> bytes:
+    """The line of `record`, newline included. NaN has no place in a record: ValueError."""
+    text = json.dumps(to_json(record), ensure_ascii=False, allow_nan=False)
+    return text.encode() + b"\n"
+
+
+def write_atomic(path: Path, blob: bytes) -> None:
+    """`path` holds either what it held or all of `blob`, whatever happens."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
+    try:
+        with os.fdopen(descriptor, "wb") as handle:
+            handle.write(blob)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def pack_predictions(predictions: Predictions) -> bytes:
+    """An .npz of the arrays. The same arrays give the same bytes."""
+    import numpy as np
+
+    buffer = io.BytesIO()
+    arrays = {f.name: getattr(predictions, f.name) for f in dataclasses.fields(predictions)}
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def read_predictions(path: Path) -> Predictions | None:
+    """The arrays of one .npz; None where the file is absent, StoreError where it is damaged."""
+    import zipfile
+
+    import numpy as np
+
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return Predictions(**{f.name: arrays[f.name] for f in dataclasses.fields(Predictions)})
+    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        raise StoreError(f"{path}: damaged predictions: {error}") from error
