@@ -1,0 +1,105 @@
+"""METRICS: every number that zoobench can print, with its unit and which way is better.
+
+Definitions stand in docs/protocol.md; `section` names the part of it: "quality" (section
+3), "cost" (section 4) or "transfer" (sections 2 and 5).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from zoobench.errors import unknown
+from zoobench.schema import Better, Measurement
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """`unit` is "" where a number has none; `about` is one line for `list` and the report."""
+
+    unit: str
+    better: Better
+    section: str
+    about: str
+
+
+METRICS: dict[str, MetricRow] = {
+    "accuracy": MetricRow("fraction", "higher", "quality", "test examples classified rightly"),
+    "balanced_accuracy": MetricRow(
+        "fraction", "higher", "quality", "mean recall over the classes that the test labels hold"
+    ),
+    "macro_precision": MetricRow(
+        "fraction", "higher", "quality", "mean precision over the classes seen; 0 where undefined"
+    ),
+    "macro_recall": MetricRow(
+        "fraction", "higher", "quality", "mean recall over the classes seen; 0 where undefined"
+    ),
+    "macro_f1": MetricRow(
+        "fraction", "higher", "quality", "mean F1 over the classes seen; 0 where undefined"
+    ),
+    "top5_accuracy": MetricRow(
+        "fraction", "higher", "quality", "true class among the best five; where C > 10"
+    ),
+    "nll": MetricRow("nats", "lower", "quality", "mean negative log-likelihood"),
+    "ece": MetricRow(
+        "fraction", "lower", "quality", "expected calibration error, 15 equal-width bins"
+    ),
+    "ece_calibrated": MetricRow(
+        "fraction", "lower", "quality", "the same after temperature scaling on valid"
+    ),
+    "train_accuracy": MetricRow("fraction", "none", "transfer", "accuracy on the train split"),
+    "generalization_gap": MetricRow(
+        "fraction", "lower", "transfer", "train accuracy minus test accuracy"
+    ),
+    "transfer_gain": MetricRow(
+        "fraction", "higher", "transfer", "fine-tune minus from-scratch, same recipe"
+    ),
+    "iterations": MetricRow("", "none", "transfer", "solver or optimiser steps taken"),
+    "gradient_norm": MetricRow(
+        "", "lower", "transfer", "relative gradient norm at the returned solution"
+    ),
+    "params": MetricRow("", "lower", "cost", "parameters"),
+    "trainable_params": MetricRow("", "lower", "cost", "parameters that take gradients"),
+    "weights_bytes": MetricRow("bytes", "lower", "cost", "parameters and buffers as stored"),
+    "feature_dim": MetricRow("", "none", "cost", "length of the feature vector"),
+    "macs": MetricRow("", "lower", "cost", "multiply-accumulates of one forward pass, 1 example"),
+    "flops": MetricRow("", "lower", "cost", "floating-point operations: 2 x macs"),
+    "train_macs": MetricRow("", "lower", "cost", "macs of forward and backward, 1 example"),
+    "train_flops": MetricRow("", "lower", "cost", "floating-point operations: 2 x train_macs"),
+    "activation_bytes": MetricRow(
+        "bytes", "lower", "cost", "activations kept for the backward pass, batch 1"
+    ),
+    "latency_ms_p50": MetricRow("ms", "lower", "cost", "median time of one forward, batch 1"),
+    "latency_ms_p95": MetricRow("ms", "lower", "cost", "95th percentile of the same"),
+    "throughput": MetricRow(
+        "examples/s", "higher", "cost", "at the best power-of-two batch up to a bound"
+    ),
+    "peak_memory_bytes": MetricRow(
+        "bytes", "lower", "cost", "peak of inference: CUDA allocated, or RSS over its baseline"
+    ),
+    "train_step_ms": MetricRow("ms", "lower", "cost", "median time of one training step"),
+    "train_peak_memory_bytes": MetricRow("bytes", "lower", "cost", "peak of a training step"),
+    "load_seconds": MetricRow("s", "lower", "cost", "from name to a model ready to run"),
+    "load_seconds_cold": MetricRow("s", "lower", "cost", "the same, first load in a fresh process"),
+    "extract_seconds": MetricRow("s", "lower", "cost", "features of all splits"),
+    "fit_seconds": MetricRow("s", "lower", "cost", "the head's or the vote's fit, with choices"),
+    "train_seconds": MetricRow("s", "lower", "cost", "training of the whole model"),
+    "total_seconds": MetricRow("s", "lower", "cost", "the whole cell"),
+    "energy_joules": MetricRow(
+        "J", "lower", "cost", "energy of one example at the best batch, where NVML or RAPL gives it"
+    ),
+}
+
+
+def metric(name: str, where: str = "") -> MetricRow:
+    """The row of `name`; raises UnknownName (nearest and known names said) from `where`."""
+    row = METRICS.get(name)
+    if row is None:
+        raise unknown(where, "metric", name, METRICS)
+    return row
+
+
+def measured(name: str, value: float, **more: Any) -> Measurement:
+    """A Measurement of `name` with the table's unit and direction; `more` are other fields."""
+    row = metric(name)
+    return Measurement(name, value, unit=row.unit, better=row.better, **more)

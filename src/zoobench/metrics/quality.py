@@ -1,0 +1,219 @@
+"""Quality of classification (PROTOCOL section 3). N examples, C classes, B resamples.
+
+Definitions, where libraries differ:
+- `predicted` is the lowest index among the best scores, and an example is right when
+  that is its label. Behind the first place a tie counts against the model.
+- Macro precision, recall and F1 run over the classes that occur among the labels or
+  the predictions, 0 where a class has none of the denominator (scikit-learn's default
+  label set with zero_division=0). Balanced accuracy runs over the classes that occur
+  among the labels. A class that test does not hold has no recall; how many there are
+  stands in `detail`.
+- ECE: 15 equal-width bins over the predicted class's probability (Guo et al. 2017,
+  arXiv:1706.04599), bins closed on the right.
+- Intervals: 95% percentile bootstrap over test examples. Each resample is evaluated as a
+  test set of its own: a class that it does not hold is left out of its macro means. ECE
+  and macro means are biased under resampling (a resample's ECE is larger), so an interval
+  that would miss the value is extended to hold it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from zoobench.errors import NotFinite
+from zoobench.metrics import measured
+from zoobench.schema import Measurement, Predictions
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+BINS = 15
+TOP5_FROM = 11
+"""top5_accuracy is given where C is at least this."""
+LOWEST = float(np.log(np.finfo(np.float32).tiny))
+"""Log-probabilities below this (-87.3) count as this: one impossible class must not make
+the mean NLL infinite."""
+CHUNK = 2_000_000
+"""Resampling weights held at once (float64: 16 MB)."""
+
+
+def _log_probs(scores: ArrayLike, what: str) -> Floats:
+    """(N, C) float64 log-probabilities, renormalised; raises NotFinite, ValueError."""
+    array = np.asarray(scores, dtype=np.float64)
+    if array.ndim != 2 or array.shape[1] < 1:
+        raise ValueError(f"{what} scores must be (N, C), not {array.shape}")
+    best = array.max(axis=1, keepdims=True, initial=-np.inf)
+    bad = ~np.isfinite(best[:, 0]) | np.isnan(array).any(axis=1)
+    if bad.any():
+        raise NotFinite(f"{int(bad.sum())} of {len(array)} {what} examples have NaN scores")
+    shifted: Floats = array - best
+    shifted -= np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return shifted
+
+
+def _labels(labels: ArrayLike, n: int, classes: int) -> Ints:
+    array = np.asarray(labels, dtype=np.int64)
+    if array.shape != (n,):
+        raise ValueError(f"labels must be ({n},), not {array.shape}")
+    if n and (array.min() < 0 or array.max() >= classes):
+        raise ValueError(f"labels must lie in 0..{classes - 1}")
+    return array
+
+
+def predictions(
+    scores: ArrayLike, labels: ArrayLike, valid_scores: ArrayLike, valid_labels: ArrayLike
+) -> Predictions:
+    """What is kept of N test examples.
+
+    `scores` (N, C) and `valid_scores` (M, C) are log-probabilities, `labels` (N,) and
+    `valid_labels` (M,) integers; `valid` serves only to fit the temperature (Guo et al.
+    2017). `rank` is 0 exactly where `predicted` is the label; elsewhere it counts the
+    classes scored above the true one or level with it. Raises NotFinite where a score is
+    NaN or +inf, or a whole row is -inf.
+    """
+    from zoobench.solvers.calibration import fit_temperature  # loads torch
+
+    log_probs = _log_probs(scores, "test")
+    n, classes = log_probs.shape
+    label = _labels(labels, n, classes)
+    valid = _log_probs(valid_scores, "valid")
+    temperature = 1.0
+    if len(valid):
+        # A floor, since a temperature cannot be fitted through log 0.
+        held = np.maximum(valid, LOWEST)
+        temperature = float(fit_temperature(held, _labels(valid_labels, len(valid), classes)))
+    rows = np.arange(n)
+    predicted = log_probs.argmax(axis=1)
+    true = log_probs[rows, label]
+    rank = (log_probs >= true[:, None]).sum(axis=1) - 1
+    rank[predicted == label] = 0
+    cooled = _log_probs(np.maximum(log_probs, LOWEST) / temperature, "calibrated test")
+    return Predictions(
+        label=label.astype(np.int32),
+        predicted=predicted.astype(np.int32),
+        rank=rank.astype(np.int32),
+        nll=-np.maximum(true, LOWEST).astype(np.float32),
+        confidence=np.exp(log_probs[rows, predicted]).astype(np.float32),
+        calibrated=np.exp(cooled[rows, predicted]).astype(np.float32),
+    )
+
+
+def _bin_of(confidence: NDArray[np.float32]) -> Ints:
+    """(N,) bin of each confidence: bin b is (b / 15, (b + 1) / 15]."""
+    edges = np.linspace(0.0, 1.0, BINS + 1)
+    found: Ints = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, BINS - 1)
+    return found
+
+
+def _columns(p: Predictions) -> Floats:
+    """(N, 3 + 2 * BINS): right, in the top five, nll, and (right - confidence) by bin, twice."""
+    n = len(p.label)
+    columns = np.zeros((n, 3 + 2 * BINS))
+    right = p.predicted == p.label
+    columns[:, 0] = right
+    columns[:, 1] = p.rank < 5
+    columns[:, 2] = p.nll
+    rows = np.arange(n)
+    for start, confidence in ((3, p.confidence), (3 + BINS, p.calibrated)):
+        columns[rows, start + _bin_of(confidence)] = right - confidence.astype(np.float64)
+    return columns
+
+
+class _GroupSum:
+    """Sums the columns of a (B, N) array by group: (B, N) -> (B, G), G in order of value."""
+
+    def __init__(self, group: NDArray[np.int32], groups: int) -> None:
+        self.order = np.argsort(group, kind="stable")
+        self.present, self.starts = np.unique(group[self.order], return_index=True)
+        self.groups = groups
+
+    def __call__(self, weights: Floats) -> Floats:
+        summed = np.zeros((len(weights), self.groups))
+        if len(self.present):
+            summed[:, self.present] = np.add.reduceat(weights[:, self.order], self.starts, axis=1)
+        return summed
+
+
+class _Statistics:
+    """Every metric as a function of example weights: (B, N) -> name -> (B,)."""
+
+    def __init__(self, p: Predictions, classes: int) -> None:
+        right = np.flatnonzero(p.predicted == p.label)
+        self.columns = _columns(p)
+        self.right = right
+        self.by_label = _GroupSum(p.label, classes)
+        self.by_predicted = _GroupSum(p.predicted, classes)
+        self.by_hit = _GroupSum(p.label[right], classes)
+
+    def __call__(self, weights: Floats) -> dict[str, Floats]:
+        total = weights.sum(axis=1)
+        sums = weights @ self.columns
+        hits = self.by_hit(weights[:, self.right])
+        labelled, guessed = self.by_label(weights), self.by_predicted(weights)
+        seen = (labelled + guessed) > 0
+        recall = hits / np.maximum(labelled, 1)
+        scores = {
+            "macro_precision": hits / np.maximum(guessed, 1),
+            "macro_recall": recall,
+            "macro_f1": 2 * hits / np.maximum(labelled + guessed, 1),
+        }
+        return {
+            "accuracy": sums[:, 0] / total,
+            "balanced_accuracy": recall.sum(axis=1) / (labelled > 0).sum(axis=1),
+            **{name: each.sum(axis=1) / seen.sum(axis=1) for name, each in scores.items()},
+            "top5_accuracy": sums[:, 1] / total,
+            "nll": sums[:, 2] / total,
+            "ece": np.abs(sums[:, 3 : 3 + BINS]).sum(axis=1) / total,
+            "ece_calibrated": np.abs(sums[:, 3 + BINS :]).sum(axis=1) / total,
+        }
+
+
+def _resamples(n: int, seed: int, resamples: int) -> Iterator[Floats]:
+    """(b, N) counts of how often each example is drawn, b at a time, B rows in all."""
+    generator = np.random.default_rng([seed, n])
+    rows = max(1, CHUNK // n)
+    for start in range(0, resamples, rows):
+        b = min(rows, resamples - start)
+        drawn = generator.integers(0, n, size=(b, n))
+        drawn += np.arange(b)[:, None] * n
+        yield np.bincount(drawn.ravel(), minlength=b * n).reshape(b, n).astype(np.float64)
+
+
+def evaluate(
+    p: Predictions, classes: int, seed: int, resamples: int = 1000
+) -> tuple[Measurement, ...]:
+    """Every classification metric of `p` with its 95% interval; n = N.
+
+    Deterministic in `seed`; the draws do not depend on `classes`. `top5_accuracy` only
+    where `classes` > 10. Raises ValueError for no examples or fewer than 1000 resamples
+    (PROTOCOL section 3).
+    """
+    n = len(p.label)
+    if n == 0:
+        raise ValueError("no test examples to evaluate")
+    if resamples < 1000:
+        raise ValueError(f"at least 1000 resamples are needed, not {resamples}")
+    statistics = _Statistics(p, classes)
+    values = {name: float(v[0]) for name, v in statistics(np.ones((1, n))).items()}
+    drawn: dict[str, list[Floats]] = {name: [] for name in values}
+    for weights in _resamples(n, seed, resamples):
+        for name, v in statistics(weights).items():
+            drawn[name].append(v)
+    if classes < TOP5_FROM:
+        del values["top5_accuracy"]
+    absent = classes - len(np.unique(p.label))
+    out = []
+    for name, value in values.items():
+        low, high = np.quantile(np.concatenate(drawn[name]), [0.025, 0.975])
+        detail: dict[str, Any] = {"resamples": resamples}
+        if absent and name.startswith(("macro", "balanced")):
+            detail["classes_not_in_test"] = absent
+        if name.startswith("ece"):
+            detail["bins"] = BINS
+        bounds = {"low": min(float(low), value), "high": max(float(high), value)}
+        out.append(measured(name, value, n=n, detail=detail, **bounds))
+    return tuple(out)
