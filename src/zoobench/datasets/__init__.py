@@ -1,0 +1,102 @@
+"""Datasets by name: `SOURCES` is the table, everything else is a lookup in it.
+
+A source is a module with `cards()`, `resolve(ref, where)`, `load(ref)` and
+`available(ref)`; one whose datasets are not all catalogued also has `card(ref)`.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import Any
+
+from zoobench import plugins
+from zoobench.datasets.options import prefix
+from zoobench.errors import UserError, unknown
+from zoobench.interfaces import Splits
+from zoobench.schema import DatasetCard, Ref
+
+SOURCES: dict[str, str] = {
+    "packaged": "zoobench.datasets.packaged_",
+}
+
+
+def resolve(name: str | Ref, where: str = "") -> Ref:
+    """`name` with its options checked and its revision filled in; no torch, no network.
+
+    Raises UserError (where, what, nearest, known) for whatever is wrong with it.
+    """
+    ref = _parsed(name, where)
+    return _source(ref, where).resolve(ref, where)  # type: ignore[no-any-return]
+
+
+def card(name: str | Ref) -> DatasetCard:
+    """The card of a dataset; of a folder, table or uncatalogued set, what its name shows."""
+    ref = _parsed(name, "")
+    module = _source(ref, "")
+    if hasattr(module, "card"):
+        return module.card(ref)  # type: ignore[no-any-return]
+    for known in module.cards():
+        if known.name == ref.name:
+            return known  # type: ignore[no-any-return]
+    raise unknown("", "dataset", ref.id, _names())
+
+
+def load(name: str | Ref) -> Splits:
+    """Raises BadData where the data cannot be had or is unusable; MissingExtra likewise."""
+    ref = _parsed(name, "")
+    return _source(ref, "").load(ref)  # type: ignore[no-any-return]
+
+
+def available(name: str | Ref) -> tuple[bool, str]:
+    """Whether it could be loaded offline right now, and in a few words why (not)."""
+    ref = _parsed(name, "")
+    return _source(ref, "").available(ref)  # type: ignore[no-any-return]
+
+
+def list_cards(pattern: str = "*") -> list[DatasetCard]:
+    """Catalogued datasets whose `source/name`, or name alone, matches (any case)."""
+    wanted = pattern.casefold()
+    return [
+        known
+        for source in sorted(_table())
+        for known in _module(source).cards()
+        if fnmatchcase(f"{known.source}/{known.name}".casefold(), wanted)
+        or fnmatchcase(known.name.casefold(), wanted)
+    ]
+
+
+def _table() -> dict[str, str]:
+    return plugins.table("datasets", SOURCES)
+
+
+def _module(source: str) -> Any:
+    return plugins.load(_table()[source])
+
+
+def _names() -> list[str]:
+    return [f"{known.source}/{known.name}" for known in list_cards()]
+
+
+def _parsed(name: str | Ref, where: str) -> Ref:
+    if isinstance(name, Ref):
+        return name
+    try:
+        return Ref.parse(name)
+    except UserError as error:
+        if name and "/" not in name:
+            raise unknown(where, "dataset", name, _names()) from None
+        raise UserError(f"{prefix(where)}{error}") from None
+
+
+def _source(ref: Ref, where: str) -> Any:
+    if ref.source not in _table():
+        raise unknown(where, "source of datasets", ref.source, _table())
+    try:
+        return _module(ref.source)
+    except ImportError as error:
+        raise UserError(
+            f"{prefix(where)}the source {ref.source!r} cannot be imported: {error}"
+        ) from error
+
+
+__all__ = ["SOURCES", "available", "card", "list_cards", "load", "resolve"]

@@ -1,0 +1,49 @@
+"""The options of a dataset's name: what every dataset has, and how they are checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from zoobench.errors import UserError, unknown
+from zoobench.schema import DatasetCard, Ref
+
+COMMON = ("max_train", "max_valid", "max_test", "classes")
+"""Options of every dataset: bounds on the splits, and "keep the first K classes"."""
+
+
+def prefix(where: str) -> str:
+    """`where` as the beginning of a message; nothing when there is no place to name."""
+    return f"{where}: " if where else ""
+
+
+def check(ref: Ref, own: Iterable[str], where: str) -> None:
+    """Raises UserError for an option that is neither common nor in `own`, or a bad count."""
+    known = {*COMMON, *own}
+    for name, value in ref.options:
+        if name not in known:
+            raise unknown(where, f"option of {ref.id}", name, known)
+        if name in COMMON and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            raise UserError(
+                f"{prefix(where)}{name} of {ref.id} must be a whole number above 0, not {value!r}"
+            )
+    if ref.option("classes") == 1:
+        raise UserError(f"{prefix(where)}classes of {ref.id} must be at least 2")
+
+
+def check_against(ref: Ref, card: DatasetCard, where: str) -> None:
+    """Raises UserError where the card already shows that an option cannot be met."""
+    kept = ref.option("classes", card.classes)
+    if card.classes and kept > card.classes:
+        raise UserError(f"{prefix(where)}{ref.id} has {card.classes} classes, not {kept}")
+    most = ref.option("max_train")
+    if kept and most is not None and most < kept:
+        raise UserError(
+            f"{prefix(where)}max_train = {most} of {ref.id} is fewer than its {kept} classes: "
+            "every class needs at least one training example"
+        )
+
+
+def text(ref: Ref, name: str) -> str:
+    """Option `name` as text ("" where absent): a column may be called 2020, which reads as int."""
+    value = ref.option(name, "")
+    return value if isinstance(value, str) else str(value)

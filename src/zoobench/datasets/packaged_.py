@@ -1,0 +1,102 @@
+"""packaged/...: data that ships inside a pip package, read without importing its code.
+
+The revision is the card's while the file is the known one (by sha256), the file's own
+digest otherwise, and Babel's version where the data is made from its tables.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import importlib.metadata
+import importlib.util
+import io
+from pathlib import Path
+
+import numpy as np
+
+from zoobench.datasets import catalog, options, packaged_text
+from zoobench.datasets.readers import Pixels, array_ids
+from zoobench.datasets.splits import Found, assemble
+from zoobench.errors import BadData, missing_extra, unknown
+from zoobench.interfaces import Split, Splits
+from zoobench.schema import DatasetCard, Ref
+
+
+def cards() -> tuple[DatasetCard, ...]:
+    return tuple(row.card for row in catalog.PACKAGED)
+
+
+def resolve(ref: Ref, where: str) -> Ref:
+    """Raises UserError for an unknown name or option, and for a package that is absent."""
+    row = _row(ref, where)
+    options.check(ref, (), where)
+    options.check_against(ref, row.card, where)
+    return ref.at(_revision(row))
+
+
+def available(ref: Ref) -> tuple[bool, str]:
+    row = _row(ref, "")
+    if _file(row) is None:
+        return False, f"needs the package {row.package}: pip install 'zoobench[demo]'"
+    return True, f"inside the package {row.package}"
+
+
+def load(ref: Ref) -> Splits:
+    """Raises BadData where the installed package holds other data than `ref` names."""
+    row = _row(ref, "")
+    here = _revision(row)
+    if ref.revision not in ("", here):
+        raise BadData(
+            f"{ref.id} was pinned at {ref.revision}, but the installed {row.package} "
+            f"{importlib.metadata.version(row.package)} holds {here}"
+        )
+    path = _file(row)
+    assert path is not None  # _revision has raised
+    match ref.name:
+        case "digits":
+            found = _pictures(path, row.card, (8, 8), 16)
+        case "mnist-5k":
+            found = _pictures(path, row.card, (28, 28), 255)
+        case "word-polarity":
+            found = packaged_text.word_polarity(path)
+        case _:
+            found = packaged_text.language_id()
+    return assemble(found, ref)
+
+
+def _row(ref: Ref, where: str) -> catalog.Packaged:
+    rows = {row.card.name: row for row in catalog.PACKAGED}
+    if ref.name not in rows:
+        raise unknown(where, "dataset", ref.id, [f"packaged/{name}" for name in rows])
+    return rows[ref.name]
+
+
+def _file(row: catalog.Packaged) -> Path | None:
+    """The file of a package, found without importing it; None where it is not installed."""
+    spec = importlib.util.find_spec(row.module)
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    path = Path(spec.submodule_search_locations[0]) / row.file
+    return path if path.exists() else None
+
+
+def _revision(row: catalog.Packaged) -> str:
+    path = _file(row)
+    if path is None:
+        raise missing_extra(row.package, "demo", f"packaged/{row.card.name}")
+    if not row.sha256:
+        return importlib.metadata.version(row.package)
+    content = hashlib.sha256(path.read_bytes()).hexdigest()
+    return row.card.revision if content == row.sha256 else content[:12]
+
+
+def _pictures(path: Path, card: DatasetCard, size: tuple[int, int], top: int) -> Found:
+    """CSV lines of grey values 0..`top`, row by row, and the class last."""
+    with gzip.open(path, "rt", encoding="ascii") as file:
+        table = np.loadtxt(io.StringIO(file.read()), delimiter=",", dtype=np.float64)
+    grey = np.rint(table[:, :-1] * (255 / top)).astype(np.uint8).reshape(-1, *size)
+    labels = table[:, -1].astype(np.int64)
+    train = Split("train", array_ids(grey), labels, Pixels(grey))
+    classes = tuple(str(digit) for digit in range(card.classes))
+    return Found(train, None, None, classes, "image")

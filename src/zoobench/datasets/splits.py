@@ -1,0 +1,311 @@
+"""From what a source found to three splits (PROTOCOL section 1).
+
+Membership is decided by a hash of the example's own id, never by file order, a
+random generator or the machine. N examples, C classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoobench.errors import BadData
+from zoobench.interfaces import Labels, Raw, Split, Splits
+from zoobench.schema import Modality, Ref
+
+SPLIT_VERSION = 1
+"""Part of every membership hash: another version is another split."""
+
+TEST_SHARE = 0.2
+VALID_SHARE = 0.1
+IMBALANCE = 10
+"""The largest class over the smallest, above which the record is flagged."""
+
+Rows = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a source found: its official splits (None where there is none).
+
+    `groups` maps an example's id to a family that a derived split must not part
+    (inflections of one word); an id that is absent is a family of its own.
+    """
+
+    train: Split
+    valid: Split | None
+    test: Split | None
+    classes: tuple[str, ...]
+    modality: Modality
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    groups: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+def assemble(found: Found, ref: Ref) -> Splits:
+    """Clean, derive the splits that are missing, apply the common options, check.
+
+    Raises BadData where the result could not be learnt from or judged.
+    """
+    found = _first_classes(found, ref.option("classes"))
+    found, counts = _clean(found)
+    _check_sizes(found, ref)
+    flags = []
+    train, valid, test = found.train, found.valid, found.test
+    if test is None:
+        train, test = hold_out(train, "test", TEST_SHARE, found.groups)
+        flags.append("derived-test")
+    if valid is None:
+        train, valid = hold_out(train, "valid", VALID_SHARE, found.groups)
+        flags.append("derived-valid")
+    train = limit(train, ref.option("max_train"), every_class=True)
+    valid = limit(valid, ref.option("max_valid"))
+    test = limit(test, ref.option("max_test"))
+    _check_labels(train, valid, test, found.classes, ref)
+    sizes = np.bincount(train.labels)
+    if sizes.max() > IMBALANCE * sizes[sizes > 0].min():
+        flags.append("class-imbalance")
+    notes = {**found.notes, **{name: count for name, count in counts.items() if count}}
+    return Splits(train, valid, test, found.classes, found.modality, tuple(flags), notes)
+
+
+def hash_order(purpose: str, ids: Sequence[str]) -> list[str]:
+    """A sort key for each id: sha256 of (purpose, split version, id)."""
+    start = f"{purpose}:{SPLIT_VERSION}:"
+    return [hashlib.sha256((start + one).encode()).hexdigest() for one in ids]
+
+
+def hold_out(
+    pool: Split, name: str, share: float, groups: Mapping[str, str] | None = None
+) -> tuple[Split, Split]:
+    """(`pool` without the held-out examples, the split `name`), both sorted by id.
+
+    Stratified: round(share * n) of each class's n, at least 1, never all. With
+    `groups`, whole groups up to `share` of all examples instead.
+    """
+    order = np.asarray(sorted(range(len(pool)), key=pool.ids.__getitem__), dtype=np.intp)
+    pool = pool.subset(order)
+    out = _grouped(pool, name, share, groups) if groups else _stratified(pool, name, share)
+    return pool.subset(np.flatnonzero(~out)), pool.subset(np.flatnonzero(out), name)
+
+
+def _stratified(pool: Split, name: str, share: float) -> NDArray[np.bool_]:
+    keys = np.asarray(hash_order(name, pool.ids))
+    out = np.zeros(len(pool), dtype=np.bool_)
+    for label in np.unique(pool.labels):
+        rows = np.flatnonzero(pool.labels == label)
+        many = min(max(1, int(len(rows) * share + 0.5)), len(rows) - 1)
+        out[rows[np.argsort(keys[rows])[:many]]] = True
+    return out
+
+
+def _grouped(pool: Split, name: str, share: float, groups: Mapping[str, str]) -> NDArray[np.bool_]:
+    of = [groups.get(one, one) for one in pool.ids]
+    size = Counter(of)
+    names = sorted(size)
+    chosen: set[str] = set()
+    total = 0
+    for _, group in sorted(zip(hash_order(name, names), names, strict=True)):
+        if total + size[group] <= share * len(pool):
+            chosen.add(group)
+            total += size[group]
+    return np.asarray([group in chosen for group in of], dtype=np.bool_)
+
+
+def limit(split: Split, most: int | None, *, every_class: bool = False) -> Split:
+    """At most `most` examples, stratified and hash-decided, in their old order.
+
+    With `every_class` each class keeps at least one. Raises BadData when `most`
+    is fewer than the classes then.
+    """
+    if most is None or most >= len(split):
+        return split
+    labels, sizes = np.unique(split.labels, return_counts=True)
+    if every_class and most < len(labels):
+        raise BadData(f"max_{split.name} = {most} is fewer than the {len(labels)} classes")
+    quota = apportion(sizes, most, least=1 if every_class else 0)
+    keys = np.asarray(hash_order(f"max_{split.name}", split.ids))
+    picked = []
+    for label, many in zip(labels, quota, strict=True):
+        rows = np.flatnonzero(split.labels == label)
+        picked.append(rows[np.argsort(keys[rows], kind="stable")[:many]])
+    return split.subset(np.sort(np.concatenate(picked)))
+
+
+def apportion(sizes: NDArray[np.intp], total: int, least: int = 0) -> NDArray[np.intp]:
+    """`total` seats over classes in proportion to `sizes` (C,), by largest remainder.
+
+    Nobody gets more than its size, and at least `least` where the size allows.
+    """
+    exact = sizes * (total / sizes.sum())
+    seats = np.maximum(np.floor(exact).astype(np.intp), np.minimum(least, sizes))
+    while seats.sum() != total:
+        short = seats.sum() < total
+        room = (seats < sizes) if short else (seats > least)
+        want = np.where(room, exact - seats, -np.inf if short else np.inf)
+        seats[int(want.argmax() if short else want.argmin())] += 1 if short else -1
+    return seats
+
+
+def _first_classes(found: Found, many: int | None) -> Found:
+    if many is None or many >= len(found.classes):
+        return found
+
+    def keep(split: Split) -> Split:
+        return split.subset(np.flatnonzero(split.labels < many))
+
+    return replace(
+        found,
+        train=keep(found.train),
+        valid=None if found.valid is None else keep(found.valid),
+        test=None if found.test is None else keep(found.test),
+        classes=found.classes[:many],
+    )
+
+
+def _clean(found: Found) -> tuple[Found, dict[str, int]]:
+    """Twins and contradictions taken out, and how many of each there were.
+
+    A training example with a twin in valid or test goes, and a valid one with a
+    twin in test; an official test split is never touched. A pool that other splits
+    are derived from holds each example once, and none whose twins disagree on the
+    label: it has no true one.
+    """
+    labels_of: defaultdict[str, set[int]] = defaultdict(set)
+    for split in (found.train, found.valid, found.test):
+        if split is not None:
+            for one, label in zip(split.ids, split.labels.tolist(), strict=True):
+                labels_of[one].add(label)
+    conflicting = {one for one, labels in labels_of.items() if len(labels) > 1}
+    in_test = set(found.test.ids) if found.test else set()
+    in_valid = set(found.valid.ids) if found.valid else set()
+    valid = found.valid and _without(found.valid, in_test)
+    train = _without(found.train, in_test | in_valid)
+    across = len(found.train) - len(train)
+    if found.valid is not None and valid is not None:
+        across += len(found.valid) - len(valid)
+    twins = 0
+    if found.valid is None or found.test is None:
+        train = _without(train, conflicting)
+        once = _once(train)
+        twins = len(train) - len(once)
+        train = once
+    counts = {
+        "duplicates": twins,
+        "duplicates_across_splits": across,
+        "conflicting_labels": len(conflicting),
+    }
+    return replace(found, train=train, valid=valid), counts
+
+
+def _without(split: Split, ids: set[str]) -> Split:
+    if ids.isdisjoint(split.ids):
+        return split
+    return split.subset(np.asarray([i for i, one in enumerate(split.ids) if one not in ids], int))
+
+
+def _once(split: Split) -> Split:
+    first = {one: i for i, one in reversed(list(enumerate(split.ids)))}
+    if len(first) == len(split):
+        return split
+    return split.subset(np.asarray(sorted(first.values()), dtype=np.intp))
+
+
+def _check_sizes(found: Found, ref: Ref) -> None:
+    """Every class of train must be able to give one example to each derived split."""
+    sizes = np.bincount(found.train.labels, minlength=len(found.classes))
+    if (sizes > 0).sum() < 2:
+        raise BadData(f"{ref.id}: only one class has training examples; two are needed")
+    needed = 1 + (found.valid is None) + (found.test is None)
+    if needed == 1:
+        return
+    few = [found.classes[label] for label in np.flatnonzero((sizes > 0) & (sizes < needed))]
+    if few:
+        raise BadData(
+            f"{ref.id}: {_named('class', few)} fewer than {needed} different examples, too few "
+            "to split into train, valid and test"
+        )
+
+
+def _check_labels(
+    train: Split, valid: Split, test: Split, classes: tuple[str, ...], ref: Ref
+) -> None:
+    known = set(np.unique(train.labels).tolist())
+    for split in (train, valid, test):
+        if not len(split):
+            raise BadData(f"{ref.id}: the {split.name} split is empty")
+        strange = sorted(set(np.unique(split.labels).tolist()) - known)
+        if strange:
+            names = [classes[label] for label in strange]
+            raise BadData(
+                f"{ref.id}: {_named('class', names)} examples in {split.name} but none in train"
+            )
+
+
+def _named(noun: str, names: Sequence[str]) -> str:
+    """`class 'a' has`, `classes 'a', 'b' have`, or five names and how many more."""
+    shown = ", ".join(repr(name) for name in names[:5])
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    plural = len(names) > 1
+    return f"{noun}{'es' if plural else ''} {shown}{more} {'have' if plural else 'has'}"
+
+
+def few_shot(split: Split, k: int, draw: int, dataset: str) -> Split:
+    """k examples of each class, drawn by a generator seeded by (dataset, k, draw) alone.
+
+    The candidates are sorted by id first, so that file order does not matter.
+    Rows come class by class. Raises BadData when a class has fewer than k.
+    """
+    seed = hashlib.sha256(f"{dataset}:{k}:{draw}".encode()).digest()
+    generator = np.random.default_rng(int.from_bytes(seed, "big"))
+    keys = np.asarray(split.ids)
+    picked = []
+    for label in np.unique(split.labels):
+        rows = np.flatnonzero(split.labels == label)
+        if len(rows) < k:
+            raise BadData(
+                f"{dataset}: class {int(label)} has {len(rows)} examples in {split.name}, "
+                f"fewer than the {k} shots asked for"
+            )
+        rows = rows[np.argsort(keys[rows], kind="stable")]
+        picked.append(generator.choice(rows, size=k, replace=False))
+    return split.subset(np.concatenate(picked))
+
+
+def vtab1k(splits: Splits) -> Splits:
+    """800 examples for choosing and 200 for validating, stratified; `test` is untouched.
+
+    Sampled from train and valid together (Zhai et al. 2019, arXiv:1910.04867).
+    Raises BadData when there are fewer than 1000 or more than 800 classes.
+    """
+    pool = joined(splits.train, splits.valid, "vtab1k")
+    if len(pool) < 1000:
+        raise BadData(f"VTAB-1k needs 1000 training examples, there are {len(pool)}")
+    thousand = limit(pool, 1000, every_class=True)
+    valid = replace(limit(thousand, 200), name="valid")
+    train = replace(_without(thousand, set(valid.ids)), name="train")
+    _check_labels(train, valid, splits.test, splits.classes, Ref("vtab1k", "sample"))
+    return replace(splits, train=train, valid=valid, flags=(*splits.flags, "vtab1k"))
+
+
+@dataclass(frozen=True)
+class _Joined:
+    """A `read` over two splits, one after the other."""
+
+    first: Split
+    second: Split
+
+    def __call__(self, i: int) -> Raw:
+        many = len(self.first)
+        return self.first.read(i) if i < many else self.second.read(i - many)
+
+
+def joined(first: Split, second: Split, name: str) -> Split:
+    """The examples of `first`, then those of `second` (the refit on train and valid)."""
+    labels: Labels = np.concatenate([first.labels, second.labels])
+    return Split(name, first.ids + second.ids, labels, _Joined(first, second))
