@@ -1,0 +1,258 @@
+"""Paired statistics, the ones that every decision of zoobench rests on (PROTOCOL section 6).
+
+A difference is always "candidate minus baseline" on the same N examples. For
+right/wrong answers all of it is in two counts: `losses`, the examples that only
+the baseline has right, and `gains`, those that only the candidate has right.
+
+Random draws come from a generator made here from an explicit `seed`, so that the
+same records always give the same decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Alternative = Literal["less", "greater", "two-sided"]
+
+_CHUNK = 4_000_000
+"""Cells of the (resamples, N) weight matrix that are held at one time: 32 MB."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A difference with its 95% interval and its one-sided p-values.
+
+    `less` is the p-value for "the true difference is below 0", `greater` for above;
+    `se` is the standard error, `dof` the degrees of freedom behind it.
+    """
+
+    value: float
+    low: float
+    high: float
+    less: float
+    greater: float
+    se: float
+    dof: float
+
+
+def mcnemar(losses: ArrayLike, gains: ArrayLike, alternative: Alternative = "two-sided") -> Floats:
+    """Exact McNemar p-values (McNemar 1947), element by element.
+
+    Given losses + gains = n, losses ~ Binomial(n, 1/2) under no difference.
+    "less" is the p-value for a true loss (candidate below baseline), "greater" for a
+    gain. With no discordant pair it is 1. Arrays of counts in, float64 of the
+    broadcast shape out. Agrees with scipy.stats.binomtest and statsmodels' mcnemar.
+    """
+    from scipy.stats import binom
+
+    lost, won = np.broadcast_arrays(np.asarray(losses), np.asarray(gains))
+    total = lost + won
+    if alternative == "less":
+        p = binom.sf(lost - 1, total, 0.5)
+    elif alternative == "greater":
+        p = binom.sf(won - 1, total, 0.5)
+    else:
+        p = 2 * binom.sf(np.maximum(lost, won) - 1, total, 0.5)
+    return np.minimum(np.asarray(p, dtype=np.float64), 1.0)
+
+
+def score_interval(
+    losses: ArrayLike, gains: ArrayLike, n: ArrayLike, level: float = 0.95
+) -> tuple[Floats, Floats]:
+    """Interval of the paired difference of two proportions, (gains - losses) / n.
+
+    Tango's score interval (Statistics in Medicine 17, 1998, 891-908): it inverts the
+    score test, so that no discordant pair among 20 examples does not read as
+    certainty, which the percentile bootstrap would say. Returns (low, high) arrays.
+    """
+    from scipy.stats import norm
+
+    lost, won, size = (
+        np.asarray(a, dtype=np.float64) for a in np.broadcast_arrays(losses, gains, n)
+    )
+    z = float(norm.ppf(0.5 + level / 2))
+    return _score_bound(lost, won, size, z), -_score_bound(won, lost, size, z)
+
+
+def _score_bound(lost: Floats, won: Floats, n: Floats, z: float) -> Floats:
+    """The difference below (won - lost) / n at which the score statistic is z, by bisection."""
+    low, high = np.full_like(n, -1.0), (won - lost) / n
+    for _ in range(52):  # doubles have 53 bits
+        middle = (low + high) / 2
+        a, b = 2 * n, (2 * n - won + lost) * middle - won - lost
+        c = -lost * middle * (1 - middle)
+        only_base = (np.sqrt(np.maximum(b * b - 4 * a * c, 0)) - b) / (2 * a)
+        variance = n * (2 * only_base + middle * (1 - middle))
+        far = won - lost - n * middle > z * np.sqrt(np.maximum(variance, 0))
+        low, high = np.where(far, middle, low), np.where(far, high, middle)
+    return low
+
+
+def holm(p: ArrayLike) -> Floats:
+    """Holm's step-down adjusted p-values (Holm 1979), in the order given; (m,) in and out."""
+    values = np.asarray(p, dtype=np.float64)
+    m = values.size
+    order = np.argsort(values, kind="stable")
+    stepped = np.maximum.accumulate(values[order] * (m - np.arange(m)))
+    adjusted = np.empty(m)
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return adjusted
+
+
+def resample_counts(
+    n: int, resamples: int, rng: np.random.Generator
+) -> Iterator[NDArray[np.float64]]:
+    """How often each of n examples is drawn, in blocks of rows; `resamples` rows in all.
+
+    Each (r, n) block has rows that sum to n. Any statistic of sums over examples is a
+    function of `block @ columns`, which is how a bootstrap becomes one matrix product.
+    """
+    rows = max(1, _CHUNK // max(n, 1))
+    for start in range(0, resamples, rows):
+        r = min(rows, resamples - start)
+        drawn = rng.integers(n, size=(r, n)) + np.arange(r)[:, None] * n
+        yield np.bincount(drawn.ravel(), minlength=r * n).reshape(r, n).astype(np.float64)
+
+
+def bootstrap_sums(columns: ArrayLike, resamples: int, seed: int = 0) -> Floats:
+    """(R, K): sums of the (N, K) columns over N examples drawn with replacement, R times.
+
+    All K columns see the same draws, so differences between columns are paired.
+    """
+    table = np.asarray(columns, dtype=np.float64)
+    rng = np.random.default_rng(seed)
+    return np.concatenate([block @ table for block in resample_counts(len(table), resamples, rng)])
+
+
+def percentile(draws: ArrayLike, level: float = 0.95) -> tuple[Any, Any]:
+    """The central interval of the draws (R, ...) along their first axis: (low, high)."""
+    tail = 50 * (1 - level)
+    low, high = np.percentile(np.asarray(draws), [tail, 100 - tail], axis=0)
+    return low, high
+
+
+def from_draws(value: float, draws: ArrayLike, dof: float) -> Estimate:
+    """The estimate of a bootstrapped difference: percentile interval, one-sided p-values.
+
+    p = (1 + number of draws on the other side of 0) / (1 + R) (Davison and Hinkley 1997,
+    section 4.2). Fewer than ten such draws can't place a p-value, and R draws can't go
+    below 1/R, which a large Holm family needs: there the t tail with the bootstrap's own
+    standard error stands in, never above what eleven draws would have given.
+    """
+    from scipy.stats import t
+
+    array = np.asarray(draws, dtype=np.float64)
+    low, high = percentile(array)
+    se = float(array.std(ddof=1))
+    if se == 0.0:
+        sides = (1.0 if value >= 0 else 0.0, 1.0 if value <= 0 else 0.0)
+        return Estimate(value, float(low), float(high), *sides, se=0.0, dof=dof)
+
+    def p(crossed: int, tail: float) -> float:
+        if crossed >= 10:
+            return (crossed + 1) / (array.size + 1)
+        return min(tail, 11 / (array.size + 1))
+
+    less = p(int((array >= 0).sum()), float(t.cdf(value / se, dof)))
+    greater = p(int((array <= 0).sum()), float(t.sf(value / se, dof)))
+    return Estimate(value, float(low), float(high), less, greater, se, dof)
+
+
+def paired_bootstrap(difference: ArrayLike, resamples: int = 9_999, seed: int = 0) -> Estimate:
+    """Mean of the per-example differences (N,), by the paired percentile bootstrap.
+
+    Raises ValueError for fewer than two examples or a value that is not finite.
+    """
+    values = np.asarray(difference, dtype=np.float64)
+    if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
+        raise ValueError("a paired bootstrap needs two or more finite differences")
+    draws = bootstrap_sums(values[:, None], resamples, seed)[:, 0] / len(values)
+    return from_draws(float(values.mean()), draws, len(values) - 1)
+
+
+def hierarchical_bootstrap(
+    differences: ArrayLike, resamples: int = 2_000, seed: int = 0
+) -> Estimate:
+    """Mean of (S seeds, N examples) of differences: seeds and examples are both resampled.
+
+    The seeds share their test examples, so the two are crossed, not nested: each draw
+    picks S seeds and N examples independently (Owen 2007, "The pigeonhole bootstrap").
+    Drawing S from S understates the seeds' share of the variance by (S - 1) / S, which
+    is given back; and percentiles of 3 seeds can't reach a tail, so the critical values
+    are Student's, weighted between S - 1 and N - 1 degrees of freedom by the two
+    shares of the variance (Cochran and Cox 1957, section 4.14). Measured: at or below
+    the nominal level at 0.05, 0.01 and 0.001 from 3 seeds on; up to 4 times it, deep in
+    the tail, for 2 seeds that differ more than the examples do. Raises ValueError for
+    S < 2 or N < 2 and for values that are not finite.
+    """
+    table = np.asarray(differences, dtype=np.float64)
+    if table.ndim != 2 or min(table.shape) < 2 or not np.isfinite(table).all():
+        raise ValueError("a hierarchical bootstrap needs finite (2+ seeds, 2+ examples)")
+    seeds, n = table.shape
+    rng = np.random.default_rng(seed)
+    draws = []
+    for block in resample_counts(n, resamples, rng):
+        picked = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=len(block))
+        draws.append(((picked @ table) * block).sum(axis=1) / (seeds * n))
+    between_seeds = float(table.mean(axis=1).var(ddof=1)) / seeds
+    between_examples = float(table.mean(axis=0).var(ddof=1)) / n
+    variance = float(np.concatenate(draws).var(ddof=1)) + between_seeds / seeds
+    total = between_seeds + between_examples
+    share = between_seeds / total if total > 0 else 0.0
+    return student(float(table.mean()), variance**0.5, n - 1, seeds - 1, share)
+
+
+def student(value: float, se: float, dof: float, few: float = 1.0, share: float = 0.0) -> Estimate:
+    """The estimate of a difference with standard error `se`, by Student's t.
+
+    `share` of the variance has `few` degrees of freedom and the rest has `dof`;
+    critical values are averaged with these weights (Cochran and Cox).
+    """
+    from scipy.special import stdtrit
+
+    if se == 0.0:
+        return Estimate(value, value, value, float(value >= 0), float(value <= 0), 0.0, dof)
+
+    def quantile(p: float) -> float:
+        return float(share * stdtrit(few, p) + (1 - share) * stdtrit(dof, p))
+
+    half = quantile(0.975) * se
+    low, high = -745.0, np.log(0.5)  # the logarithm of the smallest double, and of 1/2
+    for _ in range(60):
+        middle = (low + high) / 2
+        beyond = quantile(float(np.exp(middle))) < -abs(value) / se
+        low, high = (middle, high) if beyond else (low, middle)
+    tail = float(np.exp(high))
+    less, greater = (tail, 1 - tail) if value < 0 else (1 - tail, tail)
+    return Estimate(value, value - half, value + half, less, greater, se, dof)
+
+
+def detectable_drop(
+    n: ArrayLike, discordant: ArrayLike, alpha: float = 0.05, power: float = 0.8
+) -> Floats:
+    """The smallest drop of a proportion that the one-sided McNemar test finds with `power`.
+
+    `discordant` is the share of examples on which the two differ, as observed. Connor's
+    formula (Biometrics 43, 1987, 207-211), solved for the drop, with the exact test's
+    continuity step 1/n, and never below the fewest losses that can reach `alpha`
+    when nothing was gained. In the proportion's unit; 1 where no drop can be seen.
+    """
+    from scipy.stats import norm
+
+    size, psi = (np.asarray(a, dtype=np.float64) for a in np.broadcast_arrays(n, discordant))
+    za, zb = float(norm.ppf(1 - alpha)), float(norm.ppf(power))
+    low, high = np.zeros_like(size), np.ones_like(size)
+    for _ in range(52):
+        drop = (low + high) / 2
+        share = np.maximum(psi, drop)
+        need = za * np.sqrt(share) + zb * np.sqrt(np.maximum(share - drop**2, 0))
+        seen = np.sqrt(size) * drop > need
+        low, high = np.where(seen, low, drop), np.where(seen, drop, high)
+    fewest = np.ceil(-np.log2(alpha)) / size
+    return np.asarray(np.minimum(np.maximum(high + 1 / size, fewest), 1.0), dtype=np.float64)

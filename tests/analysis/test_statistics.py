@@ -1,0 +1,206 @@
+"""Our paired statistics against scipy, statsmodels, brute force and their own definitions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize_scalar
+from scipy.stats import binomtest, bootstrap, t
+
+from zoobench.analysis import statistics as zs
+
+COUNTS = [(0, 0), (1, 0), (0, 3), (7, 2), (30, 50), (50, 30), (12, 12), (400, 371)]
+
+
+@pytest.mark.parametrize(("losses", "gains"), COUNTS)
+def test_mcnemar_agrees_with_scipy_binomtest(losses: int, gains: int) -> None:
+    if losses + gains == 0:
+        assert zs.mcnemar(losses, gains, "less") == 1.0
+        return
+    for ours, theirs in (("less", "greater"), ("greater", "less"), ("two-sided", "two-sided")):
+        expected = binomtest(losses, losses + gains, 0.5, alternative=theirs).pvalue  # type: ignore[arg-type]
+        assert zs.mcnemar(losses, gains, ours) == pytest.approx(expected, rel=1e-12)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("losses", "gains"), COUNTS[1:])
+def test_mcnemar_agrees_with_statsmodels(losses: int, gains: int) -> None:
+    contingency = pytest.importorskip("statsmodels.stats.contingency_tables")
+    table = [[5, losses], [gains, 9]]
+    expected = contingency.mcnemar(table, exact=True).pvalue
+    assert zs.mcnemar(losses, gains) == pytest.approx(expected, rel=1e-12)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=40))
+def test_holm_agrees_with_statsmodels(p: list[float]) -> None:
+    multitest = pytest.importorskip("statsmodels.stats.multitest")
+    expected = multitest.multipletests(p, method="holm")[1]
+    assert zs.holm(p) == pytest.approx(expected, abs=1e-12)
+
+
+def test_holm_of_nothing_is_nothing() -> None:
+    assert zs.holm([]).shape == (0,)
+
+
+def _score_statistic(delta: float, losses: int, gains: int, n: int) -> float:
+    """Tango's statistic with the constrained likelihood maximised numerically: the definition."""
+    same = n - losses - gains
+
+    def negative(p: float) -> float:
+        cells = ((gains, p + delta), (losses, p), (same, 1 - 2 * p - delta))
+        return -float(sum(k * np.log(max(v, 1e-300)) for k, v in cells if k))
+
+    low, high = max(0.0, -delta), (1 - delta) / 2
+    p = minimize_scalar(negative, bounds=(low, high), method="bounded", options={"xatol": 1e-13}).x
+    variance = n * (2 * p + delta - delta**2)
+    return float((gains - losses - n * delta) / np.sqrt(variance))
+
+
+@pytest.mark.parametrize(("losses", "gains", "n"), [(3, 9, 60), (50, 30, 1000), (1, 0, 20)])
+def test_score_interval_inverts_the_score_test(losses: int, gains: int, n: int) -> None:
+    low, high = zs.score_interval(losses, gains, n)
+    assert _score_statistic(float(low), losses, gains, n) == pytest.approx(1.95996, abs=2e-3)
+    assert _score_statistic(float(high), losses, gains, n) == pytest.approx(-1.95996, abs=2e-3)
+
+
+def test_score_interval_without_discordant_pairs_is_not_certain() -> None:
+    """Tango's closed form for no discordance: z^2 / (n + z^2) on each side."""
+    low, high = zs.score_interval(0, 0, [20, 1000])
+    z2 = 1.959964**2
+    assert high == pytest.approx([z2 / (20 + z2), z2 / (1000 + z2)], rel=1e-5)
+    assert low == pytest.approx(-high)
+
+
+def test_score_interval_covers() -> None:
+    rng = np.random.default_rng(1)
+    won, lost, _ = rng.multinomial(300, [0.05, 0.08, 0.87], size=4000).T
+    low, high = zs.score_interval(lost, won, 300)
+    covered = np.mean((low <= -0.03) & (high >= -0.03))
+    assert 0.94 <= covered <= 0.965
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 200), st.data())
+def test_score_interval_holds_the_estimate(n: int, data: st.DataObject) -> None:
+    losses = data.draw(st.integers(0, n))
+    gains = data.draw(st.integers(0, n - losses))
+    low, high = zs.score_interval(losses, gains, n)
+    assert -1 <= low <= (gains - losses) / n + 1e-12
+    assert (gains - losses) / n - 1e-12 <= high <= 1
+
+
+def test_bootstrap_sums_are_sums_over_draws_with_replacement() -> None:
+    sums = zs.bootstrap_sums(np.column_stack([np.ones(37), np.arange(37)]), 5_000, seed=3)
+    assert (sums[:, 0] == 37).all()
+    assert sums[:, 1].mean() / 37 == pytest.approx(18, abs=0.15)
+    expected = np.arange(37).std() / np.sqrt(37)
+    assert (sums[:, 1] / 37).std() == pytest.approx(expected, rel=0.05)
+
+
+def test_bootstrap_blocks_do_not_change_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = np.random.default_rng(0).normal(size=(50, 2))
+    whole = zs.bootstrap_sums(columns, 100, seed=5)
+    monkeypatch.setattr(zs, "_CHUNK", 50 * 7)
+    assert zs.bootstrap_sums(columns, 100, seed=5) == pytest.approx(whole)
+
+
+def test_paired_bootstrap_agrees_with_scipy() -> None:
+    difference = np.random.default_rng(2).gamma(2.0, 0.1, size=400) - 0.22
+    ours = zs.paired_bootstrap(difference, 9_999)
+    theirs = bootstrap(
+        (difference,), np.mean, n_resamples=9_999, method="percentile", rng=np.random.default_rng(0)
+    )
+    interval = theirs.confidence_interval
+    assert ours.low == pytest.approx(interval.low, abs=0.05 * ours.se)
+    assert ours.high == pytest.approx(interval.high, abs=0.05 * ours.se)
+    assert ours.se == pytest.approx(theirs.standard_error, rel=0.03)
+    assert ours.less == pytest.approx(np.mean(theirs.bootstrap_distribution >= 0), abs=0.01)
+    assert ours.less + ours.greater == pytest.approx(1, abs=0.001)
+
+
+def test_paired_bootstrap_reaches_small_p_values() -> None:
+    difference = np.random.default_rng(2).normal(-1, 1, size=100)
+    found = zs.paired_bootstrap(difference, 999)
+    assert found.less < 1e-12
+    assert found.greater > 0.999
+
+
+def test_paired_bootstrap_of_equal_arrays() -> None:
+    found = zs.paired_bootstrap(np.zeros(10), 99)
+    assert (found.low, found.high, found.less, found.greater) == (0, 0, 1, 1)
+
+
+@pytest.mark.parametrize("bad", [[1.0], [1.0, np.nan], [[1.0, 2.0], [3.0, 4.0]]])
+def test_paired_bootstrap_refuses(bad: object) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        zs.paired_bootstrap(bad)  # type: ignore[arg-type]
+
+
+def _seeded(rng: np.random.Generator, seeds: int, n: int, spread: float) -> np.ndarray:
+    """(S, N) differences without any true one: a seed's own shift, an example's, and noise."""
+    shift = rng.normal(0, spread, size=(seeds, 1))
+    return shift + rng.normal(0, 0.1, size=(1, n)) + rng.normal(0, 0.3, size=(seeds, n))
+
+
+@pytest.mark.parametrize(("seeds", "spread"), [(2, 0.05), (3, 0.05), (5, 0.0), (5, 0.02)])
+def test_hierarchical_bootstrap_keeps_its_level(seeds: int, spread: float) -> None:
+    """Without a true difference, p < 0.05 in at most about 5% of 600 draws."""
+    rng = np.random.default_rng(11)
+    found = [
+        zs.hierarchical_bootstrap(_seeded(rng, seeds, 200, spread), resamples=200)
+        for _ in range(600)
+    ]
+    assert np.mean([e.less < 0.05 for e in found]) <= 0.07
+    assert np.mean([e.less < 0.005 for e in found]) <= 0.012
+    assert np.mean([e.low <= 0 <= e.high for e in found]) >= 0.93
+
+
+def test_student_agrees_with_scipy() -> None:
+    found = zs.student(-0.3, 0.1, 7)
+    assert found.less == pytest.approx(t.cdf(-3, 7), rel=1e-9)
+    assert found.greater == pytest.approx(t.sf(-3, 7), rel=1e-9)
+    assert (found.low, found.high) == pytest.approx(t.interval(0.95, 7, -0.3, 0.1), rel=1e-9)
+    cautious = zs.student(-0.3, 0.1, 7, few=2, share=0.5)
+    assert found.less < cautious.less < t.cdf(-3, 2)
+
+
+def test_hierarchical_bootstrap_sees_a_true_loss() -> None:
+    table = _seeded(np.random.default_rng(4), 5, 500, 0.01) - 0.1
+    found = zs.hierarchical_bootstrap(table)
+    assert found.less < 1e-3
+    assert found.high < 0
+
+
+def test_hierarchical_bootstrap_agrees_with_its_closed_form() -> None:
+    """Pigeonhole variance, E = (A (S-1)/S + B (N-1)/N + cross terms), within Monte Carlo."""
+    table = _seeded(np.random.default_rng(8), 6, 300, 0.05)
+    seeds, n = table.shape
+    rows, columns = table.mean(axis=1), table.mean(axis=0)
+    rest = table - rows[:, None] - columns[None, :] + table.mean()
+    variance = rows.var() / seeds + columns.var() / n + rest.var() / (seeds * n)
+    corrected = variance + rows.var(ddof=1) / seeds**2
+    assert zs.hierarchical_bootstrap(table, 20_000).se ** 2 == pytest.approx(corrected, rel=0.05)
+
+
+def test_hierarchical_bootstrap_refuses_one_seed() -> None:
+    with pytest.raises(ValueError, match="2\\+ seeds"):
+        zs.hierarchical_bootstrap(np.zeros((1, 10)))
+
+
+@pytest.mark.parametrize(("n", "psi", "alpha"), [(1000, 0.08, 0.05), (500, 0.1, 0.001)])
+def test_a_detectable_drop_is_detected_four_times_in_five(n: int, psi: float, alpha: float) -> None:
+    drop = float(zs.detectable_drop(n, psi, alpha))
+    rng = np.random.default_rng(6)
+    shares = [(psi - drop) / 2, (psi + drop) / 2, 1 - psi]
+    won, lost, _ = rng.multinomial(n, shares, size=4000).T
+    power = np.mean(zs.mcnemar(lost, won, "less") < alpha)
+    assert 0.76 <= power <= 0.88
+
+
+def test_detectable_drop_without_discordance_is_the_fewest_losses_that_count() -> None:
+    drop = zs.detectable_drop([100, 2], 0.0)
+    assert drop[0] >= 5 / 100
+    assert drop[1] == 1.0
+    assert zs.mcnemar(5, 0, "less") < 0.05 < zs.mcnemar(4, 0, "less")
