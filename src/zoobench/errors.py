@@ -83,15 +83,19 @@ def nearest(got: str, known: Iterable[str]) -> str | None:
     return min(inside, key=len) if inside else None
 
 
-def unknown(where: str, what: str, got: str, known: Iterable[str]) -> UnknownName:
+def unknown(where: str, what: str, got: str, known: Iterable[str], after: str = "") -> UnknownName:
     """The one message for a name nobody knows: where, what, nearest, known.
 
-    `where` may be empty; `what` is a noun phrase such as "parameter". At most
-    12 known names are listed, since a zoo has thousands.
+    `where` may be empty; `what` is a noun phrase such as "parameter", and `after`
+    what follows the name ("for knn"). At most 12 known names are listed, since a
+    zoo has thousands.
     """
     names = sorted(known)
     close = nearest(got, names)
-    parts = [f"{where}: " if where else "", f"unknown {what} {got!r}."]
+    parts = [
+        f"{where}: " if where else "",
+        f"unknown {what} {got!r}{' ' + after if after else ''}.",
+    ]
     if close is not None:
         parts.append(f" Did you mean {close!r}?")
     if names:

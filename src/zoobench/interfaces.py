@@ -148,11 +148,16 @@ class Backbone(Protocol):
     really loaded (weights sha256 or commit, files, library versions).
     """
 
-    module: torch.nn.Module
-    input_spec: InputSpec
-    feature_dim: int
-    pooling: str
-    provenance: Mapping[str, Any]
+    @property
+    def module(self) -> torch.nn.Module: ...
+    @property
+    def input_spec(self) -> InputSpec: ...
+    @property
+    def feature_dim(self) -> int: ...
+    @property
+    def pooling(self) -> str: ...
+    @property
+    def provenance(self) -> Mapping[str, Any]: ...
 
     def prepare(self, raw: Raw) -> Any:
         """One raw example as this backbone's unbatched input, on the CPU."""
@@ -167,7 +172,8 @@ class Backbone(Protocol):
 class FeatureSource(Backbone, Protocol):
     """A backbone whose features are computed once and kept: what frozen methods use."""
 
-    device: torch.device
+    @property
+    def device(self) -> torch.device: ...
 
     def features(self, split: Split) -> torch.Tensor:
         """(N, D) float32 features of `split`, on the CPU, in eval mode, without gradients."""
@@ -181,11 +187,15 @@ class Adapted(Protocol):
     `flags` as in Record.
     """
 
-    chosen: Mapping[str, Any]
-    facts: Mapping[str, float]
-    flags: tuple[str, ...]
-    valid_scores: torch.Tensor
-    """(N_valid, C) log-probabilities on `valid` from a fit that never saw `valid`."""
+    @property
+    def chosen(self) -> Mapping[str, Any]: ...
+    @property
+    def facts(self) -> Mapping[str, float]: ...
+    @property
+    def flags(self) -> tuple[str, ...]: ...
+    @property
+    def valid_scores(self) -> torch.Tensor:
+        """(N_valid, C) log-probabilities on `valid` from a fit that never saw `valid`."""
 
     def predict(self, split: Split) -> torch.Tensor:
         """(N, C) float32 log-probabilities, on the CPU."""

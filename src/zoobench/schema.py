@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import quote, unquote
 
@@ -100,9 +101,18 @@ class Ref:
         return f"{self.source}/{self.name}"
 
     @property
+    def located(self) -> Ref:
+        """The same thing, wherever it lies: paths left out, since contents are hashed instead."""
+        ref = self.without("path")
+        weights = ref.option("weights", "random")
+        if weights in ("random", "pretrained"):
+            return ref
+        return ref.with_options(weights=PurePath(str(weights)).name)
+
+    @property
     def short(self) -> str:
-        """What a table shows: everything but the revision."""
-        return str(dataclasses.replace(self, revision=""))
+        """What a table shows: neither the revision nor where the files lie."""
+        return str(dataclasses.replace(self.located, revision=""))
 
     def option(self, name: str, default: Any = None) -> Any:
         return dict(self.options).get(name, default)
@@ -190,7 +200,10 @@ class Cell:
     @property
     def key(self) -> str:
         """Hash of all that may change a quality number, and of nothing else."""
-        return digest(to_json(self))
+        body = to_json(self)
+        body["model"] = str(Ref.parse(self.model).located)
+        body["dataset"] = str(Ref.parse(self.dataset).located)
+        return digest(body)
 
     @property
     def label(self) -> str:

@@ -1,0 +1,35 @@
+"""Where groups of cells run. An engine takes groups and yields events; the parent alone writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from zoobench.runner import Result
+from zoobench.schema import Cell
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A cell has started on a worker."""
+
+    cell: Cell
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """A worker is `done` of `total` examples (or steps) into `stage` of `cell`."""
+
+    cell: Cell
+    stage: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A cell has its result, ok or failed."""
+
+    result: Result
+
+
+Event = Begun | Progressed | Finished

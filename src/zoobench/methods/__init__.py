@@ -1,0 +1,57 @@
+"""METHODS: how a backbone is adapted to a dataset. One literal table, one lookup."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, cast
+
+from zoobench import plugins
+from zoobench.errors import UserError, unknown
+from zoobench.interfaces import Method
+
+METHODS: dict[str, str] = {
+    "knn": "zoobench.methods.knn:Knn",
+    "linear-probe": "zoobench.methods.linear_probe:LinearProbe",
+    "ridge": "zoobench.methods.ridge:Ridge",
+    "fine-tune": "zoobench.methods.finetune:FineTune",
+    "from-scratch": "zoobench.methods.finetune:FromScratch",
+    "chance": "zoobench.methods.controls:Chance",
+    "majority": "zoobench.methods.controls:Majority",
+    "raw-input": "zoobench.methods.controls:RawInput",
+}
+
+
+def names() -> list[str]:
+    """Every method's name, plug-ins' included."""
+    return sorted(plugins.table("methods", METHODS))
+
+
+def method_class(name: str, where: str = "") -> type[Method]:
+    """The frozen dataclass behind `name`; UnknownName with the nearest otherwise."""
+    known = plugins.table("methods", METHODS)
+    if name not in known:
+        raise unknown(where, "method", name, known)
+    return cast("type[Method]", plugins.load(known[name]))
+
+
+def build(name: str, params: Mapping[str, Any], where: str = "") -> Method:
+    """The method with `params` checked and every default filled in. Raises UserError."""
+    from pydantic import TypeAdapter, ValidationError
+
+    cls = method_class(name, where)
+    fields = {field.name for field in dataclasses.fields(cast("Any", cls))}
+    for key in params:
+        if key not in fields:
+            raise unknown(where, "parameter", key, fields, f"for {name}")
+    try:
+        return TypeAdapter(cls).validate_python(dict(params))
+    except ValidationError as error:
+        first = error.errors()[0]
+        at = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{where}: {name}{'.' + at if at else ''}: {first['msg']}") from None
+
+
+def params_of(method: Method) -> dict[str, Any]:
+    """The hyper-parameters of `method`, defaults included, as JSON types."""
+    return dataclasses.asdict(cast("Any", method))

@@ -1,0 +1,304 @@
+"""The command line: parses, calls one function, sets the exit code.
+
+Exit codes: 0 fine; 1 confirmed regression; 2 the user's mistake; 3 cells failed or
+are missing; 4 nothing comparable; 5 inconclusive under --strict. Nothing heavy is
+imported before a command needs it: `--help` never loads torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from zoobench import __version__
+from zoobench.errors import UserError, ZoobenchError, unknown
+
+if TYPE_CHECKING:
+    from zoobench.session import Options, Plan
+
+USER_ERROR = 2
+CELLS_FAILED = 3
+INTERRUPTED = 130
+
+
+class Commands(click.Group):
+    """A group that answers an unknown command with the nearest one."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            fail(unknown("", "command", name, self.commands), debug=False)
+        return super().resolve_command(ctx, args)
+
+
+def fail(error: ZoobenchError, debug: bool) -> NoReturn:
+    """Print a user's mistake without a traceback, and exit with 2."""
+    if debug:
+        raise error
+    click.echo(f"Error: {error}", err=True)
+    raise SystemExit(USER_ERROR)
+
+
+def user_errors(command: Callable[..., Any]) -> Callable[..., Any]:
+    """A UserError becomes one message and exit code 2; --debug shows its traceback."""
+
+    @wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except ZoobenchError as error:
+            context = click.get_current_context(silent=True)
+            root = context.find_root().params if context else {}
+            fail(error, bool(root.get("debug")))
+
+    return wrapped
+
+
+@click.group(
+    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96}
+)
+@click.version_option(__version__, prog_name="zoobench")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def main(debug: bool) -> None:
+    """Which pretrained model to use, what it costs, and how sure one can be.
+
+    \b
+    First steps:
+      zoobench run demo          rank real models on real data, offline
+      zoobench list models 'vit*'
+      zoobench run suite.toml    your own suite
+    """
+
+
+def suite_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
+    """SUITE and the options that `plan` and `run` share."""
+    for decorate in (
+        click.option(
+            "--only", multiple=True, metavar="KEY=GLOB",
+            help="Only cells whose model, dataset or method matches, as in model='vit*'.",
+        ),
+        click.option(
+            "--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."
+        ),
+        click.option(
+            "--out", type=click.Path(path_type=Path),
+            help="Run directory. Default: results/runs/<suite>. Run again to resume.",
+        ),
+        click.option(
+            "--retry-failed", is_flag=False, flag_value="all", default=None, metavar="[KINDS]",
+            help="Try failed cells again: all of them, or kinds such as oom,timeout.",
+        ),
+        click.argument("suite"),
+    ):  # fmt: skip
+        command = decorate(command)
+    return command
+
+
+def options_of(
+    name: str, out: Path | None, device: str, only: Sequence[str], retry: str | None
+) -> Options:
+    from zoobench import session
+
+    return session.Options(
+        out=out or Path("results/runs") / name,
+        device=device,
+        only=session.parse_only(only),
+        retry=session.parse_retry(retry),
+    )
+
+
+@main.command()
+@suite_arguments
+@click.option("--workers", default=1, show_default=True, help="Worker processes.")
+@click.option("--json", "as_json", is_flag=True, help="The records as JSON Lines on stdout.")
+@user_errors
+def run(
+    suite: str,
+    out: Path | None,
+    device: str,
+    only: tuple[str, ...],
+    retry_failed: str | None,
+    workers: int,
+    as_json: bool,
+) -> None:
+    """Run SUITE (a TOML file or a built-in name), then rank what was found.
+
+    Killed or stopped, it goes on where it was when it is run again with the same --out.
+    Exit code 3 when any cell failed.
+    """
+    import dataclasses
+
+    from zoobench import progress, session
+    from zoobench import suite as suites
+
+    if workers < 1:
+        raise UserError(f"--workers: must be at least 1, got {workers}")
+    spec = suites.read(suite)
+    options = dataclasses.replace(
+        options_of(spec.name, out, device, only, retry_failed), workers=workers
+    )
+    watcher = progress.Watcher()
+    try:
+        with watcher:
+            plan = session.execute(spec, options, watcher)
+    except KeyboardInterrupt:
+        click.echo(
+            f"\nStopped. {watcher.finished} cells were recorded in {options.out}; "
+            "run the same command again to go on.",
+            err=True,
+        )
+        raise SystemExit(INTERRUPTED) from None
+    show_run(plan, options.out, as_json)
+    failed = [record for record in plan.records if record.status != "ok"]
+    raise SystemExit(CELLS_FAILED if failed else 0)
+
+
+def show_run(plan: Plan, out: Path, as_json: bool) -> None:
+    """Ranked tables and where the report lies; with `as_json` the records alone."""
+    from zoobench import store
+    from zoobench.report import terminal, write
+
+    if as_json:
+        for record in plan.records:
+            click.echo(store.encode(record), nl=False)
+        return
+    found = store.load(out)
+    terminal.print_report([found])
+    paths = write.write_report([found], out / "report")
+    best = next((p for p in paths if p.name == "report.html"), paths[0])
+    click.echo(f"\nReport: {best}")
+
+
+@main.command()
+@suite_arguments
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a cell.")
+@user_errors
+def plan(
+    suite: str,
+    out: Path | None,
+    device: str,
+    only: tuple[str, ...],
+    retry_failed: str | None,
+    as_json: bool,
+) -> None:
+    """The cells of SUITE, which of them are done, and what is left."""
+    from zoobench import schema, session
+    from zoobench import suite as suites
+
+    spec = suites.read(suite)
+    options = options_of(spec.name, out, device, only, retry_failed)
+    made = session.make_plan(session.held_pins(spec, options.out), options)
+    left = {cell.key for cell in made.todo}
+    for cell in made.cells:
+        held = made.done.get(cell.key)
+        state = "todo" if cell.key in left else held.status if held else "todo"
+        if as_json:
+            body = {"key": cell.key, "state": state, "cell": schema.to_json(cell)}
+            click.echo(json.dumps(body, ensure_ascii=False))
+        else:
+            click.echo(f"{state:<8} {cell.label}")
+    if not as_json:
+        seconds = sum(r.seconds for r in made.records if r.status == "ok")
+        measured = sum(r.status == "ok" for r in made.records)
+        text = f"{len(made.cells)} cells: {len(made.cells) - len(left)} done, {len(left)} to do"
+        if measured and left:
+            text += f"; about {seconds / measured * len(left):.0f} s at this run's mean so far"
+        click.echo(text)
+
+
+@main.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Default: RUN/report.")
+@user_errors
+def report(runs: tuple[Path, ...], out: Path | None) -> None:
+    """Write report.html, report.md, ranking.csv, measurements.csv and figures for RUN..."""
+    from zoobench import store
+    from zoobench.report import terminal, write
+
+    found = [store.load(path) for path in runs]
+    terminal.print_report(found)
+    click.echo("")
+    for path in write.write_report(found, out or runs[0] / "report"):
+        click.echo(str(path))
+
+
+@main.group(name="list", cls=Commands)
+def list_() -> None:
+    """What exists, and what can be loaded offline right now."""
+
+
+JSON_FLAG = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+
+
+@list_.command(name="models")
+@click.argument("pattern", default="*")
+@click.option("--offline", is_flag=True, help="Only what can be loaded without a network.")
+@JSON_FLAG
+@user_errors
+def list_models(pattern: str, offline: bool, as_json: bool) -> None:
+    """Models whose source/name, or name alone, matches PATTERN."""
+    from zoobench import models
+    from zoobench.report import listing
+
+    listing.show(listing.model_rows(models.list_cards(pattern), offline), as_json, pattern)
+
+
+@list_.command(name="datasets")
+@click.argument("pattern", default="*")
+@click.option("--offline", is_flag=True, help="Only what can be loaded without a network.")
+@JSON_FLAG
+@user_errors
+def list_datasets(pattern: str, offline: bool, as_json: bool) -> None:
+    """Datasets whose source/name, or name alone, matches PATTERN."""
+    from zoobench import datasets
+    from zoobench.report import listing
+
+    listing.show(listing.dataset_rows(datasets.list_cards(pattern), offline), as_json, pattern)
+
+
+@list_.command(name="methods")
+@JSON_FLAG
+@user_errors
+def list_methods(as_json: bool) -> None:
+    """Methods, their parameters and defaults."""
+    from zoobench.report import listing
+
+    listing.show(listing.method_rows(), as_json, "*")
+
+
+@list_.command(name="suites")
+@JSON_FLAG
+@user_errors
+def list_suites(as_json: bool) -> None:
+    """The built-in suites."""
+    from zoobench.report import listing
+
+    listing.show(listing.suite_rows(), as_json, "*")
+
+
+@main.command()
+@JSON_FLAG
+@user_errors
+def doctor(as_json: bool) -> None:
+    """Devices, versions, caches, and what is reachable."""
+    from zoobench.report import listing
+
+    listing.show_doctor(as_json)
+
+
+def entry() -> None:
+    """The console script: a closed pipe (`| head`) is no error."""
+    try:
+        main()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None

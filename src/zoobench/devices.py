@@ -1,0 +1,49 @@
+"""Which device a run uses. Torch is imported only where a CUDA device may be here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from zoobench.errors import UserError
+
+
+def resolve(device: str) -> str:
+    """ "auto", "cpu", "cuda" or "cuda:N" as a torch device string. Raises UserError early."""
+    if device == "cpu":
+        return "cpu"
+    if device == "auto" and not cuda_plausible():
+        return "cpu"
+    if device != "auto" and device.partition(":")[0] != "cuda":
+        raise UserError(f"--device: unknown device {device!r}. Known: auto, cpu, cuda, cuda:N.")
+    import torch
+
+    count = torch.cuda.device_count()
+    if device == "auto":
+        return "cuda:0" if count else "cpu"
+    number = device.partition(":")[2] or "0"
+    if not number.isdigit():
+        raise UserError(f"--device: {device!r}: expected a number after 'cuda:'")
+    if int(number) >= count:
+        here = ", ".join(["cpu", *(f"cuda:{i}" for i in range(count))])
+        raise UserError(f"--device: there is no {device} here. Known: {here}.")
+    return f"cuda:{number}"
+
+
+def cuda_plausible() -> bool:
+    """Whether looking for a CUDA device is worth the seconds that importing torch takes."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return False
+    nodes = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg")
+    return any(Path(node).exists() for node in nodes) or shutil.which("nvidia-smi") is not None
+
+
+def default_precision(device: str) -> str:
+    """What precision "auto" means: bf16 autocast on CUDA, fp32 elsewhere (PROTOCOL section 2)."""
+    return "bf16" if device.startswith("cuda") else "fp32"
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,135 @@
+"""Controls: what a score must beat before it says anything of a model (PROTOCOL section 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoobench.errors import Unsupported
+from zoobench.interfaces import Adapted, Raw, SealedSplits, Split
+
+if TYPE_CHECKING:
+    import torch
+
+THUMBNAIL = 16
+"""Side of the thumbnail in the raw-input control of pictures, in pixels."""
+TFIDF_TERMS = 4096
+"""Most terms of the raw-input control of texts: the most frequent of the train set."""
+
+
+@dataclass(frozen=True)
+class Constant:
+    """Scores that do not look at the input."""
+
+    scorer: Callable[[Split], torch.Tensor]
+    valid_scores: torch.Tensor
+    chosen: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, float] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
+
+    def predict(self, split: Split) -> torch.Tensor:
+        return self.scorer(split)
+
+
+@dataclass(frozen=True)
+class Chance:
+    """A class drawn uniformly for each example: the accuracy of knowing nothing."""
+
+    version: ClassVar[int] = 1
+    needs: ClassVar[str] = "nothing"
+
+    def adapt(self, backbone: None, splits: SealedSplits, seed: int) -> Adapted:
+        import torch
+
+        classes = len(splits.classes)
+
+        def score(split: Split) -> torch.Tensor:
+            drawn = torch.Generator().manual_seed(seed)
+            noise = torch.rand(len(split), classes, generator=drawn) * 1e-3
+            return torch.log_softmax(noise, dim=1)
+
+        return Constant(score, score(splits.valid))
+
+
+@dataclass(frozen=True)
+class Majority:
+    """The class frequencies of the train set for every example."""
+
+    version: ClassVar[int] = 1
+    needs: ClassVar[str] = "nothing"
+
+    def adapt(self, backbone: None, splits: SealedSplits, seed: int) -> Adapted:
+        import torch
+
+        counts = np.bincount(splits.train.labels, minlength=len(splits.classes))
+        # Half a count each, so that a class absent from train has a finite log-probability.
+        prior = torch.from_numpy(np.log((counts + 0.5) / (counts + 0.5).sum())).float()
+
+        def score(split: Split) -> torch.Tensor:
+            return prior.repeat(len(split), 1)
+
+        return Constant(score, score(splits.valid))
+
+
+@dataclass(frozen=True)
+class RawInput:
+    """The linear probe on the raw input: no network at all.
+
+    Pictures: a 16 x 16 thumbnail and each channel's mean, deviation and 8-bin
+    histogram. Texts: word TF-IDF over the train set's most frequent terms.
+    """
+
+    version: ClassVar[int] = 1
+    needs: ClassVar[str] = "nothing"
+
+    def adapt(self, backbone: None, splits: SealedSplits, seed: int) -> Adapted:
+        from zoobench.methods.linear_probe import LinearProbe
+
+        source: Any = RawFeatures(encoder(splits))
+        adapted: Adapted = LinearProbe().adapt(source, splits, seed)
+        return adapted
+
+
+@dataclass(frozen=True)
+class RawFeatures:
+    """As much of a FeatureSource as a probe needs, over a function of raw examples."""
+
+    encode: Callable[[list[Raw]], NDArray[np.float32]]
+
+    def features(self, split: Split) -> torch.Tensor:
+        import torch
+
+        return torch.from_numpy(self.encode([split.read(i) for i in range(len(split))]))
+
+
+def encoder(splits: SealedSplits) -> Callable[[list[Raw]], NDArray[np.float32]]:
+    """What turns raw examples into features; texts' vocabulary comes from `train` alone."""
+    if splits.modality == "image":
+        return lambda raws: np.stack([image_statistics(raw) for raw in raws])
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    words = r"(?u)\w+"  # one-letter words too: some languages are full of them
+    tfidf = TfidfVectorizer(max_features=TFIDF_TERMS, token_pattern=words, dtype=np.float32)
+    try:
+        tfidf.fit([splits.train.read(i) for i in range(len(splits.train))])
+    except ValueError as error:  # "empty vocabulary"
+        raise Unsupported(f"raw-input: no text of the train split holds a word ({error})") from None
+    return lambda texts: np.asarray(tfidf.transform(texts).toarray(), dtype=np.float32)
+
+
+def image_statistics(image: Any) -> NDArray[np.float32]:
+    """(798,) float32: 16 x 16 thumbnail in [0, 1], then mean, deviation, histogram by channel."""
+    from PIL import Image
+
+    small = image.convert("RGB").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
+    thumbnail = np.asarray(small, dtype=np.float32) / 255
+    pixels = np.asarray(image.convert("RGB"), dtype=np.float32).reshape(-1, 3) / 255
+    parts = [thumbnail.ravel(), pixels.mean(axis=0), pixels.std(axis=0)]
+    for channel in pixels.T:
+        counts, _ = np.histogram(channel, bins=8, range=(0, 1))
+        parts.append((counts / len(pixels)).astype(np.float32))
+    return np.concatenate(parts).astype(np.float32)

@@ -1,0 +1,316 @@
+"""Fine-tuning, and the same recipe from random weights (PROTOCOL section 2).
+
+One recipe for every model: a new linear head on the backbone's own features,
+AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101), a linear warm-up and a cosine
+decay to zero, a budget in steps, and one small grid of learning rates whose best
+is chosen on `valid` by NLL. `test` is scored once, by the chosen run's last step.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from zoobench.errors import NotFinite
+from zoobench.interfaces import Adapted, SealedSplits, Split
+
+if TYPE_CHECKING:
+    import torch
+
+PREPARED_BYTES = 2**30
+"""Prepared inputs up to this size are kept over the steps; beyond it they are made anew."""
+
+
+@dataclass(frozen=True)
+class FineTune:
+    """All weights, new head. `steps` and `batch_size` are the budget of one run of the grid.
+
+    `freeze` "all-but-last" trains the last block of parameters only, with the head;
+    `layer_decay` multiplies the rate by itself for each block below the head.
+    """
+
+    version: ClassVar[int] = 1
+    needs: ClassVar[str] = "module"
+    random_weights: ClassVar[bool] = False
+
+    steps: int = 500
+    batch_size: int = 64
+    rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3)
+    optimizer: Literal["adamw", "sgd", "rmsprop"] = "adamw"
+    weight_decay: float = 0.02
+    warmup: float = 0.1
+    freeze: Literal["none", "all-but-last"] = "none"
+    layer_decay: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch_size < 1 or not self.rates:
+            raise ValueError("steps and batch_size must be at least 1, and rates not empty")
+        if min(self.rates) <= 0 or not 0 <= self.warmup < 1 or not 0 < self.layer_decay <= 1:
+            raise ValueError("rates > 0, 0 <= warmup < 1 and 0 < layer_decay <= 1 must hold")
+
+    def adapt(self, backbone: Any, splits: SealedSplits, seed: int) -> Adapted:
+        """Train one copy of the backbone a learning rate; keep the best on `valid`.
+
+        Raises NotFinite when the loss of every rate leaves the finite numbers.
+        """
+        train = Inputs(backbone, splits.train)
+        valid = Inputs(backbone, splits.valid)
+        best: Tuned | None = None
+        for rate in self.rates:
+            tuned = Run(self, backbone, len(splits.classes), rate, seed).train(train, valid)
+            if tuned is not None and (best is None or tuned.valid_nll < best.valid_nll):
+                best = tuned
+        if best is None:
+            raise NotFinite(f"the training loss at every learning rate of {list(self.rates)}")
+        edge = best.rate in (min(self.rates), max(self.rates)) and len(self.rates) > 1
+        best.flags = ("rate-on-edge",) if edge else ()
+        return best
+
+
+@dataclass(frozen=True)
+class FromScratch(FineTune):
+    """The same recipe on the same architecture with random weights.
+
+    The runner loads the backbone with weights "random" for it; its distance to
+    fine-tune is the transfer gain.
+    """
+
+    random_weights: ClassVar[bool] = True
+
+
+@dataclass
+class Tuned:
+    """A trained network. The copy of the backbone belongs to it alone."""
+
+    backbone: Any
+    network: torch.nn.Module
+    rate: float
+    valid_nll: float
+    valid_scores: torch.Tensor
+    facts: Mapping[str, float]
+    flags: tuple[str, ...] = ()
+
+    @property
+    def chosen(self) -> Mapping[str, Any]:
+        return {"rate": self.rate}
+
+    def predict(self, split: Split) -> torch.Tensor:
+        return score(self.network, Inputs(self.backbone, split))
+
+
+@dataclass
+class Inputs:
+    """The prepared inputs of a split, kept while they are small."""
+
+    backbone: Any
+    split: Split
+    _kept: dict[int, Any] = field(default_factory=dict)
+    _bytes: int = 0
+
+    def batch(self, rows: list[int]) -> Any:
+        """The batch of `rows` on the backbone's device."""
+        from zoobench.methods.features import to_device
+
+        prepared = self.backbone.collate([self._one(i) for i in rows])
+        return to_device(prepared, self.backbone.device)
+
+    def _one(self, i: int) -> Any:
+        if i in self._kept:
+            return self._kept[i]
+        item = self.backbone.prepare(self.split.read(i))
+        if self._bytes < PREPARED_BYTES:
+            self._kept[i] = item
+            self._bytes += getattr(item, "nbytes", 4096)
+        return item
+
+
+def network(backbone: Any, classes: int, seed: int) -> torch.nn.Module:
+    """The backbone's module, with a linear head that begins at zero: uniform scores at step 0."""
+    import torch
+
+    class Network(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = backbone.module
+            self.head = torch.nn.Linear(backbone.feature_dim, classes)
+            torch.nn.init.zeros_(self.head.weight)
+            torch.nn.init.zeros_(self.head.bias)
+
+        def forward(self, batch: Any) -> torch.Tensor:
+            logits: torch.Tensor = self.head(backbone.embed(batch))
+            return logits
+
+    torch.manual_seed(seed)
+    return Network().to(backbone.device)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One learning rate of the grid, from the backbone as loaded to a scored `valid`."""
+
+    recipe: FineTune
+    source: Any
+    classes: int
+    rate: float
+    seed: int
+
+    def train(self, train: Inputs, valid: Inputs) -> Tuned | None:
+        """None when the loss leaves the finite numbers."""
+        import torch
+        import torch.nn.functional as F
+
+        own = copy.copy(self.source.backbone)
+        object.__setattr__(own, "module", copy.deepcopy(self.source.module))
+        backbone = OnDevice(own, self.source.device, self.source.view)
+        net = network(backbone, self.classes, self.seed)
+        groups = parameter_groups(net, self.recipe, self.rate)
+        optimizer = make_optimizer(self.recipe, groups)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._factor)
+        labels = torch.from_numpy(train.split.labels)
+        train_mode(net)
+        correct = torch.zeros(())
+        for step, rows in enumerate(self._batches(len(labels))):
+            with backbone.autocast():
+                logits = net(train.batch(rows))
+            target = labels[rows].to(logits.device)
+            loss = F.cross_entropy(logits.float(), target)
+            if not bool(torch.isfinite(loss)):
+                return None
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            correct += (logits.argmax(dim=1) == target).sum().cpu()
+            if self.source.progress is not None:
+                self.source.progress(f"train at {self.rate:g}", step + 1, self.recipe.steps)
+        scores = score(net, valid)
+        if not bool(torch.isfinite(scores).all()):
+            return None
+        nll = float(F.nll_loss(scores, torch.from_numpy(valid.split.labels)))
+        seen = self.recipe.steps * min(self.recipe.batch_size, len(labels))
+        facts = {"train_accuracy_online": float(correct) / seen, "steps": float(self.recipe.steps)}
+        return Tuned(backbone, net, self.rate, nll, scores, facts)
+
+    def _factor(self, step: int) -> float:
+        """Linear warm-up, then a cosine to zero, as a multiple of the peak rate."""
+        warm = round(self.recipe.warmup * self.recipe.steps)
+        if step < warm:
+            return (step + 1) / warm
+        done = (step - warm) / max(1, self.recipe.steps - warm)
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+    def _batches(self, n: int) -> Iterator[list[int]]:
+        """`steps` batches: a new permutation each epoch; a short last batch is left out."""
+        import torch
+
+        drawn = torch.Generator().manual_seed(self.seed)
+        size = min(self.recipe.batch_size, n)
+        waiting: list[int] = []
+        for _ in range(self.recipe.steps):
+            if len(waiting) < size:
+                waiting = torch.randperm(n, generator=drawn).tolist()
+            yield waiting[:size]
+            waiting = waiting[size:]
+
+
+class OnDevice:
+    """A backbone with the device and precision that its batches go to."""
+
+    def __init__(self, backbone: Any, device: torch.device, view: Any) -> None:
+        self.backbone = backbone
+        self.device = device
+        self.view = view
+        self.module = backbone.module
+        self.feature_dim = backbone.feature_dim
+        self.prepare = backbone.prepare
+        self.collate = backbone.collate
+        self.embed = backbone.embed
+
+    def autocast(self) -> Any:
+        import torch
+
+        bf16 = self.view.precision == "bf16"
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16)
+
+
+def train_mode(net: torch.nn.Module) -> None:
+    """Train mode, but for modules whose parameters are all frozen: their statistics stay."""
+    net.train()
+    for module in net.modules():
+        own = list(module.parameters(recurse=False))
+        if own and not any(parameter.requires_grad for parameter in own):
+            module.eval()
+
+
+def score(net: torch.nn.Module, inputs: Inputs, batch_size: int = 64) -> torch.Tensor:
+    """(N, C) float32 log-probabilities of `inputs`, in eval mode, on the CPU."""
+    import torch
+
+    was_training = net.training
+    net.eval()
+    parts = []
+    with torch.inference_mode(), inputs.backbone.autocast():
+        for start in range(0, len(inputs.split), batch_size):
+            rows = list(range(start, min(start + batch_size, len(inputs.split))))
+            parts.append(torch.log_softmax(net(inputs.batch(rows)).float(), dim=1).cpu())
+    net.train(was_training)
+    return torch.cat(parts)
+
+
+def parameter_groups(net: torch.nn.Module, recipe: FineTune, rate: float) -> list[dict[str, Any]]:
+    """Groups by depth: biases and norms without decay, the rate falling away from the head.
+
+    A block is a run of parameters that share their name's first part with a
+    number in it, or the first part alone.
+    """
+    blocks = block_order(net)
+    depth = {name: len(blocks) - 1 - i for i, name in enumerate(blocks)}
+    groups: dict[tuple[int, bool], list[torch.nn.Parameter]] = {}
+    for name, parameter in net.named_parameters():
+        level = depth[block_of(name)]
+        if recipe.freeze == "all-but-last" and level > 1:
+            parameter.requires_grad_(False)
+            continue
+        groups.setdefault((level, parameter.ndim > 1), []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "lr": rate * recipe.layer_decay**level,
+            "weight_decay": recipe.weight_decay if decays else 0.0,
+        }
+        for (level, decays), parameters in groups.items()
+    ]
+
+
+def block_of(name: str) -> str:
+    """The block a parameter belongs to: its path up to the first or second number.
+
+    "body.blocks.3.1.conv.weight" -> "body.blocks.3"; "head.bias" -> "head".
+    """
+    parts = name.split(".")[:-1]
+    for i, part in enumerate(parts):
+        if part.isdigit():
+            return ".".join(parts[: i + 1])
+    return ".".join(parts[:2]) if parts[0] == "body" else parts[0]
+
+
+def block_order(net: torch.nn.Module) -> list[str]:
+    """Blocks from the input to the head, as the module names its parameters."""
+    seen: dict[str, None] = {}
+    for name, _ in net.named_parameters():
+        seen.setdefault(block_of(name))
+    return list(seen)
+
+
+def make_optimizer(recipe: FineTune, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    import torch
+
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=0.9, nesterov=True)
+    if recipe.optimizer == "rmsprop":
+        return torch.optim.RMSprop(groups, momentum=0.9)
+    return torch.optim.AdamW(groups)

@@ -1,0 +1,172 @@
+"""What `list` and `doctor` show: rows for a person, or JSON Lines for a machine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from zoobench import datasets, devices, methods, models, suite
+from zoobench.errors import ZoobenchError
+from zoobench.schema import DatasetCard, ModelCard, Ref
+
+Row = dict[str, Any]
+
+
+def model_rows(cards: Sequence[ModelCard], offline: bool) -> list[Row]:
+    """One row a model: where its weights come from, its licence, whether it is here."""
+    rows = []
+    for card in cards:
+        here, why = models.available(Ref.parse(card.id))
+        if here or not offline:
+            rows.append(
+                {
+                    "model": f"{card.source}/{card.name}",
+                    "reads": card.modality,
+                    "offline": here,
+                    "license": card.license,
+                    "weights": card.weights if here else f"{card.weights} ({why})",
+                    "pretrained_on": card.pretrained_on,
+                }
+            )
+    return rows
+
+
+def dataset_rows(cards: Sequence[DatasetCard], offline: bool) -> list[Row]:
+    """One row a dataset. Sizes are train/valid/test; 0 means that zoobench derives the split."""
+    rows = []
+    for card in cards:
+        here, why = datasets.available(Ref.parse(card.id))
+        if here or not offline:
+            rows.append(
+                {
+                    "dataset": f"{card.source}/{card.name}",
+                    "reads": card.modality,
+                    "offline": here,
+                    "license": card.license,
+                    "classes": card.classes,
+                    "sizes": "/".join(map(str, card.sizes)),
+                    "nature": card.nature,
+                    "where": why,
+                }
+            )
+    return rows
+
+
+def method_rows() -> list[Row]:
+    """One row a method, with its parameters and their defaults."""
+    rows = []
+    for name in methods.names():
+        method = methods.build(name, {})
+        params = ", ".join(f"{k}={_plain(v)}" for k, v in methods.params_of(method).items())
+        about = (type(method).__doc__ or "").strip().splitlines()[0]
+        rows.append({"method": name, "parameters": params or "none", "about": about})
+    return rows
+
+
+def suite_rows() -> list[Row]:
+    """One row a built-in suite."""
+    import tomllib
+
+    rows = []
+    for name in suite.BUILTIN:
+        body = tomllib.loads(suite.builtin_path(name).read_text(encoding="utf-8"))
+        sizes = f"{len(body['models'])} models, {len(body['datasets'])} datasets"
+        rows.append({"suite": name, "holds": sizes, "about": body.get("description", "")})
+    return rows
+
+
+def _plain(value: Any) -> str:
+    return f"[{', '.join(map(str, value))}]" if isinstance(value, (list, tuple)) else str(value)
+
+
+def show(rows: Sequence[Row], as_json: bool, pattern: str) -> None:
+    """A table on stdout: the whole of a short value, the start of a long one."""
+    if as_json:
+        for row in rows:
+            click.echo(json.dumps(row, ensure_ascii=False))
+        return
+    if not rows:
+        text = f"Nothing matches {pattern!r}. A pattern is a glob, such as '*resnet*'."
+        click.echo(text, err=True)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for number, name in enumerate(rows[0]):
+        table.add_column(name, overflow="fold" if number == 0 else "ellipsis", no_wrap=number > 0)
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row.values()))
+    if not console.is_terminal:  # a pipe has no width: one row, one line, tabs between
+        for row in rows:
+            click.echo("\t".join(_cell(value) for value in row.values()))
+        return
+    console.print(table)
+    console.print(f"{len(rows)} in all", highlight=False)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
+
+
+def show_doctor(as_json: bool) -> None:
+    """Devices, versions, caches, and which optional parts are here."""
+    facts = diagnosis()
+    if as_json:
+        click.echo(json.dumps(facts, ensure_ascii=False, indent=1))
+        return
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            click.echo(f"{name}:")
+            for key, item in value.items():
+                click.echo(f"  {key:<24} {item}")
+        else:
+            click.echo(f"{name + ':':<26} {value}")
+
+
+def diagnosis() -> dict[str, Any]:
+    """What a bug report should hold; no network request is made."""
+    import importlib.util
+    import os
+
+    from zoobench.methods.features import cache_dir
+    from zoobench.session import environment
+
+    try:
+        device = devices.resolve("auto")
+    except ZoobenchError as error:
+        device = f"none: {error}"
+    extras = {"datasets": "hub", "pyarrow": "parquet", "mlxtend": "demo", "babel": "demo"}
+    have = {
+        f"{module} (extra {extra})": "installed"
+        if importlib.util.find_spec(module)
+        else f"missing: pip install 'zoobench[{extra}]'"
+        for module, extra in extras.items()
+    }
+    names = ("HF_HOME", "HF_HUB_OFFLINE", "HF_ENDPOINT", "TORCH_HOME", "CUDA_VISIBLE_DEVICES")
+    packaged = [ref for ref in map(_packaged, models.list_cards("packaged/*")) if ref]
+    return {
+        **{k: v for k, v in environment(device).items() if k != "libraries"},
+        "libraries": environment(device)["libraries"],
+        "optional": have,
+        "cache": {"directory": str(cache_dir()), "bytes": size_of(cache_dir())},
+        "variables": {name: os.environ.get(name, "not set") for name in names},
+        "models offline": dict(packaged),
+    }
+
+
+def _packaged(card: ModelCard) -> tuple[str, str]:
+    here, why = models.available(Ref.parse(card.id))
+    return f"{card.source}/{card.name}", ("yes: " if here else "no: ") + why
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of every file below `folder`, 0 where it is absent."""
+    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())

@@ -1,0 +1,356 @@
+"""One group of cells -> records: load once, adapt, predict, measure, stamp.
+
+A group is every cell of one model. What fails fails its own cell: the error
+becomes the record's status and the next cell begins. This runs inside a worker
+process; what it cannot catch (a crash, a hang) its engine does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoobench import datasets, methods, models
+from zoobench.errors import CellError, MissingExtra, UserError
+from zoobench.interfaces import Adapted, Method, Split, Splits
+from zoobench.methods.features import FeatureCache, Features, Progress, View
+from zoobench.metrics import cost, quality
+from zoobench.schema import Cell, Measurement, Predictions, Record, Ref, digest
+
+if TYPE_CHECKING:
+    import torch
+
+RESAMPLES = 1000
+"""Bootstrap resamples of every quality interval (PROTOCOL section 3)."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a worker needs to know beside its cells; none of it changes a quality number."""
+
+    device: str = "cpu"
+    threads: int = 0
+    cache: str = ""
+    cache_bytes: int = 20 * 2**30
+    measure_costs: bool = True
+
+
+@dataclass(frozen=True)
+class Result:
+    """A record, and the arrays that the store keeps beside it."""
+
+    record: Record
+    predictions: Predictions | None = None
+
+
+def groups(cells: Sequence[Cell]) -> list[tuple[Cell, ...]]:
+    """Cells by model, in the order of their first appearance; the controls are one group."""
+    by_model: dict[str, list[Cell]] = {}
+    for cell in cells:
+        ref = Ref.parse(cell.model)
+        by_model.setdefault("control" if ref.source == "control" else cell.model, []).append(cell)
+    return [tuple(group) for group in by_model.values()]
+
+
+def run_group(
+    cells: Sequence[Cell],
+    settings: Settings,
+    begin: Callable[[Cell], None] = lambda cell: None,
+    progress: Progress | None = None,
+) -> Iterator[Result]:
+    """A result for each cell, in order. `begin` is told which cell is about to start."""
+    bench = Bench(settings, progress)
+    for cell in cells:
+        begin(cell)
+        yield bench.run(cell)
+
+
+@dataclass
+class Bench:
+    """What the cells of a group share: the loaded model, its features and costs, the dataset."""
+
+    settings: Settings
+    progress: Progress | None = None
+    _models: dict[tuple[str, int], Loaded] = field(default_factory=dict)
+    _failed: dict[tuple[str, int], CellError] = field(default_factory=dict)
+    _dataset: tuple[str, Splits] | None = None
+
+    def run(self, cell: Cell) -> Result:
+        """Never raises but for KeyboardInterrupt and its like."""
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        clock = time.perf_counter()
+        try:
+            result = self._measure(cell)
+        except Exception as error:  # noqa: BLE001  one cell's failure is a record, whatever it is
+            result = Result(failed(cell, error))
+        record = dataclasses.replace(
+            result.record,
+            started=started,
+            seconds=round(time.perf_counter() - clock, 3),
+            environment=environment(self.settings, str(cell.versions.get("precision", "fp32"))),
+        )
+        return dataclasses.replace(result, record=record)
+
+    def _measure(self, cell: Cell) -> Result:
+        import torch
+
+        method = methods.build(cell.method, cell.params)
+        splits = self._splits(cell)
+        seed = int(digest([cell.key, "seed"], 8), 16)
+        torch.manual_seed(seed)
+        # A probe's own draw is the cell's seed: cells that differ in nothing else share it.
+        loaded = None if method.needs == "nothing" else self._load(cell, method)
+        work = Work(cell, method, splits, loaded.features if loaded else None)
+        adapted, scores, seconds = work.adapt()
+        kept = quality.predictions(
+            scores.numpy(), splits.test.labels, adapted.valid_scores.numpy(), splits.valid.labels
+        )
+        numbers = quality.evaluate(kept, len(splits.classes), seed, RESAMPLES)
+        costs = loaded.costs(self.settings) if loaded else ()
+        flags = (*splits.flags, *adapted.flags)
+        record = Record(
+            cell,
+            "ok",
+            measurements=(*numbers, *costs, *seconds, *facts(adapted, len(splits.train))),
+            chosen=dict(adapted.chosen),
+            flags=tuple(dict.fromkeys(flags)),
+            provenance=provenance(cell, splits, loaded),
+        )
+        return Result(record, kept)
+
+    def _splits(self, cell: Cell) -> Splits:
+        """The cell's dataset; the last one is kept, since cells come dataset by dataset."""
+        if self._dataset is None or self._dataset[0] != cell.dataset:
+            self._dataset = None
+            self._dataset = (cell.dataset, datasets.load(Ref.parse(cell.dataset)))
+        splits = self._dataset[1]
+        if cell.shots is None:
+            return splits
+        name = Ref.parse(cell.dataset).id
+        few = datasets.few_shot(splits.train, cell.shots, cell.seed, name)
+        held = int(min(np_counts(splits.valid, len(splits.classes)).min(), cell.shots))
+        # Choosing on thousands of labels would not be few-shot: valid has k a class as well.
+        valid = datasets.few_shot(splits.valid, held, cell.seed, name) if held else splits.valid
+        return dataclasses.replace(splits, train=few, valid=valid)
+
+    def _load(self, cell: Cell, method: Method) -> Loaded:
+        """The cell's model, kept for the group; a model that failed once fails at once again."""
+        ref = Ref.parse(cell.model)
+        if getattr(method, "random_weights", False):
+            ref = ref.with_options(weights="random")
+        seed = cell.seed if ref.option("weights") == "random" else 0
+        key = (str(ref), seed)
+        if key in self._failed:
+            raise self._failed[key]
+        if key not in self._models:
+            self._models.clear()  # one model at a time: the next one may need the memory
+            precision = str(cell.versions.get("precision", "fp32"))
+            try:
+                self._models[key] = load(ref, seed, precision, self.settings, self.progress)
+            except CellError as error:
+                self._failed[key] = error
+                raise
+        return self._models[key]
+
+
+@dataclass
+class Loaded:
+    """A model on its device, and its costs, measured once."""
+
+    ref: Ref
+    features: Features
+    load_seconds: float
+    _costs: tuple[Measurement, ...] | None = None
+
+    def costs(self, settings: Settings) -> tuple[Measurement, ...]:
+        if self._costs is None:
+            found = cost.static_costs(self.features.backbone)
+            if settings.measure_costs:
+                precision = self.features.view.precision
+                found += cost.measured_costs(
+                    self.features.backbone, settings.device, precision=precision
+                )
+            self._costs = (*found, second("load_seconds", self.load_seconds))
+        return self._costs
+
+
+def load(
+    ref: Ref, seed: int, precision: str, settings: Settings, progress: Progress | None
+) -> Loaded:
+    """Raises CellError where the model cannot be had."""
+    import torch
+
+    clock = time.perf_counter()
+    backbone = models.load(ref, seed)
+    layout = torch.channels_last if backbone.input_spec.modality == "image" else None
+    if layout is not None:
+        backbone.module.to(memory_format=layout)  # type: ignore[call-overload]
+    backbone.module.to(settings.device)
+    seconds = time.perf_counter() - clock
+    view = View(str(dataclasses.replace(ref, revision="")), settings.device, precision)
+    cache = FeatureCache(Path(settings.cache), settings.cache_bytes) if settings.cache else None
+    return Loaded(ref, Features(backbone, view, cache, progress), seconds)
+
+
+@dataclass(frozen=True)
+class Work:
+    """Adapt and predict for one cell, each stage timed."""
+
+    cell: Cell
+    method: Method
+    splits: Splits
+    features: Features | None
+
+    def adapt(self) -> tuple[Adapted, torch.Tensor, tuple[Measurement, ...]]:
+        """What was adapted, the test scores (N, C), and the seconds of each stage.
+
+        `test` is out of reach until the adaptation has ended, and read once after it.
+        """
+        clock = time.perf_counter()
+        before = self._extraction()
+        if self.method.needs == "features":
+            assert self.features is not None
+            self.features.features(self.splits.train)
+            self.features.features(self.splits.valid)
+        prepared = time.perf_counter()
+        adapted = self.method.adapt(self.features, self.splits.sealed(), self.cell.seed)
+        fitted = time.perf_counter()
+        if self.method.needs == "features":
+            assert self.features is not None
+            self.features.features(self.splits.test)
+        opened = time.perf_counter()
+        scores = adapted.predict(self.splits.test)
+        ended = time.perf_counter()
+        trains = self.method.needs == "module"
+        seconds = [
+            second("train_seconds" if trains else "fit_seconds", fitted - prepared),
+            second("predict_seconds", ended - opened),
+            second("total_seconds", ended - clock),
+        ]
+        if self.method.needs == "features":
+            # What the features cost when they were computed, in this run or an earlier one.
+            cached = self._extraction() == before
+            total = sum(self._seconds(s) for s in self._all())
+            seconds.append(second("extract_seconds", total, cached=cached))
+        return adapted, scores, tuple(seconds)
+
+    def _all(self) -> tuple[Split, Split, Split]:
+        return self.splits.train, self.splits.valid, self.splits.test
+
+    def _seconds(self, split: Split) -> float:
+        return self.features.seconds.get(split.fingerprint, 0.0) if self.features else 0.0
+
+    def _extraction(self) -> int:
+        return len(self.features.computed) if self.features else 0
+
+
+def second(name: str, value: float, **detail: Any) -> Measurement:
+    return Measurement(name, round(value, 6), unit="s", better="lower", detail=detail)
+
+
+def facts(adapted: Adapted, n: int) -> tuple[Measurement, ...]:
+    """What the method says of its own fit, as measurements (train accuracy, iterations, ...)."""
+    units = {"train_accuracy": ("fraction", "higher")}
+    found = []
+    for name, value in adapted.facts.items():
+        unit, better = units.get(name, ("", "none"))
+        found.append(Measurement(name, float(value), unit=unit, better=better, n=n))  # type: ignore[arg-type]
+    return tuple(found)
+
+
+def np_counts(split: Split, classes: int) -> Any:
+    """(C,) examples of each class."""
+    import numpy as np
+
+    return np.bincount(split.labels, minlength=classes)
+
+
+def provenance(cell: Cell, splits: Splits, loaded: Loaded | None) -> dict[str, Any]:
+    """Where the numbers come from: fingerprints, sizes, the weights that were really loaded."""
+    card = datasets.card(Ref.parse(cell.dataset))
+    found: dict[str, Any] = {
+        "splits": splits.fingerprints,
+        "sizes": {s.name: len(s) for s in (splits.train, splits.valid, splits.test)},
+        "classes": len(splits.classes),
+        "nature": card.nature,
+        "notes": dict(splits.notes),
+    }
+    if loaded is not None:
+        source = loaded.features
+        card_of_model = models.card(loaded.ref)
+        found["model"] = {
+            "license": card_of_model.license,
+            "family": card_of_model.family,
+            "pretrained_on": card_of_model.pretrained_on,
+            "pooling": source.pooling,
+            "input_size": list(source.input_spec.size or (source.input_spec.length or 0,)),
+            "preprocessing": source.input_spec.digest,
+            "state": source.weights,
+            **source.provenance,
+        }
+    return found
+
+
+def failed(cell: Cell, error: BaseException) -> Record:
+    """The record of a cell that raised: its status, and a message a person can use."""
+    if isinstance(error, CellError):
+        status = error.status
+    elif _out_of_memory(error):
+        status = "oom"
+    else:
+        status = "error"
+    expected = isinstance(error, (CellError, UserError, MissingExtra))
+    message = str(error) or type(error).__name__
+    if not expected:
+        message = f"{type(error).__name__}: {message}"
+    detail = "" if expected else "".join(traceback.format_exception(error))[-4000:]
+    body: Mapping[str, Any] = {"message": message, **({"detail": detail} if detail else {})}
+    return Record(cell, status, error=body)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    import torch
+
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    # The CPU allocator of torch raises a plain RuntimeError.
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def environment(settings: Settings, precision: str) -> dict[str, Any]:
+    """The part of the environment that decides whether times may be compared."""
+    import platform
+
+    import torch
+
+    from zoobench import __version__
+
+    cuda = settings.device.startswith("cuda")
+    return {
+        "device": "cuda" if cuda else settings.device,
+        "device_name": torch.cuda.get_device_name(settings.device) if cuda else cpu_name(),
+        "threads": torch.get_num_threads(),
+        "precision": precision,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "zoobench": __version__,
+        **({"driver": str(torch.version.cuda)} if cuda else {}),
+    }
+
+
+def cpu_name() -> str:
+    """The processor's name as the system gives it."""
+    import platform
+
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

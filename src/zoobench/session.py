@@ -1,0 +1,202 @@
+"""A whole run: resolve, plan, skip what is done, run the rest, write each record as it comes."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+from zoobench import __version__, datasets, devices, models, suite
+from zoobench.engines import Event, Finished
+from zoobench.engines.local import Limits, LocalEngine
+from zoobench.errors import UserError, unknown
+from zoobench.methods.features import cache_dir
+from zoobench.runner import Settings, groups
+from zoobench.schema import STATUSES, Cell, Record, Ref
+from zoobench.store import Store
+
+RELEVANT = (
+    "torch", "torchvision", "timm", "transformers", "tokenizers", "numpy", "scipy",
+    "scikit-learn", "pillow", "safetensors", "huggingface_hub", "datasets", "zoobench",
+)  # fmt: skip
+"""Distributions whose versions environment.json holds."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run a suite; nothing here changes a quality number but what `only` leaves out."""
+
+    out: Path
+    device: str = "auto"
+    workers: int = 1
+    only: tuple[tuple[str, str], ...] = ()
+    retry: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cells of a run, and the records that are there already, by key."""
+
+    suite: suite.Suite
+    cells: tuple[Cell, ...]
+    done: dict[str, Record]
+    retry: tuple[str, ...] = ()
+
+    @property
+    def todo(self) -> tuple[Cell, ...]:
+        """Cells without an answer, or with one that is to be tried again."""
+        return tuple(cell for cell in self.cells if not self._answered(cell))
+
+    def _answered(self, cell: Cell) -> bool:
+        record = self.done.get(cell.key)
+        return record is not None and record.status not in self.retry
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        return tuple(self.done[cell.key] for cell in self.cells if cell.key in self.done)
+
+
+def parse_only(items: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """("model=vit*", ...) as pairs. Raises UserError."""
+    pairs = []
+    for item in items:
+        key, equals, glob = item.partition("=")
+        if not equals or not glob:
+            raise UserError(f"--only: expected KEY=GLOB such as model='vit*', got {item!r}")
+        if key not in ("model", "dataset", "method"):
+            raise unknown("--only", "key", key, ("model", "dataset", "method"))
+        pairs.append((key, glob))
+    return tuple(pairs)
+
+
+def parse_retry(text: str | None) -> tuple[str, ...]:
+    """None, "all" or "oom,timeout" as statuses. Raises UserError."""
+    known = tuple(status for status in STATUSES if status != "ok")
+    if text is None:
+        return ()
+    if text == "all":
+        return known
+    wanted = tuple(part.strip() for part in text.split(",") if part.strip())
+    for status in wanted:
+        if status not in known:
+            raise unknown("--retry-failed", "status", status, known)
+    return wanted
+
+
+def pinned(spec: suite.Suite) -> suite.Suite:
+    """`spec` with its hub models at the commit that their revision means now, where it is known."""
+    return dataclasses.replace(spec, models=tuple(models.pin(ref) for ref in spec.models))
+
+
+def select(cells: Sequence[Cell], only: Sequence[tuple[str, str]]) -> tuple[Cell, ...]:
+    """Cells that every pattern of `only` lets through. Raises UserError when none is left."""
+    kept = [cell for cell in cells if all(_lets(cell, key, glob) for key, glob in only)]
+    if cells and not kept:
+        shown = " ".join(f"{key}={glob}" for key, glob in only)
+        raise UserError(f"--only {shown}: no cell of the suite matches; see `zoobench plan`")
+    return tuple(kept)
+
+
+def _lets(cell: Cell, key: str, glob: str) -> bool:
+    if key == "method":
+        return suite.matches(Ref("method", cell.method), glob)
+    return suite.matches(Ref.parse(getattr(cell, key)), glob)
+
+
+def make_plan(spec: suite.Suite, options: Options) -> Plan:
+    """What would be run, and what is done already in `options.out`. Writes nothing."""
+    device = devices.resolve(options.device)
+    cells = suite.plan(spec, devices.default_precision(device))
+    done: dict[str, Record] = {}
+    if (options.out / "records.jsonl").exists():
+        from zoobench.store import load
+
+        done = {record.key: record for record in load(options.out).records}
+    return Plan(spec, select(cells, options.only), done, options.retry)
+
+
+def held_pins(spec: suite.Suite, out: Path) -> suite.Suite:
+    """`spec` at the revisions that an earlier run in `out` was pinned to.
+
+    A suite that is run again must ask the same questions, even if a hub has moved on.
+    """
+    import tomllib
+
+    file = out / "suite.toml"
+    if not file.exists():
+        return spec
+    body = tomllib.loads(file.read_text(encoding="utf-8"))
+    if body.get("identity") != spec.identity:
+        return spec  # the store refuses it with a better message
+    held = {str(ref.at("")): ref for ref in map(Ref.parse, body.get("models", ()))}
+    return dataclasses.replace(
+        spec, models=tuple(held.get(str(ref.at("")), ref) for ref in spec.models)
+    )
+
+
+def execute(spec: suite.Suite, options: Options, watch: Callable[[Plan, Event], None]) -> Plan:
+    """Run what is not done, calling `watch` on each event; returns the plan with all records.
+
+    Raises UserError before any work, StoreError when the run directory fails; what
+    was recorded until then is kept.
+    """
+    device = devices.resolve(options.device)
+    spec = pinned(held_pins(spec, options.out))
+    with Store(options.out, suite.to_toml(spec), spec.identity) as store:
+        plan = make_plan(spec, dataclasses.replace(options, device=device))
+        store.write_environment(environment(device))
+        threads = max(1, devices.cores() // max(1, options.workers))
+        settings = Settings(device, threads, str(cache_dir() / "features"))
+        engine = LocalEngine(settings, limits(spec), options.workers, preload(plan.todo))
+        events = engine.events(groups(plan.todo))
+        try:
+            for event in events:
+                if isinstance(event, Finished):
+                    record = store.append(event.result.record, event.result.predictions)
+                    plan.done[record.key] = record
+                watch(plan, event)
+        finally:
+            events.close()  # type: ignore[attr-defined]  # a generator: its children end here
+    return plan
+
+
+def limits(spec: suite.Suite) -> Limits:
+    memory = spec.limits.memory_gb
+    bound = None if memory is None else int(memory * 10**9)
+    return Limits(spec.limits.cell_seconds, bound)
+
+
+def preload(cells: Sequence[Cell]) -> tuple[str, ...]:
+    """Heavy modules that the workers of these cells will want, by modality."""
+    kinds = {datasets.card(Ref.parse(cell.dataset)).modality for cell in cells}
+    wanted = {"image": ("timm", "torchvision"), "text": ("transformers",)}
+    sources = {Ref.parse(cell.model).source for cell in cells} - {"control", "synthetic"}
+    return tuple(name for kind in sorted(kinds) for name in wanted[kind]) if sources else ()
+
+
+def environment(device: str) -> dict[str, Any]:
+    """environment.json: the machine and the libraries of a run."""
+    import psutil
+
+    from zoobench.runner import cpu_name
+
+    versions = {d.name.lower(): d.version for d in distributions() if d.name}
+    wanted = {name.lower().replace("_", "-") for name in RELEVANT}
+    return {
+        "zoobench": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": cpu_name(),
+        "cores": devices.cores(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "device": device,
+        "libraries": {
+            name: version
+            for name, version in sorted(versions.items())
+            if name.replace("_", "-") in wanted
+        },
+    }

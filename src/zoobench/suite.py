@@ -1,0 +1,367 @@
+"""A suite file, checked and resolved: TOML -> Suite -> cells.
+
+Every mistake of the user is found here, before anything is downloaded or
+computed: unknown names, keys and parameters, unusable folders and tables.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from zoobench import datasets, methods, models
+from zoobench.errors import UserError, unknown
+from zoobench.schema import PROTOCOL, Cell, Ref, Value, digest
+from zoobench.tasks import TASKS
+
+CONTROLS = ("chance", "majority", "raw-input", "random-weights")
+"""PROTOCOL section 2; on in every suite unless switched off."""
+
+PROBES = ("linear-probe", "ridge", "knn")
+"""Methods of the random-weights control, the first one that the suite has."""
+
+BUILTIN = ("smoke", "demo", "vision", "text")
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+class Limits(BaseModel):
+    """Per cell: seconds before it is stopped, and gigabytes of memory of its worker."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cell_seconds: float = Field(default=3600, gt=0)
+    memory_gb: float | None = Field(default=None, gt=0)
+
+
+class SuiteFile(BaseModel):
+    """The shape of a suite file. `models`, `datasets` and `methods` take names or tables."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(min_length=1)
+    description: str = ""
+    models: list[str | dict[str, Any]] = Field(min_length=1)
+    datasets: list[str | dict[str, Any]] = Field(min_length=1)
+    methods: list[str | dict[str, Any]] = Field(min_length=1)
+    controls: bool | list[str] = True
+    seeds: list[int] = Field(default=[0], min_length=1)
+    shots: list[int] = Field(default=[])
+    draws: int = Field(default=5, ge=1)
+    precision: Precision = "auto"
+    limits: Limits = Limits()
+    identity: str = ""
+    pins: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """A method of a suite, its parameters complete, and the cells it is meant for."""
+
+    name: str
+    params: Mapping[str, Any]
+    only: Mapping[str, str] = field(default_factory=dict)
+
+    def wants(self, model: Ref, dataset: Ref) -> bool:
+        return matches(model, self.only.get("model", "*")) and matches(
+            dataset, self.only.get("dataset", "*")
+        )
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What to run, with every name resolved. `shots` empty means all of the data."""
+
+    name: str
+    description: str
+    models: tuple[Ref, ...]
+    datasets: tuple[Ref, ...]
+    methods: tuple[MethodSpec, ...]
+    controls: tuple[str, ...] = CONTROLS
+    seeds: tuple[int, ...] = (0,)
+    shots: tuple[int, ...] = ()
+    draws: int = 5
+    precision: Precision = "auto"
+    limits: Limits = field(default_factory=Limits)
+
+    @property
+    def identity(self) -> str:
+        """Hash of what is asked. Limits and hub revisions that were pinned later are not in it."""
+        return digest(
+            {
+                "name": self.name,
+                "models": [str(ref.located.at("")) for ref in self.models],
+                "datasets": [str(ref.located) for ref in self.datasets],
+                "methods": [[m.name, dict(m.params), dict(m.only)] for m in self.methods],
+                "rest": [self.controls, self.seeds, self.shots, self.draws, self.precision],
+            }
+        )
+
+
+def matches(ref: Ref, pattern: str) -> bool:
+    """Whether a glob matches source/name (options and all), or the name alone; case aside."""
+    folded = pattern.casefold()
+    texts = (ref.short, ref.id, ref.name)
+    return any(fnmatch.fnmatchcase(text.casefold(), folded) for text in texts)
+
+
+def builtin_path(name: str) -> Path:
+    """Where a built-in suite lies: inside the installed package, or benchmarks/ of a checkout."""
+    packed = Path(__file__).parent / "suites" / f"{name}.toml"
+    return packed if packed.exists() else Path(__file__).parents[2] / "benchmarks" / f"{name}.toml"
+
+
+def locate(name: str) -> Path:
+    """The file of a built-in suite's name or of a path. Raises UserError."""
+    if name in BUILTIN:
+        return builtin_path(name)
+    path = Path(name)
+    if path.is_dir() and (path / "suite.toml").exists():
+        return path / "suite.toml"
+    if path.is_file():
+        return path
+    if path.suffix == ".toml" or "/" in name:
+        raise UserError(f"{name}: no such suite file. Built-in suites: {', '.join(BUILTIN)}.")
+    raise unknown("", "suite", name, BUILTIN)
+
+
+def read(name: str) -> Suite:
+    """Resolve a suite file or the name of a built-in suite. Raises UserError."""
+    path = locate(name)
+    where = name if name not in BUILTIN else f"benchmarks/{name}.toml"
+    try:
+        body = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{where}: not valid TOML: {error}") from None
+    except OSError as error:
+        raise UserError(f"{where}: {error.strerror}") from None
+    return resolve(parse(body, where), where, path.parent)
+
+
+def parse(body: Mapping[str, Any], where: str) -> SuiteFile:
+    """Check the shape of a suite's TOML. Raises UserError naming the key."""
+    for key in body:
+        if key not in SuiteFile.model_fields:
+            raise unknown(where, "key", key, SuiteFile.model_fields.keys() - {"identity", "pins"})
+    try:
+        return SuiteFile.model_validate(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"{where}: {_path(first['loc'])}: {first['msg']}") from None
+
+
+def _path(location: Sequence[int | str]) -> str:
+    """("models", 0, "id") -> "models[0].id"."""
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def resolve(file: SuiteFile, where: str, folder: Path) -> Suite:
+    """Look every name up. Relative paths are relative to the suite's own `folder`."""
+    model_refs = [
+        models.resolve(_ref(entry, f"{where}: models[{i}]", folder), f"{where}: models[{i}]")
+        for i, entry in enumerate(file.models)
+    ]
+    dataset_refs = [
+        datasets.resolve(_ref(entry, f"{where}: datasets[{i}]", folder), f"{where}: datasets[{i}]")
+        for i, entry in enumerate(file.datasets)
+    ]
+    specs = [_method(entry, f"{where}: methods[{i}]") for i, entry in enumerate(file.methods)]
+    suite = Suite(
+        name=file.name,
+        description=file.description,
+        models=tuple(_pinned(ref, file.pins) for ref in dict.fromkeys(model_refs)),
+        datasets=tuple(_pinned(ref, file.pins) for ref in dict.fromkeys(dataset_refs)),
+        methods=tuple(specs),
+        controls=_controls(file.controls, where),
+        seeds=tuple(dict.fromkeys(file.seeds)),
+        shots=tuple(dict.fromkeys(file.shots)),
+        draws=file.draws,
+        precision=file.precision,
+        limits=file.limits,
+    )
+    _check_pairs(suite, where)
+    return suite
+
+
+def _pinned(ref: Ref, pins: Mapping[str, str]) -> Ref:
+    return ref.at(pins[ref.id]) if ref.id in pins else ref
+
+
+def _ref(entry: str | dict[str, Any], where: str, folder: Path) -> Ref:
+    """A Ref from its text, or from a table with `id` and options."""
+    if isinstance(entry, str):
+        text, options = entry, {}
+    else:
+        options = dict(entry)
+        text = options.pop("id", "")
+        if not isinstance(text, str) or not text:
+            raise UserError(f'{where}: a table needs an `id` such as "timm/resnet18"')
+    ref = Ref.parse(text).with_options(**{k: _value(v, k, where) for k, v in options.items()})
+    return ref.with_options(**{k: _absolute(v, folder) for k, v in ref.options if _is_path(k, v)})
+
+
+def _is_path(option: str, value: Value) -> bool:
+    return option == "path" or (option == "weights" and value not in ("random", "pretrained"))
+
+
+def _absolute(value: Value, folder: Path) -> str:
+    return str((folder / Path(str(value)).expanduser()).resolve())
+
+
+def _value(value: Any, option: str, where: str) -> Value:
+    if isinstance(value, list):
+        return tuple(value)
+    if isinstance(value, (str, int, float, bool)):
+        return value
+    raise UserError(f"{where}: {option}: expected text, a number or a list, got {value!r}")
+
+
+def _method(entry: str | dict[str, Any], where: str) -> MethodSpec:
+    if isinstance(entry, str):
+        name, params, only = entry, {}, {}
+    else:
+        params = dict(entry)
+        name, only = params.pop("name", ""), params.pop("only", {})
+        if not isinstance(name, str) or not name:
+            raise UserError(f'{where}: a table needs a `name` such as "linear-probe"')
+    if not isinstance(only, dict) or any(not isinstance(v, str) for v in only.values()):
+        raise UserError(f'{where}: only: expected a table such as {{ model = "*lite0" }}')
+    for key in only:
+        if key not in ("model", "dataset"):
+            raise unknown(where, "key", key, ("model", "dataset"), "of only")
+    return MethodSpec(name, methods.params_of(methods.build(name, params, where)), only)
+
+
+def _controls(chosen: bool | list[str], where: str) -> tuple[str, ...]:
+    if isinstance(chosen, bool):
+        return CONTROLS if chosen else ()
+    for name in chosen:
+        if name not in CONTROLS:
+            raise unknown(f"{where}: controls", "control", name, CONTROLS)
+    return tuple(chosen)
+
+
+def _check_pairs(suite: Suite, where: str) -> None:
+    """Every model needs a dataset of its modality: a pairing that never happens is a mistake."""
+    offered = {datasets.card(ref).modality for ref in suite.datasets}
+    for i, ref in enumerate(suite.models):
+        if models.card(ref).modality not in offered:
+            kinds = ", ".join(sorted(offered))
+            raise UserError(
+                f"{where}: models[{i}]: {ref.short} reads {models.card(ref).modality}, "
+                f"but the suite's datasets are {kinds}"
+            )
+
+
+def plan(suite: Suite, precision: str = "fp32") -> list[Cell]:
+    """Every cell of `suite`, controls first, then the models' in the suite's order.
+
+    `precision` is what "auto" means on the device that will be used.
+    """
+    own = [m for m in suite.methods if m.name not in CONTROLS]
+    chosen = precision if suite.precision == "auto" else suite.precision
+    planner = _Planner(suite, chosen)
+    cells = [c for ref in suite.datasets for c in planner.controls(ref)]
+    probe = next((m for name in PROBES for m in own if m.name == name), None)
+    for model in suite.models:
+        for dataset in suite.datasets:
+            for spec in own:
+                cells += planner.cells(model, dataset, spec)
+    if "random-weights" in suite.controls and probe is not None:
+        for model in suite.models:
+            untrained = model.with_options(weights="random")
+            if untrained != model:
+                for dataset in suite.datasets:
+                    cells += planner.cells(untrained, dataset, probe, full_only=True)
+    return list({cell.key: cell for cell in cells}.values())
+
+
+@dataclass(frozen=True)
+class _Planner:
+    suite: Suite
+    precision: str
+
+    def controls(self, dataset: Ref) -> Iterable[Cell]:
+        for name in CONTROLS[:3]:
+            if name in self.suite.controls or any(m.name == name for m in self.suite.methods):
+                spec = MethodSpec(name, methods.params_of(methods.build(name, {})))
+                yield self._cell(f"control/{name}", dataset, spec, self.suite.seeds[0], None)
+
+    def cells(
+        self, model: Ref, dataset: Ref, spec: MethodSpec, full_only: bool = False
+    ) -> Iterable[Cell]:
+        if models.card(model).modality != datasets.card(dataset).modality:
+            return
+        if not spec.wants(model, dataset):
+            return
+        trains = methods.method_class(spec.name).needs == "module"
+        shots = () if full_only or trains else self.suite.shots
+        for k in shots:
+            for draw in range(self.suite.draws):
+                yield self._cell(str(model), dataset, spec, draw, k)
+        if shots:
+            return
+        # On all of the data a frozen probe has nothing to draw: one seed says it all.
+        drawn = trains or model.option("weights") == "random"
+        for seed in self.suite.seeds if drawn else self.suite.seeds[:1]:
+            yield self._cell(str(model), dataset, spec, seed, None)
+
+    def _cell(
+        self, model: str, dataset: Ref, spec: MethodSpec, seed: int, shots: int | None
+    ) -> Cell:
+        card = datasets.card(dataset)
+        versions: dict[str, Any] = {
+            "protocol": PROTOCOL,
+            "task": f"{card.task}@{TASKS[card.task].version}",
+            "dataset": card.version,
+            "method": methods.method_class(spec.name).version,
+            "precision": self.precision,
+        }
+        digest_of_weights = models.weights_digest(Ref.parse(model))
+        if digest_of_weights:
+            versions["weights"] = digest_of_weights
+        return Cell(model, str(dataset), spec.name, dict(spec.params), seed, shots, versions)
+
+
+def to_toml(suite: Suite) -> str:
+    """The suite as resolved, as the text of a suite file that means the same."""
+    limits = suite.limits.model_dump(exclude_none=True)
+    lines = [
+        f"name = {_toml(suite.name)}",
+        f"description = {_toml(suite.description)}",
+        f"identity = {_toml(suite.identity)}",
+        f"models = {_toml([str(ref) for ref in suite.models])}",
+        f"datasets = {_toml([str(ref) for ref in suite.datasets])}",
+        f"controls = {_toml(list(suite.controls))}",
+        f"seeds = {_toml(list(suite.seeds))}",
+        f"shots = {_toml(list(suite.shots))}",
+        f"draws = {suite.draws}",
+        f"precision = {_toml(suite.precision)}",
+    ]
+    for spec in suite.methods:
+        lines += ["", "[[methods]]", f"name = {_toml(spec.name)}"]
+        given = {key: value for key, value in spec.params.items() if value is not None}
+        lines += [f"{key} = {_toml(value)}" for key, value in given.items()]
+        if spec.only:
+            pairs = ", ".join(f"{key} = {_toml(value)}" for key, value in spec.only.items())
+            lines.append(f"only = {{ {pairs} }}")
+    lines += ["", "[limits]", *(f"{key} = {_toml(value)}" for key, value in limits.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    """A TOML literal: text (a JSON string is a TOML basic string), number, boolean or list."""
+    import json
+
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(_toml(item) for item in value)}]"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

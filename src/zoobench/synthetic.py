@@ -1,0 +1,294 @@
+"""A tiny deterministic world: two datasets and two backbones that need no weights and no network.
+
+For tests, and for a first plug-in to be tried on. The picture backbone's Gabor
+filters see the stripes' direction, which no linear probe of raw pixels can; the
+text backbone sums word vectors. `?fault=` makes a backbone fail on purpose.
+
+    synthetic/stripes   dataset, pictures: C directions of stripes, random phase, noise
+    synthetic/phrases   dataset, texts: C vocabularies, mixed with common words
+    synthetic/gabor     model, pictures
+    synthetic/bag       model, texts
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import time
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zoobench.errors import MissingWeights, UserError, unknown
+from zoobench.interfaces import InputSpec, Raw, Split, Splits
+from zoobench.schema import DatasetCard, ModelCard, Ref, Value
+
+if TYPE_CHECKING:
+    import torch
+
+SIDE = 24
+"""Side of a picture, in pixels."""
+
+FAULTS = ("crash", "exit", "hang", "oom", "nan", "error", "missing-weights")
+
+
+@dataclass(frozen=True)
+class Stripes:
+    """Reads picture i: stripes whose direction is the class, in noise."""
+
+    seed: int
+    directions: tuple[int, ...]
+    classes: int
+    noise: float
+
+    def __call__(self, i: int) -> Raw:
+        from PIL import Image
+
+        rng = np.random.default_rng([self.seed, i])
+        angle = math.pi * self.directions[i] / self.classes
+        y, x = np.mgrid[0:SIDE, 0:SIDE]
+        wave = np.sin(
+            0.9 * (x * math.cos(angle) + y * math.sin(angle)) + rng.uniform(0, 2 * math.pi)
+        )
+        grey = 128 + 60 * wave + self.noise * rng.standard_normal((SIDE, SIDE))
+        pixels = np.clip(np.repeat(grey[:, :, None], 3, axis=2), 0, 255).astype(np.uint8)
+        return Image.fromarray(pixels)
+
+
+@dataclass(frozen=True)
+class Phrases:
+    """Reads text i: three words of its class among five that every class uses."""
+
+    seed: int
+    topics: tuple[int, ...]
+
+    def __call__(self, i: int) -> Raw:
+        rng = np.random.default_rng([self.seed, i])
+        own = [f"topic{self.topics[i]}word{k}" for k in rng.integers(0, 20, 3)]
+        common = [f"common{k}" for k in rng.integers(0, 50, 5)]
+        return " ".join(rng.permutation(own + common).tolist())
+
+
+class Datasets:
+    """The source `synthetic` of datasets. Options: classes, train, valid, test, noise, shuffled."""
+
+    DEFAULTS: Mapping[str, Value] = {
+        "classes": 4, "train": 160, "valid": 40, "test": 100, "noise": 60.0, "shuffled": False,
+    }  # fmt: skip
+    CARDS = (
+        DatasetCard("synthetic", "stripes", "image", 4, (160, 40, 100), "1", nature="rendered",
+                    license="CC0-1.0", about="directions of stripes in noise"),
+        DatasetCard("synthetic", "phrases", "text", 4, (160, 40, 100), "1", nature="rendered",
+                    license="CC0-1.0", about="which vocabulary a phrase draws on"),
+    )  # fmt: skip
+
+    @classmethod
+    def cards(cls) -> tuple[DatasetCard, ...]:
+        return cls.CARDS
+
+    @classmethod
+    def resolve(cls, ref: Ref, where: str) -> Ref:
+        check(ref, where, "dataset", [card.name for card in cls.CARDS], cls.DEFAULTS)
+        return ref.at("1")
+
+    @classmethod
+    def available(cls, ref: Ref) -> tuple[bool, str]:
+        return True, "made on the spot"
+
+    @classmethod
+    def load(cls, ref: Ref) -> Splits:
+        """Three splits; labels carry no information where `shuffled`."""
+        options: dict[str, Any] = {**cls.DEFAULTS, **dict(ref.options)}
+        train, valid, test = (
+            cls._split(ref.name, name, int(options[name]), seed, options)
+            for seed, name in enumerate(("train", "valid", "test"))
+        )
+        names = tuple(f"class{c}" for c in range(int(options["classes"])))
+        return Splits(train, valid, test, names, "image" if ref.name == "stripes" else "text")
+
+    @staticmethod
+    def _split(name: str, split: str, n: int, seed: int, options: Mapping[str, Any]) -> Split:
+        classes = int(options["classes"])
+        truth = tuple(i % classes for i in range(n))
+        labels = np.array(truth, dtype=np.int64)
+        if options["shuffled"]:
+            labels = np.random.default_rng(seed).permutation(labels)
+        read: Stripes | Phrases = (
+            Stripes(seed, truth, classes, float(options["noise"]))
+            if name == "stripes"
+            else Phrases(seed, truth)
+        )
+        ids = tuple(f"{name}-{options['noise']}-{classes}-{split}-{i}" for i in range(n))
+        return Split(split, ids, labels, read)
+
+
+class Models:
+    """The source `synthetic` of models. Options: weights=random, mean, std, fault, seconds."""
+
+    KNOWN: Mapping[str, Value] = {
+        "weights": "pretrained", "mean": 0.5, "std": 0.25, "fault": "", "seconds": 3600.0,
+    }  # fmt: skip
+    CARDS = (
+        ModelCard("synthetic", "gabor", "image", "1", "made on the spot", family="gabor",
+                  license="CC0-1.0", pretrained_on="nothing: Gabor filters"),
+        ModelCard("synthetic", "bag", "text", "1", "made on the spot", family="bag",
+                  license="CC0-1.0", pretrained_on="nothing: hashed word vectors"),
+    )  # fmt: skip
+
+    @classmethod
+    def cards(cls) -> tuple[ModelCard, ...]:
+        return cls.CARDS
+
+    @classmethod
+    def resolve(cls, ref: Ref, where: str) -> Ref:
+        check(ref, where, "model", [card.name for card in cls.CARDS], cls.KNOWN)
+        fault = ref.option("fault", "")
+        if fault and fault not in FAULTS:
+            raise unknown(where, "fault", str(fault), FAULTS)
+        return ref.at("1")
+
+    @classmethod
+    def available(cls, ref: Ref) -> tuple[bool, str]:
+        return True, "made on the spot"
+
+    @classmethod
+    def load(cls, ref: Ref, seed: int) -> Synthetic:
+        """Raises MissingWeights where that is the fault asked for."""
+        options: dict[str, Any] = {**cls.KNOWN, **dict(ref.options)}
+        if options["fault"] == "missing-weights":
+            raise MissingWeights(f"{ref.short}: no weights, as the option `fault` asks")
+        random = seed if options["weights"] == "random" else None
+        module = gabor_module(random) if ref.name == "gabor" else bag_module(random)
+        spec = (
+            InputSpec(
+                "image",
+                (3, SIDE, SIDE),
+                (float(options["mean"]),) * 3,
+                (float(options["std"]),) * 3,
+            )
+            if ref.name == "gabor"
+            else InputSpec("text", length=64)
+        )
+        facts: dict[str, Any] = {
+            "weights": "random" if random is not None else "synthetic",
+            "libraries": {},
+        }
+        wait = float(options["seconds"])
+        return Synthetic(module, spec, str(options["fault"]), wait, provenance=facts)
+
+
+def check(
+    ref: Ref, where: str, what: str, names: Sequence[str], options: Mapping[str, Value]
+) -> None:
+    """Raises UserError for an unknown name or option, or a value of another type."""
+    if ref.name not in names:
+        raise unknown(where, what, ref.id, [f"synthetic/{name}" for name in names])
+    for key, value in ref.options:
+        if key not in options:
+            raise unknown(where, "option", key, options, f"of {ref.id}")
+        expected = type(options[key])
+        if not isinstance(value, expected) and not (expected is float and isinstance(value, int)):
+            raise UserError(
+                f"{where}: {ref.id}: {key} must be a {expected.__name__}, got {value!r}"
+            )
+
+
+@dataclass
+class Synthetic:
+    """A Backbone over a module of one layer."""
+
+    module: torch.nn.Module
+    input_spec: InputSpec
+    fault: str = ""
+    seconds: float = 3600.0
+    feature_dim: int = 32
+    pooling: str = "mean"
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def prepare(self, raw: Raw) -> Any:
+        import torch
+
+        if self.input_spec.modality == "text":
+            words = str(raw).split() or [""]
+            # The last row is kept for padding, so that a batch gives what a lone text does.
+            return torch.tensor([zlib.crc32(word.encode()) % 1023 for word in words[:64]])
+        pixels = np.asarray(raw.convert("RGB").resize((SIDE, SIDE)), dtype=np.float32) / 255
+        mean, std = np.array(self.input_spec.mean), np.array(self.input_spec.std)
+        return torch.from_numpy(((pixels - mean) / std).transpose(2, 0, 1).astype(np.float32))
+
+    def collate(self, prepared: Sequence[Any]) -> Any:
+        import torch
+
+        if self.input_spec.modality == "image":
+            return torch.stack(list(prepared))
+        padded = torch.nn.utils.rnn.pad_sequence(
+            list(prepared), batch_first=True, padding_value=1023
+        )
+        return {"input_ids": padded}
+
+    def embed(self, batch: Any) -> torch.Tensor:
+
+        misbehave(self.fault, self.seconds)
+        if isinstance(batch, dict):
+            features: torch.Tensor = self.module(batch["input_ids"])
+        else:
+            features = self.module(batch)
+        return features * float("nan") if self.fault == "nan" else features
+
+
+def misbehave(fault: str, seconds: float) -> None:
+    """Fail on purpose, in the way named; "nan" is the caller's to do."""
+    if fault == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    elif fault == "exit":
+        os._exit(7)
+    elif fault == "hang":
+        time.sleep(seconds)
+    elif fault == "oom":
+        raise MemoryError("out of memory, as the option `fault` asks")
+    elif fault == "error":
+        raise ValueError("an error, as the option `fault` asks")
+
+
+def gabor_module(seed: int | None) -> torch.nn.Module:
+    """(B, 3, H, W) -> (B, 32): the mean energy of 32 Gabor filters, or of as many random ones."""
+    import torch
+
+    class Energy(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.filters = torch.nn.Conv2d(3, 32, 9, bias=False)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            energy: torch.Tensor = self.filters(x).square().mean(dim=(2, 3))
+            return energy
+
+    module = Energy()
+    y, x = np.mgrid[-4:5, -4:5]
+    bank = []
+    for k in range(32):
+        angle, wavelength = math.pi * (k % 16) / 16, (0.9, 0.5)[k // 16]
+        carrier = np.cos(wavelength * (x * math.cos(angle) + y * math.sin(angle)))
+        bank.append(np.repeat((carrier * np.exp(-(x**2 + y**2) / 12))[None], 3, axis=0) / 60)
+    weight = torch.from_numpy(np.stack(bank).astype(np.float32))
+    if seed is not None:
+        weight = torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed)) / 60
+    with torch.no_grad():
+        module.filters.weight.copy_(weight)
+    return module.eval()
+
+
+def bag_module(seed: int | None) -> torch.nn.Module:
+    """(B, L) word numbers -> (B, 32): the sum of their vectors; number 1023 is padding."""
+    import torch
+
+    module = torch.nn.EmbeddingBag(1024, 32, mode="sum", padding_idx=1023)
+    drawn = torch.Generator().manual_seed(12345 if seed is None else seed)
+    with torch.no_grad():
+        module.weight.copy_(torch.randn(1024, 32, generator=drawn))
+        module.weight[1023] = 0
+    return module.eval()
