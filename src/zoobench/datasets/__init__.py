@@ -16,7 +16,12 @@ from zoobench.interfaces import Splits
 from zoobench.schema import DatasetCard, Ref
 
 SOURCES: dict[str, str] = {
+    "synthetic": "zoobench.synthetic:Datasets",
     "packaged": "zoobench.datasets.packaged_",
+    "torchvision": "zoobench.datasets.torchvision_",
+    "hf": "zoobench.datasets.hub_",
+    "folder": "zoobench.datasets.folder_",
+    "table": "zoobench.datasets.table_",
 }
 
 

@@ -47,3 +47,13 @@ def text(ref: Ref, name: str) -> str:
     """Option `name` as text ("" where absent): a column may be called 2020, which reads as int."""
     value = ref.option(name, "")
     return value if isinstance(value, str) else str(value)
+
+
+def pin(ref: Ref, here: str, where: str) -> Ref:
+    """`ref` at revision `here`; UserError where it is pinned to another one already."""
+    if ref.revision not in ("", here):
+        raise UserError(
+            f"{prefix(where)}{ref.id} is pinned to {ref.revision}, but what is here is {here}. "
+            "Leave the revision out to take what is here"
+        )
+    return ref.at(here)

@@ -32,7 +32,7 @@ def resolve(ref: Ref, where: str) -> Ref:
     row = _row(ref, where)
     options.check(ref, (), where)
     options.check_against(ref, row.card, where)
-    return ref.at(_revision(row))
+    return options.pin(ref, _revision(row), where)
 
 
 def available(ref: Ref) -> tuple[bool, str]:

@@ -9,7 +9,7 @@ import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,3 +77,31 @@ class Files:
         from zoobench.datasets import images
 
         return images.decode(self.paths[i])
+
+
+@dataclass(frozen=True)
+class Items:
+    """Example i is what a map-style dataset of (picture, label) pairs gives."""
+
+    dataset: Any = field(repr=False)
+
+    def __call__(self, i: int) -> Image.Image:
+        picture: Image.Image = self.dataset[i][0]
+        return picture.convert("RGB")
+
+
+@dataclass(frozen=True)
+class Column:
+    """Example i is a cell of an Arrow table: a text, or a picture's bytes or path."""
+
+    table: Any = field(repr=False)
+    name: str
+
+    def __call__(self, i: int) -> Raw:
+        value = self.table[i][self.name]
+        if isinstance(value, str):
+            return value
+        from zoobench.datasets import images
+
+        content = value["bytes"]
+        return images.decode(value["path"] if content is None else content)

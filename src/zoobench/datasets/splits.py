@@ -52,7 +52,7 @@ def assemble(found: Found, ref: Ref) -> Splits:
 
     Raises BadData where the result could not be learnt from or judged.
     """
-    found = _first_classes(found, ref.option("classes"))
+    found = _first_classes(found, ref)
     found, counts = _clean(found)
     _check_sizes(found, ref)
     flags = []
@@ -152,8 +152,11 @@ def apportion(sizes: NDArray[np.intp], total: int, least: int = 0) -> NDArray[np
     return seats
 
 
-def _first_classes(found: Found, many: int | None) -> Found:
-    if many is None or many >= len(found.classes):
+def _first_classes(found: Found, ref: Ref) -> Found:
+    many = ref.option("classes", len(found.classes))
+    if many > len(found.classes):
+        raise BadData(f"{ref.id} has {len(found.classes)} classes, not {many}")
+    if many == len(found.classes):
         return found
 
     def keep(split: Split) -> Split:

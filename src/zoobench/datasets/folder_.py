@@ -1,0 +1,182 @@
+"""folder/NAME?path=DIR: pictures by class, with or without train/valid/test sub-folders."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from zoobench.datasets import images, options
+from zoobench.datasets.faults import check_classes, check_faults
+from zoobench.datasets.readers import Files
+from zoobench.datasets.splits import Found, assemble
+from zoobench.errors import BadData, UserError
+from zoobench.interfaces import Split, Splits
+from zoobench.schema import DatasetCard, Ref, digest
+
+VERSION = 1
+"""Counts changes of how a folder is read."""
+
+SPLIT_NAMES = {
+    "train": "train", "training": "train",
+    "valid": "valid", "val": "valid", "validation": "valid", "dev": "valid",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What lies in a folder: (split, class, path) of each picture, sorted by path.
+
+    `split` is "" where there are no split folders. `ignored` counts other files.
+    """
+
+    root: Path
+    pictures: tuple[tuple[str, str, str], ...]
+    ignored: int
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(sorted({split for split, _, _ in self.pictures}))
+
+    def classes(self) -> set[str]:
+        return {name for _, name, _ in self.pictures}
+
+    def paths(self) -> list[str]:
+        return [path for _, _, path in self.pictures]
+
+
+def cards() -> tuple[DatasetCard, ...]:
+    return ()
+
+
+def card(ref: Ref) -> DatasetCard:
+    """Classes and sizes as they lie in the folder now; nothing is read but names."""
+    layout = _layout(ref, "")
+    sizes = Counter(split for split, _, _ in layout.pictures)
+    official = (sizes[""] + sizes["train"], sizes["valid"], sizes["test"])
+    return DatasetCard(
+        "folder", ref.name, "image", len(layout.classes()), official, ref.revision,
+        version=VERSION, about="pictures by class in a folder",
+    )  # fmt: skip
+
+
+def resolve(ref: Ref, where: str) -> Ref:
+    """Revision: a digest of every picture's relative path and content.
+
+    Raises UserError for a folder that is absent, empty, of one class only, or whose
+    classes are too small to split, naming it.
+    """
+    options.check(ref, ("path",), where)
+    if "path" not in dict(ref.options):
+        ref = Ref(ref.source, Path(ref.name).name, ref.revision, ref.options).with_options(
+            path=ref.name
+        )
+    layout = _layout(ref, where)
+    place = f"{options.prefix(where)}{layout.root}"
+    check_classes([(split, name) for split, name, _ in layout.pictures], place, "pictures")
+    options.check_against(ref, card(ref), where)
+    found, revision = _found(layout, place, UserError, verify=False)
+    try:
+        assemble(found, ref)
+    except BadData as error:  # too many twins, say: better said now than after the downloads
+        raise UserError(f"{options.prefix(where)}{error}") from error
+    return options.pin(ref, revision, where)
+
+
+def available(ref: Ref) -> tuple[bool, str]:
+    root = _root(ref)
+    return root.is_dir(), f"the folder {root}" if root.is_dir() else f"no folder {root}"
+
+
+def load(ref: Ref) -> Splits:
+    """Every picture is read and decoded once, to find the damaged ones.
+
+    Raises BadData when the folder changed since `ref` was resolved, when 1% of the
+    pictures or more are damaged, or when what is left cannot be split.
+    """
+    layout = _layout(ref, "", BadData)
+    found, here = _found(layout, str(layout.root), BadData, verify=True)
+    if ref.revision not in ("", here):
+        raise BadData(f"{layout.root}: its pictures are not those that {ref} was pinned to")
+    return assemble(found, ref)
+
+
+def _found(
+    layout: Layout, place: str, error: type[UserError] | type[BadData], *, verify: bool
+) -> tuple[Found, str]:
+    """The sound pictures as splits, and the revision; decodes each one under `verify`."""
+    ids, faults = images.scan(layout.paths(), verify=verify)
+    relative = [Path(path).relative_to(layout.root).as_posix() for path in layout.paths()]
+    named = [f"{name}: {why}" for name, why in zip(relative, faults, strict=True) if why]
+    notes = check_faults(named, len(ids), place, "picture", error)
+    if layout.ignored:
+        notes["ignored_files"] = layout.ignored
+    sound = [i for i, why in enumerate(faults) if not why]
+    classes = tuple(sorted(layout.classes()))
+    number = {name: label for label, name in enumerate(classes)}
+
+    def split(name: str, *folders: str) -> Split:
+        rows = [i for i in sound if layout.pictures[i][0] in folders]
+        labels = np.asarray([number[layout.pictures[i][1]] for i in rows], dtype=np.int64)
+        paths = tuple(layout.pictures[i][2] for i in rows)
+        return Split(name, tuple(ids[i] for i in rows), labels, Files(paths))
+
+    valid = split("valid", "valid") if "valid" in layout.splits else None
+    test = split("test", "test") if "test" in layout.splits else None
+    found = Found(split("train", "", "train"), valid, test, classes, "image", notes)
+    return found, digest(sorted(zip(relative, ids, strict=True)))
+
+
+def _root(ref: Ref) -> Path:
+    return Path(options.text(ref, "path") or ref.name).expanduser()
+
+
+def _layout(ref: Ref, where: str, error: type[UserError] | type[BadData] = UserError) -> Layout:
+    root = _root(ref)
+    at = options.prefix(where)
+    if not root.is_dir():
+        kind = "is a file, not a folder" if root.exists() else "there is no such folder"
+        raise error(f"{at}{root}: {kind}")
+    top = _folders(root)
+    found: list[tuple[str, str, str]] = []
+    ignored = 0
+    for folder, split in _split_folders(top).items() or {str(root): ""}.items():
+        for group in _folders(Path(folder)):
+            for path in _files(group):
+                if path.suffix.casefold() in images.SUFFIXES:
+                    found.append((split, group.name, str(path)))
+                else:
+                    ignored += 1
+    if not found:
+        raise error(
+            f"{at}{root}: no pictures found. Expected {root}/CLASS/picture.jpg, or the same "
+            "inside train, valid and test folders"
+        )
+    return Layout(root, tuple(sorted(found, key=lambda item: item[2])), ignored)
+
+
+def _split_folders(top: Sequence[Path]) -> dict[str, str]:
+    """Folder -> split, when there is a train folder that holds class folders."""
+    named = {
+        str(p): SPLIT_NAMES[p.name.casefold()] for p in top if p.name.casefold() in SPLIT_NAMES
+    }
+    has_train = any(split == "train" and _folders(Path(p)) for p, split in named.items())
+    return named if has_train else {}
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _files(group: Path) -> list[Path]:
+    """Every file below `group`, but hidden ones; links to folders are not followed."""
+    found = []
+    for folder, inside, names in os.walk(group):
+        inside[:] = [name for name in inside if not name.startswith(".")]
+        found += [Path(folder, name) for name in names if not name.startswith(".")]
+    return found

@@ -1,0 +1,274 @@
+"""table/NAME?path=FILE&text=COLUMN&label=COLUMN: CSV, TSV or Parquet.
+
+Options: `text` or `image` (a column of texts, or of picture files relative to the
+table), `label`, `split` (a column of train/valid/test), `encoding` (CSV, utf-8).
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zoobench.datasets import images, options
+from zoobench.datasets.faults import check_classes, check_faults
+from zoobench.datasets.folder_ import SPLIT_NAMES
+from zoobench.datasets.readers import Files, Texts, text_id
+from zoobench.datasets.splits import Found, assemble
+from zoobench.errors import BadData, UserError, missing_extra, unknown
+from zoobench.interfaces import Split, Splits
+from zoobench.schema import DatasetCard, Modality, Ref, digest
+
+VERSION = 1
+"""Counts changes of how a table is read."""
+
+OPTIONS = ("path", "text", "image", "label", "split", "encoding")
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of a table: `contents` are texts or picture files, one list entry a row."""
+
+    path: Path
+    content: str
+    contents: list[str]
+    labels: list[str]
+    splits: list[str]
+    sha256: str
+
+    @property
+    def is_text(self) -> bool:
+        return self.content == "text"
+
+    def files(self) -> list[str]:
+        """The picture of each row, relative to the table's folder."""
+        return [str(self.path.parent / name) for name in self.contents]
+
+
+def cards() -> tuple[DatasetCard, ...]:
+    return ()
+
+
+def card(ref: Ref) -> DatasetCard:
+    """What the name alone shows: the modality. Classes and sizes are 0, not known."""
+    modality: Modality = "image" if "image" in dict(ref.options) else "text"
+    return DatasetCard(
+        "table", ref.name, modality, 0, (0, 0, 0), ref.revision,
+        version=VERSION, about="rows of a CSV or Parquet file",
+    )  # fmt: skip
+
+
+def resolve(ref: Ref, where: str) -> Ref:
+    """Revision: a digest of the file, and of its pictures where it names some.
+
+    Raises UserError for whatever can be seen in the table: no such file or column,
+    not UTF-8 (which line), one class only, classes too small to split, an unknown
+    split, a class that train never saw.
+    """
+    options.check(ref, OPTIONS, where)
+    if "path" not in dict(ref.options):
+        ref = Ref(ref.source, Path(ref.name).stem, ref.revision, ref.options).with_options(
+            path=ref.name
+        )
+    try:
+        table = _read(ref)
+        found, revision = _found(table, UserError, verify=False)
+        assemble(found, ref)
+    except (UserError, BadData) as error:
+        kind = type(error) if isinstance(error, UserError) else UserError
+        raise kind(f"{options.prefix(where)}{error}") from error
+    return options.pin(ref, revision, where)
+
+
+def available(ref: Ref) -> tuple[bool, str]:
+    path = _path(ref)
+    return path.is_file(), f"the file {path}" if path.is_file() else f"no file {path}"
+
+
+def load(ref: Ref) -> Splits:
+    """Raises BadData when the table changed since it was resolved, or 1% of it is damaged."""
+    try:
+        table = _read(ref)
+    except UserError as error:
+        raise BadData(str(error)) from error
+    found, here = _found(table, BadData, verify=True)
+    if ref.revision not in ("", here):
+        raise BadData(f"{table.path}: its content is not what {ref} was pinned to")
+    return assemble(found, ref)
+
+
+def _found(
+    table: Table, error: type[UserError] | type[BadData], *, verify: bool
+) -> tuple[Found, str]:
+    """The sound rows as splits, and the revision; decodes each picture under `verify`."""
+    ids, faults = _scan(table, verify=verify)
+    kept, notes = _sound(table, faults, error)
+    check_classes(
+        [(table.splits[i], table.labels[i]) for i in kept], str(table.path), "rows", error
+    )
+    names = sorted({table.labels[i] for i in kept}, key=_numbers_first)
+    number = {name: label for label, name in enumerate(names)}
+    contents = table.contents if table.is_text else table.files()
+
+    def split(name: str, *values: str) -> Split:
+        rows = [i for i in kept if table.splits[i] in values]
+        labels = np.asarray([number[table.labels[i]] for i in rows], dtype=np.int64)
+        inside = tuple(contents[i] for i in rows)
+        read = Texts(inside) if table.is_text else Files(inside)
+        return Split(name, tuple(ids[i] for i in rows), labels, read)
+
+    valid = split("valid", "valid") if "valid" in table.splits else None
+    test = split("test", "test") if "test" in table.splits else None
+    modality: Modality = "text" if table.is_text else "image"
+    found = Found(split("train", "", "train"), valid, test, tuple(names), modality, notes)
+    return found, table.sha256[:16] if table.is_text else digest([table.sha256, ids])
+
+
+def _numbers_first(name: str) -> tuple[int, int, str]:
+    """Labels in numeric order where they are numbers, the others by spelling."""
+    whole = name.lstrip("-").isdecimal()
+    return (0, int(name), name) if whole else (1, 0, name)
+
+
+def _path(ref: Ref) -> Path:
+    return Path(options.text(ref, "path") or ref.name).expanduser()
+
+
+def _read(ref: Ref) -> Table:
+    path = _path(ref)
+    if not path.is_file():
+        kind = "is a folder, not a table" if path.is_dir() else "there is no such file"
+        raise UserError(f"{path}: {kind}")
+    content, wanted = _columns(ref)
+    if path.suffix.casefold() in (".parquet", ".pq"):
+        columns, sha256 = _parquet(path, wanted)
+    else:
+        raw = path.read_bytes()
+        columns = _csv(path, raw, wanted, options.text(ref, "encoding") or "utf-8")
+        sha256 = hashlib.sha256(raw).hexdigest()
+    contents, labels = columns[wanted[0]], [label.strip() for label in columns[wanted[1]]]
+    splits = [""] * len(labels)
+    if len(wanted) == 3:
+        splits = [_split(value, path, wanted[2]) for value in columns[wanted[2]]]
+    return Table(path, content, contents, labels, splits, sha256)
+
+
+def _columns(ref: Ref) -> tuple[str, list[str]]:
+    """("text" or "image", the columns to read: content, label, and split if there is one)."""
+    given = dict(ref.options)
+    if ("text" in given) == ("image" in given):
+        raise UserError(f"{ref.id}: give one of the options text and image, each names a column")
+    content = "text" if "text" in given else "image"
+    if "label" not in given:
+        raise UserError(f"{ref.id}: give the option label, the column that holds the class")
+    names = [content, "label", *(["split"] if "split" in given else [])]
+    return content, [options.text(ref, name) for name in names]
+
+
+def _split(value: str, path: Path, column: str) -> str:
+    name = value.strip().casefold()
+    if name not in SPLIT_NAMES:
+        raise unknown(f"{path}: column {column!r}", "split", value, SPLIT_NAMES)
+    return SPLIT_NAMES[name]
+
+
+def _csv(path: Path, raw: bytes, wanted: list[str], encoding: str) -> dict[str, list[str]]:
+    text = _decoded(path, raw, encoding)
+    # The module's bound on a field, 131,072 characters, is one for the whole process.
+    csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
+    delimiter = "\t" if path.suffix.casefold() in (".tsv", ".tab") else ","
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        header = next(reader, [])
+        at = [_position(path, header, name) for name in wanted]
+        columns: list[list[str]] = [[] for _ in wanted]
+        for row in reader:
+            if not row:
+                continue
+            if len(row) != len(header):
+                raise UserError(
+                    f"{path}: line {reader.line_num} has {len(row)} fields, "
+                    f"the header has {len(header)}"
+                )
+            for column, i in zip(columns, at, strict=True):
+                column.append(row[i])
+    except csv.Error as error:
+        raise UserError(f"{path}: line {reader.line_num}: {error}") from error
+    return dict(zip(wanted, columns, strict=True))
+
+
+def _decoded(path: Path, raw: bytes, encoding: str) -> str:
+    try:
+        return raw.decode("utf-8-sig" if encoding.casefold() in ("utf-8", "utf8") else encoding)
+    except LookupError:
+        raise UserError(f"{path}: unknown encoding {encoding!r}") from None
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"{path}: line {line} is not {encoding}: {error.reason} (byte "
+            f"0x{raw[error.start]:02x}). Save it as UTF-8, or say which with encoding=, "
+            "such as encoding=latin-1"
+        ) from error
+
+
+def _position(path: Path, header: list[str], name: str) -> int:
+    if name not in header:
+        raise unknown(str(path), "column", name, header)
+    return header.index(name)
+
+
+def _parquet(path: Path, wanted: list[str]) -> tuple[dict[str, list[str]], str]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise missing_extra("pyarrow", "parquet", f"reading {path.name}") from None
+    try:
+        header = pyarrow.parquet.read_schema(path).names
+        for name in wanted:
+            _position(path, header, name)
+        table = pyarrow.parquet.read_table(path, columns=wanted)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise UserError(f"{path}: not a readable Parquet file: {error}") from error
+    columns: dict[str, list[str]] = {}
+    for name in wanted:
+        values = table.column(name).to_pylist()
+        odd = next((v for v in values if isinstance(v, (bytes, dict, list))), None)
+        if odd is not None:
+            raise UserError(
+                f"{path}: column {name!r} holds {type(odd).__name__} values; text or numbers "
+                "are read, and pictures as file names relative to the table"
+            )
+        columns[name] = ["" if value is None else str(value) for value in values]
+    return columns, hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _scan(table: Table, *, verify: bool) -> tuple[list[str], list[str]]:
+    """(ids, faults), a row each; a fault is empty where all is well."""
+    if table.is_text:
+        ids = [text_id(text) for text in table.contents]
+        faults = ["" if text.strip() else "the text is empty" for text in table.contents]
+    else:
+        ids, faults = images.scan(table.files(), verify=verify)
+    unlabelled = ["" if label else "the label is empty" for label in table.labels]
+    return ids, [fault or other for fault, other in zip(faults, unlabelled, strict=True)]
+
+
+def _sound(
+    table: Table, faults: list[str], error: type[UserError] | type[BadData]
+) -> tuple[list[int], dict[str, Any]]:
+    """(rows without a fault, notes); raises `error` when 1% or more have one."""
+    if not faults:
+        raise error(f"{table.path}: the table has no rows")
+    named = [
+        f"row {i + 1}: {fault}" if table.is_text else f"row {i + 1} ({table.contents[i]}): {fault}"
+        for i, fault in enumerate(faults)
+        if fault
+    ]
+    notes = check_faults(named, len(faults), str(table.path), "row", error)
+    return [i for i, fault in enumerate(faults) if not fault], notes

@@ -1,0 +1,193 @@
+"""torchvision/...: its own download, once, into $ZOOBENCH_CACHE/datasets/torchvision/NAME.
+
+A folder of that name exists only after its download completed. Fashion-MNIST is
+also taken from Debian's package dataset-fashion-mnist, where that is installed.
+"""
+
+from __future__ import annotations
+
+import gzip
+import importlib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoobench.datasets import catalog, options
+from zoobench.datasets.readers import Files, Items, Pixels, array_ids, bytes_id, file_ids
+from zoobench.datasets.splits import Found, assemble
+from zoobench.errors import BadData, unknown
+from zoobench.interfaces import Split, Splits
+from zoobench.schema import DatasetCard, Ref
+
+DEBIAN = {"fashion-mnist": Path("/usr/share/datasets/fashion-mnist")}
+"""Where Debian's packages put a dataset, as gzipped IDX files."""
+
+_FILES = (("_image_files", "_labels"), ("_images", "_labels"))
+_PAIRS = ("samples", "_samples")
+
+
+def cards() -> tuple[DatasetCard, ...]:
+    return tuple(row.card for row in catalog.TORCHVISION)
+
+
+def resolve(ref: Ref, where: str) -> Ref:
+    row = _row(ref, where)
+    options.check(ref, (), where)
+    options.check_against(ref, row.card, where)
+    return options.pin(ref, row.card.revision, where)
+
+
+def available(ref: Ref) -> tuple[bool, str]:
+    """Looks for the folder only; nothing is imported."""
+    row = _row(ref, "")
+    folder, debian = _folder(row), DEBIAN.get(row.card.name)
+    if folder.is_dir():
+        return True, f"downloaded to {folder}"
+    if debian is not None and debian.is_dir():
+        return True, f"from the Debian package in {debian}"
+    return False, "will be downloaded by torchvision"
+
+
+def load(ref: Ref) -> Splits:
+    """Downloads where need be. Raises BadData where that fails, or what is here is damaged."""
+    row = _row(ref, "")
+    folder, debian = _folder(row), DEBIAN.get(row.card.name)
+    if not folder.is_dir() and debian is not None and debian.is_dir():
+        return assemble(_from_idx(debian, row), ref)
+    if not folder.is_dir():
+        _fetch(row, folder)
+    sets = {name: _open(row, folder, dict(given)) for name, given in row.splits.items()}
+    found = {name: _split(name, dataset) for name, dataset in sets.items()}
+    names = getattr(sets["train"], "classes", None) or range(row.card.classes)
+    classes = tuple(str(name) for name in names)
+    return assemble(
+        Found(found["train"], found.get("valid"), found.get("test"), classes, "image"), ref
+    )
+
+
+def _row(ref: Ref, where: str) -> catalog.Torchvision:
+    rows = {row.card.name: row for row in catalog.TORCHVISION}
+    if ref.name not in rows:
+        raise unknown(where, "dataset", ref.id, [f"torchvision/{name}" for name in rows])
+    return rows[ref.name]
+
+
+def _folder(row: catalog.Torchvision) -> Path:
+    cache = os.environ.get("ZOOBENCH_CACHE") or "~/.cache/zoobench"
+    return Path(cache).expanduser() / "datasets" / "torchvision" / row.card.name
+
+
+def _type(row: catalog.Torchvision) -> Any:
+    # Loads torch: only when the data is really wanted.
+    return getattr(importlib.import_module("torchvision.datasets"), row.type)
+
+
+def _open(row: catalog.Torchvision, folder: Path, given: dict[str, Any]) -> Any:
+    try:
+        return _type(row)(str(folder), download=False, **given)
+    except (RuntimeError, OSError, ValueError, EOFError) as error:
+        raise BadData(
+            f"{row.card.id}: {folder} is damaged ({error}). Remove it to download it again"
+        ) from error
+
+
+def _fetch(row: catalog.Torchvision, folder: Path) -> None:
+    """Download beside `folder`, then rename: two processes cannot see half of it."""
+    from filelock import FileLock
+
+    part = folder.with_name(folder.name + ".part")
+    try:
+        part.mkdir(parents=True, exist_ok=True)
+        with FileLock(str(part) + ".lock"):
+            if folder.is_dir():  # another process was first
+                return
+            for given in row.splits.values():
+                _type(row)(str(part), download=True, **given)
+            part.rename(folder)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise BadData(
+            f"{row.card.id}: could not be fetched: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _split(name: str, dataset: Any) -> Split:
+    """A torchvision dataset as a split, from its arrays or its list of files.
+
+    Where neither is known each example is decoded once, for its id.
+    """
+    pixels = getattr(dataset, "data", None)
+    if pixels is not None:
+        labels = getattr(dataset, "targets", None)
+        return _from_array(name, np.asarray(pixels), dataset.labels if labels is None else labels)
+    for files, targets in _FILES:
+        if hasattr(dataset, files) and hasattr(dataset, targets):
+            return _from_files(name, getattr(dataset, files), getattr(dataset, targets))
+    for pairs in _PAIRS:
+        if hasattr(dataset, pairs):
+            listed = getattr(dataset, pairs)
+            return _from_files(name, [path for path, _ in listed], [label for _, label in listed])
+    read = Items(dataset)
+    ids = tuple(bytes_id(read(i).tobytes()) for i in range(len(dataset)))
+    return Split(name, ids, _labels([dataset[i][1] for i in range(len(dataset))]), read)
+
+
+def _from_array(name: str, pixels: NDArray[Any], labels: Any) -> Split:
+    if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4):
+        raise BadData(f"pictures in an array of {pixels.dtype}, {pixels.shape}: uint8 was due")
+    if pixels.ndim == 4 and pixels.shape[1] == 3:  # channels first: STL-10, SVHN
+        pixels = pixels.transpose(0, 2, 3, 1)
+    pixels = np.ascontiguousarray(pixels)
+    return Split(name, array_ids(pixels), _labels(labels), Pixels(pixels))
+
+
+def _from_files(name: str, files: Any, labels: Any) -> Split:
+    paths = tuple(str(path) for path in files)
+    return Split(name, file_ids(paths), _labels(labels), Files(paths))
+
+
+def _labels(labels: Any) -> NDArray[np.int64]:
+    return np.asarray(labels, dtype=np.int64)
+
+
+def _from_idx(folder: Path, row: catalog.Torchvision) -> Found:
+    def split(name: str, stem: str) -> Split:
+        pixels = read_idx(folder / f"{stem}-images-idx3-ubyte.gz")
+        labels = read_idx(folder / f"{stem}-labels-idx1-ubyte.gz")
+        if len(pixels) != len(labels):
+            raise BadData(f"{folder}: {len(pixels)} pictures but {len(labels)} labels in {stem}")
+        return Split(name, array_ids(pixels), labels.astype(np.int64), Pixels(pixels))
+
+    classes = FASHION if row.card.name == "fashion-mnist" else range(row.card.classes)
+    names = tuple(str(name) for name in classes)
+    return Found(split("train", "train"), None, split("test", "t10k"), names, "image")
+
+
+FASHION = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
+    "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+
+
+def read_idx(path: Path) -> NDArray[np.uint8]:
+    """A gzipped IDX file of unsigned bytes, in its own shape.
+
+    Two zero bytes, type 8, the number of axes, then each axis as a big-endian
+    int32. Raises BadData where the file is absent, damaged or of another type.
+    """
+    try:
+        raw = gzip.decompress(path.read_bytes())
+    except (OSError, EOFError) as error:
+        raise BadData(f"{path}: {error}") from error
+    axes = raw[3] if len(raw) > 3 else 0
+    head = 4 + 4 * axes
+    if raw[:3] != b"\x00\x00\x08" or len(raw) < head:
+        raise BadData(f"{path}: not an IDX file of unsigned bytes")
+    shape = tuple(int(n) for n in np.frombuffer(raw, ">i4", count=axes, offset=4))
+    if len(raw) - head != int(np.prod(shape)):
+        raise BadData(f"{path}: {len(raw) - head} bytes where {shape} was promised")
+    return np.frombuffer(raw, np.uint8, offset=head).reshape(shape)
