@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from zoobench.interfaces import Backbone, InputSpec
+from zoobench.metrics import METRICS
+from zoobench.metrics.cost import LARGEST_BATCH, measured_costs, static_costs
+from zoobench.metrics.stopwatch import Timing, peak_memory, timed
+from zoobench.schema import Measurement
+
+
+def convnet() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    ).eval()
+
+
+@dataclass
+class Pictures:
+    module: nn.Module = field(default_factory=convnet)
+    input_spec: InputSpec = field(default_factory=lambda: InputSpec("image", size=(3, 16, 12)))
+    feature_dim: int = 8
+    pooling: str = "avg"
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    fail_from: int = 10**9
+
+    def prepare(self, raw: Any) -> torch.Tensor:
+        return torch.from_numpy(np.asarray(raw, dtype=np.float32)).permute(2, 0, 1)
+
+    def collate(self, prepared: Sequence[torch.Tensor]) -> torch.Tensor:
+        return torch.stack(list(prepared))
+
+    def embed(self, batch: torch.Tensor) -> torch.Tensor:
+        if len(batch) >= self.fail_from:
+            raise torch.OutOfMemoryError("no more")
+        out: torch.Tensor = self.module(batch)
+        return out
+
+
+@dataclass
+class Words:
+    """Token embeddings, averaged: text of at most `input_spec.length` words."""
+
+    module: nn.Module = field(default_factory=lambda: nn.Embedding(10, 4))
+    input_spec: InputSpec = field(default_factory=lambda: InputSpec("text", length=24))
+    feature_dim: int = 4
+    pooling: str = "mean"
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def prepare(self, raw: str) -> list[int]:
+        return [len(word) for word in raw.split()][: self.input_spec.length]
+
+    def collate(self, prepared: Sequence[list[int]]) -> dict[str, torch.Tensor]:
+        return {"input_ids": torch.tensor(list(prepared))}
+
+    def embed(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        out: torch.Tensor = self.module(batch["input_ids"]).mean(dim=1)
+        return out
+
+
+def by_name(found: tuple[Measurement, ...]) -> dict[str, Measurement]:
+    return {m.metric: m for m in found}
+
+
+def test_static_costs_of_a_convnet() -> None:
+    backbone = Pictures()
+    assert isinstance(backbone, Backbone)
+    backbone.module[0].bias.requires_grad_(False)  # type: ignore[index]
+    found = by_name(static_costs(backbone))
+    assert found["params"].value == 8 * 27 + 8
+    assert found["trainable_params"].value == 8 * 27
+    assert found["weights_bytes"].value == 4 * (8 * 27 + 8)
+    assert found["weights_bytes"].detail == {"float32": 4 * (8 * 27 + 8)}
+    assert found["feature_dim"].value == 8
+    assert found["macs"].value == 8 * 27 * 16 * 12
+    assert found["flops"].value == 2 * found["macs"].value
+    assert found["macs"].detail["input_shape"] == [1, 3, 16, 12]
+    assert found["macs"].detail["lower_bound"] is False
+    assert all(m.unit == METRICS[name].unit for name, m in found.items())
+
+
+def test_static_costs_of_text_say_the_length() -> None:
+    found = by_name(static_costs(Words()))
+    assert found["macs"].value == 0
+    assert found["macs"].detail["sequence_length"] == 24
+
+
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(10, 4)
+        self.head = nn.Linear(4, 10, bias=False)
+        self.head.weight = self.table.weight
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return torch.as_tensor(self.head(self.table(ids)))
+
+
+def test_shared_weights_count_once() -> None:
+    found = by_name(static_costs(Words(Tied())))
+    assert found["params"].value == 40
+    assert found["weights_bytes"].value == 160
+    assert found["macs"].value == 24 * 40
+
+
+def test_measured_costs_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(LARGEST_BATCH, "cpu", 4)
+    found = by_name(measured_costs(Pictures(), "cpu", seconds_budget=2.0))
+    latency, throughput = found["latency_ms_p50"], found["throughput"]
+    assert latency.n is not None
+    assert latency.n >= 40
+    assert len(latency.detail["samples_ms"]) == latency.n
+    assert latency.detail["warmups"] >= 10
+    assert latency.low is not None
+    assert latency.high is not None
+    assert 0 < latency.low <= latency.value <= latency.high
+    assert latency.value <= found["latency_ms_p95"].value
+    assert latency.detail["threads"] == torch.get_num_threads()
+    assert throughput.detail["batch"] in (1, 2, 4)
+    assert throughput.n is not None
+    assert throughput.n >= 40
+    assert throughput.value == pytest.approx(
+        1e3 * throughput.detail["batch"] / np.median(throughput.detail["samples_ms"]), rel=0.01
+    )
+    memory = found["peak_memory_bytes"]
+    assert memory.value >= memory.detail["weights_bytes"]
+    assert memory.detail["how"]
+
+
+def test_no_budget_keeps_the_minimum_and_says_what_was_cut() -> None:
+    found = by_name(measured_costs(Pictures(), "cpu", seconds_budget=0.0))
+    assert found["latency_ms_p50"].n == 40
+    assert found["throughput"].detail["sweep_ended"] == "budget"
+    assert found["throughput"].detail["batch"] == 1
+
+
+def test_out_of_memory_batch_is_named() -> None:
+    found = by_name(measured_costs(Pictures(fail_from=4), "cpu", seconds_budget=5.0))
+    detail = found["throughput"].detail
+    assert detail["sweep_ended"] == "out of memory"
+    assert detail["oom_batch"] == 4
+    assert detail["batch"] in (1, 2)
+
+
+def test_peak_memory_sees_a_large_array() -> None:
+    size = 64 * 2**20
+    with peak_memory(torch.device("cpu")) as peak:
+        np.ones(size, dtype=np.uint8).sum()
+    assert 0.9 * size <= peak.rise <= 1.5 * size
+
+
+def test_peak_memory_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoobench.metrics.stopwatch._reset_high_water", lambda: False)
+    size = 256 * 2**20
+    with peak_memory(torch.device("cpu")) as peak:
+        for _ in range(3):
+            np.ones(size, dtype=np.uint8).sum()
+    assert peak.how.startswith("RSS sampled")
+    assert peak.rise >= 0.5 * size
+
+
+def test_noisy_run_is_repeated_and_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = iter(([1.0, 3.0] * 100 + [1.0, 2.0] * 100) * 5)
+    monkeypatch.setattr("zoobench.metrics.stopwatch.once", lambda step, wait: next(noise))
+    timing = timed(lambda: None, lambda: None, seconds=0.0)
+    assert timing.repeated
+    assert timing.noisy
+    assert timing.detail()["noisy"] is True
+
+
+def test_calm_run_is_not_repeated() -> None:
+    timing = Timing(tuple([1.0] * 39 + [9.0]), 10)
+    assert not timing.noisy
+    assert timing.p50 == 1.0
+    assert timing.interval == (1.0, 1.0)
