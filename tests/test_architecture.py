@@ -1,0 +1,159 @@
+"""The house, held by a machine: floors, light imports, bounded functions (DESIGN, CONTRIBUTING)."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import zoobench
+
+ROOT = Path(zoobench.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+
+# An import may only point to an earlier floor, or stay on its own.
+FLOORS = (
+    "errors", "plugins", "schema", "interfaces", "tasks", "store", "solvers", "models", "datasets",
+    "methods", "metrics", "synthetic", "devices", "suite", "runner", "engines", "session",
+    "analysis", "report", "progress", "cli",
+)  # fmt: skip
+
+TORCH_FREE = ("errors", "plugins", "schema", "tasks", "store", "analysis", "suite", "report", "cli")
+HEAVY = {
+    "torch", "torchvision", "timm", "transformers", "sklearn", "matplotlib", "ray", "fvcore",
+    "datasets", "pandas",
+}  # fmt: skip
+
+# Pure tensor maths may import torch at its top; nobody imports it before a tensor is at hand.
+MAY_IMPORT_HEAVY = ("solvers", "metrics")
+PANDAS_FLOORS = ("analysis", "report")
+
+
+def floor_of(path: Path) -> str:
+    part = path.relative_to(ROOT).parts[0]
+    return part.removesuffix(".py")
+
+
+def imports(tree: ast.AST) -> Iterator[tuple[ast.stmt, str]]:
+    """Every absolute import below `tree`, as (node, dotted name)."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute here"
+            module = node.module or ""
+            yield node, module
+            if module == "zoobench":
+                for alias in node.names:
+                    yield node, f"zoobench.{alias.name}"
+
+
+def at_run_time(tree: ast.Module) -> ast.Module:
+    """`tree` without its `if TYPE_CHECKING:` blocks."""
+    body = [
+        node
+        for node in tree.body
+        if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test))
+    ]
+    return ast.Module(body=body, type_ignores=[])
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_down(path: Path) -> None:
+    own = floor_of(path)
+    if own == "__init__":
+        return
+    level = FLOORS.index(own)
+    for node, name in imports(at_run_time(ast.parse(path.read_text(encoding="utf-8")))):
+        parts = name.split(".")
+        if parts[0] == "zoobench" and len(parts) > 1 and parts[1] in FLOORS:
+            assert FLOORS.index(parts[1]) <= level, f"line {node.lineno}: {own} imports {name}"
+
+
+def top_level(path: Path) -> set[str]:
+    """The first part of each module that importing `path` imports."""
+    tree = at_run_time(ast.parse(path.read_text(encoding="utf-8")))
+    found = set()
+    for node in tree.body:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            found |= {name.split(".")[0] for _, name in imports(node)}
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_heavy_libraries_are_imported_where_they_are_used(path: Path) -> None:
+    heavy = top_level(path) & HEAVY
+    floor = floor_of(path)
+    if floor in MAY_IMPORT_HEAVY and path.name != "__init__.py":
+        heavy -= {"torch"}
+    if floor in PANDAS_FLOORS:
+        heavy -= {"pandas"}
+    assert not heavy
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_floors_without_torch_stay_without(path: Path) -> None:
+    if floor_of(path) not in TORCH_FREE:
+        return
+    tree = at_run_time(ast.parse(path.read_text(encoding="utf-8")))
+    assert "torch" not in {name.split(".")[0] for _, name in imports(tree)}
+
+
+def test_help_and_import_are_light() -> None:
+    code = (
+        "import sys, zoobench, zoobench.cli\n"
+        "from click.testing import CliRunner\n"
+        "assert CliRunner().invoke(zoobench.cli.main, ['--help']).exit_code == 0\n"
+        "heavy = {'torch', 'numpy', 'pandas', 'pydantic', 'timm', 'rich', 'PIL'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_reading_a_suite_and_a_run_never_loads_torch() -> None:
+    code = (
+        "import sys\n"
+        "from zoobench import suite, store, analysis\n"
+        "from zoobench.report import terminal, write\n"
+        "spec = suite.read('smoke')\n"
+        "assert suite.plan(spec)\n"
+        "assert 'torch' not in sys.modules and 'timm' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                yield f"{path.relative_to(ROOT)}:{node.lineno} {node.name}", node
+
+
+def test_functions_stay_short_and_take_few_parameters() -> None:
+    long = [w for w, f in functions() if (f.end_lineno or 0) - f.lineno + 1 > 60]
+    wide = [
+        w
+        for w, f in functions()
+        if len(f.args.args) + len(f.args.kwonlyargs) + len(f.args.posonlyargs) > 7
+    ]
+    assert not long
+    assert not wide
+
+
+def test_files_stay_readable() -> None:
+    long = [str(p.relative_to(ROOT)) for p in FILES if p.read_text("utf-8").count("\n") > 400]
+    assert not long
+
+
+def test_public_names_have_docstrings() -> None:
+    bare = [
+        where
+        for where, node in functions()
+        if not node.name.startswith("_") and len(node.body) > 4 and ast.get_docstring(node) is None
+    ]
+    assert len(bare) <= 40, bare

@@ -1,0 +1,125 @@
+"""Names, keys and the JSON of records."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zoobench.errors import UserError, nearest, unknown
+from zoobench.schema import (
+    Cell,
+    Measurement,
+    Record,
+    Ref,
+    canonical,
+    record_from_json,
+    to_json,
+)
+
+WORDS = st.text(alphabet="abcxyz-_.0123456789", min_size=1, max_size=8)
+VALUES = st.one_of(
+    st.integers(-99, 99),
+    st.booleans(),
+    st.floats(allow_nan=False, allow_infinity=False, width=32),
+    st.text(alphabet="abc &=?/@%é中", min_size=1, max_size=9).filter(lambda t: t == t.strip()),
+    st.tuples(st.integers(0, 9), st.integers(0, 9)),
+)
+
+
+@given(WORDS, WORDS, WORDS, st.dictionaries(WORDS, VALUES, max_size=3))
+def test_a_ref_survives_its_text(
+    source: str, name: str, rev: str, options: dict[str, object]
+) -> None:
+    ref = Ref(source, name, rev).with_options(**options)  # type: ignore[arg-type]
+    assert Ref.parse(str(ref)) == ref
+
+
+def test_a_ref_reads_as_people_write_it() -> None:
+    ref = Ref.parse("hf/org/model@abc?input_size=64&weights=random&mean=[0.5,0.5,0.5]")
+    assert (ref.source, ref.name, ref.revision) == ("hf", "org/model", "abc")
+    assert ref.option("input_size") == 64
+    assert ref.option("mean") == (0.5, 0.5, 0.5)
+    assert ref.short == "hf/org/model?input_size=64&mean=[0.5,0.5,0.5]&weights=random"
+
+
+@pytest.mark.parametrize("text", ["", "resnet18", "/x", "timm/"])
+def test_a_name_without_source_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="source/name"):
+        Ref.parse(text)
+
+
+CELL = Cell("timm/resnet18@1", "packaged/digits@1", "knn", {"k": [10]}, 0, None, {"protocol": 1})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": "timm/resnet18@2"},
+        {"model": "timm/resnet18@1?input_size=64"},
+        {"dataset": "packaged/digits@2"},
+        {"method": "ridge"},
+        {"params": {"k": [20]}},
+        {"seed": 1},
+        {"shots": 5},
+        {"versions": {"protocol": 2}},
+    ],
+)
+def test_the_key_flips_with_each_ingredient(change: dict[str, object]) -> None:
+    assert dataclasses.replace(CELL, **change).key != CELL.key  # type: ignore[arg-type]
+
+
+def test_the_key_does_not_depend_on_where_files_lie() -> None:
+    here = dataclasses.replace(
+        CELL,
+        model="timm/resnet18@1?weights=/a/w.safetensors",
+        dataset="folder/pets@3f?path=/a/pets",
+    )
+    there = dataclasses.replace(
+        CELL,
+        model="timm/resnet18@1?weights=/b/c/w.safetensors",
+        dataset="folder/pets@3f?path=/b/pets",
+    )
+    assert here.key == there.key
+
+
+def test_a_key_is_the_same_for_ever() -> None:
+    assert CELL.key == "67fdeabf21ec7389", "changing how keys are made orphans every stored record"
+
+
+def test_a_record_survives_its_json() -> None:
+    record = Record(
+        CELL,
+        "ok",
+        measurements=(Measurement("accuracy", 0.5, "fraction", "higher", 0.4, 0.6, 10),),
+        flags=("derived-test",),
+        chosen={"k": 10},
+    )
+    body = json.loads(json.dumps(to_json(record)))
+    assert {"key", "cell", "status", "measurements", "schema"} <= body.keys()
+    assert set(body["cell"]) >= {"model", "dataset", "method", "params", "seed", "shots"}
+    assert record_from_json(body) == record
+
+
+def test_unknown_numbers_are_absent_and_not_null() -> None:
+    record = Record(CELL, "oom", error={"message": "no"})
+    assert "environment" not in to_json(record)
+    assert "low" not in to_json(Measurement("params", 3))
+
+
+def test_canonical_json_ignores_order() -> None:
+    assert canonical({"b": 1, "a": (1, 2)}) == canonical({"a": [1, 2], "b": 1})
+
+
+def test_did_you_mean() -> None:
+    assert nearest("resnet-18", ["resnet18", "vit"]) == "resnet18"
+    assert nearest("LITE0", ["packaged/efficientnet-lite0", "x"]) == "packaged/efficientnet-lite0"
+    assert nearest("qqq", ["resnet18"]) is None
+    message = str(unknown("s.toml: methods[0]", "parameter", "kk", ["k", "temperature"], "for knn"))
+    assert message == (
+        "s.toml: methods[0]: unknown parameter 'kk' for knn. "
+        "Did you mean 'k'? Known: k, temperature."
+    )

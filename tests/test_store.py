@@ -1,0 +1,158 @@
+"""The run directory: nothing recorded is lost, nothing is recorded twice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from zoobench import store
+from zoobench.errors import StoreError
+from zoobench.schema import Cell, Measurement, Predictions, Record
+
+SUITE = 'name = "t"\nidentity = "abc"\n'
+
+
+def record(seed: int = 0, status: str = "ok") -> Record:
+    cell = Cell("timm/x@1", "packaged/digits@1", "knn", {}, seed)
+    return Record(cell, status, (Measurement("accuracy", 0.5, "fraction"),))
+
+
+def arrays(n: int = 5) -> Predictions:
+    ints, floats = np.arange(n, dtype=np.int32), np.linspace(0, 1, n, dtype=np.float32)
+    return Predictions(ints, ints, ints, floats, floats, floats)
+
+
+def opened(path: Path, identity: str = "abc") -> store.Store:
+    return store.Store(path, SUITE.replace("abc", identity), identity)
+
+
+def test_records_and_predictions_come_back(tmp_path: Path) -> None:
+    with opened(tmp_path / "run") as writer:
+        written = writer.append(record(), arrays())
+        writer.append(record(1, "oom"))
+    run = store.load(tmp_path / "run")
+    assert run.records[0] == written
+    assert [r.status for r in run.records] == ["ok", "oom"]
+    kept = run.predictions(run.records[0])
+    assert kept is not None
+    np.testing.assert_array_equal(kept.nll, arrays().nll)
+    assert run.predictions(run.records[1]) is None
+
+
+def test_the_newest_record_of_a_key_is_its_answer(tmp_path: Path) -> None:
+    with opened(tmp_path) as writer:
+        writer.append(record(0, "timeout"))
+        writer.append(record(1))
+        writer.append(record(0, "ok"))
+    assert [(r.cell.seed, r.status) for r in store.load(tmp_path).records] == [(0, "ok"), (1, "ok")]
+
+
+@pytest.mark.parametrize("cut", [1, 20, 200])
+def test_a_line_that_a_kill_cut_short_is_dropped(tmp_path: Path, cut: int) -> None:
+    with opened(tmp_path) as writer:
+        writer.append(record(0))
+        writer.append(record(1))
+    file = tmp_path / store.RECORDS
+    file.write_bytes(file.read_bytes()[:-cut])
+    assert [r.cell.seed for r in store.load(tmp_path).records] == [0]
+    with opened(tmp_path) as writer:
+        writer.append(record(2))
+    assert [r.cell.seed for r in store.load(tmp_path).records] == [0, 2]
+    assert len(file.read_text().splitlines()) == 2
+
+
+def test_two_writers_are_refused(tmp_path: Path) -> None:
+    with opened(tmp_path), pytest.raises(StoreError, match="another zoobench is writing"):
+        opened(tmp_path).__enter__()
+
+
+def test_another_suites_directory_is_refused_and_left_alone(tmp_path: Path) -> None:
+    with opened(tmp_path) as writer:
+        writer.append(record())
+    before = {p: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()}
+    with pytest.raises(StoreError, match="another suite"):
+        opened(tmp_path, "other").__enter__()
+    assert before == {p: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()}
+
+
+def test_a_folder_with_foreign_records_is_refused(tmp_path: Path) -> None:
+    (tmp_path / store.RECORDS).write_text("{}\n")
+    with pytest.raises(StoreError, match=r"no suite\.toml"):
+        opened(tmp_path).__enter__()
+
+
+def test_an_unwritable_place_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot be written"):
+        opened(tmp_path / "file" / "run").__enter__()
+
+
+def test_a_full_disk_stops_before_a_record_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path) as writer:
+        writer.append(record(0))
+        monkeypatch.setattr(store, "MIN_FREE_BYTES", 2**62)
+        with pytest.raises(StoreError, match="no space left"):
+            writer.append(record(1))
+    assert [r.cell.seed for r in store.load(tmp_path).records] == [0]
+
+
+def test_a_newer_schema_says_upgrade(tmp_path: Path) -> None:
+    with opened(tmp_path) as writer:
+        writer.append(record())
+    file = tmp_path / store.RECORDS
+    body = json.loads(file.read_text())
+    file.write_text(json.dumps({**body, "schema": 99}) + "\n")
+    with pytest.raises(StoreError, match="upgrade zoobench"):
+        store.load(tmp_path)
+
+
+def test_damage_names_the_line(tmp_path: Path) -> None:
+    with opened(tmp_path) as writer:
+        writer.append(record())
+    with (tmp_path / store.RECORDS).open("a") as handle:
+        handle.write("not json\n")
+    with pytest.raises(StoreError, match=r"records\.jsonl:2"):
+        store.load(tmp_path)
+
+
+def test_no_run_directory_says_so(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no run directory"):
+        store.load(tmp_path)
+
+
+def test_nan_never_reaches_the_disk() -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        store.encode(Record(record().cell, "ok", (Measurement("accuracy", float("nan")),)))
+
+
+def test_equal_predictions_give_equal_bytes() -> None:
+    assert store.pack_predictions(arrays()) == store.pack_predictions(arrays())
+
+
+def test_damaged_predictions_say_so(tmp_path: Path) -> None:
+    (tmp_path / "x.npz").write_bytes(b"junk")
+    with pytest.raises(StoreError, match="damaged"):
+        store.read_predictions(tmp_path / "x.npz")
+
+
+GOLDEN = sorted((Path(__file__).parent / "golden").glob("records-v*.jsonl"))
+
+
+def test_there_is_a_golden_file_of_every_schema() -> None:
+    assert len(GOLDEN) == store.SCHEMA
+
+
+@pytest.mark.parametrize("file", GOLDEN, ids=lambda p: p.name)
+def test_old_records_load_for_ever(file: Path) -> None:
+    run = store.load(file)
+    assert [r.status for r in run.records] == ["ok", "missing-weights"]
+    first = run.records[0]
+    assert first.value("accuracy") == 0.9
+    assert first.get("accuracy") == Measurement(
+        "accuracy", 0.9, "fraction", "higher", 0.88, 0.92, 1000
+    )
