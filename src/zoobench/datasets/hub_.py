@@ -180,12 +180,18 @@ def _split(
         # Not decoded here: the id is that of the picture's own bytes.
         table = table.cast_column(row.column, library.Image(decode=False))
     table = table.select_columns([row.column, row.label])
-    labels = np.asarray([number[value] for value in table[row.label]], dtype=np.int64)
+    labels = np.asarray([number[value] for value in _values(table, row.label)], dtype=np.int64)
     return Split(name, tuple(_ids(table, row.column)), labels, Column(table, row.column))
 
 
+def _values(table: Any, column: str) -> Iterator[Any]:
+    """Batch by batch: a column of `datasets` converts cell by cell, 80 times slower."""
+    for batch in table.select_columns([column]).iter(batch_size=1000):
+        yield from batch[column]
+
+
 def _ids(table: Any, column: str) -> Iterator[str]:
-    for value in table[column]:
+    for value in _values(table, column):
         if isinstance(value, str):
             yield text_id(value)
         elif isinstance(value, Mapping):

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from zoobench.datasets.readers import THREADS, bytes_id
 from zoobench.errors import BadData
@@ -89,7 +89,7 @@ def _opened(source: bytes | str | Path) -> Image.Image:
 
 
 def _why(error: Exception) -> str:
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         return "unknown or damaged format"
     return f"{type(error).__name__}: {error}"
 

@@ -143,7 +143,7 @@ def apportion(sizes: NDArray[np.intp], total: int, least: int = 0) -> NDArray[np
     Nobody gets more than its size, and at least `least` where the size allows.
     """
     exact = sizes * (total / sizes.sum())
-    seats = np.maximum(np.floor(exact).astype(np.intp), np.minimum(least, sizes))
+    seats: NDArray[np.intp] = np.maximum(np.floor(exact).astype(np.intp), np.minimum(least, sizes))
     while seats.sum() != total:
         short = seats.sum() < total
         room = (seats < sizes) if short else (seats > least)
