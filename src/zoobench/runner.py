@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoobench import datasets, methods, models
+from zoobench.datasets.splits import few_shot
 from zoobench.errors import CellError, MissingExtra, UserError
 from zoobench.interfaces import Adapted, Method, Split, Splits
 from zoobench.methods.features import FeatureCache, Features, Progress, View
@@ -133,10 +134,10 @@ class Bench:
         if cell.shots is None:
             return splits
         name = Ref.parse(cell.dataset).id
-        few = datasets.few_shot(splits.train, cell.shots, cell.seed, name)
+        few = few_shot(splits.train, cell.shots, cell.seed, name)
         held = int(min(np_counts(splits.valid, len(splits.classes)).min(), cell.shots))
         # Choosing on thousands of labels would not be few-shot: valid has k a class as well.
-        valid = datasets.few_shot(splits.valid, held, cell.seed, name) if held else splits.valid
+        valid = few_shot(splits.valid, held, cell.seed, name) if held else splits.valid
         return dataclasses.replace(splits, train=few, valid=valid)
 
     def _load(self, cell: Cell, method: Method) -> Loaded:

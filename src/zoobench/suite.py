@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from zoobench import datasets, methods, models
 from zoobench.errors import UserError, unknown
+from zoobench.models.identity import weights_digest
 from zoobench.schema import PROTOCOL, Cell, Ref, Value, digest
 from zoobench.tasks import TASKS
 
@@ -326,7 +327,7 @@ class _Planner:
             "method": methods.method_class(spec.name).version,
             "precision": self.precision,
         }
-        digest_of_weights = models.weights_digest(Ref.parse(model))
+        digest_of_weights = weights_digest(Ref.parse(model))
         if digest_of_weights:
             versions["weights"] = digest_of_weights
         return Cell(model, str(dataset), spec.name, dict(spec.params), seed, shots, versions)

@@ -8,6 +8,7 @@ processes may share the directory: the worst that happens is work done twice.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -164,8 +166,12 @@ class Features:
         self.provenance = backbone.provenance
         self.seconds: dict[str, float] = {}
         self.computed: list[str] = []
-        self.weights = state_digest(backbone.module)
         self._memory: OrderedDict[str, torch.Tensor] = OrderedDict()
+
+    @cached_property
+    def weights(self) -> str:
+        """Digest of the state_dict that was really loaded."""
+        return state_digest(self.module)
 
     def prepare(self, raw: Raw) -> Any:
         return self.backbone.prepare(raw)
@@ -175,6 +181,19 @@ class Features:
 
     def embed(self, batch: Any) -> torch.Tensor:
         return self.backbone.embed(batch)
+
+    def copy(self) -> Features:
+        """The same source over a module of its own, to be trained; it keeps no features."""
+        own = copy.copy(self.backbone)
+        object.__setattr__(own, "module", copy.deepcopy(self.module))
+        return Features(own, self.view, None, self.progress)
+
+    def autocast(self) -> Any:
+        """bf16 autocast where the view asks for it, else a context that does nothing."""
+        import torch
+
+        bf16 = self.view.precision == "bf16"
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16)
 
     def key(self, split: Split) -> str:
         """Flips with each thing that can change a feature's value, and with nothing else."""
@@ -257,7 +276,7 @@ def extract(source: Features, split: Split) -> torch.Tensor:
         return source.collate([source.prepare(split.read(i)) for i in rows])
 
     source.module.eval().to(source.device)
-    with ThreadPoolExecutor(1) as decoder, inference(source.view):
+    with ThreadPoolExecutor(1) as decoder, torch.inference_mode(), source.autocast():
         waiting = [decoder.submit(load, rows) for rows in batches[:2]]
         for number, rows in enumerate(batches):
             batch = waiting.pop(0).result()
@@ -276,20 +295,6 @@ def reading_order(split: Split, spec: InputSpec) -> list[int]:
         return list(range(len(split)))
     lengths = [len(split.read(i)) for i in range(len(split))]
     return sorted(range(len(split)), key=lengths.__getitem__)
-
-
-def inference(view: View) -> Any:
-    """A context: no gradients, and bf16 autocast where the view asks for it."""
-    from contextlib import ExitStack
-
-    import torch
-
-    stack = ExitStack()
-    stack.enter_context(torch.inference_mode())
-    if view.precision == "bf16":
-        kind = torch.device(view.device).type
-        stack.enter_context(torch.autocast(kind, dtype=torch.bfloat16))
-    return stack
 
 
 def to_device(batch: Any, device: torch.device) -> Any:

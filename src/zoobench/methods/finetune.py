@@ -8,7 +8,6 @@ is chosen on `valid` by NLL. `test` is scored once, by the chosen run's last ste
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -162,9 +161,7 @@ class Run:
         import torch
         import torch.nn.functional as F
 
-        own = copy.copy(self.source.backbone)
-        object.__setattr__(own, "module", copy.deepcopy(self.source.module))
-        backbone = OnDevice(own, self.source.device, self.source.view)
+        backbone = self.source.copy()
         net = network(backbone, self.classes, self.seed)
         groups = parameter_groups(net, self.recipe, self.rate)
         optimizer = make_optimizer(self.recipe, groups)
@@ -217,26 +214,6 @@ class Run:
             waiting = waiting[size:]
 
 
-class OnDevice:
-    """A backbone with the device and precision that its batches go to."""
-
-    def __init__(self, backbone: Any, device: torch.device, view: Any) -> None:
-        self.backbone = backbone
-        self.device = device
-        self.view = view
-        self.module = backbone.module
-        self.feature_dim = backbone.feature_dim
-        self.prepare = backbone.prepare
-        self.collate = backbone.collate
-        self.embed = backbone.embed
-
-    def autocast(self) -> Any:
-        import torch
-
-        bf16 = self.view.precision == "bf16"
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16)
-
-
 def train_mode(net: torch.nn.Module) -> None:
     """Train mode, but for modules whose parameters are all frozen: their statistics stay."""
     net.train()
@@ -253,7 +230,7 @@ def score(net: torch.nn.Module, inputs: Inputs, batch_size: int = 64) -> torch.T
     was_training = net.training
     net.eval()
     parts = []
-    with torch.inference_mode(), inputs.backbone.autocast():
+    with torch.no_grad(), inputs.backbone.autocast():
         for start in range(0, len(inputs.split), batch_size):
             rows = list(range(start, min(start + batch_size, len(inputs.split))))
             parts.append(torch.log_softmax(net(inputs.batch(rows)).float(), dim=1).cpu())

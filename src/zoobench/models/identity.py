@@ -1,0 +1,36 @@
+"""What weights a ref will load, when that can be told before loading: part of a cell's key."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+from zoobench.schema import Ref
+
+
+def weights_digest(ref: Ref) -> str:
+    """sha256 (first 16 hex digits) of a local checkpoint's content, "" for any other weights.
+
+    A folder's digest is over its files' names and contents. Missing files give "".
+    """
+    weights = ref.option("weights", "pretrained")
+    if weights in ("random", "pretrained"):
+        return ""
+    path = Path(str(weights)).expanduser()
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    hasher = hashlib.sha256()
+    for file in files:
+        if not file.is_file():
+            return ""
+        stat = file.stat()
+        name = file.relative_to(path).as_posix() if path.is_dir() else ""
+        hasher.update(f"{name}:{_file_digest(file, stat.st_mtime_ns, stat.st_size)};".encode())
+    return hasher.hexdigest()[:16]
+
+
+@lru_cache(maxsize=256)
+def _file_digest(path: Path, mtime_ns: int, size: int) -> str:
+    """Hashed once a process for each state of the file: a plan asks for every cell."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
