@@ -1,0 +1,75 @@
+"""The k-nearest-neighbour classifier on frozen features (PROTOCOL section 2, `knn`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from zoobench.interfaces import Adapted, SealedSplits, Split
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Knn:
+    """Cosine, weighted vote exp(s/T); k chosen on `valid` by accuracy, then by NLL.
+
+    A k above the number of train examples means all of them. The neighbours of test
+    examples are train examples only, as in DINOv2: `valid` chooses and is not voted with.
+    """
+
+    k: tuple[int, ...] = (10, 20, 100, 200)
+    temperature: float = 0.07
+
+    version: ClassVar[int] = 1
+    needs: ClassVar[str] = "features"
+
+    def __post_init__(self) -> None:
+        if not self.k or min(self.k) < 1:
+            raise ValueError(f"k must be one or more whole numbers from 1 up, not {self.k!r}")
+        if not self.temperature > 0:
+            raise ValueError(f"temperature must be positive, not {self.temperature!r}")
+
+    def adapt(self, backbone: Any, splits: SealedSplits, seed: int) -> Adapted:
+        """`backbone` is a FeatureSource; `seed` changes nothing. Raises NotFinite."""
+        import torch
+
+        from zoobench.solvers.basis import require_finite
+        from zoobench.solvers.knn import knn_log_probs
+
+        device = backbone.device
+        train = backbone.features(splits.train).to(device)
+        require_finite(train, splits.train.name)
+        labels = torch.from_numpy(splits.train.labels).to(device)
+        ks = sorted({min(k, len(train)) for k in self.k})
+        classes = len(splits.classes)
+
+        def score(split: Split, wanted: list[int]) -> torch.Tensor:
+            queries = backbone.features(split).to(device)
+            require_finite(queries, split.name)
+            found = knn_log_probs(train, labels, queries, classes, wanted, self.temperature)
+            return found.cpu()
+
+        scores = score(splits.valid, ks)
+        truth = torch.from_numpy(splits.valid.labels)
+        hits = (scores.argmax(dim=2) == truth).sum(dim=1).tolist()
+        losses = [-s.gather(1, truth[:, None]).double().mean().item() for s in scores]
+        best = min(range(len(ks)), key=lambda i: (-hits[i], losses[i], ks[i]))
+        facts = {"valid_accuracy": hits[best] / len(truth), "valid_nll": losses[best]}
+        return _Neighbours({"k": ks[best]}, facts, (), scores[best], score)
+
+
+@dataclass(frozen=True)
+class _Neighbours:
+    chosen: Mapping[str, Any]
+    facts: Mapping[str, float]
+    flags: tuple[str, ...]
+    valid_scores: torch.Tensor
+    score: Any
+
+    def predict(self, split: Split) -> torch.Tensor:
+        """(N, C) float32 log-probabilities, on the CPU."""
+        scores: torch.Tensor = self.score(split, [self.chosen["k"]])[0]
+        return scores

@@ -1,0 +1,117 @@
+"""Multinomial logistic regression on frozen features (PROTOCOL section 2, `linear-probe`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from zoobench.interfaces import Adapted, SealedSplits, Split
+
+if TYPE_CHECKING:
+    import torch
+
+    from zoobench.solvers.logistic import Head, LogisticPath
+
+
+@dataclass(frozen=True)
+class LinearProbe:
+    """A path of `lambdas` penalties over `decades`, chosen on `valid` by NLL, then refit on
+    train + valid at the chosen lambda.
+
+    Flags: `not-converged` where the certificate of the refit, or of the chosen point, is
+    above a relative gap of 1e-4; `lambda-on-edge` where the choice lies on the grid's edge
+    after it was extended; `grid-extended` where it had to be.
+    """
+
+    lambdas: int = 45
+    decades: float = 11.0
+
+    version: ClassVar[int] = 1
+    needs: ClassVar[str] = "features"
+
+    def __post_init__(self) -> None:
+        if self.lambdas < 1 or not self.decades > 0:
+            raise ValueError("linear-probe needs at least 1 lambda and more than 0 decades")
+
+    def adapt(self, backbone: Any, splits: SealedSplits, seed: int) -> Adapted:
+        """`backbone` is a FeatureSource; `seed` changes nothing. Raises NotFinite."""
+        import torch
+
+        from zoobench.solvers.basis import require_finite
+        from zoobench.solvers.classes import present_classes, relabel
+        from zoobench.solvers.logistic import Options, logistic_path
+
+        device = backbone.device
+        train = backbone.features(splits.train).to(device)
+        valid = backbone.features(splits.valid).to(device)
+        require_finite(train, splits.train.name)
+        require_finite(valid, splits.valid.name)
+        classes = len(splits.classes)
+        labels = torch.from_numpy(splits.train.labels).to(device)
+        present = present_classes(labels, classes)
+        local = relabel(labels, present, classes)
+        local_valid = relabel(torch.from_numpy(splits.valid.labels).to(device), present, classes)
+        options = Options(lambdas=self.lambdas, decades=self.decades)
+        path = logistic_path(train, local, valid, local_valid, len(present), options)
+
+        on_train = _Fit(backbone, path.fit.head, present, classes)
+        final = _Fit(backbone, path.refit.head, present, classes)
+        fitted = path.refit.head.log_probs(train).argmax(dim=1)
+        facts = _facts(path, (fitted == local).double().mean().item())
+        chosen = {"lambda": path.fit.lam}
+        return _Adapted(chosen, facts, _flags(path), on_train.log_probs(splits.valid), final)
+
+
+def _facts(path: LogisticPath, train_accuracy: float) -> dict[str, float]:
+    point = path.points[path.chosen]
+    return {
+        "train_accuracy": train_accuracy,
+        "valid_nll": point.valid_nll,
+        "valid_accuracy": point.valid_accuracy,
+        "iterations": float(sum(p.evaluations for p in path.points) + path.refit.evaluations),
+        "path_points": float(len(path.points)),
+        "grid_extended": float(path.extended),
+        "objective": path.refit.certificate.objective,
+        "relative_gradient_norm": path.refit.certificate.relative_gradient_norm,
+        "relative_gap": path.refit.certificate.relative_gap,
+        "valid_relative_gap": path.fit.certificate.relative_gap,
+    }
+
+
+def _flags(path: LogisticPath) -> tuple[str, ...]:
+    said = {
+        "not-converged": not (path.fit.converged and path.refit.converged),
+        "lambda-on-edge": path.on_edge,
+        "grid-extended": path.extended > 0,
+    }
+    return tuple(flag for flag, holds in said.items() if holds)
+
+
+@dataclass(frozen=True)
+class _Fit:
+    backbone: Any
+    head: Head
+    present: torch.Tensor
+    classes: int
+
+    def log_probs(self, split: Split) -> torch.Tensor:
+        from zoobench.solvers.basis import require_finite
+        from zoobench.solvers.classes import spread
+
+        features = self.backbone.features(split).to(self.backbone.device)
+        require_finite(features, split.name)
+        return spread(self.head.log_probs(features), self.present, self.classes).cpu()
+
+
+@dataclass(frozen=True)
+class _Adapted:
+    chosen: Mapping[str, Any]
+    facts: Mapping[str, float]
+    flags: tuple[str, ...]
+    valid_scores: torch.Tensor
+    fit: _Fit
+
+    def predict(self, split: Split) -> torch.Tensor:
+        """(N, C) float32 log-probabilities, on the CPU."""
+        return self.fit.log_probs(split)

@@ -1,0 +1,109 @@
+"""What every solver does to features first: centre, scale, block; and their eigenbasis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from zoobench.errors import NotFinite
+
+WORKSPACE_BYTES = 256 * 2**20
+"""Bound of one temporary block; solvers read the features in blocks of this size."""
+
+
+def block_rows(row_bytes: int, workspace: int = WORKSPACE_BYTES) -> int:
+    """How many rows of `row_bytes` fit into the workspace, at least 1."""
+    return max(1, workspace // max(1, row_bytes))
+
+
+def blocks(n: int, row_bytes: int, workspace: int = WORKSPACE_BYTES) -> Iterator[slice]:
+    """Slices that cover range(n), each within the workspace."""
+    step = block_rows(row_bytes, workspace)
+    for start in range(0, n, step):
+        yield slice(start, min(start + step, n))
+
+
+def require_finite(features: Tensor, what: str) -> None:
+    """Raises NotFinite when `features` (N, D) holds NaN or infinity."""
+    for part in blocks(len(features), features.shape[1]):
+        bad = ~torch.isfinite(features[part]).all(dim=1)
+        if bool(bad.any()):
+            row = part.start + int(bad.nonzero()[0])
+            raise NotFinite(f"{what}: NaN or infinity in the features of example {row}")
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """z = (x - mean) / scale: the coordinates in which lambda has no unit.
+
+    `mean` (D,) float64; `scale` = sqrt(s), s = trace of the population covariance / D
+    (PROTOCOL section 2), 1 where all features are constant.
+    """
+
+    mean: Tensor
+    scale: float
+
+    def apply(self, features: Tensor) -> Tensor:
+        """(N, D) of any float type -> (N, D) float32. Subtracts in float64: an offset
+        much larger than the spread must not eat the spread."""
+        out = torch.empty(features.shape, dtype=torch.float32, device=features.device)
+        for part in blocks(len(features), 8 * features.shape[1]):
+            out[part] = (features[part].double() - self.mean) / self.scale
+        return out
+
+
+def scaling(features: Tensor) -> Scaling:
+    """Mean and scale of `features` (N, D), accumulated in float64."""
+    n, d = features.shape
+    mean = torch.zeros(d, dtype=torch.float64, device=features.device)
+    for part in blocks(n, 8 * d):
+        mean += features[part].double().sum(dim=0)
+    mean /= n
+    total = 0.0
+    largest = 0.0
+    for part in blocks(n, 8 * d):
+        block = features[part].double()
+        largest = max(largest, float(block.abs().max()))
+        total += float((block - mean).square().sum())
+    s = total / (n * d)
+    # Constant features leave the rounding of their mean behind; it is no signal.
+    return Scaling(mean, s**0.5 if s > (1e-14 * largest) ** 2 else 1.0)
+
+
+@dataclass(frozen=True)
+class Eigenbasis:
+    """An orthonormal `basis` (D, r) that spans every row it was made from.
+
+    `eigenvalues` (r,) float64, descending, of Z^T Z / N in that basis. r = min(N, D).
+    """
+
+    basis: Tensor
+    eigenvalues: Tensor
+
+
+def eigenbasis(centred: Tensor, dtype: torch.dtype = torch.float32) -> Eigenbasis:
+    """Eigenvectors of the Gram matrix of `centred` (N, D) float32, computed in `dtype`.
+
+    Where N < D a QR factorisation comes first: the rows lie in N dimensions, and the
+    eigenproblem shrinks to N x N without the loss of Z Z^T's small eigenvectors.
+    float32 is enough where the basis is a change of coordinates (its error is one of
+    orthonormality, 1e-6); a closed form that divides by eigenvalues asks for float64.
+    """
+    n, d = centred.shape
+    span: Tensor | None = None
+    rows = centred
+    if n < d:
+        span, upper = torch.linalg.qr(centred.to(dtype).t())
+        rows = upper.t()
+    gram = torch.zeros(rows.shape[1], rows.shape[1], dtype=dtype, device=centred.device)
+    for part in blocks(n, gram.element_size() * rows.shape[1]):
+        block = rows[part].to(dtype)
+        gram.addmm_(block.t(), block)
+    values, vectors = torch.linalg.eigh(gram.div_(n))
+    basis = vectors.flip(1)
+    if span is not None:
+        basis = span @ basis
+    return Eigenbasis(basis.to(dtype), values.flip(0).double().clamp_min(0.0))

@@ -1,0 +1,318 @@
+"""The linear probe's path of penalties (PROTOCOL section 2, `linear-probe`).
+
+Minimise (1/n) sum CE(W x + b, y) + (lambda/2) s ||W||^2 for 45 lambdas over 11 decades, b
+unpenalised, s = trace of the covariance / D. How it is made cheap:
+
+1. Features are centred, divided by sqrt(s) and rotated into the eigenbasis of their Gram
+   matrix, once. The rotation changes coordinates, not the answer, and makes a diagonal a
+   good preconditioner.
+2. From strong to weak, each point starts from the one before, and L-BFGS keeps the curvature
+   pairs of all earlier points (see lbfgs.Pairs): about five evaluations a point.
+3. The path ends when the validation NLL has been above its least value for a whole decade.
+4. Path points are solved to an estimated gap of 1e-4; only the chosen one, and the refit, are
+   polished and certified in float64 (see softmax.certify).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from zoobench.solvers.basis import Scaling, blocks, eigenbasis, scaling
+from zoobench.solvers.grid import grid
+from zoobench.solvers.lbfgs import Pairs, Solution, minimise
+from zoobench.solvers.softmax import Certificate, SoftmaxProblem, certify
+
+TARGET = 1e-4
+"""Largest relative gap of a solution that counts as converged."""
+PATIENCE = 10.0
+"""The path ends when lambda is this factor below the best one, with a higher NLL."""
+EXTENSIONS = 2
+"""How often the grid grows by two decades when the choice lands on its edge."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """`lambdas` points over `decades`; `limit` evaluations of the objective at each."""
+
+    lambdas: int = 45
+    decades: float = 11.0
+    limit: int = 400
+    path_tolerance: float = TARGET
+    stop_early: bool = True
+
+
+@dataclass(frozen=True)
+class Head:
+    """Log-probabilities of softmax(W z + b), z = scaling(x); W (C, D), b (C,) float32."""
+
+    scaling: Scaling
+    weight: Tensor
+    bias: Tensor
+
+    def log_probs(self, features: Tensor) -> Tensor:
+        """(N, D) -> (N, C) float32."""
+        out = torch.empty(len(features), len(self.bias), device=features.device)
+        for part in blocks(len(features), 12 * features.shape[1]):
+            scores = self.scaling.apply(features[part]) @ self.weight.t() + self.bias
+            out[part] = torch.log_softmax(scores, dim=1)
+        return out
+
+
+@dataclass(frozen=True)
+class PathPoint:
+    """One lambda. `objective` is f in nats; `gap` the solver's own estimate of its relative
+    gap (an upper bound where `certificate` is not None: then that bound counts)."""
+
+    lam: float
+    objective: float
+    gap: float
+    evaluations: int
+    valid_nll: float
+    valid_accuracy: float
+    certificate: Certificate | None = None
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A head with what is known of how well it was solved, and the work it took."""
+
+    head: Head
+    lam: float
+    certificate: Certificate
+    evaluations: int
+
+    @property
+    def converged(self) -> bool:
+        return self.certificate.relative_gap <= TARGET
+
+
+@dataclass(frozen=True)
+class LogisticPath:
+    """`points` strong to weak; `fit` is `points[chosen]` on train, `refit` on train + valid.
+
+    `extended` counts how often the grid had to grow; `on_edge` says that the choice is on
+    the edge even so; `stopped_early` that weaker lambdas of the grid were not visited.
+    """
+
+    points: tuple[PathPoint, ...]
+    chosen: int
+    extended: int
+    on_edge: bool
+    stopped_early: bool
+    fit: Fit
+    refit: Fit
+
+
+@dataclass
+class _Data:
+    """Train rows, then valid rows, in the coordinates of the solver."""
+
+    features: Tensor
+    labels: Tensor
+    n_train: int
+    classes: int
+    scaling: Scaling
+    basis: Tensor
+    rows: Tensor
+    curvature: Tensor
+    ridge_factor: float = 1.0
+    pairs: Pairs = field(default_factory=Pairs)
+
+    def problem(self, lam: float, refit: bool = False) -> SoftmaxProblem:
+        end = len(self.rows) if refit else self.n_train
+        ridge = lam * (self.ridge_factor if refit else 1.0)
+        return SoftmaxProblem(
+            self.rows[:end], self.labels[:end], self.classes, ridge, self.curvature
+        )
+
+    def head(self, at: Tensor) -> Head:
+        weight = at[:, 1:].double() @ self.basis.double().t()
+        return Head(self.scaling, weight.float(), at[:, 0].clone())
+
+
+def logistic_path(
+    train: Tensor,
+    labels: Tensor,
+    valid: Tensor,
+    valid_labels: Tensor,
+    classes: int,
+    options: Options | None = None,
+) -> LogisticPath:
+    """The whole procedure: path, choice by validation NLL, refit on train + valid.
+
+    `train` (N, D) and `valid` (M, D) of any float type, on one device; `labels` (N,) int64
+    holds every class of [0, classes); `valid_labels` (M,) may be -1 for a class that train
+    lacks: such rows are ignored. Beside the features it holds one more copy of both in
+    float32, and blocks of basis.WORKSPACE_BYTES.
+    """
+    options = options or Options()
+    known = valid_labels >= 0
+    if not bool(known.all()):
+        valid, valid_labels = valid[known], valid_labels[known]
+    data = _prepare(train, labels, valid, valid_labels, classes)
+    walker = _Walker(data, options)
+    lambdas = grid(options.lambdas, options.decades)
+    walker.walk(lambdas)
+    extended = 0
+    while extended < EXTENSIONS and len(lambdas) > 1 and walker.edge(lambdas):
+        lambdas = _extended(lambdas, strong=walker.edge(lambdas) == "strong")
+        walker.walk(lambdas)
+        extended += 1
+    fit = walker.settle()
+    points = tuple(sorted(walker.points.values(), key=lambda p: -p.lam))
+    chosen = next(i for i, p in enumerate(points) if p.lam == fit.lam)
+    refit, _ = _solve(data, fit.lam, walker.best_at, True, options.limit)
+    return LogisticPath(
+        points,
+        chosen,
+        extended,
+        bool(walker.edge(lambdas)),
+        len(points) < len(lambdas),
+        fit,
+        refit,
+    )
+
+
+def _extended(lambdas: Sequence[float], strong: bool) -> list[float]:
+    """Two decades more at one end, with the grid's own step."""
+    ratio = lambdas[1] / lambdas[0]
+    more = 1
+    while ratio**more > 1e-2 * (1.0 + 1e-9):
+        more += 1
+    if strong:
+        return [lambdas[0] / ratio**i for i in range(more, 0, -1)] + list(lambdas)
+    return list(lambdas) + [lambdas[-1] * ratio**i for i in range(1, more + 1)]
+
+
+def _prepare(
+    train: Tensor, labels: Tensor, valid: Tensor, valid_labels: Tensor, classes: int
+) -> _Data:
+    """Rotate train and valid together.
+
+    The basis spans both, so that one rotation serves the path and the refit. It is only a
+    choice of coordinates: the fit on train is the same in any orthonormal basis.
+    """
+    features = torch.cat([train, valid.to(train.dtype)])
+    scaled = scaling(train)
+    centred = scaled.apply(features)
+    basis = eigenbasis(centred)
+    rows = torch.empty(len(features), 1 + basis.basis.shape[1], device=train.device)
+    rows[:, 0] = 1.0
+    torch.mm(centred, basis.basis, out=rows[:, 1:])
+    ones = torch.ones(1, dtype=torch.float64, device=train.device)
+    curvature = torch.cat([ones, basis.eigenvalues])
+    both = torch.cat([labels, valid_labels])
+    # lambda's unit on train + valid is their own s; the coordinates keep train's.
+    factor = (scaling(features).scale / scaled.scale) ** 2
+    return _Data(features, both, len(train), classes, scaled, basis.basis, rows, curvature, factor)
+
+
+class _Walker:
+    """Walks the path and keeps the best point's parameters, and nobody else's."""
+
+    def __init__(self, data: _Data, options: Options) -> None:
+        self.data = data
+        self.options = options
+        self.points: dict[float, PathPoint] = {}
+        self.best: PathPoint | None = None
+        self.best_at = self._start()
+
+    def _start(self) -> Tensor:
+        """W = 0 and the class frequencies: the optimum for lambda -> infinity."""
+        data = self.data
+        counts = torch.bincount(data.labels[: data.n_train], minlength=data.classes)
+        start = torch.zeros(data.classes, data.rows.shape[1], device=data.rows.device)
+        start[:, 0] = (counts.double() / data.n_train).log().float()
+        return start
+
+    def walk(self, lambdas: Sequence[float]) -> None:
+        """Visit `lambdas`, strong to weak, that were not visited yet."""
+        at = self._start()
+        for lam in lambdas:
+            if lam in self.points:
+                if self.best is not None and lam == self.best.lam:
+                    at = self.best_at
+                continue
+            problem = self.data.problem(lam)
+            solution = minimise(
+                problem, at, self.data.pairs, self.options.path_tolerance, self.options.limit
+            )
+            at = solution.at
+            self._note(lam, solution)
+            assert self.best is not None
+            if self.options.stop_early and lam * PATIENCE < self.best.lam * (1.0 + 1e-9):
+                break
+
+    def _note(self, lam: float, solution: Solution) -> PathPoint:
+        nll, accuracy = self._validate(solution.at)
+        point = PathPoint(lam, solution.value, solution.gap, solution.evaluations, nll, accuracy)
+        self.points[lam] = point
+        if self.best is None or nll < self.best.valid_nll:
+            self.best, self.best_at = point, solution.at
+        return point
+
+    def _validate(self, at: Tensor) -> tuple[float, float]:
+        data = self.data
+        loss, hits, n = 0.0, 0, len(data.rows) - data.n_train
+        for part in blocks(n, 8 * data.classes):
+            rows = slice(data.n_train + part.start, data.n_train + part.stop)
+            scores = torch.log_softmax(data.rows[rows] @ at.t(), dim=1)
+            truth = data.labels[rows]
+            loss -= float(scores.gather(1, truth[:, None]).sum(dtype=torch.float64))
+            hits += int((scores.argmax(dim=1) == truth).sum())
+        return loss / max(1, n), hits / max(1, n)
+
+    def edge(self, lambdas: Sequence[float]) -> str:
+        """ "strong" or "weak" where the best point is that end of the grid, else ""."""
+        assert self.best is not None
+        if len(lambdas) > 1 and self.best.lam == lambdas[0]:
+            return "strong"
+        return "weak" if len(lambdas) > 1 and self.best.lam == lambdas[-1] else ""
+
+    def settle(self) -> Fit:
+        """Polish and certify the best point; where another is then better, that one."""
+        polished: dict[float, Fit] = {}
+        while True:
+            best = min(self.points.values(), key=lambda p: (p.valid_nll, -p.lam))
+            if best.lam in polished:
+                self.best = best
+                return polished[best.lam]
+            fit, at = _solve(self.data, best.lam, self.best_at, False, self.options.limit)
+            nll, accuracy = self._validate(at)
+            self.points[best.lam] = PathPoint(
+                best.lam,
+                fit.certificate.objective,
+                fit.certificate.relative_gap,
+                best.evaluations + fit.evaluations,
+                nll,
+                accuracy,
+                fit.certificate,
+            )
+            polished[best.lam], self.best_at = fit, at
+
+
+def _solve(data: _Data, lam: float, start: Tensor, refit: bool, limit: int) -> tuple[Fit, Tensor]:
+    """Minimise until the float64 certificate says TARGET, or the evaluations are used up."""
+    problem = data.problem(lam, refit)
+    problem.strict = True
+    end = len(problem.rows)
+    tolerance, used, at = 0.5 * TARGET, 0, start
+    while True:
+        solution = minimise(problem, at, data.pairs, tolerance, limit - used)
+        used += solution.evaluations
+        head = data.head(solution.at)
+        certificate, bias = certify(
+            data.features[:end], data.labels[:end], data.scaling, head.weight, head.bias,
+            problem.ridge,
+        )  # fmt: skip
+        at = solution.at.clone()
+        at[:, 0] = bias.float()
+        fit = Fit(replace(head, bias=bias.float()), lam, certificate, used)
+        # float32 cannot do better than about 1e-7; a tolerance below that is no use.
+        if fit.converged or used >= limit or tolerance < 1e-7:
+            return fit, at
+        tolerance *= 0.1
