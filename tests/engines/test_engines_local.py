@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cells import GABOR, cell, run
 
+from cells import GABOR, cell, run
 from zoobench.engines.local import Limits
 
 GOOD = cell()

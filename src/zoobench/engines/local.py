@@ -28,7 +28,7 @@ from zoobench.runner import Result, Settings
 from zoobench.schema import Cell, Record
 
 POLL_SECONDS = 0.25
-LOG_TAIL = 2000
+LOG_TAIL = 4000
 """Characters of a dead worker's output that its record keeps."""
 
 DEATHS_IN_A_ROW = 2
@@ -179,7 +179,7 @@ class LocalEngine:
         """Record the cell that a worker died at, and hand the rest of its group on."""
         _stop(worker)
         running.remove(worker)
-        tail = worker.log.read_text(encoding="utf-8", errors="replace")[-LOG_TAIL:].strip()
+        tail = last_words(worker.log)
         seconds = round(time.monotonic() - worker.since, 3)
         first = worker.waiting.popleft()
         yield Finished(Result(died(first, status, reason, tail, seconds)))
@@ -209,6 +209,13 @@ def cause_of_death(worker: Worker) -> tuple[str, str]:
                 return "oom", f"killed by {name}: most likely the system ran out of memory"
             return "crash", f"the worker process died of {name}"
     return "crash", f"the worker process ended by itself with exit code {code}"
+
+
+def last_words(log: Path) -> str:
+    """The end of a worker's output, a crash's stack included, its list of libraries not."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    kept = [line for line in lines if not line.startswith("Extension modules:")]
+    return "\n".join(kept)[-LOG_TAIL:].strip()
 
 
 def _stop(worker: Worker) -> None:

@@ -8,6 +8,7 @@ processes may share the directory: the worst that happens is work done twice.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import json
@@ -93,7 +94,8 @@ class FeatureCache:
 
     def _remove(self, key: str) -> None:
         for path in self._paths(key):  # the manifest first: without it the rest is nothing
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
 
     def _evict(self, incoming: int) -> None:
         """Remove the least recently used entries until `incoming` bytes fit."""
