@@ -103,9 +103,7 @@ def test_valid_and_test_are_chosen_independently_of_each_other() -> None:
 
 def test_twins_across_official_splits_leave_train_then_valid_and_never_test() -> None:
     train, valid, test = numbered([6, 6]), numbered([3, 3], "v"), numbered([4, 4], "t")
-    made = sp.assemble(
-        found([*train, test[0], valid[0]], [*valid, test[1]], [*test, test[2]]), REF
-    )
+    made = sp.assemble(found([*train, test[0], valid[0]], [*valid, test[1]], [*test, test[2]]), REF)
     assert len(made.test) == 9
     assert made.valid.ids == make(valid).ids
     assert made.train.ids == make(train).ids
@@ -131,7 +129,8 @@ def test_a_family_is_never_parted() -> None:
         sp.Found(plain.train, None, None, plain.classes, "text", groups=families), REF
     )
     sets = [{families[one] for one in s.ids} for s in (made.train, made.valid, made.test)]
-    assert not (sets[0] & sets[1] or sets[0] & sets[2] or sets[1] & sets[2])
+    assert sets[0].isdisjoint(sets[1] | sets[2])
+    assert sets[1].isdisjoint(sets[2])
     assert len(made.test) == 80
     assert 20 <= len(made.valid) <= 32
 

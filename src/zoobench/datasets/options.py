@@ -21,7 +21,7 @@ def check(ref: Ref, own: Iterable[str], where: str) -> None:
     known = {*COMMON, *own}
     for name, value in ref.options:
         if name not in known:
-            raise unknown(where, f"option of {ref.id}", name, known)
+            raise unknown(where, "option", name, known, f"for {ref.id}")
         if name in COMMON and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
             raise UserError(
                 f"{prefix(where)}{name} of {ref.id} must be a whole number above 0, not {value!r}"

