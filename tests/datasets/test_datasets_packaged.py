@@ -6,6 +6,7 @@ import importlib.util
 import pickle
 import subprocess
 import sys
+import types
 from collections import Counter
 
 import numpy as np
@@ -15,6 +16,7 @@ from zoobench import datasets
 from zoobench.datasets import catalog, packaged_text
 from zoobench.errors import BadData, MissingExtra, UnknownName, UserError
 from zoobench.interfaces import Splits
+from zoobench.schema import DatasetCard
 
 NAMES = ("digits", "mnist-5k", "word-polarity", "language-id")
 
@@ -188,3 +190,22 @@ def test_every_card_is_complete() -> None:
         assert why, card.id
         assert datasets.resolve(f"{card.source}/{card.name}").revision, card.id
         assert datasets.card(card.id) == card
+
+
+def test_a_third_partys_source_is_one_more_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an entry point in the group zoobench.datasets amounts to."""
+    module = types.ModuleType("their_datasets")
+    card = DatasetCard("theirs", "set", "text", 2, (10, 0, 0), "7", about="x")
+    module.cards = lambda: (card,)  # type: ignore[attr-defined]
+    module.resolve = lambda ref, where: ref.at("7")  # type: ignore[attr-defined]
+    module.available = lambda ref: (True, "always")  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "their_datasets", module)
+    rows = {**datasets.SOURCES, "theirs": "their_datasets"}
+    monkeypatch.setattr("zoobench.plugins.table", lambda group, own: rows)
+    assert str(datasets.resolve("theirs/set")) == "theirs/set@7"
+    assert datasets.card("theirs/set") == card
+    assert datasets.list_cards("theirs/*") == [card]
+    assert datasets.available("theirs/set") == (True, "always")
+    rows["broken"] = "no_such_module"
+    with pytest.raises(UserError, match=r"s: the source of datasets 'broken' \(no_such_module\)"):
+        datasets.resolve("broken/set", "s")

@@ -31,13 +31,13 @@ def resolve(name: str | Ref, where: str = "") -> Ref:
     Raises UserError (where, what, nearest, known) for whatever is wrong with it.
     """
     ref = _parsed(name, where)
-    return _source(ref, where).resolve(ref, where)  # type: ignore[no-any-return]
+    return _module(ref.source, where).resolve(ref, where)  # type: ignore[no-any-return]
 
 
 def card(name: str | Ref) -> DatasetCard:
     """The card of a dataset; of a folder, table or uncatalogued set, what its name shows."""
     ref = _parsed(name, "")
-    module = _source(ref, "")
+    module = _module(ref.source)
     if hasattr(module, "card"):
         return module.card(ref)  # type: ignore[no-any-return]
     for known in module.cards():
@@ -49,13 +49,13 @@ def card(name: str | Ref) -> DatasetCard:
 def load(name: str | Ref) -> Splits:
     """Raises BadData where the data cannot be had or is unusable; MissingExtra likewise."""
     ref = _parsed(name, "")
-    return _source(ref, "").load(ref)  # type: ignore[no-any-return]
+    return _module(ref.source).load(ref)  # type: ignore[no-any-return]
 
 
 def available(name: str | Ref) -> tuple[bool, str]:
     """Whether it could be loaded offline right now, and in a few words why (not)."""
     ref = _parsed(name, "")
-    return _source(ref, "").available(ref)  # type: ignore[no-any-return]
+    return _module(ref.source).available(ref)  # type: ignore[no-any-return]
 
 
 def list_cards(pattern: str = "*") -> list[DatasetCard]:
@@ -71,11 +71,23 @@ def list_cards(pattern: str = "*") -> list[DatasetCard]:
 
 
 def _table() -> dict[str, str]:
+    """Ours and the plug-ins'. Reading the entry points takes milliseconds."""
     return plugins.table("datasets", SOURCES)
 
 
-def _module(source: str) -> Any:
-    return plugins.load(_table()[source])
+def _module(source: str, where: str = "") -> Any:
+    """Raises UserError for a source nobody offers, and for one that cannot be imported."""
+    # Our own need no look at the entry points, and a suite looks up a card for every cell.
+    target = SOURCES.get(source) or _table().get(source)
+    if target is None:
+        raise unknown(where, "source of datasets", source, _table())
+    try:
+        return plugins.load(target)
+    except ImportError as error:
+        raise UserError(
+            f"{prefix(where)}the source of datasets {source!r} ({target}) cannot be imported: "
+            f"{error}"
+        ) from error
 
 
 def _names() -> list[str]:
@@ -91,17 +103,6 @@ def _parsed(name: str | Ref, where: str) -> Ref:
         if name and "/" not in name:
             raise unknown(where, "dataset", name, _names()) from None
         raise UserError(f"{prefix(where)}{error}") from None
-
-
-def _source(ref: Ref, where: str) -> Any:
-    if ref.source not in _table():
-        raise unknown(where, "source of datasets", ref.source, _table())
-    try:
-        return _module(ref.source)
-    except ImportError as error:
-        raise UserError(
-            f"{prefix(where)}the source {ref.source!r} cannot be imported: {error}"
-        ) from error
 
 
 __all__ = ["SOURCES", "available", "card", "list_cards", "load", "resolve"]

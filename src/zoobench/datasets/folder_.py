@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,9 +42,6 @@ class Layout:
     def splits(self) -> tuple[str, ...]:
         return tuple(sorted({split for split, _, _ in self.pictures}))
 
-    def classes(self) -> set[str]:
-        return {name for _, name, _ in self.pictures}
-
     def paths(self) -> list[str]:
         return [path for _, _, path in self.pictures]
 
@@ -55,12 +51,9 @@ def cards() -> tuple[DatasetCard, ...]:
 
 
 def card(ref: Ref) -> DatasetCard:
-    """Classes and sizes as they lie in the folder now; nothing is read but names."""
-    layout = _layout(ref, "")
-    sizes = Counter(split for split, _, _ in layout.pictures)
-    official = (sizes[""] + sizes["train"], sizes["valid"], sizes["test"])
+    """What the name alone shows: nothing is read, so classes and sizes are 0, not known."""
     return DatasetCard(
-        "folder", ref.name, "image", len(layout.classes()), official, ref.revision,
+        "folder", ref.name, "image", 0, (0, 0, 0), ref.revision,
         version=VERSION, about="pictures by class in a folder",
     )  # fmt: skip
 
@@ -79,7 +72,6 @@ def resolve(ref: Ref, where: str) -> Ref:
     layout = _layout(ref, where)
     place = f"{options.prefix(where)}{layout.root}"
     check_classes([(split, name) for split, name, _ in layout.pictures], place, "pictures")
-    options.check_against(ref, card(ref), where)
     found, revision = _found(layout, place, UserError, verify=False)
     try:
         assemble(found, ref)
@@ -117,7 +109,7 @@ def _found(
     if layout.ignored:
         notes["ignored_files"] = layout.ignored
     sound = [i for i, why in enumerate(faults) if not why]
-    classes = tuple(sorted(layout.classes()))
+    classes = tuple(sorted({name for _, name, _ in layout.pictures}))
     number = {name: label for label, name in enumerate(classes)}
 
     def split(name: str, *folders: str) -> Split:

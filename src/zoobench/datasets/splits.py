@@ -223,7 +223,10 @@ def _check_sizes(found: Found, ref: Ref) -> None:
     """Every class of train must be able to give one example to each derived split."""
     sizes = np.bincount(found.train.labels, minlength=len(found.classes))
     if (sizes > 0).sum() < 2:
-        raise BadData(f"{ref.id}: only one class has training examples; two are needed")
+        raise BadData(
+            f"{ref.id}: only one class has training examples, once twins and contradictions are "
+            "left out; two are needed"
+        )
     needed = 1 + (found.valid is None) + (found.test is None)
     if needed == 1:
         return
