@@ -1,20 +1,24 @@
 """Pretrained models behind one protocol, with the preprocessing that belongs to the weights.
 
 SOURCES says which module answers for the first part of a name. A source module has
-`cards()`, `resolve(ref, where)`, `load(ref, seed)` and `available(ref)`.
+`cards()`, `resolve(ref, where)`, `load(ref, seed)` and `available(ref)`; one whose weights
+lie on the Hugging Face hub also has `repository(ref)`.
 """
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from zoobench import errors, plugins
+from zoobench.models import catalog, hub, index
 from zoobench.schema import ModelCard, Ref
 
 if TYPE_CHECKING:
     from zoobench.interfaces import Backbone
 
 SOURCES: dict[str, str] = {
+    "synthetic": "zoobench.synthetic:Models",
     "packaged": "zoobench.models.packaged_",
     "timm": "zoobench.models.timm_",
     "torchvision": "zoobench.models.torchvision_",
@@ -59,4 +63,52 @@ def available(ref: Ref) -> tuple[bool, str]:
     return answer
 
 
-__all__ = ["SOURCES", "ModelCard", "available", "load", "resolve"]
+def card(name: str | Ref) -> ModelCard:
+    """What is known of a resolved model before it is loaded."""
+    ref = Ref.parse(name) if isinstance(name, str) else name
+    source = _source(ref.source)
+    if hasattr(source, "find"):
+        found: ModelCard = source.find(ref)
+        return found
+    return next(card for card in source.cards() if card.name == ref.name)
+
+
+def list_cards(pattern: str = "*") -> list[ModelCard]:
+    """Cards whose `source/name`, or name alone, matches the shell pattern; case is ignored.
+
+    timm's and torchvision's come from the index, so neither is imported once it is built.
+    """
+    wanted = pattern.casefold()
+    found: list[ModelCard] = []
+    for name in plugins.table("models", SOURCES):
+        listed = index.cards(name) if name in index.INDEXED else _own_cards(name)
+        found += [
+            card
+            for card in listed
+            if fnmatchcase(card.name.casefold(), wanted)
+            or fnmatchcase(f"{card.source}/{card.name}".casefold(), wanted)
+        ]
+    return found
+
+
+def _own_cards(source: str) -> tuple[ModelCard, ...]:
+    """Those of our catalogue without importing what loads them, else the source's own."""
+    literal = {"hf": catalog.HF, "packaged": tuple(entry.card for entry in catalog.PACKAGED)}
+    listed: tuple[ModelCard, ...] = literal.get(source) or _source(source).cards()
+    return listed
+
+
+def pin(ref: Ref) -> Ref:
+    """`ref` at the hub commit that its revision means now; unchanged where that is unknown.
+
+    The hub's local cache is asked first, then the hub, once and with a short timeout.
+    Models that are not on the hub, and random weights of timm's own, stay as they are.
+    Never raises.
+    """
+    source = _source(ref.source)
+    repository = source.repository(ref) if hasattr(source, "repository") else None
+    commit = hub.pin(repository, ref.revision) if repository else None
+    return ref.at(commit) if commit else ref
+
+
+__all__ = ["SOURCES", "available", "card", "list_cards", "load", "pin", "resolve"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from zoobench.schema import ModelCard
+from zoobench.schema import Modality, ModelCard
 
 
 @dataclass(frozen=True)
@@ -152,3 +152,70 @@ PACKAGED: tuple[Packaged, ...] = (
         ),
     ),
 )
+
+
+def _hf(
+    name: str,
+    modality: Modality,
+    family: str,
+    *,
+    pretrained_on: str = "unknown",
+    license: str = "unknown",  # noqa: A002 - the card's own word
+    published: str = "",
+    prefix: str = "",
+) -> ModelCard:
+    return ModelCard(
+        source="hf",
+        name=name,
+        modality=modality,
+        weights=f"Hugging Face hub {name}",
+        pretrained_on=pretrained_on,
+        license=license,
+        published=published,
+        family=family,
+        extra=(("prefix", prefix),) if prefix else (),
+    )
+
+
+_BOOKS = "BookCorpus, English Wikipedia"
+_APACHE = "Apache-2.0"
+
+HF: tuple[ModelCard, ...] = (
+    _hf("google-bert/bert-base-uncased", "text", "bert",
+        pretrained_on=_BOOKS, license=_APACHE, published="2018"),
+    _hf("distilbert/distilbert-base-uncased", "text", "distilbert",
+        pretrained_on=_BOOKS, license=_APACHE, published="2019"),
+    _hf("FacebookAI/roberta-base", "text", "roberta",
+        pretrained_on=f"{_BOOKS}, CC-News, OpenWebText, Stories", license="MIT", published="2019"),
+    _hf("FacebookAI/xlm-roberta-base", "text", "xlm-roberta",
+        pretrained_on="CommonCrawl in 100 languages", license="MIT", published="2019"),
+    _hf("microsoft/deberta-v3-small", "text", "deberta-v3", license="MIT", published="2021"),
+    _hf("answerdotai/ModernBERT-base", "text", "modernbert", license=_APACHE, published="2024"),
+    _hf("sentence-transformers/all-MiniLM-L6-v2", "text", "minilm",
+        pretrained_on="1.17 billion sentence pairs", license=_APACHE, published="2021"),
+    _hf("sentence-transformers/all-mpnet-base-v2", "text", "mpnet",
+        pretrained_on="1.17 billion sentence pairs", license=_APACHE, published="2021"),
+    _hf("BAAI/bge-small-en-v1.5", "text", "bge", license="MIT", published="2023"),
+    _hf("intfloat/e5-small-v2", "text", "e5", license="MIT", published="2023", prefix="query: "),
+    _hf("intfloat/multilingual-e5-small", "text", "e5",
+        license="MIT", published="2023", prefix="query: "),
+    _hf("thenlper/gte-small", "text", "gte", license="MIT", published="2023"),
+    _hf("facebook/dinov2-small", "image", "dinov2",
+        pretrained_on="LVD-142M", license=_APACHE, published="2023"),
+    _hf("facebook/dinov2-base", "image", "dinov2",
+        pretrained_on="LVD-142M", license=_APACHE, published="2023"),
+    _hf("google/vit-base-patch16-224-in21k", "image", "vit",
+        pretrained_on="ImageNet-21k", license=_APACHE, published="2020"),
+    _hf("google/siglip-base-patch16-224", "image", "siglip",
+        pretrained_on="WebLI", license=_APACHE, published="2023"),
+    _hf("openai/clip-vit-base-patch32", "image", "clip",
+        pretrained_on="400 million image-text pairs", published="2021"),
+    _hf("facebook/convnextv2-tiny-1k-224", "image", "convnextv2",
+        pretrained_on="ImageNet-1k", published="2023"),
+    _hf("microsoft/beit-base-patch16-224-pt22k-ft22k", "image", "beit",
+        pretrained_on="ImageNet-22k", license=_APACHE, published="2021"),
+    _hf("microsoft/swin-tiny-patch4-window7-224", "image", "swin",
+        pretrained_on="ImageNet-1k", license=_APACHE, published="2021"),
+    _hf("microsoft/resnet-50", "image", "resnet",
+        pretrained_on="ImageNet-1k", license=_APACHE),
+)  # fmt: skip

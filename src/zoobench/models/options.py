@@ -40,7 +40,7 @@ def normalise(
     kept: dict[str, Value] = {}
     for name, value in ref.options:
         if name not in names:
-            raise errors.unknown(where, f"option of {ref.id}", name, names)
+            raise errors.unknown(where, "option", name, names, f"of {ref.id}")
         at = f"{where}: " if where else ""
         checked = _check(f"{at}{ref.id}: option {name!r}", name, value, pools)
         if checked != defaults.get(name, "pretrained" if name == "weights" else None):

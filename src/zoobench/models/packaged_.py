@@ -35,8 +35,7 @@ def cards() -> tuple[ModelCard, ...]:
 def _entry(ref: Ref, where: str = "") -> Packaged:
     found = {entry.card.name: entry for entry in PACKAGED}
     if ref.name not in found:
-        known = [f"packaged/{name}" for name in found]
-        raise errors.unknown(where, "model", ref.id, known)
+        raise errors.unknown(where, "model", ref.name, found, "of packaged")
     return found[ref.name]
 
 
@@ -59,6 +58,11 @@ def available(ref: Ref) -> tuple[bool, str]:
         return False, str(error)
     absent = [str(path) for path in paths.values() if not path.is_file()]
     return (False, f"missing {absent[0]}") if absent else (True, entry.card.weights)
+
+
+def find(ref: Ref) -> ModelCard:
+    """The card of a resolved ref."""
+    return _entry(ref).card
 
 
 def load(ref: Ref, seed: int) -> Backbone:

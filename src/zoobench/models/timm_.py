@@ -1,11 +1,359 @@
-"""timm/..."""
+"""timm/...: every model of timm, and timm models on the hub (timm/user/name).
+
+The hub's client and cache are timm's own; a revision is a commit of the model's hub
+repository, and "" means its main branch.
+"""
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from zoobench import errors
+from zoobench.errors import MissingWeights, Unsupported, UserError
+from zoobench.models import checkpoints, hub, index, options, torchhub
+from zoobench.models.backbones import ImageBackbone, finish, seeded
+from zoobench.schema import ModelCard
 
 if TYPE_CHECKING:
     import torch
+
+    from zoobench.interfaces import Backbone
+    from zoobench.models.checkpoints import State
+    from zoobench.schema import Ref
+
+POOLS = {"avg": "avg", "max": "max", "cls": "token"}
+"""Our names of poolings -> timm's."""
+SPDX = {
+    "apache-2.0": "Apache-2.0",
+    "mit": "MIT",
+    "bsd-3-clause": "BSD-3-Clause",
+    "cc-by-nc-4.0": "CC-BY-NC-4.0",
+    "cc-by-4.0": "CC-BY-4.0",
+}
+CORPORA = {
+    "in1k": "ImageNet-1k",
+    "in12k": "ImageNet-12k",
+    "in21k": "ImageNet-21k",
+    "in22k": "ImageNet-22k",
+    "laion2b": "LAION-2B",
+    "laion400m": "LAION-400M",
+    "laiona": "LAION-Aesthetic",
+    "datacompxl": "DataComp-XL",
+    "lvd142m": "LVD-142M",
+    "lvd1689m": "LVD-1689M",
+    "webli": "WebLI",
+    "yfcc15m": "YFCC-15M",
+    "cc12m": "CC-12M",
+    "m38m": "Merged-38M",
+    "merged2b": "Merged-2B",
+    "inat21": "iNaturalist-2021",
+}
+"""Words of timm's tags -> what the weights saw; another word says nothing about data."""
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+def cards() -> tuple[ModelCard, ...]:
+    import timm
+
+    tagged = timm.list_models(pretrained=True)
+    bare = {timm.get_pretrained_cfg(name).architecture for name in tagged}
+    only_random = [name for name in timm.list_models() if name not in bare]
+    return tuple(_card(name) for name in (*tagged, *only_random))
+
+
+def _card(name: str) -> ModelCard:
+    import timm
+
+    config = timm.get_pretrained_cfg(name, allow_unregistered=False)
+    architecture = (config.architecture if config else "") or name.partition(".")[0]
+    extra: list[tuple[str, Any]] = [("architecture", architecture)]
+    where, first = "none (random weights only)", True
+    if config is not None:
+        default = timm.get_pretrained_cfg(architecture)
+        first = "." not in name or default.tag == config.tag
+        extra += [("input_size", config.input_size[-1]), ("crop_pct", config.crop_pct)]
+        extra += [("interpolation", config.interpolation)]
+        if config.hf_hub_id:
+            extra += [("hub", config.hf_hub_id), ("file", config.hf_hub_filename or "")]
+            where = f"Hugging Face hub {config.hf_hub_id}"
+        elif config.url:
+            extra.append(("url", config.url))
+            where = config.url
+    if first:
+        extra.append(("default", True))
+    license_ = (config.license if config else None) or "unknown"
+    return ModelCard(
+        source="timm",
+        name=name,
+        modality="image",
+        weights=where,
+        pretrained_on=pretrained_on((config.tag if config else "") or ""),
+        license=SPDX.get(license_, license_),
+        family=index.family(architecture),
+        extra=tuple((k, v) for k, v in extra if v not in ("", None)),
+    )
+
+
+def pretrained_on(tag: str) -> str:
+    """ "augreg_in21k_ft_in1k" -> "ImageNet-21k, ImageNet-1k"; "unknown" when no word is known."""
+    found = dict.fromkeys(CORPORA[word] for word in tag.split("_") if word in CORPORA)
+    return ", ".join(found) or "unknown"
+
+
+def _is_repo(name: str) -> bool:
+    return "/" in name
+
+
+def find(ref: Ref, where: str = "") -> ModelCard:
+    """The card of a resolved ref. Raises UnknownName."""
+    if _is_repo(ref.name):
+        return ModelCard(
+            "timm",
+            ref.name,
+            "image",
+            weights=f"Hugging Face hub {ref.name}",
+            family=index.family(ref.name.rpartition("/")[2]),
+            extra=(("hub", ref.name),),
+        )
+    table = index.by_name("timm")
+    if ref.name not in table:
+        raise errors.unknown(where, "model", ref.id, [f"timm/{name}" for name in table])
+    return table[ref.name][0]
+
+
+def resolve(ref: Ref, where: str) -> Ref:
+    at = f"{where}: " if where else ""
+    name = ref.name.removeprefix("hf-hub:").removeprefix("hf_hub:")
+    if _is_repo(name) and not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        raise UserError(f"{at}{ref.id!r} is not of the form timm/name or timm/user/name")
+    bare = type(ref)(ref.source, name, ref.revision, ref.options)
+    card = find(bare, where)
+    facts = dict(card.extra)
+    named = type(ref)(ref.source, card.name, ref.revision, ref.options)
+    known = {k: facts[k] for k in ("input_size", "crop_pct", "interpolation") if k in facts}
+    named = options.normalise(named, where, "image", known, tuple(POOLS))
+    weights = named.option("weights", "pretrained")
+    if weights == "pretrained" and not ("hub" in facts or "url" in facts):
+        raise UserError(f"{at}{ref.id} has no pretrained weights in timm; use weights=random")
+    if named.revision and "hub" not in facts:
+        raise UserError(f"{at}{ref.id} does not come from the hub, so it has no revisions")
+    return named
+
+
+def repository(ref: Ref) -> str | None:
+    """The hub repository that `ref`'s weights come from, if any."""
+    if ref.option("weights", "pretrained") != "pretrained":
+        return None
+    name = dict(find(ref).extra).get("hub")
+    return str(name).partition("@")[0] if name else None
+
+
+def _chooser(card: ModelCard) -> hub.Choose:
+    """config.json and the weights in their safest form, as timm itself would take them."""
+    facts = dict(card.extra)
+    named = str(facts.get("file", ""))
+    safe = named.replace("pytorch_model", "model").rpartition(".")[0] + ".safetensors"
+    wanted = (safe, named) if named else WEIGHT_FILES
+
+    def choose(names: Sequence[str]) -> list[str]:
+        weights = next((name for name in wanted if name in names), None)
+        if weights is None:
+            return []
+        return [*(["config.json"] if "config.json" in names else []), weights]
+
+    return choose
+
+
+def available(ref: Ref) -> tuple[bool, str]:
+    weights = ref.option("weights", "pretrained")
+    card = find(ref)
+    facts = dict(card.extra)
+    if weights != "pretrained":
+        return Path(str(weights)).exists(), f"local {weights}"
+    if "url" in facts:
+        path = torchhub.checkpoint_path(str(facts["url"]))
+        return path.is_file(), f"{'in' if path.is_file() else 'not in'} {path.parent}"
+    repo = repository(ref)
+    if repo is None:
+        return False, card.weights
+    if hub.cached(repo, ref.revision, _chooser(card)):
+        return True, f"in {hub.cache_folder()}"
+    return False, f"on the hub ({repo}), not downloaded yet"
+
+
+def load(ref: Ref, seed: int) -> Backbone:
+    """Raises MissingWeights, and Unsupported for what does not fit or cannot be resized."""
+    card = find(ref)
+    weights = str(ref.option("weights", "pretrained"))
+    provenance: dict[str, Any] = {"weights": weights}
+    name, config, arguments = card.name, dict[str, Any](), dict[str, Any]()
+    path: Path | None = None
+    if weights == "pretrained":
+        path, config_file = _fetch(ref, card, provenance)
+        if _is_repo(ref.name):
+            name, config, arguments = _repo_config(config_file, ref)
+    elif _is_repo(ref.name):
+        snapshot = hub.fetch(
+            ref.name,
+            ref.revision,
+            lambda names: ["config.json"] * ("config.json" in names),
+            "config",
+        )
+        name, config, arguments = _repo_config(snapshot.files[0], ref)
+    if weights not in ("pretrained", "random"):
+        path = local_file(Path(weights))
+        provenance |= {"weights_sha256": checkpoints.sha256_file(path), "file": path.name}
+    if path is not None:
+        provenance["weights_bytes"] = path.stat().st_size
+    build = _Build(name, config, _sized(name, config, arguments, ref), ref)
+    with seeded(seed):
+        module, dropped = build.filled(path, local=weights != "pretrained")
+    if dropped:
+        provenance["dropped_keys"] = list(dropped)
+    return _backbone(module, ref, provenance)
+
+
+def _fetch(ref: Ref, card: ModelCard, provenance: dict[str, Any]) -> tuple[Path, Path]:
+    """(weights, config.json) of the pretrained model, and where they came from."""
+    url = dict(card.extra).get("url")
+    if url is not None:
+        path, sha256 = torchhub.fetch(str(url))
+        provenance |= {"weights_sha256": sha256, "file": path.name, "url": url}
+        return path, path
+    repo = repository(ref)
+    if repo is None:
+        raise MissingWeights(f"{ref.short} has no pretrained weights in this version of timm")
+    snapshot = hub.fetch(
+        repo, ref.revision, _chooser(card), f"weights ({' or '.join(WEIGHT_FILES)})"
+    )
+    path = snapshot.files[-1]
+    provenance |= {"repository": repo, "revision": snapshot.commit, "file": path.name}
+    provenance["weights_sha256"] = snapshot.sha256
+    return path, snapshot.folder / "config.json"
+
+
+def _repo_config(path: Path, ref: Ref) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """(architecture, pretrained_cfg, model arguments) of a timm repository's config.json."""
+    try:
+        body = json.loads(path.read_text("utf-8"))
+        name = str(body["architecture"])
+        config = dict(body.get("pretrained_cfg") or body)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Unsupported(f"{ref.short}: its config.json is not timm's: {error!r}") from error
+    for outer in ("architecture", "num_features", "model_args", "global_pool", "labels"):
+        config.pop(outer, None)
+    if "num_classes" in body:
+        config["num_classes"] = body["num_classes"]
+    return name, config, dict(body.get("model_args") or {})
+
+
+def local_file(path: Path) -> Path:
+    """The checkpoint itself, where `path` is a folder that holds one."""
+    if not path.is_dir():
+        return path
+    for name in WEIGHT_FILES:
+        if (path / name).is_file():
+            return path / name
+    raise MissingWeights(f"{path} holds none of {', '.join(WEIGHT_FILES)}")
+
+
+def _sized(
+    name: str, config: dict[str, Any], arguments: dict[str, Any], ref: Ref
+) -> dict[str, Any]:
+    """The model's arguments, with the input size where the architecture has to be told."""
+    import timm
+
+    known = timm.get_pretrained_cfg(name)
+    fixed = config.get("fixed_input_size", bool(known and known.fixed_input_size))
+    side = ref.option("input_size")
+    return {**arguments, "img_size": side} if fixed and side is not None else arguments
+
+
+class _Build:
+    """timm's constructor for one model, called once or twice with other weights."""
+
+    def __init__(
+        self, name: str, config: dict[str, Any], arguments: dict[str, Any], ref: Ref
+    ) -> None:
+        self.name, self.config, self.arguments, self.ref = name, config, arguments, ref
+
+    def create(self, state: State | None = None) -> Any:
+        import timm
+
+        extra: dict[str, Any] = {}
+        if self.config:
+            extra["pretrained_cfg"] = {"architecture": self.name, **self.config}
+        if state is not None:
+            extra["pretrained_cfg_overlay"] = {"state_dict": state}
+        try:
+            return timm.create_model(
+                self.name, pretrained=state is not None, **extra, **self.arguments
+            )
+        except TypeError as error:
+            raise Unsupported(f"{self.ref.short}: timm cannot build it so: {error}") from error
+        except RuntimeError as error:
+            if state is None:
+                raise Unsupported(f"{self.ref.short}: {error}") from error
+            raise
+
+    def filled(self, path: Path | None, local: bool) -> tuple[Any, tuple[str, ...]]:
+        """The model with the weights at `path` (None: random), and the keys left out."""
+        fresh = self.create()
+        if path is None:
+            return fresh, ()
+        state = checkpoints.read(path)
+        dropped: tuple[str, ...] = ()
+        if local:
+            own = dict(fresh.state_dict())
+            state = checkpoints.unwrap(state, own)
+            state, dropped = checkpoints.without_heads(state, own, _heads(fresh))
+            if not checkpoints.misfit(state, own):
+                fresh.load_state_dict(state, strict=False)
+                return fresh, dropped
+        # timm's own path: its filters rename the keys of other code bases and resize
+        # position embeddings, then it loads strictly.
+        try:
+            model = self.create(state)
+        except (RuntimeError, KeyError, ValueError, AttributeError, AssertionError) as error:
+            wrong = checkpoints.misfit(state, fresh.state_dict())
+            raise Unsupported(
+                f"{path} into {self.ref.short}: the weights do not fit the model: {wrong or error}"
+            ) from error
+        model.pretrained_cfg.pop("state_dict", None)  # else the tensors are kept twice
+        return model, dropped
+
+
+def _heads(module: Any) -> tuple[str, ...]:
+    named = module.pretrained_cfg.get("classifier") or ()
+    return (named,) if isinstance(named, str) else tuple(named)
+
+
+def _backbone(module: Any, ref: Ref, provenance: dict[str, Any]) -> ImageBackbone:
+    from zoobench.models.images import timm_preprocessing
+
+    spec, transform = timm_preprocessing(module.pretrained_cfg, ref)
+    pool = ref.option("pool")
+    try:
+        module.reset_classifier(0, *([POOLS[pool]] if pool else []))
+    except (AssertionError, RuntimeError, TypeError, NotImplementedError, ValueError) as error:
+        raise Unsupported(f"{ref.short}: this architecture has no pooling {pool!r}") from error
+    pooling = pool or _pooling(module)
+    backbone = ImageBackbone(module, spec, pooling, transform, pooled_features)
+    finished: ImageBackbone = finish(backbone, provenance, ("timm", "torchvision", "pillow"))
+    return finished
+
+
+def _pooling(module: Any) -> str:
+    """timm's name for how the model pools, in our words where we have one."""
+    pool = getattr(module, "global_pool", None)
+    pool = getattr(getattr(module, "head", None), "global_pool", None) if pool is None else pool
+    kind = pool if isinstance(pool, str) else getattr(pool, "pool_type", "")
+    ours = {theirs: name for name, theirs in POOLS.items()}
+    return ours.get(kind, str(kind) or "the model's own")
 
 
 def pooled_features(module: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,49 @@
+"""Files that torch.hub's downloader keeps under $TORCH_HOME, their names' hash verified."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from zoobench.errors import MissingWeights
+from zoobench.models import checkpoints, hub
+
+HASH = re.compile(r"-([0-9a-f]{8,64})\.")
+
+
+def checkpoint_path(url: str) -> Path:
+    """Where torch.hub keeps the file of `url`, without importing torch."""
+    env = os.environ
+    home = env.get("TORCH_HOME") or str(
+        Path(env.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torch"
+    )
+    return Path(home).expanduser() / "hub" / "checkpoints" / Path(urlsplit(url).path).name
+
+
+def fetch(url: str) -> tuple[Path, str]:
+    """(path, sha256) of the file of `url`, downloaded when it is not here.
+
+    A file whose sha256 does not begin as its name says is thrown away. Raises
+    MissingWeights.
+    """
+    from torch.hub import download_url_to_file
+
+    path = checkpoint_path(url)
+    match = HASH.search(path.name)
+    prefix = match.group(1) if match else ""
+    if path.is_file():
+        sha256 = checkpoints.sha256_file(path)
+        if sha256.startswith(prefix):
+            return path, sha256
+        path.unlink()
+    try:
+        hub.knock(url)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        download_url_to_file(url, str(path), prefix or None, progress=False)
+    except (OSError, RuntimeError) as error:
+        raise MissingWeights(
+            f"{path.name} is not in {path.parent} and could not be fetched from {url}: {error}"
+        ) from error
+    return path, checkpoints.sha256_file(path)

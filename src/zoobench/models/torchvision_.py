@@ -1,0 +1,223 @@
+"""torchvision/...: its classification models; the revision is the name of the weights.
+
+Files come from torch.hub's downloader and cache ($TORCH_HOME), and are read with
+weights_only, which torchvision's own loader does not ask for.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoobench import errors
+from zoobench.errors import Unsupported
+from zoobench.interfaces import InputSpec
+from zoobench.models import checkpoints, index, options, torchhub
+from zoobench.models.backbones import ImageBackbone, finish, seeded
+from zoobench.schema import ModelCard
+
+if TYPE_CHECKING:
+    import torch
+
+    from zoobench.interfaces import Backbone
+    from zoobench.models.checkpoints import State
+    from zoobench.schema import Ref
+
+POOLING = "penultimate"
+"""The one pooling: whatever the last layer was given (documented in docs/models.md)."""
+DENSENET = re.compile(r"(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)")
+
+
+def cards() -> tuple[ModelCard, ...]:
+    import torchvision.models as zoo
+
+    return tuple(
+        _card(name, weights, weights is zoo.get_model_weights(name).DEFAULT)
+        for name in zoo.list_models(module=zoo)
+        for weights in zoo.get_model_weights(name)
+    )
+
+
+def _card(name: str, weights: Any, default: bool) -> ModelCard:
+    swag = "SWAG" in weights.name
+    side = _preset(weights)["crop_size"]
+    extra: list[tuple[str, Any]] = [("input_size", side), ("url", weights.url)]
+    return ModelCard(
+        source="torchvision",
+        name=name,
+        modality="image",
+        revision=weights.name,
+        weights=weights.url,
+        sha256="",
+        pretrained_on="Instagram hashtags, ImageNet-1k" if swag else "ImageNet-1k",
+        # torchvision gives the code's licence only; SWAG states its own for the weights.
+        license="CC-BY-NC-4.0" if swag else "unknown",
+        family=index.family(name),
+        extra=(*extra, *([("default", True)] if default else [])),
+    )
+
+
+def find(ref: Ref, where: str = "") -> ModelCard:
+    """The card of `ref`'s name and revision ("" is the default). Raises UnknownName."""
+    table = index.by_name("torchvision")
+    if ref.name not in table:
+        raise errors.unknown(where, "model", ref.id, [f"torchvision/{name}" for name in table])
+    rows = {card.revision: card for card in table[ref.name]}
+    if ref.revision and ref.revision not in rows:
+        raise errors.unknown(where, "weights", ref.revision, rows, f"of {ref.id}")
+    return rows[ref.revision] if ref.revision else table[ref.name][0]
+
+
+def resolve(ref: Ref, where: str) -> Ref:
+    card = find(ref, where)
+    known = {"input_size": dict(card.extra)["input_size"], "pool": POOLING}
+    return options.normalise(ref.at(card.revision), where, "image", known, (POOLING,))
+
+
+def available(ref: Ref) -> tuple[bool, str]:
+    weights = ref.option("weights", "pretrained")
+    if weights != "pretrained":
+        return Path(str(weights)).exists(), f"local {weights}"
+    path = torchhub.checkpoint_path(str(dict(find(ref).extra)["url"]))
+    return path.is_file(), f"{'in' if path.is_file() else 'not in'} {path.parent}"
+
+
+def load(ref: Ref, seed: int) -> Backbone:
+    """Raises MissingWeights, and Unsupported for what does not fit or cannot be resized."""
+    import torchvision.models as zoo
+
+    enum = zoo.get_model_weights(ref.name)[find(ref).revision]
+    weights = str(ref.option("weights", "pretrained"))
+    provenance: dict[str, Any] = {"weights": weights, "revision": enum.name}
+    path: Path | None = None
+    if weights == "pretrained":
+        path, sha256 = torchhub.fetch(enum.url)
+        provenance |= {"weights_sha256": sha256, "url": enum.url}
+    elif weights != "random":
+        path = Path(weights)
+        provenance["weights_sha256"] = checkpoints.sha256_file(path)
+    if path is not None:
+        provenance |= {"file": path.name, "weights_bytes": path.stat().st_size}
+    with seeded(seed):
+        module = _create(ref, enum, auxiliary=path is not None)
+    last = _last_layer(module)
+    if path is not None:
+        state = _prepared(checkpoints.read(path), module)
+        heads = () if weights == "pretrained" else (last, "aux1", "aux2", "AuxLogits")
+        dropped = checkpoints.fit(module, state, f"{path} into {ref.short}", heads)
+        provenance |= {"dropped_keys": list(dropped)} if dropped else {}
+    _behead(module, last)
+    spec, transform = _preprocessing(enum, ref)
+    backbone = ImageBackbone(module, spec, f"{POOLING} (input of {last})", transform, _forward)
+    finished: ImageBackbone = finish(backbone, provenance, ("torchvision", "pillow"))
+    return finished
+
+
+def _create(ref: Ref, enum: Any, auxiliary: bool) -> Any:
+    import torchvision.models as zoo
+
+    arguments: dict[str, Any] = {"num_classes": len(enum.meta["categories"])}
+    if ref.name in ("googlenet", "inception_v3"):
+        # As torchvision does for pretrained ones: inputs are renormalised inside, and the
+        # auxiliary classifiers are there to be filled. Initialising is slow, so only if kept.
+        arguments |= {"transform_input": True, "aux_logits": auxiliary}
+        arguments["init_weights"] = not auxiliary
+    side = ref.option("input_size")
+    if ref.name.startswith("vit_"):
+        arguments["image_size"] = side or _preset(enum)["crop_size"]
+    elif ref.name.startswith("maxvit") and side is not None:
+        arguments["input_size"] = (side, side)
+    try:
+        return zoo.get_model(ref.name, weights=None, **arguments)
+    except (ValueError, RuntimeError, AssertionError) as error:
+        raise Unsupported(f"{ref.short}: torchvision cannot build it so: {error}") from error
+
+
+def _prepared(state: State, module: Any) -> State:
+    """`state` as the model wants it: DenseNet's old names, position embeddings resized."""
+    own = dict(module.state_dict())
+    state = checkpoints.unwrap(state, own)
+    state = {DENSENET.sub(r"\1\2", key): value for key, value in state.items()}
+    position = "encoder.pos_embedding"
+    if position in state and position in own and state[position].shape != own[position].shape:
+        from collections import OrderedDict
+
+        from torchvision.models.vision_transformer import interpolate_embeddings
+
+        state = dict(
+            interpolate_embeddings(module.image_size, module.patch_size, OrderedDict(state))
+        )
+    return state
+
+
+def _last_layer(module: Any) -> str:
+    """The classifier, found by structure: the last Linear, or in SqueezeNet the last Conv2d."""
+    import torch
+
+    for kind in (torch.nn.Linear, torch.nn.Conv2d):
+        names = [name for name, layer in module.named_modules() if isinstance(layer, kind)]
+        if names:
+            return str(names[-1])
+    raise Unsupported(f"{type(module).__name__} has no layer that could be its classifier")
+
+
+def _behead(module: Any, last: str) -> None:
+    import torch
+
+    parent, _, name = last.rpartition(".")
+    setattr(module.get_submodule(parent), name, torch.nn.Identity())
+    for auxiliary in ("aux1", "aux2", "AuxLogits"):
+        if hasattr(module, auxiliary):
+            setattr(module, auxiliary, None)
+    if hasattr(module, "aux_logits"):
+        module.aux_logits = False
+
+
+def _forward(module: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
+    output: Any = module(batch)
+    # GoogLeNet and Inception wrap what they return when they train.
+    return output.logits if hasattr(output, "logits") else output
+
+
+def _preset(enum: Any) -> dict[str, Any]:
+    """The arguments of the evaluation transform that belongs to the weights."""
+    preset = enum.transforms()
+    return {
+        "crop_size": preset.crop_size[0],
+        "resize_size": preset.resize_size[0],
+        "mean": tuple(preset.mean),
+        "std": tuple(preset.std),
+        "interpolation": preset.interpolation,
+        "antialias": preset.antialias,
+    }
+
+
+def _preprocessing(enum: Any, ref: Ref) -> tuple[InputSpec, Any]:
+    from torchvision.transforms import InterpolationMode
+
+    preset = _preset(enum)
+    crop_pct = float(ref.option("crop_pct", preset["crop_size"] / preset["resize_size"]))
+    changed = {name: ref.option(name) for name in ("mean", "std") if ref.option(name) is not None}
+    if (side := ref.option("input_size")) is not None or ref.option("crop_pct") is not None:
+        side = side or preset["crop_size"]
+        changed |= {"crop_size": side, "resize_size": round(side / crop_pct)}
+    if (interpolation := ref.option("interpolation")) is not None:
+        changed["interpolation"] = InterpolationMode(interpolation)
+    final = {**preset, **changed}
+    transform = enum.transforms(**changed) if changed else enum.transforms()
+    spec = InputSpec(
+        modality="image",
+        size=(3, final["crop_size"], final["crop_size"]),
+        mean=tuple(final["mean"]),
+        std=tuple(final["std"]),
+        interpolation=final["interpolation"].value,
+        crop_pct=final["crop_size"] / final["resize_size"],
+        crop_mode="center",
+        extra=(
+            ("transform", "torchvision"),
+            ("resize", final["resize_size"]),
+            ("antialias", bool(final["antialias"])),
+        ),
+    )
+    return spec, transform

@@ -1,0 +1,196 @@
+"""hf/...: image and text encoders of transformers, from the hub or from a local folder.
+
+Any repository may be named; those in the catalogue have a card. Nothing but what
+transformers itself implements is run (no trust_remote_code).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoobench import errors
+from zoobench.errors import UserError
+from zoobench.models import checkpoints, hub, options
+from zoobench.models.catalog import HF
+from zoobench.schema import Modality, ModelCard
+
+if TYPE_CHECKING:
+    from zoobench.interfaces import Backbone
+    from zoobench.schema import Ref
+
+TEXT_POOLS = ("mean", "cls", "max")
+IMAGE_POOLS = ("pooler", "cls", "mean")
+SHARD = re.compile(r"model-\d+-of-(\d+)\.safetensors")
+TOKENIZER = ("tokenizer.json", "vocab.txt", "vocab.json", "spm.model", "sentencepiece.bpe.model")
+SIDE_FILES = (
+    *TOKENIZER,
+    "merges.txt",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "modules.json",
+    "sentence_bert_config.json",
+    "1_Pooling/config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+)
+
+
+def cards() -> tuple[ModelCard, ...]:
+    return HF
+
+
+def _catalogued(name: str) -> ModelCard | None:
+    """The card of a full name, or of a last part that only one card has."""
+    same = [card for card in HF if card.name == name]
+    same = same or [card for card in HF if card.name.rpartition("/")[2] == name]
+    return same[0] if len(same) == 1 else None
+
+
+def find(ref: Ref) -> ModelCard:
+    """The card of a resolved ref; an uncatalogued one says what is sure and no more."""
+    card = _catalogued(ref.name)
+    if card is not None:
+        return card
+    modality: Modality = "image" if ref.option("modality") == "image" else "text"
+    folder = _folder(ref)
+    weights = f"local folder {folder}" if folder else f"Hugging Face hub {ref.name}"
+    return ModelCard("hf", ref.name, modality, weights=weights, family=ref.name.rpartition("/")[2])
+
+
+def resolve(ref: Ref, where: str) -> Ref:
+    at = f"{where}: " if where else ""
+    folder = _folder(ref)
+    card = _catalogued(ref.name)
+    if card is None:
+        if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", ref.name):
+            raise UserError(f"{at}{ref.id!r} is not of the form hf/user/name")
+        if "/" not in ref.name and folder is None:
+            raise errors.unknown(where, "model", ref.name, [card.name for card in HF], "of hf")
+    modality = card.modality if card else _modality(ref, folder, at)
+    named = dataclasses.replace(ref, name=card.name) if card else ref
+    pools = IMAGE_POOLS if modality == "image" else TEXT_POOLS
+    defaults = {"modality": card.modality, **dict(card.extra)} if card else {}
+    resolved = options.normalise(named, where, modality, defaults, pools, ("modality",))
+    if card and resolved.option("modality"):
+        raise UserError(f"{at}{card.id} reads {card.modality}, not {resolved.option('modality')}")
+    # Kept in the name, so that a model has the same one before and after it is downloaded.
+    return resolved if card else resolved.with_options(modality=modality)
+
+
+def _folder(ref: Ref) -> Path | None:
+    weights = ref.option("weights")
+    path = Path(str(weights)).expanduser() if weights is not None else None
+    return path if path is not None and path.is_dir() else None
+
+
+def _modality(ref: Ref, folder: Path | None, at: str) -> Modality:
+    asked = ref.option("modality")
+    if asked is None:
+        config = (
+            [folder / "config.json"]
+            if folder
+            else hub.cached(ref.name, ref.revision, hub.config_only)
+        )
+        asked = _modality_of(config[0]) if config else None
+    if asked is None:
+        raise UserError(
+            f"{at}{ref.id} is not in the catalogue and not downloaded yet: say what it reads, "
+            f"as in {ref.id}?modality=text (or image)"
+        )
+    if asked not in ("image", "text"):
+        raise errors.unknown(at.removesuffix(": "), "modality", str(asked), ("image", "text"))
+    return "image" if asked == "image" else "text"
+
+
+def _modality_of(path: Path) -> str | None:
+    try:
+        body = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(body, dict):
+        return None
+    if {"image_size", "num_channels", "vision_config", "patch_size"} & body.keys():
+        return "image"
+    return "text" if "vocab_size" in body else None
+
+
+def choose(names: Sequence[str], modality: str) -> list[str]:
+    """config, tokenizer or processor, weights last; [] when something is not there."""
+    side = [name for name in SIDE_FILES if name in names]
+    if modality == "text":
+        enough = any(name in TOKENIZER or name == "tokenizer.model" for name in side)
+    else:
+        enough = "preprocessor_config.json" in side or "processor_config.json" in side
+    weights = _weights(names)
+    return ["config.json", *side, *weights] if enough and weights and "config.json" in names else []
+
+
+def _weights(names: Sequence[str]) -> list[str]:
+    if "model.safetensors" in names:
+        return ["model.safetensors"]
+    shards = sorted(name for name in names if SHARD.fullmatch(name))
+    match = SHARD.fullmatch(shards[0]) if shards else None
+    if match and len(shards) == int(match.group(1)) and "model.safetensors.index.json" in names:
+        return ["model.safetensors.index.json", *shards]
+    return ["pytorch_model.bin"] if "pytorch_model.bin" in names else []
+
+
+def repository(ref: Ref) -> str | None:
+    """The hub repository that `ref`'s files come from, if any."""
+    return None if _folder(ref) else ref.name
+
+
+def available(ref: Ref) -> tuple[bool, str]:
+    folder = _folder(ref)
+    if folder:
+        return True, f"local {folder}"
+    if hub.cached(ref.name, ref.revision, partial(choose, modality=find(ref).modality)):
+        return True, f"in {hub.cache_folder()}"
+    return False, f"on the hub ({ref.name}), not downloaded yet"
+
+
+def load(ref: Ref, seed: int) -> Backbone:
+    """Raises MissingWeights, and Unsupported for what transformers cannot load or fit."""
+    card = find(ref)
+    weights = str(ref.option("weights", "pretrained"))
+    folder = _folder(ref)
+    provenance: dict[str, Any] = {"weights": weights}
+    if folder is not None:
+        # From here on a folder is like a snapshot: its weights are the pretrained ones.
+        ref = ref.without("weights")
+        files = [folder / n for n in _weights([p.name for p in folder.iterdir()])]
+        if files:
+            provenance |= {"weights_sha256": checkpoints.sha256_file(files[-1])}
+            provenance["weights_bytes"] = sum(path.stat().st_size for path in files)
+    else:
+        snapshot = hub.fetch(
+            ref.name,
+            ref.revision,
+            partial(choose, modality=card.modality),
+            "complete set of config.json, weights and "
+            + ("tokenizer" if card.modality == "text" else "preprocessor_config.json"),
+        )
+        folder = snapshot.folder
+        provenance |= {"repository": ref.name, "revision": snapshot.commit}
+        if weights == "pretrained":
+            provenance |= {"weights_sha256": snapshot.sha256, "weights_bytes": snapshot.bytes}
+            provenance["file"] = snapshot.files[-1].name
+    if weights not in ("pretrained", "random") and Path(weights).is_file():
+        provenance["weights_sha256"] = checkpoints.sha256_file(Path(weights))
+        provenance |= {"file": Path(weights).name, "weights_bytes": Path(weights).stat().st_size}
+    if card.modality == "image":
+        from zoobench.models import vision
+
+        return vision.load_folder(folder, ref, seed, provenance)
+    from zoobench.models import text
+
+    prefix = str(dict(card.extra).get("prefix", ""))
+    return text.load_folder(folder, ref, seed, provenance, prefix)

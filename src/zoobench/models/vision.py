@@ -1,0 +1,186 @@
+"""A transformers folder as an image encoder: its own processor, its own pooling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoobench.errors import Unsupported
+from zoobench.interfaces import InputSpec
+from zoobench.models.backbones import ImageBackbone, finish, seeded
+from zoobench.models.text import load_file, pretrained, quiet, transformers_errors
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+    from zoobench.schema import Ref
+
+POOLS = ("pooler", "cls", "mean")
+TOWERS = {
+    "clip": "CLIPVisionModel",
+    "clip_vision_model": "CLIPVisionModel",
+    "siglip": "SiglipVisionModel",
+    "siglip_vision_model": "SiglipVisionModel",
+    "siglip2": "Siglip2VisionModel",
+    "chinese_clip": "ChineseCLIPVisionModel",
+}
+"""Image-text models, of which the image tower alone is loaded."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """PIL picture -> (3, H, W) float32 through the folder's own processor."""
+
+    processor: Any = field(repr=False)
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, picture: Image.Image) -> torch.Tensor:
+        values = self.processor(images=picture, return_tensors="pt", **self.arguments)
+        pixels: torch.Tensor = values["pixel_values"][0].float()
+        return pixels
+
+
+@dataclass(frozen=True)
+class VisionForward:
+    """module, (N, 3, H, W) -> (N, D). "pooler" is the model's own pooled output."""
+
+    pool: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, module: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
+        output = module(pixel_values=batch, **self.arguments)
+        if self.pool == "pooler":
+            pooled: torch.Tensor = output.pooler_output
+            return pooled.flatten(1)  # ResNet and its like pool to (N, D, 1, 1)
+        hidden: torch.Tensor = output.last_hidden_state
+        if hidden.ndim == 4:
+            return hidden.mean((2, 3))
+        return hidden[:, 0] if self.pool == "cls" else hidden.mean(1)
+
+
+def load_folder(folder: Path, ref: Ref, seed: int, provenance: Mapping[str, Any]) -> ImageBackbone:
+    """The image encoder in `folder`. Raises MissingWeights, Unsupported."""
+    from transformers import AutoImageProcessor
+
+    what = f"{ref.short} in {folder}"
+    with transformers_errors(f"the image processor of {what}"), quiet():
+        processor = AutoImageProcessor.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    transform, spec = _preprocessing(processor, ref)
+    with seeded(seed):
+        module, notes = _encoder(folder, ref)
+    # A pooler that was never trained is no pooler.
+    trained = "pooler" if _pools(module, spec) else "mean"
+    default = "cls" if notes.get("untrained_keys") else trained
+    pool = str(ref.option("pool", default))
+    if pool == "pooler" and default != "pooler":
+        raise Unsupported(f"{what}: these weights have no trained pooler; known: cls, mean")
+    forward = VisionForward(pool, _resized(module, spec))
+    backbone = ImageBackbone(module, spec, pool, transform, forward)
+    finished: ImageBackbone = finish(
+        backbone, {**provenance, **notes}, ("transformers", "torchvision", "pillow")
+    )
+    return finished
+
+
+def _encoder(folder: Path, ref: Ref) -> tuple[torch.nn.Module, dict[str, Any]]:
+    import transformers
+
+    weights = str(ref.option("weights", "pretrained"))
+    with transformers_errors(f"{ref.short} in {folder}"):
+        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+        tower = TOWERS.get(config.model_type)
+        auto = getattr(transformers, tower) if tower else transformers.AutoModel
+        if weights == "pretrained" or Path(weights).is_dir():
+            return pretrained(auto, folder, ref)
+        config = getattr(config, "vision_config", config)
+        module = auto(config) if tower else auto.from_config(config)
+    module = module.float()
+    return module, {} if weights == "random" else load_file(module, Path(weights), ref)
+
+
+def _pools(module: Any, spec: InputSpec) -> bool:
+    import torch
+
+    with torch.no_grad():
+        output = module.eval()(
+            pixel_values=torch.zeros(1, *(spec.size or (3, 224, 224))), **_resized(module, spec)
+        )
+    return getattr(output, "pooler_output", None) is not None
+
+
+def _resized(module: Any, spec: InputSpec) -> dict[str, Any]:
+    """What a forward pass has to be told when pictures have another size than in training."""
+    import inspect
+
+    own = getattr(module.config, "image_size", None)
+    side = spec.size[-1] if spec.size else None
+    known = "interpolate_pos_encoding" in inspect.signature(module.forward).parameters
+    return {"interpolate_pos_encoding": True} if known and own not in (None, side) else {}
+
+
+def _preprocessing(processor: Any, ref: Ref) -> tuple[Process, InputSpec]:
+    from PIL import Image
+
+    arguments: dict[str, Any] = {
+        ours: list(ref.option(name))
+        for name, ours in (("mean", "image_mean"), ("std", "image_std"))
+        if ref.option(name) is not None
+    }
+    if (interpolation := ref.option("interpolation")) is not None:
+        arguments["resample"] = Image.Resampling[str(interpolation).upper()]
+    arguments |= _sizes(processor, ref)
+    process = Process(processor, arguments)
+    # What comes out is the truth about the size: crop and size rules differ by processor.
+    shape = tuple(process(Image.new("RGB", (320, 320))).shape)
+    resample = arguments.get("resample", getattr(processor, "resample", None))
+    name = Image.Resampling(int(resample)).name.lower() if resample is not None else ""
+    spec = InputSpec(
+        modality="image",
+        size=(shape[0], shape[1], shape[2]),
+        mean=tuple(arguments.get("image_mean") or getattr(processor, "image_mean", None) or ()),
+        std=tuple(arguments.get("image_std") or getattr(processor, "image_std", None) or ()),
+        interpolation=name,
+        extra=(
+            ("processor", type(processor).__name__),
+            ("size", str(arguments.get("size", getattr(processor, "size", "")))),
+            ("crop", str(arguments.get("crop_size", getattr(processor, "crop_size", "")))),
+        ),
+    )
+    return process, spec
+
+
+def _sizes(processor: Any, ref: Ref) -> dict[str, Any]:
+    """`input_size` and `crop_pct` in the processor's own words."""
+    side, crop_pct = ref.option("input_size"), ref.option("crop_pct")
+    if side is None and crop_pct is None:
+        return {}
+    size = dict(processor.size)
+    crop = (
+        getattr(processor, "crop_size", None) if getattr(processor, "do_center_crop", 0) else None
+    )
+    if crop:
+        old = int(crop["height"])
+        side = side or old
+        edge = int(size.get("shortest_edge") or size.get("height") or old)
+        edge = round(side / crop_pct) if crop_pct else round(side * edge / old)
+        resized = {"shortest_edge": edge} if "shortest_edge" in size else _square(edge)
+        return {"size": resized, "crop_size": _square(side)}
+    if side is None:
+        side = int(size.get("shortest_edge") or size.get("height") or 224)
+    chosen: dict[str, Any] = {
+        "size": {"shortest_edge": side} if "shortest_edge" in size else _square(side)
+    }
+    if crop_pct is not None:
+        if not hasattr(processor, "crop_pct"):
+            raise Unsupported(f"{ref.short}: its processor does not crop by crop_pct")
+        chosen["crop_pct"] = crop_pct
+    return chosen
+
+
+def _square(side: int) -> dict[str, int]:
+    return {"height": side, "width": side}

@@ -1,0 +1,223 @@
+"""A stand-in for the Hugging Face hub on 127.0.0.1: the public fake of the one seam to it.
+
+It speaks as much of the protocol as the client's download path uses: model info, tree,
+and resolve with its headers and ranges. Faults can be switched on while it runs.
+
+    with HubStub({"user/model": {"config.json": b"{}"}}) as hub:
+        subprocess.run([...], env={**os.environ, **hub.env(tmp_path)})
+
+HF_ENDPOINT is read when huggingface_hub is imported, so the client must be a child process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import TracebackType
+from urllib.parse import unquote, urlsplit
+
+Files = Mapping[str, bytes]
+
+
+def git_sha1(body: bytes) -> str:
+    """What git, and so the hub, calls a small file."""
+    return hashlib.sha1(b"blob %d\0" % len(body) + body, usedforsecurity=False).hexdigest()
+
+
+def commit_of(files: Files) -> str:
+    """40 hex digits that change with any file: the stub's commit."""
+    lines = "".join(f"{name} {hashlib.sha256(body).hexdigest()}\n" for name, body in files.items())
+    return hashlib.sha1(lines.encode(), usedforsecurity=False).hexdigest()
+
+
+def is_large(name: str) -> bool:
+    """Whether the hub would keep the file in LFS, named by its sha256."""
+    return name.endswith((".safetensors", ".bin", ".pt", ".pth", ".parquet", ".model"))
+
+
+def folder_files(folder: Path) -> dict[str, bytes]:
+    """Every file below `folder`, as the stub wants them."""
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
+@dataclass
+class Faults:
+    """What goes wrong, by file name ("*" for every file). Change them at any time."""
+
+    missing: set[str] = field(default_factory=set)
+    """Listed, but 404 when it is asked for."""
+    truncated: set[str] = field(default_factory=set)
+    """Half of the body, then the connection is closed."""
+    corrupt: set[str] = field(default_factory=set)
+    """A body of the right size whose middle byte is another."""
+    unavailable: int = 0
+    """How many of the next requests get 503."""
+
+
+class HubStub:
+    """Serves `repos` (repository -> files) until the `with` block ends.
+
+    `requests` lists "METHOD path" of everything asked. `kind` is "models" or "datasets".
+    """
+
+    def __init__(self, repos: Mapping[str, Files], kind: str = "models") -> None:
+        self.repos = {name: dict(files) for name, files in repos.items()}
+        self.kind = kind
+        self.faults = Faults()
+        self.requests: list[str] = []
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def commit(self, repo: str) -> str:
+        return commit_of(self.repos[repo])
+
+    def env(self, home: Path) -> dict[str, str]:
+        """Variables that make a child process use this hub, with all its caches in `home`."""
+        return {
+            "HF_ENDPOINT": self.url,
+            "HF_HOME": str(home / "hf"),
+            "TORCH_HOME": str(home / "torch"),
+            "ZOOBENCH_CACHE": str(home / "zoobench"),
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",
+        }
+
+    def __enter__(self) -> HubStub:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def _handler(hub: HubStub) -> type[BaseHTTPRequestHandler]:
+    prefix = "" if hub.kind == "models" else f"{hub.kind}/"
+    api = re.compile(rf"/api/{hub.kind}/(?P<repo>[^/]+/[^/]+)(?:/(?P<what>revision|tree)/.*)?")
+    resolve = re.compile(rf"/{prefix}(?P<repo>[^/]+/[^/]+)/resolve/(?P<rev>[^/]+)/(?P<name>.+)")
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            return
+
+        def do_HEAD(self) -> None:  # noqa: N802
+            self._answer(body=False)
+
+        def do_GET(self) -> None:  # noqa: N802
+            self._answer(body=True)
+
+        def _answer(self, body: bool) -> None:
+            path = unquote(urlsplit(self.path).path)
+            hub.requests.append(f"{self.command} {path}")
+            if hub.faults.unavailable > 0:
+                hub.faults.unavailable -= 1
+                self._send(503, b"busy", {}, body)
+            elif match := api.fullmatch(path):
+                self._info(match["repo"], match["what"], body)
+            elif match := resolve.fullmatch(path):
+                self._file(match["repo"], match["rev"], match["name"], body)
+            else:
+                self._send(404, b"", {"X-Error-Code": "EntryNotFound"}, body)
+
+        def _info(self, repo: str, what: str | None, body: bool) -> None:
+            files = hub.repos.get(repo)
+            if files is None:
+                self._send(404, b"", {"X-Error-Code": "RepoNotFound"}, body)
+                return
+            answer: object = {
+                "id": repo,
+                "sha": commit_of(files),
+                "private": False,
+                "gated": False,
+                "disabled": False,
+                "tags": [],
+                "downloads": 0,
+                "likes": 0,
+                "siblings": [{"rfilename": name} for name in files],
+            }
+            if what == "tree":
+                answer = [
+                    {"type": "file", "path": n, "size": len(files[n]), "oid": git_sha1(files[n])}
+                    for n in files
+                ]
+            self._send(200, json.dumps(answer).encode(), {"Content-Type": "application/json"}, body)
+
+        def _file(self, repo: str, revision: str, name: str, body: bool) -> None:
+            files = hub.repos.get(repo)
+            if files is None:
+                self._send(404, b"", {"X-Error-Code": "RepoNotFound"}, body)
+                return
+            if revision not in ("main", commit_of(files)):
+                self._send(404, b"", {"X-Error-Code": "RevisionNotFound"}, body)
+                return
+            commit = {"X-Repo-Commit": commit_of(files)}
+            if name not in files or hub.faults.missing & {name, "*"}:
+                self._send(404, b"", {**commit, "X-Error-Code": "EntryNotFound"}, body)
+                return
+            content = files[name]
+            etag = git_sha1(content)
+            headers = {**commit, "ETag": f'"{etag}"', "Accept-Ranges": "bytes"}
+            if is_large(name):
+                headers["X-Linked-Etag"] = f'"{hashlib.sha256(content).hexdigest()}"'
+                headers["X-Linked-Size"] = str(len(content))
+            if hub.faults.corrupt & {name, "*"} and content:
+                middle = len(content) // 2
+                changed = bytes([content[middle] ^ 0xFF])
+                content = content[:middle] + changed + content[middle + 1 :]
+            cut = body and bool(hub.faults.truncated & {name, "*"})
+            self._send(200, content, headers, body, cut)
+
+        def _send(
+            self,
+            status: int,
+            content: bytes,
+            headers: dict[str, str],
+            body: bool,
+            cut: bool = False,
+        ) -> None:
+            start = 0
+            wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+            if status == 200 and wanted:
+                start = min(int(wanted[1]), len(content))
+                status = 206
+                headers = {
+                    **headers,
+                    "Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}",
+                }
+            part = content[start:]
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(part)))
+            if cut:
+                self.send_header("Connection", "close")
+            self.end_headers()
+            if body:
+                self.wfile.write(part[: len(part) // 2] if cut else part)
+            if cut:
+                self.close_connection = True
+
+    return Handler
