@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -182,6 +184,77 @@ def measured_costs(
     return (*found, *energy)
 
 
+def timing_of(
+    backbone: Backbone, device: torch.device | str, batch: int = 1, seconds: float = 2.0
+) -> tuple[Timing, dict[str, Any]]:
+    """Timing of `embed` at `batch` in the settings of `measured_costs`, and those settings."""
+    import torch
+
+    device = torch.device(device)
+    backbone.module.to(device)
+    held = moved(batch_of(backbone, batch), device)
+    with _inference(backbone, device):
+        timing = timed(_step(backbone, held, device), synchroniser(device), seconds)
+    return timing, {**_setting(backbone, device), "batch": batch}
+
+
+def load_seconds(load: Callable[[], Backbone], times: int = 3) -> tuple[Measurement, ...]:
+    """load_seconds_cold and load_seconds: the first call of `load`, the median of the next.
+
+    Cold means this process's first load: imports, the file's first reading and whatever
+    else comes once. The system's own file cache may hold the weights already.
+    """
+    taken = []
+    for _ in range(1 + times):
+        started = time.perf_counter()
+        load()
+        taken.append(time.perf_counter() - started)
+    samples = {"samples_s": [round(t, 4) for t in taken[1:]]}
+    return (
+        measured("load_seconds_cold", taken[0], n=1),
+        measured("load_seconds", float(np.median(taken[1:])), n=times, detail=samples),
+    )
+
+
+def training_costs(
+    backbone: Backbone, device: torch.device | str, batch: int = 8, seconds: float = 4.0
+) -> tuple[Measurement, ...]:
+    """train_step_ms and train_peak_memory_bytes of all weights, SGD with momentum, at `batch`.
+
+    A step is forward, the mean square of the features as a loss, backward, update. It
+    runs on a copy: the backbone is left as it was. Raises torch.OutOfMemoryError for a
+    batch that does not fit, never halves it.
+    """
+    import torch
+
+    device = torch.device(device)
+    twin = copy.deepcopy(backbone)
+    twin.module.to(device).train().requires_grad_(True)
+    held = moved(batch_of(twin, batch), device)
+    optimiser = torch.optim.SGD(twin.module.parameters(), lr=1e-6, momentum=0.9)
+
+    def step() -> None:
+        optimiser.zero_grad(set_to_none=True)
+        bf16 = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+        with torch.enable_grad(), bf16:
+            loss = twin.embed(held).float().square().mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+
+    with peak_memory(device) as peak:
+        step()
+        step()
+    timing = timed(step, synchroniser(device), seconds)
+    setting = {**_setting(twin, device), "batch": batch}
+    low, high = (1e3 * end for end in timing.interval)
+    p50, n = 1e3 * timing.p50, len(timing.seconds)
+    detail = {**setting, **timing.detail()}
+    return (
+        measured("train_step_ms", p50, low=low, high=high, n=n, detail=detail),
+        dataclasses.replace(_memory(twin, setting, peak, None), metric="train_peak_memory_bytes"),
+    )
+
+
 def _setting(backbone: Backbone, device: torch.device) -> dict[str, Any]:
     """What must be equal for two times to be compared (PROTOCOL section 4)."""
     import torch
@@ -269,7 +342,7 @@ def _memory(
     backbone: Backbone, setting: Mapping[str, Any], peak: Any, baseline_rss: int | None
 ) -> Measurement:
     """CUDA: peak allocated. CPU: peak RSS over `baseline_rss`, or its rise plus the weights."""
-    detail = {**setting, "batch": 1, "how": peak.how, **peak.more}
+    detail = {"batch": 1, **setting, "how": peak.how, **peak.more}
     if setting["device"] != "cpu":
         return measured("peak_memory_bytes", float(peak.peak), detail=detail)
     weights = sum(weights_bytes(backbone.module).values())

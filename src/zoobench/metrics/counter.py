@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from zoobench.metrics.counter_formulas import CHEAP, COUNTER_VERSION, FORMULAS
+from zoobench.metrics.counter_formulas import CHEAP, COUNTER_VERSION, FORMULAS, Formula
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +30,7 @@ class OpCount:
     formula and is not cheap; with one of them `lower_bound` is True. `attention` is
     "none", "full", "causal" or "mixed", as asked of scaled_dot_product_attention (an
     attention written out in products is not recognised, though counted).
+    `activation_bytes` is what autograd kept for the backward, where one was counted.
     """
 
     macs: int
@@ -37,6 +38,7 @@ class OpCount:
     uncounted: tuple[str, ...]
     lower_bound: bool
     attention: str = "none"
+    activation_bytes: int | None = None
     version: int = COUNTER_VERSION
 
 
@@ -62,8 +64,7 @@ def _modes() -> tuple[type[Any], type[Any]]:
             self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
         ) -> Any:
             kwargs = kwargs or {}
-            name = operator_name(func)
-            formula = FORMULAS.get(name)
+            name, formula, cheap = _known(func)
             if formula is None and func not in self.whole and hasattr(func, "decompose"):
                 # Under inference_mode composite operators arrive whole.
                 with self:
@@ -74,7 +75,7 @@ def _modes() -> tuple[type[Any], type[Any]]:
             out = func(*args, **kwargs)
             if formula is not None:
                 self.macs[name] += formula(args, kwargs, out)
-            elif name not in CHEAP and not _pointwise(func) and _arithmetic(args, out):
+            elif not cheap and _arithmetic(args, out):
                 self.uncounted.add(name)
             return out
 
@@ -107,14 +108,15 @@ def operator_name(func: Any) -> str:
     return str(schema.name if schema is not None else func)
 
 
-def _pointwise(func: Any) -> bool:
-    """Elementwise, or a view of its input, in or out of place."""
+@cache
+def _known(func: Any) -> tuple[str, Formula | None, bool]:
+    """An operator's name, its formula, and whether it is cheap, in place or out of it."""
     import torch
 
-    if torch.Tag.pointwise in getattr(func, "tags", ()) or getattr(func, "is_view", False):
-        return True
     name = operator_name(func)
-    return name.endswith("_") and name[:-1] in CHEAP
+    cheap = name in CHEAP or (name.endswith("_") and name[:-1] in CHEAP)
+    pointwise = torch.Tag.pointwise in getattr(func, "tags", ())
+    return name, FORMULAS.get(name), cheap or pointwise or getattr(func, "is_view", False)
 
 
 def _arithmetic(args: Any, out: Any) -> bool:
@@ -163,7 +165,9 @@ def count(
     `run` is a module or any callable. With `train` it must be a module whose parameters
     take gradients; then the forward and the backward of the sum of its outputs are
     counted: what one training step does beside its loss and its optimiser. The module's
-    weights, gradients and mode are left as they were. Whatever the model raises passes
+    weights, gradients and mode are left as they were. `activation_bytes` then says what
+    autograd kept, parameters and buffers aside, each storage once, with the attention's
+    weights (fused attention keeps less). Whatever the model raises passes
     through (on meta, a model that reads values raises: count it on the CPU instead).
     """
     import torch
@@ -174,6 +178,7 @@ def count(
         stack.enter_context(torch.set_grad_enabled(train))
         if train:
             stack.enter_context(training_mode(run))
+            kept = stack.enter_context(_kept(run))
         stack.enter_context(attention)
         stack.enter_context(counting)
         out = run(*args, **(kwargs or {}))
@@ -187,6 +192,7 @@ def count(
         uncounted=uncounted,
         lower_bound=bool(uncounted),
         attention="mixed" if len(kinds) > 1 else next(iter(kinds), "none"),
+        activation_bytes=sum(kept.values()) if train else None,
     )
 
 
@@ -224,36 +230,24 @@ def _backward(module: Any, out: Any) -> None:
     torch.autograd.grad(ends, wanted, [torch.ones_like(t) for t in ends], allow_unused=True)
 
 
-def activation_bytes(
-    module: torch.nn.Module, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-) -> int:
-    """Bytes that autograd keeps for the backward of one call, parameters and buffers aside.
-
-    Each storage counts once. Attention is in its maths form, so its weights count:
-    fused attention keeps less.
-    """
+@contextmanager
+def _kept(module: Any) -> Iterator[dict[int, int]]:
+    """address -> bytes of each storage that autograd saves, the module's own aside."""
     import torch
 
     own = {t.untyped_storage()._cdata for t in (*module.parameters(), *module.buffers())}
-    kept: dict[int, Any] = {}
+    sizes: dict[int, int] = {}
+    held = []  # so that an address is not used again
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        if storage._cdata not in own:
-            kept[storage._cdata] = storage  # held, so that the address is not used again
+        if storage._cdata not in own and storage._cdata not in sizes:
+            sizes[storage._cdata] = int(storage.nbytes())
+            held.append(storage)
         return tensor
 
-    with (
-        plain_kernels(),
-        torch.enable_grad(),
-        training_mode(module),
-        torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
-    ):
-        # The graph must outlive the sum below.
-        out = module(*args, **(kwargs or {}))
-    total = sum(int(storage.nbytes()) for storage in kept.values())
-    del out
-    return total
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        yield sizes
 
 
 def params_by_block(module: torch.nn.Module) -> dict[str, int]:

@@ -280,7 +280,8 @@ _CHEAP = """
     contiguous copy copy_ cudnn_batch_norm cudnn_batch_norm_backward detach diag_embed diagonal
     dropout embedding embedding_dense_backward empty empty_like empty_permuted empty_strided equal
     expand expand_copy exponential_ eye feature_dropout fill fill_ flatten flip full full_like
-    gather gather_backward glu glu_backward im2col im2col_backward index index_add index_copy
+    gather gather_backward glu glu_backward hardsigmoid hardsigmoid_backward hardswish
+    hardswish_backward hardtanh hardtanh_backward im2col im2col_backward index index_add index_copy
     index_fill index_put index_put_ index_select instance_norm is_nonzero isin item kthvalue
     layer_norm lift lift_fresh lift_fresh_copy linspace log_sigmoid_backward log_sigmoid_forward
     logsumexp masked_fill masked_fill_ masked_scatter masked_select max max_pool2d

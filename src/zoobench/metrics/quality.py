@@ -75,7 +75,9 @@ def predictions(
     classes scored above the true one or level with it. Raises NotFinite where a score is
     NaN or +inf, or a whole row is -inf.
     """
-    from zoobench.solvers.calibration import fit_temperature  # loads torch
+    import torch
+
+    from zoobench.solvers import calibration
 
     log_probs = _log_probs(scores, "test")
     n, classes = log_probs.shape
@@ -84,8 +86,9 @@ def predictions(
     temperature = 1.0
     if len(valid):
         # A floor, since a temperature cannot be fitted through log 0.
-        held = np.maximum(valid, LOWEST)
-        temperature = float(fit_temperature(held, _labels(valid_labels, len(valid), classes)))
+        held = torch.from_numpy(np.maximum(valid, LOWEST))
+        known = torch.from_numpy(_labels(valid_labels, len(valid), classes))
+        temperature = calibration.temperature(held, known)
     rows = np.arange(n)
     predicted = log_probs.argmax(axis=1)
     true = log_probs[rows, label]

@@ -1,0 +1,279 @@
+"""Architectures to count: the published network with its own head, without its weights.
+
+timm and torchvision networks are built with their parameters on the meta device; every
+other source goes through `zoobench.models` and is counted as the features that it gives.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from zoobench.errors import UserError, unknown
+from zoobench.metrics.cost import batch_of, sequence_length, shapes
+from zoobench.schema import Ref
+
+if TYPE_CHECKING:
+    import torch
+
+SWEEPABLE = ("timm", "torchvision")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """`build()` gives a module in eval mode, `inputs(device)` the arguments of its call.
+
+    `scope` says what a count of it holds; `meta` is False where it must be built for real;
+    `call` is what runs it, the module itself where None.
+    """
+
+    name: str
+    scope: str
+    build: Callable[[], torch.nn.Module]
+    inputs: Callable[[torch.device], tuple[Any, ...]]
+    shape: Any
+    sequence_length: int | None = None
+    meta: bool = True
+    call: Callable[..., Any] | None = None
+
+
+def architecture(
+    ref: Ref, input_size: tuple[int, int] | None = None, seq_len: int | None = None
+) -> Architecture:
+    """The architecture that `ref` names, at (height, width) or `seq_len` tokens if given.
+
+    Raises UserError for an unknown source or name, and for a size that it cannot have.
+    """
+    if input_size is not None and min(input_size) < 1:
+        raise UserError(f"{ref.id}: the input size must be positive, not {input_size}")
+    if ref.source in SWEEPABLE and seq_len is not None:
+        raise UserError(f"{ref.id}: a sequence length is for text models; this one reads pictures")
+    if ref.source == "timm":
+        return _timm(ref, input_size)
+    if ref.source == "torchvision":
+        return _torchvision(ref, input_size)
+    return _loaded(ref, input_size, seq_len)
+
+
+def names(source: str, pattern: str = "*") -> list[str]:
+    """Names of `source` that match any of the globs in `pattern` (commas between), sorted.
+
+    Raises UserError for another source, and where nothing matches.
+    """
+    if source not in SWEEPABLE:
+        raise unknown("profile", "source to sweep", source, SWEEPABLE)
+    every = _timm_names() if source == "timm" else tuple(_torchvision_names())
+    globs = [glob.strip() for glob in pattern.split(",")]
+    found = sorted(n for n in every if any(fnmatch.fnmatchcase(n, glob) for glob in globs))
+    if not found:
+        raise unknown("profile", f"{source} model", pattern, every)
+    return found
+
+
+@contextmanager
+def lean() -> Iterator[None]:
+    """Tensors made by `torch.empty` without a device go to meta; the rest are real.
+
+    Parameters are made so, while small values that a constructor reads (drop rates,
+    window indices) come from other functions and stay readable. Random filling of a meta
+    tensor costs nothing.
+    """
+    with _lean_mode()():
+        yield
+
+
+@cache
+def _lean_mode() -> Callable[[], Any]:
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    class LeanMode(TorchFunctionMode):
+        def __torch_function__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            kwargs = dict(kwargs or {})
+            if func is torch.empty and kwargs.get("device") is None:
+                kwargs["device"] = "meta"
+            return func(*args, **kwargs)
+
+    return LeanMode
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the warnings that other libraries raise while a network is built."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _noise(shape: tuple[int, ...]) -> Callable[[torch.device], tuple[Any, ...]]:
+    """(1, *shape) uniform noise, the same at every call."""
+
+    def make(device: torch.device) -> tuple[Any, ...]:
+        import torch
+
+        if device.type == "meta":
+            return (torch.empty((1, *shape), device=device),)
+        generator = torch.Generator().manual_seed(0)
+        return (torch.rand((1, *shape), generator=generator).to(device),)
+
+    return make
+
+
+@cache
+def _timm_names() -> tuple[str, ...]:
+    with quiet():
+        import timm
+
+        return tuple(timm.list_models())
+
+
+def _timm(ref: Ref, input_size: tuple[int, int] | None) -> Architecture:
+    with quiet():
+        from timm.models import get_pretrained_cfg
+
+    base = ref.name.partition(".")[0]
+    if base not in _timm_names():
+        raise unknown("", "timm model", ref.name, _timm_names())
+    known = get_pretrained_cfg(ref.name if "." in ref.name else base, allow_unregistered=True)
+    published = tuple(known.input_size) if known is not None else (3, 224, 224)
+    size = (published[0], *input_size) if input_size else published
+
+    def build() -> torch.nn.Module:
+        module: torch.nn.Module = _timm_module(ref.name, size if size != published else None)
+        return module.eval()
+
+    return Architecture(str(ref), "network with its head", build, _noise(size), [1, *size])
+
+
+def _timm_module(name: str, size: tuple[int, ...] | None) -> Any:
+    """`size` is given only where it is not the published one: not every network takes it."""
+    import timm
+
+    if size is not None:
+        try:
+            return timm.create_model(name, pretrained=False, img_size=size[1:])
+        except TypeError as error:  # a network of any size has no such argument
+            if "img_size" not in str(error):
+                raise
+    return timm.create_model(name, pretrained=False)
+
+
+TORCHVISION_KINDS = {
+    "models": "classification",
+    "models.detection": "detection",
+    "models.segmentation": "segmentation",
+}
+DETECTION_SIZE = (800, 800)
+"""Where a detector's weights state no size; it resizes its input by its own rule."""
+
+
+@cache
+def _torchvision_names() -> dict[str, str]:
+    """name -> classification, detection or segmentation."""
+    import torchvision
+    from torchvision import models
+
+    modules = {"models": models, "models.detection": models.detection}
+    modules["models.segmentation"] = models.segmentation
+    assert torchvision.models is models
+    return {
+        name: kind
+        for key, kind in TORCHVISION_KINDS.items()
+        for name in models.list_models(module=modules[key])
+    }
+
+
+def torchvision_size(name: str) -> tuple[int, int]:
+    """(height, width) that the default weights were measured at."""
+    from torchvision import models
+
+    kind = _torchvision_names()[name]
+    if kind == "detection":
+        own = re.search(r"(?:ssd|ssdlite)(\d+)_", name)
+        return (int(own[1]), int(own[1])) if own else DETECTION_SIZE
+    weights = getattr(models.get_model_weights(name), "DEFAULT", None)
+    options = getattr(getattr(weights, "transforms", None), "keywords", {})
+    side = options.get("crop_size") or options.get("resize_size") or 224
+    side = side[0] if isinstance(side, (list, tuple)) else side
+    return int(side), int(side)
+
+
+def _torchvision(ref: Ref, input_size: tuple[int, int] | None) -> Architecture:
+    from torchvision import models
+
+    kinds = _torchvision_names()
+    if ref.name not in kinds:
+        raise unknown("", "torchvision model", ref.name, kinds)
+    size = input_size or torchvision_size(ref.name)
+    options: dict[str, Any] = {"weights": None}
+    if kinds[ref.name] != "classification":
+        options["weights_backbone"] = None
+        if kinds[ref.name] == "segmentation" and not ref.name.startswith("lraspp"):
+            options["aux_loss"] = True  # as in the network that the weights are for
+    elif ref.name.startswith("vit_"):
+        if size[0] != size[1]:
+            raise UserError(f"{ref.id}: takes square pictures only, not {size[0]} x {size[1]}")
+        options["image_size"] = size[0]
+    elif ref.name in ("inception_v3", "googlenet"):
+        options["init_weights"] = False
+
+    def build() -> torch.nn.Module:
+        module: torch.nn.Module = models.get_model(ref.name, **options)
+        return module.eval()
+
+    inputs = _noise((3, *size))
+    if kinds[ref.name] == "detection":
+        made = inputs
+
+        def inputs(device: torch.device) -> tuple[Any, ...]:
+            return (list(made(device)[0]),)
+
+    scope = f"{kinds[ref.name]} network with its head"
+    return Architecture(str(ref), scope, build, inputs, [1, 3, *size])
+
+
+def _loaded(
+    ref: Ref, input_size: tuple[int, int] | None, seq_len: int | None, random: bool = True
+) -> Architecture:
+    """What `zoobench.models` gives for `ref`, run for real."""
+    from zoobench import models
+
+    if input_size is not None:
+        if input_size[0] != input_size[1]:
+            raise UserError(f"{ref.id}: takes square pictures only")
+        ref = ref.with_options(input_size=input_size[0])
+    if seq_len is not None:
+        ref = ref.with_options(length=seq_len)
+    if random:
+        ref = ref.with_options(weights="random")
+    backbone = models.load(models.resolve(ref))
+    batch = batch_of(backbone, 1)
+
+    def inputs(device: torch.device) -> tuple[Any, ...]:
+        from zoobench.metrics.cost import moved
+
+        return (moved(batch, device),)
+
+    return Architecture(
+        name=ref.without("weights").short,
+        scope="features",
+        build=lambda: backbone.module,
+        inputs=inputs,
+        shape=shapes(batch),
+        sequence_length=sequence_length(batch),
+        meta=False,
+        call=backbone.embed,
+    )
+
+
+def loaded(ref: Ref, input_size: tuple[int, int] | None, seq_len: int | None) -> Architecture:
+    """`ref` with its weights, as features: what the `weights` of `profile` asks for."""
+    return _loaded(ref, input_size, seq_len, random=False)

@@ -1,0 +1,227 @@
+"""The back end of `zoobench profile`: exact costs with no weights, no GPU and no network."""
+
+from __future__ import annotations
+
+import csv
+import gc
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoobench.errors import UserError, ZoobenchError
+from zoobench.metrics import architectures
+from zoobench.metrics.architectures import Architecture, lean, quiet
+from zoobench.metrics.cost import count_detail, weights_bytes
+from zoobench.metrics.counter import OpCount, count, params_by_block
+from zoobench.schema import Ref
+
+if TYPE_CHECKING:
+    import torch
+
+COLUMNS = (
+    "model", "source", "input", "params", "macs", "flops", "train_flops",
+    "lower_bound", "uncounted_ops", "seconds", "error",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Found:
+    """One architecture, counted. `train` is None where a step failed, for `train_error`."""
+
+    module: torch.nn.Module
+    device: torch.device
+    forward: OpCount
+    train: OpCount | None
+    train_error: str
+
+
+def profile(
+    name: str,
+    input_size: tuple[int, int] | None = None,
+    seq_len: int | None = None,
+    weights: bool = False,
+    cross_check: bool = False,
+) -> dict[str, Any]:
+    """All static costs of `name` (source/name), ready for JSON.
+
+    `input_size` is (height, width). Without `weights` a timm or torchvision network is
+    counted as published, with its head; with them the loaded backbone's features are.
+    `counted_on` is "meta", or "cpu" for a model that reads values while it runs: then
+    the count may depend on them. `train_macs` and `activation_bytes` are absent where
+    the training step needs more than the input (detectors), and `train_error` says why.
+    `cross_check` adds fvcore's count and what explains the difference.
+    Raises UserError, or whatever the model raises when it runs on the CPU.
+    """
+    started = time.perf_counter()
+    ref = Ref.parse(name)
+    with quiet():
+        make = architectures.loaded if weights else architectures.architecture
+        shape = make(ref, input_size, seq_len)
+        found = _count(shape)
+        body = _body(shape, found)
+        body["seconds"] = round(time.perf_counter() - started, 4)
+        if cross_check:
+            from zoobench.metrics.crosscheck import cross_check as check
+
+            body["cross_check"] = check(shape, found.forward)
+    return body
+
+
+def _body(shape: Architecture, found: _Found) -> dict[str, Any]:
+    module, forward, train = found.module, found.forward, found.train
+    body: dict[str, Any] = {
+        "model": shape.name,
+        "scope": shape.scope,
+        "input_shape": shape.shape,
+        "params": sum(p.numel() for p in module.parameters()),
+        "trainable_params": sum(p.numel() for p in module.parameters() if p.requires_grad),
+        "params_by_block": params_by_block(module),
+        "weights_bytes": weights_bytes(module),
+        "macs": forward.macs,
+        "flops": 2 * forward.macs,
+        "macs_by_operator": dict(forward.by_operator),
+        **count_detail(forward),
+        "counted_on": found.device.type,
+    }
+    if shape.sequence_length is not None:
+        body["sequence_length"] = shape.sequence_length
+    if train is not None:
+        body |= {"train_macs": train.macs, "train_flops": 2 * train.macs}
+        body["train_uncounted_ops"] = list(train.uncounted)
+        body["activation_bytes"] = train.activation_bytes
+    else:
+        body["train_error"] = found.train_error
+    return body
+
+
+def _count(shape: Architecture) -> _Found:
+    """On meta where the model lets us, else for real on the CPU."""
+    import torch
+
+    if shape.meta:
+        try:
+            with lean():
+                module = shape.build()
+            return _count_on(shape, module.to("meta"), torch.device("meta"))
+        except Exception:  # noqa: BLE001 - it reads values or mixes devices: many kinds of error
+            gc.collect()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return _count_on(shape, shape.build(), torch.device("cpu"))
+
+
+def _count_on(shape: Architecture, module: torch.nn.Module, device: torch.device) -> _Found:
+    forward = count(shape.call or module, shape.inputs(device))
+    try:
+        whole = module if shape.call is None else _Called(module, shape.call)
+        train = count(whole, shape.inputs(device), train=True)
+    except Exception as error:  # noqa: BLE001 - a training step is more than some models allow
+        return _Found(module, device, forward, None, _reason(error))
+    return _Found(module, device, forward, train, "")
+
+
+def _Called(module: torch.nn.Module, call: Callable[..., Any]) -> torch.nn.Module:  # noqa: N802
+    """A module with `module`'s parts whose forward is `call`."""
+    import torch
+
+    class Called(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            for name, child in module.named_children():
+                self.add_module(name, child)
+            for name, parameter in module.named_parameters(recurse=False):
+                self.register_parameter(name, parameter)
+
+        def forward(self, *args: Any) -> Any:
+            return call(*args)
+
+    return Called()
+
+
+def _reason(error: BaseException) -> str:
+    """One line: the kind of error and the first line of its message."""
+    lines = str(error).strip().splitlines()
+    kind = "" if isinstance(error, ZoobenchError) else f"{type(error).__name__}: "
+    return (kind + (lines[0] if lines else ""))[:200]
+
+
+def row(source: str, name: str) -> dict[str, Any]:
+    """One line of a sweep: COLUMNS; a failure fills `error` and leaves the counts empty."""
+    started = time.perf_counter()
+    line: dict[str, Any] = dict.fromkeys(COLUMNS, "")
+    line |= {"model": name, "source": source}
+    try:
+        body = profile(f"{source}/{name}")
+    except Exception as error:  # noqa: BLE001 - a failure is a row with its reason, not an end
+        line["error"] = _reason(error)
+    else:
+        line |= {
+            "input": "x".join(map(str, body["input_shape"])),
+            "params": body["params"],
+            "macs": body["macs"],
+            "flops": body["flops"],
+            "train_flops": body.get("train_flops", ""),
+            "lower_bound": str(body["lower_bound"]).lower(),
+            "uncounted_ops": " ".join(body["uncounted_ops"]),
+        }
+    line["seconds"] = round(time.perf_counter() - started, 3)
+    return line
+
+
+def sweep(
+    source: str,
+    pattern: str,
+    out: Path,
+    progress: Callable[[int, int, Mapping[str, Any]], None] | None = None,
+    retry_failed: bool = False,
+) -> Iterator[dict[str, Any]]:
+    """Rows of every model of `source` that matches `pattern`, appended to the CSV `out`.
+
+    Lazy: nothing happens until it is consumed. Rows already in `out` are yielded as they
+    stand and not counted again (failed ones are, with `retry_failed`); a last line that
+    was cut off is dropped. `progress(done, total, row)` is called after each. Raises
+    UserError for an unknown source, a pattern that matches nothing, or a foreign `out`.
+    """
+    wanted = architectures.names(source, pattern)
+    known = read_rows(out)
+    if retry_failed:
+        known = {key: line for key, line in known.items() if not line["error"]}
+    _rewrite(out, known)
+    for done, name in enumerate(wanted, start=1):
+        line: dict[str, Any] | None = known.get((source, name))
+        if line is None:
+            line = row(source, name)
+            with out.open("a", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(line)
+            gc.collect()
+        if progress is not None:
+            progress(done, len(wanted), line)
+        yield line
+
+
+def read_rows(path: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """(source, model) -> row of a sweep's CSV; empty where there is none.
+
+    Whole lines only. Raises UserError where the file has other columns.
+    """
+    if not path.exists():
+        return {}
+    text = path.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1].splitlines()
+    reader = csv.DictReader(whole)
+    if whole and tuple(reader.fieldnames or ()) != COLUMNS:
+        raise UserError(f"{path}: not a table of costs: its columns are {reader.fieldnames}")
+    return {(line["source"], line["model"]): line for line in reader if None not in line.values()}
+
+
+def _rewrite(path: Path, known: Mapping[tuple[str, str], Mapping[str, Any]]) -> None:
+    """The header and the whole rows, written beside and then renamed over."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".part")
+    with beside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(known.values())
+    beside.replace(path)
