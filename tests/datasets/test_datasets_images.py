@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -139,3 +141,18 @@ def test_scan_names_what_cannot_be_read(tmp_path: Path, picture: Picture) -> Non
     assert "empty" in faults[1]
     assert "No such file" in faults[2]
     assert len(ids) == 3
+
+
+def test_a_picture_without_pixels_is_found() -> None:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    header = struct.pack(">IIBBBBB", 0, 0, 8, 2, 0, 0, 0)
+    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
+    png += chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    for content in (png, b"GIF89a" + struct.pack("<HHBBB", 0, 0, 0, 0, 0) + b";", b"P6 0 0 255\n"):
+        assert images.fault(content) != ""
+        with pytest.raises(BadData):
+            images.decode(content)
