@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
-from scipy.stats import binomtest, bootstrap, t
+from scipy.stats import binomtest, bootstrap, permutation_test, t
 
 from zoobench.analysis import statistics as zs
 
@@ -20,8 +20,36 @@ def test_mcnemar_agrees_with_scipy_binomtest(losses: int, gains: int) -> None:
         assert zs.mcnemar(losses, gains, "less") == 1.0
         return
     for ours, theirs in (("less", "greater"), ("greater", "less"), ("two-sided", "two-sided")):
-        expected = binomtest(losses, losses + gains, 0.5, alternative=theirs).pvalue  # type: ignore[arg-type]
-        assert zs.mcnemar(losses, gains, ours) == pytest.approx(expected, rel=1e-12)  # type: ignore[arg-type]
+        expected = binomtest(losses, losses + gains, 0.5, alternative=theirs).pvalue
+        assert zs.mcnemar(losses, gains, ours) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(("losses", "gains"), COUNTS)
+def test_sign_flip_of_single_steps_is_mcnemar(losses: int, gains: int) -> None:
+    values = np.repeat([-1, 0, 1], [losses, 7, gains])
+    less, greater = zs.sign_flip(values)
+    assert less == pytest.approx(float(zs.mcnemar(losses, gains, "less")), rel=1e-9)
+    assert greater == pytest.approx(float(zs.mcnemar(losses, gains, "greater")), rel=1e-9)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(-4, 4), min_size=2, max_size=10))
+def test_sign_flip_agrees_with_scipy_permutation_test(values: list[int]) -> None:
+    def total(x: np.ndarray, axis: int) -> np.ndarray:
+        return x.sum(axis=axis)
+
+    for found, alternative in zip(zs.sign_flip(values), ("less", "greater"), strict=True):
+        exact = permutation_test(
+            (np.array(values, float),), total, permutation_type="samples", vectorized=True,
+            n_resamples=np.inf, alternative=alternative,
+        )  # fmt: skip
+        assert found == pytest.approx(exact.pvalue, abs=1e-9)
+
+
+def test_sign_flip_of_many_is_the_normal_limit() -> None:
+    values = np.repeat([-2, 2], [25_000, 25_400])
+    exact = zs.sign_flip(values // 2)  # the same signs, few enough steps for the exact sum
+    assert zs.sign_flip(values)[1] == pytest.approx(exact[1], rel=0.01)
 
 
 @pytest.mark.parametrize(("losses", "gains"), COUNTS[1:])

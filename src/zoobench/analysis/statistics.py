@@ -62,6 +62,33 @@ def mcnemar(losses: ArrayLike, gains: ArrayLike, alternative: Alternative = "two
     return np.minimum(np.asarray(p, dtype=np.float64), 1.0)
 
 
+def sign_flip(values: ArrayLike) -> tuple[float, float]:
+    """One-sided p-values (less, greater) of a sum of whole numbers, by exact sign flips.
+
+    Under no difference the two runs may be swapped at each example, which flips the sign
+    of its value (Fisher's randomisation test). The sum's distribution is a convolution of
+    binomials, one for each magnitude; with values of -1, 0 and 1 this is McNemar's
+    test. Above 200,000 steps of the sum, the normal limit with continuity correction.
+    """
+    from scipy.stats import binom, norm
+
+    whole = np.asarray(values, dtype=np.int64)
+    sizes, counts = np.unique(np.abs(whole[whole != 0]), return_counts=True)
+    reach, total = int((sizes * counts).sum()), int(whole.sum())
+    if reach == 0:
+        return 1.0, 1.0
+    if reach > 100_000:
+        sd = float(np.sqrt((sizes**2 * counts).sum()))
+        return float(norm.cdf((total + 1) / sd)), float(norm.sf((total - 1) / sd))
+    mass = np.ones(1)
+    for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
+        step = np.zeros(2 * size * count + 1)
+        step[:: 2 * size] = binom.pmf(np.arange(count + 1), count, 0.5)
+        mass = np.convolve(mass, step)
+    less, greater = mass[: total + reach + 1].sum(), mass[total + reach :].sum()
+    return min(float(less), 1.0), min(float(greater), 1.0)
+
+
 def score_interval(
     losses: ArrayLike, gains: ArrayLike, n: ArrayLike, level: float = 0.95
 ) -> tuple[Floats, Floats]:

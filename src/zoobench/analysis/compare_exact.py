@@ -1,0 +1,255 @@
+"""What needs no statistics: counts and digests, and where two runs of one model part.
+
+A count or a digest either is what it was or it isn't. A change, whichever way, has to be
+accepted by somebody. The stages of a drift, in the order in which a picture or a text
+passes them: weights, preprocessing settings, pixels (the preprocessing's output on a
+fixed probe batch), features on that batch, and the probe on top.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from zoobench.analysis.compare_load import EXACT, finite
+from zoobench.analysis.compare_match import Pair, text_of
+from zoobench.analysis.compare_types import Drift, Finding, Stage
+from zoobench.errors import UserError
+from zoobench.schema import Cell, Measurement, Outcome, Ref
+
+MACHINE = ("device", "device_name", "threads", "driver", "precision")
+"""Environment entries that are the machine's; every other text in it is a library's version."""
+WEIGHTS = ("weights", "state", "sha256", "commit")
+"""Provenance entries that identify weights; any one that both sides have decides."""
+DIGESTS: tuple[tuple[Stage, str], ...] = (
+    ("preprocessing", "preprocessing"),
+    ("pixels", "pixels"),
+    ("features", "features"),
+)
+MEANING = {
+    "preprocessing": "the preprocessing's settings differ (size, crop, interpolation, mean or std)",
+    "pixels": "the preprocessing's output differs on the fixed probe batch, by the same settings",
+    "features": "the features differ on the fixed probe batch, from the same weights and pixels",
+    "probe": "pixels and features are the same on the probe batch: the probe's answers differ",
+}
+
+
+@dataclass
+class Model:
+    """All comparable pairs of one model, and the distinct values of what is the model's own."""
+
+    cell: Cell
+    pairs: list[Pair] = field(default_factory=list)
+
+    @property
+    def first(self) -> Pair:
+        return self.pairs[0]
+
+
+def by_model(pairs: Iterable[Pair]) -> dict[str, Model]:
+    """Pairs by the candidate's model; controls, which have no weights, are left out."""
+    models: dict[str, Model] = {}
+    for pair in pairs:
+        name = pair.candidate.cell.model
+        if not name.startswith("control/"):
+            models.setdefault(name, Model(pair.candidate.cell)).pairs.append(pair)
+    return models
+
+
+def exact_findings(models: Mapping[str, Model]) -> list[Finding]:
+    """One finding a model and exact metric, however many cells repeat it; and one for the
+    first digest that differs. Raises UserError for a baseline that holds NaN."""
+    out = []
+    for model in models.values():
+        for metric in EXACT:
+            out.extend(_counts(model, metric))
+        out.extend(_digest(model))
+    return out
+
+
+def _counts(model: Model, metric: str) -> list[Finding]:
+    seen: dict[tuple[int, int], tuple[Measurement, Measurement | None, int]] = {}
+    for pair in model.pairs:
+        old, new = pair.baseline.get(metric), pair.candidate.get(metric)
+        if old is not None:
+            key = (id(old), id(new))
+            before = seen.get(key)
+            seen[key] = (old, new, 1 + (before[2] if before else 0))
+    merged: dict[tuple[Any, ...], tuple[Finding, int]] = {}
+    for old, new, cells in seen.values():
+        finding = _count(model.cell, metric, old, new)
+        key2 = (finding.baseline, finding.candidate, finding.why)
+        held = merged.get(key2)
+        merged[key2] = (finding, cells + (held[1] if held else 0))
+    return [dataclasses.replace(finding, cells=cells) for finding, cells in merged.values()]
+
+
+def _count(cell: Cell, metric: str, old: Measurement, new: Measurement | None) -> Finding:
+    if not finite(old.value):
+        raise UserError(f"{cell.label}: {metric} of the baseline is not a finite number")
+    if new is None or not finite(new.value):
+        why = "was not measured" if new is None else "is not a number"
+        return Finding(cell, metric, old.value, None, "missing", f"{metric} {why}", kind="exact")
+    outcome: Outcome = "same"
+    why, accept = "equal", False
+    if old.detail.get("counter") != new.detail.get("counter"):
+        outcome = "same" if old.value == new.value else "incomparable"
+        why = f"counted by {old.detail.get('counter')} -> {new.detail.get('counter')}"
+    elif old.value != new.value:
+        outcome = "improved" if old.better == "lower" and new.value < old.value else "regressed"
+        share = f" ({new.value / old.value - 1:+.2%})" if old.value else ""
+        why = f"{old.value:,.0f} -> {new.value:,.0f}{share}: a change either way must be accepted"
+        accept = True
+    return Finding(
+        cell, metric, old.value, new.value, outcome, why, kind="exact", accept=accept
+    )  # fmt: skip
+
+
+def _facts(pair: Pair) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    old, new = pair.baseline.provenance.get("model"), pair.candidate.provenance.get("model")
+    return (
+        old if isinstance(old, Mapping) else {},
+        new if isinstance(new, Mapping) else {},
+    )
+
+
+def weights_differ(pair: Pair) -> bool:
+    old, new = _facts(pair)
+    return any(old[n] != new[n] for n in WEIGHTS if old.get(n) and new.get(n))
+
+
+def _digest(model: Model) -> list[Finding]:
+    """The first digest that differs; the later ones follow from it and are named with it."""
+    pair = model.first
+    old, new = _facts(pair)
+    known = [(stage, name) for stage, name in DIGESTS if old.get(name) and new.get(name)]
+    changed = [stage for stage, name in known if old[name] != new[name]]
+    if weights_differ(pair) and "features" in changed:
+        changed.remove("features")  # other weights give other features, as they should
+    if not changed:
+        return [
+            Finding(model.cell, name, None, None, "same", "equal", kind="exact", stage=stage)
+            for stage, name in known[-1:]
+            if not weights_differ(pair)
+        ]
+    stage = changed[0]
+    why = MEANING[stage]
+    if changed[1:]:
+        why += f"; {' and '.join(changed[1:])} follow"
+    moved = machine_differs(pair)
+    if stage == "features" and moved:
+        # Another processor adds in another order: no proof of a fault, nor of its absence.
+        why = f"the features differ, and so does the machine: {', '.join(moved)}"
+        return [
+            Finding(
+                model.cell, stage, None, None, "incomparable", why, kind="exact", stage=stage,
+                cells=len(model.pairs),
+            )
+        ]  # fmt: skip
+    libraries = library_changes(pair)
+    if libraries:
+        why += f" ({written(libraries)})"
+    return [
+        Finding(
+            model.cell, stage, None, None, "regressed", f"{why}: it must be accepted",
+            kind="exact", accept=True, stage=stage, cells=len(model.pairs),
+        )
+    ]  # fmt: skip
+
+
+def machine_differs(pair: Pair, names: Sequence[str] = MACHINE) -> list[str]:
+    """The machine's entries that differ, as "threads 2 -> 4"."""
+    old, new = pair.baseline.environment, pair.candidate.environment
+    if old is new:
+        return []
+    return [
+        f"{n} {text_of(old.get(n, 'unknown'))} -> {text_of(new.get(n, 'unknown'))}"
+        for n in names
+        if old.get(n) != new.get(n)
+    ]
+
+
+def library_changes(pair: Pair) -> dict[str, tuple[str, str]]:
+    """Library -> versions, where they differ; flat in the environment or one level below."""
+    old, new = _libraries(pair.baseline.environment), _libraries(pair.candidate.environment)
+    return {
+        name: (old.get(name, "absent"), new.get(name, "absent"))
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+    }
+
+
+def _libraries(environment: Mapping[str, Any]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in environment.items():
+        if name in ("libraries", "versions", "packages") and isinstance(value, Mapping):
+            found |= {str(k): str(v) for k, v in value.items()}
+        elif name not in MACHINE and isinstance(value, str):
+            found[name] = value
+    return found
+
+
+def written(libraries: Mapping[str, tuple[str, str]]) -> str:
+    return ", ".join(f"{name} {old} -> {new}" for name, (old, new) in libraries.items())
+
+
+def drifts(models: Mapping[str, Model]) -> tuple[Drift, ...]:
+    """Where each model's two runs part, for the models in which anything differs."""
+    out = []
+    for model in models.values():
+        drift = drift_of(model.first.identity[0], model)
+        if drift is not None:
+            out.append(drift)
+    return tuple(out)
+
+
+def drift_of(name: str, model: Model) -> Drift | None:
+    """The first stage that differs; None where libraries, digests and answers all agree."""
+    pair = model.first
+    old, new = _facts(pair)
+    libraries = library_changes(pair)
+    stage: Stage = "none"
+    if weights_differ(pair):
+        stage = "weights"
+    else:
+        found = (s for s, n in DIGESTS if old.get(n) and new.get(n) and old[n] != new[n])
+        stage = next(found, "none")
+    if stage == "none" and any(_answers_differ(p) for p in model.pairs):
+        stage = "probe"
+    if stage == "none":
+        if not libraries:
+            return None
+        return Drift(name, stage, f"{written(libraries)}, and nothing else differs", libraries)
+    return Drift(name, stage, _told(stage, model, old, new, libraries), libraries)
+
+
+def _answers_differ(pair: Pair) -> bool:
+    one, other = pair.baseline.predictions, pair.candidate.predictions
+    return bool(one and other and one != other)
+
+
+def _told(
+    stage: Stage,
+    model: Model,
+    old: Mapping[str, Any],
+    new: Mapping[str, Any],
+    libraries: Mapping[str, tuple[str, str]],
+) -> str:
+    if stage == "weights":
+        text = "the weights differ"
+        both = (model.first.baseline, model.first.candidate)
+        revisions = [Ref.parse(r.cell.model).revision for r in both]
+        if revisions[0] != revisions[1]:
+            text += f": revision {revisions[0] or 'unknown'} -> {revisions[1] or 'unknown'}"
+    elif stage == "probe" and not all(old.get(n) and new.get(n) for n in ("pixels", "features")):
+        text = "the answers differ, and no digests of pixels and features say where it began"
+    else:
+        text = MEANING[stage]
+        if not any(old.get(n) and new.get(n) for n in WEIGHTS):
+            text += " (the weights are not identified)"
+    if libraries:
+        text += f"; libraries: {written(libraries)}"
+    moved = machine_differs(model.first)
+    return text + (f"; machine: {', '.join(moved)}" if moved else "")

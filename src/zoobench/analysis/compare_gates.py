@@ -1,0 +1,141 @@
+"""The gates file: how much loss is too much. TOML, checked by pydantic.
+
+margin = 1.0                 # points: hundredths of the metric's own unit
+min_drop = 0.2
+alpha = 0.05
+metrics = ["accuracy"]
+
+[metric.nll]
+margin = 2.0
+
+[dataset."packaged/digits*"]
+margin = 3.0
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from zoobench.errors import UserError, unknown
+from zoobench.metrics import METRICS
+from zoobench.schema import Ref
+from zoobench.tasks import TASKS
+
+POINT = 0.01
+Points = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
+GATED = tuple(dict.fromkeys(name for task in TASKS.values() for name in task.metrics))
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Margin(_Table):
+    """Exceptions for one metric or for the datasets that a pattern matches."""
+
+    margin: Points | None = None
+    min_drop: Points | None = None
+
+
+class Times(_Table):
+    """When a time or a peak of memory, against a stored one, is worth a warning."""
+
+    z: Annotated[float, Field(gt=0)] = 8.0
+    ratio: Annotated[float, Field(gt=1)] = 1.10
+    memory_ratio: Annotated[float, Field(gt=1)] = 1.02
+    memory_bytes: Annotated[float, Field(ge=0)] = 16 * 2**20
+
+
+class Gates(_Table):
+    """Non-inferiority by `margin`; a regression needs Holm-adjusted p < `alpha` and `min_drop`."""
+
+    margin: Points = 1.0
+    min_drop: Points = 0.2
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    metrics: Annotated[tuple[str, ...], Field(min_length=1)] = ("accuracy",)
+    strict: bool = False
+    metric: dict[str, Margin] = {}
+    dataset: dict[str, Margin] = {}
+    times: Times = Times()
+
+    @field_validator("metrics")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in GATED:
+                raise unknown("metrics", "quality metric", name, GATED)
+        return tuple(dict.fromkeys(names))
+
+    @field_validator("metric")
+    @classmethod
+    def _named(cls, tables: dict[str, Margin]) -> dict[str, Margin]:
+        for name in tables:
+            if name not in GATED:
+                raise unknown("metric", "quality metric", name, GATED)
+        return tables
+
+    def margin_of(self, dataset: str, metric: str) -> float:
+        """In the metric's unit. The dataset's table wins over the metric's, and both over all."""
+        return POINT * self._pick("margin", dataset, metric)
+
+    def min_drop_of(self, dataset: str, metric: str) -> float:
+        return POINT * self._pick("min_drop", dataset, metric)
+
+    def _pick(self, what: str, dataset: str, metric: str) -> float:
+        ref = Ref.parse(dataset)
+        for table in (*_matching(self.dataset, (ref.short, ref.id)), self.metric.get(metric)):
+            value = getattr(table, what, None)
+            if value is not None:
+                return float(value)
+        return float(getattr(self, what))
+
+
+def _matching(tables: dict[str, Margin], names: Sequence[str]) -> Iterable[Margin]:
+    """Tables whose pattern matches, the longest (most exact) pattern first."""
+    for pattern in sorted(tables, key=len, reverse=True):
+        if any(fnmatchcase(name, pattern) for name in names):
+            yield tables[pattern]
+
+
+def read_gates(path: str | Path | None) -> Gates:
+    """The gates of a TOML file, or the defaults. Raises UserError: where, what, nearest, known."""
+    if path is None:
+        return Gates()
+    try:
+        body = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not TOML: {error}") from error
+    return gates_from(body, str(path))
+
+
+def gates_from(body: dict[str, Any], where: str) -> Gates:
+    """Gates from a parsed table. Raises UserError."""
+    try:
+        return Gates.model_validate(body)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+    except ValidationError as error:
+        raise _mistake(error, where) from error
+
+
+def _mistake(error: ValidationError, where: str) -> UserError:
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"]]
+    if first["type"] == "extra_forbidden":
+        tables: dict[str, type[BaseModel]] = {"metric": Margin, "dataset": Margin, "times": Times}
+        table = tables.get(place[0], Gates) if len(place) > 1 else Gates
+        return unknown(": ".join([where, *place[:-1]]), "key", place[-1], table.model_fields)
+    return UserError(f"{where}: {'.'.join(place)}: {first['msg']} (got {first['input']!r})")
+
+
+def better_sign(metric: str) -> int:
+    """+1 where a higher value is better, -1 where a lower one is."""
+    return -1 if METRICS[metric].better == "lower" else 1

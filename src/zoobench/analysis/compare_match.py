@@ -1,0 +1,232 @@
+"""Pair the cells of two runs by what they ask, and say which pairs may be compared.
+
+A new release of the same model is the thing under test, so revisions don't keep two
+cells apart. What PROTOCOL section 7 calls the comparability key does: it makes a pair
+`incomparable`, with the fields that differ, which is neither a pass nor a failure.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+from zoobench.errors import UserError
+from zoobench.schema import Cell, Record, Ref, canonical
+from zoobench.store import Run
+
+Identity: TypeAlias = tuple[str, str, str, str, int, int | None]
+"""model and dataset without revision, method, params, seed, shots."""
+
+VERSIONS = ("protocol", "task", "dataset", "method", "precision")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The same question in both runs. `differing` is empty where they may be compared."""
+
+    identity: Identity
+    baseline: Record
+    candidate: Record
+    differing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Pairs of ok cells; `missing` are (baseline record, why); `new` the candidate's own."""
+
+    pairs: tuple[Pair, ...]
+    missing: tuple[tuple[Record, str], ...]
+    new: tuple[Record, ...]
+    notes: tuple[str, ...] = field(default=())
+
+
+@lru_cache(maxsize=65_536)
+def _short(ref: str) -> str:
+    return Ref.parse(ref).short
+
+
+@lru_cache(maxsize=65_536)
+def _located(ref: str) -> str:
+    return str(Ref.parse(ref).located)
+
+
+class _Texts:
+    """Canonical text of parameter tables, by object: a run shares a handful of tables."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, tuple[Mapping[str, Any], str]] = {}
+
+    def __call__(self, table: Mapping[str, Any]) -> str:
+        held = self.known.get(id(table))
+        if held is None or held[0] is not table:
+            held = (table, canonical(dict(table)))
+            self.known[id(table)] = held
+        return held[1]
+
+
+def identity(cell: Cell, texts: _Texts | None = None) -> Identity:
+    """What a cell asks, whatever the revisions and wherever files lie."""
+    params = texts(cell.params) if texts else canonical(dict(cell.params))
+    return (_short(cell.model), _short(cell.dataset), cell.method, params, cell.seed, cell.shots)
+
+
+def match(baseline: Run, candidate: Run) -> Matched:
+    """Pair two runs. Raises UserError where a run asks one thing of two revisions of a model
+    or dataset and the other run can't tell which is meant."""
+    texts = _Texts()
+    notes: list[str] = []
+    old = _index(baseline.records, texts, "the baseline", notes)
+    new = _index(candidate.records, texts, "the candidate", notes)
+    pairs, missing, own = [], [], []
+    for key, before in old.items():
+        after = new.get(key, {})
+        matched = _settle(key, before, after)
+        for one, other in matched:
+            if one is None:
+                own.append(other)
+            elif other is None:
+                if one.status == "ok":
+                    missing.append((one, "absent from the candidate"))
+            elif one.status != "ok":
+                own.append(other)
+            elif other.status != "ok":
+                missing.append((one, _failure(other)))
+            else:
+                pairs.append(Pair(key, one, other, differing(one, other)))
+    for key, after in new.items():
+        if key not in old:
+            own.extend(after.values())
+    found = tuple(r for r in own if r is not None)
+    return Matched(tuple(pairs), _hinted(missing, found), found, tuple(notes))
+
+
+_Revisions: TypeAlias = dict[tuple[str, str], Record]
+
+
+def _index(
+    records: Iterable[Record], texts: _Texts, side: str, notes: list[str]
+) -> dict[Identity, _Revisions]:
+    """identity -> (model, dataset) with revisions -> the record; of two, the one started later."""
+    found: dict[Identity, _Revisions] = {}
+    twice = 0
+    for record in records:
+        revisions = found.setdefault(identity(record.cell, texts), {})
+        name = (_located(record.cell.model), _located(record.cell.dataset))
+        held = revisions.get(name)
+        if held is not None:
+            twice += 1
+            if held.started > record.started:
+                continue
+        revisions[name] = record
+    if twice:
+        notes.append(
+            f"{twice} records of {side} ask what another one asks (of another version of the "
+            "protocol, method or reader): the latest was taken"
+        )
+    return found
+
+
+def _settle(
+    key: Identity, before: _Revisions, after: _Revisions
+) -> list[tuple[Record | None, Record | None]]:
+    """Pair one question's revisions: equal ones first, then the one that is left on each side."""
+    if len(before) == 1 and len(after) == 1:
+        return [(*before.values(), *after.values())]  # type: ignore[list-item]
+    same = [name for name in before if name in after]
+    pairs: list[tuple[Record | None, Record | None]] = [(before[n], after[n]) for n in same]
+    left = [before[n] for n in before if n not in after]
+    right = [after[n] for n in after if n not in before]
+    if len(left) + len(right) > 2 and left and right:
+        raise UserError(
+            f"{key[0]} on {key[1]} by {key[2]}: {len(left)} revisions of the baseline and "
+            f"{len(right)} of the candidate have no counterpart, so which is to be compared with "
+            "which is open. Run one revision of a model a suite, or pin the same ones."
+        )
+    if left and right:
+        return [*pairs, (left[0], right[0])]
+    return [*pairs, *((one, None) for one in left), *((None, one) for one in right)]
+
+
+def _failure(record: Record) -> str:
+    message = str((record.error or {}).get("message", "")).strip()
+    first = message.splitlines()[0][:200] if message else ""
+    return f"failed in the candidate: {record.status}{': ' + first if first else ''}"
+
+
+def differing(one: Record, other: Record) -> tuple[str, ...]:
+    """The comparability fields in which two records differ, as "field old -> new"."""
+    found = [
+        _change(name, one.cell.versions.get(name), other.cell.versions.get(name))
+        for name in VERSIONS
+        if one.cell.versions.get(name) != other.cell.versions.get(name)
+    ]
+    before, after = one.provenance, other.provenance
+    if before is not after:
+        for name in ("train", "valid", "test"):
+            old, new = _of(before, "splits", name), _of(after, "splits", name)
+            if old != new and old is not None and new is not None:
+                found.append(_change(f"{name} split", old, new))
+        for place, name in (("model", "input_size"), ("", "classes")):
+            old, new = _of(before, place, name), _of(after, place, name)
+            if old != new and old is not None and new is not None:
+                found.append(_change(name.replace("_", " "), old, new))
+    return tuple(found)
+
+
+def _of(table: Mapping[str, Any], place: str, name: str) -> Any:
+    inner = table.get(place) if place else table
+    return inner.get(name) if isinstance(inner, Mapping) else None
+
+
+def text_of(value: Any) -> str:
+    return value if isinstance(value, str) else canonical(value)
+
+
+def _change(name: str, old: Any, new: Any) -> str:
+    return f"{name} {'none' if old is None else text_of(old)} -> " + (
+        "none" if new is None else text_of(new)
+    )
+
+
+def _hinted(
+    missing: list[tuple[Record, str]], new: tuple[Record, ...]
+) -> tuple[tuple[Record, str], ...]:
+    """Absent cells, each with the new cell that differs from it only in the parameters."""
+    near: dict[tuple[Any, ...], Cell] = {}
+    for record in new:
+        key = identity(record.cell)
+        near.setdefault((*key[:3], *key[4:]), record.cell)
+    told = []
+    for record, why in missing:
+        key = identity(record.cell)
+        twin = near.get((*key[:3], *key[4:]))
+        if twin is not None and why.startswith("absent"):
+            changes = "; ".join(_params_changed(record.cell.params, twin.params))
+            why = f"{why}; a new cell differs from it in {changes}"
+        told.append((record, why))
+    return tuple(told)
+
+
+def _params_changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    names = sorted(old.keys() | new.keys())
+    return [_change(n, old.get(n), new.get(n)) for n in names if old.get(n) != new.get(n)]
+
+
+def by_seed(pairs: Iterable[Pair]) -> dict[Identity, list[Pair]]:
+    """Comparable pairs that differ in the seed only, together; the key's seed is 0 and its
+    model and dataset have the candidate's revisions, of which a run may hold two."""
+    groups: dict[Identity, list[Pair]] = {}
+    for pair in pairs:
+        if not pair.differing:
+            key, cell = pair.identity, pair.candidate.cell
+            name = (_located(cell.model), _located(cell.dataset), key[2], key[3], 0, key[5])
+            groups.setdefault(name, []).append(pair)
+    return groups
+
+
+def first_seed(pair: Pair) -> Cell:
+    """The cell that stands for a group of seeds."""
+    return dataclasses.replace(pair.candidate.cell, seed=0)

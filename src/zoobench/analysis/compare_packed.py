@@ -1,0 +1,173 @@
+"""An accepted baseline as files: small, sorted, diffable, and read as a run.
+
+baseline.toml       the suite, and who accepted what, when, why and until when
+records.jsonl       one slim record a line, sorted by cell
+superseded.jsonl    what a baseline goes back to when an acceptance has run out
+predictions.npz     per-example arrays in their smallest types, named by their digest
+"""
+
+from __future__ import annotations
+
+import io
+import tomllib
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zoobench.analysis.compare_match import identity
+from zoobench.errors import StoreError
+from zoobench.schema import Predictions, Record, digest
+from zoobench.store import Run
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+BASELINE, SUPERSEDED, PACKED = "baseline.toml", "superseded.jsonl", "predictions.npz"
+FORMAT = 1
+"""Version of this layout."""
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """One entry of a baseline's log. `until` is an ISO date or ""; `cells` name what changed."""
+
+    date: str
+    reason: str
+    until: str = ""
+    by: str = ""
+    cells: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PackedRun(Run):
+    """A baseline read as a run. `log` is oldest first; `expired` those whose `until` is past."""
+
+    log: tuple[Acceptance, ...] = ()
+    expired: tuple[Acceptance, ...] = field(default=())
+
+    @cached_property
+    def arrays(self) -> Mapping[str, NDArray[Any]]:
+        """The packed arrays by name. Raises StoreError where the file is damaged."""
+        return read_packed(self.path / PACKED)
+
+    def predictions(self, record: Record) -> Predictions | None:
+        """As `Run.predictions`; nll and confidences have the precision of float16."""
+        return unpack(self.arrays, record.predictions)
+
+
+def packed_run(
+    folder: Path, records: Sequence[Record], older: Sequence[Record], today: date
+) -> PackedRun:
+    """The baseline of `folder` as it holds `today`. Raises StoreError for a bad baseline.toml.
+
+    A cell whose latest acceptance has run out goes back to its record in `older`, or
+    leaves the baseline where it has none there.
+    """
+    body = read_baseline(folder)
+    log = read_log(body, folder / BASELINE)
+    latest: dict[str, Acceptance] = {key: entry for entry in log for key in entry.keys}
+    gone = {k for k, e in latest.items() if e.until and date.fromisoformat(e.until) < today}
+    back = {identity_key(r): r for r in older}
+    kept = [back.get(identity_key(r)) if identity_key(r) in gone else r for r in records]
+    present = {identity_key(r) for r in records}
+    kept += [r for key, r in back.items() if key in gone and key not in present]
+    expired = tuple(e for e in log if any(latest[k] is e and k in gone for k in e.keys))
+    suite = {"name": str(body.get("suite", ""))}
+    return PackedRun(folder, tuple(r for r in kept if r is not None), suite, log, expired)
+
+
+def identity_key(record: Record) -> str:
+    """A short name of what a cell asks, whatever the revisions (see compare_match)."""
+    return digest(list(identity(record.cell)), 12)
+
+
+def read_baseline(folder: Path) -> dict[str, Any]:
+    """The parsed baseline.toml. Raises StoreError."""
+    file = folder / BASELINE
+    try:
+        body = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise StoreError(f"{file}: cannot be read: {error}") from error
+    version = body.get("format")
+    if not isinstance(version, int) or version > FORMAT:
+        raise StoreError(f"{file}: format {version!r}, but this zoobench reads up to {FORMAT}")
+    return body
+
+
+def read_log(body: Mapping[str, Any], file: Path) -> tuple[Acceptance, ...]:
+    """The acceptances of a baseline.toml, oldest first. Raises StoreError."""
+    log = []
+    for entry in body.get("accepted", ()):
+        try:
+            until = str(entry.get("until", ""))
+            if until:
+                date.fromisoformat(until)
+            log.append(
+                Acceptance(
+                    str(entry["date"]), str(entry["reason"]), until, str(entry.get("by", "")),
+                    tuple(entry.get("cells", ())), tuple(entry.get("keys", ())),
+                )
+            )  # fmt: skip
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise StoreError(f"{file}: accepted[{len(log)}]: {error}") from error
+    return tuple(log)
+
+
+def pack(found: Iterable[tuple[str, Predictions]]) -> bytes:
+    """An .npz of every (digest, predictions), labels once each; equal input, equal bytes.
+
+    Integers are exact, in the smallest type that holds them; nll and confidences are
+    float16 (a relative error of 0.0005), which a margin of a point doesn't see.
+    """
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, p in sorted(found, key=lambda item: item[0]):
+        label = _small(p.label)
+        where = digest(label.tolist())
+        arrays[f"label.{where}"] = label
+        arrays[f"int.{name}.{where}"] = _small(np.stack([p.predicted, p.rank]))
+        floats = np.stack([p.nll, p.confidence, p.calibrated])
+        arrays[f"float.{name}"] = floats.astype(np.float16)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **{k: arrays[k] for k in sorted(arrays)})
+    return buffer.getvalue()
+
+
+def _small(array: NDArray[np.int32]) -> NDArray[Any]:
+    top = int(array.max(initial=0))
+    low = int(array.min(initial=0))
+    return array.astype(np.result_type(np.min_scalar_type(top), np.min_scalar_type(low)))
+
+
+def read_packed(path: Path) -> dict[str, NDArray[Any]]:
+    """Name -> array of a packed file; empty where it is absent. Raises StoreError."""
+    if not path.exists():
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in arrays.files}
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise StoreError(f"{path}: damaged predictions: {error}") from error
+    # "int.<digest>.<labels>" is looked up by its digest.
+    named = {".".join(k.split(".")[:2]): k.split(".")[2] for k in found if k.startswith("int.")}
+    links = {f"link.{k.split('.')[1]}": np.array(v) for k, v in named.items()}
+    return {".".join(k.split(".")[:2]): v for k, v in found.items()} | links
+
+
+def unpack(arrays: Mapping[str, NDArray[Any]], name: str) -> Predictions | None:
+    """The predictions of one digest, or None where none were kept."""
+    if not name or f"int.{name}" not in arrays:
+        return None
+    label = arrays[f"label.{arrays[f'link.{name}']}"]
+    predicted, rank = arrays[f"int.{name}"]
+    nll, confidence, calibrated = arrays[f"float.{name}"].astype(np.float32)
+    return Predictions(
+        label.astype(np.int32), predicted.astype(np.int32), rank.astype(np.int32),
+        nll, confidence, calibrated,
+    )  # fmt: skip

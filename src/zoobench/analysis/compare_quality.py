@@ -1,0 +1,312 @@
+"""Quality of two runs: one test a cell and metric, one pooled test a model, one family."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from zoobench.analysis.compare_decide import Tests, concatenated, decide, right_or_wrong
+from zoobench.analysis.compare_gates import POINT, Gates
+from zoobench.analysis.compare_load import finite
+from zoobench.analysis.compare_match import Identity, Pair, first_seed
+from zoobench.analysis.compare_pairs import (
+    RIGHT_OR_WRONG,
+    Answers,
+    differences,
+    estimate,
+    read_answers,
+    right,
+)
+from zoobench.analysis.compare_types import POOLED, Finding, Resolution
+from zoobench.analysis.statistics import Estimate, detectable_drop, sign_flip, student
+from zoobench.errors import UserError
+from zoobench.schema import Cell, Ref
+from zoobench.store import Run
+
+POWER = 0.8
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One test before it is decided. `counts` are (losses, gains) of a right/wrong metric with
+    one seed; `found` is the estimate of anything else; neither where answers are identical."""
+
+    cell: Cell
+    metric: str
+    baseline: float
+    candidate: float
+    n: int
+    seeds: int = 1
+    cells: int = 1
+    counts: tuple[int, int] | None = None
+    found: Estimate | None = None
+    kind: str = "quality"
+
+    @property
+    def dataset(self) -> str:
+        return self.cell.dataset
+
+
+@dataclass
+class Pool:
+    """One model's differences over its datasets: (N,) summed over cells, and the seeds' share."""
+
+    cell: Cell
+    sums: dict[tuple[str, int], NDArray[np.float64]] = field(default_factory=dict)
+    seed_variance: float = 0.0
+    seed_dof: int = 0
+    seeds: int = 1
+    values: list[tuple[float, float]] = field(default_factory=list)
+    changed: int = 0
+
+    def add(self, key: Identity, answers: Answers, values: tuple[float, float]) -> None:
+        self.values.append(values)
+        total = self.sums.setdefault((key[1], answers.n), np.zeros(answers.n))
+        if answers.identical:
+            return
+        table = differences(answers, lambda p: right(p, "accuracy"))
+        if not table.any():
+            return
+        self.changed += 1
+        total += table.mean(axis=0)
+        if len(table) > 1:
+            self.seeds = max(self.seeds, len(table))
+            self.seed_variance += float(table.mean(axis=1).var(ddof=1)) / len(table)
+            self.seed_dof += len(table) - 1
+
+    def evidence(self) -> Evidence | None:
+        """The pooled test; None where fewer than two cells were compared or none changed.
+
+        Without seeds: exact sign flips of each example's net change over its cells, which is
+        McNemar's test where a dataset has one cell. With seeds: Student's t, since sign
+        flips would take a seed's luck for a property of the model.
+        """
+        if len(self.values) < 2 or not self.changed:
+            return None
+        cells = len(self.values)
+        old, new = np.mean(self.values, axis=0)
+        change = sum(float(s.mean()) for s in self.sums.values()) / cells
+        examples = sum(float(s.var(ddof=1)) / len(s) for s in self.sums.values() if len(s) > 1)
+        total = examples + self.seed_variance
+        n = sum(len(s) for s in self.sums.values())
+        share = self.seed_variance / total if total > 0 else 0.0
+        found = student(change, total**0.5 / cells, max(n - 1, 1), max(self.seed_dof, 1), share)
+        if self.seeds == 1:
+            net = np.concatenate(list(self.sums.values()))
+            less, greater = sign_flip(np.rint(net))
+            found = dataclasses.replace(found, less=less, greater=greater)
+        cell = Cell(self.cell.model, POOLED, "pooled")
+        return Evidence(
+            cell, "accuracy", float(old), float(new), n, self.seeds, cells, None, found, "pooled"
+        )
+
+
+@dataclass
+class Gathered:
+    """All tests of two runs, and the cells that turned out not to have one."""
+
+    tests: list[Evidence] = field(default_factory=list)
+    settled: list[Finding] = field(default_factory=list)
+    unmeasured: set[str] = field(default_factory=set)
+
+
+def gather(
+    groups: Mapping[Identity, Sequence[Pair]], baseline: Run, candidate: Run, gates: Gates
+) -> Gathered:
+    """Evidence of every cell and metric, then one pooled test a model. Raises UserError for a
+    baseline that holds NaN, StoreError for damaged predictions."""
+    out = Gathered(unmeasured=set(gates.metrics))
+    pool: Pool | None = None
+    pooled = ""
+    for key in sorted(groups, key=str):
+        pairs = groups[key]
+        if pool is None or pooled != key[0]:
+            _close(pool, out)
+            pool, pooled = Pool(pairs[0].candidate.cell), key[0]
+        answers: Answers | None = None
+        for metric in gates.metrics:
+            values = _values(pairs, metric, out)
+            if values is None:
+                continue
+            if answers is None:
+                answers = read_answers(pairs, baseline, candidate)
+            _one(pairs, metric, values, answers, out)
+            if metric == "accuracy" and not answers.problem and not answers.apart and answers.n:
+                pool.add(key, answers, values)
+    _close(pool, out)
+    return out
+
+
+def _close(pool: Pool | None, out: Gathered) -> None:
+    found = pool.evidence() if pool is not None else None
+    if found is not None:
+        out.tests.append(found)
+
+
+def _values(pairs: Sequence[Pair], metric: str, out: Gathered) -> tuple[float, float] | None:
+    """Means over seeds of what was recorded; None where there is nothing to compare."""
+    old = [p.baseline.value(metric) for p in pairs]
+    new = [p.candidate.value(metric) for p in pairs]
+    kept = [v for v in old if v is not None]
+    if not kept:
+        return None
+    out.unmeasured.discard(metric)
+    cell = first_seed(pairs[0])
+    if not all(map(finite, kept)):
+        raise UserError(
+            f"{cell.label}: {metric} of the baseline is not a finite number; accept another one"
+        )
+    mean = sum(kept) / len(kept)
+    bad = [v for v in new if v is None or not finite(v)]
+    if bad:
+        why = f"{metric} was not measured" if bad[0] is None else f"{metric} is not a number"
+        out.settled.append(Finding(cell, metric, mean, None, "missing", why, kind="quality"))
+        return None
+    return mean, sum(v for v in new if v is not None) / len(new)
+
+
+def _one(
+    pairs: Sequence[Pair],
+    metric: str,
+    values: tuple[float, float],
+    answers: Answers,
+    out: Gathered,
+) -> None:
+    cell, seeds = first_seed(pairs[0]) if len(pairs) > 1 else pairs[0].candidate.cell, len(pairs)
+    if answers.apart or answers.problem:
+        outcome = "incomparable" if answers.apart else "inconclusive"
+        why = answers.apart or answers.problem
+        found = Finding(cell, metric, *values, outcome, why, n=answers.n, seeds=seeds)  # type: ignore[arg-type]
+        out.settled.append(found)
+        return
+    test = Evidence(cell, metric, *values, answers.n, seeds, cells=seeds)
+    if answers.identical:
+        pass
+    elif metric in RIGHT_OR_WRONG and seeds == 1:
+        table = differences(answers, lambda p: right(p, metric))[0]
+        test = dataclasses.replace(test, counts=(int((table < 0).sum()), int((table > 0).sum())))
+    else:
+        test = dataclasses.replace(test, found=estimate(answers, metric, pairs[0]))
+    out.tests.append(test)
+
+
+def verdicts(tests: Sequence[Evidence], gates: Gates) -> tuple[list[Finding], int]:
+    """Decide the whole family at once. Returns the findings in order, and the family's size."""
+    if not tests:
+        return [], 0
+    table = _table(tests)
+    margins = np.array([gates.margin_of(t.dataset, t.metric) for t in tests])
+    drops = np.array([gates.min_drop_of(t.dataset, t.metric) for t in tests])
+    decision = decide(table, margins, drops, gates.alpha)
+    seen = _detectable(tests, gates.alpha / max(decision.family, 1))
+    found = []
+    for i, test in enumerate(tests):
+        finding = Finding(
+            test.cell, test.metric, test.baseline, test.candidate, str(decision.outcome[i]), "",  # type: ignore[arg-type]
+            kind=test.kind, change=float(table.change[i]),  # type: ignore[arg-type]
+            low=float(table.low[i]), high=float(table.high[i]),
+            p=float(table.less[i]), adjusted=float(decision.less[i]),
+            margin=float(margins[i]), detectable=float(seen[i]),
+            n=test.n, seeds=test.seeds, cells=test.cells,
+        )  # fmt: skip
+        gain = float(decision.greater[i])
+        found.append(dataclasses.replace(finding, why=explain(finding, test, gain)))
+    return found, decision.family
+
+
+def _table(tests: Sequence[Evidence]) -> Tests:
+    """Evidence as arrays, in order; right/wrong counts are tested all at once."""
+    counted = [i for i, t in enumerate(tests) if t.counts is not None]
+    same = [i for i, t in enumerate(tests) if t.counts is None and t.found is None]
+    other = [i for i, t in enumerate(tests) if t.found is not None]
+    counts = np.array([tests[i].counts for i in counted], dtype=np.int64).reshape(-1, 2)
+    sizes = np.array([tests[i].n for i in counted], dtype=np.float64)
+    zero, one = np.zeros(len(same)), np.ones(len(same))
+    found = [t.found for t in tests if t.found is not None]
+    columns = [
+        np.array([getattr(e, name) for e in found], dtype=np.float64)
+        for name in ("value", "low", "high", "less", "greater")
+    ]
+    testable = np.array([e.less < 1 or e.greater < 1 for e in found], dtype=bool)
+    joined = concatenated(
+        [
+            right_or_wrong(counts[:, 0], counts[:, 1], sizes),
+            Tests(zero, zero, zero, one, one, np.zeros(len(same), dtype=bool)),
+            Tests(columns[0], columns[1], columns[2], columns[3], columns[4], testable),
+        ]
+    )
+    back = np.argsort(np.array(counted + same + other, dtype=np.intp))
+    names = (f.name for f in dataclasses.fields(Tests))
+    return Tests(**{name: getattr(joined, name)[back] for name in names})
+
+
+def _detectable(tests: Sequence[Evidence], alpha: float) -> NDArray[np.float64]:
+    """(m,) the smallest drop that each test finds with 80% power at Holm's strictest step."""
+    sizes = np.array([max(t.n, 1) for t in tests], dtype=np.float64)
+    discordant = np.array([sum(t.counts) if t.counts else 0 for t in tests], dtype=np.float64)
+    seen = detectable_drop(sizes, discordant / sizes, alpha, POWER)
+    z = float(norm.ppf(1 - alpha) + norm.ppf(POWER))
+    spread = np.array([z * t.found.se if t.found else np.nan for t in tests])
+    return np.where(np.isnan(spread), seen, spread)
+
+
+def resolutions(found: Iterable[Finding]) -> tuple[Resolution, ...]:
+    """What each dataset can show: the worst of its cells that changed, or of all where none did."""
+    by_dataset: dict[tuple[str, str], list[Finding]] = {}
+    for f in found:
+        if f.kind == "quality" and f.detectable is not None:
+            by_dataset.setdefault((Ref.parse(f.cell.dataset).short, f.metric), []).append(f)
+    out = []
+    for (dataset, metric), each in by_dataset.items():
+        moved = [f for f in each if f.p is not None and f.change != 0] or each
+        worst = max(moved, key=lambda f: f.detectable or 0.0)
+        out.append(
+            Resolution(dataset, metric, worst.n or 0, worst.detectable or 0.0, worst.margin or 0.0)
+        )
+    return tuple(sorted(out, key=lambda r: (r.dataset, r.metric)))
+
+
+def explain(f: Finding, test: Evidence, gain: float) -> str:
+    """One line of evidence, in points: what changed, how sure, and against what."""
+    assert f.change is not None
+    assert f.low is not None
+    assert f.high is not None
+    if test.counts is None and test.found is None:
+        return f"the same answers on all {f.n} examples"
+    head = f"{points(f.change)} points, 95% interval {points(f.low)} to {points(f.high)}"
+    if test.counts:
+        head += f" ({test.counts[0]} lost, {test.counts[1]} gained of {f.n})"
+    elif f.kind == "pooled":
+        head += f" (over {f.cells} cells)"
+    elif f.seeds > 1:
+        head += f" ({f.seeds} seeds of {f.n} examples)"
+    margin = f"{(f.margin or 0.0) / POINT:.2g}"
+    if f.outcome == "regressed":
+        return f"{head}; p {number(f.p)}, {number(f.adjusted)} after Holm"
+    if f.outcome == "improved":
+        return f"{head}; p {number(gain)} after Holm"
+    if f.outcome == "same":
+        return f"{head}: within the margin of {margin}"
+    seen = (f.detectable or 0.0) / POINT
+    text = f"{head}: neither a sure loss (p {number(f.adjusted)} after Holm) nor within {margin}"
+    if f.margin is not None and seen * POINT > f.margin:
+        text += f"; drops under {seen:.1f} points can't be seen here"
+    return text
+
+
+def points(value: float) -> str:
+    """A signed difference in hundredths of the metric's unit."""
+    text = f"{value / POINT:+.2f}"
+    return "0.00" if float(text) == 0 else text
+
+
+def number(p: float | None) -> str:
+    """A p-value that a person reads."""
+    if p is None:
+        return "unknown"
+    return f"{p:.3f}" if p >= 0.001 else f"{p:.0e}"
