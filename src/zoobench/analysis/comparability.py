@@ -1,0 +1,110 @@
+"""Which records may be ranked together (PROTOCOL section 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from zoobench.schema import Record, Ref, canonical
+
+UNKNOWN = "unknown"
+CONTROL_SOURCE = "control"
+
+
+@dataclass(frozen=True)
+class Section:
+    """Records that agree in every entry of `key`: they may be ranked together."""
+
+    key: Mapping[str, str]
+    records: tuple[Record, ...]
+
+    @property
+    def dataset(self) -> str:
+        return self.key["dataset"]
+
+    @property
+    def method(self) -> str:
+        return self.key["method"]
+
+    @property
+    def shots(self) -> int | None:
+        return self.records[0].cell.shots
+
+
+def is_control(record: Record) -> bool:
+    """Chance, majority, raw input; and any model with random weights."""
+    ref = Ref.parse(record.cell.model)
+    return ref.source == CONTROL_SOURCE or ref.option("weights") == "random"
+
+
+def _splits(record: Record) -> str:
+    prints = record.provenance.get("splits") or {}
+    if not prints:
+        return UNKNOWN
+    # A few-shot train set is another one with every draw; the seed says which.
+    names = ("test",) if record.cell.shots is not None else ("train", "valid", "test")
+    return " ".join(str(prints.get(name, UNKNOWN)) for name in names)
+
+
+def comparability(record: Record) -> dict[str, str]:
+    """The key that two records must share; values are text.
+
+    A record that failed before its data was read has splits "unknown".
+    """
+    cell, versions = record.cell, record.cell.versions
+    size = Ref.parse(cell.model).option("input_size")
+    return {
+        "task": str(versions.get("task", UNKNOWN)),
+        "protocol": str(versions.get("protocol", UNKNOWN)),
+        "dataset": cell.dataset,
+        "dataset_version": str(versions.get("dataset", UNKNOWN)),
+        "splits": _splits(record),
+        "method": cell.method,
+        "method_version": str(versions.get("method", UNKNOWN)),
+        "params": canonical(dict(cell.params)),
+        "shots": "all" if cell.shots is None else str(cell.shots),
+        "input_size": "own" if size is None else canonical(size),
+        "precision": str(versions.get("precision", UNKNOWN)),
+    }
+
+
+def cost_key(record: Record) -> tuple[str, ...]:
+    """Times and memory may be compared where these agree (PROTOCOL section 4)."""
+    env = record.environment
+    device = env.get("device_name") or env.get("device") or UNKNOWN
+    return (
+        str(device),
+        f"{env.get('threads', UNKNOWN)} threads",
+        str(record.cell.versions.get("precision", UNKNOWN)),
+    )
+
+
+def split_comparable(records: Iterable[Record]) -> list[Section]:
+    """Sections of comparable records, in order of first appearance.
+
+    A record without split fingerprints (it failed before its data was read) joins
+    the first section that agrees with it in everything else.
+    """
+    groups: dict[str, list[Record]] = {}
+    keys: dict[str, dict[str, str]] = {}
+    waiting: list[tuple[dict[str, str], Record]] = []
+    for record in records:
+        key = comparability(record)
+        if key["splits"] == UNKNOWN and record.status != "ok":
+            waiting.append((key, record))
+            continue
+        name = canonical(key)
+        keys[name] = key
+        groups.setdefault(name, []).append(record)
+    for key, record in waiting:
+        rest = {k: v for k, v in key.items() if k != "splits"}
+        agreeing = (n for n, k in keys.items() if {**k, **rest} == k)
+        name = next(agreeing, canonical(key))
+        keys.setdefault(name, key)
+        groups.setdefault(name, []).append(record)
+    return [Section(keys[name], tuple(found)) for name, found in groups.items()]
+
+
+def differing(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
+    """The entries in which two keys disagree, for a message that refuses to mix them."""
+    return [name for name in one if one[name] != other.get(name)]

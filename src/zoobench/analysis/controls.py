@@ -1,0 +1,140 @@
+"""What the controls say of a row: suspect, no better than random weights, negative transfer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from zoobench.analysis import stats
+from zoobench.analysis.comparability import CONTROL_SOURCE, Section, is_control
+from zoobench.analysis.decision import Control, Flag
+from zoobench.analysis.outcomes import Book, by_model, mean_of, sample_of
+from zoobench.schema import Record, Ref
+
+PROBES = frozenset({"knn", "linear-probe", "ridge"})
+"""Frozen methods: their pretrained features must beat the raw input."""
+
+SUSPECT = "suspect"
+NOT_BETTER = "not better than random weights"
+NEGATIVE = "negative transfer"
+
+RECORD_FLAGS = {
+    "derived-valid": "no official valid split: a stratified tenth of train",
+    "derived-test": "no official test split: a stratified fifth of the data",
+    "not-converged": "the probe's solver stopped before its tolerance",
+    "lambda-on-edge": "the chosen regularisation lies on the edge of its grid",
+    "class-imbalance": "classes are unbalanced: see balanced accuracy",
+}
+DATASET_FLAGS = frozenset({"derived-valid", "derived-test", "class-imbalance"})
+
+
+@dataclass(frozen=True)
+class Controls:
+    """Every section's reach to the records that check it."""
+
+    book: Book
+    sections: Sequence[Section]
+
+    def plain(self, section: Section) -> dict[str, list[Record]]:
+        """chance, majority and raw-input on the same data: model -> ok records."""
+        found = [
+            record
+            for other in self.sections
+            for record in other.records
+            if _same_data(section, other)
+            and record.status == "ok"
+            and Ref.parse(record.cell.model).source == CONTROL_SOURCE
+        ]
+        return by_model(found)
+
+    def scratch(self, section: Section, model: str) -> list[Record]:
+        """The from-scratch records of the same architecture on the same data."""
+        return [
+            record
+            for other in self.sections
+            if other.method == "from-scratch" and _same_data(section, other)
+            for record in other.records
+            if record.status == "ok" and architecture(record.cell.model) == architecture(model)
+        ]
+
+
+def _same_data(one: Section, other: Section) -> bool:
+    return all(one.key[k] == other.key[k] for k in ("dataset", "splits", "shots"))
+
+
+def architecture(model: str) -> str:
+    """The model text without revision and weights: what random weights share with it."""
+    return str(Ref.parse(model).without("weights").at(""))
+
+
+def versus(
+    book: Book, mine: Sequence[Record], theirs: Sequence[Record], metric: str
+) -> tuple[float, float]:
+    """(mine - theirs, two-sided p), paired where predictions allow."""
+    shared = mine[0].cell.shots is not None
+    one, _ = sample_of(book, [mine, theirs], metric, shared)
+    return float(one.value[0] - one.value[1]), float(stats.pairwise(one)[0, 1])
+
+
+def control_rows(
+    controls: Controls, section: Section, metric: str
+) -> tuple[tuple[Control, ...], dict[str, list[Record]]]:
+    """What to show beside a section, and its random-weights records by architecture."""
+    plain = controls.plain(section)
+    ok = [r for r in section.records if r.status == "ok" and is_control(r) and r.get(metric)]
+    random = by_model(r for r in ok if Ref.parse(r.cell.model).source != CONTROL_SOURCE)
+    shown = []
+    for model, records in {**random, **plain}.items():
+        measured = [m for r in records if (m := r.get(metric))]
+        if not measured:
+            continue
+        one = measured[0] if len(measured) == 1 else None
+        value = sum(m.value for m in measured) / len(measured)
+        shown.append(Control(model, value, one.low if one else None, one.high if one else None))
+    shown.sort(key=lambda c: -c.value)
+    return tuple(shown), {architecture(model): records for model, records in random.items()}
+
+
+def flags_of(
+    controls: Controls,
+    section: Section,
+    records: Sequence[Record],
+    random: Mapping[str, Sequence[Record]],
+    metric: str,
+) -> tuple[Flag, ...]:
+    """All that a reader must know of one model in one section."""
+    book, method = controls.book, section.method
+    found: list[Flag] = []
+    model = records[0].cell.model
+    raw = controls.plain(section).get(f"{CONTROL_SOURCE}/raw-input")
+    if method in PROBES and raw and raw[0].get(metric):
+        gap, p = versus(book, records, raw, metric)
+        if gap <= 0 or p > stats.ALPHA:
+            why = f"raw input reaches {_percent(mean_of(raw, metric))}"
+            found.append(Flag(SUSPECT, f"{why}{_noise(gap, p)}: check the preprocessing"))
+    twin = random.get(architecture(model))
+    if twin:
+        gap, p = versus(book, records, twin, metric)
+        if gap <= 0 or p > stats.ALPHA:
+            why = f"random weights reach {_percent(mean_of(twin, metric))}{_noise(gap, p)}"
+            found.append(Flag(NOT_BETTER, why))
+    scratch = controls.scratch(section, model) if method == "fine-tune" else []
+    if scratch:
+        gap, p = versus(book, records, scratch, metric)
+        if gap < 0:
+            why = f"from scratch reaches {_percent(mean_of(scratch, metric))}{_noise(gap, p)}"
+            found.append(Flag(NEGATIVE, why))
+    for name in dict.fromkeys(flag for r in records for flag in r.flags):
+        if name not in DATASET_FLAGS:
+            found.append(Flag(name, RECORD_FLAGS.get(name, "")))
+    return tuple(found)
+
+
+def _noise(gap: float, p: float) -> str:
+    if abs(gap) < 1e-12:
+        return " (no difference)"
+    return f" (the difference, {100 * gap:+.1f} points, is within noise)" if p > stats.ALPHA else ""
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"

@@ -1,0 +1,175 @@
+"""The nouns of a decision: what `rank` gives and the report shows. Plain data.
+
+Values of `value`, `low`, `high`, `gap` are in the metric's own unit (a fraction
+for accuracy); costs are in their metric's unit (schema.Measurement).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from zoobench.schema import Record
+
+COSTS = (
+    "params",
+    "trainable_params",
+    "weights_bytes",
+    "feature_dim",
+    "macs",
+    "flops",
+    "latency_ms_p50",
+    "latency_ms_p95",
+    "throughput",
+    "peak_memory_bytes",
+    "extract_seconds",
+    "fit_seconds",
+    "train_seconds",
+    "total_seconds",
+    "energy_joules",
+)
+TIMED = frozenset(COSTS[6:])
+"""Costs that depend on the machine: never ranked across devices."""
+SEVERAL = "several: "
+"""How the `device` of a row begins whose costs were measured on more than one."""
+
+
+@dataclass(frozen=True)
+class Flag:
+    """Something a reader must know of a row; `why` is one clause with its numbers."""
+
+    name: str
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model among those it was ranked with.
+
+    `rank_low`..`rank_high` is the 95% range of its rank, `first` its probability of
+    being the true best, `tied` whether rank 1 is in its range. `device` says what its
+    timed costs were measured on.
+    """
+
+    model: str
+    value: float
+    low: float
+    high: float
+    rank_low: int
+    rank_high: int
+    first: float
+    tied: bool
+    seeds: int = 1
+    costs: Mapping[str, float] = field(default_factory=dict)
+    device: str = ""
+    license: str = "unknown"
+    family: str = ""
+    flags: tuple[Flag, ...] = ()
+    records: tuple[Record, ...] = ()
+
+
+@dataclass(frozen=True)
+class Control:
+    """A control's score beside the models it checks; shown, never ranked."""
+
+    model: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A cell without a number: it failed with `status`, or is "missing"."""
+
+    model: str
+    dataset: str
+    method: str
+    status: str
+    why: str
+    shots: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class SectionRanking:
+    """The models on one dataset by one method, best first.
+
+    `p` is the Holm-corrected matrix of pairwise tests in the order of `rows` (family:
+    all pairs). `gap` is the smallest lead this test set can resolve; `saturated` when
+    even a perfect model could not be told from the best. `paired` is False where
+    predictions are missing, so that intervals had to do.
+    """
+
+    key: Mapping[str, str]
+    dataset: str
+    method: str
+    shots: int | None
+    metric: str
+    rows: tuple[Row, ...]
+    controls: tuple[Control, ...]
+    failures: tuple[Failure, ...]
+    p: tuple[tuple[float, ...], ...]
+    gap: float
+    saturated: bool
+    paired: bool
+    n: int
+    classes: int | None
+    nature: str
+    sizes: Mapping[str, int]
+    flags: tuple[Flag, ...]
+
+    @property
+    def tied(self) -> tuple[Row, ...]:
+        return tuple(row for row in self.rows if row.tied)
+
+
+@dataclass(frozen=True)
+class OverallRow(Row):
+    """One model over the common datasets: mean score, mean rank, mean z-score, worst dataset."""
+
+    mean_rank: float = 0.0
+    mean_z: float = 0.0
+    worst: float = 0.0
+    worst_dataset: str = ""
+    order_by_rank: int = 0
+    order_by_z: int = 0
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class OverallRanking:
+    """The models over all datasets that every one of them has, by one method.
+
+    `general` is True where datasets were resampled too, so that the intervals speak
+    of further datasets like these; with fewer than five they speak of these alone.
+    `disagreements` say which models change places between the three orders.
+    """
+
+    name: str
+    method: str
+    shots: int | None
+    metric: str
+    datasets: tuple[str, ...]
+    rows: tuple[OverallRow, ...]
+    left_out_models: Mapping[str, str]
+    left_out_datasets: Mapping[str, str]
+    disagreements: tuple[str, ...]
+    gap: float
+    general: bool
+    sections: tuple[SectionRanking, ...]
+    p: tuple[tuple[float, ...], ...] = ()
+
+    @property
+    def tied(self) -> tuple[OverallRow, ...]:
+        return tuple(row for row in self.rows if row.tied)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """All that a run (or several) allows to be said."""
+
+    sections: tuple[SectionRanking, ...]
+    overall: tuple[OverallRanking, ...]
+    failures: tuple[Failure, ...]
+    records: tuple[Record, ...]

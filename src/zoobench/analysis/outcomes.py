@@ -1,0 +1,156 @@
+"""From records and kept predictions to arrays: what each model did on each example."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoobench.analysis import stats
+from zoobench.analysis.comparability import cost_key
+from zoobench.analysis.decision import COSTS, SEVERAL
+from zoobench.schema import Measurement, Predictions, Record, Ref
+from zoobench.store import Run
+
+
+@dataclass(frozen=True)
+class Book:
+    """The newest record of each key over several runs, and where its predictions lie."""
+
+    records: tuple[Record, ...]
+    homes: Mapping[str, Run]
+
+    def predictions(self, record: Record) -> Predictions | None:
+        return self.homes[record.key].predictions(record) if record.predictions else None
+
+
+def open_book(runs: Iterable[Run]) -> Book:
+    """A later run's record replaces an earlier one's, but never an ok one by a failed one."""
+    newest: dict[str, Record] = {}
+    homes: dict[str, Run] = {}
+    for run in runs:
+        for record in run.records:
+            key = record.key
+            if key in newest and newest[key].status == "ok" and record.status != "ok":
+                continue
+            newest[key] = record
+            homes[key] = run
+    return Book(tuple(newest.values()), homes)
+
+
+def example_scores(predictions: Predictions, metric: str) -> NDArray[np.float32] | None:
+    """(N,) scores whose mean is `metric`, larger better; None where it is no such mean."""
+    if metric == "accuracy":
+        return np.asarray(predictions.predicted == predictions.label, dtype=np.float32)
+    if metric == "top5_accuracy":
+        return np.asarray(predictions.rank < 5, dtype=np.float32)
+    if metric == "nll":
+        return np.asarray(-predictions.nll, dtype=np.float32)
+    if metric == "balanced_accuracy":
+        right = predictions.predicted == predictions.label
+        count = np.bincount(predictions.label)
+        weight = len(right) / (np.count_nonzero(count) * count[predictions.label])
+        return np.asarray(right * weight, dtype=np.float32)
+    return None
+
+
+def by_model(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """model -> its records (one a seed), in order of seed."""
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        found.setdefault(record.cell.model, []).append(record)
+    for same in found.values():
+        same.sort(key=lambda r: r.cell.seed)
+    return found
+
+
+def outcome_rows(book: Book, records: Sequence[Record], metric: str) -> NDArray[np.float32] | None:
+    """(S, N) per-example scores, one row a record; None where any was not kept."""
+    rows: list[NDArray[np.float32]] = []
+    for record in records:
+        predictions = book.predictions(record)
+        scores = None if predictions is None else example_scores(predictions, metric)
+        if scores is None or (rows and len(scores) != len(rows[0])):
+            return None
+        rows.append(scores)
+    return np.stack(rows) if rows else None
+
+
+def sample_of(
+    book: Book, models: Sequence[Sequence[Record]], metric: str, shared_seeds: bool
+) -> tuple[stats.Sample, bool]:
+    """The `Sample` of models[m] = its records, and whether it is paired.
+
+    Where one model's predictions are missing all fall back on their intervals.
+    """
+    outcomes = [outcome_rows(book, records, metric) for records in models]
+    kept = [rows for rows in outcomes if rows is not None]
+    cell = models[0][0].cell
+    seed = stats.seed_of(cell.dataset, metric)
+    if len(kept) == len(models) and len({rows.shape[1] for rows in kept}) == 1:
+        return stats.sample(kept, seed, shared_seeds=shared_seeds), True
+    value = np.array([mean_of(records, metric) for records in models])
+    error = np.array([_error_of(records, metric) for records in models])
+    sizes = [m.n or 0 for records in models for r in records if (m := r.get(metric))]
+    return stats.sample_from_intervals(value, error, max(sizes, default=0), seed), False
+
+
+def mean_of(records: Iterable[Record], metric: str) -> float:
+    """Mean of `metric` over seeds, signed so that larger is better."""
+    found = [m for r in records if (m := r.get(metric))]
+    return float(np.mean([-m.value if m.better == "lower" else m.value for m in found]))
+
+
+def _error_of(records: Sequence[Record], metric: str) -> float:
+    """Standard error of the mean over seeds: from the intervals, and between the seeds."""
+    found = [m for r in records if (m := r.get(metric))]
+    within = float(np.mean([_standard_error(m) ** 2 for m in found]))
+    between = float(np.var([m.value for m in found], ddof=1)) / len(found) if found[1:] else 0.0
+    return float(np.sqrt(within + between))
+
+
+def _standard_error(m: Measurement) -> float:
+    if m.low is not None and m.high is not None:
+        return (m.high - m.low) / 3.92
+    if m.n:
+        return float(np.sqrt(max(m.value * (1 - m.value), 1 / m.n) / m.n))
+    return 0.0
+
+
+def costs_of(records: Sequence[Record]) -> dict[str, float]:
+    """Median of each measured cost over `records`."""
+    found: dict[str, list[float]] = {}
+    for record in records:
+        for m in record.measurements:
+            if m.metric in COSTS:
+                found.setdefault(m.metric, []).append(m.value)
+    return {name: float(np.median(found[name])) for name in COSTS if name in found}
+
+
+def device_of(records: Sequence[Record]) -> str:
+    """What the timed costs were measured on; "several: ..." where they may not be mixed."""
+    keys = list(dict.fromkeys(", ".join(cost_key(r)) for r in records))
+    return keys[0] if len(keys) == 1 else SEVERAL + " | ".join(keys)
+
+
+def license_of(records: Sequence[Record]) -> str:
+    return str(_model_fact(records, "license") or "unknown")
+
+
+def family_of(records: Sequence[Record]) -> str:
+    """The card's family; else the name up to its first digit-bearing part's digits."""
+    given = _model_fact(records, "family")
+    if given:
+        return str(given)
+    name = Ref.parse(records[0].cell.model).name
+    return name.rstrip("0123456789.").rstrip("-_") or name
+
+
+def _model_fact(records: Sequence[Record], name: str) -> object:
+    for record in records:
+        model = record.provenance.get("model") or {}
+        if model.get(name):
+            return model[name]
+    return None

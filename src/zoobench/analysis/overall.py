@@ -1,0 +1,272 @@
+"""Over several datasets: mean, mean rank, mean z-score, and where they disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import norm, rankdata, t
+
+from zoobench.analysis import stats
+from zoobench.analysis.decision import (
+    Flag,
+    OverallRanking,
+    OverallRow,
+    Row,
+    SectionRanking,
+)
+from zoobench.analysis.outcomes import costs_of, device_of
+from zoobench.schema import Ref, canonical
+
+GENERAL = 5
+"""With fewer datasets than this, resampling datasets says nothing: they stand for themselves."""
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A section's ranking, and the sample behind it with its models' names (M,)."""
+
+    ranking: SectionRanking
+    models: tuple[str, ...]
+    sample: stats.Sample | None
+
+
+def rank_overall(ranked: Sequence[Ranked]) -> tuple[OverallRanking, ...]:
+    """One overall ranking for each method and each set of models that share datasets."""
+    return tuple(
+        found
+        for sections in _comparable(ranked)
+        for group in _connected(sections)
+        if (found := _overall(group)) is not None
+    )
+
+
+def _comparable(ranked: Sequence[Ranked]) -> Iterator[list[Ranked]]:
+    groups: dict[str, list[Ranked]] = {}
+    for one in ranked:
+        about_data = ("dataset", "dataset_version", "splits")
+        key = {k: v for k, v in one.ranking.key.items() if k not in about_data}
+        groups.setdefault(canonical(key), []).append(one)
+    yield from groups.values()
+
+
+def _entrants(one: Ranked) -> set[str]:
+    """Models that were tried there; "unsupported" ones (another modality) tie nothing together."""
+    failed = {f.model for f in one.ranking.failures if f.status != "unsupported"}
+    return set(one.models) | {m for m in failed if Ref.parse(m).option("weights") != "random"}
+
+
+def _connected(sections: Sequence[Ranked]) -> list[list[Ranked]]:
+    """Sections joined by common models: image and text models never meet in one ranking."""
+    groups: list[tuple[set[str], list[Ranked]]] = []
+    for one in sections:
+        models, members = _entrants(one), [one]
+        apart = []
+        for known, others in groups:
+            if known & models:
+                models, members = known | models, others + members
+            else:
+                apart.append((known, others))
+        groups = [*apart, (models, members)]
+    return [members for _, members in groups]
+
+
+def _block(
+    group: Sequence[Ranked],
+) -> tuple[list[str], list[Ranked], dict[str, str], dict[str, str]]:
+    """The models and sections to rank on, with what was left out and why.
+
+    One section a dataset (the one with most models). A model without more than
+    half of the datasets is left out; then a dataset that lacks a remaining model is left out;
+    when none is left, the model with the fewest datasets goes, and again.
+    """
+    chosen: dict[str, Ranked] = {}
+    for one in group:
+        held = chosen.get(one.ranking.dataset)
+        if held is None or len(one.models) > len(held.models):
+            chosen[one.ranking.dataset] = one
+    have = {
+        model: [d for d, one in chosen.items() if model in one.models]
+        for model in sorted(set().union(*map(_entrants, group)))
+    }
+    models = [m for m in have if 2 * len(have[m]) > len(chosen)]
+    while models and not any(set(models) <= set(one.models) for one in chosen.values()):
+        models.remove(min(reversed(models), key=lambda m: len(have[m])))
+    common = [one for one in chosen.values() if models and set(models) <= set(one.models)]
+    out_models = {m: f"{len(have[m])} of {len(chosen)} datasets" for m in have if m not in models}
+    out_data = {
+        d: "lacks " + ", ".join(Ref.parse(m).short for m in models if m not in one.models)
+        for d, one in chosen.items()
+        if one not in common
+    }
+    return models, common, out_models, out_data
+
+
+def _overall(group: Sequence[Ranked]) -> OverallRanking | None:
+    models, common, out_models, out_data = _block(group)
+    if not common:
+        return None
+    samples = [
+        stats.pick(one.sample, [one.models.index(m) for m in models])
+        for one in common
+        if one.sample is not None
+    ]
+    values = np.stack([one.value for one in samples])
+    draws = np.stack([one.draws for one in samples])
+    general = len(common) >= GENERAL
+    mean_draws = _mean_draws(draws, general)
+    p = stats.pairwise(samples[0]) if len(samples) == 1 else _pairwise(values, mean_draws, general)
+    rows = _rows(models, common, values, mean_draws, p)
+    first = group[0].ranking
+    order = [models.index(row.model) for row in rows]
+    return OverallRanking(
+        name=_name(group),
+        method=first.method,
+        shots=first.shots,
+        metric=first.metric,
+        datasets=tuple(one.ranking.dataset for one in common),
+        rows=rows,
+        left_out_models=out_models,
+        left_out_datasets=out_data,
+        disagreements=disagreements(rows),
+        gap=_gap(values.mean(axis=0), mean_draws),
+        general=general,
+        sections=tuple(one.ranking for one in group),
+        p=stats.holm_matrix(p, order),
+    )
+
+
+def _name(group: Sequence[Ranked]) -> str:
+    """What the models of a group have in common, for people: their modality where it is known."""
+    records = [r for one in group for row in one.ranking.rows for r in row.records]
+    for record in records:
+        modality = (record.provenance.get("model") or {}).get("modality")
+        if modality:
+            return str(modality)
+    return ""
+
+
+def _mean_draws(draws: stats.Floats, general: bool) -> stats.Floats:
+    """(B, M) draws of the mean over D datasets, from (D, B, M) draws of each.
+
+    With `general`, datasets are drawn with replacement too (spread corrected by
+    sqrt(D / (D - 1)) about the mean), so the interval speaks of datasets like these.
+    """
+    count, resamples, _ = draws.shape
+    if not general:
+        return np.asarray(draws.mean(axis=0))
+    rng = np.random.default_rng(count)
+    picks = rng.integers(0, count, (resamples, count))
+    drawn = draws[picks, np.arange(resamples)[:, None]].mean(axis=1)
+    centre = draws.mean(axis=(0, 1))
+    return np.asarray(centre + (drawn - centre) * np.sqrt(count / (count - 1)))
+
+
+def _pairwise(values: stats.Floats, mean_draws: stats.Floats, general: bool) -> stats.Floats:
+    """(M, M) two-sided p of differences of means: normal, or Student's t over D datasets."""
+    mean = values.mean(axis=0)
+    gap = np.abs(mean[:, None] - mean[None, :])
+    error = stats.difference_error(mean_draws)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        score = np.where(gap > 1e-12, gap / error, 0.0)
+    tail = t.sf(score, len(values) - 1) if general else norm.sf(score)
+    p = np.asarray(2 * tail)
+    np.fill_diagonal(p, 1.0)
+    return p
+
+
+def _gap(mean: stats.Floats, mean_draws: stats.Floats) -> float:
+    count = len(mean)
+    if count < 2:
+        return 0.0
+    best = int(np.argmax(mean))
+    rivals = np.arange(count) != best
+    error = stats.difference_error(mean_draws)[best][rivals]
+    return float(norm.isf(stats.ALPHA / (2 * (count - 1))) * np.median(error))
+
+
+def z_scores(values: stats.Floats) -> stats.Floats:
+    """(D, M) scores, each dataset with mean 0 and standard deviation 1 over the models."""
+    spread = values.std(axis=1, keepdims=True)
+    centred = values - values.mean(axis=1, keepdims=True)
+    return np.asarray(np.where(spread > 0, centred / np.where(spread > 0, spread, 1), 0.0))
+
+
+def _rows(
+    models: Sequence[str],
+    common: Sequence[Ranked],
+    values: stats.Floats,
+    mean_draws: stats.Floats,
+    p: stats.Floats,
+) -> tuple[OverallRow, ...]:
+    mean = values.mean(axis=0)
+    ranks = rankdata(-values, axis=1).mean(axis=0)
+    z = z_scores(values).mean(axis=0)
+    low, high = stats.interval(mean_draws)
+    best, worst = stats.rank_ranges(mean, p)
+    first = stats.probability_first(mean, mean_draws)
+    by_rank, by_z = rankdata(ranks, method="min"), rankdata(-z, method="min")
+    names = [Ref.parse(one.ranking.dataset).short for one in common]
+    rows = []
+    for m in sorted(range(len(models)), key=lambda m: (-mean[m], models[m])):
+        own = [_row_of(one, models[m]) for one in common]
+        records = tuple(r for row in own for r in row.records)
+        low_at = int(np.argmin(values[:, m]))
+        rows.append(
+            OverallRow(
+                model=models[m],
+                value=float(mean[m]),
+                low=float(low[m]),
+                high=float(high[m]),
+                rank_low=int(best[m]),
+                rank_high=int(worst[m]),
+                first=float(first[m]),
+                tied=bool(best[m] == 1),
+                seeds=min(row.seeds for row in own),
+                costs=costs_of(records),
+                device=device_of(records),
+                license=own[0].license,
+                family=own[0].family,
+                flags=_flags(own, names),
+                records=records,
+                mean_rank=float(ranks[m]),
+                mean_z=float(z[m]),
+                worst=float(values[low_at, m]),
+                worst_dataset=names[low_at],
+                order_by_rank=int(by_rank[m]),
+                order_by_z=int(by_z[m]),
+                scores=dict(zip(names, map(float, values[:, m]), strict=True)),
+            )
+        )
+    return tuple(rows)
+
+
+def _row_of(one: Ranked, model: str) -> Row:
+    return next(row for row in one.ranking.rows if row.model == model)
+
+
+def _flags(own: Sequence[Row], names: Sequence[str]) -> tuple[Flag, ...]:
+    """Each flag once, with the datasets where it stands."""
+    where: dict[str, list[str]] = {}
+    for row, name in zip(own, names, strict=True):
+        for flag in row.flags:
+            where.setdefault(flag.name, []).append(name)
+    return tuple(Flag(name, "on " + ", ".join(found)) for name, found in where.items())
+
+
+def disagreements(rows: Sequence[OverallRow]) -> tuple[str, ...]:
+    """One sentence for each model whose place differs between the three orders."""
+    said = []
+    for place, row in enumerate(rows, 1):
+        if len({place, row.order_by_rank, row.order_by_z}) > 1:
+            said.append(
+                f"{Ref.parse(row.model).short} is {_nth(place)} by mean, "
+                f"{_nth(row.order_by_rank)} by mean rank, {_nth(row.order_by_z)} by mean z-score"
+            )
+    return tuple(said)
+
+
+def _nth(place: int) -> str:
+    suffix = "th" if 10 <= place % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(place % 10, "th")
+    return f"{place}{suffix}"

@@ -1,0 +1,180 @@
+"""The ranking of a run: per dataset and overall, with its ties (PROTOCOL sections 5-7)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+
+from zoobench.analysis import stats
+from zoobench.analysis.comparability import Section, is_control, split_comparable
+from zoobench.analysis.controls import (
+    DATASET_FLAGS,
+    RECORD_FLAGS,
+    Controls,
+    control_rows,
+    flags_of,
+)
+from zoobench.analysis.decision import Control, Failure, Flag, Ranking, Row, SectionRanking
+from zoobench.analysis.outcomes import (
+    by_model,
+    costs_of,
+    device_of,
+    family_of,
+    license_of,
+    open_book,
+    sample_of,
+)
+from zoobench.analysis.overall import Ranked, rank_overall
+from zoobench.schema import Record
+from zoobench.store import Run
+from zoobench.tasks import TASKS
+
+METHODS = ("fine-tune", "linear-probe", "ridge", "knn", "zero-shot", "from-scratch")
+"""Order in which methods are shown; others follow by name."""
+
+
+def rank(runs: Iterable[Run], metric: str | None = None) -> Ranking:
+    """Rank everything in `runs` by `metric` (the task's primary one by default).
+
+    Deterministic. Records of several comparability keys become several sections;
+    controls are attached to the sections they check and are not ranked.
+    """
+    book = open_book(runs)
+    sections = split_comparable(book.records)
+    controls = Controls(book, sections)
+    chosen = metric or TASKS["classification"].primary
+    ranked = [
+        found
+        for section in sorted(sections, key=_order)
+        if (found := rank_section(controls, section, chosen)) is not None
+    ]
+    failures = tuple(_failure(r) for r in book.records if r.status != "ok")
+    return Ranking(
+        tuple(found.ranking for found in ranked), rank_overall(ranked), failures, book.records
+    )
+
+
+def _order(section: Section) -> tuple[int, str, int]:
+    known = METHODS.index(section.method) if section.method in METHODS else len(METHODS)
+    return known, section.method, 10**9 if section.shots is None else section.shots
+
+
+def _failure(record: Record) -> Failure:
+    cell = record.cell
+    why = str((record.error or {}).get("message", ""))
+    return Failure(cell.model, cell.dataset, cell.method, record.status, why, cell.shots, cell.seed)
+
+
+def rank_section(controls: Controls, section: Section, metric: str) -> Ranked | None:
+    """Rank the pretrained models of one section; None where it holds controls only."""
+    entrants = [r for r in section.records if not is_control(r)]
+    if not entrants:
+        return None
+    usable = [r for r in entrants if r.status == "ok" and r.get(metric) is not None]
+    models = by_model(usable)
+    failures = tuple(_failure(r) for r in section.records if r.status != "ok")
+    shown, random = control_rows(controls, section, metric)
+    if not models:
+        empty = _section(section, metric, (), shown, failures, entrants)
+        return Ranked(empty, (), None)
+    names = list(models)
+    one, paired = sample_of(
+        controls.book, [models[name] for name in names], metric, section.shots is not None
+    )
+    flags = {
+        name: flags_of(controls, section, models[name], random, metric)
+        + _lost_seeds(entrants, name)
+        for name in names
+    }
+    rows, order, p = _rows(one, models, flags)
+    ranking = _section(section, metric, rows, shown, failures, usable)
+    gap = stats.resolvable_gap(one)
+    top = float(one.value.max())
+    ranking = _with(
+        ranking,
+        p=stats.holm_matrix(p, order),
+        gap=gap,
+        saturated=metric.endswith("accuracy") and len(names) > 1 and 1 - top < gap,
+        paired=paired,
+        n=one.n,
+    )
+    return Ranked(ranking, tuple(names), one)
+
+
+def _with(ranking: SectionRanking, **changes: object) -> SectionRanking:
+    return dataclasses.replace(ranking, **changes)  # type: ignore[arg-type]
+
+
+def _lost_seeds(entrants: Sequence[Record], model: str) -> tuple[Flag, ...]:
+    mine = [r for r in entrants if r.cell.model == model]
+    lost = [r for r in mine if r.status != "ok"]
+    if not lost:
+        return ()
+    kinds = ", ".join(sorted({r.status for r in lost}))
+    return (Flag("seeds lost", f"{len(lost)} of {len(mine)} seeds failed ({kinds})"),)
+
+
+def _rows(
+    one: stats.Sample,
+    models: Mapping[str, Sequence[Record]],
+    flags: Mapping[str, tuple[Flag, ...]],
+) -> tuple[tuple[Row, ...], list[int], stats.Floats]:
+    names = list(models)
+    p = stats.pairwise(one)
+    low, high = stats.interval(one.draws)
+    best, worst = stats.rank_ranges(one.value, p)
+    first = stats.probability_first(one.value, one.draws)
+    order = sorted(range(len(names)), key=lambda m: (-one.value[m], names[m]))
+    rows = tuple(
+        Row(
+            model=names[m],
+            value=float(one.value[m]),
+            low=float(low[m]),
+            high=float(high[m]),
+            rank_low=int(best[m]),
+            rank_high=int(worst[m]),
+            first=float(first[m]),
+            tied=bool(best[m] == 1),
+            seeds=int(one.seeds[m]),
+            costs=costs_of(models[names[m]]),
+            device=device_of(models[names[m]]),
+            license=license_of(models[names[m]]),
+            family=family_of(models[names[m]]),
+            flags=flags[names[m]],
+            records=tuple(models[names[m]]),
+        )
+        for m in order
+    )
+    return rows, order, p
+
+
+def _section(
+    section: Section,
+    metric: str,
+    rows: tuple[Row, ...],
+    shown: tuple[Control, ...],
+    failures: tuple[Failure, ...],
+    records: Sequence[Record],
+) -> SectionRanking:
+    provenance = next((r.provenance for r in records if r.provenance.get("sizes")), {})
+    classes = provenance.get("classes")
+    flags = dict.fromkeys(f for r in records for f in r.flags if f in DATASET_FLAGS)
+    return SectionRanking(
+        key=dict(section.key),
+        dataset=section.dataset,
+        method=section.method,
+        shots=section.shots,
+        metric=metric,
+        rows=rows,
+        controls=shown,
+        failures=failures,
+        p=(),
+        gap=0.0,
+        saturated=False,
+        paired=True,
+        n=0,
+        classes=int(classes) if classes is not None else None,
+        nature=str(provenance.get("nature", "")),
+        sizes={k: int(v) for k, v in (provenance.get("sizes") or {}).items()},
+        flags=tuple(Flag(name, RECORD_FLAGS[name]) for name in flags),
+    )

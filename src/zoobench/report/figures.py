@@ -1,0 +1,219 @@
+"""Figures for papers: quality against MACs with its Pareto front, and a heat map."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoobench.analysis.decision import OverallRanking, Ranking, Row
+from zoobench.analysis.pareto import front_of
+from zoobench.report.text import COST_TITLES, FRACTIONS, labels, method_text, score, si
+from zoobench.schema import Ref
+from zoobench.store import write_atomic
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_LABELS = 30
+"""With more models only the front and the tied ones are named."""
+
+
+def write_figures(ranking: Ranking, folder: Path) -> list[Path]:
+    """`<name>.svg` and `.png` for each overall ranking; the same run gives the same bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written: list[Path] = []
+    for overall, slug in zip(ranking.overall, slugs(ranking.overall), strict=True):
+        if any("macs" in row.costs for row in overall.rows):
+            written += _save(folder / f"accuracy-macs-{slug}", partial(scatter, overall, "macs"))
+        written += _save(folder / f"heatmap-{slug}", partial(heatmap, overall))
+    return written
+
+
+def slugs(overall: Sequence[OverallRanking]) -> list[str]:
+    """A file name's part for each: the method, shots, and what tells several apart."""
+    plain = [method_text(o.method, o.shots).replace(", ", "-").replace(" ", "-") for o in overall]
+    named = [f"{p}-{o.name}" if o.name else p for p, o in zip(plain, overall, strict=True)]
+    return [
+        name if named.count(name) == 1 else f"{name}-{1 + named[:i].count(name)}"
+        for i, name in enumerate(named)
+    ]
+
+
+def _save(stem: Path, draw: Callable[[], Figure]) -> list[Path]:
+    import matplotlib as mpl
+
+    style: dict[Any, Any] = {
+        "svg.hashsalt": "zoobench",
+        "svg.fonttype": "path",
+        "font.size": 9.0,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+    }
+    paths = []
+    with mpl.rc_context(style):
+        figure = draw()
+        for kind, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": ""})):
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=kind, metadata=metadata, dpi=150)
+            path = stem.parent / f"{stem.name}.{kind}"
+            write_atomic(path, buffer.getvalue())
+            paths.append(path)
+    return paths
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    # The object interface: pyplot would keep global state and a window's back end.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.add_subplot()
+
+
+def _title(overall: OverallRanking) -> str:
+    count = len(overall.datasets)
+    where = Ref.parse(overall.datasets[0]).short if count == 1 else f"mean over {count} datasets"
+    return f"{method_text(overall.method, overall.shots)}: {overall.metric}, {where}"
+
+
+def scatter(overall: OverallRanking, axis: str) -> Figure:
+    """Quality against the cost `axis` (log), 95% intervals, front as a step line."""
+    from matplotlib.ticker import FuncFormatter
+
+    figure, axes = _figure(6.4, 4.4)
+    factor = 100.0 if overall.metric in FRACTIONS else 1.0
+    rows = [row for row in overall.rows if row.costs.get(axis, 0) > 0]
+    front = front_of(rows, axis)
+    for tied, colour, name in ((True, "#0072b2", "tied with the best"), (False, "#777777", "")):
+        some = [row for row in rows if row.tied is tied]
+        if not some:
+            continue
+        middle = [factor * row.value for row in some]
+        below = [max(factor * (row.value - row.low), 0) for row in some]
+        above = [max(factor * (row.high - row.value), 0) for row in some]
+        axes.errorbar(
+            [row.costs[axis] for row in some],
+            middle,
+            yerr=[below, above],
+            fmt="o",
+            ms=5,
+            lw=1,
+            capsize=2,
+            color=colour,
+            label=name or "behind the best",
+        )
+    axes.step(
+        [row.costs[axis] for row in front],
+        [factor * row.value for row in front],
+        where="post",
+        lw=1.2,
+        color="#d55e00",
+        label="Pareto front",
+        zorder=1,
+    )
+    axes.set_xscale("log")
+    for which in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        which(FuncFormatter(lambda value, _: _tick(value)))
+    axes.margins(x=0.15)
+    axes.set_xlabel(COST_TITLES[axis] + ("" if axis != "macs" else " of one example"))
+    axes.set_ylabel(overall.metric + (" (%), 95% interval" if factor == 100 else ""))
+    axes.set_title(_title(overall), fontsize=10)
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    shown = rows if len(rows) <= MOST_LABELS else [r for r in rows if r.tied or r in front]
+    _name_points(figure, axes, shown[:MOST_LABELS], axis, factor)
+    return figure
+
+
+def _tick(value: float) -> str:
+    """SI text at 1, 2 and 5 of each decade: a log axis of three numbers stays readable."""
+    return si(value) if f"{value:.0e}"[0] in "125" else ""
+
+
+_OFFSETS = [
+    (x, y, side)
+    for y in (8, -8, 18, -18, 28, -28, 40, -40, 52, -52)
+    for x, side in ((7, "left"), (-7, "right"))
+]
+"""Where a label may stand, in points from its mark, nearest first."""
+
+
+def _name_points(figure: Figure, axes: Axes, rows: Sequence[Row], axis: str, factor: float) -> None:
+    """Each name at the first place where it covers no other name and no mark."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.transforms import Bbox
+
+    figure.draw_without_rendering()  # the layout must stand before places are measured
+    canvas = figure.canvas
+    assert isinstance(canvas, FigureCanvasAgg)
+    renderer: Any = canvas.get_renderer()  # type: ignore[no-untyped-call]
+    spots = [(row.costs[axis], factor * row.value) for row in rows]
+    marks = [axes.transData.transform(spot) for spot in spots]
+    taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in marks]
+    names = labels(row.model for row in rows)
+    frame = axes.get_window_extent(renderer)
+    for row, spot in zip(rows, spots, strict=True):
+        for x, y, side in _OFFSETS:
+            note = axes.annotate(
+                names[row.model],
+                spot,
+                xytext=(x, y),
+                textcoords="offset points",
+                ha=side,
+                va="center",
+                fontsize=7.5,
+                arrowprops={"arrowstyle": "-", "lw": 0.4, "color": "#777777"}
+                if abs(y) > 8
+                else None,
+            )
+            box = note.get_window_extent(renderer)
+            inside = frame.x0 <= box.x0 and box.x1 <= frame.x1
+            if inside and not any(box.overlaps(other) for other in taken):
+                taken.append(box)
+                break
+            note.remove()
+
+
+def heatmap(overall: OverallRanking) -> Figure:
+    """Models x datasets, best model on top; a failed or missing cell says so."""
+    grid, models, datasets = heat_cells(overall)
+    names = labels(models)
+    width, height = 2.6 + 1.25 * len(datasets), 1.4 + 0.28 * len(models)
+    figure, axes = _figure(min(max(width, 4.0), 40.0), min(max(height, 2.0), 60.0))
+    values = [[float("nan") if v is None else v for v, _ in row] for row in grid]
+    image: Any = axes.imshow(values, aspect="auto", cmap="cividis")
+    for i, row in enumerate(grid):
+        for j, (value, text) in enumerate(row):
+            r, g, b, _ = image.cmap(image.norm(value)) if value is not None else (1, 1, 1, 1)
+            dark = 0.299 * r + 0.587 * g + 0.114 * b < 0.5
+            axes.text(j, i, text, ha="center", va="center", fontsize=7.5,
+                      color="white" if dark else "black")  # fmt: skip
+    axes.set_xticks(range(len(datasets)), [Ref.parse(d).short.split("/", 1)[1] for d in datasets])
+    axes.tick_params(axis="x", labelrotation=0 if len(datasets) < 5 else 45)
+    axes.set_yticks(range(len(models)), [names[m] for m in models])
+    axes.set_title(f"{method_text(overall.method, overall.shots)}: {overall.metric}", fontsize=10)
+    return figure
+
+
+Grid = list[list[tuple[float | None, str]]]
+
+
+def heat_cells(overall: OverallRanking) -> tuple[Grid, list[str], list[str]]:
+    """(value or None, text) by model and dataset, the models and the datasets."""
+    datasets = list(dict.fromkeys(s.dataset for s in overall.sections))
+    models = [row.model for row in overall.rows]
+    models += [m for m in overall.left_out_models if m not in models]
+    found: dict[tuple[str, str], tuple[float | None, str]] = {}
+    for section in overall.sections:
+        for failure in section.failures:
+            found.setdefault((failure.model, section.dataset), (None, failure.status))
+        for row in section.rows:
+            text = score(section.metric, row.value) + ("=" if row.tied else "")
+            found[row.model, section.dataset] = (row.value, text)
+    grid = [[found.get((m, d), (None, "missing")) for d in datasets] for m in models]
+    return grid, models, datasets

@@ -1,0 +1,249 @@
+"""The report as Markdown: the decision first, then each dataset, failures, environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from zoobench.analysis.decision import OverallRanking, Ranking, Row
+from zoobench.analysis.pareto import AXES, front_of, one_device
+from zoobench.report.figures import heat_cells, slugs
+from zoobench.report.text import (
+    COST_TITLES,
+    control_label,
+    cost,
+    labels,
+    method_text,
+    rank_text,
+    score,
+    with_interval,
+)
+from zoobench.schema import Ref
+
+COLUMNS = ("params", "macs", "latency_ms_p50", "peak_memory_bytes")
+
+TEMPLATE = """\
+# zoobench: {{ title }}
+
+{% for o in ranking.overall %}
+## Overall: {{ method(o.method, o.shots) }}{{ numbered[loop.index0] }}
+
+{% for line in notes(o) %}
+{{ "**" ~ line ~ "**" if loop.first else line }}
+
+{% endfor %}
+{{ overall_table(o) }}
+
+{% if fronts(o) %}
+{{ fronts(o) }}
+
+{% endif %}
+{% if o.datasets | length > 1 or o.left_out_datasets %}
+{{ heat(o) }}
+
+{% endif %}
+{% for picture in pictures[loop.index0] %}
+![{{ picture }}](figures/{{ picture }}.svg)
+
+{% endfor %}
+{% endfor %}
+{% for dataset, sections in by_dataset.items() %}
+## {{ short(dataset) }}
+
+{{ about(sections[0]) }}
+
+{% for s in sections %}
+### {{ short(dataset) }}: {{ method(s.method, s.shots) }}
+
+{{ section_table(s) }}
+
+{% for line in section_notes(s) %}
+- {{ line }}
+{% endfor %}
+
+{% endfor %}
+{% endfor %}
+{% if ranking.failures %}
+## Cells that failed
+
+{{ failure_table }}
+
+{% endif %}
+## How to read this
+
+A rank such as 1-3 is a 95% range: the data allow any of these places. `=` marks models that
+cannot be told from the best (their range holds rank 1; McNemar's exact test or the paired
+bootstrap, Holm-corrected). P(1st) is the probability of being the true best of those ranked.
+Intervals are 95% bootstrap intervals over test examples (and seeds). Controls have no rank.
+{% for line in environment %}
+- {{ line }}
+{% endfor %}
+"""
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; bars in a cell are escaped."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(_cell(c) for c in line) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def markdown(ranking: Ranking, title: str, environment: Mapping[str, Any]) -> str:
+    """The whole of report.md. Pictures are linked as figures/<name>.svg."""
+    from jinja2 import Environment
+
+    from zoobench.report.terminal import overall_notes, section_about, section_notes
+
+    by_dataset: dict[str, list[Any]] = {}
+    for section in ranking.sections:
+        by_dataset.setdefault(section.dataset, []).append(section)
+    # Markdown, not HTML: escaping would spoil it; tables escape their own cells.
+    engine = Environment(trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701
+    names = slugs(ranking.overall)
+    text = engine.from_string(TEMPLATE).render(
+        title=title,
+        ranking=ranking,
+        by_dataset=by_dataset,
+        method=method_text,
+        short=lambda ref: Ref.parse(ref).short,
+        numbered=[_number(ranking.overall, i) for i in range(len(ranking.overall))],
+        pictures=[_pictures(o, n) for o, n in zip(ranking.overall, names, strict=True)],
+        notes=overall_notes,
+        about=section_about,
+        section_notes=section_notes,
+        overall_table=overall_table,
+        section_table=section_table,
+        fronts=fronts,
+        heat=heat,
+        failure_table=failure_table(ranking),
+        environment=[f"{k}: {v}" for k, v in flat(environment)],
+    )
+    return "\n".join(line.rstrip() for line in text.splitlines()).rstrip() + "\n"
+
+
+def _number(overall: Sequence[OverallRanking], i: int) -> str:
+    same = [o for o in overall if (o.method, o.shots) == (overall[i].method, overall[i].shots)]
+    if len(same) == 1:
+        return ""
+    return f" ({overall[i].name or 'datasets ' + ', '.join(map(_tail, overall[i].datasets))})"
+
+
+def _tail(ref: str) -> str:
+    return Ref.parse(ref).short.split("/", 1)[1]
+
+
+def _pictures(overall: OverallRanking, slug: str) -> list[str]:
+    costed = any("macs" in row.costs for row in overall.rows)
+    return ([f"accuracy-macs-{slug}"] if costed else []) + [f"heatmap-{slug}"]
+
+
+def flat(environment: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested mappings as dotted names."""
+    found: list[tuple[str, str]] = []
+    for name, value in environment.items():
+        if isinstance(value, Mapping):
+            found += flat(value, f"{prefix}{name}.")
+        else:
+            found.append((f"{prefix}{name}", str(value)))
+    return found
+
+
+def _costs(row: Row) -> list[str]:
+    return [cost(name, row.costs.get(name)) for name in COLUMNS]
+
+
+def _titles() -> list[str]:
+    return [COST_TITLES[name] for name in COLUMNS]
+
+
+def overall_table(o: OverallRanking) -> str:
+    names = labels(row.model for row in o.rows)
+    header = ["rank", "", "model", f"{o.metric} [95%]", "P(1st)", "mean rank", "mean z", "worst"]
+    rows = [
+        [
+            rank_text(row.rank_low, row.rank_high),
+            "=" if row.tied and len(o.tied) > 1 else "",
+            names[row.model],
+            with_interval(o.metric, row.value, row.low, row.high),
+            f"{row.first:.2f}",
+            f"{row.mean_rank:.2f}",
+            f"{row.mean_z:+.2f}",
+            f"{score(o.metric, row.worst)} ({row.worst_dataset})",
+            *_costs(row),
+            row.license,
+        ]
+        for row in o.rows
+    ]
+    return table([*header, *_titles(), "license"], rows)
+
+
+def section_table(section: Any) -> str:
+    names = labels(row.model for row in section.rows)
+    header = ["rank", "", "model", f"{section.metric} [95%]", "P(1st)", *_titles(), "flags"]
+    rows = [
+        [
+            rank_text(row.rank_low, row.rank_high),
+            "=" if row.tied and len(section.tied) > 1 else "",
+            names[row.model] + (f" ({row.seeds} seeds)" if row.seeds > 1 else ""),
+            with_interval(section.metric, row.value, row.low, row.high),
+            f"{row.first:.2f}",
+            *_costs(row),
+            ", ".join(flag.name for flag in row.flags),
+        ]
+        for row in section.rows
+    ]
+    for control in section.controls:
+        value = with_interval(section.metric, control.value, control.low, control.high)
+        blank = [""] * (len(COLUMNS) + 1)
+        rows.append(["", "", f"_{control_label(control.model)}_", value, *blank, "control"])
+    ranked = {row.model for row in section.rows}
+    for failure in section.failures:
+        if failure.model not in ranked:
+            label = Ref.parse(failure.model).short
+            rows.append(["", "", label, "", *[""] * (len(COLUMNS) + 1), failure.status])
+    return table(header, rows)
+
+
+def fronts(o: OverallRanking) -> str:
+    """The Pareto fronts, a row an axis; timed axes only where one device measured all."""
+    names = labels(row.model for row in o.rows)
+    rows = []
+    for axis in AXES:
+        found = front_of(o.rows, axis)
+        if found:
+            steps = (
+                f"{names[r.model]} ({cost(axis, r.costs[axis])}: {score(o.metric, r.value)})"
+                for r in found
+            )
+            rows.append([COST_TITLES[axis], " < ".join(steps)])
+    if not rows:
+        return ""
+    said = table(["cost", f"Pareto front ({o.metric}), cheapest first"], rows)
+    if not one_device(o.rows):
+        said += "\n\nTimes and memory were measured on several devices, so they are not ranked."
+    return said
+
+
+def heat(o: OverallRanking) -> str:
+    grid, models, datasets = heat_cells(o)
+    names = labels(models)
+    rows = [[names[m], *(text for _, text in row)] for m, row in zip(models, grid, strict=True)]
+    return table(["model", *(Ref.parse(d).short for d in datasets)], rows)
+
+
+def failure_table(ranking: Ranking) -> str:
+    rows = [
+        [
+            f.status,
+            Ref.parse(f.model).short,
+            Ref.parse(f.dataset).short,
+            method_text(f.method, f.shots),
+            str(f.seed),
+            f.why,
+        ]
+        for f in ranking.failures
+    ]
+    return table(["status", "model", "dataset", "method", "seed", "why"], rows)

@@ -1,0 +1,234 @@
+"""The ranking as tables of a terminal 80 columns wide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from zoobench.analysis.decision import Failure, OverallRanking, Ranking, Row, SectionRanking
+from zoobench.report.text import (
+    control_label,
+    family_note,
+    headline,
+    labels,
+    method_text,
+    ms,
+    points,
+    rank_text,
+    si,
+    with_interval,
+)
+from zoobench.schema import Ref
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+MOST_ROWS = 25
+"""Longer rankings are cut in the terminal; the files hold all of it."""
+
+
+def print_ranking(ranking: Ranking, console: Console | None = None) -> None:
+    """Tables a dataset, the overall ones with their headline, failures; on stdout.
+
+    Colour only on a terminal and without NO_COLOR (rich's own rules).
+    """
+    from rich.console import Console
+
+    # A pipe has no width of its own: 80 columns, whatever the terminal's size was.
+    out = console or Console(width=None if _is_terminal() else 80, highlight=False)
+    for dataset in dict.fromkeys(s.dataset for s in ranking.sections):
+        _dataset(out, [s for s in ranking.sections if s.dataset == dataset])
+    for overall in ranking.overall:
+        _overall(out, overall)
+    _failures(out, ranking.failures)
+    if not ranking.sections:
+        out.print("No model was measured: there is nothing to rank.")
+
+
+def _is_terminal() -> bool:
+    import sys
+
+    return sys.stdout.isatty()
+
+
+def _plain(console: Console) -> bool:
+    """Whether only ASCII may be printed."""
+    return not (console.encoding or "").lower().replace("-", "").startswith("utf")
+
+
+def _say(console: Console, text: str, style: str = "") -> None:
+    if _plain(console):
+        text = text.replace("·", "-").replace("×", "x").encode("ascii", "replace").decode()
+    console.print(text, style=style or None, markup=False, highlight=False, soft_wrap=False)
+
+
+def _table(console: Console, metric: str, kind: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(
+        box=box.ASCII2 if _plain(console) else box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
+    )
+    table.add_column("rank", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True, width=1)
+    table.add_column("model", overflow="fold")
+    table.add_column(f"{metric} [95%]", no_wrap=True)
+    if kind == "overall":
+        table.add_column("P(1st)", justify="right", no_wrap=True)
+    table.add_column("params", justify="right", no_wrap=True)
+    table.add_column("MACs", justify="right", no_wrap=True)
+    table.add_column("ms", justify="right", no_wrap=True)
+    return table
+
+
+def _costs(row: Row) -> tuple[str, str, str]:
+    get = row.costs.get
+    return si(get("params")), si(get("macs")), ms(get("latency_ms_p50"))
+
+
+def _dataset(console: Console, sections: Sequence[SectionRanking]) -> None:
+    first = sections[0]
+    _say(console, f"\n{section_about(first)}", "bold")
+    table = _table(console, first.metric, "dataset")
+    names = labels(row.model for s in sections for row in s.rows)
+    for section in sections:
+        table.add_row("", "", f"{method_text(section.method, section.shots)}:", style="bold")
+        for row in section.rows[:MOST_ROWS]:
+            table.add_row(
+                rank_text(row.rank_low, row.rank_high),
+                "=" if row.tied and len(section.tied) > 1 else "",
+                names[row.model] + _seeds(row),
+                with_interval(section.metric, row.value, row.low, row.high),
+                *_costs(row),
+            )
+            for flag in row.flags:
+                table.add_row("", "!", f"{flag.name}", "", style="yellow")
+        if len(section.rows) > MOST_ROWS:
+            table.add_row("", "", f"... and {len(section.rows) - MOST_ROWS} more")
+        for control in _own_controls(section):
+            table.add_row("-", "", *control, style="dim")
+    for text in _shared_controls(first):
+        table.add_row("-", "", *text, style="dim")
+    console.print(table)
+    for section in sections:
+        for line in section_notes(section):
+            _say(console, line)
+
+
+def section_about(section: SectionRanking) -> str:
+    sizes = section.sizes
+    parts = [Ref.parse(section.dataset).short]
+    if sizes:
+        parts.append(f"{sizes.get('train', 0)} train, {sizes.get('test', 0)} test")
+    if section.classes:
+        parts.append(f"{section.classes} classes")
+    if section.nature:
+        parts.append(section.nature)
+    parts += [flag.name for flag in section.flags]
+    return " · ".join(parts)
+
+
+def _seeds(row: Row) -> str:
+    return f" ({row.seeds} seeds)" if row.seeds > 1 else ""
+
+
+def _own_controls(section: SectionRanking) -> list[tuple[str, str]]:
+    """The best random-weights control of this method: one line says enough in a terminal."""
+    random = [c for c in section.controls if Ref.parse(c.model).source != "control"]
+    if not random:
+        return []
+    best = max(random, key=lambda c: c.value)
+    name = control_label(best.model) if len(random) == 1 else "best of the random weights"
+    return [(name, with_interval(section.metric, best.value, best.low, best.high))]
+
+
+def _shared_controls(section: SectionRanking) -> list[tuple[str, str]]:
+    return [
+        (control_label(c.model), with_interval(section.metric, c.value, c.low, c.high))
+        for c in section.controls
+        if Ref.parse(c.model).source == "control"
+    ]
+
+
+def section_notes(section: SectionRanking) -> list[str]:
+    """What limits a section: the gap it resolves, saturation, flags with their reasons."""
+    lines = []
+    method = method_text(section.method, section.shots)
+    if len(section.rows) > 1:
+        text = f"{method}: smallest gap resolved {points(section.metric, section.gap)}"
+        if section.saturated:
+            text += "; near-saturated: even a perfect model could not be told from the best"
+        if not section.paired:
+            text += "; no predictions kept, so from intervals alone"
+        lines.append(text)
+    names = labels(row.model for row in section.rows)
+    lines += [
+        f"! {names[row.model]}, {method}: {flag.name}: {flag.why}"
+        for row in section.rows
+        for flag in row.flags
+        if flag.why
+    ]
+    return lines
+
+
+def _overall(console: Console, overall: OverallRanking) -> None:
+    title = f"Overall: {method_text(overall.method, overall.shots)}, "
+    title += f"mean over {len(overall.datasets)} dataset{'s' * (len(overall.datasets) != 1)}"
+    if len(overall.datasets) > 1:
+        _say(console, f"\n{title}", "bold")
+        table = _table(console, overall.metric, "overall")
+        names = labels(row.model for row in overall.rows)
+        for row in overall.rows[:MOST_ROWS]:
+            table.add_row(
+                rank_text(row.rank_low, row.rank_high),
+                "=" if row.tied and len(overall.tied) > 1 else "",
+                names[row.model],
+                with_interval(overall.metric, row.value, row.low, row.high),
+                f"{row.first:.2f}",
+                *_costs(row),
+            )
+        console.print(table)
+    else:
+        _say(console, f"\n{title}", "bold")
+    for line in overall_notes(overall):
+        _say(console, line)
+
+
+def overall_notes(overall: OverallRanking) -> list[str]:
+    """The decision and what limits it, a sentence or two a line."""
+    lines = [headline(overall)]
+    if len(overall.tied) > 1 and (note := family_note(overall.tied)):
+        lines.append(note)
+    if len(overall.rows) > 1:
+        lines.append(f"Smallest gap resolved: {points(overall.metric, overall.gap)}.")
+    if len(overall.datasets) > 1 and not overall.general:
+        lines.append(
+            f"{len(overall.datasets)} datasets are too few to speak of others: "
+            "intervals and ties hold for these datasets."
+        )
+    lines += [f"The orders disagree: {text}." for text in overall.disagreements]
+    lines += [
+        f"Not ranked: {Ref.parse(m).short} ({w})." for m, w in overall.left_out_models.items()
+    ]
+    lines += [
+        f"Left out: {Ref.parse(d).short} ({w})." for d, w in overall.left_out_datasets.items()
+    ]
+    return lines
+
+
+def _failures(console: Console, failures: Sequence[Failure]) -> None:
+    if not failures:
+        return
+    _say(console, f"\n{len(failures)} cell{'s' * (len(failures) != 1)} failed", "bold red")
+    for failure in failures[:MOST_ROWS]:
+        _say(console, f"  {failure_text(failure)}")
+    if len(failures) > MOST_ROWS:
+        _say(console, f"  ... and {len(failures) - MOST_ROWS} more: see the report")
+
+
+def failure_text(failure: Failure) -> str:
+    model, dataset = Ref.parse(failure.model).short, Ref.parse(failure.dataset).short
+    method = method_text(failure.method, failure.shots)
+    seed = f" seed {failure.seed}" if failure.seed else ""
+    return f"{failure.status}: {model} · {dataset} · {method}{seed}: {failure.why}"

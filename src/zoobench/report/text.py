@@ -1,0 +1,152 @@
+"""How numbers and names are written, in every output alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from zoobench.analysis.decision import OverallRanking, Row, SectionRanking
+from zoobench.analysis.pareto import smallest_tied
+from zoobench.schema import Ref
+
+FRACTIONS = frozenset(
+    {
+        "accuracy",
+        "balanced_accuracy",
+        "macro_precision",
+        "macro_recall",
+        "macro_f1",
+        "top5_accuracy",
+        "ece",
+        "ece_calibrated",
+        "train_accuracy",
+    }
+)
+"""Metrics in [0, 1], shown in percent."""
+
+
+def score(metric: str, value: float, digits: int = 1) -> str:
+    return f"{100 * value:.{digits}f}" if metric in FRACTIONS else f"{value:.3f}"
+
+
+def with_interval(metric: str, value: float, low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return score(metric, value)
+    return f"{score(metric, value)} [{score(metric, low)}, {score(metric, high)}]"
+
+
+def points(metric: str, gap: float) -> str:
+    return f"{100 * gap:.1f} points" if metric in FRACTIONS else f"{gap:.3f}"
+
+
+def si(value: float | None) -> str:
+    """3.4M, 390M, 12k; "" for what was not measured."""
+    if value is None:
+        return ""
+    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= 0.9995 * size:
+            return f"{value / size:.3g}{letter}"
+    return f"{value:.3g}"
+
+
+def binary(value: float | None) -> str:
+    """Bytes as MB (10^6)."""
+    return "" if value is None else f"{value / 1e6:.3g} MB"
+
+
+def ms(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
+
+
+def seconds(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3g}" if value < 600 else f"{value / 60:.3g} min"
+
+
+COST_TITLES = {
+    "params": "parameters",
+    "trainable_params": "trained parameters",
+    "weights_bytes": "weights",
+    "feature_dim": "feature dimension",
+    "macs": "MACs",
+    "flops": "FLOPs",
+    "latency_ms_p50": "latency (ms)",
+    "latency_ms_p95": "latency p95 (ms)",
+    "throughput": "examples/s",
+    "peak_memory_bytes": "peak memory",
+    "extract_seconds": "extraction (s)",
+    "fit_seconds": "fit (s)",
+    "train_seconds": "training (s)",
+    "total_seconds": "total (s)",
+    "energy_joules": "energy (J)",
+}
+
+
+def cost(name: str, value: float | None) -> str:
+    if name.endswith("bytes"):
+        return binary(value)
+    if name.endswith("seconds"):
+        return seconds(value)
+    return ms(value) if "latency" in name else si(value)
+
+
+def rank_text(low: int, high: int) -> str:
+    return str(low) if low == high else f"{low}-{high}"
+
+
+def labels(models: Iterable[str]) -> dict[str, str]:
+    """model -> its shortest unique name: without its revision, and its source if it can be."""
+    refs = {model: Ref.parse(model) for model in dict.fromkeys(models)}
+    tails = [ref.short.split("/", 1)[1] for ref in refs.values()]
+    return {
+        model: tail if tails.count(tail) == 1 else ref.short
+        for (model, ref), tail in zip(refs.items(), tails, strict=True)
+    }
+
+
+def control_label(model: str) -> str:
+    """ "chance", "raw-input", or "lite0, random weights"."""
+    ref = Ref.parse(model)
+    if ref.source == "control":
+        return ref.name
+    return f"{ref.without('weights').short.split('/', 1)[1]}, random weights"
+
+
+def method_text(method: str, shots: int | None) -> str:
+    return method if shots is None else f"{method}, {shots} a class"
+
+
+def family_note(tied: Sequence[Row]) -> str:
+    """Near-copies among the tied: not independent confirmations of each other."""
+    families: dict[str, int] = {}
+    for row in tied:
+        families[row.family] = families.get(row.family, 0) + 1
+    copies = [f"{n} are variants of {family}" for family, n in families.items() if n > 1]
+    if not copies:
+        return ""
+    return f"Of the tied, {' and '.join(copies)}: near-copies, not independent confirmations."
+
+
+def headline(found: OverallRanking | SectionRanking) -> str:
+    """The decision in a sentence or two: the smallest model tied with the best."""
+    rows: Sequence[Row] = found.rows
+    if not rows:
+        return "No model has a score here."
+    names = labels(row.model for row in rows)
+    tied = [row for row in rows if row.tied]
+    best = rows[0]
+    if len(rows) == 1:
+        return f"Only {names[best.model]} was ranked: nothing to choose between."
+    if len(tied) == 1:
+        return (
+            f"{names[best.model]} is the best, and the data suffice to say so "
+            f"(P(rank 1) = {best.first:.2f})."
+        )
+    small = smallest_tied(rows)
+    said = (
+        f"{len(tied)} of {len(rows)} models are tied: they cannot be told from the best "
+        f"({names[best.model]})."
+    )
+    if small is not None:
+        said += f" Smallest of them: {names[small.model]}, {si(small.costs['params'])} parameters."
+    return said

@@ -1,0 +1,47 @@
+"""`zoobench report`: everything a run has to say, as files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from zoobench.analysis.decision import Ranking
+from zoobench.analysis.ranking import rank
+from zoobench.errors import UserError
+from zoobench.report.figures import write_figures
+from zoobench.report.markdown import markdown
+from zoobench.report.tables import measurements_frame, ranking_frame
+from zoobench.store import ENVIRONMENT, Run, write_atomic
+
+
+def write_report(runs: Sequence[Run], out: Path, ranking: Ranking | None = None) -> list[Path]:
+    """Write report.md, ranking.csv, measurements.csv and figures/ under `out`.
+
+    Existing files of these names are replaced, each at once. Returns what was
+    written, report.md first. Raises UserError where `out` cannot be written.
+    """
+    found = ranking or rank(runs)
+    title = ", ".join(dict.fromkeys(str(r.suite.get("name") or r.path.name) for r in runs))
+    environment = _environment(runs)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        written = [out / name for name in ("report.md", "ranking.csv", "measurements.csv")]
+        write_atomic(written[0], markdown(found, title, environment).encode())
+        write_atomic(written[1], ranking_frame(found).to_csv(index=False).encode())
+        write_atomic(written[2], measurements_frame(found.records).to_csv(index=False).encode())
+        written += write_figures(found, out / "figures")
+    except OSError as error:
+        raise UserError(f"{out}: the report cannot be written: {error.strerror}") from error
+    return written
+
+
+def _environment(runs: Sequence[Run]) -> dict[str, Any]:
+    """The environment.json of each run; under its path where there are several."""
+    found: dict[str, Any] = {}
+    for run in runs:
+        file = run.path / ENVIRONMENT
+        if file.exists():
+            found[run.path.name] = json.loads(file.read_text(encoding="utf-8"))
+    return next(iter(found.values())) if len(found) == 1 else found
