@@ -165,17 +165,27 @@ def run(
 def show_run(plan: Plan, out: Path, as_json: bool) -> None:
     """Ranked tables and where the report lies; with `as_json` the records alone."""
     from zoobench import store
-    from zoobench.report import terminal, write
 
     if as_json:
         for record in plan.records:
             click.echo(store.encode(record), nl=False)
         return
-    found = store.load(out)
-    terminal.print_report([found])
-    paths = write.write_report([found], out / "report")
+    paths = rank_and_write([out], out / "report")
     best = next((p for p in paths if p.name == "report.html"), paths[0])
     click.echo(f"\nReport: {best}")
+
+
+def rank_and_write(runs: Sequence[Path], out: Path) -> list[Path]:
+    """Print the ranked tables of `runs` and write their report below `out`."""
+    from zoobench import store
+    from zoobench.analysis.ranking import rank
+    from zoobench.report.terminal import print_ranking
+    from zoobench.report.write import write_report
+
+    found = [store.load(path) for path in runs]
+    ranking = rank(found)
+    print_ranking(ranking)
+    return write_report(found, out, ranking)
 
 
 @main.command()
@@ -221,14 +231,10 @@ def plan(
 @user_errors
 def report(runs: tuple[Path, ...], out: Path | None) -> None:
     """Write report.html, report.md, ranking.csv, measurements.csv and figures for RUN..."""
-    from zoobench import store
-    from zoobench.report import terminal, write
-
-    found = [store.load(path) for path in runs]
-    terminal.print_report(found)
-    click.echo("")
-    for path in write.write_report(found, out or runs[0] / "report"):
-        click.echo(str(path))
+    paths = rank_and_write(runs, out or runs[0] / "report")
+    click.echo("\nWritten:")
+    for path in paths:
+        click.echo(f"  {path}")
 
 
 @main.group(name="list", cls=Commands)

@@ -40,6 +40,7 @@ class Settings:
     cache: str = ""
     cache_bytes: int = 20 * 2**30
     measure_costs: bool = True
+    cost_seconds: float = 4.0
 
 
 @dataclass(frozen=True)
@@ -172,10 +173,10 @@ class Loaded:
     def costs(self, settings: Settings) -> tuple[Measurement, ...]:
         if self._costs is None:
             found = cost.static_costs(self.features.backbone)
-            if settings.measure_costs:
-                precision = self.features.view.precision
+            # Random weights cost what the pretrained ones do; measuring them twice tells nothing.
+            if settings.measure_costs and self.ref.option("weights") != "random":
                 found += cost.measured_costs(
-                    self.features.backbone, settings.device, precision=precision
+                    self.features.backbone, settings.device, settings.cost_seconds
                 )
             self._costs = (*found, second("load_seconds", self.load_seconds))
         return self._costs

@@ -100,6 +100,12 @@ class RawFeatures:
 
     encode: Callable[[list[Raw]], NDArray[np.float32]]
 
+    @property
+    def device(self) -> torch.device:
+        import torch
+
+        return torch.device("cpu")
+
     def features(self, split: Split) -> torch.Tensor:
         import torch
 
