@@ -72,7 +72,8 @@ class HubStub:
         self.kind = kind
         self.faults = Faults()
         self.requests: list[str] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        handler = type("Handler", (_Handler,), {"hub": self})
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
@@ -90,6 +91,7 @@ class HubStub:
             "HF_HOME": str(home / "hf"),
             "TORCH_HOME": str(home / "torch"),
             "ZOOBENCH_CACHE": str(home / "zoobench"),
+            "HF_HUB_OFFLINE": "0",
             "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -112,112 +114,104 @@ class HubStub:
         self._thread.join()
 
 
-def _handler(hub: HubStub) -> type[BaseHTTPRequestHandler]:
-    prefix = "" if hub.kind == "models" else f"{hub.kind}/"
-    api = re.compile(rf"/api/{hub.kind}/(?P<repo>[^/]+/[^/]+)(?:/(?P<what>revision|tree)/.*)?")
-    resolve = re.compile(rf"/{prefix}(?P<repo>[^/]+/[^/]+)/resolve/(?P<rev>[^/]+)/(?P<name>.+)")
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    hub: HubStub
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        return
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def _answer(self, body: bool) -> None:
+        kind = self.hub.kind
+        prefix = "" if kind == "models" else f"{kind}/"
+        repo = r"(?P<repo>[^/]+/[^/]+)"
+        path = unquote(urlsplit(self.path).path)
+        self.hub.requests.append(f"{self.command} {path}")
+        if self.hub.faults.unavailable > 0:
+            self.hub.faults.unavailable -= 1
+            self._send(503, b"busy", {}, body)
+        elif found := re.fullmatch(rf"/api/{kind}/{repo}(?:/(?P<what>revision|tree)/.*)?", path):
+            self._info(found["repo"], found["what"], body)
+        elif found := re.fullmatch(rf"/{prefix}{repo}/resolve/(?P<rev>[^/]+)/(?P<name>.+)", path):
+            self._file(found["repo"], found["rev"], found["name"], body)
+        else:
+            self._refuse("EntryNotFound", body)
+
+    def _refuse(self, code: str, body: bool, **headers: str) -> None:
+        self._send(404, b"", {**headers, "X-Error-Code": code}, body)
+
+    def _info(self, repo: str, what: str | None, body: bool) -> None:
+        files = self.hub.repos.get(repo)
+        if files is None:
+            self._refuse("RepoNotFound", body)
             return
+        answer: object = {
+            "id": repo,
+            "sha": commit_of(files),
+            "private": False,
+            "gated": False,
+            "disabled": False,
+            "tags": [],
+            "downloads": 0,
+            "likes": 0,
+            "siblings": [{"rfilename": name} for name in files],
+        }
+        if what == "tree":
+            answer = [
+                {"type": "file", "path": n, "size": len(files[n]), "oid": git_sha1(files[n])}
+                for n in files
+            ]
+        self._send(200, json.dumps(answer).encode(), {"Content-Type": "application/json"}, body)
 
-        def do_HEAD(self) -> None:  # noqa: N802
-            self._answer(body=False)
+    def _file(self, repo: str, revision: str, name: str, body: bool) -> None:
+        faults = self.hub.faults
+        files = self.hub.repos.get(repo)
+        if files is None:
+            self._refuse("RepoNotFound", body)
+            return
+        commit = commit_of(files)
+        if revision not in ("main", commit):
+            self._refuse("RevisionNotFound", body)
+            return
+        if name not in files or faults.missing & {name, "*"}:
+            self._refuse("EntryNotFound", body, **{"X-Repo-Commit": commit})
+            return
+        content = files[name]
+        headers = {"X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
+        headers["ETag"] = f'"{git_sha1(content)}"'
+        if is_large(name):
+            headers["X-Linked-Etag"] = f'"{hashlib.sha256(content).hexdigest()}"'
+            headers["X-Linked-Size"] = str(len(content))
+        if faults.corrupt & {name, "*"} and content:
+            middle = len(content) // 2
+            changed = bytes([content[middle] ^ 0xFF])
+            content = content[:middle] + changed + content[middle + 1 :]
+        cut = body and bool(faults.truncated & {name, "*"})
+        self._send(200, content, headers, body, cut)
 
-        def do_GET(self) -> None:  # noqa: N802
-            self._answer(body=True)
-
-        def _answer(self, body: bool) -> None:
-            path = unquote(urlsplit(self.path).path)
-            hub.requests.append(f"{self.command} {path}")
-            if hub.faults.unavailable > 0:
-                hub.faults.unavailable -= 1
-                self._send(503, b"busy", {}, body)
-            elif match := api.fullmatch(path):
-                self._info(match["repo"], match["what"], body)
-            elif match := resolve.fullmatch(path):
-                self._file(match["repo"], match["rev"], match["name"], body)
-            else:
-                self._send(404, b"", {"X-Error-Code": "EntryNotFound"}, body)
-
-        def _info(self, repo: str, what: str | None, body: bool) -> None:
-            files = hub.repos.get(repo)
-            if files is None:
-                self._send(404, b"", {"X-Error-Code": "RepoNotFound"}, body)
-                return
-            answer: object = {
-                "id": repo,
-                "sha": commit_of(files),
-                "private": False,
-                "gated": False,
-                "disabled": False,
-                "tags": [],
-                "downloads": 0,
-                "likes": 0,
-                "siblings": [{"rfilename": name} for name in files],
-            }
-            if what == "tree":
-                answer = [
-                    {"type": "file", "path": n, "size": len(files[n]), "oid": git_sha1(files[n])}
-                    for n in files
-                ]
-            self._send(200, json.dumps(answer).encode(), {"Content-Type": "application/json"}, body)
-
-        def _file(self, repo: str, revision: str, name: str, body: bool) -> None:
-            files = hub.repos.get(repo)
-            if files is None:
-                self._send(404, b"", {"X-Error-Code": "RepoNotFound"}, body)
-                return
-            if revision not in ("main", commit_of(files)):
-                self._send(404, b"", {"X-Error-Code": "RevisionNotFound"}, body)
-                return
-            commit = {"X-Repo-Commit": commit_of(files)}
-            if name not in files or hub.faults.missing & {name, "*"}:
-                self._send(404, b"", {**commit, "X-Error-Code": "EntryNotFound"}, body)
-                return
-            content = files[name]
-            etag = git_sha1(content)
-            headers = {**commit, "ETag": f'"{etag}"', "Accept-Ranges": "bytes"}
-            if is_large(name):
-                headers["X-Linked-Etag"] = f'"{hashlib.sha256(content).hexdigest()}"'
-                headers["X-Linked-Size"] = str(len(content))
-            if hub.faults.corrupt & {name, "*"} and content:
-                middle = len(content) // 2
-                changed = bytes([content[middle] ^ 0xFF])
-                content = content[:middle] + changed + content[middle + 1 :]
-            cut = body and bool(hub.faults.truncated & {name, "*"})
-            self._send(200, content, headers, body, cut)
-
-        def _send(
-            self,
-            status: int,
-            content: bytes,
-            headers: dict[str, str],
-            body: bool,
-            cut: bool = False,
-        ) -> None:
-            start = 0
-            wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-            if status == 200 and wanted:
-                start = min(int(wanted[1]), len(content))
-                status = 206
-                headers = {
-                    **headers,
-                    "Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}",
-                }
-            part = content[start:]
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(part)))
-            if cut:
-                self.send_header("Connection", "close")
-            self.end_headers()
-            if body:
-                self.wfile.write(part[: len(part) // 2] if cut else part)
-            if cut:
-                self.close_connection = True
-
-    return Handler
+    def _send(
+        self, status: int, content: bytes, headers: dict[str, str], body: bool, cut: bool = False
+    ) -> None:
+        start = 0
+        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        if status == 200 and wanted:
+            start, status = min(int(wanted[1]), len(content)), 206
+            span = f"bytes {start}-{len(content) - 1}/{len(content)}"
+            headers = {**headers, "Content-Range": span}
+        part = content[start:]
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(part)))
+        if cut:
+            self.send_header("Connection", "close")
+            self.close_connection = True
+        self.end_headers()
+        if body:
+            self.wfile.write(part[: len(part) // 2] if cut else part)

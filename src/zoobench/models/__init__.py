@@ -70,7 +70,8 @@ def card(name: str | Ref) -> ModelCard:
     if hasattr(source, "find"):
         found: ModelCard = source.find(ref)
         return found
-    return next(card for card in source.cards() if card.name == ref.name)
+    cards: tuple[ModelCard, ...] = source.cards()
+    return next(card for card in cards if card.name == ref.name)
 
 
 def list_cards(pattern: str = "*") -> list[ModelCard]:

@@ -268,6 +268,9 @@ def _explained(repo: str, revision: str, name: str = "") -> Iterator[None]:
     from huggingface_hub import errors as hub_errors
 
     what = f"{name + ' of ' if name else ''}{repo}@{revision[:12]}"
+    broken: tuple[type[Exception], ...] = (
+        *_transport(), hub_errors.EntryNotFoundError, OSError, ValueError,
+    )  # fmt: skip
     looked = f"looked in {cache_folder()} and at {_endpoint()}"
     try:
         yield
@@ -281,7 +284,7 @@ def _explained(repo: str, revision: str, name: str = "") -> Iterator[None]:
         ) from error
     except hub_errors.RevisionNotFoundError as error:
         raise MissingWeights(f"{what}: the repository has no such revision; {looked}") from error
-    except (*_transport(), hub_errors.EntryNotFoundError, OSError, ValueError) as error:
+    except broken as error:
         raise MissingWeights(f"{what}: {_reason(error)}; {looked}") from error
 
 

@@ -27,7 +27,7 @@ INDEXED: dict[str, str] = {
     "timm": "zoobench.models.timm_",
     "torchvision": "zoobench.models.torchvision_",
 }
-FIELDS = tuple(field.name for field in fields(ModelCard))
+FIELDS = tuple(field.name for field in fields(ModelCard))  # source first, extra last
 
 _FIRST_WORDS = ("tf", "legacy", "wide", "test", "gluon", "ssl", "swsl", "ig")
 
@@ -105,8 +105,9 @@ def _stored(path: Path, source: str, library: str) -> tuple[ModelCard, ...] | No
 
 
 def _card(source: str, row: list[Any]) -> ModelCard:
-    *plain, extra = row
-    return ModelCard(source, *plain, tuple((str(k), v) for k, v in extra))
+    facts = dict(zip(FIELDS[1:], row, strict=True))
+    extra = tuple((str(k), v) for k, v in facts.pop("extra"))
+    return ModelCard(source=source, extra=extra, **facts)
 
 
 def _build() -> dict[str, Any]:
@@ -114,7 +115,7 @@ def _build() -> dict[str, Any]:
         source: {
             "library": _library(source),
             "cards": [
-                [getattr(card, name) for name in FIELDS if name != "source"]
+                [getattr(card, name) for name in FIELDS[1:]]
                 for card in importlib.import_module(module).cards()
             ],
         }

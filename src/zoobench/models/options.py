@@ -107,8 +107,9 @@ def _crop_pct(at: str, value: Value) -> float:
 
 def _channels(positive: bool) -> Callable[[str, Value], tuple[float, ...]]:
     def check(at: str, value: Value) -> tuple[float, ...]:
-        items = value.split(",") if isinstance(value, str) else value
-        items = items if isinstance(items, (list, tuple)) else [items] * 3
+        listed = value.split(",") if isinstance(value, str) else value
+        items = tuple(listed) if isinstance(listed, (list, tuple)) else (listed,) * 3
+        items = items * 3 if len(items) == 1 else items
         try:
             numbers = tuple(float(item) for item in items)
         except ValueError:

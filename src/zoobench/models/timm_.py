@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from zoobench.interfaces import Backbone
     from zoobench.models.checkpoints import State
-    from zoobench.schema import Ref
+    from zoobench.schema import Ref, Value
 
 POOLS = {"avg": "avg", "max": "max", "cls": "token"}
 """Our names of poolings -> timm's."""
@@ -134,7 +134,9 @@ def resolve(ref: Ref, where: str) -> Ref:
     card = find(bare, where)
     facts = dict(card.extra)
     named = type(ref)(ref.source, card.name, ref.revision, ref.options)
-    known = {k: facts[k] for k in ("input_size", "crop_pct", "interpolation") if k in facts}
+    known: dict[str, Value] = {
+        k: facts[k] for k in ("input_size", "crop_pct", "interpolation") if k in facts
+    }
     named = options.normalise(named, where, "image", known, tuple(POOLS))
     weights = named.option("weights", "pretrained")
     if weights == "pretrained" and not ("hub" in facts or "url" in facts):

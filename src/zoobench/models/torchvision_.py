@@ -177,7 +177,8 @@ def _behead(module: Any, last: str) -> None:
 def _forward(module: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
     output: Any = module(batch)
     # GoogLeNet and Inception wrap what they return when they train.
-    return output.logits if hasattr(output, "logits") else output
+    features: torch.Tensor = output.logits if hasattr(output, "logits") else output
+    return features
 
 
 def _preset(enum: Any) -> dict[str, Any]:

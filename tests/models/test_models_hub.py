@@ -1,0 +1,139 @@
+"""The real download path, against a hub on 127.0.0.1: a child process for each client.
+
+HF_ENDPOINT is read when huggingface_hub is imported, so nothing here can run in this process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hubstub import HubStub
+from tinymodels import tiny_bert, tiny_timm
+
+FETCH = """
+from zoobench.errors import MissingWeights
+from zoobench.models import hub
+def choose(names):
+    wanted = ["config.json", "model.safetensors"]
+    return wanted if set(wanted) <= set(names) else []
+try:
+    print("commit", hub.fetch(REPO, "", choose, "model.safetensors").commit)
+except MissingWeights as error:
+    print("MissingWeights", error)
+"""
+LOAD = """
+import json
+from PIL import Image
+from zoobench import models
+found = {}
+for name in ("timm/u/net", "hf/u/bert?modality=text"):
+    ref = models.pin(models.resolve(name))
+    backbone = models.load(ref)
+    raw = "the cat sat" if "bert" in name else Image.new("RGB", (9, 7))
+    features = backbone.embed(backbone.collate([backbone.prepare(raw)]))
+    found[name] = {
+        "ref": str(ref), "available": models.available(ref)[0], "dim": backbone.feature_dim,
+        "sum": float(features.sum()), **backbone.provenance,
+    }
+print(json.dumps(found))
+"""
+FILES = {"config.json": b"{}", "model.safetensors": b"0123456789" * 1000}
+
+
+def child(code: str, hub: HubStub, home: Path, **env: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "OMP_NUM_THREADS": "1", **hub.env(home), **env},
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def fetch(hub: HubStub, home: Path, repo: str = "u/m", **env: str) -> str:
+    return child(FETCH.replace("REPO", repr(repo)), hub, home, **env)
+
+
+def test_models_come_from_the_hub_and_then_from_its_cache(tmp_path: Path) -> None:
+    repos = {"u/net": tiny_timm(), "u/bert": tiny_bert()}
+    with HubStub(repos) as hub:
+        first = json.loads(child(LOAD, hub, tmp_path))
+        assert hub.requests
+        hub.requests.clear()
+        again = json.loads(child(LOAD, hub, tmp_path, HF_HUB_OFFLINE="1"))
+        assert hub.requests == []
+    assert again == first
+    net, bert = first["timm/u/net"], first["hf/u/bert?modality=text"]
+    assert net["ref"] == f"timm/u/net@{hub.commit('u/net')}"
+    assert net["revision"] == hub.commit("u/net")
+    assert bert["revision"] == hub.commit("u/bert")
+    assert bert["ref"] == f"hf/u/bert@{hub.commit('u/bert')}?modality=text"
+    assert net["available"]
+    assert bert["available"]
+    assert bert["dim"] == 32
+    assert net["file"] == bert["file"] == "model.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("missing", "no such file (404)"),
+        ("truncated", "truncated file"),
+        ("corrupt", "came damaged"),
+    ],
+)
+def test_a_fault_is_explained_and_leaves_nothing_bad_behind(
+    fault: str, said: str, tmp_path: Path
+) -> None:
+    with HubStub({"u/m": FILES}) as hub:
+        setattr(hub.faults, fault, {"model.safetensors"})
+        answer = fetch(hub, tmp_path)
+        assert answer.startswith("MissingWeights")
+        assert said in answer
+        assert "u/m" in answer
+        setattr(hub.faults, fault, set())
+        assert fetch(hub, tmp_path) == f"commit {hub.commit('u/m')}"
+
+
+def test_a_blob_that_rots_in_the_cache_is_fetched_again(tmp_path: Path) -> None:
+    with HubStub({"u/m": FILES}) as hub:
+        fetch(hub, tmp_path)
+        (blob,) = (p for p in tmp_path.rglob("blobs/*") if p.stat().st_size == 10_000)
+        blob.write_bytes(b"x" * 10_000)
+        assert fetch(hub, tmp_path) == f"commit {hub.commit('u/m')}"
+        assert blob.read_bytes() == FILES["model.safetensors"]
+
+
+def test_a_busy_hub_is_asked_again(tmp_path: Path) -> None:
+    with HubStub({"u/m": FILES}) as hub:
+        hub.faults.unavailable = 2
+        assert fetch(hub, tmp_path) == f"commit {hub.commit('u/m')}"
+
+
+def test_no_hub_no_repository_and_no_weights(tmp_path: Path) -> None:
+    with HubStub({"u/m": FILES, "u/empty": {"config.json": b"{}"}}) as hub:
+        refused = fetch(hub, tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
+        absent = fetch(hub, tmp_path, repo="u/nothing")
+        empty = fetch(hub, tmp_path, repo="u/empty")
+        offline = fetch(hub, tmp_path, HF_HUB_OFFLINE="1")
+    assert "refused the connection" in refused
+    assert str(tmp_path) in refused  # where it was looked for
+    assert "no such repository" in absent
+    assert "holds no model.safetensors" in empty
+    assert "HF_HUB_OFFLINE" in offline
+
+
+def test_a_dead_hub_does_not_matter_once_the_files_are_here(tmp_path: Path) -> None:
+    with HubStub({"u/m": FILES}) as hub:
+        fetch(hub, tmp_path)
+        answer = fetch(hub, tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
+        assert answer == f"commit {hub.commit('u/m')}"
