@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.stats import binomtest, norm
+
+from zoobench.analysis import stats
+
+
+def outcomes(
+    z: NDArray[np.float64], n: int, rng: np.random.Generator, correlation: float = 0.6
+) -> list[NDArray[np.float32]]:
+    """M models, right where a latent normal with a part shared over models is below z."""
+    shared = np.sqrt(correlation) * rng.standard_normal(n)
+    own = np.sqrt(1 - correlation) * rng.standard_normal((len(z), n))
+    return [row[None] for row in (shared + own < z[:, None]).astype(np.float32)]
+
+
+def simulate(truths: str, models: int, runs: int) -> tuple[float, NDArray[np.float64]]:
+    """Share of runs whose tie group holds the true best, and (claimed, is best) pairs."""
+    rng = np.random.default_rng(3)
+    kept, claims = 0, []
+    for _ in range(runs):
+        spread = {
+            "wide": rng.normal(0, 0.1, models),
+            "near": rng.normal(0, 0.01, models),
+            "tail": -rng.exponential(0.15, models),
+        }[truths]
+        z = norm.ppf(0.8) + spread
+        one = stats.sample(outcomes(z, 300, rng), 7, resamples=300)
+        low, _ = stats.rank_ranges(one.value, stats.pairwise(one))
+        best = int(np.argmax(z))
+        kept += int(low[best] == 1)
+        first = stats.probability_first(one.value, one.draws)
+        claims.append(np.stack([first, np.arange(models) == best], axis=1))
+    return kept / runs, np.concatenate(claims)
+
+
+@pytest.mark.parametrize("truths", ["wide", "near", "tail"])
+def test_the_tie_group_holds_the_true_best_and_its_probability_is_calibrated(truths: str) -> None:
+    kept, claims = simulate(truths, models=8, runs=1000)
+    assert kept >= 0.95
+    claimed, best = claims.T
+    bins = np.minimum((claimed * 10).astype(int), 9)
+    gaps = [
+        abs(claimed[bins == b].mean() - best[bins == b].mean()) * (bins == b).mean()
+        for b in range(10)
+        if (bins == b).any()
+    ]
+    assert sum(gaps) < 0.05
+
+
+def test_a_clear_best_stands_alone() -> None:
+    rng = np.random.default_rng(0)
+    one = stats.sample(outcomes(norm.ppf([0.95, 0.7, 0.5]), 500, rng), 1)
+    low, high = stats.rank_ranges(one.value, stats.pairwise(one))
+    assert low.tolist() == high.tolist() == [1, 2, 3]
+    assert stats.probability_first(one.value, one.draws)[0] > 0.99
+
+
+def test_mcnemar_agrees_with_the_binomial_test() -> None:
+    rng = np.random.default_rng(0)
+    right = (rng.random((60, 3)) < [0.9, 0.8, 0.6]).astype(np.float32)
+    p = stats.mcnemar(right)
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        only_i = int((right[:, i] > right[:, j]).sum())
+        only_j = int((right[:, j] > right[:, i]).sum())
+        assert p[i, j] == p[j, i] == pytest.approx(binomtest(only_i, only_i + only_j).pvalue)
+
+
+def test_identical_models_share_the_first_place() -> None:
+    column = (np.arange(100) % 3 > 0).astype(np.float32)[None]
+    one = stats.sample([column, column], 1)
+    assert stats.pairwise(one)[0, 1] == 1.0
+    assert stats.probability_first(one.value, one.draws) == pytest.approx([0.5, 0.5])
+
+
+def test_holm_against_worked_values() -> None:
+    # Holm 1979 by hand: 4 x .005, 3 x .01, then 2 x .03 and max with it, 1 x .04.
+    adjusted = stats.holm(np.array([0.01, 0.04, 0.03, 0.005]))
+    assert adjusted == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+def test_the_bootstrap_error_is_the_analytic_one() -> None:
+    rng = np.random.default_rng(0)
+    rows = [(rng.random((1, 800)) < p).astype(np.float32) for p in (0.8, 0.7)]
+    one = stats.sample(rows, 5)
+    difference = rows[0][0] - rows[1][0]
+    assert stats.difference_error(one.draws)[0, 1] == pytest.approx(
+        difference.std() / np.sqrt(800), rel=0.06
+    )
+    low, high = stats.interval(one.draws)
+    assert (low < one.value).all()
+    assert (one.value < high).all()
+
+
+def test_seeds_that_disagree_widen_the_interval() -> None:
+    rng = np.random.default_rng(0)
+    same = np.repeat((rng.random((1, 400)) < 0.8).astype(np.float32), 3, axis=0)
+    apart = np.stack([(rng.random(400) < p).astype(np.float32) for p in (0.9, 0.8, 0.7)])
+    narrow, wide = stats.sample([same], 1), stats.sample([apart], 1)
+    assert wide.draws.std() > 2 * narrow.draws.std()
+    assert narrow.seed_variance[0] == 0 < wide.seed_variance[0]
+    assert not wide.exact[0]
+
+
+def test_shared_draws_cancel_in_a_difference() -> None:
+    rng = np.random.default_rng(0)
+    levels = (0.9, 0.8, 0.7, 0.6, 0.5)
+    base = np.stack([(rng.random(400) < p).astype(np.float32) for p in levels])
+    other = np.where(rng.random(base.shape) < 0.02, 1 - base, base).astype(np.float32)
+    own = stats.difference_error(stats.sample([base, other], 1).draws)[0, 1]
+    shared = stats.difference_error(stats.sample([base, other], 1, shared_seeds=True).draws)
+    assert shared[0, 1] < 0.2 * own
+
+
+def test_the_same_input_gives_the_same_draws() -> None:
+    rows = [np.ones((1, 50), np.float32), np.zeros((1, 50), np.float32)]
+    assert (stats.sample(rows, 9).draws == stats.sample(rows, 9).draws).all()
+
+
+def test_a_gap_just_above_the_resolvable_one_is_found_and_half_of_it_is_not() -> None:
+    n = 2000
+    base = np.zeros(n, dtype=np.float32)
+    base[:1600] = 1
+    flips = np.arange(n) % 20 == 0  # a twentieth of the examples differ, both ways alike
+
+    def rival(extra: int) -> NDArray[np.float32]:
+        other = np.where(flips, 1 - base, base)
+        wrong = np.flatnonzero((other == 1) & ~flips)
+        right = np.flatnonzero((other == 1) & flips)
+        other[wrong[:extra]] = 0
+        assert len(right)
+        return other.astype(np.float32)
+
+    def p_and_gap(extra: int) -> tuple[float, float, float]:
+        one = stats.sample([base[None], rival(extra)[None]], 3)
+        lead = float(one.value[0] - one.value[1])
+        return float(stats.pairwise(one)[0, 1]), lead, stats.resolvable_gap(one)
+
+    for extra in range(0, 60, 5):
+        p, lead, gap = p_and_gap(extra)
+        if lead > 1.2 * gap:
+            assert p < 0.05
+        if lead < 0.7 * gap:
+            assert p > 0.05
