@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import make_predictions, make_record, make_run
 
+from fakes import make_predictions, make_record, make_run
 from zoobench.analysis.comparability import comparability, differing, split_comparable
 from zoobench.analysis.pareto import front, front_of, smallest_tied
 from zoobench.analysis.ranking import rank
@@ -29,7 +29,7 @@ def test_ties_and_the_smallest_of_them(tmp_path: Path) -> None:
     assert small is not None
     assert small.model == A
     assert sum(row.first for row in overall.rows) == pytest.approx(1)
-    assert [row.model for row in front_of(overall.rows, "params")][0] == A
+    assert front_of(overall.rows, "params")[0].model == A
     assert rank([run]) == ranking
 
 

@@ -141,8 +141,10 @@ class OverallRow(Row):
 class OverallRanking:
     """The models over all datasets that every one of them has, by one method.
 
-    `general` is True where datasets were resampled too, so that the intervals speak
-    of further datasets like these; with fewer than five they speak of these alone.
+    `p` is the Holm-corrected matrix of pairwise tests and `raw` the uncorrected one;
+    `posterior` holds plausible true scores, (draws, models): both in the order of `rows`,
+    and empty above 200 models. `general` is True where datasets were resampled too, so that
+    the intervals speak of further datasets like these; with fewer than five, of these alone.
     `disagreements` say which models change places between the three orders.
     """
 
@@ -159,6 +161,8 @@ class OverallRanking:
     general: bool
     sections: tuple[SectionRanking, ...]
     p: tuple[tuple[float, ...], ...] = ()
+    raw: tuple[tuple[float, ...], ...] = ()
+    posterior: tuple[tuple[float, ...], ...] = ()
 
     @property
     def tied(self) -> tuple[OverallRow, ...]:

@@ -120,6 +120,8 @@ def _overall(group: Sequence[Ranked]) -> OverallRanking | None:
     rows = _rows(models, common, values, mean_draws, p)
     first = group[0].ranking
     order = [models.index(row.model) for row in rows]
+    few = len(order) <= stats.MATRIX_LIMIT
+    plausible = stats.posterior(values.mean(axis=0), mean_draws)[:: stats.RESAMPLES // 400, order]
     return OverallRanking(
         name=_name(group),
         method=first.method,
@@ -134,7 +136,13 @@ def _overall(group: Sequence[Ranked]) -> OverallRanking | None:
         general=general,
         sections=tuple(one.ranking for one in group),
         p=stats.holm_matrix(p, order),
+        raw=_nested(p[np.ix_(order, order)]) if few else (),
+        posterior=_nested(plausible) if few else (),
     )
+
+
+def _nested(matrix: stats.Floats) -> stats.Matrix:
+    return tuple(map(tuple, matrix.tolist()))
 
 
 def _name(group: Sequence[Ranked]) -> str:

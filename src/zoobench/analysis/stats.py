@@ -18,6 +18,8 @@ Floats = NDArray[np.float64]
 Matrix = tuple[tuple[float, ...], ...]
 RESAMPLES = 2000
 ALPHA = 0.05
+MATRIX_LIMIT = 200
+"""Above this many models no matrix of pairs is kept: nobody reads it."""
 _CHUNK = 2**24
 """Most resampling weights held at once (64 MB of float32)."""
 
@@ -204,10 +206,10 @@ def holm_rows(p: Floats) -> Floats:
     return adjusted
 
 
-def holm_matrix(p: Floats, order: Sequence[int], limit: int = 200) -> Matrix:
-    """Rows and columns in `order`, Holm over all pairs; () above `limit` models (unreadable)."""
+def holm_matrix(p: Floats, order: Sequence[int]) -> Matrix:
+    """Rows and columns in `order`, Holm over all pairs; () above MATRIX_LIMIT models."""
     count = len(order)
-    if count > limit:
+    if count > MATRIX_LIMIT:
         return ()
     upper = np.triu_indices(count, 1)
     adjusted = np.ones((count, count))
@@ -251,15 +253,20 @@ def shrinkage(value: Floats, draws: Floats) -> float:
     return float(np.clip(1 - noise / seen, 0.05, 1.0)) if seen > 0 else 0.05
 
 
-def probability_first(value: Floats, draws: Floats, shrink: float | None = None) -> Floats:
-    """(M,) probability of being the true best, summing to 1; exact ties share.
+def posterior(value: Floats, draws: Floats, shrink: float | None = None) -> Floats:
+    """(B, M) plausible true scores: `value` shrunk to its mean by K, noise by sqrt(K).
 
     A plain bootstrap is centred on what was observed, and the observed best was
-    partly lucky. So scores are shrunk to their mean by K (`shrinkage`) and noise by
-    sqrt(K): as ranks have no scale, that is noise inflated by 1 / sqrt(K).
+    partly lucky; `shrinkage` estimates by how much.
     """
     k = shrinkage(value, draws) if shrink is None else shrink
-    tops = np.round(value + (draws - value) / np.sqrt(k), 9)
+    centre = value.mean()
+    return np.asarray(centre + k * (value - centre) + np.sqrt(k) * (draws - value))
+
+
+def probability_first(value: Floats, draws: Floats, shrink: float | None = None) -> Floats:
+    """(M,) probability of being the true best, summing to 1; exact ties share."""
+    tops = np.round(posterior(value, draws, shrink), 9)
     first = tops == tops.max(axis=1, keepdims=True)
     return np.asarray((first / first.sum(axis=1, keepdims=True)).mean(axis=0))
 

@@ -131,6 +131,14 @@ def _number(overall: Sequence[OverallRanking], i: int) -> str:
     return f" ({overall[i].name or 'datasets ' + ', '.join(map(_tail, overall[i].datasets))})"
 
 
+def board_names(ranking: Ranking) -> list[str]:
+    """A name for each overall ranking, for people: its method and what tells it apart."""
+    return [
+        method_text(o.method, o.shots) + _number(ranking.overall, i)
+        for i, o in enumerate(ranking.overall)
+    ]
+
+
 def _tail(ref: str) -> str:
     return Ref.parse(ref).short.split("/", 1)[1]
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from zoobench.analysis.decision import OverallRanking, Row, SectionRanking
 from zoobench.analysis.pareto import smallest_tied
+from zoobench.analysis.recommend import Recommendation
 from zoobench.schema import Ref
 
 FRACTIONS = frozenset(
@@ -150,3 +151,35 @@ def headline(found: OverallRanking | SectionRanking) -> str:
     if small is not None:
         said += f" Smallest of them: {names[small.model]}, {si(small.costs['params'])} parameters."
     return said
+
+
+def recommendation_text(found: Recommendation) -> list[str]:
+    """What `zoobench recommend` prints: the pick, its ties, the risk, and why not the others."""
+    where = f"{method_text(found.method, None)} over {len(found.datasets)} dataset(s)"
+    every = [*found.ruled_out, *found.behind]
+    every += [row.model for row in (found.pick, *found.tied, found.best) if row is not None]
+    names = labels(every)
+    lines = []
+    if found.pick is None:
+        lines.append(f"No model keeps to these limits ({where}).")
+    else:
+        pick = found.pick
+        value = with_interval(found.metric, pick.value, pick.low, pick.high)
+        size = si(pick.costs.get("params"))
+        detail = ", ".join(part for part in (f"{size} parameters" if size else "", pick.license))
+        lines.append(f"Take {names[pick.model]}: {found.metric} {value}, {detail} ({where}).")
+        if found.tied:
+            others = ", ".join(names[row.model] for row in found.tied)
+            lines.append(f"It is the smallest of those tied with the best; tied with it: {others}.")
+        if found.next_best is not None:
+            other = found.next_best
+            said = with_interval(found.metric, other.value, other.low, other.high)
+            lines.append(f"Next best: {names[other.model]}, {said}.")
+        if found.expected_loss is not None:
+            chance = found.first.get(pick.model, 0.0)
+            lines.append(
+                f"P(best of those allowed) = {chance:.2f}; expected loss against the true best: "
+                f"{points(found.metric, found.expected_loss)}."
+            )
+    lines += [f"Not {names[m]}: {why}." for m, why in {**found.ruled_out, **found.behind}.items()]
+    return lines

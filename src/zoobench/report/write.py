@@ -12,25 +12,29 @@ from zoobench.analysis.ranking import rank
 from zoobench.errors import UserError
 from zoobench.report.figures import write_figures
 from zoobench.report.markdown import markdown
+from zoobench.report.page import page
 from zoobench.report.tables import measurements_frame, ranking_frame
 from zoobench.store import ENVIRONMENT, Run, write_atomic
 
+FILES = ("report.html", "report.md", "ranking.csv", "measurements.csv")
+
 
 def write_report(runs: Sequence[Run], out: Path, ranking: Ranking | None = None) -> list[Path]:
-    """Write report.md, ranking.csv, measurements.csv and figures/ under `out`.
+    """Write report.html, report.md, ranking.csv, measurements.csv and figures/ under `out`.
 
     Existing files of these names are replaced, each at once. Returns what was
-    written, report.md first. Raises UserError where `out` cannot be written.
+    written, report.html first. Raises UserError where `out` cannot be written.
     """
     found = ranking or rank(runs)
     title = ", ".join(dict.fromkeys(str(r.suite.get("name") or r.path.name) for r in runs))
     environment = _environment(runs)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        written = [out / name for name in ("report.md", "ranking.csv", "measurements.csv")]
-        write_atomic(written[0], markdown(found, title, environment).encode())
-        write_atomic(written[1], ranking_frame(found).to_csv(index=False).encode())
-        write_atomic(written[2], measurements_frame(found.records).to_csv(index=False).encode())
+        written = [out / name for name in FILES]
+        write_atomic(written[0], page(found, title, environment, title).encode())
+        write_atomic(written[1], markdown(found, title, environment).encode())
+        write_atomic(written[2], ranking_frame(found).to_csv(index=False).encode())
+        write_atomic(written[3], measurements_frame(found.records).to_csv(index=False).encode())
         written += write_figures(found, out / "figures")
     except OSError as error:
         raise UserError(f"{out}: the report cannot be written: {error.strerror}") from error

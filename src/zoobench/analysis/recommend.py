@@ -1,0 +1,229 @@
+"""Which model to take under limits, what it is tied with, and what a mistake would cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from zoobench.analysis import stats
+from zoobench.analysis.decision import TIMED, OverallRanking, OverallRow
+from zoobench.analysis.pareto import one_device
+from zoobench.errors import UserError
+from zoobench.schema import Ref
+
+PERMISSIVE = frozenset(
+    name.casefold()
+    for name in [
+        "0BSD",
+        "Apache-2.0",
+        "BSD-2-Clause",
+        "BSD-3-Clause",
+        "BSD-3-Clause-Clear",
+        "BSL-1.0",
+        "CC-BY-4.0",
+        "CC-BY-3.0",
+        "CC0-1.0",
+        "ISC",
+        "MIT",
+        "ODC-By-1.0",
+        "PDDL-1.0",
+        "PDDL",
+        "Unlicense",
+        "Zlib",
+    ]
+)
+"""SPDX identifiers that `license = "permissive"` admits."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the chosen model must keep to; None or "" is no limit.
+
+    `max_memory` in bytes; `license` is "permissive" or SPDX identifiers, by comma.
+    """
+
+    max_params: float | None = None
+    max_macs: float | None = None
+    max_latency_ms: float | None = None
+    max_memory: float | None = None
+    license: str = ""
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """cost metric -> most that is allowed."""
+        named = {
+            "params": self.max_params,
+            "macs": self.max_macs,
+            "latency_ms_p50": self.max_latency_ms,
+            "peak_memory_bytes": self.max_memory,
+        }
+        return {name: limit for name, limit in named.items() if limit is not None}
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """`pick` is the smallest model tied with the best that the limits allow.
+
+    `first` is each allowed model's probability of being the best of the allowed;
+    `expected_loss` how far, on average over what is plausible, the pick falls short of
+    the true best of them; `ruled_out` says why each other model was not allowed.
+    """
+
+    pick: OverallRow | None
+    best: OverallRow | None
+    tied: tuple[OverallRow, ...]
+    next_best: OverallRow | None
+    expected_loss: float | None
+    first: Mapping[str, float]
+    ruled_out: Mapping[str, str]
+    behind: Mapping[str, str]
+    method: str
+    metric: str
+    datasets: tuple[str, ...]
+
+
+def recommend(overall: OverallRanking, limits: Limits | None = None) -> Recommendation:
+    """Choose from one overall ranking. Ties are tested anew among the allowed models.
+
+    Raises UserError for a limit on a timed cost that was measured on several devices,
+    or that was not measured at all.
+    """
+    asked = limits or Limits()
+    _check(overall, asked)
+    reasons = {row.model: why for row in overall.rows if (why := _excluded(row, asked))}
+    allowed = [i for i, row in enumerate(overall.rows) if row.model not in reasons]
+    rows = [overall.rows[i] for i in allowed]
+    reasons |= {m: f"not ranked: {why}" for m, why in overall.left_out_models.items()}
+    if not rows:
+        return _none(overall, reasons)
+    tied = [rows[k] for k in _tied(overall, allowed)]
+    pick = min(tied, key=lambda r: (r.costs.get("params", float("inf")), -r.value))
+    first, loss = _chances(overall, allowed, rows.index(pick))
+    behind = {
+        row.model: f"{100 * (rows[0].value - row.value):.1f} points behind {_short(rows[0])}"
+        for row in rows
+        if row not in tied
+    }
+    return Recommendation(
+        pick=pick,
+        best=rows[0],
+        tied=tuple(row for row in tied if row is not pick),
+        next_best=next((row for row in rows if row is not pick), None),
+        expected_loss=loss,
+        first=first,
+        ruled_out=reasons,
+        behind=behind,
+        method=overall.method,
+        metric=overall.metric,
+        datasets=overall.datasets,
+    )
+
+
+def _none(overall: OverallRanking, reasons: Mapping[str, str]) -> Recommendation:
+    return Recommendation(
+        None, None, (), None, None, {}, reasons, {}, overall.method, overall.metric,
+        overall.datasets,
+    )  # fmt: skip
+
+
+def _short(row: OverallRow) -> str:
+    return Ref.parse(row.model).short
+
+
+def _check(overall: OverallRanking, limits: Limits) -> None:
+    for name in limits.costs:
+        if not any(name in row.costs for row in overall.rows):
+            raise UserError(f"no model has {name} in this run, so it cannot be limited")
+        if name in TIMED and not one_device(overall.rows):
+            devices = sorted({row.device for row in overall.rows})
+            raise UserError(
+                f"{name} was measured on several devices ({'; '.join(devices)}), so one limit "
+                "cannot hold for all: recommend from a run on one device"
+            )
+
+
+def _excluded(row: OverallRow, limits: Limits) -> str:
+    for name, limit in limits.costs.items():
+        value = row.costs.get(name)
+        if value is None:
+            return f"{name} is not known"
+        if value > limit:
+            return f"{name} {value:.4g} is above {limit:.4g}"
+    if limits.license and not license_fits(row.license, limits.license):
+        return f"licence {row.license} is not {limits.license}"
+    return ""
+
+
+def license_fits(held: str, wanted: str) -> bool:
+    """Whether licence `held` is one of `wanted` ("permissive" or SPDX names, by comma)."""
+    names = {name.strip().casefold() for name in wanted.split(",") if name.strip()}
+    mine = held.casefold()
+    return mine in names or ("permissive" in names and mine in PERMISSIVE)
+
+
+def _tied(overall: OverallRanking, allowed: Sequence[int]) -> list[int]:
+    """Positions in `allowed` that no allowed model is significantly better than."""
+    value = np.array([overall.rows[i].value for i in allowed])
+    if overall.raw:
+        p = np.array(overall.raw)[np.ix_(allowed, allowed)]
+    else:
+        p = _p_from_intervals([overall.rows[i] for i in allowed])
+    low, _ = stats.rank_ranges(value, p)
+    return [k for k in range(len(allowed)) if low[k] == 1]
+
+
+def _p_from_intervals(rows: Sequence[OverallRow]) -> stats.Floats:
+    from scipy.stats import norm
+
+    value = np.array([row.value for row in rows])
+    error = np.array([(row.high - row.low) / 3.92 for row in rows])
+    spread = np.sqrt(error[:, None] ** 2 + error[None, :] ** 2)
+    gap = np.abs(value[:, None] - value[None, :])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(2 * norm.sf(np.where(gap > 0, gap / spread, 0.0)))
+
+
+def _chances(
+    overall: OverallRanking, allowed: Sequence[int], pick: int
+) -> tuple[dict[str, float], float | None]:
+    """P(best of the allowed) of each, and the pick's expected shortfall."""
+    if not overall.posterior:
+        return {}, None
+    scores = np.array(overall.posterior)[:, list(allowed)]
+    top = np.round(scores, 9) == np.round(scores.max(axis=1, keepdims=True), 9)
+    first = (top / top.sum(axis=1, keepdims=True)).mean(axis=0)
+    loss = float((scores.max(axis=1) - scores[:, pick]).mean())
+    return {overall.rows[i].model: float(p) for i, p in zip(allowed, first, strict=True)}, loss
+
+
+def to_json(found: Recommendation) -> dict[str, Any]:
+    """Plain JSON types, for `--json`."""
+
+    def row(one: OverallRow | None) -> dict[str, Any] | None:
+        if one is None:
+            return None
+        return {
+            "model": one.model,
+            "value": one.value,
+            "low": one.low,
+            "high": one.high,
+            "p_first": found.first.get(one.model),
+            "license": one.license,
+            "costs": dict(one.costs),
+        }
+
+    return {
+        "method": found.method,
+        "metric": found.metric,
+        "datasets": list(found.datasets),
+        "pick": row(found.pick),
+        "best": row(found.best),
+        "tied": [row(one) for one in found.tied],
+        "next_best": row(found.next_best),
+        "expected_loss": found.expected_loss,
+        "ruled_out": dict(found.ruled_out),
+        "behind": dict(found.behind),
+    }

@@ -1,0 +1,64 @@
+"""What report.html says of each model: its cells, costs, licence, and how to do it again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from zoobench.analysis.comparability import is_control
+from zoobench.analysis.decision import Ranking
+from zoobench.analysis.outcomes import by_model, costs_of, device_of
+from zoobench.report.markdown import flat
+from zoobench.report.text import COST_TITLES, cost, labels, method_text, score, seconds
+from zoobench.report.text import with_interval as text_of
+from zoobench.schema import Record, Ref
+
+
+def model_pages(ranking: Ranking, suite: str) -> list[dict[str, Any]]:
+    """One entry a model that is no control, in order of name."""
+    metric = ranking.sections[0].metric if ranking.sections else "accuracy"
+    groups = by_model(r for r in ranking.records if not is_control(r))
+    names = labels(groups)
+    flags = {
+        (row.model, s.dataset, s.method, s.shots): [f.name for f in row.flags]
+        for s in ranking.sections
+        for row in s.rows
+    }
+    return [
+        {
+            "label": names[model],
+            "ref": model,
+            "facts": _facts(records),
+            "cells": [_cell(r, metric, flags) for r in records],
+            "command": f"zoobench run {shlex.quote(suite)} "
+            f"--only {shlex.quote('model=' + Ref.parse(model).id)}",
+        }
+        for model, records in sorted(groups.items(), key=lambda item: names[item[0]])
+    ]
+
+
+def _facts(records: Sequence[Record]) -> list[tuple[str, str]]:
+    measured = [r for r in records if r.status == "ok"]
+    found = [(COST_TITLES[k], cost(k, v)) for k, v in costs_of(measured).items()]
+    if measured:
+        found.append(("measured on", device_of(measured)))
+        found += flat(measured[0].provenance.get("model") or {})
+    return found
+
+
+def _cell(r: Record, metric: str, flags: dict[Any, list[str]]) -> list[str]:
+    cell, measured = r.cell, r.get(metric)
+    train = r.value("train_accuracy")
+    named = flags.get((cell.model, cell.dataset, cell.method, cell.shots), [])
+    seed = f", seed {cell.seed}" if cell.seed else ""
+    return [
+        Ref.parse(cell.dataset).short,
+        method_text(cell.method, cell.shots) + seed,
+        text_of(metric, measured.value, measured.low, measured.high) if measured else "",
+        "" if train is None else score("train_accuracy", train),
+        seconds(r.seconds or None),
+        ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in
+                  r.chosen.items()),
+        ", ".join(dict.fromkeys([*([] if r.status == "ok" else [r.status]), *r.flags, *named])),
+    ]  # fmt: skip

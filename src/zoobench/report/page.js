@@ -1,0 +1,269 @@
+"use strict";
+// The page's own behaviour. Text reaches the document as text only, never as markup.
+const DATA = JSON.parse(document.getElementById("data").textContent);
+const $ = (id) => document.getElementById(id);
+const percent = (metric) => DATA.fractions.includes(metric);
+const show = (metric, v) => (percent(metric) ? (100 * v).toFixed(1) : v.toFixed(3));
+const range = (b, r) => `${show(b.metric, r.value)} [${show(b.metric, r.low)}, ${show(b.metric, r.high)}]`;
+const si = (v) => {
+  for (const [size, letter] of [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]])
+    if (v >= 0.9995 * size) return String(+(v / size).toPrecision(3)) + letter;
+  return String(+v.toPrecision(3));
+};
+const costText = (axis, v) =>
+  axis.endsWith("bytes") ? `${+(v / 1e6).toPrecision(3)} MB` : axis.startsWith("latency") ? `${+v.toPrecision(3)} ms`
+  : axis.endsWith("seconds") ? `${+v.toPrecision(3)} s` : si(v);
+const board = () => DATA.boards[+$("board").value];
+const limits = () => [...document.querySelectorAll(".limit[data-axis]")].filter((d) => !d.hidden)
+  .map((d) => ({ axis: d.dataset.axis, input: d.querySelector("input"), out: d.querySelector("output") }));
+let steps = {};
+
+// Sliders step through the values that the models really have; the last step is "no limit".
+function setSliders() {
+  const b = board();
+  steps = {};
+  for (const d of document.querySelectorAll(".limit[data-axis]")) {
+    const axis = d.dataset.axis;
+    const values = [...new Set(b.rows.map((r) => r.costs[axis]).filter((v) => v !== undefined))].sort((x, y) => x - y);
+    d.hidden = values.length === 0 || (DATA.timed.includes(axis) && !b.one_device);
+    if (d.hidden) continue;
+    steps[axis] = values;
+    const input = d.querySelector("input");
+    input.max = values.length;
+    input.value = values.length;
+  }
+}
+
+function reason(b, row) {
+  for (const { axis, input } of limits()) {
+    const values = steps[axis];
+    if (!values || +input.value >= values.length) continue;
+    const limit = values[+input.value];
+    if (row.costs[axis] === undefined) return `${DATA.titles[axis]} not known`;
+    if (row.costs[axis] > limit) return `${DATA.titles[axis]} ${costText(axis, row.costs[axis])} above ${costText(axis, limit)}`;
+  }
+  const wanted = $("license").value;
+  if (wanted === "permissive" && !row.permissive) return `licence ${row.license}`;
+  if (wanted && wanted !== "permissive" && row.license !== wanted) return `licence ${row.license}`;
+  return "";
+}
+
+// As analysis/recommend.py: j is tied when no allowed model is significantly better,
+// Holm-corrected over j's own comparisons (uncorrected p in b.raw).
+function tiedAmong(b, allowed) {
+  return allowed.filter((j) => {
+    const others = allowed.filter((i) => i !== j)
+      .map((i) => ({ p: pair(b, j, i), ahead: b.rows[i].value > b.rows[j].value })).sort((x, y) => x.p - y.p);
+    let climbed = 0;
+    return !others.some((o, k) => {
+      climbed = Math.max(climbed, o.p * (others.length - k));
+      return climbed <= 0.05 && o.ahead;
+    });
+  });
+}
+function pair(b, i, j) {
+  if (b.raw.length) return b.raw[i][j];
+  const [x, y] = [b.rows[i], b.rows[j]];
+  const error = Math.hypot(x.high - x.low, y.high - y.low) / 3.92;
+  const z = Math.abs(x.value - y.value) / (error || 1e-12);
+  // Abramowitz and Stegun 26.2.17: absolute error below 7.5e-8.
+  const t = 1 / (1 + 0.2316419 * z);
+  const poly = t * (0.31938153 + t * (-0.356563782 + t * (1.781477937 + t * (-1.821255978 + t * 1.330274429))));
+  return Math.min(1, 2 * Math.exp(-z * z / 2) / Math.sqrt(2 * Math.PI) * poly);
+}
+
+function decide() {
+  const b = board();
+  const why = b.rows.map((r) => reason(b, r));
+  const allowed = b.rows.map((_, i) => i).filter((i) => !why[i]);
+  if (!allowed.length) return { b, why, allowed, tied: [], pick: null };
+  const tied = tiedAmong(b, allowed);
+  const size = (i) => b.rows[i].costs.params ?? Infinity;
+  const pick = tied.reduce((x, y) => (size(y) < size(x) ? y : x));
+  let loss = null, first = null;
+  if (b.posterior.length) {
+    let sum = 0, wins = 0;
+    for (const draw of b.posterior) {
+      const top = Math.max(...allowed.map((i) => draw[i]));
+      const sharing = allowed.filter((i) => draw[i] === top);
+      sum += top - draw[pick];
+      if (draw[pick] === top) wins += 1 / sharing.length;
+    }
+    loss = sum / b.posterior.length / 1e5;
+    first = wins / b.posterior.length;
+  }
+  return { b, why, allowed, tied, pick, loss, first };
+}
+
+function line(parent, text, kind) {
+  const p = document.createElement("p");
+  p.textContent = text;
+  if (kind) p.className = kind;
+  parent.append(p);
+}
+
+function drawPick(d) {
+  const card = $("pick");
+  card.replaceChildren();
+  for (const { axis, input, out } of limits())
+    out.textContent = +input.value >= steps[axis].length ? "no limit" : costText(axis, steps[axis][+input.value]);
+  if (d.pick === null) return line(card, "No model keeps to these limits.", "big");
+  const row = d.b.rows[d.pick];
+  line(card, `Take ${row.label}`, "big");
+  const size = row.costs.params === undefined ? "" : `, ${si(row.costs.params)} parameters`;
+  line(card, `${d.b.metric} ${range(d.b, row)}${size}, licence ${row.license}.`);
+  const others = d.tied.filter((i) => i !== d.pick).map((i) => d.b.rows[i].label);
+  line(card, others.length
+    ? `It is the smallest of ${d.tied.length} that are tied with the best. Tied with it: ${others.slice(0, 12).join(", ")}${others.length > 12 ? ", …" : ""}.`
+    : d.allowed.length > 1 ? "It is the best of those allowed, and the data suffice to say so." : "It is the only one allowed.");
+  if (d.loss !== null) {
+    const loss = percent(d.b.metric) ? `${(100 * d.loss).toFixed(1)} points` : d.loss.toFixed(3);
+    line(card, `P(best of those allowed) = ${d.first.toFixed(2)}; expected loss against the true best: ${loss}.`);
+  }
+  const next = d.allowed.find((i) => i !== d.pick);
+  if (next !== undefined) line(card, `Next best: ${d.b.rows[next].label}, ${range(d.b, d.b.rows[next])}.`);
+  const out = d.b.rows.map((r, i) => [r.label, d.why[i]]).filter(([, w]) => w);
+  if (out.length) line(card, `Ruled out: ${out.slice(0, 12).map(([l, w]) => `${l} (${w})`).join("; ")}${out.length > 12 ? `; and ${out.length - 12} more` : ""}.`, "dim");
+}
+
+function put(id, draw) {
+  const place = $(id);
+  if (!place) return;
+  place.replaceChildren();
+  const plot = draw(Math.max(place.clientWidth || 640, 300));
+  if (plot) place.append(plot);
+  else line(place, "Nothing to show.", "dim");
+}
+const scale = (metric) => (percent(metric) ? 100 : 1);
+const unit = (metric) => metric + (percent(metric) ? " (%)" : "");
+
+function drawPareto(d) {
+  put("plot-pareto", (width) => {
+    const axis = $("axis").value, k = scale(d.b.metric);
+    if (DATA.timed.includes(axis) && !d.b.one_device) return null;
+    const points = d.b.rows.map((r, i) => ({ ...r, i, x: r.costs[axis], y: k * r.value, lo: k * r.low, hi: k * r.high,
+      state: d.why[i] ? "ruled out" : d.tied.includes(i) ? "tied with the best" : "behind the best" })).filter((p) => p.x > 0);
+    if (!points.length) return null;
+    const front = [];
+    for (const p of points.filter((q) => !d.why[q.i]).sort((a, b) => a.x - b.x || b.y - a.y))
+      if (!front.length || p.y > front.at(-1).y) front.push(p);
+    const named = points.filter((p) => points.length <= 15 || p.i === d.pick || front.includes(p)).slice(0, 25);
+    return Plot.plot({ width, height: 420, marginLeft: 50, marginRight: 90, marginTop: 30, ariaLabel: `${d.b.metric} against ${DATA.titles[axis]}`,
+      x: { type: "log", label: `${DATA.titles[axis]} →`, tickFormat: (v) => costText(axis, v), ticks: Math.max(2, width / 130) },
+      y: { label: `↑ ${unit(d.b.metric)}`, grid: true, nice: true },
+      color: { domain: ["tied with the best", "behind the best", "ruled out"], range: ["var(--tied)", "var(--rest)", "var(--line)"], legend: true },
+      marks: [
+        Plot.line(front, { x: "x", y: "y", stroke: "var(--front)", curve: "step-after" }),
+        Plot.ruleX(points, { x: "x", y1: "lo", y2: "hi", stroke: "state", strokeOpacity: 0.7 }),
+        Plot.dot(points, { x: "x", y: "y", fill: "state", r: (p) => (p.i === d.pick ? 7 : 4) }),
+        Plot.text(named, { x: "x", y: "y", text: "label", dx: 8, dy: (p) => 0, textAnchor: "start", lineAnchor: "bottom", fill: "currentColor" }),
+        Plot.tip(points, Plot.pointer({ x: "x", y: "y", title: (p) => `${p.label}\n${range(d.b, p)}\n${costText(axis, p.x)}\n${p.state}` })),
+      ] });
+  });
+}
+
+function drawHeat(b) {
+  put("plot-heat", (width) => {
+    const names = b.heat.map((h) => h.label);
+    const models = [...new Set(names)], sets = [...new Set(b.heat.map((h) => h.dataset))];
+    if (!models.length) return null;
+    const left = Math.min(260, 20 + 7 * Math.max(...models.map((m) => m.length)));
+    const values = b.heat.map((h) => h.value).filter((v) => v !== null);
+    const middle = (Math.min(...values) + Math.max(...values)) / 2;
+    const full = Math.max(width, left + 90 * sets.length);
+    return Plot.plot({ width: full, height: 70 + 24 * models.length, marginLeft: left, marginTop: 40, marginBottom: 10, ariaLabel: `${b.metric} of each model on each dataset`,
+      x: { domain: sets, axis: "top", label: null, tickFormat: (s) => s.split("/").pop().slice(0, 24) }, y: { domain: models, label: null },
+      color: { scheme: "blues", domain: [Math.min(...values) - 0.25 * (Math.max(...values) - Math.min(...values) || 1), Math.max(...values)] },
+      marks: [
+        Plot.cell(b.heat.filter((h) => h.value !== null), { x: "dataset", y: "label", fill: "value", inset: 0.5 }),
+        Plot.text(b.heat, { x: "dataset", y: "label", text: "text", fill: (h) => (h.value === null ? "currentColor" : h.value > middle ? "#fff" : "#000") }),
+        Plot.tip(b.heat, Plot.pointer({ x: "dataset", y: "label", title: (h) => `${h.label}\n${h.dataset}\n${h.text}` })),
+      ] });
+  });
+}
+
+function drawForest(b) {
+  put("plot-forest", (width) => {
+    const k = scale(b.metric), at = $("where").value;
+    const rows = (at === "" ? b.rows : b.forest[+at].rows).map((r) => ({ ...r, y: r.label, x: k * r.value, lo: k * r.low, hi: k * r.high }));
+    if (!rows.length) return null;
+    const left = Math.min(260, 20 + 7 * Math.max(...rows.map((r) => r.label.length)));
+    return Plot.plot({ width, height: 60 + 22 * rows.length, marginLeft: left, marginTop: 10, ariaLabel: "95% intervals",
+      x: { label: `${unit(b.metric)} →`, grid: true, nice: true }, y: { domain: rows.map((r) => r.y), label: null },
+      marks: [
+        Plot.ruleY(rows, { y: "y", x1: "lo", x2: "hi", strokeWidth: 2, stroke: (r) => (r.control ? "var(--rest)" : r.tied ? "var(--tied)" : "currentColor") }),
+        Plot.dot(rows, { y: "y", x: "x", r: 4, fill: (r) => (r.control ? "var(--rest)" : r.tied ? "var(--tied)" : "currentColor") }),
+        Plot.tip(rows, Plot.pointerY({ y: "y", x: "x", title: (r) => `${r.label}\n${range(b, r)}` })),
+      ] });
+  });
+}
+
+function drawShots() {
+  put("plot-shots", (width) => DATA.shots.length && Plot.plot({ width, height: 360, marginLeft: 50, marginRight: 20, ariaLabel: "Accuracy against examples a class",
+    x: { type: "log", base: 2, label: "examples a class →", tickFormat: "d" }, y: { label: "↑ (%)", grid: true }, color: { legend: true }, fx: { label: null },
+    marks: [
+      Plot.line(DATA.shots, { x: "shots", y: (s) => 100 * s.value, stroke: "label", fx: "facet" }),
+      Plot.dot(DATA.shots, { x: "shots", y: (s) => 100 * s.value, fill: "label", fx: "facet", tip: true }),
+    ] }));
+}
+
+function drawCost(b) {
+  put("plot-cost", (width) => {
+    const bars = b.rows.flatMap((r) => ["extract_seconds", "fit_seconds", "train_seconds"].filter((s) => r.costs[s] > 0)
+      .map((s) => ({ label: r.label, stage: DATA.titles[s].replace(" (s)", ""), value: r.costs[s] })));
+    if (!bars.length) return null;
+    const models = [...new Set(bars.map((x) => x.label))];
+    const left = Math.min(260, 20 + 7 * Math.max(...models.map((m) => m.length)));
+    return Plot.plot({ width, height: 60 + 22 * models.length, marginLeft: left, ariaLabel: "Seconds of each stage", x: { label: "seconds →", grid: true }, y: { domain: models, label: null },
+      color: { legend: true, domain: ["extraction", "fit", "training"], range: ["var(--tied)", "var(--front)", "var(--good)"] },
+      marks: [Plot.barX(bars, { y: "label", x: "value", fill: "stage", tip: true })] });
+  });
+}
+
+function setForest() {
+  const where = $("where");
+  where.replaceChildren(new Option("all datasets: mean", ""), ...board().forest.map((f, i) => new Option(f.dataset, i)));
+}
+
+function filterRows() {
+  const wanted = $("filter").value.trim().toLowerCase(), tied = $("only-tied").checked;
+  const rows = [...document.querySelectorAll(`.board[data-board="${$("board").value}"] tbody tr`)];
+  for (const tr of rows)
+    tr.hidden = !tr.textContent.toLowerCase().includes(wanted) || (tied && !tr.classList.contains("tied"));
+  $("count").textContent = `${rows.filter((tr) => !tr.hidden).length} of ${rows.length} models`;
+}
+
+function sortBy(th) {
+  const table = th.closest("table"), body = table.tBodies[0], at = th.cellIndex;
+  const up = th.getAttribute("aria-sort") ? th.getAttribute("aria-sort") !== "ascending" : !th.classList.contains("high");
+  for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+  th.setAttribute("aria-sort", up ? "ascending" : "descending");
+  const key = (tr) => tr.cells[at].dataset.v;
+  const rows = [...body.rows].sort((a, b) => {
+    const [x, y] = [key(a), key(b)];
+    if (x === "" || y === "") return (x === "") - (y === "");
+    const order = isNaN(x) || isNaN(y) ? x.localeCompare(y) : x - y;
+    return up ? order : -order;
+  });
+  body.append(...rows);
+}
+
+function redecide() { const d = decide(); drawPick(d); drawPareto(d); }
+function redraw() {
+  const b = board();
+  for (const part of document.querySelectorAll("[data-board]")) part.hidden = part.dataset.board !== $("board").value;
+  drawHeat(b); drawForest(b); drawCost(b); drawShots(); filterRows(); redecide();
+}
+
+if (DATA.boards.length) {
+  $("board").addEventListener("change", () => { setSliders(); setForest(); redraw(); });
+  for (const input of document.querySelectorAll(".limit input, #license")) input.addEventListener("input", redecide);
+  $("axis").addEventListener("change", redecide);
+  $("where").addEventListener("change", () => drawForest(board()));
+  $("filter").addEventListener("input", filterRows);
+  $("only-tied").addEventListener("change", filterRows);
+  for (const button of document.querySelectorAll("thead button")) button.addEventListener("click", () => sortBy(button.closest("th")));
+  let waiting;
+  addEventListener("resize", () => { clearTimeout(waiting); waiting = setTimeout(redraw, 150); });
+  setSliders(); setForest(); redraw();
+}

@@ -1,0 +1,258 @@
+"""report.html: one file, no network, the decision first.
+
+Charts are drawn by Observable Plot and D3 (ISC licence), bundled in report/vendor.
+The content security policy admits those scripts by their hashes and nothing else.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+from zoobench.analysis.decision import (
+    COSTS,
+    TIMED,
+    OverallRanking,
+    OverallRow,
+    Ranking,
+    Row,
+    SectionRanking,
+)
+from zoobench.analysis.pareto import AXES, one_device
+from zoobench.analysis.recommend import license_fits
+from zoobench.report.figures import heat_cells
+from zoobench.report.markdown import board_names, flat
+from zoobench.report.models_page import model_pages
+from zoobench.report.terminal import overall_notes
+from zoobench.report.text import (
+    COST_TITLES,
+    FRACTIONS,
+    control_label,
+    cost,
+    labels,
+    method_text,
+    rank_text,
+    score,
+    with_interval,
+)
+from zoobench.schema import Ref
+
+LIMITED = ("params", "macs", "latency_ms_p50", "peak_memory_bytes")
+VENDORED = ("d3", "plot")
+_FILES = {"d3": "d3.min.js", "plot": "plot.umd.min.js"}
+SECTIONS = (
+    ("decision", "Decision"),
+    ("pareto", "Cost"),
+    ("leaderboard", "Leaderboard"),
+    ("heat", "Datasets"),
+    ("forest", "Intervals"),
+    ("models", "Models"),
+    ("failures", "Failures"),
+    ("environment", "Environment"),
+)
+
+
+def page(ranking: Ranking, title: str, environment: Mapping[str, Any], suite: str) -> str:
+    """The whole of report.html. `suite` is what `zoobench run` would be given again."""
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+    folder = files("zoobench.report")
+    scripts = [_vendored(name) for name in VENDORED] + [folder.joinpath("page.js").read_text()]
+    boards = [board(o, n) for o, n in zip(ranking.overall, board_names(ranking), strict=True)]
+    template = folder.joinpath("page.html.j2").read_text(encoding="utf-8")
+    engine = Environment(autoescape=True, trim_blocks=True)
+    rendered = engine.from_string(template).render(
+        title=title,
+        hashes=Markup(" ".join(f"'sha256-{_sha(text)}'" for text in scripts)),  # noqa: S704
+        css=Markup(folder.joinpath("page.css").read_text()),  # noqa: S704  our own file
+        scripts=[Markup(text) for text in scripts],  # noqa: S704  our own files
+        sections=SECTIONS,
+        boards=boards,
+        metric=ranking.sections[0].metric if ranking.sections else "accuracy",
+        limited=[(name, COST_TITLES[name]) for name in LIMITED],
+        axes=[(name, COST_TITLES[name]) for name in AXES],
+        licenses=sorted({row.license for o in ranking.overall for row in o.rows}),
+        shots=any(s.shots is not None for s in ranking.sections),
+        models=model_pages(ranking, suite),
+        failures=[_failure(f) for f in ranking.failures],
+        environment=flat(environment),
+        data=Markup(_json(_data(ranking, boards))),  # noqa: S704  `<` is escaped by _json
+    )
+    return rendered.rstrip() + "\n"
+
+
+def _vendored(name: str) -> str:
+    """A bundled library, its licence in front of it as the licence asks."""
+    folder = files("zoobench.report").joinpath("vendor")
+    licence = folder.joinpath(f"{name}.LICENSE").read_text(encoding="utf-8")
+    code = folder.joinpath(_FILES[name]).read_text(encoding="utf-8")
+    return f"/*\n{licence.strip()}\n*/\n{code.strip()}\n"
+
+
+def _sha(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _json(value: Any) -> str:
+    """JSON that can stand inside <script>: no `<` is left in it."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _failure(f: Any) -> list[str]:
+    return [
+        f.status,
+        Ref.parse(f.model).short,
+        Ref.parse(f.dataset).short,
+        method_text(f.method, f.shots),
+        str(f.seed),
+        f.why,
+    ]
+
+
+def _data(ranking: Ranking, boards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    own = ("columns", "table", "notes")
+    return {
+        "boards": [{k: v for k, v in b.items() if k not in own} for b in boards],
+        "fractions": sorted(FRACTIONS),
+        "timed": sorted(TIMED),
+        "titles": COST_TITLES,
+        "shots": _shots(ranking),
+    }
+
+
+def _shots(ranking: Ranking) -> list[dict[str, Any]]:
+    """Points of the few-shot curves: a model, a dataset and method, k, its score."""
+    found = [s for s in ranking.sections if s.shots is not None]
+    names = labels(row.model for s in found for row in s.rows)
+    return [
+        {
+            "label": names[row.model],
+            "facet": f"{_tail(s.dataset)}, {s.method}",
+            "shots": s.shots,
+            "value": _round(row.value),
+        }
+        for s in found
+        for row in s.rows
+    ]
+
+
+def _round(value: float) -> float:
+    return round(value, 5)
+
+
+def _tail(ref: str) -> str:
+    return Ref.parse(ref).short.split("/", 1)[1]
+
+
+def board(o: OverallRanking, name: str) -> dict[str, Any]:
+    """One overall ranking: its table for the page, and its numbers for the script."""
+    names = labels([row.model for row in o.rows] + list(o.left_out_models))
+    grid, models, datasets = heat_cells(o)
+    return {
+        "name": name,
+        "metric": o.metric,
+        "notes": overall_notes(o),
+        "one_device": one_device(o.rows),
+        "rows": [
+            _plain(row, names[row.model]) | {"permissive": _permissive(row)} for row in o.rows
+        ],
+        "raw": [[float(f"{p:.3g}") for p in line] for line in o.raw],
+        "posterior": [[round(1e5 * v) for v in draw] for draw in o.posterior],
+        "heat": [
+            {
+                "label": names.get(model, model),
+                "dataset": Ref.parse(data).short,
+                "value": None if value is None else _round(value),
+                "text": text,
+            }
+            for model, line in zip(models, grid, strict=True)
+            for data, (value, text) in zip(datasets, line, strict=True)
+        ],
+        "forest": [
+            {"dataset": Ref.parse(s.dataset).short, "rows": _forest(s, names)} for s in o.sections
+        ],
+        "columns": _columns(o),
+        "table": [_cells(o, row, names[row.model]) for row in o.rows],
+    }
+
+
+def _permissive(row: Row) -> bool:
+    return license_fits(row.license, "permissive")
+
+
+def _plain(row: Row, label: str) -> dict[str, Any]:
+    return {
+        "model": row.model,
+        "label": label,
+        "value": _round(row.value),
+        "low": _round(row.low),
+        "high": _round(row.high),
+        "tied": row.tied,
+        "license": row.license,
+        "costs": {k: float(f"{v:.5g}") for k, v in row.costs.items() if k in COSTS},
+    }
+
+
+def _forest(section: SectionRanking, names: Mapping[str, str]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = [
+        {
+            "label": names.get(row.model, row.model),
+            "value": _round(row.value),
+            "low": _round(row.low),
+            "high": _round(row.high),
+            "tied": row.tied,
+        }
+        for row in section.rows
+    ]
+    rows += [
+        {
+            "label": control_label(c.model),
+            "value": _round(c.value),
+            "low": _round(c.value if c.low is None else c.low),
+            "high": _round(c.value if c.high is None else c.high),
+            "control": True,
+        }
+        for c in section.controls
+    ]
+    return rows
+
+
+def _columns(o: OverallRanking) -> list[tuple[str, str]]:
+    """Header and class: "high" where a first click should put the largest on top."""
+    titles = [(COST_TITLES[name], "") for name in LIMITED]
+    return [
+        ("rank", ""),
+        ("model", ""),
+        (f"{o.metric} [95%]", "high"),
+        ("P(1st)", "high"),
+        ("mean rank", ""),
+        ("mean z", "high"),
+        ("worst", "high"),
+        *titles,
+        ("licence", ""),
+        ("family", ""),
+        ("flags", ""),
+    ]
+
+
+def _cells(o: OverallRanking, row: OverallRow, label: str) -> dict[str, Any]:
+    mark = " =" if row.tied and len(o.tied) > 1 else ""
+    cells: list[tuple[str, Any]] = [
+        (rank_text(row.rank_low, row.rank_high) + mark, row.rank_low + row.rank_high / 1e4),
+        (label, label),
+        (with_interval(o.metric, row.value, row.low, row.high), _round(row.value)),
+        (f"{row.first:.2f}", _round(row.first)),
+        (f"{row.mean_rank:.2f}", row.mean_rank),
+        (f"{row.mean_z:+.2f}", row.mean_z),
+        (f"{score(o.metric, row.worst)} ({_tail(row.worst_dataset)})", _round(row.worst)),
+    ]
+    cells += [(cost(name, row.costs.get(name)), row.costs.get(name, "")) for name in LIMITED]
+    flags = ", ".join(f"{flag.name} {flag.why}" for flag in row.flags)
+    cells += [(row.license, row.license), (row.family, row.family), (flags, flags)]
+    return {"tied": row.tied, "cells": cells}
