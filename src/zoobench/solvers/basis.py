@@ -11,24 +11,28 @@ from torch import Tensor
 from zoobench.errors import NotFinite
 
 WORKSPACE_BYTES = 256 * 2**20
-"""Bound of one temporary block; solvers read the features in blocks of this size."""
+"""Bound of one temporary block; solvers read the features in blocks of at most this size."""
+CACHE_BYTES = 4 * 2**20
+"""The block on a CPU: temporaries that stay in its cache and are not handed back to the system
+after each operation. Whole-array float64 temporaries cost as much as the solver itself."""
 
 
-def block_rows(row_bytes: int, workspace: int = WORKSPACE_BYTES) -> int:
-    """How many rows of `row_bytes` fit into the workspace, at least 1."""
-    return max(1, workspace // max(1, row_bytes))
+def block_rows(row_bytes: int, device: torch.device) -> int:
+    """How many rows of `row_bytes` make one block on `device`, at least 1."""
+    limit = CACHE_BYTES if device.type == "cpu" else WORKSPACE_BYTES
+    return max(1, limit // max(1, row_bytes))
 
 
-def blocks(n: int, row_bytes: int, workspace: int = WORKSPACE_BYTES) -> Iterator[slice]:
-    """Slices that cover range(n), each within the workspace."""
-    step = block_rows(row_bytes, workspace)
+def blocks(n: int, row_bytes: int, device: torch.device) -> Iterator[slice]:
+    """Slices that cover range(n), each one block."""
+    step = block_rows(row_bytes, device)
     for start in range(0, n, step):
         yield slice(start, min(start + step, n))
 
 
 def require_finite(features: Tensor, what: str) -> None:
     """Raises NotFinite when `features` (N, D) holds NaN or infinity."""
-    for part in blocks(len(features), features.shape[1]):
+    for part in blocks(len(features), features.shape[1], features.device):
         bad = ~torch.isfinite(features[part]).all(dim=1)
         if bool(bad.any()):
             row = part.start + int(bad.nonzero()[0])
@@ -46,11 +50,11 @@ class Scaling:
     mean: Tensor
     scale: float
 
-    def apply(self, features: Tensor) -> Tensor:
-        """(N, D) of any float type -> (N, D) float32. Subtracts in float64: an offset
+    def apply(self, features: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """(N, D) of any float type -> (N, D) of `dtype`. Subtracts in float64: an offset
         much larger than the spread must not eat the spread."""
-        out = torch.empty(features.shape, dtype=torch.float32, device=features.device)
-        for part in blocks(len(features), 8 * features.shape[1]):
+        out = torch.empty(features.shape, dtype=dtype, device=features.device)
+        for part in blocks(len(features), 8 * features.shape[1], features.device):
             out[part] = (features[part].double() - self.mean) / self.scale
         return out
 
@@ -59,18 +63,30 @@ def scaling(features: Tensor) -> Scaling:
     """Mean and scale of `features` (N, D), accumulated in float64."""
     n, d = features.shape
     mean = torch.zeros(d, dtype=torch.float64, device=features.device)
-    for part in blocks(n, 8 * d):
-        mean += features[part].double().sum(dim=0)
+    largest = torch.zeros((), device=features.device)
+    for part in blocks(n, 8 * d, features.device):
+        mean += features[part].sum(dim=0, dtype=torch.float64)
+        largest = torch.maximum(
+            largest, torch.linalg.vector_norm(features[part].float(), torch.inf)
+        )
     mean /= n
-    total = 0.0
-    largest = 0.0
-    for part in blocks(n, 8 * d):
-        block = features[part].double()
-        largest = max(largest, float(block.abs().max()))
-        total += float((block - mean).square().sum())
-    s = total / (n * d)
+    total = torch.zeros((), dtype=torch.float64, device=features.device)
+    for part in blocks(n, 8 * d, features.device):
+        total += torch.linalg.vector_norm(features[part].double().sub_(mean)) ** 2
+    s = float(total) / (n * d)
     # Constant features leave the rounding of their mean behind; it is no signal.
-    return Scaling(mean, s**0.5 if s > (1e-14 * largest) ** 2 else 1.0)
+    return Scaling(mean, s**0.5 if s > (1e-14 * float(largest)) ** 2 else 1.0)
+
+
+def joint_scale(first: Tensor, second: Tensor, known: Scaling) -> float:
+    """The scale of `first` and `second` together, `known` = scaling(first)."""
+    if len(second) == 0:
+        return known.scale
+    n, m = len(first), len(second)
+    other = scaling(second)
+    apart = float((other.mean - known.mean).square().mean())
+    s = (n * known.scale**2 + m * other.scale**2) / (n + m) + n * m * apart / (n + m) ** 2
+    return float(s**0.5)
 
 
 @dataclass(frozen=True)
@@ -85,7 +101,7 @@ class Eigenbasis:
 
 
 def eigenbasis(centred: Tensor, dtype: torch.dtype = torch.float32) -> Eigenbasis:
-    """Eigenvectors of the Gram matrix of `centred` (N, D) float32, computed in `dtype`.
+    """Eigenvectors of the Gram matrix of `centred` (N, D), computed in `dtype`.
 
     Where N < D a QR factorisation comes first: the rows lie in N dimensions, and the
     eigenproblem shrinks to N x N without the loss of Z Z^T's small eigenvectors.
@@ -99,7 +115,7 @@ def eigenbasis(centred: Tensor, dtype: torch.dtype = torch.float32) -> Eigenbasi
         span, upper = torch.linalg.qr(centred.to(dtype).t())
         rows = upper.t()
     gram = torch.zeros(rows.shape[1], rows.shape[1], dtype=dtype, device=centred.device)
-    for part in blocks(n, gram.element_size() * rows.shape[1]):
+    for part in blocks(n, 8 * gram.element_size() * rows.shape[1], centred.device):
         block = rows[part].to(dtype)
         gram.addmm_(block.t(), block)
     values, vectors = torch.linalg.eigh(gram.div_(n))

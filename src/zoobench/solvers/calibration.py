@@ -15,8 +15,8 @@ def temperature(scores: Tensor, labels: Tensor, steps: int = 200) -> float:
     """The T that minimises the NLL of softmax(scores / T) on `labels` (N,); float64.
 
     `scores` (N, C) are logits or log-probabilities. The NLL is convex in 1/T, so a
-    safeguarded Newton iteration on 1/T ends at the optimum, or at the end of the range
-    where there is none (every example right: T -> 0; worse than uniform: T -> infinity).
+    safeguarded Newton iteration on 1/T ends at the optimum. Where there is none it ends with
+    an NLL of 0 (every example right) or at T = 1e4 (worse than uniform).
     """
     logits = scores.double()
     logits = logits - logits.amax(dim=1, keepdim=True)

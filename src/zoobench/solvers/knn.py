@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from zoobench.solvers.basis import WORKSPACE_BYTES, block_rows
+from zoobench.solvers.basis import block_rows
 
 TIE_DECIMALS = 2.0**22
 """Similarities are compared in steps of 2^-22: finer differences are float32 rounding."""
@@ -29,7 +29,6 @@ def knn_log_probs(
     classes: int,
     ks: Sequence[int],
     temperature: float = 0.07,
-    workspace: int = WORKSPACE_BYTES,
 ) -> Tensor:
     """Log-probabilities (len(ks), M, C) float32 of `queries` (M, D), for every k at once.
 
@@ -38,15 +37,14 @@ def knn_log_probs(
     shares, p = (k v + 1/C) / (k + 1): one more neighbour of no class, so that a class
     without votes has a finite log-probability. It changes no order of classes.
 
-    The products are exact float32 in blocks of at most `workspace` bytes. Neighbours are
-    ordered by (similarity, then train row), similarities rounded to 2^-22, so that equal
-    rows are taken in the same order whatever the block size.
+    The products are float32, in blocks. Neighbours are ordered by similarity, rounded to
+    2^-22, and then by train row: rows that are equal are taken in the same order everywhere.
     """
     n = len(train)
     depth = min(max(ks), n)
     bank, asked = normalised(train), normalised(queries)
     out = torch.empty(len(ks), len(queries), classes, device=queries.device)
-    step = block_rows(16 * n + 8 * classes, workspace)
+    step = block_rows(16 * n + 8 * classes, train.device)
     for start in range(0, len(queries), step):
         part = slice(start, start + step)
         similarity, rows = _nearest(asked[part], bank, depth)

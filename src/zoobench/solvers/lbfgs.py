@@ -21,18 +21,21 @@ MEMORY = 20
 
 
 class Problem(Protocol):
-    """f(T) = g(T) + sum(penalty * T^2) / 2, for T (C, P) float32 and penalty (P,)."""
+    """f(T) = g(T) + sum(penalty * T^2) / 2, for T (C, P) and penalty (P,)."""
 
     penalty: Tensor
 
     def value_and_gradient(self, at: Tensor) -> tuple[float, Tensor]:
-        """f and its gradient (C, P) float32."""
+        """f and its gradient (C, P)."""
 
     def preconditioner(self) -> Callable[[Tensor], Tensor]:
         """About the inverse Hessian where `value_and_gradient` was last called."""
 
     def gap(self, value: float, gradient: Tensor, step: Tensor) -> float:
         """How far `value` may be above the optimum, relative; `step` = preconditioned gradient."""
+
+    def bound(self, value: float, gradient: Tensor, step: Tensor) -> float:
+        """The same, and surely."""
 
 
 @dataclass
@@ -43,7 +46,7 @@ class Solution:
     value: float
     gradient: Tensor
     evaluations: int
-    gap: float
+    bound: float
 
 
 def _dot(a: Tensor, b: Tensor) -> float:
@@ -61,6 +64,12 @@ class Pairs:
 
     def clear(self) -> None:
         self.kept.clear()
+
+    def copy(self) -> Pairs:
+        """The same pairs; the tensors are shared, they are never changed."""
+        other = Pairs()
+        other.kept.extend(self.kept)
+        return other
 
     def direction(
         self, gradient: Tensor, penalty: Tensor, precondition: Callable[[Tensor], Tensor]
@@ -122,7 +131,8 @@ def minimise(
         at = at + step
         value, gradient = new_value, new_gradient
         gap = problem.gap(value, gradient, precondition(gradient))
-    return Solution(at, value, gradient, evaluations, gap)
+    bound = problem.bound(value, gradient, precondition(gradient))
+    return Solution(at, value, gradient, evaluations, bound)
 
 
 def _search(

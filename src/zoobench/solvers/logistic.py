@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from zoobench.solvers.basis import Scaling, blocks, eigenbasis, scaling
+from zoobench.solvers.basis import Scaling, blocks, eigenbasis, joint_scale, scaling
 from zoobench.solvers.grid import grid
 from zoobench.solvers.lbfgs import Pairs, Solution, minimise
 from zoobench.solvers.softmax import Certificate, SoftmaxProblem, certify
@@ -30,6 +30,11 @@ TARGET = 1e-4
 """Largest relative gap of a solution that counts as converged."""
 PATIENCE = 10.0
 """The path ends when lambda is this factor below the best one, with a higher NLL."""
+SMALL = 2**23
+"""Up to this N x D x C everything is float64: few-shot sets, where it costs nothing."""
+FALLBACK_BYTES = 2**30
+"""Above it float32 solves, and float64 finishes what float32 could not certify, if the rows
+in float64 stay below this."""
 EXTENSIONS = 2
 """How often the grid grows by two decades when the choice lands on its edge."""
 
@@ -47,7 +52,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Head:
-    """Log-probabilities of softmax(W z + b), z = scaling(x); W (C, D), b (C,) float32."""
+    """Log-probabilities of softmax(W z + b), z = scaling(x); W (C, D), b (C,) float64."""
 
     scaling: Scaling
     weight: Tensor
@@ -56,24 +61,24 @@ class Head:
     def log_probs(self, features: Tensor) -> Tensor:
         """(N, D) -> (N, C) float32."""
         out = torch.empty(len(features), len(self.bias), device=features.device)
-        for part in blocks(len(features), 12 * features.shape[1]):
-            scores = self.scaling.apply(features[part]) @ self.weight.t() + self.bias
+        weight, bias = self.weight.float().t(), self.bias.float()
+        for part in blocks(len(features), 12 * features.shape[1], features.device):
+            scores = self.scaling.apply(features[part]) @ weight + bias
             out[part] = torch.log_softmax(scores, dim=1)
         return out
 
 
 @dataclass(frozen=True)
 class PathPoint:
-    """One lambda. `objective` is f in nats; `gap` the solver's own estimate of its relative
-    gap (an upper bound where `certificate` is not None: then that bound counts)."""
+    """One lambda, with its certificate: float32 for the points that were only compared, and
+    float64 (`exact`) for those that were polished."""
 
     lam: float
-    objective: float
-    gap: float
+    certificate: Certificate
     evaluations: int
     valid_nll: float
     valid_accuracy: float
-    certificate: Certificate | None = None
+    exact: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,10 @@ class _Data:
     ridge_factor: float = 1.0
     pairs: Pairs = field(default_factory=Pairs)
 
+    def to_double(self) -> None:
+        self.rows = self.rows.double()
+        self.pairs = Pairs()
+
     def problem(self, lam: float, refit: bool = False) -> SoftmaxProblem:
         end = len(self.rows) if refit else self.n_train
         ridge = lam * (self.ridge_factor if refit else 1.0)
@@ -131,7 +140,7 @@ class _Data:
 
     def head(self, at: Tensor) -> Head:
         weight = at[:, 1:].double() @ self.basis.double().t()
-        return Head(self.scaling, weight.float(), at[:, 0].clone())
+        return Head(self.scaling, weight, at[:, 0].double())
 
 
 def logistic_path(
@@ -198,16 +207,16 @@ def _prepare(
     """
     features = torch.cat([train, valid.to(train.dtype)])
     scaled = scaling(train)
-    centred = scaled.apply(features)
-    basis = eigenbasis(centred)
-    rows = torch.empty(len(features), 1 + basis.basis.shape[1], device=train.device)
-    rows[:, 0] = 1.0
+    small = features.numel() * classes <= SMALL
+    centred = scaled.apply(features, torch.float64 if small else torch.float32)
+    basis = eigenbasis(centred, centred.dtype)
+    rows = centred.new_ones(len(features), 1 + basis.basis.shape[1])
     torch.mm(centred, basis.basis, out=rows[:, 1:])
     ones = torch.ones(1, dtype=torch.float64, device=train.device)
     curvature = torch.cat([ones, basis.eigenvalues])
     both = torch.cat([labels, valid_labels])
     # lambda's unit on train + valid is their own s; the coordinates keep train's.
-    factor = (scaling(features).scale / scaled.scale) ** 2
+    factor = (joint_scale(train, valid, scaled) / scaled.scale) ** 2
     return _Data(features, both, len(train), classes, scaled, basis.basis, rows, curvature, factor)
 
 
@@ -220,13 +229,16 @@ class _Walker:
         self.points: dict[float, PathPoint] = {}
         self.best: PathPoint | None = None
         self.best_at = self._start()
+        self.best_pairs = Pairs()
+        _, gradient = data.problem(1.0).value_and_gradient(self.best_at)
+        self.first = float(gradient.norm())
 
     def _start(self) -> Tensor:
         """W = 0 and the class frequencies: the optimum for lambda -> infinity."""
         data = self.data
         counts = torch.bincount(data.labels[: data.n_train], minlength=data.classes)
-        start = torch.zeros(data.classes, data.rows.shape[1], device=data.rows.device)
-        start[:, 0] = (counts.double() / data.n_train).log().float()
+        start = data.rows.new_zeros(data.classes, data.rows.shape[1])
+        start[:, 0] = (counts.double() / data.n_train).log()
         return start
 
     def walk(self, lambdas: Sequence[float]) -> None:
@@ -249,16 +261,19 @@ class _Walker:
 
     def _note(self, lam: float, solution: Solution) -> PathPoint:
         nll, accuracy = self._validate(solution.at)
-        point = PathPoint(lam, solution.value, solution.gap, solution.evaluations, nll, accuracy)
+        slope = float(solution.gradient.norm()) / self.first if self.first > 0.0 else 0.0
+        certificate = Certificate(solution.value, solution.bound, slope)
+        point = PathPoint(lam, certificate, solution.evaluations, nll, accuracy)
         self.points[lam] = point
         if self.best is None or nll < self.best.valid_nll:
             self.best, self.best_at = point, solution.at
+            self.best_pairs = self.data.pairs.copy()
         return point
 
     def _validate(self, at: Tensor) -> tuple[float, float]:
         data = self.data
         loss, hits, n = 0.0, 0, len(data.rows) - data.n_train
-        for part in blocks(n, 8 * data.classes):
+        for part in blocks(n, 8 * data.classes, at.device):
             rows = slice(data.n_train + part.start, data.n_train + part.stop)
             scores = torch.log_softmax(data.rows[rows] @ at.t(), dim=1)
             truth = data.labels[rows]
@@ -281,27 +296,24 @@ class _Walker:
             if best.lam in polished:
                 self.best = best
                 return polished[best.lam]
-            fit, at = _solve(self.data, best.lam, self.best_at, False, self.options.limit)
+            # Pairs of the best point's own neighbourhood: those of weaker lambdas are stale.
+            self.data.pairs = self.best_pairs.copy()
+            start = self.best_at.to(self.data.rows.dtype)
+            fit, at = _solve(self.data, best.lam, start, False, self.options.limit)
             nll, accuracy = self._validate(at)
-            self.points[best.lam] = PathPoint(
-                best.lam,
-                fit.certificate.objective,
-                fit.certificate.relative_gap,
-                best.evaluations + fit.evaluations,
-                nll,
-                accuracy,
-                fit.certificate,
-            )
+            used = best.evaluations + fit.evaluations
+            point = PathPoint(best.lam, fit.certificate, used, nll, accuracy, exact=True)
+            self.points[best.lam] = point
             polished[best.lam], self.best_at = fit, at
 
 
 def _solve(data: _Data, lam: float, start: Tensor, refit: bool, limit: int) -> tuple[Fit, Tensor]:
     """Minimise until the float64 certificate says TARGET, or the evaluations are used up."""
-    problem = data.problem(lam, refit)
-    problem.strict = True
-    end = len(problem.rows)
     tolerance, used, at = 0.5 * TARGET, 0, start
     while True:
+        problem = data.problem(lam, refit)
+        problem.strict = True
+        end = len(problem.rows)
         solution = minimise(problem, at, data.pairs, tolerance, limit - used)
         used += solution.evaluations
         head = data.head(solution.at)
@@ -310,9 +322,14 @@ def _solve(data: _Data, lam: float, start: Tensor, refit: bool, limit: int) -> t
             problem.ridge,
         )  # fmt: skip
         at = solution.at.clone()
-        at[:, 0] = bias.float()
-        fit = Fit(replace(head, bias=bias.float()), lam, certificate, used)
-        # float32 cannot do better than about 1e-7; a tolerance below that is no use.
-        if fit.converged or used >= limit or tolerance < 1e-7:
+        at[:, 0] = bias
+        fit = Fit(replace(head, bias=bias), lam, certificate, used)
+        if fit.converged or used >= limit:
             return fit, at
-        tolerance *= 0.1
+        if data.rows.dtype == torch.float32 and 2 * data.rows.nbytes <= FALLBACK_BYTES:
+            data.to_double()
+            at = at.double()
+        elif tolerance < 1e-3 * TARGET:
+            return fit, at
+        else:
+            tolerance *= 0.1

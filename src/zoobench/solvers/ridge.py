@@ -18,13 +18,18 @@ import torch
 from torch import Tensor
 
 from zoobench.solvers.basis import (
-    WORKSPACE_BYTES,
     Scaling,
-    block_rows,
     blocks,
     eigenbasis,
     scaling,
 )
+
+GROUP_COLUMNS = 2048
+"""As many lambdas share one matrix product as make about this many columns of scores."""
+
+SMALL = 2**28
+"""Up to this N x D x C x L all of it is float64; above, decompositions, leverages and
+coefficients are, and the products with the features float32."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class RidgeHead:
         """(N, D) -> (N, C) float32; near 1 for the class, near 0 elsewhere."""
         out = [
             self.scaling.apply(features[part]) @ self.weight.t() + self.bias
-            for part in blocks(len(features), 12 * features.shape[1])
+            for part in blocks(len(features), 12 * features.shape[1], features.device)
         ]
         return torch.cat(out) if out else features.new_zeros(0, len(self.bias))
 
@@ -69,14 +74,16 @@ def ridge_path(
     Work beyond the features: their rotated copy, and blocks of WORKSPACE_BYTES.
     """
     n = len(features)
+    small = features.numel() * classes * len(lambdas) <= SMALL
+    work = torch.float64 if small else torch.float32
     scaled = scaling(features)
-    centred = scaled.apply(features)
+    centred = scaled.apply(features, work)
     basis = eigenbasis(centred, torch.float64)
-    rotated = centred @ basis.basis.float()
+    rotated = centred @ basis.basis.to(work)
     del centred
-    targets = torch.nn.functional.one_hot(labels, classes).float()
+    targets = torch.nn.functional.one_hot(labels, classes).to(work)
     mean = targets.double().mean(dim=0)
-    cross = rotated.t() @ (targets - mean.float()) / n
+    cross = rotated.t() @ (targets - mean.to(work)) / n
     strengths = torch.tensor(lambdas, dtype=torch.float64, device=features.device)
     shrunk = 1.0 / (basis.eigenvalues[:, None] + strengths)  # (r, L)
 
@@ -84,7 +91,7 @@ def ridge_path(
     best = int(error.argmin())
     weight = cross.double() * shrunk[:, best : best + 1]
     leverage = _leverage(rotated, shrunk[:, best : best + 1])
-    fitted = (rotated @ weight.float()).double() + mean
+    fitted = (rotated @ weight.to(work)).double() + mean
     left_out = targets - (targets - fitted) / (1.0 - leverage)
     head = RidgeHead(scaled, (basis.basis @ weight).t().float(), mean.float())
     return RidgePath(tuple(lambdas), error, accuracy, best, head, left_out.float())
@@ -94,7 +101,7 @@ def _leverage(rotated: Tensor, shrunk: Tensor) -> Tensor:
     """(N, L) float64: the weight of each example in its own fitted value, below 1."""
     n = len(rotated)
     out = torch.empty(n, shrunk.shape[1], dtype=torch.float64, device=rotated.device)
-    for part in blocks(n, 8 * rotated.shape[1]):
+    for part in blocks(n, 8 * rotated.shape[1], rotated.device):
         out[part] = rotated[part].double().square() @ shrunk / n + 1.0 / n
     return out.clamp_max_(1.0 - 1e-9)
 
@@ -108,17 +115,19 @@ def _leave_one_out(
     leverage = _leverage(rotated, shrunk)
     error = torch.zeros(count, dtype=torch.float64, device=rotated.device)
     hits = torch.zeros_like(error)
-    # All lambdas of a few in one product; a group's (N, group * C) scores stay in bounds.
-    group = max(1, block_rows(12 * classes * n, WORKSPACE_BYTES))
+    group = max(1, GROUP_COLUMNS // classes)
     for first in range(0, count, group):
-        chosen = slice(first, min(first + group, count))
-        stacked = torch.cat([cross * shrunk[:, i : i + 1].float() for i in range(count)[chosen]], 1)
-        fitted = (rotated @ stacked).view(n, -1, classes) + mean.float()
-        keep = (1.0 / (1.0 - leverage[:, chosen])).float()[:, :, None]
-        residual = (targets[:, None, :] - fitted) * keep
-        error[chosen] = residual.square().sum(dim=(0, 2), dtype=torch.float64) / (n * classes)
-        left_out = targets[:, None, :] - residual
-        hits[chosen] = (left_out.argmax(dim=2) == labels[:, None]).double().mean(dim=0)
+        chosen = range(count)[first : first + group]
+        stacked = torch.cat([cross * shrunk[:, i : i + 1].to(cross.dtype) for i in chosen], dim=1)
+        at = slice(chosen.start, chosen.stop)
+        for part in blocks(n, 16 * stacked.shape[1], rotated.device):
+            truth = targets[part][:, None, :]
+            fitted = (rotated[part] @ stacked).view(-1, len(chosen), classes) + mean.to(cross.dtype)
+            keep = (1.0 / (1.0 - leverage[part, at])).to(cross.dtype)[:, :, None]
+            residual = (truth - fitted).mul_(keep)
+            error[at] += residual.square().sum(dim=(0, 2), dtype=torch.float64) / (n * classes)
+            right = (truth - residual).argmax(dim=2) == labels[part][:, None]
+            hits[at] += right.double().sum(dim=0) / n
     return error, hits
 
 

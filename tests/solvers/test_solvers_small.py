@@ -1,0 +1,156 @@
+"""Calibration, classes, finiteness, and the transferability scores."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from sklearn.covariance import LedoitWolf
+
+from zoobench.errors import NotFinite
+from zoobench.solvers import transferability as tr
+from zoobench.solvers.basis import require_finite
+from zoobench.solvers.calibration import temperature
+from zoobench.solvers.classes import LOG_FLOOR, present_classes, relabel, spread
+
+Array = NDArray[np.float64]
+
+
+def test_temperature_is_the_minimum_of_the_nll() -> None:
+    rng = np.random.default_rng(0)
+    labels = torch.from_numpy(rng.integers(0, 5, 300))
+    for factor in (0.05, 1.0, 40.0):
+        logits = rng.standard_normal((300, 5)) + 2.0 * np.eye(5)[labels.numpy()]
+        scores = torch.from_numpy(factor * logits)
+
+        def nll(log_t: float, scores: torch.Tensor = scores) -> float:
+            return float(torch.nn.functional.cross_entropy(scores / math.exp(log_t), labels))
+
+        best = minimize_scalar(nll, bounds=(-9, 9), method="bounded", options={"xatol": 1e-9})
+        found = temperature(scores.float(), labels)
+        assert found == pytest.approx(math.exp(best.x), rel=1e-4)
+        assert temperature(torch.log_softmax(scores, 1), labels) == pytest.approx(found, rel=1e-4)
+
+
+def test_temperature_without_an_optimum_ends_at_the_range() -> None:
+    scores = torch.tensor([[2.0, 0.0], [0.0, 3.0]])
+    right, wrong = torch.tensor([0, 1]), torch.tensor([1, 0])
+    cold = temperature(scores, right)
+    assert 1e-4 <= cold < 0.05
+    assert float(torch.nn.functional.cross_entropy(scores / cold, right)) == 0.0
+    assert temperature(scores, wrong) == pytest.approx(1e4, rel=1e-2)
+
+
+def test_classes_that_train_lacks_get_the_floor() -> None:
+    labels = torch.tensor([3, 1, 3])
+    present = present_classes(labels, 5)
+    assert present.tolist() == [1, 3]
+    assert relabel(torch.tensor([1, 3, 0, 4]), present, 5).tolist() == [0, 1, -1, -1]
+    scores = torch.tensor([[-0.1, -2.4], [-200.0, 0.0]])
+    full = spread(scores, present, 5)
+    assert full[:, present].equal(scores)
+    assert full[0, [0, 2, 4]].tolist() == [LOG_FLOOR] * 3
+    assert full[1, [0, 2, 4]].tolist() == [-200.0] * 3
+
+
+def test_not_finite_names_the_example() -> None:
+    features = torch.zeros(10, 3)
+    require_finite(features, "train")
+    features[7, 1] = float("nan")
+    with pytest.raises(NotFinite, match=r"train: .* example 7"):
+        require_finite(features, "train")
+
+
+def made(n: int, d: int, classes: int) -> tuple[Array, NDArray[np.int64]]:
+    rng = np.random.default_rng(1)
+    labels = np.arange(n) % classes
+    x = 0.7 * rng.standard_normal((classes, d))[labels] + rng.standard_normal((n, d)) + 0.5
+    return x, labels
+
+
+@pytest.mark.parametrize(("n", "d"), [(60, 8), (20, 35)])
+def test_logme_is_the_evidence_at_its_maximum(n: int, d: int) -> None:
+    x, labels = made(n, d, 3)
+    total = 0.0
+    for c in range(3):
+        y = (labels == c).astype(float)
+
+        def negative(logs: Array, y: Array = y) -> float:
+            """-log N(y; 0, F F^T / alpha + I / beta), straight from the definition."""
+            cov = x @ x.T * math.exp(-logs[0]) + np.eye(n) * math.exp(-logs[1])
+            _, log_det = np.linalg.slogdet(cov)
+            fit = y @ np.linalg.solve(cov, y)
+            return float(0.5 * (log_det + fit + n * math.log(2 * math.pi)))
+
+        from scipy.optimize import minimize
+
+        starts = [minimize(negative, [a, b], method="Nelder-Mead",
+                           options={"xatol": 1e-6, "fatol": 1e-9, "maxiter": 4000})
+                  for a in (0.0, 4.0) for b in (0.0, 2.0)]  # fmt: skip
+        total -= min(found.fun for found in starts) / n
+    found = tr.logme(torch.from_numpy(x), torch.from_numpy(labels))
+    assert found == pytest.approx(total / 3, rel=1e-4)
+
+
+@pytest.mark.parametrize(("n", "d"), [(60, 8), (20, 35)])
+def test_h_score_from_the_matrices_themselves(n: int, d: int) -> None:
+    x, labels = made(n, d, 3)
+    estimate = LedoitWolf().fit(x)
+    centred = x - x.mean(axis=0)
+    means = np.stack([centred[labels == c].mean(axis=0) for c in labels])
+    between = means.T @ means / n
+    expected = (1 - estimate.shrinkage_) * np.trace(np.linalg.solve(estimate.covariance_, between))
+    assert tr.ledoit_wolf(torch.from_numpy(x)) == pytest.approx(estimate.shrinkage_, rel=1e-9)
+    got = tr.h_score(torch.from_numpy(x), torch.from_numpy(labels))
+    assert got == pytest.approx(expected, rel=1e-8)
+    assert tr.h_score(torch.from_numpy(1e6 * x), torch.from_numpy(labels)) == pytest.approx(got)
+
+
+def test_trans_rate_from_the_determinants() -> None:
+    x, labels = made(30, 5, 3)
+    z = x - x.mean(axis=0)
+    z = z / math.sqrt((z**2).sum())
+
+    def rate(rows: Array) -> float:
+        return 0.5 * math.log(np.linalg.det(np.eye(5) + rows.T @ rows / (len(rows) * 1e-4)))
+
+    expected = rate(z) - np.mean([rate(z[labels == c]) for c in range(3)])
+    got = tr.trans_rate(torch.from_numpy(x), torch.from_numpy(labels))
+    assert got == pytest.approx(expected, rel=1e-9)
+
+
+def test_leep_and_nce_from_counts() -> None:
+    rng = np.random.default_rng(0)
+    probs = rng.dirichlet(np.ones(4), 50)
+    labels = rng.integers(0, 3, 50)
+    expected = 0.0
+    joint = np.zeros((3, 4))
+    for p, y in zip(probs, labels, strict=True):
+        joint[y] += p / 50
+    for p, y in zip(probs, labels, strict=True):
+        expected += math.log(sum(p[z] * joint[y, z] / joint[:, z].sum() for z in range(4))) / 50
+    got = tr.leep(torch.from_numpy(probs), torch.from_numpy(labels))
+    assert got == pytest.approx(expected, rel=1e-9)
+
+    source = probs.argmax(axis=1)
+    entropy = 0.0
+    for z in range(4):
+        for y in range(3):
+            both = ((source == z) & (labels == y)).mean()
+            if both > 0:
+                entropy -= both * math.log(both / (source == z).mean())
+    got = tr.nce(torch.from_numpy(source), torch.from_numpy(labels))
+    assert got == pytest.approx(-entropy, rel=1e-9)
+
+
+def test_every_score_prefers_features_that_separate() -> None:
+    x, labels = made(90, 6, 3)
+    y = torch.from_numpy(labels)
+    good = torch.from_numpy(x + 4.0 * np.eye(6)[labels])
+    bad = torch.from_numpy(x[np.random.default_rng(0).permutation(90)])
+    for score in (tr.logme, tr.h_score, tr.trans_rate):
+        assert score(good, y) > score(bad, y)
