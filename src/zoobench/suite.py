@@ -206,7 +206,11 @@ def _ref(entry: str | dict[str, Any], where: str, folder: Path) -> Ref:
         text = options.pop("id", "")
         if not isinstance(text, str) or not text:
             raise UserError(f'{where}: a table needs an `id` such as "timm/resnet18"')
-    ref = Ref.parse(text).with_options(**{k: _value(v, k, where) for k, v in options.items()})
+    try:
+        named = Ref.parse(text)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    ref = named.with_options(**{k: _value(v, k, where) for k, v in options.items()})
     return ref.with_options(**{k: _absolute(v, folder) for k, v in ref.options if _is_path(k, v)})
 
 

@@ -1,0 +1,187 @@
+"""Whole runs: resume, retry, and a SIGKILL at any moment, with real processes."""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cells import GABOR, write_suite
+from zoobench import session, store, suite
+from zoobench.errors import StoreError, UserError
+from zoobench.session import Options
+
+
+def execute(file: Path, out: Path, **options: object) -> session.Plan:
+    spec = suite.read(str(file))
+    return session.execute(spec, Options(out, device="cpu", **options), lambda plan, event: None)  # type: ignore[arg-type]
+
+
+def lines(out: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()]
+
+
+def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path) -> None:
+    file, out = write_suite(tmp_path / "s.toml", controls="true"), tmp_path / "run"
+    plan = execute(file, out)
+    assert {r.status for r in plan.records} == {"ok"}
+    assert not plan.todo
+    before = lines(out)
+    execute(file, out)
+    assert lines(out) == before
+    assert {"suite.toml", "records.jsonl", "predictions", "environment.json"} <= {
+        p.name for p in out.iterdir()
+    }
+
+
+def test_failed_cells_are_tried_again_only_when_asked(tmp_path: Path) -> None:
+    file = write_suite(tmp_path / "s.toml", models=[f"{GABOR}?fault=oom", f"{GABOR}?fault=nan"])
+    out = tmp_path / "run"
+    assert [r.status for r in execute(file, out).records] == ["oom", "nan"]
+    execute(file, out)
+    assert len(lines(out)) == 2
+    execute(file, out, retry=("oom",))
+    assert [line["status"] for line in lines(out)] == ["oom", "nan", "oom"]
+    assert [r.status for r in store.load(out).records] == ["oom", "nan"]
+
+
+def test_only_takes_part_of_a_suite(tmp_path: Path) -> None:
+    file = write_suite(tmp_path / "s.toml", models=[GABOR, f"{GABOR}?mean=0.4"])
+    plan = execute(file, tmp_path / "run", only=session.parse_only(["model=*mean*"]))
+    assert [r.cell.model for r in plan.records] == ["synthetic/gabor@1?mean=0.4"]
+    with pytest.raises(UserError, match="no cell of the suite matches"):
+        execute(file, tmp_path / "run", only=session.parse_only(["model=vit*"]))
+
+
+def test_an_edited_suite_does_not_mix_with_the_old_one(tmp_path: Path) -> None:
+    file, out = write_suite(tmp_path / "s.toml"), tmp_path / "run"
+    execute(file, out)
+    before = lines(out)
+    write_suite(file, rest="seeds = [7]")
+    with pytest.raises(StoreError, match="another suite"):
+        execute(file, out)
+    assert lines(out) == before
+
+
+def test_equal_runs_have_equal_predictions(tmp_path: Path) -> None:
+    file = write_suite(
+        tmp_path / "s.toml",
+        models=[GABOR],
+        methods=["knn", "linear-probe", '{ name = "fine-tune", steps = 5, rates = [1e-3] }'],
+        controls="true",
+    )
+    first, second = (execute(file, tmp_path / name).records for name in ("a", "b"))
+    assert [r.predictions for r in first] == [r.predictions for r in second]
+    assert all(r.predictions for r in first)
+
+
+SLOW = "{ name = 'fine-tune', steps = 15, rates = [1e-3] }"
+
+
+def start(file: Path, out: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "zoobench", "run", str(file), "--out", str(out)]
+    return subprocess.Popen(
+        [*command, "--device", "cpu"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.timeout(280)
+def test_killed_at_any_moment_and_run_again_it_ends_whole(tmp_path: Path) -> None:
+    """SIGKILL to the whole process group, several times at drawn moments, then a quiet run."""
+    file = write_suite(
+        tmp_path / "s.toml",
+        models=[GABOR, f"{GABOR}?mean=0.4"],
+        methods=["knn", "ridge", SLOW],
+        controls="true",
+    )
+    out = tmp_path / "run"
+    moments = random.Random(7)
+    killed = 0
+    for _ in range(4):
+        process = start(file, out)
+        grown = len((out / "records.jsonl").read_bytes()) if out.exists() else 0
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            held = out / "records.jsonl"
+            if held.exists() and held.stat().st_size > grown:
+                break  # at least one more record: now any moment will do
+            time.sleep(0.02)
+        time.sleep(moments.uniform(0, 0.4))
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            killed += 1
+        process.communicate()
+    assert killed >= 2, "the runs ended before they could be killed"
+    quiet = start(file, out)
+    _, told = quiet.communicate(timeout=200)
+    assert quiet.returncode == 0, told.decode()
+    keys = collections.Counter(line["key"] for line in lines(out))
+    planned = {cell.key for cell in suite.plan(suite.read(str(file)))}
+    assert keys == collections.Counter(planned), "each cell once: none lost, none doubled"
+    assert {line["status"] for line in lines(out)} == {"ok"}
+    fresh = execute(file, tmp_path / "undisturbed")
+    assert {r.key: r.predictions for r in fresh.records} == {
+        str(line["key"]): line["predictions"] for line in lines(out)
+    }
+
+
+def test_children_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
+    import psutil
+
+    file = write_suite(tmp_path / "s.toml", models=[f"{GABOR}?fault=hang"])
+    process = start(file, tmp_path / "run")
+    parent = psutil.Process(process.pid)
+
+    def workers() -> list[psutil.Process]:
+        return [c for c in parent.children(recursive=True) if c.is_running()]
+
+    deadline = time.monotonic() + 60
+    while len(workers()) < 3 and time.monotonic() < deadline:  # forkserver, tracker, worker
+        time.sleep(0.1)
+    children = workers()
+    assert len(children) >= 2
+    process.kill()
+    process.communicate()
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert not alive
+
+
+def test_ctrl_c_keeps_what_was_recorded(tmp_path: Path) -> None:
+    file = write_suite(tmp_path / "s.toml", models=[GABOR, f"{GABOR}?fault=hang"])
+    out = tmp_path / "run"
+    process = start(file, out)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        held = out / "records.jsonl"
+        if held.exists() and held.stat().st_size:
+            break
+        time.sleep(0.05)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert b"1 cells were recorded" in told
+    assert b"Traceback" not in told
+    assert len(lines(out)) == 1
+
+
+def test_patterns_and_kinds_are_checked() -> None:
+    with pytest.raises(UserError, match="Did you mean 'model'"):
+        session.parse_only(["modell=x"])
+    with pytest.raises(UserError, match="KEY=GLOB"):
+        session.parse_only(["vit*"])
+    with pytest.raises(UserError, match="Did you mean 'timeout'"):
+        session.parse_retry("timout")
+    assert session.parse_retry("oom, nan") == ("oom", "nan")
+    assert "ok" not in session.parse_retry("all")
