@@ -15,6 +15,7 @@ from zoobench.metrics.counter import (
     count,
     params_by_block,
     plain_kernels,
+    tensors,
 )
 from zoobench.metrics.counter_formulas import CHEAP, FORMULAS
 
@@ -452,3 +453,45 @@ def test_fvcore_misses_what_we_count() -> None:
     ours = count(model, (x,)).macs
     assert ours == 10 * 32 * 96 + 2 * 10 * 10 * 32
     assert total == 10 * 32 * 96
+
+
+def test_remembered_results_are_the_computed_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On meta each operator's result is remembered; its shape and strides must not change."""
+    from zoobench.metrics import counter_meta
+
+    class Check(counter_meta.MetaCache):
+        compared = 0
+
+        def __call__(self, func: Any, args: Any, kwargs: Any) -> Any:
+            made = super().__call__(func, args, kwargs)
+            if counter_meta._kind(func) == "fresh":
+                computed = func(*args, **kwargs)
+                for a, b in zip(tensors(made), tensors(computed), strict=True):
+                    assert (a.shape, a.stride(), a.dtype) == (b.shape, b.stride(), b.dtype), func
+                    assert a.device == b.device
+                    Check.compared += 1
+            return made
+
+    monkeypatch.setattr("zoobench.metrics.counter.shared", Check)
+    model = torchvision_model("swin_t")
+    expected = swin_t()
+    for _ in range(2):
+        assert count(model, (empty(1, 3, 224, 224),)).macs == pytest.approx(expected, rel=0.001)
+    assert Check.compared > 500
+
+
+def test_remembered_results_are_new_tensors() -> None:
+    from zoobench.metrics.counter_meta import MetaCache
+
+    call, x = MetaCache(), empty(2, 3)
+    first, second = (call(aten.add.Tensor, (x, x), {}) for _ in range(2))
+    assert first is not second
+    assert first.untyped_storage()._cdata != second.untyped_storage()._cdata
+    assert call(aten.add_.Tensor, (x, 1), {}) is x
+    assert call(aten.add_.Tensor, (x, 1), {}) is x
+    # An integer and a float are different arguments, though equal.
+    whole = torch.empty(2, dtype=torch.long, device="meta")
+    assert call(aten.add.Tensor, (whole, 1), {}).dtype == torch.long
+    assert call(aten.add.Tensor, (whole, 1.0), {}).dtype == torch.float32
+    real = torch.ones(2)
+    assert call(aten.add.Tensor, (real, real), {}).tolist() == [2, 2]

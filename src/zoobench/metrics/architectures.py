@@ -223,7 +223,9 @@ def _torchvision(ref: Ref, input_size: tuple[int, int] | None) -> Architecture:
             raise UserError(f"{ref.id}: takes square pictures only, not {size[0]} x {size[1]}")
         options["image_size"] = size[0]
     elif ref.name in ("inception_v3", "googlenet"):
-        options["init_weights"] = False
+        options["init_weights"] = False  # minutes of scipy, for values that nobody reads
+        # Its weights come without the auxiliary heads; Inception's come with them.
+        options["aux_logits"] = ref.name == "inception_v3"
 
     def build() -> torch.nn.Module:
         module: torch.nn.Module = models.get_model(ref.name, **options)

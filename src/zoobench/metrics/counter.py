@@ -17,6 +17,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from zoobench.metrics.counter_formulas import CHEAP, COUNTER_VERSION, FORMULAS, Formula
+from zoobench.metrics.counter_meta import shared
 
 if TYPE_CHECKING:
     import torch
@@ -59,11 +60,16 @@ def _modes() -> tuple[type[Any], type[Any]]:
             self.macs: Counter[str] = Counter()
             self.uncounted: set[str] = set()
             self.whole: set[Any] = set()  # operators known not to decompose
+            self.call = shared()
 
         def __torch_dispatch__(
             self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
         ) -> Any:
-            kwargs = kwargs or {}
+            # Else reading a shape below would pass through AttentionMode, slowly.
+            with torch._C.DisableTorchFunction():
+                return self._counted(func, args, kwargs or {})
+
+        def _counted(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
             name, formula, cheap = _known(func)
             if formula is None and func not in self.whole and hasattr(func, "decompose"):
                 # Under inference_mode composite operators arrive whole.
@@ -72,7 +78,7 @@ def _modes() -> tuple[type[Any], type[Any]]:
                 if out is not NotImplemented:
                     return out
                 self.whole.add(func)
-            out = func(*args, **kwargs)
+            out = self.call(func, args, kwargs)
             if formula is not None:
                 self.macs[name] += formula(args, kwargs, out)
             elif not cheap and _arithmetic(args, out):
