@@ -78,13 +78,10 @@ def _same_suite(baseline: Run, candidate: Run) -> str:
 
 
 def _worst_first(f: Finding) -> tuple[int, float, str, str]:
-    rank = -1 if f.accept else _ORDER.get(f.outcome, 5)
-    return (
-        0 if f.failing else rank + 1,
-        f.change if f.change is not None else 0.0,
-        f.name,
-        f.metric,
-    )
+    rank = 0 if f.failing else 1 + _ORDER.get(f.outcome, 5)
+    cell = f.cell
+    name = f"{cell.model} {cell.dataset} {cell.method} {cell.shots} {cell.seed}"
+    return rank, f.change or 0.0, name, f.metric
 
 
 def _unpaired(matched: Matched) -> list[Finding]:

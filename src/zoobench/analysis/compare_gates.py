@@ -88,8 +88,11 @@ class Gates(_Table):
         return POINT * self._pick("min_drop", dataset, metric)
 
     def _pick(self, what: str, dataset: str, metric: str) -> float:
-        ref = Ref.parse(dataset)
-        for table in (*_matching(self.dataset, (ref.short, ref.id)), self.metric.get(metric)):
+        tables = []
+        if self.dataset:
+            ref = Ref.parse(dataset)
+            tables = list(_matching(self.dataset, (ref.short, ref.id)))
+        for table in (*tables, self.metric.get(metric)):
             value = getattr(table, what, None)
             if value is not None:
                 return float(value)

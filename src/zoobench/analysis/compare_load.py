@@ -9,9 +9,7 @@ and what no gate reads is dropped.
 from __future__ import annotations
 
 import gc
-import json
 import math
-import statistics
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,7 +22,7 @@ from pydantic_core import from_json
 
 from zoobench.analysis.compare_packed import BASELINE, SUPERSEDED, packed_run
 from zoobench.errors import StoreError
-from zoobench.schema import Cell, Measurement, Record
+from zoobench.schema import SCHEMA, Cell, Measurement, Record
 from zoobench.store import RECORDS, SUITE, Run, upgrade
 
 EXACT = ("params", "macs", "weights_bytes", "feature_dim")
@@ -41,10 +39,9 @@ class _Shared:
     kept: dict[Any, Any] = field(default_factory=dict)
 
     def table(self, value: Mapping[str, Any]) -> Mapping[str, Any]:
-        if not value:
-            return self.kept.setdefault("", {})  # type: ignore[no-any-return]
-        text = json.dumps(value, sort_keys=True)
-        return self.kept.setdefault(text, value)  # type: ignore[no-any-return]
+        if self.kept.get(id(value)) is value:
+            return value
+        return self.kept.setdefault(repr(value), value)  # type: ignore[no-any-return]
 
     def text(self, value: str) -> str:
         return self.kept.setdefault(("text", value), value)  # type: ignore[no-any-return]
@@ -75,10 +72,15 @@ def slim_detail(detail: Mapping[str, Any]) -> dict[str, Any]:
         return slim | {name: detail[name] for name in ("median", "mad", "samples_n")}
     samples = next((detail[name] for name in SAMPLES if detail.get(name)), None)
     if samples:
-        middle = statistics.median(samples)
-        mad = 1.4826 * statistics.median(abs(s - middle) for s in samples)
+        middle = _median(samples)
+        mad = 1.4826 * _median([abs(s - middle) for s in samples])
         slim |= {"median": middle, "mad": mad, "samples_n": len(samples)}
     return slim
+
+
+def _median(values: list[float]) -> float:
+    ordered, half = sorted(values), len(values) // 2
+    return ordered[half] if len(values) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
 def load(
@@ -124,12 +126,56 @@ def read_records(file: Path, wanted: frozenset[str]) -> tuple[Record, ...]:
             if not line.endswith(b"\n"):
                 break
             try:
-                body = upgrade(from_json(line, cache_strings="keys"))
+                body = _pieces(line, wanted, shared) or whole(line)
                 record = _slim(body, wanted, shared)
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise StoreError(f"{file}:{number}: not a record: {error}") from error
             newest[body.get("key") or record.key] = record
     return tuple(newest.values())
+
+
+def whole(line: bytes) -> dict[str, Any]:
+    """A line as JSON, of any schema that is not newer than this zoobench."""
+    return upgrade(from_json(line, cache_strings="keys"))
+
+
+_FIRST, _NEXT = ', "measurements": [{"metric": "', '}, {"metric": "'
+_SHARED, _AFTER = ', "environment": {', '}, "started": "'
+
+
+def _pieces(line: bytes, wanted: frozenset[str], shared: _Shared) -> dict[str, Any] | None:
+    """The same as `whole` for what is wanted, three times as fast, or None: read it whole.
+
+    A run repeats itself: a model's costs and provenance stand in each of its cells. So a
+    line as `store.encode` writes it is cut where its fixed parts meet, and a text that
+    was seen before is not read again. No cut can fall inside a string, since a quote in
+    one is escaped; a cut inside a nested table leaves unequal brackets, and is given up.
+    """
+    head, _, rest = line.decode().partition(_FIRST)
+    inner, end, tail = rest.partition('}], "')
+    small, seam, rest = tail.partition(_SHARED)
+    common, started, last = rest.partition(_AFTER)
+    if not (end and seam and started):
+        return None
+    found = []
+    for piece in inner.split(_NEXT):
+        if piece.count("{") != piece.count("}") or piece.count("[") != piece.count("]"):
+            return None
+        if piece[: piece.find('"')] in wanted:
+            held = shared.kept.get(piece)
+            if held is None:
+                body = from_json('{"metric": "' + piece + "}")
+                held = shared.kept[piece] = shared.measurement(body)
+            found.append(held)
+    body = from_json(f'{head}, "{small}, "started": "{last}')
+    if body.get("schema") != SCHEMA:
+        return None
+    tables = shared.kept.get(common)
+    if tables is None:
+        tables = shared.kept[common] = from_json('{"environment": {' + common + "}}")
+        for value in tables.values():
+            shared.kept[id(value)] = value  # known by its place: no text of it is needed again
+    return {**body, **tables, "measurements": found}
 
 
 @contextmanager
@@ -158,7 +204,11 @@ def _slim(body: dict[str, Any], wanted: frozenset[str], shared: _Shared) -> Reco
             shared.table(cell.get("versions") or {}),
         ),
         shared.text(body["status"]),
-        tuple(shared.measurement(m) for m in found if m["metric"] in wanted),
+        tuple(
+            m if isinstance(m, Measurement) else shared.measurement(m)
+            for m in found
+            if isinstance(m, Measurement) or m["metric"] in wanted
+        ),
         predictions=body.get("predictions", ""),
         environment=shared.table(body.get("environment") or {}),
         provenance=shared.table(body.get("provenance") or {}),

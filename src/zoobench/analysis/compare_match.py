@@ -8,7 +8,7 @@ cells apart. What PROTOCOL section 7 calls the comparability key does: it makes 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -44,7 +44,8 @@ class Matched:
 
 
 @lru_cache(maxsize=65_536)
-def _short(ref: str) -> str:
+def short(ref: str) -> str:
+    """The name of a model or dataset without revision and paths."""
     return Ref.parse(ref).short
 
 
@@ -70,7 +71,7 @@ class _Texts:
 def identity(cell: Cell, texts: _Texts | None = None) -> Identity:
     """What a cell asks, whatever the revisions and wherever files lie."""
     params = texts(cell.params) if texts else canonical(dict(cell.params))
-    return (_short(cell.model), _short(cell.dataset), cell.method, params, cell.seed, cell.shots)
+    return (short(cell.model), short(cell.dataset), cell.method, params, cell.seed, cell.shots)
 
 
 def match(baseline: Run, candidate: Run) -> Matched:
@@ -227,6 +228,7 @@ def by_seed(pairs: Iterable[Pair]) -> dict[Identity, list[Pair]]:
     return groups
 
 
-def first_seed(pair: Pair) -> Cell:
-    """The cell that stands for a group of seeds."""
-    return dataclasses.replace(pair.candidate.cell, seed=0)
+def stands_for(pairs: Sequence[Pair]) -> Cell:
+    """The cell that names a group: the candidate's, with seed 0 where there are several."""
+    cell = pairs[0].candidate.cell
+    return cell if len(pairs) == 1 else dataclasses.replace(cell, seed=0)

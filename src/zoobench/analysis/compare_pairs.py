@@ -116,7 +116,7 @@ def estimate(answers: Answers, metric: str, pair: Pair) -> Estimate:
     else:
         return _curved(answers, metric, seed)
     if len(table) > 1:
-        return hierarchical_bootstrap(table, seed=seed)
+        return hierarchical_bootstrap(table)
     return paired_bootstrap(table[0], RESAMPLES, seed)
 
 

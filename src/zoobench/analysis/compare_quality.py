@@ -13,7 +13,7 @@ from scipy.stats import norm
 from zoobench.analysis.compare_decide import Tests, concatenated, decide, right_or_wrong
 from zoobench.analysis.compare_gates import POINT, Gates
 from zoobench.analysis.compare_load import finite
-from zoobench.analysis.compare_match import Identity, Pair, first_seed
+from zoobench.analysis.compare_match import Identity, Pair, short, stands_for
 from zoobench.analysis.compare_pairs import (
     RIGHT_OR_WRONG,
     Answers,
@@ -25,7 +25,7 @@ from zoobench.analysis.compare_pairs import (
 from zoobench.analysis.compare_types import POOLED, Finding, Resolution
 from zoobench.analysis.statistics import Estimate, detectable_drop, sign_flip, student
 from zoobench.errors import UserError
-from zoobench.schema import Cell, Ref
+from zoobench.schema import Cell
 from zoobench.store import Run
 
 POWER = 0.8
@@ -156,16 +156,16 @@ def _values(pairs: Sequence[Pair], metric: str, out: Gathered) -> tuple[float, f
     if not kept:
         return None
     out.unmeasured.discard(metric)
-    cell = first_seed(pairs[0])
     if not all(map(finite, kept)):
         raise UserError(
-            f"{cell.label}: {metric} of the baseline is not a finite number; accept another one"
+            f"{stands_for(pairs).label}: {metric} of the baseline is not a finite number; "
+            "accept another run"
         )
     mean = sum(kept) / len(kept)
     bad = [v for v in new if v is None or not finite(v)]
     if bad:
         why = f"{metric} was not measured" if bad[0] is None else f"{metric} is not a number"
-        out.settled.append(Finding(cell, metric, mean, None, "missing", why, kind="quality"))
+        out.settled.append(Finding(stands_for(pairs), metric, mean, None, "missing", why))
         return None
     return mean, sum(v for v in new if v is not None) / len(new)
 
@@ -177,7 +177,7 @@ def _one(
     answers: Answers,
     out: Gathered,
 ) -> None:
-    cell, seeds = first_seed(pairs[0]) if len(pairs) > 1 else pairs[0].candidate.cell, len(pairs)
+    cell, seeds = stands_for(pairs), len(pairs)
     if answers.apart or answers.problem:
         outcome = "incomparable" if answers.apart else "inconclusive"
         why = answers.apart or answers.problem
@@ -206,16 +206,20 @@ def verdicts(tests: Sequence[Evidence], gates: Gates) -> tuple[list[Finding], in
     seen = _detectable(tests, gates.alpha / max(decision.family, 1))
     found = []
     for i, test in enumerate(tests):
+        identical = test.counts is None and test.found is None
+        same = f"the same answers on all {test.n} examples" if identical else ""
         finding = Finding(
-            test.cell, test.metric, test.baseline, test.candidate, str(decision.outcome[i]), "",  # type: ignore[arg-type]
+            test.cell, test.metric, test.baseline, test.candidate, str(decision.outcome[i]), same,  # type: ignore[arg-type]
             kind=test.kind, change=float(table.change[i]),  # type: ignore[arg-type]
             low=float(table.low[i]), high=float(table.high[i]),
             p=float(table.less[i]), adjusted=float(decision.less[i]),
             margin=float(margins[i]), detectable=float(seen[i]),
             n=test.n, seeds=test.seeds, cells=test.cells,
         )  # fmt: skip
-        gain = float(decision.greater[i])
-        found.append(dataclasses.replace(finding, why=explain(finding, test, gain)))
+        if not identical:
+            why = explain(finding, test, float(decision.greater[i]))
+            finding = dataclasses.replace(finding, why=why)
+        found.append(finding)
     return found, decision.family
 
 
@@ -260,7 +264,7 @@ def resolutions(found: Iterable[Finding]) -> tuple[Resolution, ...]:
     by_dataset: dict[tuple[str, str], list[Finding]] = {}
     for f in found:
         if f.kind == "quality" and f.detectable is not None:
-            by_dataset.setdefault((Ref.parse(f.cell.dataset).short, f.metric), []).append(f)
+            by_dataset.setdefault((short(f.cell.dataset), f.metric), []).append(f)
     out = []
     for (dataset, metric), each in by_dataset.items():
         moved = [f for f in each if f.p is not None and f.change != 0] or each
@@ -276,8 +280,6 @@ def explain(f: Finding, test: Evidence, gain: float) -> str:
     assert f.change is not None
     assert f.low is not None
     assert f.high is not None
-    if test.counts is None and test.found is None:
-        return f"the same answers on all {f.n} examples"
     head = f"{points(f.change)} points, 95% interval {points(f.low)} to {points(f.high)}"
     if test.counts:
         head += f" ({test.counts[0]} lost, {test.counts[1]} gained of {f.n})"

@@ -1,0 +1,277 @@
+"""A comparison as text, Markdown, JSON, JUnit XML and annotations. It decides nothing.
+
+`write` puts all of them into one folder; each renderer is a function from a
+`Comparison` to a str.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+from zoobench.analysis.compare_gates import POINT
+from zoobench.analysis.compare_types import Comparison, Finding
+from zoobench.schema import to_json
+from zoobench.store import write_atomic
+
+COMMENT_LIMIT = 60_000
+"""Characters of a pull-request comment; GitHub refuses more than 65,536."""
+SUMMARY_LIMIT = 900_000
+"""Bytes of a step summary; GitHub refuses more than 1 MiB."""
+MARKER = "<!-- zoobench compare: {} -->"
+"""The hidden line by which a comment is found again, so that it is edited and not repeated."""
+VERDICT = {
+    0: "passed",
+    1: "failed: a confirmed regression, or a change that nobody has accepted",
+    3: "failed: cells are missing or failed",
+    4: "nothing could be compared",
+    5: "inconclusive, which --strict does not let pass",
+}
+SHOWN = 50
+"""Findings of one outcome that the text lists; the files have all of them."""
+
+
+def title(found: Comparison) -> str:
+    return f"zoobench compare: {VERDICT[found.exit_code]}"
+
+
+def tally(found: Comparison) -> str:
+    """ "2 regressed, 1 missing, 40 same": what there is any of, worst first."""
+    named = {"accept": "to accept", "warnings": "warnings about times"}
+    told = [f"{n} {named.get(k, k)}" for k, n in found.counts.items() if n]
+    return ", ".join(told) or "no cells"
+
+
+def text(found: Comparison) -> str:
+    """For a terminal: the verdict, what is behind it worst first, then the rest."""
+    lines = [title(found), f"  {tally(found)}"]
+    if found.family:
+        tests = "1 test" if found.family == 1 else f"{found.family} tests"
+        lines.append(f"  Holm's correction at {found.alpha:g} over {tests} that could differ")
+    groups = _groups(found)
+    for name, findings in groups:
+        if name == "same":
+            continue
+        lines += ["", name.upper()]
+        lines += [f"  {_subject(f)}\n      {f.why}" for f in findings[:SHOWN]]
+        if len(findings) > SHOWN:
+            lines.append(f"  ... and {len(findings) - SHOWN} more")
+    for heading, rows in _extras(found):
+        lines += ["", heading.upper(), *(f"  {row}" for row in rows[:SHOWN])]
+        if len(rows) > SHOWN:
+            lines.append(f"  ... and {len(rows) - SHOWN} more")
+    return "\n".join(lines) + "\n"
+
+
+def _groups(found: Comparison) -> list[tuple[str, list[Finding]]]:
+    """Non-empty outcomes in order of weight; what must be accepted stands with the regressed."""
+    order = ("regressed", "missing", "inconclusive", "incomparable", "improved", "same")
+    groups: dict[str, list[Finding]] = {name: [] for name in order}
+    for f in found.findings:
+        groups["regressed" if f.failing else f.outcome].append(f)
+    if any(f.accept for f in groups["regressed"]):
+        groups = {"regressed or to accept" if k == "regressed" else k: v for k, v in groups.items()}
+    return [(name, findings) for name, findings in groups.items() if findings]
+
+
+def _subject(f: Finding) -> str:
+    head = f"{f.name}  {f.metric}".rstrip()
+    if f.baseline is None or f.candidate is None:
+        return head
+    return f"{head}  {_value(f.baseline)} -> {_value(f.candidate)}"
+
+
+def _value(value: float) -> str:
+    if abs(value) <= 1:
+        return f"{value:.4f}"
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
+
+
+def _extras(found: Comparison) -> list[tuple[str, list[str]]]:
+    """Everything that gates nothing: drifts, blind spots, times, new cells, notes."""
+    drifts = [f"{d.model}: {d.why}" for d in found.drifts]
+    seen = [
+        f"{r.dataset} {r.metric}: drops of {r.detectable / POINT:.1f} points or more are seen "
+        f"({r.n} examples)"
+        + (f"; the margin of {r.margin / POINT:g} is below that, and can't be" if r.blind else "")
+        for r in found.resolutions
+    ]
+    times = [f"{f.name}  {f.metric}: {f.why}" for f in found.warnings]
+    new = [
+        f"{c.cell.label}: {c.status}"
+        + (f", {c.value:.4f}" if c.value is not None else "")
+        + (f": {c.message}" if c.message else "")
+        for c in found.new
+    ]
+    named = (
+        ("where the runs part", drifts),
+        ("what the test sets can show", seen),
+        ("times and memory (warnings only)", times),
+        ("new cells (listed, not gated)", new),
+        ("notes", list(found.notes)),
+    )
+    return [(heading, rows) for heading, rows in named if rows]
+
+
+def marker(found: Comparison) -> str:
+    return MARKER.format(found.suite or "unnamed")
+
+
+def markdown(found: Comparison, limit: int = COMMENT_LIMIT) -> str:
+    """For a comment (`COMMENT_LIMIT` characters) or a step summary (`summary`): the hidden
+    marker, the verdict, worst first; what is not failing is folded. Rows that would pass
+    `limit` are left out and counted."""
+    head = [marker(found), f"### {_escape(title(found))}", "", _escape(tally(found)), ""]
+    out = "\n".join(head) + "\n"
+    blocks: list[tuple[str, str, list[str]]] = []
+    for name, findings in _groups(found):
+        rows = [_row(f) for f in findings]
+        top = "| cell | metric | baseline | candidate | why |\n| --- | --- | --: | --: | --- |\n"
+        blocks.append((name, top, rows))
+    for heading, rows in _extras(found):
+        blocks.append((heading, "", [f"- {_escape(row)}\n" for row in rows]))
+    reserve = 200 * (len(blocks) + 1)
+    for name, top, rows in blocks:
+        opened = name.startswith(("regressed", "missing", "where the runs part"))
+        start, end = (
+            (f"\n**{name.capitalize()}** ({len(rows)})\n\n{top}", "\n")
+            if opened
+            else (f"\n<details><summary>{name} ({len(rows)})</summary>\n\n{top}", "\n</details>\n")
+        )
+        room = limit - reserve - len(out) - len(start) - len(end)
+        kept = _fitting(rows, room)
+        left = len(rows) - len(kept)
+        more = f"\n... and {left} more in gate.json\n" if left else ""
+        if kept or len(start) + len(end) + len(more) < limit - len(out) - 100:
+            out += start + "".join(kept) + more + end
+    return out
+
+
+def summary(found: Comparison) -> str:
+    """The step summary: `markdown` in under `SUMMARY_LIMIT` bytes of UTF-8."""
+    limit = SUMMARY_LIMIT
+    while True:
+        page = markdown(found, limit)
+        size = len(page.encode())
+        if size < SUMMARY_LIMIT:
+            return page
+        limit = int(limit * 0.95 * SUMMARY_LIMIT / size)
+
+
+def _fitting(rows: Sequence[str], room: int) -> list[str]:
+    kept = []
+    for row in rows:
+        room -= len(row)
+        if room < 0:
+            break
+        kept.append(row)
+    return kept
+
+
+def _row(f: Finding) -> str:
+    values = ["" if v is None else _value(v) for v in (f.baseline, f.candidate)]
+    cells = [_escape(f.name), f.metric or "", *values, _escape(f.why)]
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _escape(words: str) -> str:
+    """Text that Markdown shows as it is, in one table cell."""
+    for mark in "\\`*_[]<>|":
+        words = words.replace(mark, f"\\{mark}" if mark not in "<>" else f"&{_HTML[mark]};")
+    return words.replace("\n", " ").replace("@", "@\u200b")  # no mention of a user by accident
+
+
+_HTML = {"<": "lt", ">": "gt"}
+
+
+def gate_json(found: Comparison) -> str:
+    """gate.json: the whole decision, one object; absent numbers are left out."""
+    body: dict[str, Any] = {
+        "format": 1,
+        "exit_code": found.exit_code,
+        "verdict": VERDICT[found.exit_code],
+        "counts": found.counts,
+        **to_json(found),
+    }
+    return json.dumps(body, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def junit(found: Comparison) -> str:
+    """JUnit XML: failure = regressed or unaccepted, error = missing or crashed, skipped =
+    incomparable or inconclusive. One test case a finding; the suite's name is its class."""
+    skipped = ("incomparable", "inconclusive")
+    counts = {
+        "tests": len(found.findings),
+        "failures": sum(f.failing for f in found.findings),
+        "errors": sum(f.outcome == "missing" for f in found.findings),
+        "skipped": sum(f.outcome in skipped and not f.failing for f in found.findings),
+    }
+    attributes = {k: str(v) for k, v in counts.items()}
+    root = Element("testsuites", {"name": "zoobench compare", **attributes})
+    suite = SubElement(root, "testsuite", {"name": found.suite or "zoobench", **attributes})
+    for f in found.findings:
+        name = _printable(f"{f.name} {f.metric}".strip())
+        of = f"{found.suite or 'zoobench'}.{f.kind}"
+        case = SubElement(suite, "testcase", {"classname": of, "name": name})
+        why = {"message": _printable(f.why), "type": f.outcome}
+        if f.failing:
+            SubElement(case, "failure", why)
+        elif f.outcome == "missing":
+            SubElement(case, "error", why)
+        elif f.outcome in skipped:
+            SubElement(case, "skipped", {"message": f"{f.outcome}: {why['message']}"})
+    indent(root)
+    return tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _printable(words: str) -> str:
+    """Without the control characters that XML 1.0 has no way to write."""
+    return "".join(c for c in words if c >= " " and not "\ud800" <= c <= "\udfff")
+
+
+def annotations(found: Comparison, limit: int = 10) -> str:
+    """GitHub workflow commands: an error a failing or missing finding, a warning a slow time.
+
+    GitHub shows ten of a kind in a step; the last one then says how many there are.
+    """
+    failing = [f for f in found.findings if f.failing or f.outcome == "missing"]
+    lines = [*_commands("error", failing, limit), *_commands("warning", found.warnings, limit)]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _commands(level: str, findings: Sequence[Finding], limit: int) -> Iterable[str]:
+    shown = findings if len(findings) <= limit else findings[: limit - 1]
+    for f in shown:
+        head = f"{f.outcome}: {f.name} {f.metric}".rstrip() if level == "error" else f.name
+        yield f"::{level} title={_property(head)}::{_data(f.why)}"
+    if len(shown) < len(findings):
+        yield f"::{level} title=zoobench::and {len(findings) - len(shown)} more; see gate.json"
+
+
+def _data(words: str) -> str:
+    return words.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(words: str) -> str:
+    return _data(words).replace(":", "%3A").replace(",", "%2C")
+
+
+FILES = {
+    "gate.txt": text,
+    "gate.md": markdown,
+    "summary.md": summary,
+    "gate.json": gate_json,
+    "junit.xml": junit,
+}
+
+
+def write(found: Comparison, folder: str | Path) -> tuple[Path, ...]:
+    """All files of `FILES` into `folder`, which is made where it is absent. Returns them."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, render in FILES.items():
+        write_atomic(folder / name, render(found).encode())  # type: ignore[operator]
+    return tuple(folder / name for name in FILES)
