@@ -16,3 +16,11 @@ def index_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shared_index(surroundings: Path, index_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After `surroundings`, which gives every test an empty cache."""
     monkeypatch.setenv("ZOOBENCH_CACHE", str(index_folder))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Two spinning OpenMP threads on a busy machine are a hundred times slower than one."""
+    import torch
+
+    torch.set_num_threads(1)

@@ -105,8 +105,12 @@ def test_mistakes_with_paths_are_found_before_loading(tmp_path: Path) -> None:
     (tmp_path / "w.onnx").touch()
     with pytest.raises(UserError, match="not a kind of checkpoint"):
         models.resolve(f"timm/test_resnet?weights={tmp_path / 'w.onnx'}")
-    with pytest.raises(UserError, match=r"no config\.json"):
-        models.resolve(f"hf/x?weights={tmp_path}")
+    for name in ("hf/x", "timm/test_resnet"):
+        with pytest.raises(UserError, match=r"no config\.json"):
+            models.resolve(f"{name}?weights={tmp_path}")
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="a torchvision model takes a file"):
+        models.resolve(f"torchvision/resnet18?weights={tmp_path}")
 
 
 def test_a_folder_of_sentence_transformers_keeps_its_pooling(tmp_path: Path) -> None:

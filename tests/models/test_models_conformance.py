@@ -61,8 +61,7 @@ def backbone(
         name = name.replace("IMAGE", str(tiny_vit(folder)))
     with pytest.MonkeyPatch.context() as patch:  # made before any fixture of one test
         patch.setenv("ZOOBENCH_CACHE", str(index_folder))
-        loaded = models.load(models.resolve(name), seed=1)
-    return loaded
+        return models.load(models.resolve(name), seed=1)
 
 
 def examples(backbone: Any) -> list[Any]:

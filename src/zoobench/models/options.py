@@ -48,6 +48,15 @@ def normalise(
     return Ref(ref.source, ref.name, ref.revision, tuple(sorted(kept.items())))
 
 
+def refuse_folder(ref: Ref, where: str) -> Ref:
+    """`ref` itself, unless its weights are a folder. Raises UserError."""
+    weights = str(ref.option("weights", "pretrained"))
+    if Path(weights).is_dir():
+        at = f"{where}: " if where else ""
+        raise UserError(f"{at}{ref.id}: {weights} is a folder; a {ref.source} model takes a file")
+    return ref
+
+
 def _check(at: str, name: str, value: Value, pools: tuple[str, ...]) -> Value:
     if name == "pool":
         return _choice(at, value, pools)
@@ -74,7 +83,7 @@ def _weights(at: str, value: Value) -> str:
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise UserError(f"{at}: the folder {text} holds no config.json")
-        return text
+        return str(path)
     if not path.is_file():
         close = errors.nearest(text, ("pretrained", "random"))
         hint = f" Did you mean {close!r}?" if close else ""
@@ -87,7 +96,7 @@ def _weights(at: str, value: Value) -> str:
             f"{at}: {text} is not a kind of checkpoint that is read here. "
             f"Known: {', '.join(WEIGHT_SUFFIXES)}."
         )
-    return text
+    return str(path)
 
 
 def _positive_int(least: int) -> Callable[[str, Value], int]:

@@ -47,7 +47,8 @@ def resolve(ref: Ref, where: str) -> Ref:
     own = DEFAULT_POOLS[entry.builder]
     pools = (own, *(pool for pool in POOLS[entry.builder] if pool != own))
     defaults = {**dict(entry.card.extra), "pool": own}
-    return options.normalise(ref.at(revision), where, entry.card.modality, defaults, pools)
+    named = options.normalise(ref.at(revision), where, entry.card.modality, defaults, pools)
+    return options.refuse_folder(named, where)
 
 
 def available(ref: Ref) -> tuple[bool, str]:

@@ -72,7 +72,8 @@ def find(ref: Ref, where: str = "") -> ModelCard:
 def resolve(ref: Ref, where: str) -> Ref:
     card = find(ref, where)
     known = {"input_size": dict(card.extra)["input_size"], "pool": POOLING}
-    return options.normalise(ref.at(card.revision), where, "image", known, (POOLING,))
+    named = options.normalise(ref.at(card.revision), where, "image", known, (POOLING,))
+    return options.refuse_folder(named, where)
 
 
 def available(ref: Ref) -> tuple[bool, str]:

@@ -100,6 +100,8 @@ def _modality(ref: Ref, folder: Path | None, at: str) -> Modality:
             else hub.cached(ref.name, ref.revision, hub.config_only)
         )
         asked = _modality_of(config[0]) if config else None
+    if asked is None and folder:
+        raise UserError(f"{at}{ref.id}: {folder} holds no config.json that says what it reads")
     if asked is None:
         raise UserError(
             f"{at}{ref.id} is not in the catalogue and not downloaded yet: say what it reads, "
