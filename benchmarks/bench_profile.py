@@ -86,8 +86,8 @@ def cases() -> list[Case]:
     )
     lstm = Case(
         "torch/LSTM 256-512-512, 100 steps",
-        lambda: nn.LSTM(256, 512, num_layers=2).eval(),
-        lambda: (torch.rand(100, 1, 256),),
+        lambda: nn.LSTM(256, 512, num_layers=2, batch_first=True).eval(),
+        lambda: (torch.rand(1, 100, 256),),
         100 * 4 * 512 * (256 + 512 + 512 + 512),
     )
     return [*map(picture, PICTURES), bert(128), bert(512), whisper, ast, lstm]

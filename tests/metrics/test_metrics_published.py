@@ -26,7 +26,7 @@ def test_every_torchvision_classifier_agrees() -> None:
 
     rows, compared = table("torchvision"), 0
     for name in models.list_models(module=models):
-        published = models.get_model_weights(name).DEFAULT.meta  # type: ignore[attr-defined]
+        published = models.get_model_weights(name).DEFAULT.meta
         line = rows[name]
         assert int(line["params"]) == published["num_params"], name
         macs, expected = int(line["macs"]) / 1e9, published["_ops"]

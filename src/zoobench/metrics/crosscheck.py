@@ -21,7 +21,7 @@ DISAGREES = 0.05
 """A relative difference above this is reported as a disagreement."""
 THEIR_CONVOLUTIONS = frozenset({"conv"})
 THEIR_PRODUCTS = frozenset({"linear", "matmul", "bmm", "einsum", "addmm", "mm", "baddbmm"})
-ARITHMETIC = ("attention", "lstm", "gru", "rnn", "baddbmm", "fft", "grid_sampler", "cumsum",
+ARITHMETIC = ("attention", "conv", "lstm", "gru", "rnn", "baddbmm", "fft", "grid_sampler", "cumsum",
               "deform_conv2d", "mv", "dot", "bilinear", "cdist", "multi_head", "transformer",
               "roi_align", "nms")  # fmt: skip
 """Parts of the names of operators that fvcore skips and that do more than cheap work."""
