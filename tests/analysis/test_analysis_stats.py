@@ -27,7 +27,7 @@ def simulate(truths: str, models: int, runs: int) -> tuple[float, NDArray[np.flo
             "near": rng.normal(0, 0.01, models),
             "tail": -rng.exponential(0.15, models),
         }[truths]
-        z = norm.ppf(0.8) + spread
+        z = np.asarray(norm.ppf(0.8) + spread)
         one = stats.sample(outcomes(z, 300, rng), 7, resamples=300)
         low, _ = stats.rank_ranges(one.value, stats.pairwise(one))
         best = int(np.argmax(z))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from zoobench.analysis import stats
 from zoobench.analysis.comparability import CONTROL_SOURCE, Section, is_control
@@ -28,38 +27,33 @@ RECORD_FLAGS = {
 DATASET_FLAGS = frozenset({"derived-valid", "derived-test", "class-imbalance"})
 
 
-@dataclass(frozen=True)
 class Controls:
-    """Every section's reach to the records that check it."""
+    """The records that check others, found by the data they share with a section."""
 
-    book: Book
-    sections: Sequence[Section]
+    def __init__(self, book: Book, sections: Sequence[Section]) -> None:
+        self.book = book
+        self._plain: dict[tuple[str, ...], dict[str, list[Record]]] = {}
+        self._scratch: dict[tuple[str, ...], dict[str, list[Record]]] = {}
+        for section in sections:
+            ok = [r for r in section.records if r.status == "ok"]
+            plain = [r for r in ok if Ref.parse(r.cell.model).source == CONTROL_SOURCE]
+            self._plain.setdefault(_data(section), {}).update(by_model(plain))
+            if section.method == "from-scratch":
+                at = self._scratch.setdefault(_data(section), {})
+                for model, records in by_model(ok).items():
+                    at.setdefault(architecture(model), []).extend(records)
 
     def plain(self, section: Section) -> dict[str, list[Record]]:
         """chance, majority and raw-input on the same data: model -> ok records."""
-        found = [
-            record
-            for other in self.sections
-            for record in other.records
-            if _same_data(section, other)
-            and record.status == "ok"
-            and Ref.parse(record.cell.model).source == CONTROL_SOURCE
-        ]
-        return by_model(found)
+        return self._plain.get(_data(section), {})
 
     def scratch(self, section: Section, model: str) -> list[Record]:
         """The from-scratch records of the same architecture on the same data."""
-        return [
-            record
-            for other in self.sections
-            if other.method == "from-scratch" and _same_data(section, other)
-            for record in other.records
-            if record.status == "ok" and architecture(record.cell.model) == architecture(model)
-        ]
+        return self._scratch.get(_data(section), {}).get(architecture(model), [])
 
 
-def _same_data(one: Section, other: Section) -> bool:
-    return all(one.key[k] == other.key[k] for k in ("dataset", "splits", "shots"))
+def _data(section: Section) -> tuple[str, ...]:
+    return tuple(section.key[k] for k in ("dataset", "splits", "shots"))
 
 
 def architecture(model: str) -> str:

@@ -22,6 +22,9 @@ from zoobench.schema import Ref, canonical
 GENERAL = 5
 """With fewer datasets than this, resampling datasets says nothing: they stand for themselves."""
 
+_KEPT = 80_000
+"""Most numbers of a posterior that are kept: draws times models."""
+
 
 @dataclass(frozen=True)
 class Ranked:
@@ -121,7 +124,8 @@ def _overall(group: Sequence[Ranked]) -> OverallRanking | None:
     first = group[0].ranking
     order = [models.index(row.model) for row in rows]
     few = len(order) <= stats.MATRIX_LIMIT
-    plausible = stats.posterior(values.mean(axis=0), mean_draws)[:: stats.RESAMPLES // 400, order]
+    kept = min(stats.RESAMPLES, _KEPT // len(order))  # a page should stay light
+    plausible = stats.posterior(values.mean(axis=0), mean_draws)[:kept, order]
     return OverallRanking(
         name=_name(group),
         method=first.method,
@@ -217,8 +221,9 @@ def _rows(
     by_rank, by_z = rankdata(ranks, method="min"), rankdata(-z, method="min")
     names = [Ref.parse(one.ranking.dataset).short for one in common]
     rows = []
+    held = [{row.model: row for row in one.ranking.rows} for one in common]
     for m in sorted(range(len(models)), key=lambda m: (-mean[m], models[m])):
-        own = [_row_of(one, models[m]) for one in common]
+        own = [rows_there[models[m]] for rows_there in held]
         records = tuple(r for row in own for r in row.records)
         low_at = int(np.argmin(values[:, m]))
         rows.append(
@@ -248,10 +253,6 @@ def _rows(
             )
         )
     return tuple(rows)
-
-
-def _row_of(one: Ranked, model: str) -> Row:
-    return next(row for row in one.ranking.rows if row.model == model)
 
 
 def _flags(own: Sequence[Row], names: Sequence[str]) -> tuple[Flag, ...]:

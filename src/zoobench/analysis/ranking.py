@@ -81,9 +81,10 @@ def rank_section(controls: Controls, section: Section, metric: str) -> Ranked | 
     one, paired = sample_of(
         controls.book, [models[name] for name in names], metric, section.shots is not None
     )
+    attempted = by_model(entrants)
     flags = {
         name: flags_of(controls, section, models[name], random, metric)
-        + _lost_seeds(entrants, name)
+        + _lost_seeds(attempted[name])
         for name in names
     }
     rows, order, p = _rows(one, models, flags)
@@ -105,8 +106,7 @@ def _with(ranking: SectionRanking, **changes: object) -> SectionRanking:
     return dataclasses.replace(ranking, **changes)  # type: ignore[arg-type]
 
 
-def _lost_seeds(entrants: Sequence[Record], model: str) -> tuple[Flag, ...]:
-    mine = [r for r in entrants if r.cell.model == model]
+def _lost_seeds(mine: Sequence[Record]) -> tuple[Flag, ...]:
     lost = [r for r in mine if r.status != "ok"]
     if not lost:
         return ()

@@ -10,6 +10,7 @@ from zoobench.analysis.pareto import AXES, front_of, one_device
 from zoobench.report.figures import heat_cells, slugs
 from zoobench.report.text import (
     COST_TITLES,
+    board_names,
     control_label,
     cost,
     labels,
@@ -26,7 +27,7 @@ TEMPLATE = """\
 # zoobench: {{ title }}
 
 {% for o in ranking.overall %}
-## Overall: {{ method(o.method, o.shots) }}{{ numbered[loop.index0] }}
+## Overall: {{ numbered[loop.index0] }}
 
 {% for line in notes(o) %}
 {{ "**" ~ line ~ "**" if loop.first else line }}
@@ -109,7 +110,7 @@ def markdown(ranking: Ranking, title: str, environment: Mapping[str, Any]) -> st
         by_dataset=by_dataset,
         method=method_text,
         short=lambda ref: Ref.parse(ref).short,
-        numbered=[_number(ranking.overall, i) for i in range(len(ranking.overall))],
+        numbered=board_names(ranking.overall),
         pictures=[_pictures(o, n) for o, n in zip(ranking.overall, names, strict=True)],
         notes=overall_notes,
         about=section_about,
@@ -122,25 +123,6 @@ def markdown(ranking: Ranking, title: str, environment: Mapping[str, Any]) -> st
         environment=[f"{k}: {v}" for k, v in flat(environment)],
     )
     return "\n".join(line.rstrip() for line in text.splitlines()).rstrip() + "\n"
-
-
-def _number(overall: Sequence[OverallRanking], i: int) -> str:
-    same = [o for o in overall if (o.method, o.shots) == (overall[i].method, overall[i].shots)]
-    if len(same) == 1:
-        return ""
-    return f" ({overall[i].name or 'datasets ' + ', '.join(map(_tail, overall[i].datasets))})"
-
-
-def board_names(ranking: Ranking) -> list[str]:
-    """A name for each overall ranking, for people: its method and what tells it apart."""
-    return [
-        method_text(o.method, o.shots) + _number(ranking.overall, i)
-        for i, o in enumerate(ranking.overall)
-    ]
-
-
-def _tail(ref: str) -> str:
-    return Ref.parse(ref).short.split("/", 1)[1]
 
 
 def _pictures(overall: OverallRanking, slug: str) -> list[str]:

@@ -149,14 +149,14 @@ function drawPareto(d) {
       if (!front.length || p.y > front.at(-1).y) front.push(p);
     const named = points.filter((p) => points.length <= 15 || p.i === d.pick || front.includes(p)).slice(0, 25);
     return Plot.plot({ width, height: 420, marginLeft: 50, marginRight: 90, marginTop: 30, ariaLabel: `${d.b.metric} against ${DATA.titles[axis]}`,
-      x: { type: "log", label: `${DATA.titles[axis]} →`, tickFormat: (v) => costText(axis, v), ticks: Math.max(2, width / 130) },
+      x: { type: "log", inset: 24, label: `${DATA.titles[axis]} →`, tickFormat: (v) => costText(axis, v), ticks: Math.max(2, width / 130) },
       y: { label: `↑ ${unit(d.b.metric)}`, grid: true, nice: true },
-      color: { domain: ["tied with the best", "behind the best", "ruled out"], range: ["var(--tied)", "var(--rest)", "var(--line)"], legend: true },
+      color: { domain: ["tied with the best", "behind the best", "ruled out"], range: ["var(--tied)", "var(--rest)", "var(--out)"], legend: true },
       marks: [
         Plot.line(front, { x: "x", y: "y", stroke: "var(--front)", curve: "step-after" }),
         Plot.ruleX(points, { x: "x", y1: "lo", y2: "hi", stroke: "state", strokeOpacity: 0.7 }),
         Plot.dot(points, { x: "x", y: "y", fill: "state", r: (p) => (p.i === d.pick ? 7 : 4) }),
-        Plot.text(named, { x: "x", y: "y", text: "label", dx: 8, dy: (p) => 0, textAnchor: "start", lineAnchor: "bottom", fill: "currentColor" }),
+        Plot.text(named, { x: "x", y: "y", text: "label", dx: 8, dy: -6, textAnchor: "start", lineAnchor: "bottom", fill: "currentColor" }),
         Plot.tip(points, Plot.pointer({ x: "x", y: "y", title: (p) => `${p.label}\n${range(d.b, p)}\n${costText(axis, p.x)}\n${p.state}` })),
       ] });
   });
@@ -172,7 +172,7 @@ function drawHeat(b) {
     const middle = (Math.min(...values) + Math.max(...values)) / 2;
     const full = Math.max(width, left + 90 * sets.length);
     return Plot.plot({ width: full, height: 70 + 24 * models.length, marginLeft: left, marginTop: 40, marginBottom: 10, ariaLabel: `${b.metric} of each model on each dataset`,
-      x: { domain: sets, axis: "top", label: null, tickFormat: (s) => s.split("/").pop().slice(0, 24) }, y: { domain: models, label: null },
+      x: { domain: sets, axis: "top", padding: 0, label: null, tickFormat: (s) => s.split("/").pop().slice(0, 24) }, y: { domain: models, label: null, padding: 0 },
       color: { scheme: "blues", domain: [Math.min(...values) - 0.25 * (Math.max(...values) - Math.min(...values) || 1), Math.max(...values)] },
       marks: [
         Plot.cell(b.heat.filter((h) => h.value !== null), { x: "dataset", y: "label", fill: "value", inset: 0.5 }),

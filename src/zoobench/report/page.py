@@ -25,12 +25,13 @@ from zoobench.analysis.decision import (
 from zoobench.analysis.pareto import AXES, one_device
 from zoobench.analysis.recommend import license_fits
 from zoobench.report.figures import heat_cells
-from zoobench.report.markdown import board_names, flat
+from zoobench.report.markdown import flat
 from zoobench.report.models_page import model_pages
 from zoobench.report.terminal import overall_notes
 from zoobench.report.text import (
     COST_TITLES,
     FRACTIONS,
+    board_names,
     control_label,
     cost,
     labels,
@@ -63,7 +64,9 @@ def page(ranking: Ranking, title: str, environment: Mapping[str, Any], suite: st
 
     folder = files("zoobench.report")
     scripts = [_vendored(name) for name in VENDORED] + [folder.joinpath("page.js").read_text()]
-    boards = [board(o, n) for o, n in zip(ranking.overall, board_names(ranking), strict=True)]
+    boards = [
+        board(o, n) for o, n in zip(ranking.overall, board_names(ranking.overall), strict=True)
+    ]
     template = folder.joinpath("page.html.j2").read_text(encoding="utf-8")
     engine = Environment(autoescape=True, trim_blocks=True)
     rendered = engine.from_string(template).render(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from zoobench.analysis.decision import Failure, OverallRanking, Ranking, Row, SectionRanking
 from zoobench.report.text import (
+    board_names,
     control_label,
     family_note,
     headline,
@@ -15,6 +16,7 @@ from zoobench.report.text import (
     ms,
     points,
     rank_text,
+    shared_options,
     si,
     with_interval,
 )
@@ -39,8 +41,8 @@ def print_ranking(ranking: Ranking, console: Console | None = None) -> None:
     out = console or Console(width=None if _is_terminal() else 80, highlight=False)
     for dataset in dict.fromkeys(s.dataset for s in ranking.sections):
         _dataset(out, [s for s in ranking.sections if s.dataset == dataset])
-    for overall in ranking.overall:
-        _overall(out, overall)
+    for overall, name in zip(ranking.overall, board_names(ranking.overall), strict=True):
+        _overall(out, overall, name)
     _failures(out, ranking.failures)
     if not ranking.sections:
         out.print("No model was measured: there is nothing to rank.")
@@ -91,7 +93,8 @@ def _dataset(console: Console, sections: Sequence[SectionRanking]) -> None:
     first = sections[0]
     _say(console, f"\n{section_about(first)}", "bold")
     table = _table(console, first.metric, "dataset")
-    names = labels(row.model for s in sections for row in s.rows)
+    every = [row.model for s in sections for row in s.rows]
+    names = labels(every + [m for s in sections for m in failed_models(s)])
     for section in sections:
         table.add_row("", "", f"{method_text(section.method, section.shots)}:", style="bold")
         for row in section.rows[:MOST_ROWS]:
@@ -106,9 +109,11 @@ def _dataset(console: Console, sections: Sequence[SectionRanking]) -> None:
                 table.add_row("", "!", f"{flag.name}", "", style="yellow")
         if len(section.rows) > MOST_ROWS:
             table.add_row("", "", f"... and {len(section.rows) - MOST_ROWS} more")
+        for model, status in failed_models(section).items():
+            table.add_row("", "x", names.get(model, Ref.parse(model).short), status)
         for control in _own_controls(section):
             table.add_row("-", "", *control, style="dim")
-    for text in _shared_controls(first):
+    for text in dict.fromkeys(c for s in sections for c in _shared_controls(s)):
         table.add_row("-", "", *text, style="dim")
     console.print(table)
     for section in sections:
@@ -125,12 +130,26 @@ def section_about(section: SectionRanking) -> str:
         parts.append(f"{section.classes} classes")
     if section.nature:
         parts.append(section.nature)
+    if options := _options(section.rows):
+        parts.append(f"models with {options}")
     parts += [flag.name for flag in section.flags]
     return " · ".join(parts)
 
 
+def _options(rows: Sequence[Row]) -> str:
+    """What `labels` leaves out because all models share it; "" where nothing."""
+    found = shared_options(row.model for row in rows)
+    return ", ".join(f"{name} = {value}" for name, value in found.items())
+
+
 def _seeds(row: Row) -> str:
     return f" ({row.seeds} seeds)" if row.seeds > 1 else ""
+
+
+def failed_models(section: SectionRanking) -> dict[str, str]:
+    """Models without any score here -> how they failed."""
+    ranked = {row.model for row in section.rows}
+    return {f.model: f.status for f in section.failures if f.model not in ranked}
 
 
 def _own_controls(section: SectionRanking) -> list[tuple[str, str]]:
@@ -172,8 +191,8 @@ def section_notes(section: SectionRanking) -> list[str]:
     return lines
 
 
-def _overall(console: Console, overall: OverallRanking) -> None:
-    title = f"Overall: {method_text(overall.method, overall.shots)}, "
+def _overall(console: Console, overall: OverallRanking, name: str) -> None:
+    title = f"Overall: {name}, "
     title += f"mean over {len(overall.datasets)} dataset{'s' * (len(overall.datasets) != 1)}"
     if len(overall.datasets) > 1:
         _say(console, f"\n{title}", "bold")
@@ -198,6 +217,8 @@ def _overall(console: Console, overall: OverallRanking) -> None:
 def overall_notes(overall: OverallRanking) -> list[str]:
     """The decision and what limits it, a sentence or two a line."""
     lines = [headline(overall)]
+    if options := _options(overall.rows):
+        lines.append(f"All models with {options}.")
     if len(overall.tied) > 1 and (note := family_note(overall.tied)):
         lines.append(note)
     if len(overall.rows) > 1:

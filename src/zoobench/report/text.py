@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from zoobench.analysis.decision import OverallRanking, Row, SectionRanking
@@ -96,25 +97,51 @@ def rank_text(low: int, high: int) -> str:
 
 
 def labels(models: Iterable[str]) -> dict[str, str]:
-    """model -> its shortest unique name: without its revision, and its source if it can be."""
+    """model -> its shortest unique name.
+
+    Without its revision, and without its source and the options that all models share
+    where that leaves it unique.
+    """
     refs = {model: Ref.parse(model) for model in dict.fromkeys(models)}
-    tails = [ref.short.split("/", 1)[1] for ref in refs.values()]
+    shared = shared_options(refs)
+    plain = [ref.without(*shared).short for ref in refs.values()]
+    tails = [text.split("/", 1)[1] for text in plain]
+    counts, full = Counter(tails), Counter(plain)
     return {
-        model: tail if tails.count(tail) == 1 else ref.short
-        for (model, ref), tail in zip(refs.items(), tails, strict=True)
+        model: tail if counts[tail] == 1 else text if full[text] == 1 else model
+        for model, text, tail in zip(refs, plain, tails, strict=True)
     }
+
+
+def shared_options(models: Iterable[str]) -> dict[str, object]:
+    """The options that every one of `models` has with the same value."""
+    options = [dict(Ref.parse(model).options) for model in models]
+    first = options[0] if options else {}
+    return {k: v for k, v in first.items() if all(k in o and o[k] == v for o in options)}
 
 
 def control_label(model: str) -> str:
     """ "chance", "raw-input", or "lite0, random weights"."""
     ref = Ref.parse(model)
-    if ref.source == "control":
-        return ref.name
-    return f"{ref.without('weights').short.split('/', 1)[1]}, random weights"
+    return ref.name if ref.source == "control" else f"{ref.name}, random weights"
 
 
 def method_text(method: str, shots: int | None) -> str:
     return method if shots is None else f"{method}, {shots} a class"
+
+
+def board_names(overall: Sequence[OverallRanking]) -> list[str]:
+    """A name for each overall ranking, for people: its method and what tells it apart."""
+    plain = [method_text(o.method, o.shots) for o in overall]
+    return [
+        name if plain.count(name) == 1 else f"{name} ({o.name or _sets(o)})"
+        for name, o in zip(plain, overall, strict=True)
+    ]
+
+
+def _sets(o: OverallRanking) -> str:
+    names = [Ref.parse(dataset).name for dataset in o.datasets]
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def family_note(tied: Sequence[Row]) -> str:

@@ -36,6 +36,8 @@ def write_report(runs: Sequence[Run], out: Path, ranking: Ranking | None = None)
         write_atomic(written[2], ranking_frame(found).to_csv(index=False).encode())
         write_atomic(written[3], measurements_frame(found.records).to_csv(index=False).encode())
         written += write_figures(found, out / "figures")
+        for path in written:
+            path.chmod(0o644)  # an atomic write begins as 0600; a report is to be read
     except OSError as error:
         raise UserError(f"{out}: the report cannot be written: {error.strerror}") from error
     return written

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import dataclasses
+import io
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from fakes import make_run
+from zoobench.analysis.decision import OverallRanking
+from zoobench.analysis.ranking import rank
+from zoobench.analysis.recommend import Limits, license_fits, recommend, to_json
+from zoobench.errors import UserError
+from zoobench.report import text
+from zoobench.report.tables import MEASUREMENTS, measurements_frame, ranking_frame
+from zoobench.report.terminal import print_ranking
+from zoobench.report.write import write_report
+from zoobench.store import Run
+
+A, B, C = "timm/netA@1", "timm/netB@1", "timm/other@1"
+D1, D2 = "packaged/digits@1", "packaged/mnist-5k@1?max_train=500"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    truth = {A: 0.90, B: 0.905, C: 0.45}
+    fault = {("timm/broken@1", D1): ("oom", "needed 3 GB | had 2 GB")}
+    models = [A, B, C, "timm/broken@1"]
+    return make_run(tmp_path_factory.mktemp("run"), models, [D1, D2], truth, 1, failures=fault)
+
+
+def shown(run: Run, encoding: str = "utf-8") -> str:
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding=encoding, newline="\n")
+    print_ranking(rank([run]), Console(file=stream, width=80, highlight=False))
+    stream.flush()
+    return raw.getvalue().decode(encoding)
+
+
+def test_the_terminal_fits_80_columns_and_holds_the_decision(run: Run) -> None:
+    said = shown(run)
+    assert max(map(len, said.splitlines())) <= 80
+    assert "\x1b" not in said
+    for part in (
+        "1-2",
+        "netA",
+        "suspect",
+        "raw-input",
+        "oom: timm/broken",
+        "Smallest of them: netA",
+    ):
+        assert part in " ".join(said.split()), part
+
+
+def test_the_terminal_keeps_to_ascii_where_it_must(run: Run) -> None:
+    said = shown(run, "ascii")
+    assert "netA" in said
+    assert said.isascii()
+
+
+def test_measurements_csv_is_long_and_keeps_failures(run: Run, tmp_path: Path) -> None:
+    write_report([run], tmp_path)
+    frame = pd.read_csv(tmp_path / "measurements.csv")
+    assert tuple(frame.columns) == MEASUREMENTS
+    assert len(frame) == sum(max(len(r.measurements), 1) for r in run.records)
+    failed = frame[frame.status == "oom"]
+    assert failed.model.tolist() == ["timm/broken@1"]
+    assert failed.value.isna().all()
+    accuracy = frame[(frame.model == A) & (frame.dataset == D1) & (frame.metric == "accuracy")]
+    record = next(r for r in run.records if (r.cell.model, r.cell.dataset) == (A, D1))
+    assert accuracy.value.item() == pytest.approx(record.value("accuracy"))
+
+
+def test_ranking_csv_has_a_row_a_model_and_dataset_and_one_overall(run: Run) -> None:
+    frame = ranking_frame(rank([run]))
+    ok = frame[frame.status == "ok"]
+    per = ok[ok.scope == "dataset"]
+    assert sorted(zip(per.model, per.dataset, strict=True)) == sorted(
+        [(m, d) for m in (A, B, C) for d in (D1, D2)] + [("timm/broken@1", D2)]
+    )
+    assert sorted(ok[ok.scope == "overall"].model) == [A, B, C]
+    assert frame[frame.status == "control"].rank_low.isna().all()
+    assert len(measurements_frame([])) == 0
+
+
+def test_markdown_and_figures(run: Run, tmp_path: Path) -> None:
+    paths = write_report([run], tmp_path / "one")
+    again = write_report([run], tmp_path / "two")
+    for path, other in zip(paths, again, strict=True):
+        assert path.read_bytes() == other.read_bytes(), path.name
+    said = (tmp_path / "one" / "report.md").read_text()
+    assert "**2 of 3 models are tied" in said
+    assert r"needed 3 GB \| had 2 GB" in said
+    for linked in re.findall(r"\]\((figures/[^)]+)\)", said):
+        assert (tmp_path / "one" / linked).stat().st_size > 1000
+    svg = (tmp_path / "one" / "figures" / "heatmap-linear-probe.svg").read_text()
+    assert "<dc:date>" not in svg
+
+
+def test_a_report_that_cannot_be_written(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        write_report([run], tmp_path / "file" / "report")
+
+
+def test_recommend_under_limits(run: Run) -> None:
+    (overall,) = rank([run]).overall
+    free = recommend(overall)
+    assert free.pick is not None
+    assert free.pick.model == A
+    assert [row.model for row in free.tied] == [B]
+    assert free.behind.keys() == {C}
+    assert sum(free.first.values()) == pytest.approx(1)
+    assert free.expected_loss is not None
+    assert 0 <= free.expected_loss < 0.03
+
+    tight = recommend(overall, Limits(max_params=2.5e6, license="MIT,Apache-2.0,CC-BY-NC-4.0"))
+    assert tight.ruled_out[C] == "params 3e+06 is above 2.5e+06"
+    nothing = recommend(overall, Limits(max_latency_ms=0.1))
+    assert nothing.pick is None
+    assert text.recommendation_text(nothing)[0].startswith("No model keeps to these limits")
+    with pytest.raises(UserError, match="no model has macs"):
+        recommend(_without(overall, "macs"), Limits(max_macs=1.0))
+    said = " ".join(text.recommendation_text(free))
+    assert "Take netA" in said
+    assert "tied with it: netB" in said
+    body = to_json(free)
+    assert body["pick"]["model"] == A
+    assert body["ruled_out"]["timm/broken@1"] == "not ranked: 1 of 2 datasets"
+
+
+def _without(overall: OverallRanking, cost: str) -> OverallRanking:
+    rows = tuple(
+        dataclasses.replace(row, costs={k: v for k, v in row.costs.items() if k != cost})
+        for row in overall.rows
+    )
+    return dataclasses.replace(overall, rows=rows)
+
+
+def test_licences() -> None:
+    assert license_fits("apache-2.0", "permissive")
+    assert not license_fits("CC-BY-NC-4.0", "permissive")
+    assert not license_fits("unknown", "permissive")
+    assert license_fits("GPL-3.0", "permissive, GPL-3.0")
+
+
+@pytest.mark.parametrize(
+    ("value", "written"), [(999_600, "1M"), (1234, "1.23k"), (0.5, "0.5"), (3.9e8, "390M")]
+)
+def test_si(value: float, written: str) -> None:
+    assert text.si(value) == written
+
+
+def test_names_are_as_short_as_they_may_be() -> None:
+    assert text.labels(["timm/a@1", "hf/a@2", "timm/b@3"]) == {
+        "timm/a@1": "timm/a",
+        "hf/a@2": "hf/a",
+        "timm/b@3": "b",
+    }

@@ -1,0 +1,171 @@
+"""report.html in a real browser. Skipped only where no Chromium is installed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium import webdriver
+
+from fakes import make_run
+from zoobench.report.write import write_report
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER),
+    reason="no Chromium here: apt-get install chromium chromium-driver",
+)
+
+SMALL, MIDDLE, LARGE = "timm/small@1", "timm/middle@1", "timm/<b>large</b>@1"
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page")
+    truth = {SMALL: 0.7, MIDDLE: 0.8, LARGE: 0.95}
+    sets = ["packaged/digits@1", "packaged/words@1"]
+    fault = {("timm/broken@1", d): ("oom", "needed 3 GB </script><b>") for d in sets}
+    models = [SMALL, MIDDLE, LARGE, "timm/broken@1"]
+    run = make_run(path / "run", models, sets, truth, failures=fault, methods=("knn", "ridge"))
+    return write_report([run], path / "report")[0]
+
+
+@pytest.fixture(scope="module")
+def browser(report: Path) -> Iterator[webdriver.Chrome]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM or ""
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+def text(browser: webdriver.Chrome, css: str) -> str:
+    return str(browser.find_element("css selector", css).text)
+
+
+def column(browser: webdriver.Chrome, at: int) -> list[str]:
+    rows = browser.find_elements("css selector", ".board:not([hidden]) tbody tr:not([hidden])")
+    return [row.find_elements("css selector", "td, th")[at].text for row in rows]
+
+
+def move(browser: webdriver.Chrome, slider: str, key: str, times: int) -> None:
+    for _ in range(times):
+        browser.find_element("id", slider).send_keys(key)
+
+
+def _log(browser: webdriver.Chrome, kind: str) -> list[Any]:
+    found: list[Any] = browser.get_log(kind)  # type: ignore[no-untyped-call]
+    return found
+
+
+def severe(browser: webdriver.Chrome) -> list[str]:
+    return [entry["message"] for entry in _log(browser, "browser")]
+
+
+def requests(browser: webdriver.Chrome) -> list[str]:
+    events = [json.loads(entry["message"])["message"] for entry in _log(browser, "performance")]
+    sent = [e["params"]["request"]["url"] for e in events if e["method"].endswith("WillBeSent")]
+    return [url for url in sent if not url.startswith(("file:", "data:"))]
+
+
+def test_the_page_decides_sorts_and_filters_without_error_or_request(
+    browser: webdriver.Chrome, report: Path
+) -> None:
+    browser.get(report.as_uri())
+    assert text(browser, "#pick .big") == "Take <b>large</b>"
+    for figure in ("plot-pareto", "plot-heat", "plot-forest", "plot-cost"):
+        assert browser.find_elements("css selector", f"#{figure} svg"), figure
+
+    move(browser, "limit-params", "\ue012", 1)  # left arrow: the keyboard moves it
+    assert text(browser, "#out-params") == "3M"
+    assert text(browser, "#pick .big") == "Take <b>large</b>"
+    move(browser, "limit-params", "\ue012", 1)
+    assert text(browser, "#pick .big") == "Take middle"
+    assert "parameters 3M above 2M" in text(browser, "#pick")
+    move(browser, "limit-params", "\ue014", 2)
+    assert text(browser, "#pick .big") == "Take <b>large</b>"
+
+    assert column(browser, 1) == ["<b>large</b>", "middle", "small"]
+    head = browser.find_elements("css selector", ".board:not([hidden]) thead button")
+    head[1].send_keys("\ue007")  # Enter on the header's button
+    assert column(browser, 1) == ["<b>large</b>", "middle", "small"]
+    head[1].click()
+    assert column(browser, 1) == ["small", "middle", "<b>large</b>"]
+    sorted_by = browser.find_element("css selector", ".board:not([hidden]) th[aria-sort]")
+    assert (sorted_by.text.split()[0], sorted_by.get_attribute("aria-sort")) == (
+        "model",
+        "descending",
+    )
+    head[2].click()
+    scores = [float(cell.split()[0]) for cell in column(browser, 2)]
+    assert scores == sorted(scores, reverse=True)
+
+    browser.find_element("id", "filter").send_keys("midd")
+    assert column(browser, 1) == ["middle"]
+    assert text(browser, "#count") == "1 of 3 models"
+
+    assert severe(browser) == []
+    assert requests(browser) == []
+
+
+def test_another_ranking_and_another_cost_can_be_chosen(
+    browser: webdriver.Chrome, report: Path
+) -> None:
+    browser.get(report.as_uri())
+    for select, value in (("board", "1"), ("axis", "latency_ms_p50"), ("where", "0")):
+        option = browser.find_element("css selector", f"#{select} option[value='{value}']")
+        option.click()
+    assert "latency" in text(browser, "#plot-pareto")
+    assert "raw-input" in text(browser, "#plot-forest")
+    caption = browser.find_element("css selector", ".board:not([hidden]) caption")
+    assert caption.text.startswith("knn")
+    assert severe(browser) == []
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_never_scrolls_sideways(
+    browser: webdriver.Chrome, report: Path, width: int
+) -> None:
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 500},
+    )
+    browser.get(report.as_uri())
+    wide, seen = browser.execute_script(
+        "return [document.documentElement.scrollWidth, window.innerWidth]"
+    )
+    assert wide <= seen
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_both_themes_are_readable(browser: webdriver.Chrome, report: Path) -> None:
+    """Text against background: WCAG contrast of at least 4.5 in both themes."""
+    for theme in ("light", "dark"):
+        browser.execute_cdp_cmd(
+            "Emulation.setEmulatedMedia",
+            {"features": [{"name": "prefers-color-scheme", "value": theme}]},
+        )
+        browser.get(report.as_uri())
+        for element in ("body", "caption", "nav a", "dt"):
+            ratio = browser.execute_script(_CONTRAST, element)
+            assert ratio >= 4.5, (theme, element, ratio)
+
+
+_CONTRAST = """
+const light = (text) => { const c = text.match(/[0-9.]+/g).slice(0, 3).map((v) => v / 255)
+  .map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * c[0] + 0.7152 * c[1] + 0.0722 * c[2]; };
+const front = light(getComputedStyle(document.querySelector(arguments[0])).color);
+const back = light(getComputedStyle(document.body).backgroundColor);
+return (Math.max(front, back) + 0.05) / (Math.min(front, back) + 0.05);
+"""
