@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +12,14 @@ from torch import nn
 
 from zoobench.interfaces import Backbone, InputSpec
 from zoobench.metrics import METRICS
-from zoobench.metrics.cost import LARGEST_BATCH, measured_costs, static_costs
+from zoobench.metrics.cost import (
+    LARGEST_BATCH,
+    load_seconds,
+    measured_costs,
+    static_costs,
+    timing_of,
+    training_costs,
+)
 from zoobench.metrics.stopwatch import Timing, peak_memory, timed
 from zoobench.schema import Measurement
 
@@ -180,3 +188,40 @@ def test_calm_run_is_not_repeated() -> None:
     assert not timing.noisy
     assert timing.p50 == 1.0
     assert timing.interval == (1.0, 1.0)
+
+
+def test_training_step_leaves_the_backbone_alone() -> None:
+    backbone = Pictures()
+    before = {name: value.clone() for name, value in backbone.module.state_dict().items()}
+    found = by_name(training_costs(backbone, "cpu", batch=2, seconds=0.0))
+    assert found["train_step_ms"].n == 40
+    assert found["train_step_ms"].detail["batch"] == 2
+    memory = found["train_peak_memory_bytes"]
+    assert memory.detail["batch"] == 2
+    assert memory.unit == METRICS["train_peak_memory_bytes"].unit
+    assert all(torch.equal(v, before[k]) for k, v in backbone.module.state_dict().items())
+    assert all(p.grad is None for p in backbone.module.parameters())
+    assert not backbone.module.training
+
+
+def test_loading_is_timed_cold_and_warm() -> None:
+    calls: list[int] = []
+
+    def load() -> Pictures:
+        calls.append(1)
+        if len(calls) == 1:
+            time.sleep(0.05)
+        return Pictures()
+
+    found = by_name(load_seconds(load))
+    assert len(calls) == 4
+    assert found["load_seconds_cold"].value >= 0.05 > found["load_seconds"].value
+    assert len(found["load_seconds"].detail["samples_s"]) == 3
+
+
+def test_timing_of_a_batch() -> None:
+    timing, setting = timing_of(Pictures(), "cpu", batch=3, seconds=0.0)
+    assert len(timing.seconds) == 40
+    assert setting["batch"] == 3
+    assert setting["device"] == "cpu"
+    assert setting["dtype"] == "float32"
