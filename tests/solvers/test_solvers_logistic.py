@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,11 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
+from zoobench.solvers import logistic
 from zoobench.solvers.basis import Scaling, scaling
 from zoobench.solvers.grid import grid
 from zoobench.solvers.logistic import TARGET, LogisticPath, Options, logistic_path
-from zoobench.solvers.softmax import LOSS_FLOOR, certify
+from zoobench.solvers.softmax import LOSS_FLOOR, Certificate, certify
 
 Array = NDArray[np.float64]
 
@@ -182,6 +184,30 @@ def test_too_few_evaluations_is_not_called_converged() -> None:
     path, _, _ = path_of(x, y, 200, 5, lambdas=1, limit=2)
     assert not path.fit.converged
     assert path.fit.certificate.relative_gap > TARGET
+
+
+def test_float64_finishes_what_float32_could_not_certify(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def doubtful(*given: Any) -> tuple[Certificate, Tensor]:
+        found, bias = certify(*given)
+        seen.append(found)
+        return (replace(found, relative_gap=1.0) if len(seen) <= 2 else found), bias
+
+    x, y = blobs(300, 30, 4, noise=0.1)
+    exact, _, _ = path_of(x, y, 200, 4)
+    monkeypatch.setattr(logistic, "SMALL", 0)
+    single, _, _ = path_of(x, y, 200, 4)
+    monkeypatch.setattr(logistic, "certify", doubtful)
+    path, _, _ = path_of(x, y, 200, 4)
+    assert len(seen) >= 3
+    for found in (path, single):
+        assert found.fit.converged
+        assert found.refit.converged
+        assert found.fit.lam == exact.fit.lam
+        assert found.refit.certificate.objective == pytest.approx(
+            exact.refit.certificate.objective, rel=1e-4
+        )
 
 
 def test_the_certificate_is_a_true_bound_at_any_point_and_any_bias() -> None:

@@ -65,10 +65,10 @@ class Pairs:
     def clear(self) -> None:
         self.kept.clear()
 
-    def copy(self) -> Pairs:
-        """The same pairs; the tensors are shared, they are never changed."""
+    def copy(self, dtype: torch.dtype) -> Pairs:
+        """The same pairs in `dtype`; the tensors may be shared, they are never changed."""
         other = Pairs()
-        other.kept.extend(self.kept)
+        other.kept.extend((step.to(dtype), change.to(dtype)) for step, change in self.kept)
         return other
 
     def direction(

@@ -129,7 +129,7 @@ class _Data:
 
     def to_double(self) -> None:
         self.rows = self.rows.double()
-        self.pairs = Pairs()
+        self.pairs = self.pairs.copy(torch.float64)
 
     def problem(self, lam: float, refit: bool = False) -> SoftmaxProblem:
         end = len(self.rows) if refit else self.n_train
@@ -267,7 +267,7 @@ class _Walker:
         self.points[lam] = point
         if self.best is None or nll < self.best.valid_nll:
             self.best, self.best_at = point, solution.at
-            self.best_pairs = self.data.pairs.copy()
+            self.best_pairs = self.data.pairs.copy(solution.at.dtype)
         return point
 
     def _validate(self, at: Tensor) -> tuple[float, float]:
@@ -290,21 +290,21 @@ class _Walker:
 
     def settle(self) -> Fit:
         """Polish and certify the best point; where another is then better, that one."""
-        polished: dict[float, Fit] = {}
+        polished: dict[float, tuple[Fit, Tensor]] = {}
         while True:
             best = min(self.points.values(), key=lambda p: (p.valid_nll, -p.lam))
             if best.lam in polished:
+                fit, self.best_at = polished[best.lam]
                 self.best = best
-                return polished[best.lam]
+                return fit
             # Pairs of the best point's own neighbourhood: those of weaker lambdas are stale.
-            self.data.pairs = self.best_pairs.copy()
-            start = self.best_at.to(self.data.rows.dtype)
-            fit, at = _solve(self.data, best.lam, start, False, self.options.limit)
+            self.data.pairs = self.best_pairs.copy(self.data.rows.dtype)
+            fit, at = _solve(self.data, best.lam, self.best_at, False, self.options.limit)
             nll, accuracy = self._validate(at)
             used = best.evaluations + fit.evaluations
             point = PathPoint(best.lam, fit.certificate, used, nll, accuracy, exact=True)
             self.points[best.lam] = point
-            polished[best.lam], self.best_at = fit, at
+            polished[best.lam] = (fit, at)
 
 
 def _solve(data: _Data, lam: float, start: Tensor, refit: bool, limit: int) -> tuple[Fit, Tensor]:
@@ -314,6 +314,7 @@ def _solve(data: _Data, lam: float, start: Tensor, refit: bool, limit: int) -> t
         problem = data.problem(lam, refit)
         problem.strict = True
         end = len(problem.rows)
+        at = at.to(problem.rows.dtype)
         solution = minimise(problem, at, data.pairs, tolerance, limit - used)
         used += solution.evaluations
         head = data.head(solution.at)
@@ -324,12 +325,9 @@ def _solve(data: _Data, lam: float, start: Tensor, refit: bool, limit: int) -> t
         at = solution.at.clone()
         at[:, 0] = bias
         fit = Fit(replace(head, bias=bias), lam, certificate, used)
-        if fit.converged or used >= limit:
+        if fit.converged or used >= limit or tolerance < 1e-3 * TARGET:
             return fit, at
-        if data.rows.dtype == torch.float32 and 2 * data.rows.nbytes <= FALLBACK_BYTES:
+        tolerance *= 0.2
+        single = data.rows.dtype == torch.float32
+        if single and tolerance < 0.05 * TARGET and 2 * data.rows.nbytes <= FALLBACK_BYTES:
             data.to_double()
-            at = at.double()
-        elif tolerance < 1e-3 * TARGET:
-            return fit, at
-        else:
-            tolerance *= 0.1
