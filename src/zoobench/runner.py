@@ -21,7 +21,7 @@ from zoobench.datasets.splits import few_shot
 from zoobench.errors import CellError, MissingExtra, UserError
 from zoobench.interfaces import Adapted, Method, Split, Splits
 from zoobench.methods.features import FeatureCache, Features, Progress, View
-from zoobench.metrics import cost, quality
+from zoobench.metrics import cost, measured, quality
 from zoobench.schema import Cell, Measurement, Predictions, Record, Ref, digest
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class Bench:
         record = Record(
             cell,
             "ok",
-            measurements=(*numbers, *costs, *seconds, *facts(adapted, len(splits.train))),
+            measurements=(*numbers, *costs, *seconds, *facts(adapted)),
             chosen=dict(adapted.chosen),
             flags=tuple(dict.fromkeys(flags)),
             provenance=provenance(cell, splits, loaded),
@@ -253,17 +253,12 @@ class Work:
 
 
 def second(name: str, value: float, **detail: Any) -> Measurement:
-    return Measurement(name, round(value, 6), unit="s", better="lower", detail=detail)
+    return measured(name, round(value, 6), detail=detail)
 
 
-def facts(adapted: Adapted, n: int) -> tuple[Measurement, ...]:
+def facts(adapted: Adapted) -> tuple[Measurement, ...]:
     """What the method says of its own fit, as measurements (train accuracy, iterations, ...)."""
-    units = {"train_accuracy": ("fraction", "higher")}
-    found = []
-    for name, value in adapted.facts.items():
-        unit, better = units.get(name, ("", "none"))
-        found.append(Measurement(name, float(value), unit=unit, better=better, n=n))  # type: ignore[arg-type]
-    return tuple(found)
+    return tuple(measured(name, float(value)) for name, value in adapted.facts.items())
 
 
 def np_counts(split: Split, classes: int) -> Any:

@@ -77,7 +77,7 @@ class Datasets:
     """The source `synthetic` of datasets. Options: classes, train, valid, test, noise, shuffled."""
 
     DEFAULTS: Mapping[str, Value] = {
-        "classes": 4, "train": 160, "valid": 40, "test": 100, "noise": 60.0, "shuffled": False,
+        "classes": 4, "train": 160, "valid": 40, "test": 100, "noise": 150.0, "shuffled": False,
     }  # fmt: skip
     CARDS = (
         DatasetCard("synthetic", "stripes", "image", 4, (160, 40, 100), "1", nature="rendered",

@@ -55,8 +55,26 @@ METRICS: dict[str, MetricRow] = {
         "fraction", "higher", "transfer", "fine-tune minus from-scratch, same recipe"
     ),
     "iterations": MetricRow("", "none", "transfer", "solver or optimiser steps taken"),
-    "gradient_norm": MetricRow(
-        "", "lower", "transfer", "relative gradient norm at the returned solution"
+    "steps": MetricRow("", "none", "transfer", "training steps of one run of the grid"),
+    "train_accuracy_online": MetricRow(
+        "fraction", "none", "transfer", "accuracy on the training batches as they were seen"
+    ),
+    "valid_accuracy": MetricRow("fraction", "none", "transfer", "of the choice, on valid"),
+    "valid_nll": MetricRow("nats", "none", "transfer", "of the choice, on valid"),
+    "loo_accuracy": MetricRow("fraction", "none", "transfer", "ridge: leave-one-out on train"),
+    "loo_error": MetricRow("", "none", "transfer", "ridge: mean squared leave-one-out error"),
+    "temperature": MetricRow("", "none", "transfer", "that calibrates ridge scores, by LOO"),
+    "path_points": MetricRow("", "none", "transfer", "points of the regularisation path"),
+    "grid_extended": MetricRow("", "none", "transfer", "times the grid of lambdas was extended"),
+    "objective": MetricRow("nats", "none", "transfer", "the probe's objective at its solution"),
+    "relative_gradient_norm": MetricRow(
+        "", "lower", "transfer", "of the probe's objective at the returned solution"
+    ),
+    "relative_gap": MetricRow(
+        "", "lower", "transfer", "bound of the objective's relative distance to its optimum"
+    ),
+    "valid_relative_gap": MetricRow(
+        "", "lower", "transfer", "the same for the fit that the choice was made on"
     ),
     "params": MetricRow("", "lower", "cost", "parameters"),
     "trainable_params": MetricRow("", "lower", "cost", "parameters that take gradients"),
@@ -83,6 +101,7 @@ METRICS: dict[str, MetricRow] = {
     "load_seconds_cold": MetricRow("s", "lower", "cost", "the same, first load in a fresh process"),
     "extract_seconds": MetricRow("s", "lower", "cost", "features of all splits"),
     "fit_seconds": MetricRow("s", "lower", "cost", "the head's or the vote's fit, with choices"),
+    "predict_seconds": MetricRow("s", "lower", "cost", "scores of test from its features"),
     "train_seconds": MetricRow("s", "lower", "cost", "training of the whole model"),
     "total_seconds": MetricRow("s", "lower", "cost", "the whole cell"),
     "energy_joules": MetricRow(
