@@ -158,14 +158,14 @@ def test_junit_writes_no_forbidden_characters() -> None:
 
 
 def test_annotations() -> None:
-    lines = gate.annotations(WHOLE).splitlines()
+    lines = gate.github_annotations(WHOLE).splitlines()
     assert lines[0] == (
         "::error title=regressed%3A packaged/lite0 · packaged/mnist-5k · ridge accuracy"
         "::-2.00 points; p 0.001"
     )
     assert lines[-1] == "::warning title=packaged/lite0::slow"
     many = comparison(*(finding("regressed", f"m{i}", "50%\nof it") for i in range(30)))
-    lines = gate.annotations(many).splitlines()
+    lines = gate.github_annotations(many).splitlines()
     assert len(lines) == 10
     assert "50%25%0Aof it" in lines[0]
     assert lines[-1] == "::error title=zoobench::and 21 more; see gate.json"
@@ -179,5 +179,6 @@ def test_write(tmp_path: Path) -> None:
         "summary.md",
         "gate.json",
         "junit.xml",
+        "annotations.txt",
     ]
     assert all(f.read_text(encoding="utf-8") for f in files)

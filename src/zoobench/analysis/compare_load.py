@@ -39,9 +39,11 @@ class _Shared:
     kept: dict[Any, Any] = field(default_factory=dict)
 
     def table(self, value: Mapping[str, Any]) -> Mapping[str, Any]:
-        if self.kept.get(id(value)) is value:
+        seen = self.kept.get(id(value)) is value
+        if seen:
             return value
-        return self.kept.setdefault(repr(value), value)  # type: ignore[no-any-return]
+        held: Mapping[str, Any] = self.kept.setdefault(repr(value), value)
+        return held
 
     def text(self, value: str) -> str:
         return self.kept.setdefault(("text", value), value)  # type: ignore[no-any-return]

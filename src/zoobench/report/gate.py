@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
@@ -232,7 +232,7 @@ def _printable(words: str) -> str:
     return "".join(c for c in words if c >= " " and not "\ud800" <= c <= "\udfff")
 
 
-def annotations(found: Comparison, limit: int = 10) -> str:
+def github_annotations(found: Comparison, limit: int = 10) -> str:
     """GitHub workflow commands: an error a failing or missing finding, a warning a slow time.
 
     GitHub shows ten of a kind in a step; the last one then says how many there are.
@@ -259,12 +259,13 @@ def _property(words: str) -> str:
     return _data(words).replace(":", "%3A").replace(",", "%2C")
 
 
-FILES = {
+FILES: dict[str, Callable[[Comparison], str]] = {
     "gate.txt": text,
     "gate.md": markdown,
     "summary.md": summary,
     "gate.json": gate_json,
     "junit.xml": junit,
+    "annotations.txt": github_annotations,
 }
 
 
@@ -273,5 +274,5 @@ def write(found: Comparison, folder: str | Path) -> tuple[Path, ...]:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name, render in FILES.items():
-        write_atomic(folder / name, render(found).encode())  # type: ignore[operator]
+        write_atomic(folder / name, render(found).encode())
     return tuple(folder / name for name in FILES)

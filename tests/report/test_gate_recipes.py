@@ -1,0 +1,89 @@
+"""The recipes are valid YAML, their shell parses, and they read files that are written."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zoobench.report.gate import FILES
+
+RECIPES = Path(__file__).parents[2] / "docs" / "recipes"
+yaml = pytest.importorskip("yaml")
+
+
+def read(name: str) -> dict[Any, Any]:
+    body = yaml.safe_load((RECIPES / name).read_text(encoding="utf-8"))
+    assert isinstance(body, dict)
+    return body
+
+
+def scripts() -> list[tuple[str, str]]:
+    found = [
+        ("action.yml", step["run"]) for step in read("action.yml")["runs"]["steps"] if "run" in step
+    ]
+    gitlab = read("gitlab-ci.yml")["zoobench"]
+    lines = [*gitlab["before_script"], *gitlab["script"]]
+    return [*found, ("gitlab-ci.yml", "\n".join(lines))]
+
+
+@pytest.mark.parametrize(("name", "script"), scripts())
+def test_shell_parses(name: str, script: str) -> None:
+    bash = shutil.which("bash")
+    assert bash is not None
+    done = subprocess.run([bash, "-n"], input=script, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, f"{name}: {done.stderr}"
+
+
+def test_recipes_read_files_that_compare_writes() -> None:
+    for name in ("action.yml", "gitlab-ci.yml"):
+        text = (RECIPES / name).read_text(encoding="utf-8")
+        named = {part.split()[0].strip("\"'];)") for part in text.split("zoobench-run/gate/")[1:]}
+        assert named
+        assert named <= FILES.keys()
+
+
+def run_step(tmp_path: Path, run_code: int, compare_code: int) -> tuple[int, str, str]:
+    """The action's comparing step with a stand-in for `zoobench` on the PATH."""
+    (script,) = [s for _, s in scripts()[:-1] if "GITHUB_OUTPUT" in s]
+    fake = tmp_path / "bin" / "zoobench"
+    fake.parent.mkdir()
+    fake.write_text(
+        "#!/usr/bin/env bash\n"
+        f'if [ "$1" = run ]; then mkdir -p zoobench-run; exit {run_code}; fi\n'
+        "mkdir -p zoobench-run/gate\n"
+        "echo SUMMARY > zoobench-run/gate/summary.md\n"
+        "echo ::error::x > zoobench-run/gate/annotations.txt\n"
+        f"exit {compare_code}\n"
+    )
+    fake.chmod(0o755)
+    environment = {
+        "PATH": f"{fake.parent}:/usr/bin:/bin",
+        "SUITE": "smoke",
+        "BASELINE": "b",
+        "GATES": "",
+        "GITHUB_OUTPUT": str(tmp_path / "output"),
+        "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
+    }
+    command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, text=True, capture_output=True, check=False
+    )
+    output = (tmp_path / "output").read_text()
+    summary = tmp_path / "summary"
+    return done.returncode, output, summary.read_text() if summary.exists() else ""
+
+
+@pytest.mark.parametrize(
+    ("run_code", "compare_code", "expected"), [(0, 0, 0), (0, 1, 1), (3, 3, 3), (2, 0, 2)]
+)
+def test_the_action_hands_on_the_exit_code(
+    tmp_path: Path, run_code: int, compare_code: int, expected: int
+) -> None:
+    code, output, summary = run_step(tmp_path, run_code, compare_code)
+    assert code == expected
+    assert output == f"code={expected}\n"
+    assert summary == ("" if run_code == 2 else "SUMMARY\n")
