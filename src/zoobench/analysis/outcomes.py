@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,7 +127,7 @@ def costs_of(records: Sequence[Record]) -> dict[str, float]:
         for m in record.measurements:
             if m.metric in COSTS:
                 found.setdefault(m.metric, []).append(m.value)
-    return {name: float(np.median(found[name])) for name in COSTS if name in found}
+    return {name: float(median(found[name])) for name in COSTS if name in found}
 
 
 def device_of(records: Sequence[Record]) -> str:

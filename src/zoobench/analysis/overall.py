@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm, rankdata, t
+from scipy.special import ndtr, stdtr
+from scipy.stats import norm, rankdata
 
 from zoobench.analysis import stats
 from zoobench.analysis.decision import (
@@ -182,7 +183,7 @@ def _pairwise(values: stats.Floats, mean_draws: stats.Floats, general: bool) -> 
     error = stats.difference_error(mean_draws)
     with np.errstate(divide="ignore", invalid="ignore"):
         score = np.where(gap > 1e-12, gap / error, 0.0)
-    tail = t.sf(score, len(values) - 1) if general else norm.sf(score)
+    tail = stdtr(len(values) - 1, -score) if general else ndtr(-score)
     p = np.asarray(2 * tail)
     np.fill_diagonal(p, 1.0)
     return p
@@ -194,7 +195,7 @@ def _gap(mean: stats.Floats, mean_draws: stats.Floats) -> float:
         return 0.0
     best = int(np.argmax(mean))
     rivals = np.arange(count) != best
-    error = stats.difference_error(mean_draws)[best][rivals]
+    error = stats.error_against(mean_draws, best)[rivals]
     return float(norm.isf(stats.ALPHA / (2 * (count - 1))) * np.median(error))
 
 

@@ -146,6 +146,11 @@ def difference_error(draws: Floats) -> Floats:
     return np.sqrt(np.maximum(spread[:, None] + spread[None, :] - 2 * cov, 0.0))
 
 
+def error_against(draws: Floats, model: int) -> Floats:
+    """(M,) bootstrap standard errors of every model's difference from one of them."""
+    return np.asarray((draws - draws[:, model, None]).std(axis=0, ddof=1))
+
+
 def mcnemar(right: NDArray[np.float32]) -> Floats:
     """(M, M) two-sided p of McNemar's exact test on columns of 0/1 outcomes (McNemar 1947)."""
     from scipy.stats import binom
@@ -167,7 +172,7 @@ def pairwise(one: Sample) -> Floats:
     the difference over its paired bootstrap error, as Student's t with the degrees
     of freedom (Welch-Satterthwaite) that the seeds allow.
     """
-    from scipy.stats import t
+    from scipy.special import ndtr, stdtr
 
     error = difference_error(one.draws)
     gap = np.abs(one.value[:, None] - one.value[None, :])
@@ -175,8 +180,10 @@ def pairwise(one: Sample) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         freedom = np.maximum(error**4 / (share[:, None] + share[None, :]), 1.0)
         score = np.where(gap > 1e-12, gap / error, 0.0)
-    freedom = np.where(np.isfinite(freedom), np.minimum(freedom, 1e6), 1e6)
-    p = np.asarray(2 * t.sf(score, freedom))
+    if one.seed_variance.any():
+        p = np.asarray(2 * stdtr(np.minimum(freedom, 1e6), -score))
+    else:
+        p = np.asarray(2 * ndtr(-score))
     if one.exact.any():
         rows = np.flatnonzero(one.exact)
         p[np.ix_(rows, rows)] = mcnemar(one.right[:, rows])
@@ -242,12 +249,11 @@ def shrinkage(value: Floats, draws: Floats) -> float:
     Empirical Bayes with a normal prior: observed variance = true + noise, and
     K = true / observed, from the contenders (those within reach of the top) alone.
     """
-    error = difference_error(draws)
     best = int(np.argmax(value))
-    near = (value[best] - value) <= 4 * np.maximum(error[best], 1e-12)
+    near = (value[best] - value) <= 4 * np.maximum(error_against(draws, best), 1e-12)
     if near.sum() < 3:
         return 1.0
-    pairs = error[np.ix_(near, near)]
+    pairs = difference_error(draws[:, near])
     noise = float((pairs**2).sum() / (2 * near.sum() * (near.sum() - 1)))
     seen = float(value[near].var(ddof=1))
     return float(np.clip(1 - noise / seen, 0.05, 1.0)) if seen > 0 else 0.05
@@ -285,7 +291,7 @@ def resolvable_gap(one: Sample) -> float:
     best = int(np.argmax(one.value))
     rivals = np.arange(count) != best
     z = float(norm.isf(ALPHA / (2 * (count - 1))))
-    gap = z * float(np.median(difference_error(one.draws)[best][rivals]))
+    gap = z * float(np.median(error_against(one.draws, best)[rivals]))
     if one.exact.all() and one.n:
         gap = max(gap, np.ceil(np.log2(2 * (count - 1) / ALPHA)) / one.n)
     return gap
