@@ -11,7 +11,7 @@ from pathlib import Path
 
 from zoobench.analysis.compare_exact import by_model, drifts, exact_findings
 from zoobench.analysis.compare_gates import Gates, read_gates
-from zoobench.analysis.compare_load import load
+from zoobench.analysis.compare_load import load, no_collection
 from zoobench.analysis.compare_match import Matched, by_seed, match
 from zoobench.analysis.compare_packed import PackedRun
 from zoobench.analysis.compare_quality import gather, resolutions, verdicts
@@ -43,7 +43,11 @@ def compare(baseline: Run, candidate: Run, gates: Gates | None = None) -> Compar
     Raises UserError for runs of two different suites, for revisions that can't be paired
     and for NaN in the baseline; StoreError for damaged predictions.
     """
-    gates = gates or Gates()
+    with no_collection():
+        return _compare(baseline, candidate, gates or Gates())
+
+
+def _compare(baseline: Run, candidate: Run, gates: Gates) -> Comparison:
     suite = _same_suite(baseline, candidate)
     matched = match(baseline, candidate)
     gathered = gather(by_seed(matched.pairs), baseline, candidate, gates)

@@ -17,7 +17,7 @@ from zoobench.analysis.compare_load import EXACT, finite
 from zoobench.analysis.compare_match import Pair, text_of
 from zoobench.analysis.compare_types import Drift, Finding, Stage
 from zoobench.errors import UserError
-from zoobench.schema import Cell, Measurement, Outcome, Ref
+from zoobench.schema import Cell, Measurement, Outcome, Record, Ref
 
 MACHINE = ("device", "device_name", "threads", "driver", "precision")
 """Environment entries that are the machine's; every other text in it is a library's version."""
@@ -63,20 +63,27 @@ def exact_findings(models: Mapping[str, Model]) -> list[Finding]:
     first digest that differs. Raises UserError for a baseline that holds NaN."""
     out = []
     for model in models.values():
+        both = [(_by_metric(p.baseline), _by_metric(p.candidate)) for p in model.pairs]
         for metric in EXACT:
-            out.extend(_counts(model, metric))
+            out.extend(_counts(model, metric, both))
         out.extend(_digest(model))
     return out
 
 
-def _counts(model: Model, metric: str) -> list[Finding]:
+def _by_metric(record: Record) -> dict[str, Measurement]:
+    return {m.metric: m for m in record.measurements}
+
+
+def _counts(
+    model: Model, metric: str, both: Sequence[tuple[dict[str, Measurement], ...]]
+) -> list[Finding]:
     seen: dict[tuple[int, int], tuple[Measurement, Measurement | None, int]] = {}
-    for pair in model.pairs:
-        old, new = pair.baseline.get(metric), pair.candidate.get(metric)
+    for before, after in both:
+        old, new = before.get(metric), after.get(metric)
         if old is not None:
             key = (id(old), id(new))
-            before = seen.get(key)
-            seen[key] = (old, new, 1 + (before[2] if before else 0))
+            held_before = seen.get(key)
+            seen[key] = (old, new, 1 + (held_before[2] if held_before else 0))
     merged: dict[tuple[Any, ...], tuple[Finding, int]] = {}
     for old, new, cells in seen.values():
         finding = _count(model.cell, metric, old, new)

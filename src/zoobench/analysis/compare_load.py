@@ -123,7 +123,7 @@ def read_records(file: Path, wanted: frozenset[str]) -> tuple[Record, ...]:
     """The newest record of each key, with only the `wanted` metrics. Raises StoreError."""
     newest: dict[str, Record] = {}
     shared = _Shared()
-    with file.open("rb") as lines, _no_collection():
+    with file.open("rb") as lines, no_collection():
         for number, line in enumerate(lines, 1):
             if not line.endswith(b"\n"):
                 break
@@ -181,7 +181,7 @@ def _pieces(line: bytes, wanted: frozenset[str], shared: _Shared) -> dict[str, A
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
+def no_collection() -> Iterator[None]:
     """A million small objects, none of them garbage: the collector would walk them in vain."""
     was = gc.isenabled()
     gc.disable()

@@ -79,6 +79,7 @@ def match(baseline: Run, candidate: Run) -> Matched:
     or dataset and the other run can't tell which is meant."""
     texts = _Texts()
     notes: list[str] = []
+    apart = _Differing()
     old = _index(baseline.records, texts, "the baseline", notes)
     new = _index(candidate.records, texts, "the candidate", notes)
     pairs, missing, own = [], [], []
@@ -96,7 +97,7 @@ def match(baseline: Run, candidate: Run) -> Matched:
             elif other.status != "ok":
                 missing.append((one, _failure(other)))
             else:
-                pairs.append(Pair(key, one, other, differing(one, other)))
+                pairs.append(Pair(key, one, other, apart(one, other)))
     for key, after in new.items():
         if key not in old:
             own.extend(after.values())
@@ -157,23 +158,34 @@ def _failure(record: Record) -> str:
     return f"failed in the candidate: {record.status}{': ' + first if first else ''}"
 
 
+class _Differing:
+    """`differing`, remembered: a run's records share a handful of tables of each kind."""
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[int, ...], tuple[str, ...]] = {}
+
+    def __call__(self, one: Record, other: Record) -> tuple[str, ...]:
+        # The runs hold the tables for as long as this lives, so no id is given twice.
+        versions = (id(one.cell.versions), id(other.cell.versions))
+        key = (*versions, id(one.provenance), id(other.provenance))
+        found = self.known.get(key)
+        if found is None:
+            found = self.known[key] = differing(one, other)
+        return found
+
+
 def differing(one: Record, other: Record) -> tuple[str, ...]:
     """The comparability fields in which two records differ, as "field old -> new"."""
-    found = [
-        _change(name, one.cell.versions.get(name), other.cell.versions.get(name))
-        for name in VERSIONS
-        if one.cell.versions.get(name) != other.cell.versions.get(name)
-    ]
+    old, new = one.cell.versions, other.cell.versions
+    pairs = [(name, old.get(name), new.get(name)) for name in VERSIONS]
+    found = [_change(*each) for each in pairs if each[1] != each[2]]
     before, after = one.provenance, other.provenance
-    if before is not after:
-        for name in ("train", "valid", "test"):
-            old, new = _of(before, "splits", name), _of(after, "splits", name)
-            if old != new and old is not None and new is not None:
-                found.append(_change(f"{name} split", old, new))
-        for place, name in (("model", "input_size"), ("", "classes")):
-            old, new = _of(before, place, name), _of(after, place, name)
-            if old != new and old is not None and new is not None:
-                found.append(_change(name.replace("_", " "), old, new))
+    places = [("splits", name, f"{name} split") for name in ("train", "valid", "test")]
+    places += [("model", "input_size", "input size"), ("", "classes", "classes")]
+    for place, name, said in places:
+        was, now = _of(before, place, name), _of(after, place, name)
+        if was != now and was is not None and now is not None:
+            found.append(_change(said, was, now))
     return tuple(found)
 
 
