@@ -10,7 +10,7 @@ import pytest
 
 from zoobench import store
 from zoobench.errors import StoreError
-from zoobench.schema import Cell, Measurement, Predictions, Record
+from zoobench.schema import SCHEMA, Cell, Measurement, Predictions, Record
 
 SUITE = 'name = "t"\nidentity = "abc"\n'
 
@@ -144,7 +144,7 @@ GOLDEN = sorted((Path(__file__).parent / "golden").glob("records-v*.jsonl"))
 
 
 def test_there_is_a_golden_file_of_every_schema() -> None:
-    assert len(GOLDEN) == store.SCHEMA
+    assert len(GOLDEN) == SCHEMA
 
 
 @pytest.mark.parametrize("file", GOLDEN, ids=lambda p: p.name)

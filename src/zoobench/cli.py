@@ -206,7 +206,7 @@ def plan(
 
     spec = suites.read(suite)
     options = options_of(spec.name, out, device, only, retry_failed)
-    made = session.make_plan(session.held_pins(spec, options.out), options)
+    made = session.make_plan(session.pinned(spec, options.out, ask=False), options)
     left = {cell.key for cell in made.todo}
     for cell in made.cells:
         held = made.done.get(cell.key)

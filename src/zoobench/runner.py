@@ -192,7 +192,7 @@ def load(
     backbone = models.load(ref, seed)
     layout = torch.channels_last if backbone.input_spec.modality == "image" else None
     if layout is not None:
-        backbone.module.to(memory_format=layout)  # type: ignore[call-overload]
+        backbone.module.to(memory_format=layout)
     backbone.module.to(settings.device)
     seconds = time.perf_counter() - clock
     view = View(str(dataclasses.replace(ref, revision="")), settings.device, precision)

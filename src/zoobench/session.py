@@ -87,11 +87,6 @@ def parse_retry(text: str | None) -> tuple[str, ...]:
     return wanted
 
 
-def pinned(spec: suite.Suite) -> suite.Suite:
-    """`spec` with its hub models at the commit that their revision means now, where it is known."""
-    return dataclasses.replace(spec, models=tuple(models.pin(ref) for ref in spec.models))
-
-
 def select(cells: Sequence[Cell], only: Sequence[tuple[str, str]]) -> tuple[Cell, ...]:
     """Cells that every pattern of `only` lets through. Raises UserError when none is left."""
     kept = [cell for cell in cells if all(_lets(cell, key, glob) for key, glob in only)]
@@ -119,16 +114,19 @@ def make_plan(spec: suite.Suite, options: Options) -> Plan:
     return Plan(spec, select(cells, options.only), done, options.retry)
 
 
-def held_pins(spec: suite.Suite, out: Path) -> suite.Suite:
-    """`spec` at the revisions that an earlier run in `out` was pinned to.
+def pinned(spec: suite.Suite, out: Path, ask: bool = True) -> suite.Suite:
+    """`spec` with its hub models at the commits that a run in `out` began with.
 
-    A suite that is run again must ask the same questions, even if a hub has moved on.
+    A suite that is run again must ask the same questions, even if a hub has moved on
+    or can be reached only now. A new run takes what each revision means today, where
+    that is known and `ask` allows a request.
     """
     import tomllib
 
     file = out / "suite.toml"
     if not file.exists():
-        return spec
+        refs = tuple(models.pin(ref) if ask else ref for ref in spec.models)
+        return dataclasses.replace(spec, models=refs)
     body = tomllib.loads(file.read_text(encoding="utf-8"))
     if body.get("identity") != spec.identity:
         return spec  # the store refuses it with a better message
@@ -145,9 +143,9 @@ def execute(spec: suite.Suite, options: Options, watch: Callable[[Plan, Event], 
     was recorded until then is kept.
     """
     device = devices.resolve(options.device)
-    spec = pinned(held_pins(spec, options.out))
+    spec = pinned(spec, options.out)
+    plan = make_plan(spec, dataclasses.replace(options, device=device))
     with Store(options.out, suite.to_toml(spec), spec.identity) as store:
-        plan = make_plan(spec, dataclasses.replace(options, device=device))
         store.write_environment(environment(device))
         threads = max(1, devices.cores() // max(1, options.workers))
         settings = Settings(device, threads, str(cache_dir() / "features"))

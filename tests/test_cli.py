@@ -1,0 +1,162 @@
+"""The commands as a newcomer types them: plain in a pipe, exit codes as the contract says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cells import GABOR, write_suite
+
+
+def zoobench(*args: str, cwd: Path | None = None) -> tuple[int, str, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "zoobench", *args],
+        capture_output=True,
+        text=True,
+        timeout=250,
+        cwd=cwd,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+    """A small run with two failed cells: its directory, stdout and stderr."""
+    folder = tmp_path_factory.mktemp("run")
+    file = write_suite(
+        folder / "s.toml", models=[GABOR, f"{GABOR}?fault=nan"], methods=["linear-probe"],
+        controls="true",
+    )  # fmt: skip
+    code, out, err = zoobench("run", str(file), "--out", str(folder / "run"), "--device", "cpu")
+    assert code == 3, err
+    return folder, out, err
+
+
+def test_a_run_prints_tables_on_stdout_and_progress_on_stderr(
+    finished: tuple[Path, str, str],
+) -> None:
+    folder, out, err = finished
+    assert "linear-probe" in out
+    assert "accuracy" in out
+    assert f"Report: {folder / 'run' / 'report'}" in out.replace("\n", "")
+    assert "[1/" in err
+    assert "\x1b" not in out + err
+    assert max(map(len, out.splitlines())) <= max(80, len(str(folder)) + 40)
+
+
+def test_a_failed_cell_is_named_with_its_reason(finished: tuple[Path, str, str]) -> None:
+    _, out, err = finished
+    assert "2 cells failed" in out
+    assert "nan" in out
+    assert "features of" in err
+
+
+def test_the_report_holds_what_the_contract_says(finished: tuple[Path, str, str]) -> None:
+    report = finished[0] / "run" / "report"
+    names = {p.name for p in report.iterdir()}
+    assert {"report.md", "report.html", "ranking.csv", "measurements.csv", "figures"} <= names
+    head = (report / "measurements.csv").read_text().splitlines()[0].split(",")
+    assert ",".join(head) == (
+        "model,dataset,method,seed,shots,metric,value,low,high,unit,better,n,status"
+    )
+
+
+def test_json_is_for_machines(finished: tuple[Path, str, str]) -> None:
+    folder, *_ = finished
+    code, out, _ = zoobench(
+        "run", str(folder / "s.toml"), "--out", str(folder / "run"), "--json", "--device", "cpu"
+    )
+    bodies = [json.loads(line) for line in out.splitlines()]
+    assert code == 3
+    assert {"key", "cell", "status", "measurements", "schema"} <= bodies[0].keys()
+
+
+def test_plan_says_what_is_done(finished: tuple[Path, str, str]) -> None:
+    folder, *_ = finished
+    code, out, _ = zoobench("plan", str(folder / "s.toml"), "--out", str(folder / "run"))
+    assert code == 0
+    assert out.splitlines()[-1].startswith("7 cells: 7 done, 0 to do")
+    code, out, _ = zoobench("plan", str(folder / "s.toml"), "--out", str(folder / "none"), "--json")
+    assert {json.loads(line)["state"] for line in out.splitlines()} == {"todo"}
+
+
+def test_report_can_be_written_elsewhere(finished: tuple[Path, str, str], tmp_path: Path) -> None:
+    code, out, _ = zoobench("report", str(finished[0] / "run"), "--out", str(tmp_path / "r"))
+    assert code == 0
+    assert (tmp_path / "r" / "ranking.csv").exists()
+    assert str(tmp_path / "r" / "report.md") in out.replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["runn", "demo"], "Did you mean 'run'"),
+        (["run", "dem"], "Did you mean 'demo'"),
+        (["run", "nowhere.toml"], "no such suite file"),
+        (["run", "smoke", "--device", "cuda:9"], "there is no cuda:9 here"),
+        (["run", "smoke", "--device", "gpu"], "unknown device 'gpu'"),
+        (["run", "smoke", "--only", "modle=x"], "Did you mean 'model'"),
+        (["run", "smoke", "--only", "model=zzz*"], "no cell of the suite matches"),
+        (["run", "smoke", "--retry-failed=oomm"], "Did you mean 'oom'"),
+        (["run", "smoke", "--workers", "0"], "at least 1"),
+        (["report", "nowhere"], "no run directory"),
+        (["list", "modls"], "Did you mean 'models'"),
+        (["run", "smoke", "--nope"], "--nope"),
+    ],
+)
+def test_a_users_mistake_is_one_message_and_exit_code_2(
+    args: list[str], says: str, tmp_path: Path
+) -> None:
+    code, out, err = zoobench(*args, cwd=tmp_path)
+    assert code == 2, err
+    assert says in err
+    assert "Traceback" not in err
+    assert out == ""
+    assert not list(tmp_path.rglob("records.jsonl")), "nothing may be begun"
+
+
+def test_debug_shows_the_traceback() -> None:
+    _, _, err = zoobench("--debug", "run", "nowhere.toml")
+    assert "Traceback" in err
+
+
+def test_an_out_that_belongs_to_another_suite(
+    finished: tuple[Path, str, str], tmp_path: Path
+) -> None:
+    other = write_suite(tmp_path / "o.toml", name="other")
+    code, _, err = zoobench("run", str(other), "--out", str(finished[0] / "run"), "--device", "cpu")
+    assert code == 2
+    assert "holds results of another suite ('t'" in err
+
+
+def test_lists_are_one_line_each_in_a_pipe() -> None:
+    code, out, _ = zoobench("list", "models", "packaged/*")
+    assert code == 0
+    rows = [line.split("\t") for line in out.splitlines()]
+    assert {row[0] for row in rows} >= {"packaged/efficientnet-lite0", "packaged/minilm-l6-v2"}
+    assert all(row[2] == "yes" for row in rows), "the demo's extra is installed in the tests"
+    code, out, _ = zoobench("list", "datasets", "packaged/*", "--json")
+    assert json.loads(out.splitlines()[0])["offline"] is True
+    assert "linear-probe" in zoobench("list", "methods")[1]
+    assert "smoke" in zoobench("list", "suites")[1]
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    shell = f"{sys.executable} -m zoobench list datasets | head -1"
+    done = subprocess.run(
+        shell, shell=True, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert "Traceback" not in done.stderr
+
+
+def test_doctor_tells_a_bug_report_what_it_needs() -> None:
+    code, out, _ = zoobench("doctor", "--json")
+    facts = json.loads(out)
+    assert code == 0
+    assert facts["libraries"]["torch"]
+    assert "packaged/minilm-l6-v2" in facts["models offline"]

@@ -1,0 +1,106 @@
+"""`zoobench run` through the real download path, against a hub on 127.0.0.1; then offline."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cells import write_suite
+from hubstub import HubStub
+from tinymodels import tiny_bert, tiny_timm
+
+MODELS = ["timm/u/net", "{ id = 'hf/u/bert', modality = 'text' }"]
+DATASETS = ["synthetic/stripes?train=40&valid=12&test=20", "synthetic/phrases?train=40&valid=12"]
+BIG = "model.safetensors"
+
+
+def run(suite: Path, out: Path, env: dict[str, str], *more: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "zoobench", "run", str(suite), "--out", str(out), *more],
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def answers(out: Path) -> dict[str, tuple[str, str]]:
+    """model name -> (status, message) of the newest record."""
+    found = {}
+    for line in (out / "records.jsonl").read_text().splitlines():
+        body = json.loads(line)
+        name = body["cell"]["model"].split("@")[0].split("?")[0]
+        found[name] = (body["status"], body.get("error", {}).get("message", ""))
+    return found
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    return write_suite(tmp_path / "s.toml", models=MODELS, datasets=DATASETS)
+
+
+@pytest.fixture
+def hub() -> HubStub:
+    return HubStub({"u/net": tiny_timm(), "u/bert": tiny_bert()})
+
+
+def test_download_run_and_run_again_offline(tmp_path: Path, suite: Path, hub: HubStub) -> None:
+    with hub:
+        env = hub.env(tmp_path / "home")
+        code, told = run(suite, tmp_path / "run", env)
+        assert code == 0, told
+        assert {status for status, _ in answers(tmp_path / "run").values()} == {"ok"}
+        records = (tmp_path / "run" / "records.jsonl").read_text()
+        assert hub.commit("u/net") in records, "the revision was not pinned to its commit"
+        asked = len(hub.requests)
+        code, told = run(suite, tmp_path / "again", {**env, "HF_HUB_OFFLINE": "1"})
+        assert code == 0, told
+        assert len(hub.requests) == asked, "a request was made while offline"
+    first, again = (
+        [json.loads(line) for line in (tmp_path / name / "records.jsonl").read_text().splitlines()]
+        for name in ("run", "again")
+    )
+    assert [r["key"] for r in first] == [r["key"] for r in again]
+    assert [r["predictions"] for r in first] == [r["predictions"] for r in again]
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"), [("missing", "404"), ("truncated", BIG), ("corrupt", "damaged")]
+)
+def test_a_faulty_hub_costs_its_own_model_only(
+    tmp_path: Path, suite: Path, hub: HubStub, fault: str, says: str
+) -> None:
+    with hub:
+        del hub.repos["u/bert"]  # and the other's repository is not there at all
+        getattr(hub.faults, fault).add(BIG)
+        code, told = run(suite, tmp_path / "run", hub.env(tmp_path / "home"))
+        assert code == 3, told
+        found = answers(tmp_path / "run")
+        assert found["timm/u/net"][0] == "missing-weights"
+        assert says in found["timm/u/net"][1]
+        assert found["hf/u/bert"][0] == "missing-weights"
+        # The hub is well again: only what failed is tried, and now it works.
+        getattr(hub.faults, fault).clear()
+        hub.repos["u/bert"] = dict(tiny_bert())
+        code, told = run(suite, tmp_path / "run", hub.env(tmp_path / "home"), "--retry-failed")
+        assert code == 0, told
+    assert {status for status, _ in answers(tmp_path / "run").values()} == {"ok"}
+
+
+def test_a_refused_connection_is_said_at_once(tmp_path: Path, suite: Path, hub: HubStub) -> None:
+    with hub:
+        env = hub.env(tmp_path / "home")
+    code, told = run(suite, tmp_path / "run", env)  # nobody listens there any more
+    assert code == 3, told
+    found = answers(tmp_path / "run")
+    assert {status for status, _ in found.values()} == {"missing-weights"}
+    assert "Traceback" not in told
+    for _, message in found.values():
+        assert "refused" in message.lower() or "connect" in message.lower()
