@@ -3,7 +3,7 @@
 All problems of a path are g(T) + sum(penalty * T^2) / 2 with the same g, so a
 pair (step, change of g's gradient) measured at one penalty is curvature at any
 other: the pairs are kept along the path, and the penalty's share is added when
-they are used. That halves the evaluations of a warm start.
+they are used. On the text benchmark that saved 40% of the evaluations of warm starts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 MEMORY = 20
-"""Pairs kept. 10 took a tenth more evaluations on the four benchmark sets, 40 saved none."""
+"""Pairs kept. On the text benchmark 10 took a tenth more evaluations, and 40 saved none."""
 
 
 class Problem(Protocol):
