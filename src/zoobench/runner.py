@@ -40,7 +40,7 @@ class Settings:
     cache: str = ""
     cache_bytes: int = 20 * 2**30
     measure_costs: bool = True
-    cost_seconds: float = 4.0
+    cost_seconds: float = 3.0
 
 
 @dataclass(frozen=True)

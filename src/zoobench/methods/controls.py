@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 THUMBNAIL = 16
 """Side of the thumbnail in the raw-input control of pictures, in pixels."""
-TFIDF_TERMS = 4096
+TFIDF_TERMS = 1024
 """Most terms of the raw-input control of texts: the most frequent of the train set."""
 
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoobench.errors import NotFinite
 from zoobench.interfaces import Backbone, InputSpec, Raw, Split
+from zoobench.methods.folding import folded
 from zoobench.schema import digest
 from zoobench.store import write_atomic
 
@@ -136,7 +137,7 @@ class View:
     name: str
     device: str = "cpu"
     precision: str = "fp32"
-    batch_size: int = 32
+    batch_size: int = 64
 
 
 class Features:
@@ -174,6 +175,11 @@ class Features:
     def weights(self) -> str:
         """Digest of the state_dict that was really loaded."""
         return state_digest(self.module)
+
+    @cached_property
+    def fast(self) -> Backbone:
+        """The backbone as it is run for features: batch norms folded, where that is exact."""
+        return folded(self.backbone)
 
     def prepare(self, raw: Raw) -> Any:
         return self.backbone.prepare(raw)
@@ -278,17 +284,35 @@ def extract(source: Features, split: Split) -> torch.Tensor:
         return source.collate([source.prepare(split.read(i)) for i in rows])
 
     source.module.eval().to(source.device)
-    with ThreadPoolExecutor(1) as decoder, torch.inference_mode(), source.autocast():
+    embed = source.fast.embed
+    with (
+        ThreadPoolExecutor(1, initializer=_alone) as decoder,
+        torch.inference_mode(),
+        source.autocast(),
+    ):
         waiting = [decoder.submit(load, rows) for rows in batches[:2]]
         for number, rows in enumerate(batches):
             batch = waiting.pop(0).result()
             if number + 2 < len(batches):
                 waiting.append(decoder.submit(load, batches[number + 2]))
-            features = source.embed(to_device(batch, source.device))
+            features = embed(to_device(batch, source.device))
             out[torch.as_tensor(rows)] = features.float().cpu()
             if source.progress is not None:
                 source.progress(split.name, min((number + 1) * step, len(split)), len(split))
     return out
+
+
+def _alone() -> None:
+    """Keep the calling thread's own tensor operations on that thread.
+
+    A decoding thread would get a second team of OpenMP threads, and two teams that wait for
+    each other's cores are slower than one.
+    """
+    import torch
+    from threadpoolctl import ThreadpoolController
+
+    torch.get_num_threads()  # torch sets its count at a thread's first use: let it be past
+    ThreadpoolController().select(user_api="openmp").limit(limits=1)
 
 
 def reading_order(split: Split, spec: InputSpec) -> list[int]:
