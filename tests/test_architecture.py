@@ -19,7 +19,8 @@ FILES = sorted(ROOT.rglob("*.py"))
 FLOORS = (
     "errors", "plugins", "schema", "interfaces", "tasks", "store", "solvers", "models", "datasets",
     "methods", "metrics", "synthetic", "devices", "suite", "runner", "engines", "session",
-    "analysis", "report", "progress", "cli", "__main__",
+    "analysis", "report", "progress", "cli_base",
+    "cli_decide", "cli", "__main__",
 )  # fmt: skip
 
 TORCH_FREE = ("errors", "plugins", "schema", "tasks", "store", "analysis", "suite", "report", "cli")

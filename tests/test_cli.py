@@ -160,3 +160,45 @@ def test_doctor_tells_a_bug_report_what_it_needs() -> None:
     assert code == 0
     assert facts["libraries"]["torch"]
     assert "packaged/minilm-l6-v2" in facts["models offline"]
+
+
+def test_recommend_names_a_pick(finished: tuple[Path, str, str]) -> None:
+    folder, *_ = finished
+    code, out, err = zoobench("recommend", str(folder / "run"), "--json")
+    assert code == 0, err
+    (found,) = json.loads(out)
+    assert "gabor" in json.dumps(found)
+    code, out, _ = zoobench("recommend", str(folder / "run"), "--max-params", "10")
+    assert code == 0
+    assert "No model keeps to these limits" in out
+    code, _, err = zoobench("recommend", str(folder / "run"), "--objective", "acuracy")
+    assert code == 2
+    assert "Did you mean 'accuracy'" in err
+
+
+def test_a_run_does_not_regress_against_itself(
+    finished: tuple[Path, str, str], tmp_path: Path
+) -> None:
+    folder, *_ = finished
+    code, out, err = zoobench(
+        "baseline", "accept", str(folder / "run"), "--suite", "t", "--reason", "the first",
+        "--root", str(tmp_path),
+    )  # fmt: skip
+    assert code == 0, err
+    assert "accepted" in out
+    code, out, err = zoobench("compare", str(tmp_path / "t"), str(folder / "run"), "--json")
+    body = json.loads(out)
+    assert (folder / "run" / "gate" / "gate.json").exists()
+    assert body["exit_code"] == code, err
+    assert code != 1
+
+
+def test_profile_needs_no_weights() -> None:
+    code, out, err = zoobench("profile", "timm/resnet18", "--json")
+    assert code == 0, err
+    body = json.loads(out)
+    assert body["params"] == 11689512
+    assert body["flops"] == 2 * body["macs"]
+    code, _, err = zoobench("profile", "timm/resnet1888")
+    assert code == 2
+    assert "Did you mean" in err

@@ -11,56 +11,20 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from zoobench import __version__
-from zoobench.errors import UserError, ZoobenchError, unknown
+from zoobench.cli_base import JSON_FLAG, Commands, user_errors
+from zoobench.errors import UserError
 
 if TYPE_CHECKING:
     from zoobench.session import Options, Plan
 
-USER_ERROR = 2
 CELLS_FAILED = 3
 INTERRUPTED = 130
-
-
-class Commands(click.Group):
-    """A group that answers an unknown command with the nearest one."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        name = args[0]
-        if self.get_command(ctx, name) is None and not name.startswith("-"):
-            fail(unknown("", "command", name, self.commands), debug=False)
-        return super().resolve_command(ctx, args)
-
-
-def fail(error: ZoobenchError, debug: bool) -> NoReturn:
-    """Print a user's mistake without a traceback, and exit with 2."""
-    if debug:
-        raise error
-    click.echo(f"Error: {error}", err=True)
-    raise SystemExit(USER_ERROR)
-
-
-def user_errors(command: Callable[..., Any]) -> Callable[..., Any]:
-    """A UserError becomes one message and exit code 2; --debug shows its traceback."""
-
-    @wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return command(*args, **kwargs)
-        except ZoobenchError as error:
-            context = click.get_current_context(silent=True)
-            root = context.find_root().params if context else {}
-            fail(error, bool(root.get("debug")))
-
-    return wrapped
 
 
 @click.group(
@@ -242,9 +206,6 @@ def list_() -> None:
     """What exists, and what can be loaded offline right now."""
 
 
-JSON_FLAG = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-
-
 @list_.command(name="models")
 @click.argument("pattern", default="*")
 @click.option("--offline", is_flag=True, help="Only what can be loaded without a network.")
@@ -289,6 +250,12 @@ def list_suites(as_json: bool) -> None:
     from zoobench.report import listing
 
     listing.show(listing.suite_rows(), as_json, "*")
+
+
+main.lazy = {
+    name: f"zoobench.cli_decide:{name}"
+    for name in ("profile", "recommend", "compare", "baseline", "history")
+}
 
 
 @main.command()

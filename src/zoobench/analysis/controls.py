@@ -105,7 +105,12 @@ def flags_of(
         gap, p = versus(book, records, raw, metric)
         if gap <= 0 or p > stats.ALPHA:
             why = f"raw input reaches {_percent(mean_of(raw, metric))}"
-            found.append(Flag(SUSPECT, f"{why}{_noise(gap, p)}: check the preprocessing"))
+            found.append(
+                Flag(
+                    SUSPECT,
+                    f"{why}{_noise(gap, p)}: a preprocessing fault, or data that needs no network",
+                )
+            )
     twin = random.get(architecture(model))
     if twin:
         gap, p = versus(book, records, twin, metric)

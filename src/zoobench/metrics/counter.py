@@ -44,10 +44,9 @@ class OpCount:
 
 
 @cache
-def _modes() -> tuple[type[Any], type[Any]]:
-    """The two mode classes; made on first use, since their bases need torch."""
+def _count_mode() -> type[Any]:
+    """The counting mode's class; made on first use, since its base needs torch."""
     import torch
-    from torch.overrides import TorchFunctionMode
     from torch.utils._python_dispatch import TorchDispatchMode
 
     class CountMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -85,6 +84,15 @@ def _modes() -> tuple[type[Any], type[Any]]:
                 self.uncounted.add(name)
             return out
 
+    return CountMode
+
+
+@cache
+def _attention_mode() -> type[Any]:
+    """The class that watches attention; made on first use, since its base needs torch."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+
     class AttentionMode(TorchFunctionMode):
         """Sees whether attention was asked to be causal; the products do not show it."""
 
@@ -105,7 +113,7 @@ def _modes() -> tuple[type[Any], type[Any]]:
                 self.kinds.add("causal" if kwargs.get("is_causal") else "full")
             return func(*args, **kwargs)
 
-    return CountMode, AttentionMode
+    return AttentionMode
 
 
 def operator_name(func: Any) -> str:
@@ -178,7 +186,7 @@ def count(
     """
     import torch
 
-    counting, attention = (mode() for mode in _modes())
+    counting, attention = _count_mode()(), _attention_mode()()
     with ExitStack() as stack:
         stack.enter_context(plain_kernels())
         stack.enter_context(torch.set_grad_enabled(train))

@@ -1,0 +1,197 @@
+"""Commands that decide or measure apart from a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zoobench.cli_base import JSON_FLAG, Commands, user_errors
+from zoobench.errors import UserError
+
+if TYPE_CHECKING:
+    from zoobench.analysis.recommend import Recommendation
+
+PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("models", nargs=-1)
+@click.option("--source", help="Sweep a whole source: timm or torchvision.")
+@click.option("--pattern", default="*", show_default=True, help="With --source: a glob.")
+@click.option("--out", type=PATH, help="With --source: the CSV to write or to go on with.")
+@click.option("--input-size", type=int, help="Side of the picture, in pixels.")
+@click.option("--seq-len", type=int, help="Tokens of the text.")
+@click.option("--weights/--no-weights", default=False, help="Count the loaded weights' features.")
+@click.option("--cross-check", is_flag=True, help="Beside fvcore's count, and why they differ.")
+@click.option("--ab", is_flag=True, help="Time two MODELS interleaved, in fresh processes.")
+@JSON_FLAG
+@user_errors
+def profile(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Costs of MODELS with no dataset: parameters, MACs, FLOPs, bytes, activations.
+
+    Nothing is downloaded. A count that an operator without a formula makes a lower bound
+    is shown with ≥.
+    """
+    from zoobench.metrics import ab, render
+    from zoobench.metrics.profile import profile as one
+
+    if options["source"]:
+        sweep(options["source"], options["pattern"], options["out"])
+        return
+    if not models:
+        raise UserError("profile: name a model, such as timm/resnet18, or a --source")
+    if options["ab"]:
+        if len(models) != 2:
+            raise UserError(f"profile --ab: takes two models, got {len(models)}")
+        found = ab.ab(models[0], models[1])
+        say(found, render.render_ab(found), as_json)
+        return
+    side = options["input_size"]
+    for name in models:
+        size = (side, side) if side else None
+        body = one(
+            name, size, options["seq_len"], options["weights"], cross_check=options["cross_check"]
+        )
+        say(body, render.render(body), as_json)
+
+
+def say(body: Mapping[str, Any], lines: Iterable[str], as_json: bool) -> None:
+    """One JSON object a line for a machine, the lines for a person."""
+    if as_json:
+        click.echo(json.dumps(body, ensure_ascii=False, default=str))
+    else:
+        click.echo("\n".join(lines))
+
+
+def sweep(source: str, pattern: str, out: Path | None) -> None:
+    """Profile every model of `source`; a failure is a row. Run again to go on."""
+    import sys
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from zoobench.metrics.profile import sweep as rows
+
+    file = out or Path(f"{source}-costs.csv")
+    failed = 0
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(source, total=None)
+
+        def progress(done: int, total: int, row: Mapping[str, Any]) -> None:
+            bar.update(task, completed=done, total=total, description=str(row["model"]))
+
+        count = 0
+        for row in rows(source, pattern, file, progress):
+            count += 1
+            failed += bool(row["error"])
+    click.echo(f"{file}: {count} models, {failed} of them failed (see the column `error`)")
+
+
+@click.command()
+@click.argument("run", type=PATH)
+@click.option("--max-params", type=float, help="Parameters, at most.")
+@click.option("--max-macs", type=float, help="Multiply-accumulates of one example, at most.")
+@click.option("--max-latency-ms", type=float, help="Median of one example, at most.")
+@click.option("--max-memory", type=float, help="Peak memory in bytes, at most.")
+@click.option("--license", "license_", default="", help="permissive, or SPDX names by comma.")
+@click.option("--objective", default="accuracy", show_default=True, help="A quality metric.")
+@JSON_FLAG
+@user_errors
+def recommend(run: Path, license_: str, objective: str, as_json: bool, **most: Any) -> None:
+    """Which model of RUN to take under limits, what it is tied with, and how sure that is."""
+    from zoobench import metrics, store
+    from zoobench.analysis.ranking import rank
+    from zoobench.analysis.recommend import Limits, to_json
+    from zoobench.analysis.recommend import recommend as choose
+    from zoobench.report.text import recommendation_text
+
+    metrics.metric(objective, "--objective")
+    limits = Limits(**most, license=license_)
+    ranking = rank([store.load(run)], objective)
+    if not ranking.overall:
+        raise UserError(f"{run}: no model was measured: there is nothing to choose from")
+    found: list[Recommendation] = [choose(overall, limits) for overall in ranking.overall]
+    if as_json:
+        click.echo(json.dumps([to_json(one) for one in found], ensure_ascii=False))
+        return
+    click.echo("\n\n".join("\n".join(recommendation_text(one)) for one in found))
+
+
+@click.command()
+@click.argument("baseline", type=PATH)
+@click.argument("candidate", type=PATH)
+@click.option("--gates", type=PATH, help="A TOML file of margins.")
+@click.option("--strict", is_flag=True, help="Exit with 5 when anything is inconclusive.")
+@JSON_FLAG
+@user_errors
+def compare(
+    baseline: Path, candidate: Path, gates: Path | None, strict: bool, as_json: bool
+) -> None:
+    """Did CANDIDATE regress against BASELINE? Verdicts go to CANDIDATE/gate as well.
+
+    Exit codes: 0 fine, 1 confirmed regression, 3 cells failed or missing, 4 nothing
+    comparable, 5 inconclusive under --strict.
+    """
+    from zoobench.analysis.compare import compare as decide
+    from zoobench.analysis.compare import load, read_gates
+    from zoobench.analysis.compare_baseline import propose
+    from zoobench.report import gate
+
+    chosen = read_gates(gates)
+    if strict:
+        chosen = chosen.model_copy(update={"strict": True})
+    before, after = load(baseline, chosen.metrics), load(candidate, chosen.metrics)
+    found = decide(before, after, chosen)
+    folder = candidate / "gate" if candidate.is_dir() else candidate.parent / "gate"
+    gate.write(found, folder)
+    propose(after, before, str(after.suite.get("name", "")), folder / "baseline")
+    click.echo(gate.gate_json(found) if as_json else gate.text(found))
+    raise SystemExit(found.exit_code)
+
+
+@click.group(cls=Commands)
+def baseline() -> None:
+    """What later runs are compared with."""
+
+
+@baseline.command()
+@click.argument("run", type=PATH)
+@click.option("--suite", required=True, help="The suite's name.")
+@click.option("--reason", required=True, help="Why: somebody will ask in a year.")
+@click.option("--only", multiple=True, metavar="KEY=GLOB", help="Only cells that match.")
+@click.option("--until", type=click.DateTime(["%Y-%m-%d"]), help="The acceptance ends then.")
+@click.option("--root", type=PATH, default=Path("results/baselines"), show_default=True)
+@user_errors
+def accept(
+    run: Path, suite: str, reason: str, only: tuple[str, ...], until: datetime | None, root: Path
+) -> None:
+    """Make RUN, or the cells of it that --only names, the baseline of its suite."""
+    from zoobench.analysis.compare_baseline import Request
+    from zoobench.analysis.compare_baseline import accept as take
+
+    done = take(run, suite, Request(reason, only, until.date() if until else None), root)
+    click.echo(
+        f"{done.folder}: {len(done.changed)} cells accepted, {done.unchanged} unchanged, "
+        f"{len(done.removed)} removed, {len(done.kept)} kept since they failed in this run"
+    )
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=PATH)
+@click.option("--metric", "metrics", multiple=True, default=("accuracy",), show_default=True)
+@click.option("--figures", type=PATH, help="Write a figure a metric into this folder.")
+@user_errors
+def history(runs: tuple[Path, ...], metrics: tuple[str, ...], figures: Path | None) -> None:
+    """One suite over many RUNS, oldest first: a table, and where a metric stepped."""
+    from zoobench.analysis.compare_history import history as follow
+    from zoobench.report.gate_history import history_figures, history_text
+
+    found = follow(runs, metrics)
+    click.echo(history_text(found))
+    for path in history_figures(found, figures) if figures else ():
+        click.echo(str(path))
