@@ -5,16 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
 from probes import Table, world
-
 from zoobench.errors import NotFinite
 from zoobench.interfaces import Adapted, Splits
 from zoobench.methods.linear_probe import LinearProbe
