@@ -1,0 +1,80 @@
+"""What every method on frozen features keeps to, over a table of features without a backbone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from probes import Table, world
+from zoobench import methods
+from zoobench.errors import NotFinite
+from zoobench.interfaces import Adapted, Splits
+
+frozen = pytest.mark.parametrize("name", ["knn", "linear-probe", "ridge"])
+
+
+def adapt(name: str, source: Table, splits: Splits) -> Adapted:
+    return methods.build(name, {}).adapt(source, splits.sealed(), seed=0)
+
+
+def accuracy(scores: torch.Tensor, labels: np.ndarray) -> float:
+    return float((scores.argmax(dim=1).numpy() == labels).mean())
+
+
+@frozen
+def test_scores_are_log_probabilities_and_right(name: str) -> None:
+    source, splits = world()
+    adapted = adapt(name, source, splits)
+    assert set(source.read) == {"train", "valid"}
+    scores = adapted.predict(splits.test)
+    assert scores.shape == (60, 4)
+    assert scores.dtype == torch.float32
+    assert torch.allclose(scores.exp().sum(dim=1), torch.ones(60), atol=1e-4)
+    assert accuracy(scores, splits.test.labels) > 0.9
+    assert adapted.valid_scores.shape == (40, 4)
+    assert accuracy(adapted.valid_scores, splits.valid.labels) > 0.9
+    assert all(np.isfinite(value) for value in adapted.facts.values())
+
+
+@frozen
+def test_the_same_call_gives_the_same_scores(name: str) -> None:
+    source, splits = world()
+    first, second = adapt(name, source, splits), adapt(name, source, splits)
+    assert first.chosen == second.chosen
+    assert torch.equal(first.predict(splits.test), second.predict(splits.test))
+
+
+@frozen
+def test_features_without_information_stay_at_chance(name: str) -> None:
+    source, splits = world(train=200, valid=80, test=200, informative=False)
+    scores = adapt(name, source, splits).predict(splits.test)
+    assert abs(accuracy(scores, splits.test.labels) - 0.25) < 0.12
+
+
+@frozen
+def test_a_class_that_train_lacks_is_finite_and_last(name: str) -> None:
+    source, splits = world(missing=2)
+    adapted = adapt(name, source, splits)
+    for scores in (adapted.predict(splits.test), adapted.valid_scores):
+        assert bool(torch.isfinite(scores).all())
+        assert bool((scores[:, 2] <= scores.amin(dim=1)).all())
+
+
+@frozen
+def test_nan_in_any_split_is_not_finite(name: str) -> None:
+    for split in ("train", "test"):
+        source, splits = world()
+        source.values[split][3, 1] = float("nan")
+        with pytest.raises(NotFinite, match=split):
+            adapt(name, source, splits).predict(splits.test)
+
+
+@frozen
+def test_importing_it_loads_no_torch(name: str) -> None:
+    module = methods.METHODS[name].partition(":")[0]
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
