@@ -8,6 +8,7 @@ process; what it cannot catch (a crash, a hang) its engine does.
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoobench import datasets, methods, models
 from zoobench.datasets.splits import few_shot
-from zoobench.errors import CellError, MissingExtra, UserError
+from zoobench.errors import CellError, MissingExtra, NotFinite, UserError
 from zoobench.interfaces import Adapted, Method, Split, Splits
 from zoobench.methods.features import FeatureCache, Features, Progress, View
 from zoobench.metrics import cost, measured, quality
@@ -41,6 +42,7 @@ class Settings:
     cache_bytes: int = 20 * 2**30
     measure_costs: bool = True
     cost_seconds: float = 3.0
+    workers: int = 1
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,8 @@ class Bench:
             scores.numpy(), splits.test.labels, adapted.valid_scores.numpy(), splits.valid.labels
         )
         numbers = quality.evaluate(kept, len(splits.classes), seed, RESAMPLES)
-        costs = loaded.costs(self.settings) if loaded else ()
-        flags = (*splits.flags, *adapted.flags)
+        costs, trouble = self._costs(loaded)
+        flags = (*splits.flags, *adapted.flags, *trouble)
         record = Record(
             cell,
             "ok",
@@ -124,7 +126,19 @@ class Bench:
             flags=tuple(dict.fromkeys(flags)),
             provenance=provenance(cell, splits, loaded),
         )
+        unfit = [m.metric for m in record.measurements if not math.isfinite(m.value)]
+        if unfit:
+            raise NotFinite(f"the measurements {', '.join(unfit)}")
         return Result(record, kept)
+
+    def _costs(self, loaded: Loaded | None) -> tuple[tuple[Measurement, ...], tuple[str, ...]]:
+        """(costs, flags): a quality that was measured is not lost to a cost that cannot be."""
+        if loaded is None:
+            return (), ()
+        try:
+            return loaded.costs(self.settings), ()
+        except Exception:  # noqa: BLE001  whatever the counter or the stopwatch met
+            return (), ("costs-failed",)
 
     def _splits(self, cell: Cell) -> Splits:
         """The cell's dataset; the last one is kept, since cells come dataset by dataset."""
@@ -136,10 +150,8 @@ class Bench:
             return splits
         name = Ref.parse(cell.dataset).id
         few = few_shot(splits.train, cell.shots, cell.seed, name)
-        held = int(min(np_counts(splits.valid, len(splits.classes)).min(), cell.shots))
-        # Choosing on thousands of labels would not be few-shot: valid has k a class as well.
-        valid = few_shot(splits.valid, held, cell.seed, name) if held else splits.valid
-        return dataclasses.replace(splits, train=few, valid=valid)
+        # Choosing on thousands of labels would not be few-shot: valid has k a class at most.
+        return dataclasses.replace(splits, train=few, valid=at_most(splits.valid, cell.shots))
 
     def _load(self, cell: Cell, method: Method) -> Loaded:
         """The cell's model, kept for the group; a model that failed once fails at once again."""
@@ -214,7 +226,6 @@ class Work:
 
         `test` is out of reach until the adaptation has ended, and read once after it.
         """
-        clock = time.perf_counter()
         before = self._extraction()
         if self.method.needs == "features":
             assert self.features is not None
@@ -233,20 +244,25 @@ class Work:
         seconds = [
             second("train_seconds" if trains else "fit_seconds", fitted - prepared),
             second("predict_seconds", ended - opened),
-            second("total_seconds", ended - clock),
         ]
+        total = fitted - prepared + ended - opened
         if self.method.needs == "features":
-            # What the features cost when they were computed, in this run or an earlier one.
+            # What the features cost when they were computed, in this run or an earlier one; a
+            # total without it would make whichever method came first look slow.
+            spent = [self._seconds(split) for split in self._all()]
+            if any(part is None for part in spent):
+                return adapted, scores, tuple(seconds)
+            extraction = sum(part for part in spent if part is not None)
             cached = self._extraction() == before
-            total = sum(self._seconds(s) for s in self._all())
-            seconds.append(second("extract_seconds", total, cached=cached))
-        return adapted, scores, tuple(seconds)
+            seconds.append(second("extract_seconds", extraction, cached=cached))
+            total += extraction
+        return adapted, scores, (*seconds, second("total_seconds", total))
 
     def _all(self) -> tuple[Split, Split, Split]:
         return self.splits.train, self.splits.valid, self.splits.test
 
-    def _seconds(self, split: Split) -> float:
-        return self.features.seconds.get(split.fingerprint, 0.0) if self.features else 0.0
+    def _seconds(self, split: Split) -> float | None:
+        return self.features.seconds.get(split.fingerprint) if self.features else None
 
     def _extraction(self) -> int:
         return len(self.features.computed) if self.features else 0
@@ -261,11 +277,18 @@ def facts(adapted: Adapted) -> tuple[Measurement, ...]:
     return tuple(measured(name, float(value)) for name, value in adapted.facts.items())
 
 
-def np_counts(split: Split, classes: int) -> Any:
-    """(C,) examples of each class."""
+def at_most(split: Split, k: int) -> Split:
+    """The first `k` examples of each class by id, fewer where a class has fewer."""
     import numpy as np
 
-    return np.bincount(split.labels, minlength=classes)
+    seen: dict[int, int] = {}
+    kept = []
+    for row in sorted(range(len(split)), key=split.ids.__getitem__):
+        label = int(split.labels[row])
+        seen[label] = seen.get(label, 0) + 1
+        if seen[label] <= k:
+            kept.append(row)
+    return split.subset(np.array(sorted(kept), dtype=np.intp))
 
 
 def provenance(cell: Cell, splits: Splits, loaded: Loaded | None) -> dict[str, Any]:
@@ -333,6 +356,7 @@ def environment(settings: Settings, precision: str) -> dict[str, Any]:
         "device": "cuda" if cuda else settings.device,
         "device_name": torch.cuda.get_device_name(settings.device) if cuda else cpu_name(),
         "threads": torch.get_num_threads(),
+        "workers": settings.workers,
         "precision": precision,
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -146,9 +146,11 @@ def execute(spec: suite.Suite, options: Options, watch: Callable[[Plan, Event], 
     spec = pinned(spec, options.out)
     plan = make_plan(spec, dataclasses.replace(options, device=device))
     with Store(options.out, suite.to_toml(spec), spec.identity) as store:
+        plan.done.update(store.records())  # another run may have ended since it was planned
         store.write_environment(environment(device))
         threads = max(1, devices.cores() // max(1, options.workers))
-        settings = Settings(device, threads, str(cache_dir() / "features"))
+        cache = str(cache_dir() / "features")
+        settings = Settings(device, threads, cache, workers=options.workers)
         engine = LocalEngine(settings, limits(spec), options.workers, preload(plan.todo))
         events = engine.events(groups(plan.todo))
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fnmatch
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -299,7 +299,11 @@ class _Planner:
         for name in CONTROLS[:3]:
             if name in self.suite.controls or any(m.name == name for m in self.suite.methods):
                 spec = MethodSpec(name, methods.params_of(methods.build(name, {})))
-                yield self._cell(f"control/{name}", dataset, spec, self.suite.seeds[0], None)
+                for k in self.suite.shots:
+                    for draw in range(self.suite.draws):
+                        yield self._cell(f"control/{name}", dataset, few_shot_spec(spec), draw, k)
+                if not self.suite.shots:
+                    yield self._cell(f"control/{name}", dataset, spec, self.suite.seeds[0], None)
 
     def cells(
         self, model: Ref, dataset: Ref, spec: MethodSpec, full_only: bool = False
@@ -312,7 +316,7 @@ class _Planner:
         shots = () if full_only or trains else self.suite.shots
         for k in shots:
             for draw in range(self.suite.draws):
-                yield self._cell(str(model), dataset, spec, draw, k)
+                yield self._cell(str(model), dataset, few_shot_spec(spec), draw, k)
         if shots:
             return
         # On all of the data a frozen probe has nothing to draw: one seed says it all.
@@ -335,6 +339,14 @@ class _Planner:
         if digest_of_weights:
             versions["weights"] = digest_of_weights
         return Cell(model, str(dataset), spec.name, dict(spec.params), seed, shots, versions)
+
+
+def few_shot_spec(spec: MethodSpec) -> MethodSpec:
+    """`spec` for a few-shot cell: k examples a class are learned from, and no more.
+
+    The k of `valid` serve to choose; a method that would refit on them does not.
+    """
+    return replace(spec, params={**spec.params, "refit": False}) if "refit" in spec.params else spec
 
 
 def to_toml(suite: Suite) -> str:

@@ -157,10 +157,14 @@ class LocalEngine:
 
     def _overdue(self, worker: Worker) -> tuple[str, str] | None:
         """(status, reason) when the worker is past a limit."""
+        if not worker.waiting:
+            return None  # every result is in: it only has to end
         spent = time.monotonic() - worker.since
         if spent > self.limits.cell_seconds:
             limit = self.limits.cell_seconds
             return "timeout", f"stopped after {spent:.0f} s: the limit is {limit:g} s a cell"
+        if worker.current is None:
+            return None  # between two cells: nobody to blame
         used = resident_bytes(worker.process.pid)
         bound = self.limits.memory_bytes or default_memory_bytes(self.workers)
         if used > bound:
@@ -179,6 +183,8 @@ class LocalEngine:
         """Record the cell that a worker died at, and hand the rest of its group on."""
         _stop(worker)
         running.remove(worker)
+        if not worker.waiting:
+            return
         tail = last_words(worker.log)
         seconds = round(time.monotonic() - worker.since, 3)
         first = worker.waiting.popleft()

@@ -86,11 +86,13 @@ class RawInput:
     version: ClassVar[int] = 1
     needs: ClassVar[str] = "nothing"
 
+    refit: bool = True
+
     def adapt(self, backbone: None, splits: SealedSplits, seed: int) -> Adapted:
         from zoobench.methods.linear_probe import LinearProbe
 
         source: Any = RawFeatures(encoder(splits))
-        adapted: Adapted = LinearProbe().adapt(source, splits, seed)
+        adapted: Adapted = LinearProbe(refit=self.refit).adapt(source, splits, seed)
         return adapted
 
 

@@ -144,7 +144,7 @@ class Features:
     """A FeatureSource: `backbone` on its device, its features kept on disk and in memory.
 
     `seconds` is the extraction time of each split by fingerprint: measured, or as
-    the cache's manifest says it was on this device when they were computed;
+    the cache's manifest says it was, if that was on this device with as many threads;
     `computed` lists the keys that were computed here and not found in the cache.
     """
 
@@ -232,7 +232,8 @@ class Features:
                 self._memory[key] = self._extract_and_keep(split, key)
             else:
                 self._memory[key] = torch.from_numpy(held[0])
-                self.seconds[split.fingerprint] = float(held[1]["seconds"])
+                if held[1].get("timed_on") == timed_on(self.device):
+                    self.seconds[split.fingerprint] = float(held[1]["seconds"])
             self._forget()
         self._memory.move_to_end(key)
         return self._memory[key]
@@ -258,7 +259,7 @@ class Features:
         if self.cache is not None:
             facts = {
                 "seconds": seconds,
-                "threads": torch.get_num_threads(),
+                "timed_on": timed_on(self.device),
                 "model": self.view.name,
             }
             self.cache.put(key, features.numpy(), facts)
@@ -300,6 +301,17 @@ def extract(source: Features, split: Split) -> torch.Tensor:
             if source.progress is not None:
                 source.progress(split.name, min((number + 1) * step, len(split)), len(split))
     return out
+
+
+def timed_on(device: torch.device) -> str:
+    """The device and threads that a time was measured on."""
+    import platform
+
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.node()} {platform.machine()} with {torch.get_num_threads()} threads"
 
 
 def _alone() -> None:

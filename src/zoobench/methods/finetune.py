@@ -244,8 +244,7 @@ def parameter_groups(net: torch.nn.Module, recipe: FineTune, rate: float) -> lis
     A block is a run of parameters that share their name's first part with a
     number in it, or the first part alone.
     """
-    blocks = block_order(net)
-    depth = {name: len(blocks) - 1 - i for i, name in enumerate(blocks)}
+    depth = depths(net)
     groups: dict[tuple[int, bool], list[torch.nn.Parameter]] = {}
     for name, parameter in net.named_parameters():
         level = depth[block_of(name)]
@@ -277,10 +276,22 @@ def block_of(name: str) -> str:
 
 def block_order(net: torch.nn.Module) -> list[str]:
     """Blocks from the input to the head, as the module names its parameters."""
-    seen: dict[str, None] = {}
-    for name, _ in net.named_parameters():
-        seen.setdefault(block_of(name))
-    return list(seen)
+    return list(dict.fromkeys(block_of(name) for name, _ in net.named_parameters()))
+
+
+def depths(net: torch.nn.Module) -> dict[str, int]:
+    """block -> how many blocks lie above it; the head is 0.
+
+    A block without a matrix, such as a transformer's last norm, counts with the block
+    before it: alone it would be no layer worth training.
+    """
+    heavy = {block_of(name) for name, p in net.named_parameters() if p.ndim > 1}
+    found: dict[str, int] = {}
+    level = -1
+    for name in reversed(block_order(net)):
+        level += name in heavy
+        found[name] = level if name in heavy else level + 1
+    return found
 
 
 def make_optimizer(recipe: FineTune, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:

@@ -21,11 +21,13 @@ class LinearProbe:
 
     Flags: `not-converged` where the certificate of the refit, or of the chosen point, is
     above a relative gap of 1e-4; `lambda-on-edge` where the choice lies on the grid's edge
-    after it was extended; `grid-extended` where it had to be.
+    after it was extended; `grid-extended` where it had to be. Without `refit` the fit on
+    train alone is kept: a few-shot cell must not learn from the examples it chooses by.
     """
 
     lambdas: int = 45
     decades: float = 11.0
+    refit: bool = True
 
     version: ClassVar[int] = 1
     needs: ClassVar[str] = "features"
@@ -56,8 +58,8 @@ class LinearProbe:
         path = logistic_path(train, local, valid, local_valid, len(present), options)
 
         on_train = _Fit(backbone, path.fit.head, present, classes)
-        final = _Fit(backbone, path.refit.head, present, classes)
-        fitted = path.refit.head.log_probs(train).argmax(dim=1)
+        final = _Fit(backbone, path.refit.head, present, classes) if self.refit else on_train
+        fitted = final.head.log_probs(train).argmax(dim=1)
         facts = _facts(path, (fitted == local).double().mean().item())
         chosen = {"lambda": path.fit.lam}
         return _Adapted(chosen, facts, _flags(path), on_train.log_probs(splits.valid), final)

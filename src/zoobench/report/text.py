@@ -67,7 +67,7 @@ def seconds(value: float | None) -> str:
 
 COST_TITLES = {
     "params": "parameters",
-    "trainable_params": "trained parameters",
+    "trainable_params": "trainable parameters of the network",
     "weights_bytes": "weights",
     "feature_dim": "feature dimension",
     "macs": "MACs",
