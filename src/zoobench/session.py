@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import platform
-from collections.abc import Callable, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
@@ -151,17 +154,44 @@ def execute(spec: suite.Suite, options: Options, watch: Callable[[Plan, Event], 
         threads = max(1, devices.cores() // max(1, options.workers))
         cache = str(cache_dir() / "features")
         settings = Settings(device, threads, cache, workers=options.workers)
-        engine = LocalEngine(settings, limits(spec), options.workers, preload(plan.todo))
-        events = engine.events(groups(plan.todo))
-        try:
-            for event in events:
-                if isinstance(event, Finished):
-                    record = store.append(event.result.record, event.result.predictions)
-                    plan.done[record.key] = record
-                watch(plan, event)
-        finally:
-            events.close()  # type: ignore[attr-defined]  # a generator: its children end here
+        with interrupts() as stopping:
+            engine = LocalEngine(
+                settings, limits(spec), options.workers, preload(plan.todo), stopping
+            )
+            events = engine.events(groups(plan.todo))
+            try:
+                for event in events:
+                    if isinstance(event, Finished):
+                        record = store.append(event.result.record, event.result.predictions)
+                        plan.done[record.key] = record
+                    watch(plan, event)
+            finally:
+                events.close()  # type: ignore[attr-defined]  # its children end here
     return plan
+
+
+@contextlib.contextmanager
+def interrupts() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed; a second one raises KeyboardInterrupt where it falls.
+
+    The first must not: raised in the middle of a write, or of an object's end, an
+    exception can be lost, and a run that should stop would go on.
+    """
+    pressed: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        if pressed:
+            signal.default_int_handler(number, frame)
+        pressed.append(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False  # signals are the main thread's
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def limits(spec: suite.Suite) -> Limits:

@@ -15,7 +15,7 @@ import signal
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -71,11 +71,13 @@ class LocalEngine:
         limits: Limits | None = None,
         workers: int = 1,
         preload: Sequence[str] = (),
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self.settings = settings
         self.limits = limits or Limits()
         self.workers = max(1, workers)
         self.preload = tuple(preload)
+        self.stopping = stopping
 
     def events(self, groups: Sequence[Sequence[Cell]]) -> Iterator[Event]:
         """Every cell of `groups` ends in exactly one Finished. Closing it stops the children."""
@@ -86,6 +88,8 @@ class LocalEngine:
             logs = Path(folder)
             try:
                 while pending or running:
+                    if self.stopping():
+                        raise KeyboardInterrupt
                     while pending and len(running) < self.workers:
                         cells, deaths = pending.popleft()
                         running.append(self._start(context, cells, deaths, logs))
