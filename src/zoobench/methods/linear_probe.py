@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from zoobench.interfaces import Adapted, SealedSplits, Split
+from zoobench.interfaces import Adapted, SealedSplits
+from zoobench.methods.head import AdaptedHead, HeadFit
 
 if TYPE_CHECKING:
-    import torch
-
-    from zoobench.solvers.logistic import Head, LogisticPath
+    from zoobench.solvers.logistic import LogisticPath
 
 
 @dataclass(frozen=True)
@@ -57,12 +55,16 @@ class LinearProbe:
         options = Options(lambdas=self.lambdas, decades=self.decades)
         path = logistic_path(train, local, valid, local_valid, len(present), options)
 
-        on_train = _Fit(backbone, path.fit.head, present, classes)
-        final = _Fit(backbone, path.refit.head, present, classes) if self.refit else on_train
-        fitted = final.head.log_probs(train).argmax(dim=1)
+        on_train = HeadFit(backbone, path.fit.head.log_probs, present, classes)
+        final = (
+            HeadFit(backbone, path.refit.head.log_probs, present, classes)
+            if self.refit
+            else on_train
+        )
+        fitted = final.score(train).argmax(dim=1)
         facts = _facts(path, (fitted == local).double().mean().item())
         chosen = {"lambda": path.fit.lam}
-        return _Adapted(chosen, facts, _flags(path), on_train.log_probs(splits.valid), final)
+        return AdaptedHead(chosen, facts, _flags(path), on_train.log_probs(splits.valid), final)
 
 
 def _facts(path: LogisticPath, train_accuracy: float) -> dict[str, float]:
@@ -88,32 +90,3 @@ def _flags(path: LogisticPath) -> tuple[str, ...]:
         "grid-extended": path.extended > 0,
     }
     return tuple(flag for flag, holds in said.items() if holds)
-
-
-@dataclass(frozen=True)
-class _Fit:
-    backbone: Any
-    head: Head
-    present: torch.Tensor
-    classes: int
-
-    def log_probs(self, split: Split) -> torch.Tensor:
-        from zoobench.solvers.basis import require_finite
-        from zoobench.solvers.classes import spread
-
-        features = self.backbone.features(split).to(self.backbone.device)
-        require_finite(features, split.name)
-        return spread(self.head.log_probs(features), self.present, self.classes).cpu()
-
-
-@dataclass(frozen=True)
-class _Adapted:
-    chosen: Mapping[str, Any]
-    facts: Mapping[str, float]
-    flags: tuple[str, ...]
-    valid_scores: torch.Tensor
-    fit: _Fit
-
-    def predict(self, split: Split) -> torch.Tensor:
-        """(N, C) float32 log-probabilities, on the CPU."""
-        return self.fit.log_probs(split)

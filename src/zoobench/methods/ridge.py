@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from zoobench.errors import BadData
-from zoobench.interfaces import Adapted, SealedSplits, Split
+from zoobench.interfaces import Adapted, SealedSplits
+from zoobench.methods.head import AdaptedHead, HeadFit
 
 if TYPE_CHECKING:
     import torch
-
-    from zoobench.solvers.ridge import RidgeHead
 
 
 @dataclass(frozen=True)
@@ -62,39 +60,10 @@ class Ridge:
         }
         edge = self.lambdas > 1 and path.best in (0, self.lambdas - 1)
         flags = ("lambda-on-edge",) if edge else ()
-        fit = _Fit(backbone, path.head, heat, present, classes)
+
+        def score(features: torch.Tensor) -> torch.Tensor:
+            return torch.log_softmax(path.head.scores(features) / heat, dim=1)
+
+        fit = HeadFit(backbone, score, present, classes)
         chosen = {"lambda": path.lambdas[path.best]}
-        return _Adapted(chosen, facts, flags, fit.log_probs(splits.valid), fit)
-
-
-@dataclass(frozen=True)
-class _Fit:
-    backbone: Any
-    head: RidgeHead
-    temperature: float
-    present: torch.Tensor
-    classes: int
-
-    def log_probs(self, split: Split) -> torch.Tensor:
-        import torch
-
-        from zoobench.solvers.basis import require_finite
-        from zoobench.solvers.classes import spread
-
-        features = self.backbone.features(split).to(self.backbone.device)
-        require_finite(features, split.name)
-        scores = torch.log_softmax(self.head.scores(features) / self.temperature, dim=1)
-        return spread(scores, self.present, self.classes).cpu()
-
-
-@dataclass(frozen=True)
-class _Adapted:
-    chosen: Mapping[str, Any]
-    facts: Mapping[str, float]
-    flags: tuple[str, ...]
-    valid_scores: torch.Tensor
-    fit: _Fit
-
-    def predict(self, split: Split) -> torch.Tensor:
-        """(N, C) float32 log-probabilities, on the CPU."""
-        return self.fit.log_probs(split)
+        return AdaptedHead(chosen, facts, flags, fit.log_probs(splits.valid), fit)
