@@ -19,7 +19,7 @@ from zoobench.analysis.statistics import (
     student,
 )
 from zoobench.errors import StoreError
-from zoobench.metrics.quality import _Statistics as Statistics  # every metric of example weights
+from zoobench.metrics.quality import Statistics
 from zoobench.schema import Predictions, Record, digest
 from zoobench.store import Run
 

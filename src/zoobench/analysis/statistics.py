@@ -122,13 +122,13 @@ def _score_bound(lost: Floats, won: Floats, n: Floats, z: float) -> Floats:
 
 
 def holm(p: ArrayLike) -> Floats:
-    """Holm's step-down adjusted p-values (Holm 1979), in the order given; (m,) in and out."""
+    """Holm's step-down adjusted p-values (Holm 1979) over the last axis, in the order given."""
     values = np.asarray(p, dtype=np.float64)
-    m = values.size
-    order = np.argsort(values, kind="stable")
-    stepped = np.maximum.accumulate(values[order] * (m - np.arange(m)))
-    adjusted = np.empty(m)
-    adjusted[order] = np.minimum(stepped, 1.0)
+    order = np.argsort(values, axis=-1, kind="stable")
+    stepped = np.take_along_axis(values, order, axis=-1) * np.arange(values.shape[-1], 0, -1)
+    climbed = np.minimum(np.maximum.accumulate(stepped, axis=-1), 1.0)
+    adjusted = np.empty_like(climbed)
+    np.put_along_axis(adjusted, order, climbed, axis=-1)
     return adjusted
 
 

@@ -14,6 +14,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from zoobench.analysis.statistics import holm, mcnemar
+
 Floats = NDArray[np.float64]
 Matrix = tuple[tuple[float, ...], ...]
 RESAMPLES = 2000
@@ -151,17 +153,12 @@ def error_against(draws: Floats, model: int) -> Floats:
     return np.asarray((draws - draws[:, model, None]).std(axis=0, ddof=1))
 
 
-def mcnemar(right: NDArray[np.float32]) -> Floats:
-    """(M, M) two-sided p of McNemar's exact test on columns of 0/1 outcomes (McNemar 1947)."""
-    from scipy.stats import binom
-
+def mcnemar_pairs(right: NDArray[np.float32]) -> Floats:
+    """(M, M) two-sided p of McNemar's exact test between the columns of 0/1 outcomes (N, M)."""
     only = (right.T @ (1.0 - right)).round().astype(np.int64)
-    discordant = only + only.T
-    low = np.minimum(only, only.T)
     rows, columns = np.triu_indices(len(only), 1)
     p = np.ones(only.shape)
-    tail = 2 * binom.cdf(low[rows, columns], discordant[rows, columns], 0.5)
-    p[rows, columns] = p[columns, rows] = np.minimum(tail, 1.0)
+    p[rows, columns] = p[columns, rows] = mcnemar(only[rows, columns], only[columns, rows])
     return p
 
 
@@ -186,20 +183,9 @@ def pairwise(one: Sample) -> Floats:
         p = np.asarray(2 * ndtr(-score))
     if one.exact.any():
         rows = np.flatnonzero(one.exact)
-        p[np.ix_(rows, rows)] = mcnemar(one.right[:, rows])
+        p[np.ix_(rows, rows)] = mcnemar_pairs(one.right[:, rows])
     np.fill_diagonal(p, 1.0)
     return p
-
-
-def holm(p: Floats) -> Floats:
-    """Holm's step-down adjustment over the last axis (Holm 1979)."""
-    order = np.argsort(p, axis=-1, kind="stable")
-    count = p.shape[-1]
-    stepped = np.take_along_axis(p, order, axis=-1) * np.arange(count, 0, -1)
-    climbed = np.minimum(np.maximum.accumulate(stepped, axis=-1), 1.0)
-    adjusted = np.empty_like(climbed)
-    np.put_along_axis(adjusted, order, climbed, axis=-1)
-    return adjusted
 
 
 def holm_rows(p: Floats) -> Floats:

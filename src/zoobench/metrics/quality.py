@@ -141,7 +141,7 @@ class _GroupSum:
         return summed
 
 
-class _Statistics:
+class Statistics:
     """Every metric as a function of example weights: (B, N) -> name -> (B,)."""
 
     def __init__(self, p: Predictions, classes: int) -> None:
@@ -200,7 +200,7 @@ def evaluate(
         raise ValueError("no test examples to evaluate")
     if resamples < 1000:
         raise ValueError(f"at least 1000 resamples are needed, not {resamples}")
-    statistics = _Statistics(p, classes)
+    statistics = Statistics(p, classes)
     values = {name: float(v[0]) for name, v in statistics(np.ones((1, n))).items()}
     drawn: dict[str, list[Floats]] = {name: [] for name in values}
     for weights in _resamples(n, seed, resamples):
