@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +58,10 @@ def suite_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Run directory. Default: results/runs/<suite>. Run again to resume.",
         ),
         click.option(
+            "--shard", metavar="I/N",
+            help="Only the I-th of N shares of about equal cost; `zoobench merge` joins them.",
+        ),
+        click.option(
             "--retry-failed", is_flag=False, flag_value="all", default=None, metavar="[KINDS]",
             help="Try failed cells again: all of them, or kinds such as oom,timeout.",
         ),
@@ -67,16 +71,18 @@ def suite_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def options_of(
-    name: str, out: Path | None, device: str, only: Sequence[str], retry: str | None
-) -> Options:
+def options_of(name: str, given: Mapping[str, Any]) -> Options:
+    """The options that `plan` and `run` share. A shard has a directory of its own by default."""
     from zoobench import session
 
+    shard = session.parse_shard(given["shard"])
+    own = name if given["shard"] is None else f"{name}-{shard[0]}-of-{shard[1]}"
     return session.Options(
-        out=out or Path("results/runs") / name,
-        device=device,
-        only=session.parse_only(only),
-        retry=session.parse_retry(retry),
+        out=given["out"] or Path("results/runs") / own,
+        device=given["device"],
+        only=session.parse_only(given["only"]),
+        retry=session.parse_retry(given["retry_failed"]),
+        shard=shard,
     )
 
 
@@ -85,15 +91,7 @@ def options_of(
 @click.option("--workers", default=1, show_default=True, help="Worker processes.")
 @click.option("--json", "as_json", is_flag=True, help="The records as JSON Lines on stdout.")
 @user_errors
-def run(
-    suite: str,
-    out: Path | None,
-    device: str,
-    only: tuple[str, ...],
-    retry_failed: str | None,
-    workers: int,
-    as_json: bool,
-) -> None:
+def run(suite: str, workers: int, as_json: bool, **given: Any) -> None:
     """Run SUITE (a TOML file or a built-in name), then rank what was found.
 
     Killed or stopped, it goes on where it was when it is run again with the same --out.
@@ -107,9 +105,7 @@ def run(
     if workers < 1:
         raise UserError(f"--workers: must be at least 1, got {workers}")
     spec = suites.read(suite)
-    options = dataclasses.replace(
-        options_of(spec.name, out, device, only, retry_failed), workers=workers
-    )
+    options = dataclasses.replace(options_of(spec.name, given), workers=workers)
     watcher = progress.Watcher()
     try:
         with watcher:
@@ -156,36 +152,33 @@ def rank_and_write(runs: Sequence[Path], out: Path) -> list[Path]:
 @suite_arguments
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a cell.")
 @user_errors
-def plan(
-    suite: str,
-    out: Path | None,
-    device: str,
-    only: tuple[str, ...],
-    retry_failed: str | None,
-    as_json: bool,
-) -> None:
-    """The cells of SUITE, which of them are done, and what is left."""
+def plan(suite: str, as_json: bool, **given: Any) -> None:
+    """The cells of SUITE, which of them are done, and how long the rest may take."""
     from zoobench import schema, session
     from zoobench import suite as suites
 
     spec = suites.read(suite)
-    options = options_of(spec.name, out, device, only, retry_failed)
+    options = options_of(spec.name, given)
     made = session.make_plan(session.pinned(spec, options.out, ask=False), options)
     left = {cell.key for cell in made.todo}
-    for cell in made.cells:
+    guesses, measured = session.predicted(made)
+    for cell, seconds in zip(made.cells, guesses, strict=True):
         held = made.done.get(cell.key)
         state = "todo" if cell.key in left else held.status if held else "todo"
         if as_json:
             body = {"key": cell.key, "state": state, "cell": schema.to_json(cell)}
+            body["seconds"] = round(seconds, 3)
             click.echo(json.dumps(body, ensure_ascii=False))
         else:
             click.echo(f"{state:<8} {cell.label}")
     if not as_json:
-        seconds = sum(r.seconds for r in made.records if r.status == "ok")
-        measured = sum(r.status == "ok" for r in made.records)
         text = f"{len(made.cells)} cells: {len(made.cells) - len(left)} done, {len(left)} to do"
-        if measured and left:
-            text += f"; about {seconds / measured * len(left):.0f} s at this run's mean so far"
+        if left:
+            total = sum(
+                guess for cell, guess in zip(made.cells, guesses, strict=True) if cell.key in left
+            )
+            basis = "at the speed of this run so far" if measured else "a rough guess"
+            text += f"; about {total:.0f} s of one worker ({basis})"
         click.echo(text)
 
 
@@ -199,6 +192,31 @@ def report(runs: tuple[Path, ...], out: Path | None) -> None:
     click.echo("\nWritten:")
     for path in paths:
         click.echo(f"  {path}")
+
+
+@main.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="A new directory.")
+@click.option("--keep-first", is_flag=True, help="In a conflict keep the RUN that is named first.")
+@user_errors
+def merge(runs: tuple[Path, ...], out: Path, keep_first: bool) -> None:
+    """Join RUN... (shards, machines) of one suite into the run directory --out.
+
+    Nothing is written when two runs answer a cell with other numbers, unless --keep-first.
+    Exit code 3 when cells failed or are missing.
+    """
+    from zoobench import merge as joining
+
+    merged = joining.merge(runs, out, keep_first)
+    for conflict in merged.conflicts:
+        click.echo(f"conflict: {conflict}", err=True)
+    text = f"{out}: {len(merged.records)} cells of {len(runs)} runs"
+    if merged.failed:
+        text += f"; {merged.failed} failed"
+    if merged.missing:
+        text += f"; {len(merged.missing)} of the suite's cells are missing: run {out} to add them"
+    click.echo(text)
+    raise SystemExit(CELLS_FAILED if merged.failed or merged.missing else 0)
 
 
 @main.group(name="list", cls=Commands)

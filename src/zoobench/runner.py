@@ -53,7 +53,7 @@ class Result:
     predictions: Predictions | None = None
 
 
-def groups(cells: Sequence[Cell]) -> list[tuple[Cell, ...]]:
+def groups(cells: Sequence[Cell]) -> list[Sequence[Cell]]:
     """Cells by model, in the order of their first appearance; the controls are one group."""
     by_model: dict[str, list[Cell]] = {}
     for cell in cells:

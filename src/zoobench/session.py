@@ -13,7 +13,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from zoobench import __version__, datasets, devices, models, suite
+from zoobench import __version__, datasets, devices, forecast, models, suite
 from zoobench.engines import Event, Finished
 from zoobench.engines.local import Limits, LocalEngine
 from zoobench.errors import UserError, unknown
@@ -38,6 +38,7 @@ class Options:
     workers: int = 1
     only: tuple[tuple[str, str], ...] = ()
     retry: tuple[str, ...] = ()
+    shard: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,33 @@ def parse_retry(text: str | None) -> tuple[str, ...]:
     return wanted
 
 
+def parse_shard(text: str | None) -> tuple[int, int]:
+    """None or "2/5" as (number from 1, how many). Raises UserError."""
+    if text is None:
+        return (1, 1)
+    number, _, of = text.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+        raise UserError(f"--shard: expected I/N such as 2/5, I from 1 to N, got {text!r}")
+    return int(number), int(of)
+
+
+def share(cells: Sequence[Cell], shard: tuple[int, int]) -> tuple[Cell, ...]:
+    """The cells of one shard, in the suite's order; every model is in one shard, whole.
+
+    The same suite gives the same shards everywhere. Raises UserError where there are
+    more shards than groups.
+    """
+    number, of = shard
+    found = groups(cells)
+    if of > max(1, len(found)):
+        raise UserError(
+            f"--shard {number}/{of}: the suite has {len(found)} groups (its models, and the "
+            f"controls together), so at most {len(found)} shards"
+        )
+    mine = {cell.key for cell in forecast.shares(found, of)[number - 1]}
+    return tuple(cell for cell in cells if cell.key in mine)
+
+
 def select(cells: Sequence[Cell], only: Sequence[tuple[str, str]]) -> tuple[Cell, ...]:
     """Cells that every pattern of `only` lets through. Raises UserError when none is left."""
     kept = [cell for cell in cells if all(_lets(cell, key, glob) for key, glob in only)]
@@ -114,7 +142,19 @@ def make_plan(spec: suite.Suite, options: Options) -> Plan:
         from zoobench.store import load
 
         done = {record.key: record for record in load(options.out).records}
-    return Plan(spec, select(cells, options.only), done, options.retry)
+    chosen = share(select(cells, options.only), options.shard)
+    return Plan(spec, chosen, done, options.retry)
+
+
+def predicted(plan: Plan) -> tuple[list[float], bool]:
+    """Seconds of each cell of `plan`, and whether the run's own records set their scale.
+
+    Without a record, cores count as equals of one nominal core.
+    """
+    guesses = forecast.seconds(plan.cells)
+    measured = forecast.scale(plan.cells, plan.done)
+    factor = 1.0 if measured is None else measured
+    return [guess * factor for guess in guesses], measured is not None
 
 
 def pinned(spec: suite.Suite, out: Path, ask: bool = True) -> suite.Suite:
@@ -158,7 +198,7 @@ def execute(spec: suite.Suite, options: Options, watch: Callable[[Plan, Event], 
             engine = LocalEngine(
                 settings, limits(spec), options.workers, preload(plan.todo), stopping
             )
-            events = engine.events(groups(plan.todo))
+            events = engine.events(in_order(plan.todo, options.workers))
             try:
                 for event in events:
                     if isinstance(event, Finished):
@@ -168,6 +208,15 @@ def execute(spec: suite.Suite, options: Options, watch: Callable[[Plan, Event], 
             finally:
                 events.close()  # type: ignore[attr-defined]  # its children end here
     return plan
+
+
+def in_order(cells: Sequence[Cell], workers: int) -> Sequence[Sequence[Cell]]:
+    """Groups of `cells`, longest first where several workers should end together.
+
+    One worker keeps the suite's order: the controls come first, and show what is wrong early.
+    """
+    found = groups(cells)
+    return found if workers == 1 else forecast.longest_first(found)
 
 
 @contextlib.contextmanager
@@ -197,7 +246,7 @@ def interrupts() -> Iterator[Callable[[], bool]]:
 def limits(spec: suite.Suite) -> Limits:
     memory = spec.limits.memory_gb
     bound = None if memory is None else int(memory * 10**9)
-    return Limits(spec.limits.cell_seconds, bound)
+    return Limits(spec.limits.cell_seconds, bound, spec.limits.silent_seconds)
 
 
 def preload(cells: Sequence[Cell]) -> tuple[str, ...]:

@@ -33,12 +33,16 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 
 class Limits(BaseModel):
-    """Per cell: seconds before it is stopped, and gigabytes of memory of its worker."""
+    """Per cell: seconds before it is stopped, and gigabytes of memory of its worker.
+
+    `silent_seconds`: how long a worker may show no sign of life (docs/engines.md).
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     cell_seconds: float = Field(default=3600, gt=0)
     memory_gb: float | None = Field(default=None, gt=0)
+    silent_seconds: float = Field(default=120, gt=0)
 
 
 class SuiteFile(BaseModel):

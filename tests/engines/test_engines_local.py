@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
-from cells import GABOR, cell, run
-from zoobench.engines.local import Limits
+from cells import GABOR, cell, run, settings
+from zoobench import session
+from zoobench.engines import Begun, Event, Finished
+from zoobench.engines.local import Limits, LocalEngine
+from zoobench.runner import groups
+from zoobench.schema import Cell, Record
 
 GOOD = cell()
 
@@ -71,3 +78,41 @@ def test_two_workers_give_what_one_gives() -> None:
 def test_every_cell_ends_once_even_if_all_fail() -> None:
     cells = [cell(f"{GABOR}?fault=error", seed=s) for s in range(3)]
     assert {r.status for r in run(cells).values()} == {"error"}
+
+
+def stopping(engine: LocalEngine, cells: list[Cell], after: type[Event]) -> dict[str, Record]:
+    """Records of `cells`, whose first worker gets SIGSTOP when the first `after` event comes."""
+    found: dict[str, Record] = {}
+    stopped = False
+    for event in engine.events(groups(cells)):
+        if isinstance(event, after) and not stopped:
+            stopped = True
+            worker = next(p for p in multiprocessing.active_children() if p.pid)
+            os.kill(worker.pid or 0, signal.SIGSTOP)
+        if isinstance(event, Finished):
+            found[event.result.record.key] = event.result.record
+    return found
+
+
+def test_a_stopped_worker_is_found_by_its_silence() -> None:
+    cells = [cell(f"{GABOR}?fault=hang"), GOOD]
+    engine = LocalEngine(settings(), Limits(cell_seconds=600, silent_seconds=3))
+    found = stopping(engine, cells, Begun)
+    assert found[cells[0].key].status == "timeout"
+    message = (found[cells[0].key].error or {})["message"]
+    assert "no sign of life" in message
+    assert "stopped by a signal" in message
+    assert found[GOOD.key].status == "ok"
+
+
+def test_a_long_cell_that_beats_is_left_alone() -> None:
+    slow = cell(f"{GABOR}?fault=hang&seconds=4.0", "synthetic/stripes@1?test=20&train=40&valid=12")
+    found = run([slow], Limits(silent_seconds=3))
+    assert found[slow.key].status == "ok"
+
+
+def test_groups_start_longest_first_where_workers_share() -> None:
+    tiny = cell("synthetic/gabor@1?mean=0.4")
+    long = cell("packaged/efficientnet-lite0@0.1.0", "packaged/digits@1", "linear-probe")
+    assert session.in_order([tiny, long], workers=1) == [(tiny,), (long,)]
+    assert session.in_order([tiny, long], workers=2) == [(long,), (tiny,)]

@@ -2,17 +2,21 @@
 
 A child that crashes, hangs past the cell's time limit or outgrows its memory
 costs one failed record of the right kind; the rest of its group goes to a fresh
-child. Children come from a forkserver that has preloaded the heavy libraries
-(0.2 s each instead of 6 s); where CUDA is in use they are spawned.
+child. Each child beats: one that was stopped, or that is stuck where no Python runs,
+is told from one that is merely long. Children come from a forkserver that has
+preloaded the heavy libraries (0.2 s each instead of 6 s); where CUDA is in use they
+are spawned.
 """
 
 from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import multiprocessing.connection
+import pickle
+import queue
 import signal
 import tempfile
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +24,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from zoobench.engines import Begun, Event, Finished, Progressed
 from zoobench.engines.worker import work
@@ -28,6 +32,9 @@ from zoobench.runner import Result, Settings
 from zoobench.schema import Cell, Record
 
 POLL_SECONDS = 0.25
+SUSPENDED_SECONDS = 5.0
+"""A turn of the parent that took longer was spent stopped (Ctrl-Z): no worker's fault."""
+
 LOG_TAIL = 4000
 """Characters of a dead worker's output that its record keeps."""
 
@@ -37,10 +44,14 @@ DEATHS_IN_A_ROW = 2
 
 @dataclass(frozen=True)
 class Limits:
-    """`cell_seconds` a cell, `memory_bytes` of resident memory a worker (None: 90% of all)."""
+    """`cell_seconds` a cell, `memory_bytes` of resident memory a worker (None: 90% of all).
+
+    A worker that has not beaten for `silent_seconds` is stopped, its cell a timeout.
+    """
 
     cell_seconds: float = 3600.0
     memory_bytes: int | None = None
+    silent_seconds: float = 120.0
 
 
 @dataclass
@@ -48,18 +59,20 @@ class Worker:
     """A child and what is known of it."""
 
     process: BaseProcess
-    pipe: Connection
     log: Path
     waiting: deque[Cell]
     deaths: int = 0
     current: Cell | None = None
     since: float = field(default_factory=time.monotonic)
-    started: float = field(default_factory=time.time)
+    beat: float | None = None
 
     @property
     def cell(self) -> Cell:
         """The cell it is at: the one begun, or the first that it would begin."""
         return self.current or self.waiting[0]
+
+
+Inbox: TypeAlias = "queue.SimpleQueue[tuple[Worker, tuple[Any, ...]]]"
 
 
 class LocalEngine:
@@ -78,6 +91,8 @@ class LocalEngine:
         self.workers = max(1, workers)
         self.preload = tuple(preload)
         self.stopping = stopping
+        self._inbox: Inbox = queue.SimpleQueue()
+        self._turned = self._looked = 0.0
 
     def events(self, groups: Sequence[Sequence[Cell]]) -> Iterator[Event]:
         """Every cell of `groups` ends in exactly one Finished. Closing it stops the children."""
@@ -87,6 +102,7 @@ class LocalEngine:
         with tempfile.TemporaryDirectory(prefix="zoobench-") as folder:
             logs = Path(folder)
             try:
+                self._turned = time.monotonic()
                 while pending or running:
                     if self.stopping():
                         raise KeyboardInterrupt
@@ -114,37 +130,47 @@ class LocalEngine:
         )
         process.start()
         send.close()
-        return Worker(process, receive, log, cells, deaths)
+        worker = Worker(process, log, cells, deaths)
+        reader = threading.Thread(target=_read, args=(worker, receive, self._inbox), daemon=True)
+        reader.start()
+        return worker
 
     def _turn(
         self, running: list[Worker], pending: deque[tuple[deque[Cell], int]]
     ) -> Iterator[Event]:
-        """Wait for a message or a death, then look after every worker once."""
-        handles = [w.pipe for w in running]
-        ready = multiprocessing.connection.wait(handles, timeout=POLL_SECONDS)
-        for worker in list(running):
-            ended = False
-            if worker.pipe in ready:
-                try:
-                    message = worker.pipe.recv()
-                except (EOFError, OSError):
-                    message = ("died",)
-                yield from self._take(worker, message)
-                ended = message[0] == "end"
-                if message[0] == "died":
-                    status, reason = cause_of_death(worker)
-                    yield from self._bury(worker, running, pending, status, reason)
-                    continue
-            if ended:
-                worker.process.join()
-                worker.pipe.close()
+        """Take what the workers sent, then look after each of them now and again."""
+        for worker, message in self._messages():
+            if worker not in running:
+                continue  # said before it was stopped
+            yield from self._take(worker, message)
+            if message[0] == "died":
+                yield from self._bury(worker, running, pending, *cause_of_death(worker))
+            elif message[0] == "end":
                 running.remove(worker)
-                continue
+                _end(worker)
+        now = time.monotonic()
+        lost, self._turned = now - self._turned, now
+        if lost > SUSPENDED_SECONDS:
+            _forgive(running, lost)
+        if now - self._looked < POLL_SECONDS:
+            return
+        self._looked = now
+        for worker in list(running):
             verdict = self._overdue(worker)
             if verdict is not None:
                 yield from self._bury(worker, running, pending, *verdict)
 
+    def _messages(self) -> list[tuple[Worker, tuple[Any, ...]]]:
+        """What has come in; waits for the first no longer than POLL_SECONDS."""
+        found = []
+        with contextlib.suppress(queue.Empty):
+            found.append(self._inbox.get(timeout=POLL_SECONDS))
+            while True:
+                found.append(self._inbox.get_nowait())
+        return found
+
     def _take(self, worker: Worker, message: tuple[Any, ...]) -> Iterator[Event]:
+        worker.beat = time.monotonic()
         if message[0] == "begin":
             worker.current = worker.waiting[0]
             assert worker.current.key == message[1], "a worker does its cells in order"
@@ -161,6 +187,12 @@ class LocalEngine:
 
     def _overdue(self, worker: Worker) -> tuple[str, str] | None:
         """(status, reason) when the worker is past a limit."""
+        silent = 0.0 if worker.beat is None else time.monotonic() - worker.beat
+        if silent > self.limits.silent_seconds:
+            return (
+                "timeout",
+                f"no sign of life for {silent:.0f} s: {why_silent(worker.process.pid)}",
+            )
         if not worker.waiting:
             return None  # every result is in: it only has to end
         spent = time.monotonic() - worker.since
@@ -221,6 +253,19 @@ def cause_of_death(worker: Worker) -> tuple[str, str]:
     return "crash", f"the worker process ended by itself with exit code {code}"
 
 
+def why_silent(pid: int | None) -> str:
+    """In words, from the state the system gives a process that beats no more."""
+    import psutil
+
+    try:
+        state = psutil.Process(pid).status()
+    except psutil.Error:
+        return "the worker process is gone"
+    if state == psutil.STATUS_STOPPED:
+        return "the worker process was stopped by a signal"
+    return "the worker process lives, but runs no Python (stuck inside a library)"
+
+
 def last_words(log: Path) -> str:
     """The end of a worker's output, a crash's stack included, its list of libraries not."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -228,10 +273,33 @@ def last_words(log: Path) -> str:
     return "\n".join(kept)[-LOG_TAIL:].strip()
 
 
+def _read(worker: Worker, pipe: Connection, inbox: Inbox) -> None:
+    """Pass on what `worker` sends, until it dies: a message cut in half stops nobody else."""
+    with pipe:
+        try:
+            while True:
+                inbox.put((worker, pipe.recv()))
+        except (EOFError, OSError, pickle.UnpicklingError):
+            inbox.put((worker, ("died",)))
+
+
+def _forgive(running: Sequence[Worker], lost: float) -> None:
+    """Time in which this process itself did not run counts against no worker."""
+    now = time.monotonic()
+    for worker in running:
+        worker.since = min(now, worker.since + lost)
+        worker.beat = None if worker.beat is None else min(now, worker.beat + lost)
+
+
+def _end(worker: Worker) -> None:
+    """It has said its last word: it may go by itself, but not take for ever."""
+    worker.process.join(timeout=5)
+    _stop(worker)
+
+
 def _stop(worker: Worker) -> None:
     worker.process.kill()
     worker.process.join(timeout=10)
-    worker.pipe.close()
 
 
 def resident_bytes(pid: int | None) -> int:

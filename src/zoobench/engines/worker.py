@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import faulthandler
 import multiprocessing
@@ -12,11 +13,15 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
+from typing import Any
 
 from zoobench.runner import Settings, run_group
 from zoobench.schema import Cell
+
+BEAT_EVERY = 1.0
+"""Seconds between two heartbeats, sent by a thread of their own while the cells run."""
 
 PROGRESS_EVERY = 0.2
 """Seconds between two progress messages of one stage."""
@@ -30,20 +35,43 @@ def work(pipe: Connection, cells: Sequence[Cell], settings: Settings, log: str) 
     _share_cores(settings)
     current: list[Cell] = []
     sent = [0.0]
+    turn = threading.Lock()  # two threads write to one pipe
+
+    def send(*message: Any) -> None:
+        with turn:
+            pipe.send(message)
+
+    _beat(send)
 
     def begin(cell: Cell) -> None:
         current[:] = [cell]
-        pipe.send(("begin", cell.key))
+        send("begin", cell.key)
 
     def progress(stage: str, done: int, total: int) -> None:
         now = time.monotonic()
         if current and (done >= total or now - sent[0] > PROGRESS_EVERY):
             sent[0] = now
-            pipe.send(("progress", current[0].key, stage, done, total))
+            send("progress", current[0].key, stage, done, total)
 
     for result in run_group(cells, settings, begin, progress):
-        pipe.send(("result", result))
-    pipe.send(("end",))
+        send("result", result)
+    send("end")
+
+
+def _beat(send: Callable[..., None]) -> None:
+    """Tell the parent that this process gets to run Python, as often as BEAT_EVERY says.
+
+    A process that was stopped does not beat, nor does one that is stuck inside a library
+    which never gives the interpreter's lock back; a cell that is merely long does.
+    """
+
+    def beat() -> None:
+        with contextlib.suppress(OSError):  # the parent is gone: its watcher ends us
+            while True:
+                send("beat")
+                time.sleep(BEAT_EVERY)
+
+    threading.Thread(target=beat, daemon=True).start()
 
 
 def _quiet(log: str) -> None:

@@ -1,0 +1,173 @@
+"""How long cells will take, roughly and at once: no weights, no network, no torch.
+
+Operations counted in advance (results/costs) x examples x what the method does with
+each. The guess orders the groups of a run, shares a suite out over shards, and gives
+`zoobench plan` its time; there a run's own records correct the scale. It depends on the
+suite alone, so that every machine makes the same shards.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+from zoobench import datasets, models
+from zoobench.schema import Cell, Record, Ref
+
+RATE = 5e10
+"""Operations a second of one CPU core, as nominal as a number can be."""
+
+LOAD_SECONDS = 1.0
+"""Loading a model and measuring its costs, nominally; once a model."""
+
+PACKAGED = {
+    "efficientnet-lite0": (125e6, (1, 3, 128, 128)),
+    "efficientnet-lite1": (164e6, (1, 3, 128, 128)),
+    "efficientnet-lite2": (188e6, (1, 3, 128, 128)),
+    "minilm-l6-v2": (3.02e9, (1, 256)),
+    "glove-6b-50d": (1.0, (1, 512)),
+}
+"""MACs and input of the packaged models, as the suite `demo` measures them."""
+
+UNKNOWN_MACS = {"image": 4.1e9, "text": 11e9}
+"""A ResNet-50, and a BERT-base at 128 tokens: the middle of a zoo."""
+
+UNKNOWN_SIZE = 5000
+"""Examples of a split that no card knows of: a folder, a table."""
+
+HEAD_SECONDS = {"linear-probe": 1e-3, "ridge": 3e-4, "knn": 1e-4, "raw-input": 1e-3}
+"""Of a method on features, an example; any other: `OTHER_HEAD_SECONDS`."""
+
+OTHER_HEAD_SECONDS = 2e-4
+
+
+def seconds(cells: Sequence[Cell]) -> list[float]:
+    """Nominal seconds of each cell, in order: the first to need features pays for them."""
+    known: set[tuple[str, ...]] = set()
+    return [_cell_seconds(cell, known) for cell in cells]
+
+
+def scale(cells: Sequence[Cell], done: Mapping[str, Record]) -> float | None:
+    """What this machine takes over the nominal time, from the ok records; None without any."""
+    nominal = spent = 0.0
+    for cell, guess in zip(cells, seconds(cells), strict=True):
+        record = done.get(cell.key)
+        if record is not None and record.status == "ok":
+            nominal += guess
+            spent += record.seconds
+    return spent / nominal if nominal else None
+
+
+def longest_first(groups: Iterable[Sequence[Cell]]) -> list[Sequence[Cell]]:
+    """Groups by falling cost, so that the workers end together; equal ones as they stand."""
+    return sorted(groups, key=lambda group: -sum(seconds(group)))
+
+
+def shares(groups: Sequence[Sequence[Cell]], n: int) -> list[list[Cell]]:
+    """`n` shares of about equal cost, whole groups each (Graham 1969: longest first, least loaded).
+
+    At least one group a share is the caller's to check.
+    """
+    found: list[list[Cell]] = [[] for _ in range(n)]
+    load = [0.0] * n
+    for group in longest_first(groups):
+        least = load.index(min(load))
+        found[least] += group
+        load[least] += sum(seconds(group))
+    return found
+
+
+def _cell_seconds(cell: Cell, known: set[tuple[str, ...]]) -> float:
+    train, valid, test, forward, needs = _facts(cell.model, cell.dataset, cell.method)
+    if cell.shots is not None:
+        train, valid = (min(n, cell.shots * _classes(cell.dataset)) for n in (train, valid))
+    spent = 0.0
+    if needs != "nothing" and (cell.model,) not in known:
+        known.add((cell.model,))
+        spent += LOAD_SECONDS
+    if needs == "module":
+        return spent + _training(cell.params, valid, test) * forward / RATE
+    if needs == "features":
+        # A few-shot draw has train and valid examples of its own; test is shared.
+        drawn = (cell.model, cell.dataset, str(cell.shots), str(cell.seed if cell.shots else ""))
+        fresh = 0 if drawn in known else train + valid
+        fresh += 0 if (cell.model, cell.dataset) in known else test
+        known |= {drawn, (cell.model, cell.dataset)}
+        spent += fresh * forward / RATE
+    head = HEAD_SECONDS.get(cell.method, OTHER_HEAD_SECONDS)
+    return spent + head * (train + valid + test)
+
+
+def _training(params: Mapping[str, Any], valid: int, test: int) -> float:
+    """Forward passes that a training of `params` is worth: a backward counts as two."""
+    runs = len(params.get("rates", ())) or 1
+    seen = float(params.get("steps", 500)) * float(params.get("batch_size", 64))
+    return runs * (3 * seen + valid) + test
+
+
+@lru_cache(maxsize=4096)
+def _facts(model: str, dataset: str, method: str) -> tuple[int, int, int, float, str]:
+    """(train, valid, test) sizes, operations of one forward pass, and what the method needs."""
+    from zoobench.methods import method_class
+
+    ref = Ref.parse(dataset)
+    sizes = [_size(ref, i, name) for i, name in enumerate(("train", "valid", "test"))]
+    needs = method_class(method).needs
+    forward = 0.0 if needs == "nothing" else 2 * macs(Ref.parse(model))
+    return sizes[0], sizes[1], sizes[2], forward, needs
+
+
+def _size(ref: Ref, place: int, name: str) -> int:
+    """Examples of a split: its card's, or a share of train where there is no official one."""
+    sizes = datasets.card(ref).sizes
+    share = (1.0, 0.1, 0.2)[place]
+    official = sizes[place] or int((sizes[0] or UNKNOWN_SIZE) * share)
+    asked = ref.option(name)  # the synthetic sets are as large as they are asked to be
+    return min(int(asked or official), int(ref.option(f"max_{name}", 2**62)))
+
+
+@lru_cache(maxsize=1024)
+def _classes(dataset: str) -> int:
+    ref = Ref.parse(dataset)
+    return int(ref.option("classes", 0)) or datasets.card(ref).classes or 10
+
+
+@lru_cache(maxsize=4096)
+def macs(ref: Ref) -> float:
+    """Multiply-accumulates of one forward pass at the size that `ref` asks for.
+
+    From the tables where they hold the network, else a middling network's.
+    """
+    if ref.source == "synthetic":
+        return 1e6
+    native, shape = _counted().get((ref.source, ref.name.partition(".")[0]), (0.0, ()))
+    if not native:
+        return UNKNOWN_MACS[models.card(ref).modality]
+    side, length = ref.option("input_size"), ref.option("length")
+    if side and len(shape) == 4:
+        return native * (int(side) / shape[-1]) ** 2
+    if length and len(shape) == 2:
+        return native * int(length) / shape[-1]
+    return native
+
+
+@cache
+def _counted() -> Mapping[tuple[str, str], tuple[float, tuple[int, ...]]]:
+    """(source, model) -> macs and the input's shape, from the tables that ship with us."""
+    packed = Path(__file__).parent / "costs"
+    folder = packed if packed.exists() else Path(__file__).parents[2] / "results" / "costs"
+    found: dict[tuple[str, str], tuple[float, tuple[int, ...]]]
+    found = {("packaged", name): row for name, row in PACKAGED.items()}
+    for source in ("timm", "torchvision"):
+        file = folder / f"{source}.csv"
+        if not file.exists():
+            continue
+        with file.open(encoding="utf-8", newline="") as lines:
+            for row in csv.DictReader(lines):
+                if row["macs"]:
+                    shape = tuple(int(part) for part in row["input"].split("x") if part.isdigit())
+                    found[source, row["model"]] = (float(row["macs"]), shape)
+    return found

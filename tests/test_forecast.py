@@ -1,0 +1,68 @@
+"""What a cell will take: monotone in what makes it longer, the same on every machine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from cells import GABOR, cell
+from zoobench import forecast
+from zoobench.schema import Record, Ref
+
+LITE = "packaged/efficientnet-lite0@0.1.0"
+DIGITS = "packaged/digits@1"
+
+
+def test_features_are_paid_for_once() -> None:
+    first, second = forecast.seconds([cell(LITE, DIGITS), cell(LITE, DIGITS, "linear-probe")])
+    assert first > 3 * second
+
+
+@pytest.mark.parametrize(
+    ("shorter", "longer"),
+    [
+        (f"{LITE}?input_size=64", LITE),
+        ("packaged/minilm-l6-v2@0.1.0?length=16", "packaged/minilm-l6-v2@0.1.0"),
+        ("torchvision/resnet18@1", "torchvision/resnet101@1"),
+        ("timm/beit_base_patch16_224.x", "timm/beit_large_patch16_224.x"),
+    ],
+)
+def test_a_larger_network_takes_more(shorter: str, longer: str) -> None:
+    assert 0 < forecast.macs(Ref.parse(shorter)) < forecast.macs(Ref.parse(longer))
+
+
+def test_the_tables_are_read_as_counted() -> None:
+    assert forecast.macs(Ref.parse("torchvision/resnet50@1")) == 4089184256
+    assert forecast.macs(Ref.parse("hf/nobody/net")) in forecast.UNKNOWN_MACS.values()
+
+
+def test_training_costs_its_steps() -> None:
+    short = cell(LITE, DIGITS, "fine-tune", steps=10, rates=(1e-3,))
+    long = cell(LITE, DIGITS, "fine-tune", steps=1000, rates=(1e-3,))
+    assert forecast.seconds([long])[0] > 5 * forecast.seconds([short])[0]
+
+
+def test_smaller_data_and_few_shots_take_less() -> None:
+    whole = forecast.seconds([cell(LITE, DIGITS)])[0]
+    assert forecast.seconds([cell(LITE, f"{DIGITS}?max_train=100")])[0] < whole
+    assert forecast.seconds([cell(LITE, DIGITS, shots=2)])[0] < whole
+
+
+def test_records_set_the_scale() -> None:
+    cells = [cell(), cell(GABOR, method="ridge")]
+    assert forecast.scale(cells, {}) is None
+    guess = forecast.seconds(cells)[0]
+    done = {cells[0].key: Record(cells[0], "ok", seconds=3 * guess)}
+    assert forecast.scale(cells, done) == pytest.approx(3)
+    failed = {cells[0].key: replace(done[cells[0].key], status="oom")}
+    assert forecast.scale(cells, failed) is None
+
+
+def test_shares_are_whole_groups_of_about_equal_cost() -> None:
+    groups = [[cell(f"{LITE}?input_size={side}", DIGITS)] for side in (64, 64, 96, 128, 160, 224)]
+    parts = forecast.shares(groups, 2)
+    assert sorted(c.key for part in parts for c in part) == sorted(g[0].key for g in groups)
+    costs = sorted(sum(forecast.seconds(part)) for part in parts)
+    assert costs[1] < 1.5 * costs[0]
+    assert parts == forecast.shares(groups, 2)
