@@ -58,8 +58,9 @@ def records(count: int) -> Iterator[Record]:
             "classes": 10,
             "model": {
                 "license": "MIT", "family": "resnet", "input_size": [3, 224, 224],
-                "weights": f"{model:064x}", "preprocessing": "e" * 16, "pixels": "f" * 16,
-                "features": f"{model:016x}",
+                "weights": f"{model:064x}", "preprocessing": "e" * 16, "probe_batch": 1,
+                "pixels": {"digest": "f" * 16, "sketch": [0.1234567 * k for k in range(16)]},
+                "features": {"sketch": [model + 0.1234567 * k for k in range(16)]},
             },
         }  # fmt: skip
         yield Record(

@@ -31,9 +31,13 @@ MODEL = {
     "pooling": "avg",
     "weights": "w" * 16,
     "preprocessing": "spec",
-    "pixels": "pixels",
-    "features": "features",
+    "probe_batch": 1,
+    "pixels": {"digest": "pixels", "sketch": [1.0, -2.0, 3.0]},
+    "features": {"sketch": [5.0, 0.5, -4.0]},
 }
+OTHER_PIXELS = {"digest": "other", "sketch": [1.1, -2.0, 3.0]}
+OTHER_FEATURES = {"sketch": [5.0, 1.5, -4.0]}
+ROUNDED_FEATURES = {"sketch": [5.0, 0.500002, -4.0]}
 COSTS = {"params": 4_652_008.0, "macs": 4e8, "weights_bytes": 18e6, "feature_dim": 1280.0}
 LITE0 = "packaged/efficientnet-lite0@0.1.0"
 MNIST = "packaged/mnist-5k@1"

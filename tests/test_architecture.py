@@ -18,8 +18,8 @@ FILES = sorted(ROOT.rglob("*.py"))
 # An import may only point to an earlier floor, or stay on its own.
 FLOORS = (
     "errors", "plugins", "schema", "interfaces", "tasks", "store", "solvers", "models", "datasets",
-    "methods", "metrics", "synthetic", "devices", "suite", "forecast", "runner", "engines",
-    "session", "merge", "analysis", "report", "progress", "cli_base",
+    "methods", "metrics", "synthetic", "devices", "suite", "provenance", "forecast", "runner",
+    "engines", "session", "merge", "analysis", "report", "progress", "cli_base",
     "cli_decide", "cli", "__main__",
 )  # fmt: skip
 

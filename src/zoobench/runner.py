@@ -22,7 +22,8 @@ from zoobench.datasets.splits import few_shot
 from zoobench.errors import CellError, MissingExtra, NotFinite, UserError
 from zoobench.interfaces import Adapted, Method, Split, Splits
 from zoobench.methods.features import FeatureCache, Features, Progress, View
-from zoobench.metrics import cost, measured, quality
+from zoobench.metrics import cost, fingerprint, measured, quality
+from zoobench.provenance import planned, provenance
 from zoobench.schema import Cell, Measurement, Predictions, Record, Ref, digest
 
 if TYPE_CHECKING:
@@ -181,6 +182,16 @@ class Loaded:
     features: Features
     load_seconds: float
     _costs: tuple[Measurement, ...] | None = None
+    _fingerprint: Mapping[str, Any] | None = None
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        """What the model makes of the fixed probe batch, or why it could not be had."""
+        if self._fingerprint is None:
+            try:
+                self._fingerprint = fingerprint.fingerprint(self.features)
+            except Exception as error:  # noqa: BLE001  it attributes faults; it must not add one
+                self._fingerprint = {"probe_batch": f"{type(error).__name__}: {error}"[:200]}
+        return self._fingerprint
 
     def costs(self, settings: Settings) -> tuple[Measurement, ...]:
         if self._costs is None:
@@ -291,32 +302,6 @@ def at_most(split: Split, k: int) -> Split:
     return split.subset(np.array(sorted(kept), dtype=np.intp))
 
 
-def provenance(cell: Cell, splits: Splits, loaded: Loaded | None) -> dict[str, Any]:
-    """Where the numbers come from: fingerprints, sizes, the weights that were really loaded."""
-    card = datasets.card(Ref.parse(cell.dataset))
-    found: dict[str, Any] = {
-        "splits": splits.fingerprints,
-        "sizes": {s.name: len(s) for s in (splits.train, splits.valid, splits.test)},
-        "classes": len(splits.classes),
-        "nature": card.nature,
-        "notes": dict(splits.notes),
-    }
-    if loaded is not None:
-        source = loaded.features
-        card_of_model = models.card(loaded.ref)
-        found["model"] = {
-            "license": card_of_model.license,
-            "family": card_of_model.family,
-            "pretrained_on": card_of_model.pretrained_on,
-            "pooling": source.pooling,
-            "input_size": list(source.input_spec.size or (source.input_spec.length or 0,)),
-            "preprocessing": source.input_spec.digest,
-            "state": source.weights,
-            **source.provenance,
-        }
-    return found
-
-
 def failed(cell: Cell, error: BaseException) -> Record:
     """The record of a cell that raised: its status, and a message a person can use."""
     if isinstance(error, CellError):
@@ -331,7 +316,7 @@ def failed(cell: Cell, error: BaseException) -> Record:
         message = f"{type(error).__name__}: {message}"
     detail = "" if expected else "".join(traceback.format_exception(error))[-4000:]
     body: Mapping[str, Any] = {"message": message, **({"detail": detail} if detail else {})}
-    return Record(cell, status, error=body)
+    return Record(cell, status, error=body, provenance=planned(cell))
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -28,6 +28,7 @@ from typing import Any, TypeAlias
 
 from zoobench.engines import Begun, Event, Finished, Progressed
 from zoobench.engines.worker import work
+from zoobench.provenance import planned
 from zoobench.runner import Result, Settings
 from zoobench.schema import Cell, Record
 
@@ -237,7 +238,7 @@ class LocalEngine:
 def died(cell: Cell, status: str, reason: str, detail: str, seconds: float) -> Record:
     """The record of a cell whose worker did not live to write one."""
     error = {"message": reason, **({"detail": detail} if detail else {})}
-    return Record(cell, status, error=error, seconds=seconds)
+    return Record(cell, status, error=error, provenance=planned(cell), seconds=seconds)
 
 
 def cause_of_death(worker: Worker) -> tuple[str, str]:

@@ -64,14 +64,17 @@ def available(ref: Ref) -> tuple[bool, str]:
 
 
 def card(name: str | Ref) -> ModelCard:
-    """What is known of a resolved model before it is loaded."""
+    """What is known of a resolved model before it is loaded. Raises UnknownName."""
     ref = Ref.parse(name) if isinstance(name, str) else name
     source = _source(ref.source)
     if hasattr(source, "find"):
         found: ModelCard = source.find(ref)
         return found
     cards: tuple[ModelCard, ...] = source.cards()
-    return next(card for card in cards if card.name == ref.name)
+    for known in cards:
+        if known.name == ref.name:
+            return known
+    raise errors.unknown("", "model", ref.id, [f"{one.source}/{one.name}" for one in cards])
 
 
 def list_cards(pattern: str = "*") -> list[ModelCard]:

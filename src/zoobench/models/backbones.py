@@ -95,6 +95,8 @@ def finish(
     from: the one name of the weights that is right for random and for merged ones too.
     Raises Unsupported when the model refuses the input or its features are not (1, D).
     """
+    # Pillow decodes and resizes: its version belongs to the pixels as timm's does.
+    needed = ("torch", *(("pillow",) if isinstance(backbone, ImageBackbone) else ()), *libraries)
     backbone.module.eval()
     backbone.feature_dim = _feature_dim(backbone)
     backbone.provenance = {
@@ -102,7 +104,7 @@ def finish(
         "state_sha256": state_sha256(backbone.module),
         "preprocessing": backbone.input_spec.digest,
         "parameters": sum(p.numel() for p in backbone.module.parameters()),
-        "libraries": {name: version(name) for name in ("torch", *libraries)},
+        "libraries": {name: version(name) for name in needed},
     }
     return backbone
 

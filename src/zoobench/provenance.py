@@ -1,0 +1,63 @@
+"""Where a cell's numbers come from: what its cards say, and what was really loaded."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from zoobench import datasets, models
+from zoobench.errors import ZoobenchError
+from zoobench.interfaces import Splits
+from zoobench.schema import Cell, Ref
+
+if TYPE_CHECKING:
+    from zoobench.runner import Loaded
+
+CARDLESS = (ZoobenchError, LookupError, OSError)
+"""What a card's look-up may raise where a folder or a plug-in has gone since it was planned."""
+
+
+def planned(cell: Cell) -> dict[str, Any]:
+    """What the cards say of a cell before anything is loaded: a failed cell's whole provenance.
+
+    Never raises for what is not known; that is left out.
+    """
+    found: dict[str, Any] = {}
+    with contextlib.suppress(*CARDLESS):
+        card = datasets.card(Ref.parse(cell.dataset))
+        found["nature"] = card.nature
+        if card.classes:
+            found["classes"] = card.classes
+    ref = Ref.parse(cell.model)
+    if ref.source != "control":
+        with contextlib.suppress(*CARDLESS):
+            found["model"] = _of_card(ref)
+    return found
+
+
+def _of_card(ref: Ref) -> dict[str, Any]:
+    card = models.card(ref)
+    names = ("license", "family", "pretrained_on", "modality")
+    return {name: getattr(card, name) for name in names}
+
+
+def provenance(cell: Cell, splits: Splits, loaded: Loaded | None) -> dict[str, Any]:
+    """`planned`, and of what was loaded: fingerprints, sizes, weights, the fixed probe batch."""
+    found = planned(cell) | {
+        "splits": splits.fingerprints,
+        "sizes": {s.name: len(s) for s in (splits.train, splits.valid, splits.test)},
+        "classes": len(splits.classes),
+        "notes": dict(splits.notes),
+    }
+    if loaded is not None:
+        source = loaded.features
+        found["model"] = {
+            **_of_card(loaded.ref),
+            "pooling": source.pooling,
+            "input_size": list(source.input_spec.size or (source.input_spec.length or 0,)),
+            "preprocessing": source.input_spec.digest,
+            "state": source.weights,
+            **source.provenance,
+            **loaded.fingerprint(),
+        }
+    return found
