@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -14,6 +14,7 @@ from zoobench.cli_base import JSON_FLAG, Commands, user_errors
 from zoobench.errors import UserError
 
 if TYPE_CHECKING:
+    from zoobench.analysis.compare_gates import Gates
     from zoobench.analysis.recommend import Recommendation
 
 PATH = click.Path(path_type=Path)
@@ -124,34 +125,104 @@ def recommend(run: Path, license_: str, objective: str, as_json: bool, **most: A
 
 @click.command()
 @click.argument("baseline", type=PATH)
-@click.argument("candidate", type=PATH)
+@click.argument("candidate", type=PATH, required=False)
 @click.option("--gates", type=PATH, help="A TOML file of margins.")
 @click.option("--strict", is_flag=True, help="Exit with 5 when anything is inconclusive.")
+@click.option("--measure", is_flag=True, help="Time two environments or git revisions now.")
+@click.option("--aa", type=click.IntRange(min=1), metavar="N", help="A against A, N times.")
+@click.option("--suite", help="With --measure: the models of this suite.")
+@click.option("--model", "models", multiple=True, help="With --measure: this model.")
+@click.option("--device", default="cpu", show_default=True, help="With --measure and --aa.")
+@click.option("--out", type=PATH, default=Path("zoobench-measure"), help="With --measure.")
 @JSON_FLAG
 @user_errors
-def compare(
-    baseline: Path, candidate: Path, gates: Path | None, strict: bool, as_json: bool
-) -> None:
+def compare(baseline: Path, candidate: Path | None, as_json: bool, **options: Any) -> None:
     """Did CANDIDATE regress against BASELINE? Verdicts go to CANDIDATE/gate as well.
+
+    \b
+    compare BASELINE CANDIDATE        two runs: run directories, or an accepted baseline
+    compare --measure BASE HEAD       time and memory of two Python environments, source
+                                      folders or git revisions, measured in turns
+    compare --aa N RUN                how often --measure would be wrong on this machine
 
     Exit codes: 0 fine, 1 confirmed regression, 3 cells failed or missing, 4 nothing
     comparable, 5 inconclusive under --strict.
     """
+    from zoobench.analysis.compare import read_gates
+
+    gates = read_gates(options["gates"])
+    if options["strict"]:
+        gates = gates.model_copy(update={"strict": True})
+    if options["aa"] is not None:
+        if candidate is not None or options["measure"]:
+            raise UserError("compare --aa N RUN: takes one run, and no --measure")
+        against_itself(baseline, gates, options, as_json)
+        return
+    if candidate is None:
+        raise UserError("compare: takes two runs, BASELINE and CANDIDATE (or --aa N RUN)")
+    if options["measure"]:
+        measure(str(baseline), str(candidate), gates, options, as_json)
+    if options["suite"] or options["models"]:
+        raise UserError("compare: --suite and --model go with --measure; two runs say themselves")
+    compare_runs(baseline, candidate, gates, as_json)
+
+
+def compare_runs(baseline: Path, candidate: Path, gates: Gates, as_json: bool) -> NoReturn:
+    """Decide, write CANDIDATE/gate, print, and exit with the verdict's code."""
     from zoobench.analysis.compare import compare as decide
-    from zoobench.analysis.compare import load, read_gates
+    from zoobench.analysis.compare import load
     from zoobench.analysis.compare_baseline import propose
     from zoobench.report import gate
 
-    chosen = read_gates(gates)
-    if strict:
-        chosen = chosen.model_copy(update={"strict": True})
-    before, after = load(baseline, chosen.metrics), load(candidate, chosen.metrics)
-    found = decide(before, after, chosen)
+    before, after = load(baseline, gates.metrics), load(candidate, gates.metrics)
+    found = decide(before, after, gates)
     folder = candidate / "gate" if candidate.is_dir() else candidate.parent / "gate"
     gate.write(found, folder)
     propose(after, before, str(after.suite.get("name", "")), folder / "baseline")
     click.echo(gate.gate_json(found) if as_json else gate.text(found))
     raise SystemExit(found.exit_code)
+
+
+def measure(
+    base: str, head: str, gates: Gates, options: Mapping[str, Any], as_json: bool
+) -> NoReturn:
+    """Measure both sides, write the verdicts into --out, print, and exit with the code."""
+    from zoobench import devices, suite
+    from zoobench.analysis.compare_measure import Plan, measured
+    from zoobench.analysis.compare_sides import side
+    from zoobench.report import gate
+
+    names = list(options["models"])
+    if options["suite"]:
+        names += [str(ref.at("")) for ref in suite.read(options["suite"]).models]
+    if not names:
+        raise UserError("compare --measure: which models? Give --suite NAME or --model NAME")
+    plan = Plan(gates.measure, devices.resolve(options["device"]))
+    with side(base) as one, side(head) as other:
+        found = measured(list(dict.fromkeys(names)), one, other, plan, gates.strict, said)
+    gate.write(found, options["out"])
+    click.echo(gate.gate_json(found) if as_json else gate.text(found))
+    raise SystemExit(found.exit_code)
+
+
+def against_itself(run: Path, gates: Gates, options: Mapping[str, Any], as_json: bool) -> None:
+    """The false-alarm rate of `measure` on this machine, for the models of `run`."""
+    import dataclasses
+
+    from zoobench import devices
+    from zoobench.analysis.compare_aa import false_alarms, models_of
+    from zoobench.analysis.compare_load import load
+    from zoobench.analysis.compare_measure import Plan
+    from zoobench.report.gate_aa import aa_text
+
+    plan = Plan(gates.measure, devices.resolve(options["device"]))
+    found = false_alarms(models_of(load(run)), options["aa"], plan, said)
+    say(dataclasses.asdict(found), aa_text(found, gates.measure), as_json)
+
+
+def said(text: str) -> None:
+    """Progress, on standard error."""
+    click.echo(text, err=True)
 
 
 @click.group(cls=Commands)

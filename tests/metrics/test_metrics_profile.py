@@ -269,11 +269,12 @@ def test_ratio_of_interleaved_times() -> None:
 def test_ab_runs_fresh_processes_in_abba_order(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    def measure(ref: str, device: str, batch: int, timeout: float) -> dict[str, Any]:
+    def measure(side: ab.Side, ref: str, *_: object) -> dict[str, Any]:
+        assert side is ab.HERE
         asked.append(ref)
         return {"p50_ms": 1.0 if "resnet18" in ref else 4.0, "noisy": False}
 
-    monkeypatch.setattr(ab, "_measure", measure)
+    monkeypatch.setattr(ab, "measure", measure)
     monkeypatch.setattr("zoobench.models.resolve", lambda ref: ref)
     found = ab.ab("timm/resnet18", "timm/resnet50", blocks=2)
     assert ["18" in ref for ref in asked] == [True, False, False, True] * 2
@@ -286,7 +287,7 @@ def test_ab_runs_fresh_processes_in_abba_order(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_failing_timing_process_is_told() -> None:
     with pytest.raises(UserError, match=r"the timing process failed: .*Did you mean"):
-        ab._measure("tim/resnet18", "cpu", 1, 120.0)
+        ab.measure(ab.HERE, "tim/resnet18", "cpu", 1, 120.0)
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,21 @@ class Times(_Table):
     memory_bytes: Annotated[float, Field(ge=0)] = 16 * 2**20
 
 
+class Measure(_Table):
+    """When a measured slowdown or growth is a regression (`compare --measure`).
+
+    `blocks` of A B B A processes a set; `low` bounds the interval's lower end, `ratio` the
+    median, `floor_ms` the change of the median time; memory must pass both of its limits.
+    """
+
+    blocks: Annotated[int, Field(ge=3, le=50)] = 3
+    low: Annotated[float, Field(ge=1)] = 1.05
+    ratio: Annotated[float, Field(gt=1)] = 1.10
+    floor_ms: Annotated[float, Field(ge=0)] = 0.1
+    memory_ratio: Annotated[float, Field(gt=1)] = 1.02
+    memory_bytes: Annotated[float, Field(ge=0)] = 16 * 2**20
+
+
 class Gates(_Table):
     """Non-inferiority by `margin`; a regression needs Holm-adjusted p < `alpha` and `min_drop`."""
 
@@ -63,6 +78,7 @@ class Gates(_Table):
     metric: dict[str, Margin] = {}
     dataset: dict[str, Margin] = {}
     times: Times = Times()
+    measure: Measure = Measure()
 
     @field_validator("metrics")
     @classmethod
@@ -133,7 +149,9 @@ def _mistake(error: ValidationError, where: str) -> UserError:
     first = error.errors()[0]
     place = [str(part) for part in first["loc"]]
     if first["type"] == "extra_forbidden":
-        tables: dict[str, type[BaseModel]] = {"metric": Margin, "dataset": Margin, "times": Times}
+        tables: dict[str, type[BaseModel]] = {
+            "metric": Margin, "dataset": Margin, "times": Times, "measure": Measure,
+        }  # fmt: skip
         table = tables.get(place[0], Gates) if len(place) > 1 else Gates
         return unknown(": ".join([where, *place[:-1]]), "key", place[-1], table.model_fields)
     return UserError(f"{where}: {'.'.join(place)}: {first['msg']} (got {first['input']!r})")

@@ -194,6 +194,7 @@ def gate_json(found: Comparison) -> str:
         "exit_code": found.exit_code,
         "verdict": VERDICT[found.exit_code],
         "counts": found.counts,
+        "findings": [],
         **to_json(found),
     }
     return json.dumps(body, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,0 +1,138 @@
+"""How often would the measuring gate be wrong here? A against A (`compare --aa`)."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from zoobench.analysis.compare_gates import Measure
+from zoobench.analysis.compare_measure import (
+    Floats,
+    Plan,
+    Run,
+    Say,
+    block_interval,
+    block_logs,
+    draws,
+    sample,
+)
+from zoobench.errors import UserError
+from zoobench.metrics.ab import HERE, interleaved
+from zoobench.schema import Ref
+from zoobench.store import Run as StoredRun
+
+
+@dataclass(frozen=True)
+class FalseAlarms:
+    """What A against A came to here. Rates are shares of comparisons.
+
+    `alarms` of `comparisons` called one side slower or faster before any confirming set;
+    `rate` is the same over pseudo comparisons, which re-deal the measured blocks and swap
+    their sides, and `confirmed_rate` with the confirming set. `spread` is the 99th
+    percentile of the ratio of one process to another, which is what a stored time meets.
+    `ratio`, `low`, `memory_bytes` are thresholds that would keep `rate` at 1% or below.
+    """
+
+    models: tuple[str, ...]
+    comparisons: int
+    alarms: int
+    rate: float
+    confirmed_rate: float
+    spread: float
+    ratio: float
+    low: float
+    memory_bytes: int
+
+
+PSEUDO = 10_000
+TOLERATED = 0.01
+HELD = 20_000_000
+"""Numbers of all pseudo comparisons' resamples that are held at one time."""
+MOST = 3.0
+"""The largest ratio that is tried as a threshold."""
+
+
+def models_of(run: StoredRun) -> list[str]:
+    """The models of a run, as trained or not; controls have nothing to time. Raises UserError."""
+    refs = [Ref.parse(record.cell.model) for record in run.records]
+    names = [str(ref.without("weights")) for ref in refs if ref.source != "control"]
+    if not names:
+        raise UserError(f"{run.path}: no model to time")
+    return list(dict.fromkeys(names))
+
+
+def false_alarms(
+    names: Sequence[str], comparisons: int, plan: Plan, say: Say = lambda text: None
+) -> FalseAlarms:
+    """Measure A against A `comparisons` times, over `names` in turn, on this machine."""
+    taken: dict[str, list[list[Run]]] = {}
+    for i in range(comparisons):
+        name = names[i % len(names)]
+        ref = str(Ref.parse(name).with_options(weights="random"))
+        say(f"comparison {i + 1} of {comparisons}: {name}")
+        jobs = {"A": (HERE, ref), "B": (HERE, ref)}
+        taken.setdefault(name, []).append(
+            [*interleaved(jobs, plan.device, plan.limits.blocks, plan.batch, plan.timeout)]
+        )
+    return rates(taken, plan.limits)
+
+
+def rates(taken: Mapping[str, Sequence[Sequence[Run]]], limits: Measure) -> FalseAlarms:
+    """The rates and suggestions from measured A/A comparisons, by model."""
+    samples = [sample(runs) for each in taken.values() for runs in each]
+    alarms = sum(s.slower(limits) or s.faster(limits) for s in samples)
+    middles, lows = _pseudo(taken, limits.blocks)
+    slow = (middles >= math.log(limits.ratio)) & (lows > math.log(limits.low))
+    every = [[r for runs in each for r in runs] for each in taken.values()]
+    spread = [
+        abs(a["p50_ms"] / b["p50_ms"]) for e in every for a, b in itertools.permutations(e, 2)
+    ]
+    memory = [
+        max(r.get("peak_memory_bytes", 0) for r in e)
+        - min(r.get("peak_memory_bytes", 0) for r in e)
+        for e in every
+    ]
+    ratio = _quietest(middles, lows)
+    rate = float(slow.mean())
+    return FalseAlarms(
+        models=tuple(taken),
+        comparisons=len(samples),
+        alarms=alarms,
+        rate=rate,
+        confirmed_rate=rate**2,
+        spread=float(np.quantile(spread, 0.99)),
+        ratio=ratio,
+        low=round((1 + ratio) / 2, 3),
+        memory_bytes=int(2**20 * math.ceil(2 * max(memory) / 2**20)),
+    )
+
+
+def _pseudo(taken: Mapping[str, Sequence[Sequence[Run]]], blocks: int) -> tuple[Floats, Floats]:
+    """Medians and lower bounds of up to PSEUDO comparisons a model, their blocks dealt anew.
+
+    Swapping a block's sides changes its sign, and under A against A nothing else.
+    """
+    rng = np.random.default_rng(0)
+    count = min(PSEUDO, HELD // draws(blocks).size)
+    found = []
+    for each in taken.values():
+        logs = np.concatenate([block_logs(runs) for runs in each])
+        dealt = rng.permuted(np.tile(logs, (count, 1)), axis=1)[:, :blocks]
+        signs = rng.choice([-1.0, 1.0], size=dealt.shape)
+        middle, low, _ = block_interval(dealt * signs)
+        found.append((middle, low))
+    return np.concatenate([m for m, _ in found]), np.concatenate([lo for _, lo in found])
+
+
+def _quietest(middles: Floats, lows: Floats) -> float:
+    """The smallest ratio, in hundredths, whose alarms with `low` halfway stay tolerable."""
+    for hundredths in range(102, int(100 * MOST)):
+        ratio = hundredths / 100
+        alarm = (middles >= math.log(ratio)) & (lows > math.log((1 + ratio) / 2))
+        if alarm.mean() <= TOLERATED:
+            return ratio
+    return MOST
