@@ -185,3 +185,32 @@ def test_patterns_and_kinds_are_checked() -> None:
         session.parse_retry("timout")
     assert session.parse_retry("oom, nan") == ("oom", "nan")
     assert "ok" not in session.parse_retry("all")
+
+
+def test_hub_datasets_stay_at_the_commit_that_a_run_began_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("datasets")
+    file = write_suite(
+        tmp_path / "s.toml", models=["synthetic/bag"], datasets=["hf/ag_news", "synthetic/phrases"]
+    )
+    spec = suite.read(str(file))
+    out = tmp_path / "run"
+
+    def means(commit: str | None) -> None:
+        monkeypatch.setattr("zoobench.models.hub.pin", lambda repo, revision, kind: commit)
+
+    means("a" * 40)
+    began = session.pinned(spec, out)
+    assert [ref.revision for ref in began.datasets] == ["a" * 40, "1"]
+    assert began.identity == spec.identity
+    out.mkdir()
+    (out / "suite.toml").write_text(suite.to_toml(began))
+    means("b" * 40)  # the hub has moved on
+    assert session.pinned(spec, out) == began
+    assert suite.read(str(out)).identity == spec.identity
+    keys = {cell.key for cell in suite.plan(began)}
+    assert keys == {cell.key for cell in suite.plan(session.pinned(spec, out))}
+    assert session.pinned(spec, tmp_path / "new", ask=False) == spec
+    means(None)  # nobody knows: the name stays as it is
+    assert session.pinned(spec, tmp_path / "new") == spec

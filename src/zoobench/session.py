@@ -158,7 +158,7 @@ def predicted(plan: Plan) -> tuple[list[float], bool]:
 
 
 def pinned(spec: suite.Suite, out: Path, ask: bool = True) -> suite.Suite:
-    """`spec` with its hub models at the commits that a run in `out` began with.
+    """`spec` with what lies on a hub at the commits that a run in `out` began with.
 
     A suite that is run again must ask the same questions, even if a hub has moved on
     or can be reached only now. A new run takes what each revision means today, where
@@ -168,14 +168,21 @@ def pinned(spec: suite.Suite, out: Path, ask: bool = True) -> suite.Suite:
 
     file = out / "suite.toml"
     if not file.exists():
-        refs = tuple(models.pin(ref) if ask else ref for ref in spec.models)
-        return dataclasses.replace(spec, models=refs)
+        if not ask:
+            return spec
+        chosen = tuple(map(models.pin, spec.models)), tuple(map(datasets.pin, spec.datasets))
+        return dataclasses.replace(spec, models=chosen[0], datasets=chosen[1])
     body = tomllib.loads(file.read_text(encoding="utf-8"))
     if body.get("identity") != spec.identity:
         return spec  # the store refuses it with a better message
-    held = {str(ref.at("")): ref for ref in map(Ref.parse, body.get("models", ()))}
+    names = (*body.get("models", ()), *body.get("datasets", ()))
+    held = {str(ref.at("")): ref for ref in map(Ref.parse, names)}
     return dataclasses.replace(
-        spec, models=tuple(held.get(str(ref.at("")), ref) for ref in spec.models)
+        spec,
+        models=tuple(held.get(str(ref.at("")), ref) for ref in spec.models),
+        datasets=tuple(
+            held.get(str(ref.at("")), ref) if datasets.on_hub(ref) else ref for ref in spec.datasets
+        ),
     )
 
 

@@ -102,7 +102,10 @@ class Suite:
             {
                 "name": self.name,
                 "models": [str(ref.located.at("")) for ref in self.models],
-                "datasets": [str(ref.located) for ref in self.datasets],
+                "datasets": [
+                    str(ref.located.at("") if datasets.on_hub(ref) else ref.located)
+                    for ref in self.datasets
+                ],
                 "methods": [[m.name, dict(m.params), dict(m.only)] for m in self.methods],
                 "rest": [self.controls, self.seeds, self.shots, self.draws, self.precision],
             }

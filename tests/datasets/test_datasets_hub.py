@@ -161,13 +161,14 @@ import sys
 from zoobench import datasets
 from zoobench.errors import BadData
 name = "hf/me/toy?text=text&label=label"
+ref = datasets.pin(datasets.resolve(name))
 try:
-    made = datasets.load(datasets.resolve(name))
+    made = datasets.load(ref)
 except BadData as error:
     print("BadData", error)
 else:
     print(datasets.available(name)[0], len(made.train), len(made.valid), len(made.test),
-          made.test.fingerprint)
+          made.test.fingerprint, ref.revision)
 """
 
 
@@ -192,6 +193,7 @@ def test_the_real_library_downloads_caches_and_then_works_offline(tmp_path: Path
         env = hub.env(tmp_path)
         first = child(env)
         assert first.startswith("True 36 4 10 ")
+        assert first.endswith(f" {hub.commit('me/toy')}"), "not pinned to its commit"
         asked = len(hub.requests)
         assert child({**env, "HF_HUB_OFFLINE": "1"}) == first
         assert len(hub.requests) == asked

@@ -1,7 +1,8 @@
 """Datasets by name: `SOURCES` is the table, everything else is a lookup in it.
 
 A source is a module with `cards()`, `resolve(ref, where)`, `load(ref)` and
-`available(ref)`; one whose datasets are not all catalogued also has `card(ref)`.
+`available(ref)`; one whose datasets are not all catalogued also has `card(ref)`, and one
+whose datasets lie on the Hugging Face hub `repository(ref)`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from zoobench import plugins
 from zoobench.datasets.options import prefix
 from zoobench.errors import UserError, unknown
 from zoobench.interfaces import Splits
+from zoobench.models import hub
 from zoobench.schema import DatasetCard, Ref
 
 SOURCES: dict[str, str] = {
@@ -56,6 +58,22 @@ def available(name: str | Ref) -> tuple[bool, str]:
     """Whether it could be loaded offline right now, and in a few words why (not)."""
     ref = _parsed(name, "")
     return _module(ref.source).available(ref)  # type: ignore[no-any-return]
+
+
+def on_hub(ref: Ref) -> bool:
+    """Whether what the revision of `ref` means may change under its name."""
+    return hasattr(_module(ref.source), "repository")
+
+
+def pin(ref: Ref) -> Ref:
+    """`ref` at the hub commit that its revision means now; unchanged where that is unknown.
+
+    As `models.pin`: the hub's local cache first, then the hub, once. Never raises.
+    """
+    if not on_hub(ref):
+        return ref
+    commit = hub.pin(_module(ref.source).repository(ref), ref.revision, "datasets")
+    return ref.at(commit) if commit else ref
 
 
 def list_cards(pattern: str = "*") -> list[DatasetCard]:
@@ -105,4 +123,4 @@ def _parsed(name: str | Ref, where: str) -> Ref:
         raise UserError(f"{prefix(where)}{error}") from None
 
 
-__all__ = ["SOURCES", "available", "card", "list_cards", "load", "resolve"]
+__all__ = ["SOURCES", "available", "card", "list_cards", "load", "on_hub", "pin", "resolve"]

@@ -50,6 +50,11 @@ def resolve(ref: Ref, where: str) -> Ref:
     return ref.at(ref.revision or row.card.revision)
 
 
+def repository(ref: Ref) -> str:
+    """The repository on the hub."""
+    return _row(ref, "").repo
+
+
 def available(ref: Ref) -> tuple[bool, str]:
     """Looks for the prepared data in the library's cache; nothing is imported."""
     row = _row(ref, "")

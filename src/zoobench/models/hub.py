@@ -22,7 +22,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
 from zoobench.errors import MissingWeights
@@ -71,8 +71,13 @@ def cache_folder() -> Path:
     return (Path(home).expanduser() if home else base) / "hub"
 
 
-def _repo_folder(repo: str) -> Path:
-    return cache_folder() / f"models--{repo.replace('/', '--')}"
+Kind = Literal["models", "datasets"]
+MARK: dict[Kind, str] = {"models": "config.json", "datasets": "README.md"}
+"""A small file to ask for, by which the client learns what commit a revision means."""
+
+
+def _repo_folder(repo: str, kind: Kind = "models") -> Path:
+    return cache_folder() / f"{kind}--{repo.replace('/', '--')}"
 
 
 def offline() -> bool:
@@ -80,12 +85,12 @@ def offline() -> bool:
     return asked.upper() in ("1", "ON", "YES", "TRUE")
 
 
-def cached_commit(repo: str, revision: str = "") -> str | None:
+def cached_commit(repo: str, revision: str = "", kind: Kind = "models") -> str | None:
     """The commit that `revision` (default main) meant when it was last fetched."""
     if COMMIT.fullmatch(revision):
         return revision
     try:
-        commit = (_repo_folder(repo) / "refs" / (revision or "main")).read_text().strip()
+        commit = (_repo_folder(repo, kind) / "refs" / (revision or "main")).read_text().strip()
     except OSError:
         return None
     return commit if COMMIT.fullmatch(commit) else None
@@ -101,18 +106,19 @@ def cached(repo: str, revision: str, choose: Choose) -> list[Path]:
     return [folder / name for name in choose(present)]
 
 
-def pin(repo: str, revision: str = "") -> str | None:
+def pin(repo: str, revision: str = "", kind: Kind = "models") -> str | None:
     """The commit `revision` means now: from the cache, else asked once; None when unknown.
 
-    Asking fetches config.json, so that the client notes the branch's commit in its
-    cache and the same name means the same weights offline.
+    Asking fetches one small file, so that the client notes the branch's commit in its cache
+    and the same name means the same thing offline. A repository without that file still
+    tells its commit.
     """
-    commit = cached_commit(repo, revision)
+    commit = cached_commit(repo, revision, kind)
     if commit is not None or offline():
         return commit
     with contextlib.suppress(MissingWeights):
-        return _ask(repo, revision, timeout=5, tries=1)
-    return None
+        return _ask(repo, revision, timeout=5, tries=1, kind=kind)
+    return cached_commit(repo, revision, kind)
 
 
 def fetch(repo: str, revision: str, choose: Choose, wanted: str) -> Snapshot:
@@ -190,13 +196,17 @@ def knock(url: str) -> None:
     _reached(host, parts.port or (443 if parts.scheme == "https" else 80))
 
 
-def _ask(repo: str, revision: str, timeout: float, tries: int) -> str:
+def _ask(repo: str, revision: str, timeout: float, tries: int, kind: Kind = "models") -> str:
     from huggingface_hub import hf_hub_download
 
     with _explained(repo, revision or "main"):
         path = _again(
             lambda: hf_hub_download(
-                repo, "config.json", revision=revision or None, etag_timeout=timeout
+                repo,
+                MARK[kind],
+                revision=revision or None,
+                etag_timeout=timeout,
+                repo_type=kind.removesuffix("s"),
             ),
             tries,
         )
