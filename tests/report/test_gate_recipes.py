@@ -87,3 +87,45 @@ def test_the_action_hands_on_the_exit_code(
     assert code == expected
     assert output == f"code={expected}\n"
     assert summary == ("" if run_code == 2 else "SUMMARY\n")
+
+
+@pytest.mark.parametrize(
+    ("ids", "asked"),
+    [("", "POST repos/o/r/issues/7/comments"), ("11\n12", "PATCH repos/o/r/issues/comments/11")],
+)
+def test_the_comment_is_made_once_and_then_edited(tmp_path: Path, ids: str, asked: str) -> None:
+    """The action's commenting step with a stand-in for `gh` on the PATH."""
+    (script,) = [s for _, s in scripts()[:-1] if "gh api" in s]
+    fake = tmp_path / "bin" / "gh"
+    fake.parent.mkdir()
+    fake.write_text(
+        "#!/usr/bin/env bash\n"
+        'echo "$@" >> "$LOG"\n'
+        f'if [ "$2" = --paginate ]; then [ "$marker" = "<!-- m -->" ] && printf "{ids}"; fi\n'
+    )
+    fake.chmod(0o755)
+    gate = tmp_path / "zoobench-run" / "gate"
+    gate.mkdir(parents=True)
+    (gate / "gate.md").write_text("<!-- m -->\nbody\n")
+    environment = {
+        "PATH": f"{fake.parent}:/usr/bin:/bin",
+        "LOG": str(tmp_path / "log"),
+        "COMMENTS": "repos/o/r/issues/7/comments",
+        "ONE": "repos/o/r/issues/comments",
+    }
+    command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True)
+    searched, wrote = (tmp_path / "log").read_text().splitlines()
+    assert searched.startswith("api --paginate repos/o/r/issues/7/comments")
+    assert wrote == f"api --method {asked} -F body=@zoobench-run/gate/gate.md --silent"
+
+
+def test_the_recipes_name_files_that_are_there() -> None:
+    """The workflow uses the action where the action says it lies, and caches by that file."""
+    place = ".github/actions/zoobench"
+    (job,) = read("github.yml")["jobs"].values()
+    assert f"./{place}" in [step.get("uses") for step in job["steps"]]
+    setup = read("action.yml")["runs"]["steps"][0]["with"]
+    assert setup["cache-dependency-path"] == f"{place}/action.yml"
+    given = next(step["with"] for step in job["steps"] if "with" in step)
+    assert given.keys() <= read("action.yml")["inputs"].keys()
