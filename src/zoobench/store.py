@@ -23,12 +23,16 @@ import tempfile
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from zoobench.errors import StoreError
 from zoobench.schema import SCHEMA, Predictions, Record, record_from_json, to_json
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 RECORDS = "records.jsonl"
 SUITE = "suite.toml"
@@ -225,13 +229,36 @@ def pack_predictions(predictions: Predictions) -> bytes:
 def read_predictions(path: Path) -> Predictions | None:
     """The arrays of one .npz; None where the file is absent, StoreError where it is damaged."""
     import zipfile
-
-    import numpy as np
+    import zlib
 
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return Predictions(**{f.name: arrays[f.name] for f in dataclasses.fields(Predictions)})
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as members:
+            names = [f.name for f in dataclasses.fields(Predictions)]
+            return Predictions(**{name: _array(members.read(f"{name}.npy")) for name in names})
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise StoreError(f"{path}: damaged predictions: {error}") from error
+
+
+def _array(blob: bytes) -> NDArray[Any]:
+    """The array of a .npy (format 1.0); np.load would parse the same header again each time."""
+    import numpy as np
+
+    start = 10 + int.from_bytes(blob[8:10], "little")
+    shape, dtype = _layout(blob[:start])
+    return np.frombuffer(blob, dtype, offset=start).reshape(shape).copy()
+
+
+@lru_cache(maxsize=256)
+def _layout(header: bytes) -> tuple[tuple[int, ...], Any]:
+    """(shape, dtype) of a .npy header. Raises ValueError for any that we don't write."""
+    from numpy.lib import format as npy
+
+    stream = io.BytesIO(header)
+    if npy.read_magic(stream) != (1, 0):
+        raise ValueError("not an array of .npy format 1.0")
+    shape, fortran, dtype = npy.read_array_header_1_0(stream)
+    if fortran or dtype.hasobject:
+        raise ValueError("not a plain array of numbers")
+    return shape, dtype

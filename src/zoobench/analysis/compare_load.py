@@ -8,6 +8,7 @@ and what no gate reads is dropped.
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import math
 import tomllib
@@ -16,13 +17,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
 from pydantic_core import from_json
 
 from zoobench.analysis.compare_packed import BASELINE, SUPERSEDED, packed_run
 from zoobench.errors import StoreError
-from zoobench.schema import SCHEMA, Cell, Measurement, Record
+from zoobench.schema import SCHEMA, Cell, Measurement, Record, record_from_json
 from zoobench.store import RECORDS, SUITE, Run, upgrade
 
 EXACT = ("params", "macs", "weights_bytes", "feature_dim")
@@ -32,34 +34,72 @@ _SETTING = ("device", "dtype", "layout", "threads", "batch", "counter", "how", "
 SAMPLES = ("samples_ms", "samples")
 
 
+class _Number(msgspec.Struct, gc=False):
+    metric: str
+    value: int | float
+    n: int | None = None
+    unit: str = ""
+    better: Literal["higher", "lower", "none"] = "none"
+    detail: msgspec.Raw = msgspec.Raw()
+
+
+class _Cell(msgspec.Struct, gc=False):
+    model: str
+    dataset: str
+    method: str
+    params: msgspec.Raw = msgspec.Raw()
+    seed: int = 0
+    shots: int | None = None
+    versions: msgspec.Raw = msgspec.Raw()
+
+
+class _Line(msgspec.Struct, gc=False):
+    """A record as far as a comparison reads it; tables stay text until they are new."""
+
+    schema: int
+    status: str
+    cell: _Cell
+    key: str = ""
+    measurements: tuple[_Number, ...] = ()
+    predictions: str = ""
+    environment: msgspec.Raw = msgspec.Raw()
+    provenance: msgspec.Raw = msgspec.Raw()
+    started: str = ""
+    error: msgspec.Raw = msgspec.Raw()
+
+
+_DECODE = msgspec.json.Decoder(_Line).decode
+_TABLE = msgspec.json.Decoder(dict[str, Any]).decode
+
+
 @dataclass
 class _Shared:
-    """Equal values, kept once."""
+    """Equal values, kept once: all cells of a model repeat its provenance and its costs."""
 
     kept: dict[Any, Any] = field(default_factory=dict)
 
-    def table(self, value: Mapping[str, Any]) -> Mapping[str, Any]:
-        seen = self.kept.get(id(value)) is value
-        if seen:
-            return value
+    def table(self, raw: msgspec.Raw) -> Mapping[str, Any]:
+        text = bytes(raw)
+        held: Mapping[str, Any] | None = self.kept.get(text)
+        if held is None:
+            held = self.kept[text] = _TABLE(text) if text not in (b"", b"null") else {}
+        return held
+
+    def equal(self, value: Mapping[str, Any]) -> Mapping[str, Any]:
         held: Mapping[str, Any] = self.kept.setdefault(repr(value), value)
         return held
 
     def text(self, value: str) -> str:
         return self.kept.setdefault(("text", value), value)  # type: ignore[no-any-return]
 
-    def measurement(self, body: Mapping[str, Any]) -> Measurement:
-        detail = body.get("detail")
-        slim = self.table(slim_detail(detail)) if detail else {}
-        value, n = body["value"], body.get("n")
-        key = (body["metric"], value, n, id(slim) if slim else 0)
+    def measurement(self, m: _Number) -> Measurement:
+        key = (m.metric, m.value, m.n, bytes(m.detail))
         found = self.kept.get(key)
         if found is None:
-            found = Measurement(
-                self.text(body["metric"]), value, unit=body.get("unit", ""),
-                better=body.get("better", "none"), n=n, detail=slim,
-            )  # fmt: skip
-            self.kept[key] = found
+            slim = self.equal(slim_detail(self.table(m.detail)))
+            found = self.kept[key] = Measurement(
+                m.metric, m.value, unit=m.unit, better=m.better, n=m.n, detail=slim
+            )
         return found
 
 
@@ -128,56 +168,54 @@ def read_records(file: Path, wanted: frozenset[str]) -> tuple[Record, ...]:
             if not line.endswith(b"\n"):
                 break
             try:
-                body = _pieces(line, wanted, shared) or whole(line)
-                record = _slim(body, wanted, shared)
+                key, record = _quick(line, wanted, shared) or _slow(line, wanted, shared)
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise StoreError(f"{file}:{number}: not a record: {error}") from error
-            newest[body.get("key") or record.key] = record
+            newest[key or record.key] = record
     return tuple(newest.values())
 
 
-def whole(line: bytes) -> dict[str, Any]:
-    """A line as JSON, of any schema that is not newer than this zoobench."""
-    return upgrade(from_json(line, cache_strings="keys"))
-
-
-_FIRST, _NEXT = ', "measurements": [{"metric": "', '}, {"metric": "'
-_SHARED, _AFTER = ', "environment": {', '}, "started": "'
-
-
-def _pieces(line: bytes, wanted: frozenset[str], shared: _Shared) -> dict[str, Any] | None:
-    """The same as `whole` for what is wanted, three times as fast, or None: read it whole.
-
-    A run repeats itself: a model's costs and provenance stand in each of its cells. So a
-    line as `store.encode` writes it is cut where its fixed parts meet, and a text that
-    was seen before is not read again. No cut can fall inside a string, since a quote in
-    one is escaped; a cut inside a nested table leaves unequal brackets, and is given up.
-    """
-    head, _, rest = line.decode().partition(_FIRST)
-    inner, end, tail = rest.partition('}], "')
-    small, seam, rest = tail.partition(_SHARED)
-    common, started, last = rest.partition(_AFTER)
-    if not (end and seam and started):
+def _quick(line: bytes, wanted: frozenset[str], shared: _Shared) -> tuple[str, Record] | None:
+    """(key, record) of a line of today's schema; None for any other, and for one with NaN."""
+    try:
+        body = _DECODE(line)
+    except msgspec.MsgspecError:
         return None
-    found = []
-    for piece in inner.split(_NEXT):
-        if piece.count("{") != piece.count("}") or piece.count("[") != piece.count("]"):
-            return None
-        if piece[: piece.find('"')] in wanted:
-            held = shared.kept.get(piece)
-            if held is None:
-                body = from_json('{"metric": "' + piece + "}")
-                held = shared.kept[piece] = shared.measurement(body)
-            found.append(held)
-    body = from_json(f'{head}, "{small}, "started": "{last}')
-    if body.get("schema") != SCHEMA:
+    if body.schema != SCHEMA:
         return None
-    tables = shared.kept.get(common)
-    if tables is None:
-        tables = shared.kept[common] = from_json('{"environment": {' + common + "}}")
-        for value in tables.values():
-            shared.kept[id(value)] = value  # known by its place: no text of it is needed again
-    return {**body, **tables, "measurements": found}
+    cell, text = body.cell, shared.text
+    error = bytes(body.error)
+    return body.key, Record(
+        Cell(
+            text(cell.model),
+            text(cell.dataset),
+            text(cell.method),
+            shared.table(cell.params),
+            cell.seed,
+            cell.shots,
+            shared.table(cell.versions),
+        ),
+        text(body.status),
+        tuple([shared.measurement(m) for m in body.measurements if m.metric in wanted]),
+        predictions=body.predictions,
+        environment=shared.table(body.environment),
+        provenance=shared.table(body.provenance),
+        started=text(body.started),
+        error=_TABLE(error) if error and error != b"null" else None,
+    )
+
+
+def _slow(line: bytes, wanted: frozenset[str], shared: _Shared) -> tuple[str, Record]:
+    """The same of any schema that is not newer than this zoobench, NaN and all."""
+    body = upgrade(from_json(line))
+    record = record_from_json(body)
+    kept = [
+        dataclasses.replace(m, detail=shared.equal(slim_detail(m.detail)), low=None, high=None)
+        for m in record.measurements
+        if m.metric in wanted
+    ]
+    slim = dataclasses.replace(record, measurements=tuple(kept), chosen={}, flags=(), seconds=0.0)
+    return body.get("key", ""), slim
 
 
 @contextmanager
@@ -190,33 +228,6 @@ def no_collection() -> Iterator[None]:
     finally:
         if was:
             gc.enable()
-
-
-def _slim(body: dict[str, Any], wanted: frozenset[str], shared: _Shared) -> Record:
-    cell = body["cell"]
-    found = body.get("measurements", ())
-    return Record(
-        Cell(
-            shared.text(cell["model"]),
-            shared.text(cell["dataset"]),
-            shared.text(cell["method"]),
-            shared.table(cell.get("params") or {}),
-            cell.get("seed", 0),
-            cell.get("shots"),
-            shared.table(cell.get("versions") or {}),
-        ),
-        shared.text(body["status"]),
-        tuple(
-            m if isinstance(m, Measurement) else shared.measurement(m)
-            for m in found
-            if isinstance(m, Measurement) or m["metric"] in wanted
-        ),
-        predictions=body.get("predictions", ""),
-        environment=shared.table(body.get("environment") or {}),
-        provenance=shared.table(body.get("provenance") or {}),
-        started=shared.text(body.get("started", "")),
-        error=body.get("error"),
-    )
 
 
 def finite(value: Any) -> bool:
