@@ -265,7 +265,10 @@ class Record:
         return None if found is None else found.value
 
     def get(self, metric: str) -> Measurement | None:
-        return next((m for m in self.measurements if m.metric == metric), None)
+        for m in self.measurements:
+            if m.metric == metric:
+                return m
+        return None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from sys import intern
 from typing import Any, Literal
 
 import msgspec
@@ -89,11 +90,8 @@ class _Shared:
         held: Mapping[str, Any] = self.kept.setdefault(repr(value), value)
         return held
 
-    def text(self, value: str) -> str:
-        return self.kept.setdefault(("text", value), value)  # type: ignore[no-any-return]
-
     def measurement(self, m: _Number) -> Measurement:
-        key = (m.metric, m.value, m.n, bytes(m.detail))
+        key = (m.metric, m.value, m.n, bytes(m.detail) if m.detail else b"")
         found = self.kept.get(key)
         if found is None:
             slim = self.equal(slim_detail(self.table(m.detail)))
@@ -183,24 +181,24 @@ def _quick(line: bytes, wanted: frozenset[str], shared: _Shared) -> tuple[str, R
         return None
     if body.schema != SCHEMA:
         return None
-    cell, text = body.cell, shared.text
+    cell = body.cell
     error = bytes(body.error)
     return body.key, Record(
         Cell(
-            text(cell.model),
-            text(cell.dataset),
-            text(cell.method),
+            intern(cell.model),
+            intern(cell.dataset),
+            intern(cell.method),
             shared.table(cell.params),
             cell.seed,
             cell.shots,
             shared.table(cell.versions),
         ),
-        text(body.status),
+        intern(body.status),
         tuple([shared.measurement(m) for m in body.measurements if m.metric in wanted]),
         predictions=body.predictions,
         environment=shared.table(body.environment),
         provenance=shared.table(body.provenance),
-        started=text(body.started),
+        started=intern(body.started),
         error=_TABLE(error) if error and error != b"null" else None,
     )
 
