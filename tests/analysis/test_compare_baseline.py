@@ -205,3 +205,15 @@ def test_damaged_baselines(tmp_path: Path) -> None:
 def test_the_model_of_a_baseline_keeps_its_revision(tmp_path: Path) -> None:
     folder = accept(run(tmp_path / "1", knn=GOOD), "smoke", request(), tmp_path / "b").folder
     assert load(folder).records[0].cell.model == LITE0
+
+
+def test_the_accepted_smoke_baseline_asks_what_the_suite_asks() -> None:
+    """Who changes the smoke suite accepts its baseline anew: .ci/run compares with it."""
+    from zoobench import suite
+    from zoobench.analysis.compare_match import identity
+
+    held = load(Path(__file__).parents[2] / "results" / "baselines" / "smoke")
+    planned = suite.plan(suite.read("smoke"))
+    assert {identity(r.cell) for r in held.records} == {identity(c) for c in planned}
+    assert all(r.status == "ok" for r in held.records)
+    assert all(held.predictions(r) is not None for r in held.records)
