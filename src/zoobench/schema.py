@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import quote, unquote
@@ -79,6 +79,10 @@ class Ref:
     @classmethod
     def parse(cls, text: str) -> Ref:
         """Raises UserError when `text` has no `source/name`."""
+        return _parsed(text)
+
+    @classmethod
+    def _parse(cls, text: str) -> Ref:
         body, _, query = text.partition("?")
         path, _, revision = body.partition("@")
         source, _, name = path.partition("/")
@@ -101,7 +105,7 @@ class Ref:
         """`source/name`, with neither revision nor options."""
         return f"{self.source}/{self.name}"
 
-    @property
+    @cached_property
     def located(self) -> Ref:
         """The same thing, wherever it lies: paths left out, since contents are hashed instead."""
         ref = self.without("path")
@@ -110,7 +114,7 @@ class Ref:
             return ref
         return ref.with_options(weights=PurePath(str(weights)).name)
 
-    @property
+    @cached_property
     def short(self) -> str:
         """What a table shows: neither the revision nor where the files lie."""
         return str(dataclasses.replace(self.located, revision=""))
@@ -124,10 +128,18 @@ class Ref:
 
     def without(self, *names: str) -> Ref:
         kept = tuple(item for item in self.options if item[0] not in names)
+        if len(kept) == len(self.options):
+            return self
         return dataclasses.replace(self, options=kept)
 
     def at(self, revision: str) -> Ref:
         return dataclasses.replace(self, revision=revision)
+
+
+@lru_cache(maxsize=2**15)
+def _parsed(text: str) -> Ref:
+    """A run names each model thousands of times; a Ref is frozen, so one will do."""
+    return Ref._parse(text)
 
 
 @dataclass(frozen=True)
