@@ -22,6 +22,7 @@ from zoobench.datasets.splits import few_shot
 from zoobench.errors import CellError, MissingExtra, NotFinite, UserError
 from zoobench.interfaces import Adapted, Method, Split, Splits
 from zoobench.methods.features import FeatureCache, Features, Progress, View
+from zoobench.methods.foresight import foresee
 from zoobench.metrics import cost, fingerprint, measured, quality
 from zoobench.provenance import planned, provenance
 from zoobench.schema import Cell, Measurement, Predictions, Record, Ref, digest
@@ -118,11 +119,12 @@ class Bench:
         )
         numbers = quality.evaluate(kept, len(splits.classes), seed, RESAMPLES)
         costs, trouble = self._costs(loaded)
+        foreseen = () if loaded is None else loaded.foresight(cell, method, splits.train)
         flags = (*splits.flags, *adapted.flags, *trouble)
         record = Record(
             cell,
             "ok",
-            measurements=(*numbers, *costs, *seconds, *facts(adapted)),
+            measurements=(*numbers, *costs, *seconds, *facts(adapted), *foreseen),
             chosen=dict(adapted.chosen),
             flags=tuple(dict.fromkeys(flags)),
             provenance=provenance(cell, splits, loaded),
@@ -182,6 +184,7 @@ class Loaded:
     features: Features
     load_seconds: float
     _costs: tuple[Measurement, ...] | None = None
+    _foreseen: dict[str, tuple[Measurement, ...]] = field(default_factory=dict)
     _fingerprint: Mapping[str, Any] | None = None
 
     def fingerprint(self) -> Mapping[str, Any]:
@@ -192,6 +195,17 @@ class Loaded:
             except Exception as error:  # noqa: BLE001  it attributes faults; it must not add one
                 self._fingerprint = {"probe_batch": f"{type(error).__name__}: {error}"[:200]}
         return self._fingerprint
+
+    def foresight(self, cell: Cell, method: Method, train: Split) -> tuple[Measurement, ...]:
+        """Transferability scores of the features that a frozen method has just used, once."""
+        untrained = self.ref.option("weights") == "random"
+        if method.needs != "features" or cell.shots is not None or untrained:
+            return ()
+        key = train.fingerprint
+        if key not in self._foreseen:
+            found = foresee(self.features, train)
+            self._foreseen[key] = tuple(measured(name, value) for name, value in found.items())
+        return self._foreseen[key]
 
     def costs(self, settings: Settings) -> tuple[Measurement, ...]:
         if self._costs is None:

@@ -76,6 +76,11 @@ METRICS: dict[str, MetricRow] = {
     "valid_relative_gap": MetricRow(
         "", "lower", "transfer", "the same for the fit that the choice was made on"
     ),
+    "logme": MetricRow("nats", "higher", "transfer", "LogME of the train features"),
+    "h_score": MetricRow("", "higher", "transfer", "regularised H-score of the train features"),
+    "transrate": MetricRow("nats", "higher", "transfer", "TransRate of the train features"),
+    "leep": MetricRow("nats", "higher", "transfer", "LEEP, by the classifier the weights had"),
+    "nce": MetricRow("nats", "higher", "transfer", "negative conditional entropy, likewise"),
     "params": MetricRow("", "lower", "cost", "parameters"),
     "trainable_params": MetricRow("", "lower", "cost", "parameters that take gradients"),
     "weights_bytes": MetricRow("bytes", "lower", "cost", "parameters and buffers as stored"),

@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class ImageBackbone:
-    """A Backbone of pictures: `transform` is what belongs to the weights."""
+    """A Backbone of pictures: `transform` is what belongs to the weights.
+
+    `source_head` (D -> S) is the classifier that the weights came with, where it is one
+    linear layer on these features: what LEEP and NCE ask. None where it is not.
+    """
 
     module: torch.nn.Module
     input_spec: InputSpec
@@ -33,6 +37,7 @@ class ImageBackbone:
     forward: Forward = field(repr=False)
     feature_dim: int = 0
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    source_head: torch.nn.Linear | None = None
 
     def prepare(self, raw: Image.Image) -> torch.Tensor:
         """(3, H, W) float32 from a PIL picture."""

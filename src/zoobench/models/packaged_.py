@@ -137,7 +137,7 @@ def _lite(
     import timm
 
     from zoobench.models.images import timm_preprocessing
-    from zoobench.models.timm_ import pooled_features
+    from zoobench.models.timm_ import pooled_features, source_head, with_head
 
     with seeded(seed):
         module = timm.create_model(entry.architecture, pretrained=False)
@@ -150,10 +150,11 @@ def _lite(
         provenance |= {"dropped_keys": list(dropped)} if dropped else {}
     spec, transform = timm_preprocessing(module.pretrained_cfg, ref)
     pool = str(ref.option("pool", "avg"))
+    head = source_head(module, ref)
     module.reset_classifier(0, pool)
     backbone = ImageBackbone(module, spec, pool, transform, pooled_features)
     finished: ImageBackbone = finish(backbone, provenance, ("timm", "torchvision", "pillow"))
-    return finished
+    return with_head(finished, head)
 
 
 def rename_lite(state: dict[str, torch.Tensor], module: torch.nn.Module) -> dict[str, torch.Tensor]:

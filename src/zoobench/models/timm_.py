@@ -339,6 +339,7 @@ def _backbone(module: Any, ref: Ref, provenance: dict[str, Any]) -> ImageBackbon
 
     spec, transform = timm_preprocessing(module.pretrained_cfg, ref)
     pool = ref.option("pool")
+    head = source_head(module, ref)
     try:
         module.reset_classifier(0, *([POOLS[pool]] if pool else []))
     except (AssertionError, RuntimeError, TypeError, NotImplementedError, ValueError) as error:
@@ -346,7 +347,27 @@ def _backbone(module: Any, ref: Ref, provenance: dict[str, Any]) -> ImageBackbon
     pooling = pool or _pooling(module)
     backbone = ImageBackbone(module, spec, pooling, transform, pooled_features)
     finished: ImageBackbone = finish(backbone, provenance, ("timm", "torchvision", "pillow"))
-    return finished
+    return with_head(finished, head)
+
+
+def source_head(module: Any, ref: Ref) -> torch.nn.Linear | None:
+    """The linear classifier that pretrained weights came with; None where there is none.
+
+    Another pooling than the model's own would feed it what it never saw.
+    """
+    import torch
+
+    if ref.option("weights", "pretrained") != "pretrained" or ref.option("pool") is not None:
+        return None
+    head = module.get_classifier()
+    return head if isinstance(head, torch.nn.Linear) else None
+
+
+def with_head(backbone: ImageBackbone, head: torch.nn.Linear | None) -> ImageBackbone:
+    """`backbone` with its source head, if that fits the features."""
+    if head is not None and head.in_features == backbone.feature_dim:
+        backbone.source_head = head.eval().requires_grad_(False)
+    return backbone
 
 
 def _pooling(module: Any) -> str:
