@@ -16,6 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from zoobench import datasets, methods, models
+from zoobench.datasets.shift import is_shifted
 from zoobench.errors import UserError, unknown
 from zoobench.models.identity import weights_digest
 from zoobench.schema import PROTOCOL, Cell, Ref, Value, digest
@@ -27,7 +28,7 @@ CONTROLS = ("chance", "majority", "raw-input", "random-weights")
 PROBES = ("linear-probe", "ridge", "knn")
 """Methods of the random-weights control, the first one that the suite has."""
 
-BUILTIN = ("smoke", "demo", "vision", "text")
+BUILTIN = ("smoke", "demo", "vision", "text", "shift")
 
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -293,7 +294,8 @@ def plan(suite: Suite, precision: str = "fp32") -> list[Cell]:
             untrained = model.with_options(weights="random")
             if untrained != model:
                 for dataset in suite.datasets:
-                    cells += planner.cells(untrained, dataset, probe, full_only=True)
+                    if not is_shifted(dataset):
+                        cells += planner.cells(untrained, dataset, probe, full_only=True)
     return list({cell.key: cell for cell in cells}.values())
 
 
@@ -303,6 +305,8 @@ class _Planner:
     precision: str
 
     def controls(self, dataset: Ref) -> Iterable[Cell]:
+        if is_shifted(dataset):
+            return  # they check the clean one
         for name in CONTROLS[:3]:
             if name in self.suite.controls or any(m.name == name for m in self.suite.methods):
                 spec = MethodSpec(name, methods.params_of(methods.build(name, {})))

@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from zoobench import plugins
+from zoobench.datasets import shift
 from zoobench.datasets.options import prefix
 from zoobench.errors import UserError, unknown
 from zoobench.interfaces import Splits
@@ -33,7 +34,15 @@ def resolve(name: str | Ref, where: str = "") -> Ref:
     Raises UserError (where, what, nearest, known) for whatever is wrong with it.
     """
     ref = _parsed(name, where)
-    return _module(ref.source, where).resolve(ref, where)  # type: ignore[no-any-return]
+    module = _module(ref.source, where)
+    if not shift.is_shifted(ref):
+        return module.resolve(ref, where)  # type: ignore[no-any-return]
+    shift.check(ref, card(ref).modality, where)
+    options = {key: value for key, value in ref.options if key in shift.OPTIONS}
+    if "test_from" in options:
+        options["test_from"] = str(resolve(str(options["test_from"]), f"{prefix(where)}test_from"))
+    resolved: Ref = module.resolve(shift.clean(ref), where)
+    return resolved.with_options(**options)
 
 
 def card(name: str | Ref) -> DatasetCard:
@@ -51,7 +60,8 @@ def card(name: str | Ref) -> DatasetCard:
 def load(name: str | Ref) -> Splits:
     """Raises BadData where the data cannot be had or is unusable; MissingExtra likewise."""
     ref = _parsed(name, "")
-    return _module(ref.source).load(ref)  # type: ignore[no-any-return]
+    splits: Splits = _module(ref.source).load(shift.clean(ref))
+    return shift.apply(splits, ref, load) if shift.is_shifted(ref) else splits
 
 
 def available(name: str | Ref) -> tuple[bool, str]:
