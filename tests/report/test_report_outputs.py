@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from rich.console import Console
 
 from fakes import make_run
 from zoobench.analysis.decision import OverallRanking
 from zoobench.analysis.ranking import rank
 from zoobench.analysis.recommend import Limits, license_fits, recommend, to_json
+from zoobench.cli import main
 from zoobench.errors import UserError
 from zoobench.report import text
 from zoobench.report.tables import MEASUREMENTS, measurements_frame, ranking_frame
@@ -138,6 +140,58 @@ def _without(overall: OverallRanking, cost: str) -> OverallRanking:
         for row in overall.rows
     )
     return dataclasses.replace(overall, rows=rows)
+
+
+def test_an_error_metric_is_written_as_it_was_measured(run: Run) -> None:
+    (overall,) = rank([run], "nll").overall
+    assert overall.rows[0].value < 0  # larger is better inside
+    found = recommend(overall)
+    said = " ".join(text.recommendation_text(found))
+    assert re.search(r"nll 0\.\d\d\d \[0\.\d\d\d, 0\.\d\d\d\]", said)
+    assert "nats behind" in said
+    assert "-0." not in said
+    body = to_json(found)
+    assert 0 < body["best"]["low"] <= body["best"]["value"] <= body["best"]["high"]
+    assert "-0." not in " ".join(line for line in shown_by(run, "nll") if "net" in line)
+
+
+def shown_by(run: Run, metric: str) -> list[str]:
+    stream = io.StringIO()
+    print_ranking(rank([run], metric), Console(file=stream, width=80, highlight=False))
+    return stream.getvalue().splitlines()
+
+
+def test_parquet_holds_what_the_csv_does(run: Run, tmp_path: Path) -> None:
+    write_report([run], tmp_path)
+    for name in ("ranking", "measurements"):
+        whole = pd.read_parquet(tmp_path / f"{name}.parquet")
+        lines = pd.read_csv(tmp_path / f"{name}.csv")
+        assert list(whole.columns) == list(lines.columns)
+        assert len(whole) == len(lines)
+        assert whole.value.to_numpy() == pytest.approx(lines.value.to_numpy(), nan_ok=True)
+        assert str(whole.value.dtype) == "float64"
+
+
+def test_without_pyarrow_there_is_csv_alone(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zoobench.report.write.find_spec", lambda name: None)
+    done = CliRunner().invoke(main, ["report", str(run.path), "--out", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert "pip install 'zoobench[parquet]'" in done.output
+    assert not list(tmp_path.glob("*.parquet"))
+    assert (tmp_path / "ranking.csv").exists()
+
+
+def test_the_critical_difference_is_drawn_where_datasets_suffice(tmp_path: Path) -> None:
+    sets = [f"packaged/d{i}@1" for i in range(7)]
+    run = make_run(tmp_path / "run", [A, B, C], sets, {A: 0.9, B: 0.9, C: 0.5}, n=200)
+    paths = {path.name: path for path in write_report([run], tmp_path / "report")}
+    for kind in ("svg", "png"):
+        assert paths[f"critical-difference-linear-probe.{kind}"].stat().st_size > 1000
+    said = paths["report.md"].read_text()
+    assert "figures/critical-difference-linear-probe.svg" in said
+    assert "cannot part: netA to netB" in said or "cannot part: netB to netA" in said
 
 
 def test_licences() -> None:

@@ -1,14 +1,18 @@
 """The nouns of a decision: what `rank` gives and the report shows. Plain data.
 
-Values of `value`, `low`, `high`, `gap` are in the metric's own unit (a fraction
-for accuracy); costs are in their metric's unit (schema.Measurement).
+Values of `value`, `low`, `high`, `gap` are in the metric's own unit (a fraction for
+accuracy), and of rows negated where lower is better, so that larger is better throughout:
+`natural` turns them back for people. Costs are in their metric's unit (schema.Measurement).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
+from zoobench.analysis.critical import CriticalDifference
+from zoobench.metrics import METRICS
 from zoobench.schema import Record
 
 COSTS = (
@@ -32,6 +36,20 @@ TIMED = frozenset(COSTS[6:])
 """Costs that depend on the machine: never ranked across devices."""
 SEVERAL = "several: "
 """How the `device` of a row begins whose costs were measured on more than one."""
+
+
+def natural(metric: str, value: float, low: float, high: float) -> tuple[float, float, float]:
+    """A row's (value, low, high) as `metric` is written: an error metric's are positive again."""
+    row = METRICS.get(metric)
+    return (-value, -high, -low) if row and row.better == "lower" else (value, low, high)
+
+
+def points(metric: str, gap: float) -> str:
+    """A difference of `metric` for people: "1.2 points" of a fraction, else in its unit."""
+    row = METRICS.get(metric)
+    if row and row.unit == "fraction":
+        return f"{100 * gap:.1f} points"
+    return f"{gap:.3f}{' ' + row.unit if row and row.unit else ''}"
 
 
 @dataclass(frozen=True)
@@ -119,7 +137,7 @@ class SectionRanking:
     sizes: Mapping[str, int]
     flags: tuple[Flag, ...]
 
-    @property
+    @cached_property
     def tied(self) -> tuple[Row, ...]:
         return tuple(row for row in self.rows if row.tied)
 
@@ -145,7 +163,8 @@ class OverallRanking:
     `posterior` holds plausible true scores, (draws, models): both in the order of `rows`,
     and empty above 200 models. `general` is True where datasets were resampled too, so that
     the intervals speak of further datasets like these; with fewer than five, of these alone.
-    `disagreements` say which models change places between the three orders.
+    `disagreements` say which models change places between the three orders; `critical` is the
+    critical-difference diagram, None where there are too few datasets or too many models.
     """
 
     name: str
@@ -163,17 +182,94 @@ class OverallRanking:
     p: tuple[tuple[float, ...], ...] = ()
     raw: tuple[tuple[float, ...], ...] = ()
     posterior: tuple[tuple[float, ...], ...] = ()
+    critical: CriticalDifference | None = None
 
-    @property
+    @cached_property
     def tied(self) -> tuple[OverallRow, ...]:
         return tuple(row for row in self.rows if row.tied)
 
 
 @dataclass(frozen=True)
+class Judged:
+    """One ranker on one dataset over M models that were fine-tuned there.
+
+    `regret` is k -> best accuracy minus the best among the ranker's first k; `tau` the
+    weighted Kendall tau, None where the ranker gives every model the same score.
+    `static` rankers don't look at the data; `models` have a score, of `of` fine-tuned.
+    """
+
+    ranker: str
+    static: bool
+    dataset: str
+    metric: str
+    regret: Mapping[int, float]
+    tau: float | None
+    models: int
+    of: int
+
+
+@dataclass(frozen=True)
+class Shift:
+    """One model's head on shifted data: `retained` = shifted / clean (PROTOCOL section 5).
+
+    `kind` is the corruption, or "to DATASET"; `severities` severity -> retained, {0: ...} for
+    another dataset. `retained` is their mean with its 95% bootstrap interval, absent where
+    predictions are. `clean` and `shifted` are scores, the second a mean over severities.
+    """
+
+    model: str
+    dataset: str
+    method: str
+    metric: str
+    kind: str
+    clean: float
+    shifted: float
+    retained: float
+    low: float | None
+    high: float | None
+    severities: Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class Efficiency:
+    """A few-shot curve: `curve` k -> mean score over draws, `full` the score on all of the data.
+
+    `enough` is the least k that reaches 95% of `full`; None where none measured does, or
+    where there is no full score.
+    """
+
+    model: str
+    dataset: str
+    method: str
+    metric: str
+    curve: Mapping[int, float]
+    full: float | None
+    enough: int | None
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Train accuracy minus test accuracy: means over `datasets` that have both."""
+
+    model: str
+    method: str
+    train: float
+    test: float
+    datasets: int
+
+
+@dataclass(frozen=True)
 class Ranking:
-    """All that a run (or several) allows to be said."""
+    """All that a run (or several) allows to be said.
+
+    Shifted cells are in `shifts` alone: they are no further datasets to average over.
+    """
 
     sections: tuple[SectionRanking, ...]
     overall: tuple[OverallRanking, ...]
     failures: tuple[Failure, ...]
     records: tuple[Record, ...]
+    judged: tuple[Judged, ...] = ()
+    shifts: tuple[Shift, ...] = ()
+    efficiency: tuple[Efficiency, ...] = ()
+    gaps: tuple[Gap, ...] = ()

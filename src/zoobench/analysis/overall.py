@@ -10,6 +10,7 @@ from scipy.special import ndtr, stdtr
 from scipy.stats import norm, rankdata
 
 from zoobench.analysis import stats
+from zoobench.analysis.critical import critical_difference
 from zoobench.analysis.decision import (
     Flag,
     OverallRanking,
@@ -117,7 +118,7 @@ def _overall(group: Sequence[Ranked]) -> OverallRanking | None:
         if one.sample is not None
     ]
     values = np.stack([one.value for one in samples])
-    draws = np.stack([one.draws for one in samples])
+    draws = [one.draws for one in samples]
     general = len(common) >= GENERAL
     mean_draws = _mean_draws(draws, general)
     p = stats.pairwise(samples[0]) if len(samples) == 1 else _pairwise(values, mean_draws, general)
@@ -143,6 +144,7 @@ def _overall(group: Sequence[Ranked]) -> OverallRanking | None:
         p=stats.holm_matrix(p, order),
         raw=_nested(p[np.ix_(order, order)]) if few else (),
         posterior=_nested(plausible) if few else (),
+        critical=critical_difference(models, values),
     )
 
 
@@ -160,19 +162,21 @@ def _name(group: Sequence[Ranked]) -> str:
     return ""
 
 
-def _mean_draws(draws: stats.Floats, general: bool) -> stats.Floats:
-    """(B, M) draws of the mean over D datasets, from (D, B, M) draws of each.
+def _mean_draws(draws: Sequence[stats.Floats], general: bool) -> stats.Floats:
+    """(B, M) draws of the mean over D datasets, from (B, M) draws of each.
 
     With `general`, datasets are drawn with replacement too (spread corrected by
     sqrt(D / (D - 1)) about the mean), so the interval speaks of datasets like these.
     """
-    count, resamples, _ = draws.shape
+    count, resamples = len(draws), len(draws[0])
     if not general:
-        return np.asarray(draws.mean(axis=0))
+        return np.asarray(sum(draws[1:], start=draws[0]) / count)
     rng = np.random.default_rng(count)
     picks = rng.integers(0, count, (resamples, count))
-    drawn = draws[picks, np.arange(resamples)[:, None]].mean(axis=1)
-    centre = draws.mean(axis=(0, 1))
+    drawn = np.zeros_like(draws[0])
+    for at, own in enumerate(draws):
+        drawn += own * ((picks == at).sum(axis=1)[:, None] / count)
+    centre = sum((own.mean(axis=0) for own in draws), start=np.zeros(drawn.shape[1])) / count
     return np.asarray(centre + (drawn - centre) * np.sqrt(count / (count - 1)))
 
 

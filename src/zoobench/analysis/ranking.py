@@ -15,6 +15,7 @@ from zoobench.analysis.controls import (
     flags_of,
 )
 from zoobench.analysis.decision import Control, Failure, Flag, Ranking, Row, SectionRanking
+from zoobench.analysis.generalization import gaps, label_efficiency, shifted, shifts
 from zoobench.analysis.outcomes import (
     by_model,
     costs_of,
@@ -25,6 +26,7 @@ from zoobench.analysis.outcomes import (
     sample_of,
 )
 from zoobench.analysis.overall import Ranked, rank_overall
+from zoobench.analysis.transfer import judge
 from zoobench.schema import Record
 from zoobench.store import Run
 from zoobench.tasks import TASKS
@@ -40,7 +42,7 @@ def rank(runs: Iterable[Run], metric: str | None = None) -> Ranking:
     controls are attached to the sections they check and are not ranked.
     """
     book = open_book(runs)
-    sections = split_comparable(book.records)
+    sections = split_comparable(r for r in book.records if not shifted(r))
     controls = Controls(book, sections)
     chosen = metric or TASKS["classification"].primary
     ranked = [
@@ -49,8 +51,16 @@ def rank(runs: Iterable[Run], metric: str | None = None) -> Ranking:
         if (found := rank_section(controls, section, chosen)) is not None
     ]
     failures = tuple(_failure(r) for r in book.records if r.status != "ok")
+    rankings = tuple(found.ranking for found in ranked)
     return Ranking(
-        tuple(found.ranking for found in ranked), rank_overall(ranked), failures, book.records
+        rankings,
+        rank_overall(ranked),
+        failures,
+        book.records,
+        judged=judge(sections, chosen),
+        shifts=shifts(book, chosen),
+        efficiency=label_efficiency(rankings),
+        gaps=gaps(book.records),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from zoobench.analysis import stats
-from zoobench.analysis.decision import TIMED, OverallRanking, OverallRow
+from zoobench.analysis.decision import TIMED, OverallRanking, OverallRow, natural, points
 from zoobench.analysis.pareto import one_device
 from zoobench.errors import UserError
 from zoobench.schema import Ref
@@ -103,7 +103,7 @@ def recommend(overall: OverallRanking, limits: Limits | None = None) -> Recommen
     pick = min(tied, key=lambda r: (r.costs.get("params", float("inf")), -r.value))
     first, loss = _chances(overall, allowed, rows.index(pick))
     behind = {
-        row.model: f"{100 * (rows[0].value - row.value):.1f} points behind {_short(rows[0])}"
+        row.model: f"{points(overall.metric, rows[0].value - row.value)} behind {_short(rows[0])}"
         for row in rows
         if row not in tied
     }
@@ -205,11 +205,12 @@ def to_json(found: Recommendation) -> dict[str, Any]:
     def row(one: OverallRow | None) -> dict[str, Any] | None:
         if one is None:
             return None
+        value, low, high = natural(found.metric, one.value, one.low, one.high)
         return {
             "model": one.model,
-            "value": one.value,
-            "low": one.low,
-            "high": one.high,
+            "value": value,
+            "low": low,
+            "high": high,
             "p_first": found.first.get(one.model),
             "license": one.license,
             "costs": dict(one.costs),

@@ -6,11 +6,20 @@ import io
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from zoobench.analysis.decision import OverallRanking, Ranking, Row
 from zoobench.analysis.pareto import front_of
-from zoobench.report.text import COST_TITLES, FRACTIONS, labels, method_text, score, si
+from zoobench.report.critical import blank, ranks_diagram
+from zoobench.report.text import (
+    COST_TITLES,
+    FRACTIONS,
+    labels,
+    method_text,
+    row_score,
+    row_sign,
+    si,
+)
 from zoobench.schema import Ref
 from zoobench.store import write_atomic
 
@@ -20,6 +29,8 @@ if TYPE_CHECKING:
 
 MOST_LABELS = 30
 """With more models only the front and the tied ones are named."""
+MOST_ROWS = 40
+"""Longer heat maps are cut: nobody reads them, and the CSV files hold all of it."""
 
 
 def write_figures(ranking: Ranking, folder: Path) -> list[Path]:
@@ -30,6 +41,9 @@ def write_figures(ranking: Ranking, folder: Path) -> list[Path]:
         if any("macs" in row.costs for row in overall.rows):
             written += _save(folder / f"accuracy-macs-{slug}", partial(scatter, overall, "macs"))
         written += _save(folder / f"heatmap-{slug}", partial(heatmap, overall))
+        if overall.critical is not None:
+            draw = partial(ranks_diagram, overall.critical, _title(overall))
+            written += _save(folder / f"critical-difference-{slug}", draw)
     return written
 
 
@@ -56,6 +70,9 @@ def _save(stem: Path, draw: Callable[[], Figure]) -> list[Path]:
     paths = []
     with mpl.rc_context(style):
         figure = draw()
+        if figure.get_layout_engine() is not None:  # lay out once, not for each format
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")
         for kind, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": ""})):
             buffer = io.BytesIO()
             figure.savefig(buffer, format=kind, metadata=metadata, dpi=150)
@@ -63,16 +80,6 @@ def _save(stem: Path, draw: Callable[[], Figure]) -> list[Path]:
             write_atomic(path, buffer.getvalue())
             paths.append(path)
     return paths
-
-
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    # The object interface: pyplot would keep global state and a window's back end.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.add_subplot()
 
 
 def _title(overall: OverallRanking) -> str:
@@ -85,8 +92,8 @@ def scatter(overall: OverallRanking, axis: str) -> Figure:
     """Quality against the cost `axis` (log), 95% intervals, front as a step line."""
     from matplotlib.ticker import FuncFormatter
 
-    figure, axes = _figure(6.4, 4.4)
-    factor = 100.0 if overall.metric in FRACTIONS else 1.0
+    figure, axes = blank(6.4, 4.4)
+    factor = (100.0 if overall.metric in FRACTIONS else 1.0) * row_sign(overall.metric)
     rows = [row for row in overall.rows if row.costs.get(axis, 0) > 0]
     front = front_of(rows, axis)
     for tied, colour, name in ((True, "#0072b2", "tied with the best"), (False, "#777777", "")):
@@ -94,8 +101,10 @@ def scatter(overall: OverallRanking, axis: str) -> Figure:
         if not some:
             continue
         middle = [factor * row.value for row in some]
-        below = [max(factor * (row.value - row.low), 0) for row in some]
-        above = [max(factor * (row.high - row.value), 0) for row in some]
+        below = [max(abs(factor) * (row.value - row.low), 0) for row in some]
+        above = [max(abs(factor) * (row.high - row.value), 0) for row in some]
+        if factor < 0:
+            below, above = above, below
         axes.errorbar(
             [row.costs[axis] for row in some],
             middle,
@@ -121,7 +130,7 @@ def scatter(overall: OverallRanking, axis: str) -> Figure:
         which(FuncFormatter(lambda value, _: _tick(value)))
     axes.margins(x=0.15)
     axes.set_xlabel(COST_TITLES[axis] + ("" if axis != "macs" else " of one example"))
-    axes.set_ylabel(overall.metric + (" (%), 95% interval" if factor == 100 else ""))
+    axes.set_ylabel(overall.metric + (" (%), 95% interval" if abs(factor) == 100 else ""))
     axes.set_title(_title(overall), fontsize=10)
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, fontsize=8, loc="lower right")
@@ -135,68 +144,69 @@ def _tick(value: float) -> str:
     return si(value) if f"{value:.0e}"[0] in "125" else ""
 
 
-_OFFSETS = [
-    (x, y, side)
-    for y in (8, -8, 18, -18, 28, -28, 40, -40, 52, -52)
-    for x, side in ((7, "left"), (-7, "right"))
+_SIDES: tuple[tuple[int, Literal["left", "right"]], ...] = ((7, "left"), (-7, "right"))
+_OFFSETS: list[tuple[int, int, Literal["left", "right"]]] = [
+    (x, y, side) for y in (8, -8, 18, -18, 28, -28, 40, -40, 52, -52) for x, side in _SIDES
 ]
 """Where a label may stand, in points from its mark, nearest first."""
 
 
 def _name_points(figure: Figure, axes: Axes, rows: Sequence[Row], axis: str, factor: float) -> None:
     """Each name at the first place where it covers no other name and no mark."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.transforms import Bbox
+    import numpy as np
 
     figure.draw_without_rendering()  # the layout must stand before places are measured
-    canvas = figure.canvas
-    assert isinstance(canvas, FigureCanvasAgg)
-    renderer: Any = canvas.get_renderer()  # type: ignore[no-untyped-call]
+    figure.set_layout_engine("none")
     spots = [(row.costs[axis], factor * row.value) for row in rows]
-    marks = [axes.transData.transform(spot) for spot in spots]
-    taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in marks]
+    marks = axes.transData.transform(spots) if spots else np.empty((0, 2))
+    taken = np.hstack([marks - 4, marks + 4])
     names = labels(row.model for row in rows)
-    frame = axes.get_window_extent(renderer)
-    for row, spot in zip(rows, spots, strict=True):
+    frame, scale = axes.get_window_extent(), figure.dpi / 72
+    for row, spot, mark in zip(rows, spots, marks, strict=True):
+        note = axes.annotate(names[row.model], spot, xytext=(0, 0), textcoords="offset points",
+                             va="center", fontsize=7.5)  # fmt: skip
+        note.set_in_layout(False)
+        box = note.get_window_extent()
         for x, y, side in _OFFSETS:
-            note = axes.annotate(
-                names[row.model],
-                spot,
-                xytext=(x, y),
-                textcoords="offset points",
-                ha=side,
-                va="center",
-                fontsize=7.5,
-                arrowprops={"arrowstyle": "-", "lw": 0.4, "color": "#777777"}
-                if abs(y) > 8
-                else None,
-            )
-            box = note.get_window_extent(renderer)
-            inside = frame.x0 <= box.x0 and box.x1 <= frame.x1
-            if inside and not any(box.overlaps(other) for other in taken):
-                taken.append(box)
+            left = mark[0] + x * scale - (box.width if side == "right" else 0)
+            low = mark[1] + y * scale - box.height / 2
+            own = np.array([left, low, left + box.width, low + box.height])
+            covers = (own[:2] < taken[:, 2:]).all(axis=1) & (own[2:] > taken[:, :2]).all(axis=1)
+            if frame.x0 <= left and own[2] <= frame.x1 and not covers.any():
+                note.set_position((x, y))
+                note.set_horizontalalignment(side)
+                taken = np.vstack([taken, own])
+                if abs(y) > 8:
+                    line = {"arrowstyle": "-", "lw": 0.4, "color": "#777777"}
+                    axes.annotate("", spot, (x, y), textcoords="offset points", arrowprops=line)
                 break
+        else:
             note.remove()
 
 
 def heatmap(overall: OverallRanking) -> Figure:
     """Models x datasets, best model on top; a failed or missing cell says so."""
     grid, models, datasets = heat_cells(overall)
+    every = len(models)
+    grid, models = grid[:MOST_ROWS], models[:MOST_ROWS]
     names = labels(models)
     width, height = 2.6 + 1.25 * len(datasets), 1.4 + 0.28 * len(models)
-    figure, axes = _figure(min(max(width, 4.0), 40.0), min(max(height, 2.0), 60.0))
+    figure, axes = blank(min(max(width, 4.0), 40.0), min(max(height, 2.0), 60.0))
     values = [[float("nan") if v is None else v for v, _ in row] for row in grid]
     image: Any = axes.imshow(values, aspect="auto", cmap="cividis")
     for i, row in enumerate(grid):
         for j, (value, text) in enumerate(row):
             r, g, b, _ = image.cmap(image.norm(value)) if value is not None else (1, 1, 1, 1)
             dark = 0.299 * r + 0.587 * g + 0.114 * b < 0.5
-            axes.text(j, i, text, ha="center", va="center", fontsize=7.5,
-                      color="white" if dark else "black")  # fmt: skip
+            cell = axes.text(j, i, text, ha="center", va="center", fontsize=7.5,
+                             color="white" if dark else "black")  # fmt: skip
+            cell.set_in_layout(False)  # it lies inside the axes; measuring it takes time
     axes.set_xticks(range(len(datasets)), [Ref.parse(d).short.split("/", 1)[1] for d in datasets])
     axes.tick_params(axis="x", labelrotation=0 if len(datasets) < 5 else 45)
     axes.set_yticks(range(len(models)), [names[m] for m in models])
-    axes.set_title(f"{method_text(overall.method, overall.shots)}: {overall.metric}", fontsize=10)
+    cut = f", the best {MOST_ROWS} of {every}" if every > MOST_ROWS else ""
+    title = f"{method_text(overall.method, overall.shots)}: {overall.metric}{cut}"
+    axes.set_title(title, fontsize=10)
     return figure
 
 
@@ -213,7 +223,7 @@ def heat_cells(overall: OverallRanking) -> tuple[Grid, list[str], list[str]]:
         for failure in section.failures:
             found.setdefault((failure.model, section.dataset), (None, failure.status))
         for row in section.rows:
-            text = score(section.metric, row.value) + ("=" if row.tied else "")
+            text = row_score(section.metric, row.value) + ("=" if row.tied else "")
             found[row.model, section.dataset] = (row.value, text)
     grid = [[found.get((m, d), (None, "missing")) for d in datasets] for m in models]
     return grid, models, datasets

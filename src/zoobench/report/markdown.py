@@ -7,6 +7,7 @@ from typing import Any
 
 from zoobench.analysis.decision import OverallRanking, Ranking, Row
 from zoobench.analysis.pareto import AXES, front_of, one_device
+from zoobench.report.beyond import beyond
 from zoobench.report.figures import heat_cells, slugs
 from zoobench.report.text import (
     COST_TITLES,
@@ -16,12 +17,15 @@ from zoobench.report.text import (
     labels,
     method_text,
     rank_text,
-    score,
+    row_score,
+    row_text,
     with_interval,
 )
 from zoobench.schema import Ref
 
 COLUMNS = ("params", "macs", "latency_ms_p50", "peak_memory_bytes")
+MOST_ROWS = 200
+"""Longer tables are cut: nobody reads them as text, and the CSV files hold all of it."""
 
 TEMPLATE = """\
 # zoobench: {{ title }}
@@ -63,6 +67,14 @@ TEMPLATE = """\
 {% endfor %}
 
 {% endfor %}
+{% endfor %}
+{% for t in beyond(ranking) %}
+## {{ t.title }}
+
+{{ t.about }}
+
+{{ table(t.header, t.rows) }}
+
 {% endfor %}
 {% if ranking.failures %}
 ## Cells that failed
@@ -120,6 +132,8 @@ def markdown(ranking: Ranking, title: str, environment: Mapping[str, Any]) -> st
         fronts=fronts,
         heat=heat,
         failure_table=failure_table(ranking),
+        beyond=beyond,
+        table=table,
         environment=[f"{k}: {v}" for k, v in flat(environment)],
     )
     return "\n".join(line.rstrip() for line in text.splitlines()).rstrip() + "\n"
@@ -127,7 +141,9 @@ def markdown(ranking: Ranking, title: str, environment: Mapping[str, Any]) -> st
 
 def _pictures(overall: OverallRanking, slug: str) -> list[str]:
     costed = any("macs" in row.costs for row in overall.rows)
-    return ([f"accuracy-macs-{slug}"] if costed else []) + [f"heatmap-{slug}"]
+    drawn = [f"accuracy-macs-{slug}"] if costed else []
+    drawn.append(f"heatmap-{slug}")
+    return drawn + ([f"critical-difference-{slug}"] if overall.critical else [])
 
 
 def flat(environment: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
@@ -157,17 +173,23 @@ def overall_table(o: OverallRanking) -> str:
             rank_text(row.rank_low, row.rank_high),
             "=" if row.tied and len(o.tied) > 1 else "",
             names[row.model],
-            with_interval(o.metric, row.value, row.low, row.high),
+            row_text(o.metric, row),
             f"{row.first:.2f}",
             f"{row.mean_rank:.2f}",
             f"{row.mean_z:+.2f}",
-            f"{score(o.metric, row.worst)} ({row.worst_dataset})",
+            f"{row_score(o.metric, row.worst)} ({row.worst_dataset})",
             *_costs(row),
             row.license,
         ]
-        for row in o.rows
+        for row in o.rows[:MOST_ROWS]
     ]
-    return table([*header, *_titles(), "license"], rows)
+    return table([*header, *_titles(), "license"], rows) + more(len(o.rows))
+
+
+def more(count: int) -> str:
+    """What a cut table leaves out, and where it is."""
+    left = count - MOST_ROWS
+    return f"\n\n... and {left} more: ranking.csv holds them all." if left > 0 else ""
 
 
 def section_table(section: Any) -> str:
@@ -178,12 +200,12 @@ def section_table(section: Any) -> str:
             rank_text(row.rank_low, row.rank_high),
             "=" if row.tied and len(section.tied) > 1 else "",
             names[row.model] + (f" ({row.seeds} seeds)" if row.seeds > 1 else ""),
-            with_interval(section.metric, row.value, row.low, row.high),
+            row_text(section.metric, row),
             f"{row.first:.2f}",
             *_costs(row),
             ", ".join(flag.name for flag in row.flags),
         ]
-        for row in section.rows
+        for row in section.rows[:MOST_ROWS]
     ]
     for control in section.controls:
         value = with_interval(section.metric, control.value, control.low, control.high)
@@ -194,7 +216,7 @@ def section_table(section: Any) -> str:
         if failure.model not in ranked:
             label = Ref.parse(failure.model).short
             rows.append(["", "", label, "", *[""] * (len(COLUMNS) + 1), failure.status])
-    return table(header, rows)
+    return table(header, rows) + more(len(section.rows))
 
 
 def fronts(o: OverallRanking) -> str:
@@ -205,7 +227,7 @@ def fronts(o: OverallRanking) -> str:
         found = front_of(o.rows, axis)
         if found:
             steps = (
-                f"{names[r.model]} ({cost(axis, r.costs[axis])}: {score(o.metric, r.value)})"
+                f"{names[r.model]} ({cost(axis, r.costs[axis])}: {row_score(o.metric, r.value)})"
                 for r in found
             )
             rows.append([COST_TITLES[axis], " < ".join(steps)])
@@ -221,7 +243,8 @@ def heat(o: OverallRanking) -> str:
     grid, models, datasets = heat_cells(o)
     names = labels(models)
     rows = [[names[m], *(text for _, text in row)] for m, row in zip(models, grid, strict=True)]
-    return table(["model", *(Ref.parse(d).short for d in datasets)], rows)
+    header = ["model", *(Ref.parse(d).short for d in datasets)]
+    return table(header, rows[:MOST_ROWS]) + more(len(rows))
 
 
 def failure_table(ranking: Ranking) -> str:

@@ -31,11 +31,19 @@ def model_pages(ranking: Ranking, suite: str) -> list[dict[str, Any]]:
             "ref": model,
             "facts": _facts(records),
             "cells": [_cell(r, metric, flags) for r in records],
-            "command": f"zoobench run {shlex.quote(suite)} "
-            f"--only {shlex.quote('model=' + Ref.parse(model).id)}",
+            "command": _command(records, suite),
         }
         for model, records in sorted(groups.items(), key=lambda item: names[item[0]])
     ]
+
+
+def _command(records: Sequence[Record], suite: str) -> str:
+    """What gives these numbers again."""
+    files = [r.provenance["imported"]["file"] for r in records if "imported" in r.provenance]
+    if files:
+        return f"zoobench import timm {' '.join(dict.fromkeys(files))} --out RUN"
+    only = shlex.quote("model=" + Ref.parse(records[0].cell.model).id)
+    return f"zoobench run {shlex.quote(suite)} --only {only}"
 
 
 def _facts(records: Sequence[Record]) -> list[tuple[str, str]]:

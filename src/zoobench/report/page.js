@@ -4,7 +4,8 @@ const DATA = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
 const percent = (metric) => DATA.fractions.includes(metric);
 const show = (metric, v) => (percent(metric) ? (100 * v).toFixed(1) : v.toFixed(3));
-const range = (b, r) => `${show(b.metric, r.value)} [${show(b.metric, r.low)}, ${show(b.metric, r.high)}]`;
+// b.sign is -1 for an error metric: its scores are negated, so that larger is better throughout.
+const range = (b, r) => `${show(b.metric, b.sign * r.value)} [${[r.low, r.high].map((v) => b.sign * v).sort((x, y) => x - y).map((v) => show(b.metric, v)).join(", ")}]`;
 const si = (v) => {
   for (const [size, letter] of [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]])
     if (v >= 0.9995 * size) return String(+(v / size).toPrecision(3)) + letter;
@@ -16,7 +17,7 @@ const costText = (axis, v) =>
 const board = () => DATA.boards[+$("board").value];
 const limits = () => [...document.querySelectorAll(".limit[data-axis]")].filter((d) => !d.hidden)
   .map((d) => ({ axis: d.dataset.axis, input: d.querySelector("input"), out: d.querySelector("output") }));
-let steps = {};
+let steps = {}, dropped = new Set();
 
 // Sliders step through the values that the models really have; the last step is "no limit".
 function setSliders() {
@@ -130,23 +131,33 @@ function put(id, draw) {
   const place = $(id);
   if (!place) return;
   place.replaceChildren();
+  cut = 0;
   const plot = draw(Math.max(place.clientWidth || 640, 300));
   if (plot) place.append(plot);
   else line(place, "Nothing to show.", "dim");
+  if (plot && cut > MOST) line(place, `The first ${MOST} of ${cut}: filter the leaderboard to see others.`, "dim");
 }
-const scale = (metric) => (percent(metric) ? 100 : 1);
+// Long charts show the first rows of those that the leaderboard's filter lets through.
+const MOST = 60;
+let cut = 0;
+function first(items, label) {
+  const kept = items.filter((x) => !dropped.has(label(x)));
+  cut = kept.length;
+  return kept.slice(0, MOST);
+}
+const scale = (b) => b.sign * (percent(b.metric) ? 100 : 1);
 const unit = (metric) => metric + (percent(metric) ? " (%)" : "");
 
 function drawPareto(d) {
   put("plot-pareto", (width) => {
-    const axis = $("axis").value, k = scale(d.b.metric);
+    const axis = $("axis").value, k = scale(d.b);
     if (DATA.timed.includes(axis) && !d.b.one_device) return null;
     const points = d.b.rows.map((r, i) => ({ ...r, i, x: r.costs[axis], y: k * r.value, lo: k * r.low, hi: k * r.high,
       state: d.why[i] ? "ruled out" : d.tied.includes(i) ? "tied with the best" : "behind the best" })).filter((p) => p.x > 0);
     if (!points.length) return null;
     const front = [];
-    for (const p of points.filter((q) => !d.why[q.i]).sort((a, b) => a.x - b.x || b.y - a.y))
-      if (!front.length || p.y > front.at(-1).y) front.push(p);
+    for (const p of points.filter((q) => !d.why[q.i]).sort((a, b) => a.x - b.x || b.value - a.value))
+      if (!front.length || p.value > front.at(-1).value) front.push(p);
     const named = points.filter((p) => points.length <= 15 || p.i === d.pick || front.includes(p)).slice(0, 25);
     return Plot.plot({ width, height: 420, marginLeft: 50, marginRight: 90, marginTop: 30, ariaLabel: `${d.b.metric} against ${DATA.titles[axis]}`,
       x: { type: "log", inset: 24, label: `${DATA.titles[axis]} →`, tickFormat: (v) => costText(axis, v), ticks: Math.max(2, width / 130) },
@@ -164,28 +175,32 @@ function drawPareto(d) {
 
 function drawHeat(b) {
   put("plot-heat", (width) => {
-    const names = b.heat.map((h) => h.label);
-    const models = [...new Set(names)], sets = [...new Set(b.heat.map((h) => h.dataset))];
+    const sets = b.heat.datasets, models = first(b.heat.models, (m) => m);
     if (!models.length) return null;
+    const at = new Map(b.heat.models.map((m, i) => [m, i]));
+    const cells = models.flatMap((label) => sets.map((dataset, j) =>
+      ({ label, dataset, value: b.heat.value[at.get(label)][j], text: b.heat.text[at.get(label)][j] })));
     const left = Math.min(260, 20 + 7 * Math.max(...models.map((m) => m.length)));
-    const values = b.heat.map((h) => h.value).filter((v) => v !== null);
+    const values = cells.map((h) => h.value).filter((v) => v !== null);
     const middle = (Math.min(...values) + Math.max(...values)) / 2;
     const full = Math.max(width, left + 90 * sets.length);
     return Plot.plot({ width: full, height: 70 + 24 * models.length, marginLeft: left, marginTop: 40, marginBottom: 10, ariaLabel: `${b.metric} of each model on each dataset`,
       x: { domain: sets, axis: "top", padding: 0, label: null, tickFormat: (s) => s.split("/").pop().slice(0, 24) }, y: { domain: models, label: null, padding: 0 },
       color: { scheme: "blues", domain: [Math.min(...values) - 0.25 * (Math.max(...values) - Math.min(...values) || 1), Math.max(...values)] },
       marks: [
-        Plot.cell(b.heat.filter((h) => h.value !== null), { x: "dataset", y: "label", fill: "value", inset: 0.5 }),
-        Plot.text(b.heat, { x: "dataset", y: "label", text: "text", fill: (h) => (h.value === null ? "currentColor" : h.value > middle ? "#fff" : "#000") }),
-        Plot.tip(b.heat, Plot.pointer({ x: "dataset", y: "label", title: (h) => `${h.label}\n${h.dataset}\n${h.text}` })),
+        Plot.cell(cells.filter((h) => h.value !== null), { x: "dataset", y: "label", fill: "value", inset: 0.5 }),
+        Plot.text(cells, { x: "dataset", y: "label", text: "text", fill: (h) => (h.value === null ? "currentColor" : h.value > middle ? "#fff" : "#000") }),
+        Plot.tip(cells, Plot.pointer({ x: "dataset", y: "label", title: (h) => `${h.label}\n${h.dataset}\n${h.text}` })),
       ] });
   });
 }
 
 function drawForest(b) {
   put("plot-forest", (width) => {
-    const k = scale(b.metric), at = $("where").value;
-    const rows = (at === "" ? b.rows : b.forest[+at].rows).map((r) => ({ ...r, y: r.label, x: k * r.value, lo: k * r.low, hi: k * r.high }));
+    const k = scale(b), at = $("where").value;
+    const some = at === "" ? b.rows : b.forest[+at].rows.map(([label, value, low, high, kind]) =>
+      ({ label, value, low, high, tied: kind === "tied", control: kind === "control" }));
+    const rows = first(some, (r) => r.label).map((r) => ({ ...r, y: r.label, x: k * r.value, lo: k * r.low, hi: k * r.high }));
     if (!rows.length) return null;
     const left = Math.min(260, 20 + 7 * Math.max(...rows.map((r) => r.label.length)));
     return Plot.plot({ width, height: 60 + 22 * rows.length, marginLeft: left, marginTop: 10, ariaLabel: "95% intervals",
@@ -194,6 +209,26 @@ function drawForest(b) {
         Plot.ruleY(rows, { y: "y", x1: "lo", x2: "hi", strokeWidth: 2, stroke: (r) => (r.control ? "var(--rest)" : r.tied ? "var(--tied)" : "currentColor") }),
         Plot.dot(rows, { y: "y", x: "x", r: 4, fill: (r) => (r.control ? "var(--rest)" : r.tied ? "var(--tied)" : "currentColor") }),
         Plot.tip(rows, Plot.pointerY({ y: "y", x: "x", title: (r) => `${r.label}\n${range(b, r)}` })),
+      ] });
+  });
+}
+
+// Mean ranks over the datasets; a bar joins models that cannot be told apart (Demsar 2006).
+function drawRanks(b) {
+  if (!$("ranks")) return;
+  $("ranks").hidden = !b.ranks;
+  if (!b.ranks) return;
+  $("ranks-note").textContent = b.ranks.note;
+  put("plot-ranks", (width) => {
+    const { rows, bars } = b.ranks, names = rows.map((r) => r.label);
+    const left = Math.min(260, 20 + 7 * Math.max(...names.map((m) => m.length)));
+    const lanes = 1 + Math.max(-1, ...bars.map((x) => x.lane)), right = 20 + 12 * lanes;
+    return Plot.plot({ width, height: 60 + 22 * rows.length, marginLeft: left, marginRight: right, marginTop: 10, ariaLabel: "Mean rank of each model, and the groups that cannot be told apart",
+      x: { label: "mean rank, 1 is best →", grid: true, nice: true }, y: { domain: names, label: null },
+      marks: [
+        Plot.ruleY(rows, { y: "label", x1: 1, x2: "rank", strokeOpacity: 0.35 }),
+        Plot.dot(rows, { y: "label", x: "rank", r: 5, fill: "currentColor", tip: true }),
+        bars.map((bar) => Plot.line(bar.labels, { x: null, y: (d) => d, frameAnchor: "right", dx: 14 + 12 * bar.lane, stroke: "var(--tied)", strokeWidth: 4 })),
       ] });
   });
 }
@@ -212,11 +247,11 @@ function drawCost(b) {
     const bars = b.rows.flatMap((r) => ["extract_seconds", "fit_seconds", "train_seconds"].filter((s) => r.costs[s] > 0)
       .map((s) => ({ label: r.label, stage: DATA.titles[s].replace(" (s)", ""), value: r.costs[s] })));
     if (!bars.length) return null;
-    const models = [...new Set(bars.map((x) => x.label))];
+    const models = first([...new Set(bars.map((x) => x.label))], (m) => m);
     const left = Math.min(260, 20 + 7 * Math.max(...models.map((m) => m.length)));
     return Plot.plot({ width, height: 60 + 22 * models.length, marginLeft: left, ariaLabel: "Seconds of each stage", x: { label: "seconds →", grid: true }, y: { domain: models, label: null },
       color: { legend: true, domain: ["extraction", "fit", "training"], range: ["var(--tied)", "var(--front)", "var(--good)"] },
-      marks: [Plot.barX(bars, { y: "label", x: "value", fill: "stage", tip: true })] });
+      marks: [Plot.barX(bars.filter((x) => models.includes(x.label)), { y: "label", x: "value", fill: "stage", tip: true })] });
   });
 }
 
@@ -228,17 +263,23 @@ function setForest() {
 function filterRows() {
   const wanted = $("filter").value.trim().toLowerCase(), tied = $("only-tied").checked;
   const rows = [...document.querySelectorAll(`.board[data-board="${$("board").value}"] tbody tr`)];
-  for (const tr of rows)
+  dropped = new Set();
+  for (const tr of rows) {
     tr.hidden = !tr.textContent.toLowerCase().includes(wanted) || (tied && !tr.classList.contains("tied"));
+    if (tr.hidden) dropped.add(tr.cells[1].textContent);
+  }
   $("count").textContent = `${rows.filter((tr) => !tr.hidden).length} of ${rows.length} models`;
 }
+
+// "88.1 [86.0, 90.2]", "1.2 points" and "+0.31" sort by their number, all else as text.
+const sortKey = (text) => (/^[+-]?[0-9.]+( |$)/.test(text) ? String(parseFloat(text)) : text);
 
 function sortBy(th) {
   const table = th.closest("table"), body = table.tBodies[0], at = th.cellIndex;
   const up = th.getAttribute("aria-sort") ? th.getAttribute("aria-sort") !== "ascending" : !th.classList.contains("high");
   for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
   th.setAttribute("aria-sort", up ? "ascending" : "descending");
-  const key = (tr) => tr.cells[at].dataset.v;
+  const key = (tr) => tr.cells[at].dataset.v ?? sortKey(tr.cells[at].textContent);
   const rows = [...body.rows].sort((a, b) => {
     const [x, y] = [key(a), key(b)];
     if (x === "" || y === "") return (x === "") - (y === "");
@@ -248,22 +289,25 @@ function sortBy(th) {
   body.append(...rows);
 }
 
+function drawRows(b) { drawHeat(b); drawForest(b); drawCost(b); }
+let waiting;
+const later = (draw) => { clearTimeout(waiting); waiting = setTimeout(draw, 150); };
+function refilter() { filterRows(); later(() => drawRows(board())); }
 function redecide() { const d = decide(); drawPick(d); drawPareto(d); }
 function redraw() {
   const b = board();
   for (const part of document.querySelectorAll("[data-board]")) part.hidden = part.dataset.board !== $("board").value;
-  drawHeat(b); drawForest(b); drawCost(b); drawShots(); filterRows(); redecide();
+  filterRows(); drawRows(b); drawRanks(b); drawShots(); redecide();
 }
 
+for (const button of document.querySelectorAll("thead button")) button.addEventListener("click", () => sortBy(button.closest("th")));
 if (DATA.boards.length) {
   $("board").addEventListener("change", () => { setSliders(); setForest(); redraw(); });
   for (const input of document.querySelectorAll(".limit input, #license")) input.addEventListener("input", redecide);
   $("axis").addEventListener("change", redecide);
   $("where").addEventListener("change", () => drawForest(board()));
-  $("filter").addEventListener("input", filterRows);
-  $("only-tied").addEventListener("change", filterRows);
-  for (const button of document.querySelectorAll("thead button")) button.addEventListener("click", () => sortBy(button.closest("th")));
-  let waiting;
-  addEventListener("resize", () => { clearTimeout(waiting); waiting = setTimeout(redraw, 150); });
+  $("filter").addEventListener("input", refilter);
+  $("only-tied").addEventListener("change", refilter);
+  addEventListener("resize", () => later(redraw));
   setSliders(); setForest(); redraw();
 }

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
+from zoobench.analysis.critical import CriticalDifference
 from zoobench.analysis.decision import (
     COSTS,
     TIMED,
@@ -24,10 +25,12 @@ from zoobench.analysis.decision import (
 )
 from zoobench.analysis.pareto import AXES, one_device
 from zoobench.analysis.recommend import license_fits
+from zoobench.report.beyond import beyond
+from zoobench.report.critical import lanes
 from zoobench.report.figures import heat_cells
 from zoobench.report.markdown import flat
 from zoobench.report.models_page import model_pages
-from zoobench.report.terminal import overall_notes
+from zoobench.report.terminal import critical_note, overall_notes
 from zoobench.report.text import (
     COST_TITLES,
     FRACTIONS,
@@ -37,8 +40,9 @@ from zoobench.report.text import (
     labels,
     method_text,
     rank_text,
-    score,
-    with_interval,
+    row_score,
+    row_sign,
+    row_text,
 )
 from zoobench.schema import Ref
 
@@ -51,6 +55,7 @@ SECTIONS = (
     ("leaderboard", "Leaderboard"),
     ("heat", "Datasets"),
     ("forest", "Intervals"),
+    ("ranks", "Ranks"),
     ("models", "Models"),
     ("failures", "Failures"),
     ("environment", "Environment"),
@@ -74,19 +79,34 @@ def page(ranking: Ranking, title: str, environment: Mapping[str, Any], suite: st
         hashes=Markup(" ".join(f"'sha256-{_sha(text)}'" for text in scripts)),  # noqa: S704
         css=Markup(folder.joinpath("page.css").read_text()),  # noqa: S704  our own file
         scripts=[Markup(text) for text in scripts],  # noqa: S704  our own files
-        sections=SECTIONS,
+        sections=_sections(ranking),
         boards=boards,
         metric=ranking.sections[0].metric if ranking.sections else "accuracy",
         limited=[(name, COST_TITLES[name]) for name in LIMITED],
         axes=[(name, COST_TITLES[name]) for name in AXES],
         licenses=sorted({row.license for o in ranking.overall for row in o.rows}),
         shots=any(s.shots is not None for s in ranking.sections),
+        ranked=any(o.critical is not None for o in ranking.overall),
         models=model_pages(ranking, suite),
+        beyond=beyond(ranking),
         failures=[_failure(f) for f in ranking.failures],
         environment=flat(environment),
         data=Markup(_json(_data(ranking, boards))),  # noqa: S704  `<` is escaped by _json
     )
     return rendered.rstrip() + "\n"
+
+
+def _sections(ranking: Ranking) -> list[tuple[str, str]]:
+    """What the page has, for its list of contents."""
+    ranked = any(o.critical is not None for o in ranking.overall)
+    always = ("models", "failures", "environment")
+    kept = [
+        (name, text)
+        for name, text in SECTIONS
+        if (ranked or name != "ranks") and (ranking.overall or name in always)
+    ]
+    at = [name for name, _ in kept].index("models")
+    return kept[:at] + [(table.name, table.title) for table in beyond(ranking)] + kept[at:]
 
 
 def _vendored(name: str) -> str:
@@ -160,6 +180,7 @@ def board(o: OverallRanking, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "metric": o.metric,
+        "sign": row_sign(o.metric),
         "notes": overall_notes(o),
         "one_device": one_device(o.rows),
         "rows": [
@@ -167,21 +188,35 @@ def board(o: OverallRanking, name: str) -> dict[str, Any]:
         ],
         "raw": [[float(f"{p:.3g}") for p in line] for line in o.raw],
         "posterior": [[round(1e5 * v) for v in draw] for draw in o.posterior],
-        "heat": [
-            {
-                "label": names.get(model, model),
-                "dataset": Ref.parse(data).short,
-                "value": None if value is None else _round(value),
-                "text": text,
-            }
-            for model, line in zip(models, grid, strict=True)
-            for data, (value, text) in zip(datasets, line, strict=True)
-        ],
+        "heat": {
+            "datasets": [Ref.parse(data).short for data in datasets],
+            "models": [names.get(model, model) for model in models],
+            "value": [[None if v is None else _round(v) for v, _ in line] for line in grid],
+            "text": [[text for _, text in line] for line in grid],
+        },
         "forest": [
             {"dataset": Ref.parse(s.dataset).short, "rows": _forest(s, names)} for s in o.sections
         ],
+        "ranks": _ranks(o.critical, names),
         "columns": _columns(o),
         "table": [_cells(o, row, names[row.model]) for row in o.rows],
+    }
+
+
+def _ranks(found: CriticalDifference | None, names: Mapping[str, str]) -> dict[str, Any] | None:
+    """The critical-difference diagram's numbers; a bar is (lane, first label, last label)."""
+    if found is None:
+        return None
+    shown = [names[model] for model in found.models]
+    return {
+        "rows": [
+            {"label": n, "rank": round(r, 3)} for n, r in zip(shown, found.ranks, strict=True)
+        ],
+        "bars": [
+            {"lane": lane, "labels": shown[first : last + 1]}
+            for lane, (first, last) in zip(lanes(found.cliques), found.cliques, strict=True)
+        ],
+        "note": critical_note(found),
     }
 
 
@@ -202,27 +237,21 @@ def _plain(row: Row, label: str) -> dict[str, Any]:
     }
 
 
-def _forest(section: SectionRanking, names: Mapping[str, str]) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = [
-        {
-            "label": names.get(row.model, row.model),
-            "value": _round(row.value),
-            "low": _round(row.low),
-            "high": _round(row.high),
-            "tied": row.tied,
-        }
+def _forest(section: SectionRanking, names: Mapping[str, str]) -> list[list[Any]]:
+    """[label, value, low, high, "tied", "control" or ""] of each row."""
+    sign = row_sign(section.metric)
+    rows: list[list[Any]] = [
+        [names.get(row.model, row.model), *map(_round, (row.value, row.low, row.high)),
+         "tied" if row.tied else ""]
         for row in section.rows
-    ]
-    rows += [
-        {
-            "label": control_label(c.model),
-            "value": _round(c.value),
-            "low": _round(c.value if c.low is None else c.low),
-            "high": _round(c.value if c.high is None else c.high),
-            "control": True,
-        }
-        for c in section.controls
-    ]
+    ]  # fmt: skip
+    for c in section.controls:
+        bounds = (
+            c.value,
+            c.value if c.low is None else c.low,
+            c.value if c.high is None else c.high,
+        )
+        rows.append([control_label(c.model), *(_round(sign * v) for v in bounds), "control"])
     return rows
 
 
@@ -249,11 +278,11 @@ def _cells(o: OverallRanking, row: OverallRow, label: str) -> dict[str, Any]:
     cells: list[tuple[str, Any]] = [
         (rank_text(row.rank_low, row.rank_high) + mark, row.rank_low + row.rank_high / 1e4),
         (label, label),
-        (with_interval(o.metric, row.value, row.low, row.high), _round(row.value)),
+        (row_text(o.metric, row), _round(row.value)),
         (f"{row.first:.2f}", _round(row.first)),
         (f"{row.mean_rank:.2f}", row.mean_rank),
         (f"{row.mean_z:+.2f}", row.mean_z),
-        (f"{score(o.metric, row.worst)} ({_tail(row.worst_dataset)})", _round(row.worst)),
+        (f"{row_score(o.metric, row.worst)} ({_tail(row.worst_dataset)})", _round(row.worst)),
     ]
     cells += [(cost(name, row.costs.get(name)), row.costs.get(name, "")) for name in LIMITED]
     flags = ", ".join(f"{flag.name} {flag.why}" for flag in row.flags)

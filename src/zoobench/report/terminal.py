@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from zoobench.analysis.decision import Failure, OverallRanking, Ranking, Row, SectionRanking
+from zoobench.analysis.critical import CriticalDifference
+from zoobench.analysis.decision import (
+    Failure,
+    OverallRanking,
+    Ranking,
+    Row,
+    SectionRanking,
+    points,
+)
+from zoobench.analysis.stats import ALPHA
+from zoobench.report.beyond import Table as Table_
+from zoobench.report.beyond import beyond
 from zoobench.report.text import (
     board_names,
     control_label,
@@ -14,8 +25,8 @@ from zoobench.report.text import (
     labels,
     method_text,
     ms,
-    points,
     rank_text,
+    row_text,
     shared_options,
     si,
     with_interval,
@@ -43,6 +54,9 @@ def print_ranking(ranking: Ranking, console: Console | None = None) -> None:
         _dataset(out, [s for s in ranking.sections if s.dataset == dataset])
     for overall, name in zip(ranking.overall, board_names(ranking.overall), strict=True):
         _overall(out, overall, name)
+    for found in beyond(ranking):
+        if found.name != "gapped":  # the files have it; a terminal's page is short
+            _beyond(out, found)
     _failures(out, ranking.failures)
     if not ranking.sections:
         out.print("No model was measured: there is nothing to rank.")
@@ -102,7 +116,7 @@ def _dataset(console: Console, sections: Sequence[SectionRanking]) -> None:
                 rank_text(row.rank_low, row.rank_high),
                 "=" if row.tied and len(section.tied) > 1 else "",
                 names[row.model] + _seeds(row),
-                with_interval(section.metric, row.value, row.low, row.high),
+                row_text(section.metric, row),
                 *_costs(row),
             )
             for flag in row.flags:
@@ -125,7 +139,7 @@ def section_about(section: SectionRanking) -> str:
     sizes = section.sizes
     parts = [Ref.parse(section.dataset).short]
     if sizes:
-        parts.append(f"{sizes.get('train', 0)} train, {sizes.get('test', 0)} test")
+        parts.append(", ".join(f"{sizes[k]} {k}" for k in ("train", "test") if k in sizes))
     if section.classes:
         parts.append(f"{section.classes} classes")
     if section.nature:
@@ -203,7 +217,7 @@ def _overall(console: Console, overall: OverallRanking, name: str) -> None:
                 rank_text(row.rank_low, row.rank_high),
                 "=" if row.tied and len(overall.tied) > 1 else "",
                 names[row.model],
-                with_interval(overall.metric, row.value, row.low, row.high),
+                row_text(overall.metric, row),
                 f"{row.first:.2f}",
                 *_costs(row),
             )
@@ -217,6 +231,7 @@ def _overall(console: Console, overall: OverallRanking, name: str) -> None:
 def overall_notes(overall: OverallRanking) -> list[str]:
     """The decision and what limits it, a sentence or two a line."""
     lines = [headline(overall)]
+    lines += [f"Published numbers, not measured here: {text}." for text in imported_from(overall)]
     if options := _options(overall.rows):
         lines.append(f"All models with {options}.")
     if len(overall.tied) > 1 and (note := family_note(overall.tied)):
@@ -228,6 +243,8 @@ def overall_notes(overall: OverallRanking) -> list[str]:
             f"{len(overall.datasets)} datasets are too few to speak of others: "
             "intervals and ties hold for these datasets."
         )
+    if overall.critical is not None:
+        lines.append(critical_note(overall.critical))
     lines += [f"The orders disagree: {text}." for text in overall.disagreements]
     lines += [
         f"Not ranked: {Ref.parse(m).short} ({w})." for m, w in overall.left_out_models.items()
@@ -236,6 +253,51 @@ def overall_notes(overall: OverallRanking) -> list[str]:
         f"Left out: {Ref.parse(d).short} ({w})." for d, w in overall.left_out_datasets.items()
     ]
     return lines
+
+
+def imported_from(overall: OverallRanking) -> list[str]:
+    """Source and licence of the published numbers among those ranked."""
+    found = [r.provenance["imported"] for row in overall.rows for r in row.records
+             if "imported" in r.provenance]  # fmt: skip
+    return list(dict.fromkeys(f"{one['source']}, {one['license']}" for one in found))
+
+
+def _beyond(console: Console, found: Table_) -> None:
+    from rich import box
+    from rich.table import Table
+
+    _say(console, f"\n{found.title}", "bold")
+    _say(console, found.about)
+    style = box.ASCII2 if _plain(console) else box.SIMPLE_HEAD
+    table = Table(box=style, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in found.header:
+        table.add_column(name, overflow="fold")
+    for row in found.rows[:MOST_ROWS]:
+        table.add_row(*row)
+    console.print(table)
+    if len(found.rows) > MOST_ROWS:
+        _say(console, f"... and {len(found.rows) - MOST_ROWS} more: see the report")
+
+
+def critical_note(found: CriticalDifference) -> str:
+    """What the critical-difference diagram says, in a sentence or two."""
+    said = f"Mean ranks over {found.datasets} datasets: Friedman's test p = {found.friedman:.2g}; "
+    if found.smallest > ALPHA:
+        pairs = len(found.models) * (len(found.models) - 1) // 2
+        return said + (
+            f"Wilcoxon's test cannot part any of {pairs} pairs on so few datasets "
+            f"(Holm-corrected, its least p is {found.smallest:.2g})."
+        )
+    names = labels(found.models)
+    groups = [
+        f"{names[found.models[first]]} to {names[found.models[last]]}"
+        for first, last in found.cliques
+    ]
+    if not groups:
+        return said + "Wilcoxon's test with Holm's correction parts every pair."
+    return said + (
+        "groups that Wilcoxon's test with Holm's correction cannot part: " + "; ".join(groups) + "."
+    )
 
 
 def _failures(console: Console, failures: Sequence[Failure]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from zoobench.analysis.decision import OverallRanking, Row, SectionRanking
+from zoobench.analysis.decision import OverallRanking, Row, SectionRanking, natural, points
 from zoobench.analysis.pareto import smallest_tied
 from zoobench.analysis.recommend import Recommendation
 from zoobench.schema import Ref
@@ -36,8 +36,19 @@ def with_interval(metric: str, value: float, low: float | None, high: float | No
     return f"{score(metric, value)} [{score(metric, low)}, {score(metric, high)}]"
 
 
-def points(metric: str, gap: float) -> str:
-    return f"{100 * gap:.1f} points" if metric in FRACTIONS else f"{gap:.3f}"
+def row_text(metric: str, row: Row) -> str:
+    """A row's score and interval; an error metric's as they were measured."""
+    return with_interval(metric, *natural(metric, row.value, row.low, row.high))
+
+
+def row_sign(metric: str) -> int:
+    """-1 where a row's score is negated since lower is better, else 1."""
+    return int(natural(metric, 1, 1, 1)[0])
+
+
+def row_score(metric: str, value: float) -> str:
+    """A score of a row, in which larger is better, as `metric` is written."""
+    return score(metric, row_sign(metric) * value)
 
 
 def si(value: float | None) -> str:
@@ -191,7 +202,7 @@ def recommendation_text(found: Recommendation) -> list[str]:
         lines.append(f"No model keeps to these limits ({where}).")
     else:
         pick = found.pick
-        value = with_interval(found.metric, pick.value, pick.low, pick.high)
+        value = row_text(found.metric, pick)
         size = si(pick.costs.get("params"))
         detail = ", ".join(part for part in (f"{size} parameters" if size else "", pick.license))
         lines.append(f"Take {names[pick.model]}: {found.metric} {value}, {detail} ({where}).")
@@ -200,7 +211,7 @@ def recommendation_text(found: Recommendation) -> list[str]:
             lines.append(f"It is the smallest of those tied with the best; tied with it: {others}.")
         if found.next_best is not None:
             other = found.next_best
-            said = with_interval(found.metric, other.value, other.low, other.high)
+            said = row_text(found.metric, other)
             lines.append(f"Next best: {names[other.model]}, {said}.")
         if found.expected_loss is not None:
             chance = found.first.get(pick.model, 0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from zoobench.report.tables import measurements_frame, ranking_frame
 from zoobench.store import ENVIRONMENT, Run, write_atomic
 
 FILES = ("report.html", "report.md", "ranking.csv", "measurements.csv")
+PARQUET = ("ranking.parquet", "measurements.parquet")
+"""Beside the CSV files where pyarrow is installed (the extra `parquet`)."""
 
 
 def write_report(runs: Sequence[Run], out: Path, ranking: Ranking | None = None) -> list[Path]:
-    """Write report.html, report.md, ranking.csv, measurements.csv and figures/ under `out`.
+    """Write report.html, report.md, the CSV files, Parquet ones and figures/ under `out`.
 
     Existing files of these names are replaced, each at once. Returns what was
     written, report.html first. Raises UserError where `out` cannot be written.
@@ -33,14 +36,24 @@ def write_report(runs: Sequence[Run], out: Path, ranking: Ranking | None = None)
         written = [out / name for name in FILES]
         write_atomic(written[0], page(found, title, environment, title).encode())
         write_atomic(written[1], markdown(found, title, environment).encode())
-        write_atomic(written[2], ranking_frame(found).to_csv(index=False).encode())
-        write_atomic(written[3], measurements_frame(found.records).to_csv(index=False).encode())
+        frames = ranking_frame(found), measurements_frame(found.records)
+        for path, frame in zip(written[2:], frames, strict=True):
+            write_atomic(path, frame.to_csv(index=False).encode())
+        if parquet_is_here():
+            for name, frame in zip(PARQUET, frames, strict=True):
+                write_atomic(out / name, frame.to_parquet(index=False, engine="pyarrow"))
+                written.append(out / name)
         written += write_figures(found, out / "figures")
         for path in written:
             path.chmod(0o644)  # an atomic write begins as 0600; a report is to be read
     except OSError as error:
         raise UserError(f"{out}: the report cannot be written: {error.strerror}") from error
     return written
+
+
+def parquet_is_here() -> bool:
+    """Whether Parquet files can be written here; without importing what writes them."""
+    return find_spec("pyarrow") is not None
 
 
 def _environment(runs: Sequence[Run]) -> dict[str, Any]:

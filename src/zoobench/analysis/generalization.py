@@ -1,0 +1,131 @@
+"""Beyond the clean test split: shift, label efficiency, train-test gap (PROTOCOL section 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from zoobench.analysis import stats
+from zoobench.analysis.comparability import is_control
+from zoobench.analysis.decision import Efficiency, Gap, SectionRanking, Shift
+from zoobench.analysis.outcomes import Book, outcome_rows
+from zoobench.datasets.shift import clean, is_shifted, named
+from zoobench.schema import Record, Ref, canonical
+
+ENOUGH = 0.95
+"""The share of the full-data score that a few-shot curve is asked to reach."""
+
+
+def shifted(record: Record) -> bool:
+    return is_shifted(Ref.parse(record.cell.dataset))
+
+
+def _twin(record: Record, dataset: str) -> tuple[str, ...]:
+    """What a shifted cell and its clean one share."""
+    cell = record.cell
+    params = canonical(dict(cell.params))
+    return cell.model, dataset, cell.method, params, str(cell.seed), str(cell.shots)
+
+
+def shifts(book: Book, metric: str) -> tuple[Shift, ...]:
+    """Every model's retained share, a row a kind of shift; [] where no clean cell is there.
+
+    Corrupted copies are the clean examples, so that both are resampled together; another
+    dataset's examples are resampled on their own.
+    """
+    usable = [r for r in book.records if r.status == "ok" and r.get(metric) and not is_control(r)]
+    plain = {_twin(r, r.cell.dataset): r for r in usable if not shifted(r)}
+    groups: dict[tuple[tuple[str, ...], str], dict[int, Record]] = {}
+    for record in usable:
+        if shifted(record):
+            ref = Ref.parse(record.cell.dataset)
+            kind, severity = named(ref)
+            groups.setdefault((_twin(record, str(clean(ref))), kind), {})[severity or 0] = record
+    found = [
+        _shift(book, plain[key], kind, dict(sorted(records.items())), metric)
+        for (key, kind), records in groups.items()
+        if key in plain and (plain[key].value(metric) or 0) > 0
+    ]
+    return tuple(sorted(found, key=lambda s: (s.dataset, s.method, s.kind, -s.retained)))
+
+
+def _shift(book: Book, base: Record, kind: str, records: dict[int, Record], metric: str) -> Shift:
+    reference = base.value(metric) or 0.0
+    values = {severity: r.value(metric) or 0.0 for severity, r in records.items()}
+    low = high = None
+    rows = outcome_rows(book, [base], metric)
+    others = [outcome_rows(book, [r], metric) for r in records.values()]
+    if rows is not None and all(o is not None for o in others):
+        seed = stats.seed_of(base.cell.dataset, kind, metric)
+        mean = np.mean([o[0] for o in others if o is not None], axis=0)
+        low, high = _ratio(rows[0], mean, 0 in records, seed)
+    mean_value = float(np.mean(list(values.values())))
+    return Shift(
+        model=base.cell.model,
+        dataset=base.cell.dataset,
+        method=base.cell.method,
+        metric=metric,
+        kind=kind,
+        clean=reference,
+        shifted=mean_value,
+        retained=mean_value / reference,
+        low=low,
+        high=high,
+        severities={severity: value / reference for severity, value in values.items()},
+    )
+
+
+def _ratio(
+    base: np.ndarray, other: np.ndarray, apart: bool, seed: int
+) -> tuple[float | None, float | None]:
+    """95% interval of mean(other) / mean(base); resampled together unless `apart`."""
+    first = stats.resampled_means(base[:, None], seed)[:, 0]
+    second = stats.resampled_means(
+        np.asarray(other, dtype=np.float32)[:, None], seed + 1 if apart else seed
+    )[:, 0]
+    if not (first > 0).all():
+        return None, None
+    low, high = stats.interval((second / first)[:, None])
+    return float(low[0]), float(high[0])
+
+
+def label_efficiency(sections: Sequence[SectionRanking]) -> tuple[Efficiency, ...]:
+    """The few-shot curves, and the k that reaches 95% of the full-data score."""
+    curves: dict[tuple[str, str, str, str], dict[int, float]] = {}
+    full: dict[tuple[str, str, str, str], float] = {}
+    for section in sections:
+        for row in section.rows:
+            key = (row.model, section.dataset, section.method, section.metric)
+            if section.shots is None:
+                full[key] = row.value
+            else:
+                curves.setdefault(key, {})[section.shots] = row.value
+    found = []
+    for (model, dataset, method, metric), curve in curves.items():
+        whole = full.get((model, dataset, method, metric))
+        reached = [k for k, v in sorted(curve.items()) if whole is not None and v >= ENOUGH * whole]
+        found.append(
+            Efficiency(
+                model, dataset, method, metric, dict(sorted(curve.items())), whole,
+                reached[0] if reached and whole is not None and whole > 0 else None,
+            )
+        )  # fmt: skip
+    return tuple(found)
+
+
+def gaps(records: Iterable[Record]) -> tuple[Gap, ...]:
+    """Train minus test accuracy, a row a model and method, the largest gap first."""
+    held: dict[tuple[str, str], dict[str, list[tuple[float, float]]]] = {}
+    for record in records:
+        train, test = record.value("train_accuracy"), record.value("accuracy")
+        if train is None or test is None or record.cell.shots is not None:
+            continue
+        if record.status == "ok" and not is_control(record) and not shifted(record):
+            key = (record.cell.model, record.cell.method)
+            held.setdefault(key, {}).setdefault(record.cell.dataset, []).append((train, test))
+    found = []
+    for (model, method), by_dataset in held.items():
+        both = np.array([np.mean(pairs, axis=0) for pairs in by_dataset.values()]).mean(axis=0)
+        found.append(Gap(model, method, float(both[0]), float(both[1]), len(by_dataset)))
+    return tuple(sorted(found, key=lambda g: (g.method, g.test - g.train, g.model)))

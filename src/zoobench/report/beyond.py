@@ -1,0 +1,154 @@
+"""What a run says beyond its ranking, as tables that every output shows alike.
+
+Which cheap score foresaw fine-tuning, what a shift of the data costs, how many labels are
+enough, and how far train and test accuracy lie apart (PROTOCOL sections 5 and 6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from zoobench.analysis.decision import Efficiency, Gap, Judged, Ranking, Shift, points
+from zoobench.analysis.transfer import mean_over
+from zoobench.report.text import labels, row_score
+from zoobench.schema import Ref
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table for people: `about` is a sentence or two before it; the first column names."""
+
+    name: str
+    title: str
+    about: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def beyond(ranking: Ranking) -> list[Table]:
+    """The tables that this run has, in the order in which they are shown."""
+    made = (
+        foreseen(ranking.judged),
+        shifted(ranking.shifts),
+        labelled(ranking.efficiency),
+        gapped(ranking.gaps),
+    )
+    return [table for table in made if table is not None]
+
+
+def foreseen(judged: Sequence[Judged]) -> Table | None:
+    """A ranker a line: the mean over datasets, and each dataset where there are several."""
+    if not judged:
+        return None
+    every = len({one.dataset for one in judged})
+    means = mean_over(judged)
+    ks = sorted({k for one in judged for k in one.regret})
+    lines = [*means, *(judged if every > 1 else ())]
+    fewer = {one.ranker for one in judged if one.models < one.of}
+    about = (
+        "How well each score, computed before any fine-tuning, ranks the fine-tuned models. "
+        "regret@k is the accuracy lost by fine-tuning only the score's first k; tau is Kendall's, "
+        "weighted towards the top. What does not beat the static rankers, which never look at "
+        "the data, was not worth computing."
+    )
+    if fewer:
+        about += f" Not every model has: {', '.join(sorted(fewer))}."
+    rows = tuple(
+        (
+            one.ranker,
+            "static" if one.static else "score",
+            one.dataset if "/" not in one.dataset else Ref.parse(one.dataset).short,
+            *(points(one.metric, one.regret[k]) if k in one.regret else "" for k in ks),
+            "" if one.tau is None else f"{one.tau:+.2f}",
+            f"{one.models} of {one.of}",
+        )
+        for one in sorted(lines, key=lambda j: ("/" in j.dataset, j.dataset, j.static))
+    )
+    header = ("ranker", "kind", "on", *(f"regret@{k}" for k in ks), "weighted tau", "models")
+    return Table("foreseen", "Which score foresaw fine-tuning", about, header, rows)
+
+
+def shifted(shifts: Sequence[Shift]) -> Table | None:
+    if not shifts:
+        return None
+    names = labels(s.model for s in shifts)
+    rows = tuple(
+        (
+            names[s.model],
+            s.method,
+            Ref.parse(s.dataset).short,
+            s.kind,
+            row_score(s.metric, s.clean),
+            row_score(s.metric, s.shifted),
+            f"{s.retained:.2f}" + ("" if s.low is None else f" [{s.low:.2f}, {s.high:.2f}]"),
+            " ".join(f"{v:.2f}" for k, v in s.severities.items() if k),
+        )
+        for s in shifts
+    )
+    return Table(
+        "shifted",
+        "Under shift",
+        "Heads fitted on the clean data and judged, untouched, on corrupted copies of its test "
+        "split or on another dataset. retained = shifted / clean; a corruption's is the mean over "
+        "its severities.",
+        ("model", "method", "fitted on", "shift", "clean", "shifted", "retained [95%]",
+         "by severity"),
+        rows,
+    )  # fmt: skip
+
+
+def labelled(curves: Sequence[Efficiency]) -> Table | None:
+    if not curves:
+        return None
+    ks = sorted({k for one in curves for k in one.curve})
+    names = labels(one.model for one in curves)
+    rows = tuple(
+        (
+            names[one.model],
+            one.method,
+            Ref.parse(one.dataset).short,
+            *(row_score(one.metric, one.curve[k]) if k in one.curve else "" for k in ks),
+            "" if one.full is None else row_score(one.metric, one.full),
+            _enough(one),
+        )
+        for one in curves
+    )
+    return Table(
+        "labelled",
+        "How many labels are enough",
+        "Mean over draws of k examples a class; k95 is the least measured k that reaches 95% of "
+        "the score on all of the data.",
+        ("model", "method", "dataset", *(f"k={k}" for k in ks), "all", "k95"),
+        rows,
+    )
+
+
+def _enough(one: Efficiency) -> str:
+    if one.full is None:
+        return ""
+    return str(one.enough) if one.enough else f"above {max(one.curve)}"
+
+
+def gapped(gaps: Sequence[Gap]) -> Table | None:
+    if not gaps:
+        return None
+    names = labels(g.model for g in gaps)
+    rows = tuple(
+        (
+            names[g.model],
+            g.method,
+            row_score("accuracy", g.train),
+            row_score("accuracy", g.test),
+            points("accuracy", g.train - g.test),
+            str(g.datasets),
+        )
+        for g in gaps
+    )
+    return Table(
+        "gapped",
+        "Train against test",
+        "Train accuracy minus test accuracy, means over the datasets, the largest gap first.",
+        ("model", "method", "train", "test", "gap", "datasets"),
+        rows,
+    )

@@ -1,0 +1,81 @@
+"""Shift, label efficiency and the train-test gap, from records with known truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fakes import make_predictions, make_record
+from zoobench.analysis.ranking import rank
+from zoobench.report.beyond import beyond
+from zoobench.store import Run, Store, load
+
+A, B = "timm/netA@1", "timm/netB@1"
+CLEAN = "packaged/mnist-5k@1"
+
+
+def right(share: float, n: int = 500) -> np.ndarray:
+    return np.random.default_rng(int(1000 * share)).permutation(np.arange(n) < share * n)
+
+
+def write(path: Path) -> Run:
+    """A keeps 7/8 under blur, B half; A has a few-shot curve, both have train accuracies."""
+    labels = np.zeros(500, dtype=np.int32)
+    with Store(path, 'identity = "x"\n', "x") as store:
+        for model, levels in ((A, (0.8, 0.75, 0.65)), (B, (0.9, 0.5, 0.4))):
+            for level, severity in zip(levels, (0, 1, 5), strict=True):
+                name = f"{CLEAN}?corrupt=gaussian_blur&severity={severity}" if severity else CLEAN
+                outcome = right(level)
+                store.append(make_record(model, name, right=outcome),
+                             make_predictions(outcome, labels, 10))  # fmt: skip
+            other = right(levels[0] / 2)
+            moved = f"{CLEAN}?test_from=packaged%2Fdigits"
+            store.append(make_record(model, moved, right=other),
+                         make_predictions(other, labels, 10))  # fmt: skip
+        for k, level in ((1, 0.4), (4, 0.77), (16, 0.79)):
+            outcome = right(level)
+            store.append(make_record(A, CLEAN, right=outcome, shots=k),
+                         make_predictions(outcome, labels, 10))  # fmt: skip
+    return load(path)
+
+
+def test_retained_is_shifted_over_clean(tmp_path: Path) -> None:
+    ranking = rank([write(tmp_path)])
+    found = {(s.model, s.kind): s for s in ranking.shifts}
+    one = found[A, "gaussian_blur"]
+    assert one.retained == pytest.approx(0.70 / 0.80)
+    assert one.severities == {1: pytest.approx(0.75 / 0.8), 5: pytest.approx(0.65 / 0.8)}
+    assert one.low is not None
+    assert one.high is not None
+    assert one.low < one.retained < one.high
+    assert one.high - one.low < 0.2
+    assert found[B, "gaussian_blur"].retained == pytest.approx(0.5)
+    assert found[A, "to packaged/digits"].retained == pytest.approx(0.5)
+    assert found[A, "to packaged/digits"].severities == {0: pytest.approx(0.5)}
+
+
+def test_shifted_data_is_no_further_dataset_of_the_ranking(tmp_path: Path) -> None:
+    ranking = rank([write(tmp_path)])
+    assert {s.dataset for s in ranking.sections} == {CLEAN}
+    assert {o.datasets for o in ranking.overall} == {(CLEAN,)}
+
+
+def test_the_k_that_reaches_95_percent(tmp_path: Path) -> None:
+    (curve,) = rank([write(tmp_path)]).efficiency
+    assert curve.curve == {k: pytest.approx(v) for k, v in ((1, 0.4), (4, 0.77), (16, 0.79))}
+    assert curve.full == pytest.approx(0.8)
+    assert curve.enough == 4
+
+
+def test_the_gap_is_train_minus_test_on_clean_data(tmp_path: Path) -> None:
+    ranking = rank([write(tmp_path)])
+    assert {(g.model, g.datasets) for g in ranking.gaps} == {(A, 1), (B, 1)}
+    for gap in ranking.gaps:
+        assert gap.train - gap.test == pytest.approx(0.02)
+    tables = {t.name: t for t in beyond(ranking)}
+    assert set(tables) == {"shifted", "labelled", "gapped"}
+    for table in tables.values():
+        assert {len(row) for row in table.rows} == {len(table.header)}
+    assert tables["labelled"].rows[0][-1] == "4"
