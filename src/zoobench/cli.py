@@ -187,11 +187,13 @@ def plan(suite: str, as_json: bool, **given: Any) -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="Default: RUN/report.")
 @user_errors
 def report(runs: tuple[Path, ...], out: Path | None) -> None:
-    """Write report.html, report.md, ranking.csv, measurements.csv and figures for RUN..."""
+    """Write report.html, report.md, CSV, Parquet and figures for RUN..."""
     paths = rank_and_write(runs, out or runs[0] / "report")
     click.echo("\nWritten:")
     for path in paths:
         click.echo(f"  {path}")
+    if not any(path.suffix == ".parquet" for path in paths):
+        click.echo("No Parquet: that needs pyarrow (pip install 'zoobench[parquet]').")
 
 
 @main.command()
@@ -273,6 +275,9 @@ def list_suites(as_json: bool) -> None:
 main.lazy = {
     name: f"zoobench.cli_decide:{name}"
     for name in ("profile", "recommend", "compare", "baseline", "history")
+} | {
+    "import": "zoobench.cli_import:import_",
+    "similarity": "zoobench.cli_import:similarity",
 }
 
 

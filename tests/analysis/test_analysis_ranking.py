@@ -84,6 +84,16 @@ def test_a_model_with_few_cells_does_not_cost_the_others_their_datasets(tmp_path
     assert overall.left_out_models == {C: "1 of 2 datasets"}
 
 
+def test_one_of_many_models_costs_no_dataset(tmp_path: Path) -> None:
+    models = [A, B, C, "timm/fourth@1", "timm/fifth@1"]
+    sets = [D1, D2, "packaged/third@1"]
+    fault = {(C, D2): ("oom", "needed 3 GB")}
+    run = make_run(tmp_path, models, sets, {A: 0.9, C: 0.99}, failures=fault, controls=False)
+    (overall,) = rank([run]).overall
+    assert overall.datasets == tuple(sets)
+    assert overall.left_out_models == {C: "2 of 3 datasets"}
+
+
 def test_models_that_share_no_dataset_are_ranked_apart(tmp_path: Path) -> None:
     make_run(tmp_path / "image", [A, B], [D1], {A: 0.9, B: 0.8})
     make_run(tmp_path / "text", [C], ["packaged/words@1"], {C: 0.7})

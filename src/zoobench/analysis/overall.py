@@ -82,30 +82,36 @@ def _block(
 ) -> tuple[list[str], list[Ranked], dict[str, str], dict[str, str]]:
     """The models and sections to rank on, with what was left out and why.
 
-    One section a dataset (the one with most models). A model without more than
-    half of the datasets is left out; then a dataset that lacks a remaining model is left out;
-    when none is left, the model with the fewest datasets goes, and again.
+    One section a dataset (the one with most models). A model without more than half of the
+    datasets is left out. Then, as long as a dataset lacks a remaining model, whichever is
+    the smaller share goes: that dataset of the datasets, or the models that it lacks of
+    the models. One model of a thousand costs no dataset, one of three may.
     """
     chosen: dict[str, Ranked] = {}
     for one in group:
         held = chosen.get(one.ranking.dataset)
         if held is None or len(one.models) > len(held.models):
             chosen[one.ranking.dataset] = one
-    have = {
-        model: [d for d, one in chosen.items() if model in one.models]
-        for model in sorted(set().union(*map(_entrants, group)))
-    }
-    models = [m for m in have if 2 * len(have[m]) > len(chosen)]
-    while models and not any(set(models) <= set(one.models) for one in chosen.values()):
-        models.remove(min(reversed(models), key=lambda m: len(have[m])))
-    common = [one for one in chosen.values() if models and set(models) <= set(one.models)]
-    out_models = {m: f"{len(have[m])} of {len(chosen)} datasets" for m in have if m not in models}
-    out_data = {
-        d: "lacks " + ", ".join(Ref.parse(m).short for m in models if m not in one.models)
-        for d, one in chosen.items()
-        if one not in common
-    }
-    return models, common, out_models, out_data
+    owned = {dataset: set(one.models) for dataset, one in chosen.items()}
+    every = sorted(set().union(*map(_entrants, group)))
+    have = {model: sum(model in own for own in owned.values()) for model in every}
+    models = [m for m in every if 2 * have[m] > len(chosen)]
+    kept = dict(chosen)
+    out_data: dict[str, str] = {}
+    while models and kept:
+        lacking = {d: [m for m in models if m not in owned[d]] for d in kept}
+        worst = max(lacking, key=lambda d: len(lacking[d]))
+        gone = lacking[worst]
+        if not gone:
+            break
+        if len(gone) * len(kept) < len(models) or len(kept) == 1:
+            models = [m for m in models if m in owned[worst]]
+        else:
+            del kept[worst]
+            names = ", ".join(Ref.parse(m).short for m in gone[:5])
+            out_data[worst] = f"lacks {names}" + (f" and {len(gone) - 5} more" * (len(gone) > 5))
+    out_models = {m: f"{have[m]} of {len(chosen)} datasets" for m in every if m not in models}
+    return models, list(kept.values()) if models else [], out_models, out_data
 
 
 def _overall(group: Sequence[Ranked]) -> OverallRanking | None:
@@ -119,7 +125,7 @@ def _overall(group: Sequence[Ranked]) -> OverallRanking | None:
     ]
     values = np.stack([one.value for one in samples])
     draws = [one.draws for one in samples]
-    general = len(common) >= GENERAL
+    general = len(common) >= GENERAL and not _views(common)
     mean_draws = _mean_draws(draws, general)
     p = stats.pairwise(samples[0]) if len(samples) == 1 else _pairwise(values, mean_draws, general)
     rows = _rows(models, common, values, mean_draws, p)
@@ -146,6 +152,11 @@ def _overall(group: Sequence[Ranked]) -> OverallRanking | None:
         posterior=_nested(plausible) if few else (),
         critical=critical_difference(models, values),
     )
+
+
+def _views(sections: Sequence[Ranked]) -> bool:
+    """Whether the numbers are published ones: test sets of one task, no draw of tasks."""
+    return any(flag.name == "imported" for one in sections for flag in one.ranking.flags)
 
 
 def _nested(matrix: stats.Floats) -> stats.Matrix:

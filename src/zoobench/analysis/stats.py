@@ -301,9 +301,14 @@ def posterior(value: Floats, draws: Floats) -> Floats:
 
 def probability_first(value: Floats, draws: Floats) -> Floats:
     """(M,) probability of being the true best, summing to 1; exact ties share."""
-    tops = np.round(posterior(value, draws), 9)
+    plausible = posterior(value, draws)
+    # Of a thousand models a few are ever first; the others need no look at each draw.
+    able = plausible.max(axis=0) >= plausible.max(axis=1).min() - 1e-9
+    tops = np.round(plausible[:, able], 9)
     first = tops == tops.max(axis=1, keepdims=True)
-    return np.asarray((first / first.sum(axis=1, keepdims=True)).mean(axis=0))
+    chance = np.zeros(len(value))
+    chance[able] = (first / first.sum(axis=1, keepdims=True)).mean(axis=0)
+    return chance
 
 
 def resolvable_gap(one: Sample) -> float:

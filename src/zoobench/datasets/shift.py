@@ -148,7 +148,7 @@ def brightness(x: Pixels, c: float, rng: np.random.Generator) -> Pixels:
     """c more of HSV's value; hue and saturation stay, and black becomes grey."""
     value = x.max(axis=2, keepdims=True)
     raised = np.minimum(value + c, 1.0)
-    return np.where(value > 0, x * raised / np.where(value > 0, value, 1.0), raised)
+    return np.asarray(np.where(value > 0, x * raised / np.where(value > 0, value, 1.0), raised))
 
 
 def jpeg(x: Pixels, c: float, rng: np.random.Generator) -> Pixels:

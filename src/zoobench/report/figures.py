@@ -112,7 +112,7 @@ def scatter(overall: OverallRanking, axis: str) -> Figure:
             fmt="o",
             ms=5,
             lw=1,
-            capsize=2,
+            capsize=2 if len(rows) <= 100 else 0,
             color=colour,
             label=name or "behind the best",
         )

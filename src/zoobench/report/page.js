@@ -52,15 +52,25 @@ function reason(b, row) {
 // As analysis/recommend.py: j is tied when no allowed model is significantly better,
 // Holm-corrected over j's own comparisons (uncorrected p in b.raw).
 function tiedAmong(b, allowed) {
+  const most = allowed.length - 1;
   return allowed.filter((j) => {
-    const others = allowed.filter((i) => i !== j)
-      .map((i) => ({ p: pair(b, j, i), ahead: b.rows[i].value > b.rows[j].value })).sort((x, y) => x.p - y.p);
-    let climbed = 0;
-    return !others.some((o, k) => {
-      climbed = Math.max(climbed, o.p * (others.length - k));
-      return climbed <= 0.05 && o.ahead;
-    });
+    let least = 1;
+    for (const i of allowed) { // best first, so that a clear case ends at once
+      if (b.rows[i].value <= b.rows[j].value) break;
+      least = Math.min(least, pair(b, j, i));
+      if (least * most <= 0.05) return false; // Holm's strictest step rejects it
+    }
+    return least > 0.05 || least > holmLimit(allowed.filter((i) => i !== j).map((i) => pair(b, j, i)));
   });
+}
+// The largest p that Holm rejects; -1 where it rejects none.
+function holmLimit(all) {
+  let limit = -1;
+  for (const [k, p] of Float64Array.from(all).sort().entries()) {
+    if (p * (all.length - k) > 0.05) break;
+    limit = p;
+  }
+  return limit;
 }
 function pair(b, i, j) {
   if (b.raw.length) return b.raw[i][j];
@@ -290,9 +300,11 @@ function sortBy(th) {
 }
 
 function drawRows(b) { drawHeat(b); drawForest(b); drawCost(b); }
-let waiting;
-const later = (draw) => { clearTimeout(waiting); waiting = setTimeout(draw, 150); };
-function refilter() { filterRows(); later(() => drawRows(board())); }
+const delayed = (draw) => { let waiting; return () => { clearTimeout(waiting); waiting = setTimeout(draw, 150); }; };
+const drawLater = delayed(() => drawRows(board())), redrawLater = delayed(redraw), redecideLater = delayed(redecide);
+function refilter() { filterRows(); drawLater(); }
+// A thousand models take a moment: the slider must not stick.
+function limited() { if (board().rows.length > 300) redecideLater(); else redecide(); }
 function redecide() { const d = decide(); drawPick(d); drawPareto(d); }
 function redraw() {
   const b = board();
@@ -303,11 +315,11 @@ function redraw() {
 for (const button of document.querySelectorAll("thead button")) button.addEventListener("click", () => sortBy(button.closest("th")));
 if (DATA.boards.length) {
   $("board").addEventListener("change", () => { setSliders(); setForest(); redraw(); });
-  for (const input of document.querySelectorAll(".limit input, #license")) input.addEventListener("input", redecide);
+  for (const input of document.querySelectorAll(".limit input, #license")) input.addEventListener("input", limited);
   $("axis").addEventListener("change", redecide);
   $("where").addEventListener("change", () => drawForest(board()));
   $("filter").addEventListener("input", refilter);
   $("only-tied").addEventListener("change", refilter);
-  addEventListener("resize", () => later(redraw));
+  addEventListener("resize", redrawLater);
   setSliders(); setForest(); redraw();
 }

@@ -231,7 +231,8 @@ def _overall(console: Console, overall: OverallRanking, name: str) -> None:
 def overall_notes(overall: OverallRanking) -> list[str]:
     """The decision and what limits it, a sentence or two a line."""
     lines = [headline(overall)]
-    lines += [f"Published numbers, not measured here: {text}." for text in imported_from(overall)]
+    published = imported_from(overall)
+    lines += [f"Published numbers, not measured here: {text}." for text in published]
     if options := _options(overall.rows):
         lines.append(f"All models with {options}.")
     if len(overall.tied) > 1 and (note := family_note(overall.tied)):
@@ -239,10 +240,9 @@ def overall_notes(overall: OverallRanking) -> list[str]:
     if len(overall.rows) > 1:
         lines.append(f"Smallest gap resolved: {points(overall.metric, overall.gap)}.")
     if len(overall.datasets) > 1 and not overall.general:
-        lines.append(
-            f"{len(overall.datasets)} datasets are too few to speak of others: "
-            "intervals and ties hold for these datasets."
-        )
+        many = len(overall.datasets)
+        why = "are test sets of one task" if published else "are too few to speak of others"
+        lines.append(f"{many} datasets {why}: intervals and ties hold for these datasets.")
     if overall.critical is not None:
         lines.append(critical_note(overall.critical))
     lines += [f"The orders disagree: {text}." for text in overall.disagreements]

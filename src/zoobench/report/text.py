@@ -160,10 +160,12 @@ def family_note(tied: Sequence[Row]) -> str:
     families: dict[str, int] = {}
     for row in tied:
         families[row.family] = families.get(row.family, 0) + 1
-    copies = [f"{n} are variants of {family}" for family, n in families.items() if n > 1]
+    largest = sorted((n for n in families.items() if n[1] > 1), key=lambda item: -item[1])
+    copies = [f"{n} are variants of {family}" for family, n in largest[:3]]
     if not copies:
         return ""
-    return f"Of the tied, {' and '.join(copies)}: near-copies, not independent confirmations."
+    more = f" (and so in {len(largest) - 3} more families)" if len(largest) > 3 else ""
+    return f"Of the tied, {' and '.join(copies)}{more}: near-copies, not independent confirmations."
 
 
 def headline(found: OverallRanking | SectionRanking) -> str:

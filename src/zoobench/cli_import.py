@@ -1,0 +1,60 @@
+"""`zoobench import` and `similarity`: published results, and how alike two datasets are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from zoobench.cli_base import JSON_FLAG, Commands, user_errors
+
+PATH = click.Path(path_type=Path)
+
+
+@click.group(name="import", cls=Commands)
+def import_() -> None:
+    """Published results as a run that `report` and `recommend` can read."""
+
+
+@import_.command()
+@click.argument("tables", nargs=-1, required=True, type=PATH)
+@click.option("--out", type=PATH, required=True, help="The run directory to write.")
+@user_errors
+def timm(tables: tuple[Path, ...], out: Path) -> None:
+    """timm's result TABLES: the folder `results` of its repository, or some of its CSV files.
+
+    Accuracy comes from results-*.csv, MACs from benchmark-infer-*.csv where the picture's
+    size is the same. The records are marked as imported; they hold no predictions.
+    """
+    from zoobench.importers.timm_tables import LICENSE, SOURCE, run
+
+    done = run(tables, out)
+    click.echo(
+        f"{out}: {done.records} published scores of {done.models} models "
+        f"from {len(done.files)} tables\nSource: {SOURCE}, {LICENSE}."
+    )
+    if done.ignored:
+        click.echo(f"Not used: {', '.join(done.ignored)}.")
+    click.echo(f"Now: zoobench report {out}")
+
+
+@click.command()
+@click.argument("model")
+@click.argument("first")
+@click.argument("second")
+@click.option("--max", "most", default=1000, show_default=True, help="Examples of each, at most.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@JSON_FLAG
+@user_errors
+def similarity(model: str, first: str, second: str, most: int, device: str, as_json: bool) -> None:
+    """How alike two datasets, FIRST and SECOND, look to MODEL.
+
+    Frechet distance and maximum mean discrepancy of their train splits in the model's
+    feature space, beside what two halves of FIRST give.
+    """
+    from zoobench.similarity import similarity as measure
+    from zoobench.similarity import text
+
+    found = measure(model, first, second, most, device)
+    click.echo(json.dumps(found.to_json()) if as_json else "\n".join(text(found)))
