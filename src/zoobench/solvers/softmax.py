@@ -38,7 +38,9 @@ SAMPLE_ROWS = 4096
 class SoftmaxProblem:
     """f for L-BFGS (lbfgs.Problem). `rows` (N, 1 + r), first column 1; N, C >= 1.
 
-    It computes in the type of `rows`, float32 or float64; losses add up in float64.
+    `at` must have weights V that sum to 0 over the classes, as the optimum's do, and as W = 0
+    and every step from it does. It computes in the type of `rows`, float32 or float64; losses
+    add up in float64.
 
     `curvature` (1 + r,): mean square of each column of `rows`, about. Besides `rows` it
     holds blocks of at most WORKSPACE_BYTES.
@@ -59,21 +61,28 @@ class SoftmaxProblem:
 
     def value_and_gradient(self, at: Tensor) -> tuple[float, Tensor]:
         n = len(self.rows)
-        step = block_rows(16 * self.classes, at.device)
+        # Classes lead: C x N products of the rows as they lie are the fast ones, and a block of
+        # rows is still in the cache when the second product reads it.
+        step = block_rows(
+            self.rows.element_size() * (self.rows.shape[1] + 4 * self.classes), at.device
+        )
         stride = -(-n // SAMPLE_ROWS)
         gradient = at * self.penalty
         covariance = torch.zeros_like(self._covariance)
         loss = torch.zeros((), dtype=torch.float64, device=at.device)
         for start in range(0, n, step):
-            rows, labels = self.rows[start : start + step], self.labels[start : start + step]
-            scores = torch.log_softmax(rows @ at.t(), dim=1)
-            loss -= scores.gather(1, labels[:, None]).sum(dtype=torch.float64)
+            rows, labels = self.rows[start : start + step], self.labels[None, start : start + step]
+            scores = torch.log_softmax(at @ rows.t(), dim=0)
+            loss -= scores.gather(0, labels).sum(dtype=torch.float64)
             probs = scores.exp_()
-            seen = probs[::stride]
-            covariance.addmm_(seen.t(), seen, alpha=-stride / n)
-            covariance.diagonal().add_(seen.sum(dim=0), alpha=stride / n)
-            probs.scatter_add_(1, labels[:, None], probs.new_full((len(labels), 1), -1.0))
-            gradient.addmm_(probs.t(), rows, alpha=1.0 / n)
+            seen = probs[:, ::stride]
+            covariance.addmm_(seen, seen.t(), alpha=-stride / n)
+            covariance.diagonal().add_(seen.sum(dim=1), alpha=stride / n)
+            probs.scatter_add_(0, labels, probs.new_full(labels.shape, -1.0))
+            gradient.addmm_(probs, rows, alpha=1.0 / n)
+        # Probabilities sum to 1 but for rounding, so weights that sum to 0 over the classes have
+        # a gradient that does. What rounding leaves, the preconditioner would divide by `ridge`.
+        gradient -= gradient.mean(dim=0)
         self._covariance = covariance
         value = loss / n + 0.5 * self.ridge * at[:, 1:].double().square().sum()
         return float(value), gradient
