@@ -37,6 +37,8 @@ TOP5_FROM = 11
 LOWEST = float(np.log(np.finfo(np.float32).tiny))
 """Log-probabilities below this (-87.3) count as this: one impossible class must not make
 the mean NLL infinite."""
+BLOCK = 64_000
+"""Scores handled at once (float64: 512 KB)."""
 CHUNK = 2_000_000
 """Resampling weights held at once (float64: 16 MB)."""
 
@@ -51,8 +53,27 @@ def _log_probs(scores: ArrayLike, what: str) -> Floats:
     if bad.any():
         raise NotFinite(f"{int(bad.sum())} of {len(array)} {what} examples have NaN scores")
     shifted: Floats = array - best
-    shifted -= np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    for part in _rows(shifted):
+        part -= np.log(np.exp(part).sum(axis=1, keepdims=True))
     return shifted
+
+
+def _rows(array: Floats) -> Iterator[Floats]:
+    """Views of `array` (N, C), a few rows each: temporaries stay in the processor's cache."""
+    step = max(1, BLOCK // max(1, array.shape[1]))
+    for start in range(0, len(array), step):
+        yield array[start : start + step]
+
+
+def _calibrated(log_probs: Floats, temperature: float) -> NDArray[np.float32]:
+    """(N,) the best class's probability at `temperature`."""
+    confidence = []
+    for part in _rows(log_probs):
+        cooled = np.maximum(part, LOWEST)
+        cooled -= cooled.max(axis=1, keepdims=True)
+        cooled /= temperature
+        confidence.append((1.0 / np.exp(cooled).sum(axis=1)).astype(np.float32))
+    return np.concatenate(confidence) if confidence else np.zeros(0, dtype=np.float32)
 
 
 def _labels(labels: ArrayLike, n: int, classes: int) -> Ints:
@@ -94,14 +115,13 @@ def predictions(
     true = log_probs[rows, label]
     rank = (log_probs >= true[:, None]).sum(axis=1) - 1
     rank[predicted == label] = 0
-    cooled = _log_probs(np.maximum(log_probs, LOWEST) / temperature, "calibrated test")
     return Predictions(
         label=label.astype(np.int32),
         predicted=predicted.astype(np.int32),
         rank=rank.astype(np.int32),
         nll=-np.maximum(true, LOWEST).astype(np.float32),
         confidence=np.exp(log_probs[rows, predicted]).astype(np.float32),
-        calibrated=np.exp(cooled[rows, predicted]).astype(np.float32),
+        calibrated=_calibrated(log_probs, temperature),
     )
 
 
