@@ -110,7 +110,7 @@ def h_score(features: Tensor, labels: Tensor) -> float:
     """
     n, d = features.shape
     s = spectrum(features, labels, centre=True)
-    shrinkage = ledoit_wolf(features)
+    shrinkage = _shrinkage(features, s)
     mean = float(s.values.sum()) / (n * d)
     if mean <= 0.0:
         return 0.0
@@ -122,20 +122,20 @@ def h_score(features: Tensor, labels: Tensor) -> float:
     return (1.0 - shrinkage) * float(ratio.sum())
 
 
-def ledoit_wolf(features: Tensor) -> float:
-    """The shrinkage in [0, 1] of Ledoit and Wolf (2004), of centred features (N, D)."""
+def _shrinkage(features: Tensor, spectrum: Spectrum) -> float:
+    """The shrinkage in [0, 1] of Ledoit and Wolf (2004), of centred features (N, D), from
+    their spectrum: the eigenvalues hold ||Sigma||^2, and no second Gram matrix is formed."""
     n, d = features.shape
     rows = features.double()
     rows = rows - rows.mean(dim=0)
     largest = float(rows.abs().max())
     if largest == 0.0:
         return 0.0
-    rows = rows / largest
-    small = rows @ rows.t() if n < d else rows.t() @ rows
-    total = float(small.square().sum()) / n**2  # ||Sigma||^2, the same from either Gram matrix
-    mean = float(rows.square().sum()) / (n * d)
+    values = spectrum.values / largest**2
+    total = float(values.square().sum()) / n**2
+    mean = float(values.sum()) / (n * d)
     # sum_i ||x_i||^4 = sum over entries of (x^2)^T (x^2).
-    fourth = float(rows.square().sum(dim=1).square().sum()) / n
+    fourth = float((rows / largest).square().sum(dim=1).square().sum()) / n
     spread = (fourth - total) / (n * d)
     distance = total / d - mean**2
     return 0.0 if distance <= 0.0 else min(1.0, max(0.0, min(spread, distance) / distance))
