@@ -118,6 +118,26 @@ def test_the_page_decides_sorts_and_filters_without_error_or_request(
     assert requests(browser) == []
 
 
+def test_ranks_and_further_tables_are_drawn_where_there_are_any(
+    browser: webdriver.Chrome, tmp_path: Path
+) -> None:
+    sets = [f"packaged/d{i}@1" for i in range(6)]
+    truth = {SMALL: 0.8, MIDDLE: 0.8, LARGE: 0.95}
+    run = make_run(tmp_path / "run", [SMALL, MIDDLE, LARGE], sets, truth, n=200)
+    page = write_report([run], tmp_path / "report")[0]
+    browser.get(page.as_uri())
+    assert text(browser, "#pick .big") == "Take <b>large</b>"
+    assert browser.find_elements("css selector", "#plot-ranks svg [aria-label=rule] line")
+    assert "Friedman" in text(browser, "#ranks-note")
+    gaps = browser.find_elements("css selector", "#gapped thead button")
+    gaps[2].click()
+    rows = browser.find_elements("css selector", "#gapped tbody tr")
+    train = [float(row.find_elements("css selector", "td")[2].text) for row in rows]
+    assert len(train) == 3
+    assert train == sorted(train)
+    assert severe(browser) == []
+
+
 def test_another_ranking_and_another_cost_can_be_chosen(
     browser: webdriver.Chrome, report: Path
 ) -> None:

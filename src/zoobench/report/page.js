@@ -158,6 +158,19 @@ function first(items, label) {
 const scale = (b) => b.sign * (percent(b.metric) ? 100 : 1);
 const unit = (metric) => metric + (percent(metric) ? " (%)" : "");
 
+// Of many names those that cover no other, the first ones first; `at` is the place in pixels.
+function apart(points, width, height) {
+  const span = (values) => { const low = Math.min(...values); return [low, Math.max(...values) - low || 1]; };
+  const [x0, dx] = span(points.map((p) => Math.log(p.x))), [y0, dy] = span(points.map((p) => p.y));
+  const kept = [];
+  for (const p of points) {
+    const at = (width * (Math.log(p.x) - x0)) / dx, y = (height * (p.y - y0)) / dy, wide = 6 * p.label.length + 12;
+    const box = { ...p, at, y0: y, from: at < width / 2 ? at : at - wide, to: at < width / 2 ? at + wide : at };
+    if (kept.every((q) => Math.abs(q.y0 - y) > 13 || q.to < box.from || box.to < q.from)) kept.push(box);
+  }
+  return kept;
+}
+
 function drawPareto(d) {
   put("plot-pareto", (width) => {
     const axis = $("axis").value, k = scale(d.b);
@@ -168,7 +181,9 @@ function drawPareto(d) {
     const front = [];
     for (const p of points.filter((q) => !d.why[q.i]).sort((a, b) => a.x - b.x || b.value - a.value))
       if (!front.length || p.value > front.at(-1).value) front.push(p);
-    const named = points.filter((p) => points.length <= 15 || p.i === d.pick || front.includes(p)).slice(0, 25);
+    const wanted = points.filter((p) => points.length <= 15 || p.i === d.pick || front.includes(p));
+    const named = points.length <= 15 ? wanted : apart(wanted.sort((p, q) => (q.i === d.pick) - (p.i === d.pick)), width - 140, 370);
+    const side = (right) => named.filter((p) => right === (p.at === undefined || p.at < (width - 140) / 2));
     return Plot.plot({ width, height: 420, marginLeft: 50, marginRight: 90, marginTop: 30, ariaLabel: `${d.b.metric} against ${DATA.titles[axis]}`,
       x: { type: "log", inset: 24, label: `${DATA.titles[axis]} →`, tickFormat: (v) => costText(axis, v), ticks: Math.max(2, width / 130) },
       y: { label: `↑ ${unit(d.b.metric)}`, grid: true, nice: true },
@@ -177,7 +192,8 @@ function drawPareto(d) {
         Plot.line(front, { x: "x", y: "y", stroke: "var(--front)", curve: "step-after" }),
         Plot.ruleX(points, { x: "x", y1: "lo", y2: "hi", stroke: "state", strokeOpacity: 0.7 }),
         Plot.dot(points, { x: "x", y: "y", fill: "state", r: (p) => (p.i === d.pick ? 7 : 4) }),
-        Plot.text(named, { x: "x", y: "y", text: "label", dx: 8, dy: -6, textAnchor: "start", lineAnchor: "bottom", fill: "currentColor" }),
+        [[8, "start", true], [-8, "end", false]].map(([dx, textAnchor, right]) =>
+          Plot.text(side(right), { x: "x", y: "y", text: "label", dx, dy: -6, textAnchor, lineAnchor: "bottom", fill: "currentColor" })),
         Plot.tip(points, Plot.pointer({ x: "x", y: "y", title: (p) => `${p.label}\n${range(d.b, p)}\n${costText(axis, p.x)}\n${p.state}` })),
       ] });
   });
@@ -232,13 +248,14 @@ function drawRanks(b) {
   put("plot-ranks", (width) => {
     const { rows, bars } = b.ranks, names = rows.map((r) => r.label);
     const left = Math.min(260, 20 + 7 * Math.max(...names.map((m) => m.length)));
-    const lanes = 1 + Math.max(-1, ...bars.map((x) => x.lane)), right = 20 + 12 * lanes;
-    return Plot.plot({ width, height: 60 + 22 * rows.length, marginLeft: left, marginRight: right, marginTop: 10, ariaLabel: "Mean rank of each model, and the groups that cannot be told apart",
-      x: { label: "mean rank, 1 is best →", grid: true, nice: true }, y: { domain: names, label: null },
+    const lanes = 1 + Math.max(-1, ...bars.map((x) => x.lane)), most = rows.length;
+    const step = (most - 1) / 40;
+    return Plot.plot({ width, height: 60 + 22 * most, marginLeft: left, marginTop: 10, ariaLabel: "Mean rank of each model, and the groups that cannot be told apart",
+      x: { label: "mean rank, 1 is best →", grid: true, domain: [1, most + step * (1 + lanes)], ticks: Math.min(most, 10) }, y: { domain: names, label: null },
       marks: [
         Plot.ruleY(rows, { y: "label", x1: 1, x2: "rank", strokeOpacity: 0.35 }),
         Plot.dot(rows, { y: "label", x: "rank", r: 5, fill: "currentColor", tip: true }),
-        bars.map((bar) => Plot.line(bar.labels, { x: null, y: (d) => d, frameAnchor: "right", dx: 14 + 12 * bar.lane, stroke: "var(--tied)", strokeWidth: 4 })),
+        Plot.ruleX(bars, { x: (bar) => most + step * (1 + bar.lane), y1: (bar) => bar.labels[0], y2: (bar) => bar.labels.at(-1), stroke: "var(--tied)", strokeWidth: 4 }),
       ] });
   });
 }
