@@ -174,11 +174,19 @@ def compare_runs(baseline: Path, candidate: Path, gates: Gates, as_json: bool) -
     from zoobench.analysis.compare_baseline import propose
     from zoobench.report import gate
 
-    before, after = load(baseline, gates.metrics), load(candidate, gates.metrics)
-    found = decide(before, after, gates)
     folder = candidate / "gate" if candidate.is_dir() else candidate.parent / "gate"
+    after = load(candidate, gates.metrics)
+    name = str(after.suite.get("name", ""))
+    if not baseline.exists():
+        made = propose(after, None, name, folder / "baseline").folder
+        raise UserError(
+            f"{baseline}: there is no baseline yet. What this run would make is in {made}; to take "
+            f"it: zoobench baseline accept {candidate} --suite {name or 'NAME'} --reason ..."
+        )
+    before = load(baseline, gates.metrics)
+    found = decide(before, after, gates)
     gate.write(found, folder)
-    propose(after, before, str(after.suite.get("name", "")), folder / "baseline")
+    propose(after, before, name, folder / "baseline")
     click.echo(gate.gate_json(found) if as_json else gate.text(found))
     raise SystemExit(found.exit_code)
 

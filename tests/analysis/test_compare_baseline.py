@@ -217,3 +217,17 @@ def test_the_accepted_smoke_baseline_asks_what_the_suite_asks() -> None:
     assert {identity(r.cell) for r in held.records} == {identity(c) for c in planned}
     assert all(r.status == "ok" for r in held.records)
     assert all(held.predictions(r) is not None for r in held.records)
+
+
+def test_without_a_baseline_a_run_says_how_to_make_one(tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from zoobench.cli import main
+
+    new = run(tmp_path / "new", knn=GOOD)
+    done = CliRunner().invoke(main, ["compare", str(tmp_path / "none"), str(new)])
+    assert done.exit_code == 2
+    assert "there is no baseline yet" in done.stderr
+    assert f"zoobench baseline accept {new} --suite smoke --reason" in done.stderr
+    proposed = new / "gate" / "baseline" / "smoke"
+    assert compare_paths(proposed, new).exit_code == 0

@@ -73,7 +73,7 @@ def accept(run: str | Path, suite: str, request: Request, root: str | Path = ROO
     return build(loaded, suite, request, folder, _previous(folder))
 
 
-def propose(candidate: Run, baseline: Run, suite: str, out: Path) -> Accepted:
+def propose(candidate: Run, baseline: Run | None, suite: str, out: Path) -> Accepted:
     """The baseline that `candidate` would make, in out/<suite>/, beside its verdicts.
 
     Copying that folder over the suite's baseline accepts everything, once somebody has
