@@ -72,7 +72,7 @@ def _save(stem: Path, draw: Callable[[], Figure]) -> list[Path]:
         figure = draw()
         if figure.get_layout_engine() is not None:  # lay out once, not for each format
             figure.draw_without_rendering()
-            figure.set_layout_engine("none")
+            figure.set_layout_engine(None)
         for kind, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": ""})):
             buffer = io.BytesIO()
             figure.savefig(buffer, format=kind, metadata=metadata, dpi=150)
@@ -156,7 +156,7 @@ def _name_points(figure: Figure, axes: Axes, rows: Sequence[Row], axis: str, fac
     import numpy as np
 
     figure.draw_without_rendering()  # the layout must stand before places are measured
-    figure.set_layout_engine("none")
+    figure.set_layout_engine(None)
     spots = [(row.costs[axis], factor * row.value) for row in rows]
     marks = axes.transData.transform(spots) if spots else np.empty((0, 2))
     taken = np.hstack([marks - 4, marks + 4])

@@ -262,7 +262,7 @@ function drawRanks(b) {
 
 function drawShots() {
   put("plot-shots", (width) => DATA.shots.length && Plot.plot({ width, height: 360, marginLeft: 50, marginRight: 20, ariaLabel: "Accuracy against examples a class",
-    x: { type: "log", base: 2, label: "examples a class →", tickFormat: "d" }, y: { label: "↑ (%)", grid: true }, color: { legend: true }, fx: { label: null },
+    x: { type: "log", base: 2, label: "examples a class →", tickFormat: "d", ticks: [...new Set(DATA.shots.map((s) => s.shots))] }, y: { label: "↑ (%)", grid: true }, color: { legend: true }, fx: { label: null },
     marks: [
       Plot.line(DATA.shots, { x: "shots", y: (s) => 100 * s.value, stroke: "label", fx: "facet" }),
       Plot.dot(DATA.shots, { x: "shots", y: (s) => 100 * s.value, fill: "label", fx: "facet", tip: true }),
