@@ -7,6 +7,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -14,14 +15,35 @@ from cells import GABOR, write_suite
 from zoobench import merge, session, store, suite
 from zoobench.cli import main
 from zoobench.errors import StoreError, UserError
+from zoobench.schema import Measurement, Predictions, Record
 from zoobench.session import Options
 
 MODELS = (GABOR, f"{GABOR}?mean=0.4", f"{GABOR}?mean=0.6")
 
 
-def execute(file: Path, out: Path, **options: object) -> session.Plan:
+def arrays(seed: int, n: int = 40) -> Predictions:
+    """Predictions of `n` examples that no other seed gives."""
+    rng = np.random.default_rng(seed)
+    ints, floats = rng.integers(0, 4, n).astype(np.int32), rng.random(n).astype(np.float32)
+    return Predictions(ints, ints, ints, floats, floats, floats)
+
+
+def answer(file: Path, out: Path, shard: tuple[int, int] = (1, 1)) -> Path:
+    """A finished run of the suite at `file`: numbers of the cell's own, written by the store."""
     spec = suite.read(str(file))
-    return session.execute(spec, Options(out, device="cpu", **options), lambda plan, event: None)  # type: ignore[arg-type]
+    plan = session.make_plan(spec, Options(out, device="cpu", shard=shard))
+    with store.Store(out, suite.to_toml(spec), spec.identity) as writer:
+        writer.write_environment({"cpu": "one"})
+        for cell in plan.todo:
+            seed = int(cell.key[:6], 16)
+            number = Measurement("accuracy", seed / 16**6, "fraction", "higher")
+            writer.append(Record(cell, "ok", (number,)), arrays(seed))
+    return out
+
+
+def left(file: Path, out: Path) -> int:
+    """Cells of the suite that a run in `out` would still have to do."""
+    return len(session.make_plan(suite.read(str(file)), Options(out, device="cpu")).todo)
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +51,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """s.toml, its run `whole`, and the same in two shards, `one` and `two`."""
     folder = tmp_path_factory.mktemp("merge")
     file = write_suite(folder / "s.toml", models=MODELS, controls="true")
-    execute(file, folder / "whole")
-    execute(file, folder / "one", shard=(1, 2))
-    execute(file, folder / "two", shard=(2, 2))
+    answer(file, folder / "whole")
+    answer(file, folder / "one", (1, 2))
+    answer(file, folder / "two", (2, 2))
     return folder
 
 
@@ -61,9 +83,7 @@ def test_shards_together_are_the_whole(world: Path, tmp_path: Path) -> None:
     for record in run.records:
         assert run.predictions(record) is not None
     assert (tmp_path / "out" / store.ENVIRONMENT).exists()
-    plan = execute(world / "s.toml", tmp_path / "out")
-    assert not plan.todo
-    assert len((tmp_path / "out" / store.RECORDS).read_text().splitlines()) == len(whole)
+    assert left(world / "s.toml", tmp_path / "out") == 0
 
 
 def test_a_missing_shard_is_said_and_can_be_run_later(world: Path, tmp_path: Path) -> None:
@@ -71,13 +91,14 @@ def test_a_missing_shard_is_said_and_can_be_run_later(world: Path, tmp_path: Pat
     done = CliRunner().invoke(main, ["merge", str(world / "one"), "--out", str(out)])
     assert done.exit_code == 3
     assert "cells are missing" in done.output
-    execute(world / "s.toml", out)
+    assert left(world / "s.toml", out) > 0
+    answer(world / "s.toml", out)
     assert not merge.merge([out, world / "two"], tmp_path / "all").missing
 
 
 def test_mixed_suites_are_refused(world: Path, tmp_path: Path) -> None:
     other = write_suite(tmp_path / "o.toml", name="other")
-    execute(other, tmp_path / "other")
+    answer(other, tmp_path / "other")
     with pytest.raises(UserError, match="only runs of one suite"):
         merge.merge([world / "one", tmp_path / "other"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -155,4 +176,4 @@ def test_a_shard_is_checked(text: str) -> None:
 
 def test_more_shards_than_models_are_refused(world: Path) -> None:
     with pytest.raises(UserError, match="at most 7 shards"):
-        execute(world / "s.toml", world / "none", shard=(1, 9))
+        answer(world / "s.toml", world / "none", (1, 9))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +101,33 @@ def test_a_full_disk_stops_before_a_record_is_lost(
         with pytest.raises(StoreError, match="no space left"):
             writer.append(record(1))
     assert [r.cell.seed for r in store.load(tmp_path).records] == [0]
+
+
+def test_a_write_that_a_quota_cuts_leaves_no_trace(tmp_path: Path) -> None:
+    """In a process of its own, since the quota (RLIMIT_FSIZE) holds for all that it writes."""
+    code = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "sys.path.insert(0, sys.argv[2])\n"
+        "from test_store import opened, record\n"
+        "from zoobench.errors import StoreError\n"
+        "file = Path(sys.argv[1]) / 'records.jsonl'\n"
+        "try:\n"
+        "    with opened(Path(sys.argv[1])) as writer:\n"
+        "        writer.append(record(0))\n"
+        "        size = file.stat().st_size + 50\n"
+        "        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))\n"
+        "        writer.append(record(1))\n"
+        "except StoreError as error:\n"
+        "    print(error, file.stat().st_size == size - 50)\n"
+    )
+    here = str(Path(__file__).parent)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "run"), here],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert "what was recorded is kept True" in done.stdout, done.stdout
+    assert [r.cell.seed for r in store.load(tmp_path / "run").records] == [0]
 
 
 def test_a_newer_schema_says_upgrade(tmp_path: Path) -> None:

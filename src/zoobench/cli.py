@@ -88,7 +88,22 @@ def options_of(name: str, given: Mapping[str, Any]) -> Options:
 
 @main.command()
 @suite_arguments
-@click.option("--workers", default=1, show_default=True, help="Worker processes.")
+@click.option(
+    "--workers", default=1, show_default=True, help="Worker processes; with ray, on each node."
+)
+@click.option(
+    "--engine",
+    default="local",
+    show_default=True,
+    help="local, or ray: a cluster (docs/engines.md).",
+)
+@click.option(
+    "--address",
+    default="local",
+    show_default=True,
+    metavar="WHERE",
+    help="Of the Ray cluster: auto, HOST:PORT, or local: one on this machine for this run.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The records as JSON Lines on stdout.")
 @user_errors
 def run(suite: str, workers: int, as_json: bool, **given: Any) -> None:
@@ -105,7 +120,8 @@ def run(suite: str, workers: int, as_json: bool, **given: Any) -> None:
     if workers < 1:
         raise UserError(f"--workers: must be at least 1, got {workers}")
     spec = suites.read(suite)
-    options = dataclasses.replace(options_of(spec.name, given), workers=workers)
+    place = {"workers": workers, "engine": given["engine"], "address": given["address"]}
+    options = dataclasses.replace(options_of(spec.name, given), **place)
     watcher = progress.Watcher()
     try:
         with watcher:
@@ -163,8 +179,7 @@ def plan(suite: str, as_json: bool, **given: Any) -> None:
     left = {cell.key for cell in made.todo}
     guesses, measured = session.predicted(made)
     for cell, seconds in zip(made.cells, guesses, strict=True):
-        held = made.done.get(cell.key)
-        state = "todo" if cell.key in left else held.status if held else "todo"
+        state = "todo" if cell.key in left else made.done.status(cell.key) or "todo"
         if as_json:
             body = {"key": cell.key, "state": state, "cell": schema.to_json(cell)}
             body["seconds"] = round(seconds, 3)

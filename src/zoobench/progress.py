@@ -30,6 +30,7 @@ class Watcher:
         self.cells: TaskID | None = None
         self.stage: TaskID | None = None
         self.finished = 0
+        self.left: int | None = None  # counted once: a plan may hold many thousand cells
 
     def __enter__(self) -> Watcher:
         if self.console.is_terminal:
@@ -66,15 +67,17 @@ class Watcher:
         return Progress(*columns, console=self.console, transient=True)
 
     def __call__(self, plan: Plan, event: Event) -> None:
+        if self.left is None:
+            self.left = len(plan.todo) + isinstance(event, Finished)
         if isinstance(event, Finished):
             self.finished += 1
+            self.left -= 1
         if self.progress is None:
             if isinstance(event, Finished):
                 print(self._line(plan, event.result.record), file=sys.stderr, flush=True)  # noqa: T201
             return
         if self.cells is None:
-            total = len(plan.todo) + (self.finished if isinstance(event, Finished) else 0)
-            self.cells = self.progress.add_task("cells", total=total)
+            self.cells = self.progress.add_task("cells", total=self.left + self.finished)
             self.stage = self.progress.add_task("", total=None)
         self._show(event)
 
@@ -98,7 +101,7 @@ class Watcher:
             )
 
     def _line(self, plan: Plan, record: Record) -> str:
-        count = f"[{len(plan.cells) - len(plan.todo)}/{len(plan.cells)}]"
+        count = f"[{len(plan.cells) - (self.left or 0)}/{len(plan.cells)}]"
         if record.status != "ok":
             return f"{count} {failure(record)}"
         primary = record.measurements[0]

@@ -316,12 +316,16 @@ class Verdict:
     why: str
 
 
+_PLAIN = frozenset({str, int, float, bool})
+
 _ALWAYS = frozenset(f.name for f in dataclasses.fields(Cell)) | {"measurements"}
 """Fields that a reader may rely on, even where they are null or empty."""
 
 
 def to_json(value: Any) -> Any:
     """Dataclasses, tuples and mappings as plain JSON types; absent fields are left out."""
+    if value is None or type(value) in _PLAIN:  # most values, and the checks below are slow
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         items = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
         body = {k: to_json(v) for k, v in items.items() if k in _ALWAYS or not _absent(v)}
@@ -334,7 +338,9 @@ def to_json(value: Any) -> Any:
 
 
 def _absent(value: Any) -> bool:
-    return value is None or (isinstance(value, (str, Mapping, tuple)) and not value)
+    if value is None or type(value) in (float, int, bool):
+        return value is None
+    return isinstance(value, (str, Mapping, tuple)) and not value
 
 
 def cell_from_json(body: Mapping[str, Any]) -> Cell:

@@ -7,26 +7,29 @@ import dataclasses
 import platform
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from importlib.metadata import distributions
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from zoobench import __version__, datasets, devices, forecast, models, suite
-from zoobench.engines import Event, Finished
+from zoobench.engines import Engine, Event, Finished
 from zoobench.engines.local import Limits, LocalEngine
 from zoobench.errors import UserError, unknown
 from zoobench.methods.features import cache_dir
 from zoobench.runner import Settings, groups
 from zoobench.schema import STATUSES, Cell, Record, Ref
-from zoobench.store import Store
+from zoobench.store import RECORDS, Answers, Store
 
 RELEVANT = (
     "torch", "torchvision", "timm", "transformers", "tokenizers", "numpy", "scipy",
     "scikit-learn", "pillow", "safetensors", "huggingface_hub", "datasets", "zoobench",
 )  # fmt: skip
 """Distributions whose versions environment.json holds."""
+
+PRELOAD = {"timm": ("timm",), "torchvision": ("torchvision",), "hf": ("transformers",)}
+"""What loading a model of a source imports; the fork server imports it once for all workers."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +42,17 @@ class Options:
     only: tuple[tuple[str, str], ...] = ()
     retry: tuple[str, ...] = ()
     shard: tuple[int, int] = (1, 1)
+    engine: str = "local"
+    address: str = "local"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The cells of a run, and the records that are there already, by key."""
+    """The cells of a run, and the answers that are there already."""
 
     suite: suite.Suite
     cells: tuple[Cell, ...]
-    done: dict[str, Record]
+    done: Answers
     retry: tuple[str, ...] = ()
 
     @property
@@ -56,8 +61,8 @@ class Plan:
         return tuple(cell for cell in self.cells if not self._answered(cell))
 
     def _answered(self, cell: Cell) -> bool:
-        record = self.done.get(cell.key)
-        return record is not None and record.status not in self.retry
+        status = self.done.status(cell.key)
+        return status is not None and status not in self.retry
 
     @property
     def records(self) -> tuple[Record, ...]:
@@ -108,6 +113,8 @@ def share(cells: Sequence[Cell], shard: tuple[int, int]) -> tuple[Cell, ...]:
     more shards than groups.
     """
     number, of = shard
+    if of == 1:
+        return tuple(cells)
     found = groups(cells)
     if of > max(1, len(found)):
         raise UserError(
@@ -135,15 +142,14 @@ def _lets(cell: Cell, key: str, glob: str) -> bool:
 
 def make_plan(spec: suite.Suite, options: Options) -> Plan:
     """What would be run, and what is done already in `options.out`. Writes nothing."""
-    device = devices.resolve(options.device)
-    cells = suite.plan(spec, devices.default_precision(device))
-    done: dict[str, Record] = {}
-    if (options.out / "records.jsonl").exists():
-        from zoobench.store import load
+    cells = chosen_cells(spec, options, devices.resolve(options.device))
+    return Plan(spec, cells, Answers(options.out / RECORDS), options.retry)
 
-        done = {record.key: record for record in load(options.out).records}
-    chosen = share(select(cells, options.only), options.shard)
-    return Plan(spec, chosen, done, options.retry)
+
+def chosen_cells(spec: suite.Suite, options: Options, device: str) -> tuple[Cell, ...]:
+    """The cells of `spec` that `only` and `shard` leave. Raises UserError."""
+    cells = suite.plan(spec, devices.default_precision(device))
+    return share(select(cells, options.only), options.shard)
 
 
 def predicted(plan: Plan) -> tuple[list[float], bool]:
@@ -192,29 +198,74 @@ def execute(spec: suite.Suite, options: Options, watch: Callable[[Plan, Event], 
     Raises UserError before any work, StoreError when the run directory fails; what
     was recorded until then is kept.
     """
-    device = devices.resolve(options.device)
-    spec = pinned(spec, options.out)
-    plan = make_plan(spec, dataclasses.replace(options, device=device))
-    with Store(options.out, suite.to_toml(spec), spec.identity) as store:
-        plan.done.update(store.records())  # another run may have ended since it was planned
-        store.write_environment(environment(device))
-        threads = max(1, devices.cores() // max(1, options.workers))
-        cache = str(cache_dir() / "features")
-        settings = Settings(device, threads, cache, workers=options.workers)
-        with interrupts() as stopping:
-            engine = LocalEngine(
-                settings, limits(spec), options.workers, preload(plan.todo), stopping
-            )
-            events = engine.events(in_order(plan.todo, options.workers))
+    bounds = limits(spec)
+    with opened(options, bounds) as site:
+        spec = pinned(spec, options.out)
+        cells = chosen_cells(spec, options, site.device)
+        with (
+            Store(options.out, suite.to_toml(spec), spec.identity) as store,
+            interrupts() as stopping,
+        ):
+            plan = Plan(spec, cells, Answers(options.out / RECORDS), options.retry)
+            store.write_environment({**environment(site.device), **site.facts})
+            cache = str(cache_dir() / "features")
+            spent = spec.limits.cost_seconds
+            settings = Settings(
+                site.device, site.threads, cache, measure_costs=spent > 0, cost_seconds=spent,
+                workers=options.workers,
+            )  # fmt: skip
+            engine = site.engine(settings, preload(plan.todo), stopping)
+            events = engine.events(in_order(plan.todo, site.parallel))
             try:
                 for event in events:
                     if isinstance(event, Finished):
                         record = store.append(event.result.record, event.result.predictions)
-                        plan.done[record.key] = record
+                        plan.done.add(record)
                     watch(plan, event)
             finally:
-                events.close()  # type: ignore[attr-defined]  # its children end here
+                events.close()  # its children end here
     return plan
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a run takes place: `threads` a worker, `parallel` workers at least, what to record."""
+
+    device: str
+    threads: int
+    parallel: int
+    engine: Callable[[Settings, Sequence[str], Callable[[], bool]], Engine]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@contextlib.contextmanager
+def opened(options: Options, bounds: Limits) -> Iterator[Site]:
+    """This machine, or a cluster that is joined while the run lasts. Raises UserError."""
+    workers = max(1, options.workers)
+    if options.engine == "local":
+        threads = max(1, devices.cores() // workers)
+        yield Site(
+            devices.resolve(options.device), threads, workers,
+            lambda settings, preload, stopping: LocalEngine(
+                settings, bounds, workers, preload, stopping
+            ),
+        )  # fmt: skip
+        return
+    if options.engine != "ray":
+        raise unknown("--engine", "engine", options.engine, ("local", "ray"))
+    from zoobench.engines import ray_
+
+    with ray_.connected(options.address, devices.cores()) as nodes:
+        device = ray_.resolve_device(options.device, nodes)
+        asked = ray_.needs(device, workers, bounds, nodes)
+        ray_.check_versions(nodes, ray_.versions())
+        yield Site(
+            device, asked.cpus, max(2, len(nodes)),
+            lambda settings, preload, stopping: ray_.RayEngine(
+                settings, bounds, asked, preload, stopping
+            ),
+            {"engine": "ray", "nodes": sorted(str(node) for node in nodes)},
+        )  # fmt: skip
 
 
 def in_order(cells: Sequence[Cell], workers: int) -> Sequence[Sequence[Cell]]:
@@ -257,11 +308,14 @@ def limits(spec: suite.Suite) -> Limits:
 
 
 def preload(cells: Sequence[Cell]) -> tuple[str, ...]:
-    """Heavy modules that the workers of these cells will want, by modality."""
-    kinds = {datasets.card(Ref.parse(cell.dataset)).modality for cell in cells}
-    wanted = {"image": ("timm", "torchvision"), "text": ("transformers",)}
-    sources = {Ref.parse(cell.model).source for cell in cells} - {"control", "synthetic"}
-    return tuple(name for kind in sorted(kinds) for name in wanted[kind]) if sources else ()
+    """Heavy modules that the workers of these cells will want."""
+    refs = {Ref.parse(name) for name in {cell.model for cell in cells}}
+    found: set[str] = set()
+    for ref in refs:
+        if ref.source == "packaged":
+            found.add("timm" if models.card(ref).modality == "image" else "transformers")
+        found.update(PRELOAD.get(ref.source, ()))
+    return tuple(sorted(found))
 
 
 def environment(device: str) -> dict[str, Any]:
@@ -270,8 +324,10 @@ def environment(device: str) -> dict[str, Any]:
 
     from zoobench.runner import cpu_name
 
-    versions = {d.name.lower(): d.version for d in distributions() if d.name}
-    wanted = {name.lower().replace("_", "-") for name in RELEVANT}
+    versions = {}
+    for name in RELEVANT:
+        with contextlib.suppress(PackageNotFoundError):
+            versions[name] = version(name)
     return {
         "zoobench": __version__,
         "python": platform.python_version(),
@@ -280,9 +336,5 @@ def environment(device: str) -> dict[str, Any]:
         "cores": devices.cores(),
         "memory_bytes": psutil.virtual_memory().total,
         "device": device,
-        "libraries": {
-            name: version
-            for name, version in sorted(versions.items())
-            if name.replace("_", "-") in wanted
-        },
+        "libraries": versions,
     }

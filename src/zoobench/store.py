@@ -18,10 +18,11 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import tempfile
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -68,16 +69,72 @@ def load(path: str | Path) -> Run:
 
 
 def _records(file: Path) -> Iterator[Record]:
-    """Every record of `file`; a last line without its newline is a cut one and is left out."""
+    """Every record of `file`."""
+    for number, line in enumerate(_whole_lines(file), 1):
+        yield _decode(line, file, number)
+
+
+def _whole_lines(file: Path) -> Iterator[bytes]:
+    """The lines of `file`; a last one without its newline is a cut one and is left out."""
     with file.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                body = upgrade(json.loads(line))
-                yield record_from_json(body)
-            except (ValueError, KeyError, TypeError) as error:
-                raise StoreError(f"{file}:{number}: not a record: {error}") from error
+        for line in lines:
+            if line.endswith(b"\n"):
+                yield line
+
+
+def _decode(line: bytes, file: Path, number: int | None) -> Record:
+    try:
+        return record_from_json(upgrade(json.loads(line)))
+    except (ValueError, KeyError, TypeError) as error:
+        where = file if number is None else f"{file}:{number}"
+        raise StoreError(f"{where}: not a record: {error}") from error
+
+
+_HEAD = re.compile(rb'\{"key": "([0-9a-f]{16})", ')
+_STATUS = re.compile(rb'\}, "status": "([a-z-]+)", "measurements": \[')
+
+
+class Answers(Mapping[str, Record]):
+    """key -> newest record of a records.jsonl, which need not be there yet.
+
+    Lines are kept as they are and decoded when they are asked for: what a run of many
+    thousand cells has still to do is known from the keys and statuses alone. Raises
+    StoreError for a line that is not a record, at the latest when it is asked for.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._lines: dict[str, bytes | Record] = {}
+        self._status: dict[str, str] = {}
+        if not file.exists():
+            return
+        for number, line in enumerate(_whole_lines(file), 1):
+            head, status = _HEAD.match(line), _STATUS.search(line)
+            if head and status:
+                key = head[1].decode()
+                self._lines[key], self._status[key] = line, status[1].decode()
+            else:  # an older shape
+                self.add(_decode(line, file, number))
+
+    def add(self, record: Record) -> None:
+        """Take a record that was appended since."""
+        self._lines[record.key], self._status[record.key] = record, record.status
+
+    def status(self, key: str) -> str | None:
+        """The status of the newest record of `key`, or None."""
+        return self._status.get(key)
+
+    def __getitem__(self, key: str) -> Record:
+        held = self._lines[key]
+        if isinstance(held, bytes):
+            held = self._lines[key] = _decode(held, self.file, None)
+        return held
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._lines)
+
+    def __len__(self) -> int:
+        return len(self._lines)
 
 
 def upgrade(body: dict[str, Any]) -> dict[str, Any]:
@@ -104,7 +161,7 @@ class Store:
         self.path = path
         self.suite_text = suite_text
         self.identity = identity
-        self._records: IO[bytes] | None = None
+        self._records: io.FileIO | None = None
         self._lock: IO[bytes] | None = None
 
     def __enter__(self) -> Store:
@@ -151,8 +208,9 @@ class Store:
             raise StoreError(f"{self.path}: has {RECORDS} but no {SUITE}; choose another --out")
         write_atomic(file, self.suite_text.encode())
 
-    def _open_records(self) -> IO[bytes]:
-        handle = (self.path / RECORDS).open("a+b")
+    def _open_records(self) -> io.FileIO:
+        # Unbuffered: what a full disk refused must not be tried again when the file is closed.
+        handle = (self.path / RECORDS).open("a+b", buffering=0)
         size = handle.seek(0, os.SEEK_END)
         if size:
             handle.seek(0)
@@ -161,10 +219,6 @@ class Store:
                 handle.truncate(whole)
                 handle.seek(0, os.SEEK_END)
         return handle
-
-    def records(self) -> dict[str, Record]:
-        """key -> newest record."""
-        return {record.key: record for record in _records(self.path / RECORDS)}
 
     def append(self, record: Record, predictions: Predictions | None = None) -> Record:
         """Write one record; returns it as written. Raises StoreError when the disk is full."""
@@ -179,8 +233,9 @@ class Store:
                 record = dataclasses.replace(record, predictions=stamp)
             start = self._records.seek(0, os.SEEK_END)
             try:
-                self._records.write(encode(record))
-                self._records.flush()
+                rest = memoryview(encode(record))
+                while rest:
+                    rest = rest[self._records.write(rest) :]
                 os.fsync(self._records.fileno())
             except OSError:
                 os.ftruncate(self._records.fileno(), start)

@@ -36,7 +36,8 @@ Precision = Literal["auto", "fp32", "bf16"]
 class Limits(BaseModel):
     """Per cell: seconds before it is stopped, and gigabytes of memory of its worker.
 
-    `silent_seconds`: how long a worker may show no sign of life (docs/engines.md).
+    `silent_seconds`: how long a worker may show no sign of life; `cost_seconds`: how long to
+    measure each model's latency, throughput and memory, 0 for not at all (docs/engines.md).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -44,6 +45,7 @@ class Limits(BaseModel):
     cell_seconds: float = Field(default=3600, gt=0)
     memory_gb: float | None = Field(default=None, gt=0)
     silent_seconds: float = Field(default=120, gt=0)
+    cost_seconds: float = Field(default=3, ge=0)
 
 
 class SuiteFile(BaseModel):

@@ -47,9 +47,10 @@ def test_a_crash_keeps_the_stack(tmp_path: Path) -> None:
 
 def test_a_hang_ends_at_its_time_limit() -> None:
     bad = cell(f"{GABOR}?fault=hang")
-    found = run([bad, GOOD], Limits(cell_seconds=8))
+    # It sleeps longer than a silence may last, but it beats: its time limit ends it, no sooner.
+    found = run([bad, GOOD], Limits(cell_seconds=9, silent_seconds=6))
     assert found[bad.key].status == "timeout"
-    assert "8 s a cell" in (found[bad.key].error or {})["message"]
+    assert "9 s a cell" in (found[bad.key].error or {})["message"]
     assert found[GOOD.key].status == "ok"
 
 
@@ -96,19 +97,13 @@ def stopping(engine: LocalEngine, cells: list[Cell], after: type[Event]) -> dict
 
 def test_a_stopped_worker_is_found_by_its_silence() -> None:
     cells = [cell(f"{GABOR}?fault=hang"), GOOD]
-    engine = LocalEngine(settings(), Limits(cell_seconds=600, silent_seconds=3))
+    engine = LocalEngine(settings(), Limits(cell_seconds=600, silent_seconds=6))
     found = stopping(engine, cells, Begun)
     assert found[cells[0].key].status == "timeout"
     message = (found[cells[0].key].error or {})["message"]
     assert "no sign of life" in message
     assert "stopped by a signal" in message
     assert found[GOOD.key].status == "ok"
-
-
-def test_a_long_cell_that_beats_is_left_alone() -> None:
-    slow = cell(f"{GABOR}?fault=hang&seconds=4.0", "synthetic/stripes@1?test=20&train=40&valid=12")
-    found = run([slow], Limits(silent_seconds=3))
-    assert found[slow.key].status == "ok"
 
 
 def test_groups_start_longest_first_where_workers_share() -> None:

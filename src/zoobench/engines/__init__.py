@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from zoobench.runner import Result
 from zoobench.schema import Cell
@@ -33,3 +35,10 @@ class Finished:
 
 
 Event = Begun | Progressed | Finished
+
+
+class Engine(Protocol):
+    """Runs groups of cells somewhere; `events` yields as things happen."""
+
+    def events(self, groups: Sequence[Sequence[Cell]]) -> Generator[Event, None, None]:
+        """Every cell of `groups` ends in exactly one Finished. Closing it stops the workers."""

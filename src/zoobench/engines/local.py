@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -95,7 +95,7 @@ class LocalEngine:
         self._inbox: Inbox = queue.SimpleQueue()
         self._turned = self._looked = 0.0
 
-    def events(self, groups: Sequence[Sequence[Cell]]) -> Iterator[Event]:
+    def events(self, groups: Sequence[Sequence[Cell]]) -> Generator[Event, None, None]:
         """Every cell of `groups` ends in exactly one Finished. Closing it stops the children."""
         pending: deque[tuple[deque[Cell], int]] = deque((deque(g), 0) for g in groups if g)
         running: list[Worker] = []

@@ -1,0 +1,217 @@
+"""What the harness costs over a plain script, and how it bears 10,000 cells.
+
+    python benchmarks/bench_engine.py [--repeats 3] [--cells 10000]
+
+First: the cells of a small suite by a plain script (load, features, adapt, predict, bootstrap;
+one process, nothing kept), and by `session`'s own path: worker processes, heartbeats, feature
+cache, records and predictions on the disk. Both must give the same predictions, byte for byte.
+They take turns; CPU seconds count every process that was started, workers included.
+
+Second: planning, appending and resuming a suite of trivial cells.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import hashlib
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+SUITE = """
+name = "overhead"
+models = ["packaged/efficientnet-lite0?input_size=96", "packaged/minilm-l6-v2?length=32"]
+datasets = [
+    "packaged/mnist-5k?max_train=800&max_valid=100&max_test=300",
+    "packaged/word-polarity?max_train=800&max_valid=100&max_test=300",
+]
+methods = ["knn", "ridge", "linear-probe"]
+controls = false
+"""
+
+MANY = """
+name = "many"
+models = ["synthetic/gabor"]
+datasets = ["synthetic/stripes"]
+methods = ["knn"]
+controls = false
+shots = {shots}
+draws = {draws}
+"""
+
+
+def plain(suite_file: str) -> dict[str, str]:
+    """Predictions digest by cell, as a script without a harness would get them."""
+    import torch
+
+    from zoobench import datasets, methods, models, suite
+    from zoobench.methods.features import Features, View
+    from zoobench.metrics import cost, quality
+    from zoobench.runner import RESAMPLES, groups
+    from zoobench.schema import Ref, digest
+    from zoobench.store import pack_predictions
+
+    found = {}
+    for group in groups(suite.plan(suite.read(suite_file))):
+        ref = Ref.parse(group[0].model)
+        backbone = models.load(ref)
+        if backbone.input_spec.modality == "image":
+            backbone.module.to(memory_format=torch.channels_last)
+        features = Features(backbone, View(str(ref)))
+        cost.static_costs(backbone)
+        splits = datasets.load(Ref.parse(group[0].dataset))
+        for cell in group:
+            seed = int(digest([cell.key, "seed"], 8), 16)
+            torch.manual_seed(seed)
+            adapted = methods.build(cell.method, cell.params).adapt(features, splits, cell.seed)
+            scores = adapted.predict(splits.test).numpy()
+            kept = quality.predictions(
+                scores, splits.test.labels, adapted.valid_scores.numpy(), splits.valid.labels
+            )
+            quality.evaluate(kept, len(splits.classes), seed, RESAMPLES)
+            found[cell.key] = hashlib.sha256(pack_predictions(kept)).hexdigest()[:16]
+    return found
+
+
+def harnessed(suite_file: str) -> dict[str, str]:
+    """The same by the harness, in a new run directory with an empty cache.
+
+    Latency and throughput are not measured: they take as long as they are given.
+    """
+    from zoobench import session, suite
+    from zoobench.engines import Finished
+    from zoobench.engines.local import LocalEngine
+    from zoobench.runner import Settings, groups
+    from zoobench.store import Store
+
+    spec = suite.read(suite_file)
+    cells = suite.plan(spec)
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(threads=1, cache=f"{folder}/features", measure_costs=False)
+        engine = LocalEngine(settings, preload=session.preload(cells))
+        with Store(Path(folder) / "run", suite.to_toml(spec), spec.identity) as store:
+            store.write_environment(session.environment("cpu"))
+            for event in engine.events(groups(cells)):
+                if isinstance(event, Finished):
+                    record = store.append(event.result.record, event.result.predictions)
+                    assert record.status == "ok", record.error
+                    found[record.key] = record.predictions
+    return found
+
+
+def timed(side: str, suite_file: str) -> tuple[float, float, dict[str, str]]:
+    """(CPU seconds, wall seconds, answers) of one fresh process and all that it starts."""
+    before, clock = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    command = [sys.executable, __file__, "--side", side, "--suite", suite_file]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    wall = time.perf_counter() - clock
+    while True:  # the fork server outlives its parent for a moment; it is ours to wait for
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            break
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return cpu, wall, json.loads(done.stdout.splitlines()[-1])
+
+
+def overhead(repeats: int) -> None:
+    """The ratio of both sides, taking turns."""
+    pr_set_child_subreaper = 36
+    ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1, 0, 0, 0)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "suite.toml"
+        file.write_text(SUITE)
+        timed("plain", str(file))  # files into the page cache
+        rows: list[tuple[float, float]] = []
+        print(f"{'repeat':>6} {'plain CPU s':>12} {'harness CPU s':>14} {'ratio':>7} {'wall':>7}")
+        for repeat in range(repeats):
+            pair = {side: timed(side, str(file)) for side in ("plain", "harness")}
+            (cpu_a, wall_a, a), (cpu_b, wall_b, b) = pair["plain"], pair["harness"]
+            assert a == b, "the two sides do not give the same predictions"
+            rows.append((cpu_b / cpu_a, wall_b / wall_a))
+            print(
+                f"{repeat:>6} {cpu_a:>12.2f} {cpu_b:>14.2f} {cpu_b / cpu_a:>7.3f} "
+                f"{wall_b / wall_a:>7.3f}",
+                flush=True,
+            )
+        cpu, wall = (statistics.median(column) for column in zip(*rows, strict=True))
+        print(f"{len(a)} cells, same predictions; median ratio: CPU {cpu:.3f}, wall {wall:.3f}")
+
+
+def measure(what: str, call: Callable[[], Any]) -> Any:
+    """Run it once; print its CPU and wall seconds."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    answer = call()
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    print(f"{what:<28} CPU {cpu:6.2f} s   wall {wall:6.2f} s", flush=True)
+    return answer
+
+
+def scale(count: int) -> None:
+    """Plan, append, resume, guess: `count` cells with records as large as the runner's."""
+    from zoobench import session, suite
+    from zoobench.metrics import METRICS, measured
+    from zoobench.schema import Record
+    from zoobench.store import RECORDS, Store
+
+    draws = max(1, count // 10)
+    with tempfile.TemporaryDirectory() as folder:
+        file, out = Path(folder) / "suite.toml", Path(folder) / "run"
+        file.write_text(MANY.format(shots=list(range(1, 11)), draws=draws))
+        options = session.Options(out, device="cpu")
+        spec = suite.read(str(file))
+        made = measure(f"plan {10 * draws} cells", lambda: session.make_plan(spec, options))
+        measure("predict their time", partial(session.predicted, made))
+        numbers = tuple(
+            measured(name, 0.5, low=0.4, high=0.6, n=100, detail={"resamples": 1000})
+            for name in list(METRICS)[:28]
+        )
+        with Store(out, suite.to_toml(spec), spec.identity) as store:
+            store.write_environment({})
+            for tenth in range(10):
+                part = made.cells[tenth * draws : (tenth + 1) * draws]
+                cpu = time.process_time()
+                for cell in part:
+                    store.append(Record(cell, "ok", numbers, provenance={"sizes": {"test": 100}}))
+                cpu = (time.process_time() - cpu) / draws
+                print(f"  append, tenth {tenth + 1:>2}: {1e6 * cpu:7.0f} us of CPU a record")
+        print(f"  records.jsonl: {(out / RECORDS).stat().st_size / 2**20:.0f} MiB")
+        resumed = measure(
+            "resume the finished run",
+            lambda: session.execute(suite.read(str(file)), options, lambda plan, event: None),
+        )
+        assert not resumed.todo
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"peak memory of the parent: {peak:.0f} MiB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--cells", type=int, default=10_000)
+    parser.add_argument("--side", choices=("plain", "harness"), help=argparse.SUPPRESS)
+    parser.add_argument("--suite", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.side:
+        answers = (plain if given.side == "plain" else harnessed)(given.suite)
+        print(json.dumps(answers, sort_keys=True))
+        return
+    scale(given.cells)
+    if given.repeats:
+        overhead(given.repeats)
+
+
+if __name__ == "__main__":
+    main()
