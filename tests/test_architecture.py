@@ -20,7 +20,7 @@ FLOORS = (
     "errors", "plugins", "schema", "interfaces", "tasks", "store", "solvers", "models", "datasets",
     "methods", "metrics", "synthetic", "devices", "suite", "provenance", "forecast", "runner",
     "similarity", "engines", "session", "merge", "importers", "analysis", "report", "progress",
-    "cli_base", "cli_decide", "cli_import", "cli", "__main__",
+    "cli_base", "cli_decide", "cli_profile", "cli_import", "cli", "__main__",
 )  # fmt: skip
 
 TORCH_FREE = ("errors", "plugins", "schema", "tasks", "store", "analysis", "suite", "report", "cli")

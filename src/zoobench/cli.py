@@ -288,9 +288,11 @@ def list_suites(as_json: bool) -> None:
 
 
 main.lazy = {
-    name: f"zoobench.cli_decide:{name}"
-    for name in ("profile", "recommend", "compare", "baseline", "history")
-} | {
+    "profile": "zoobench.cli_profile:profile",
+    "recommend": "zoobench.cli_decide:recommend",
+    "compare": "zoobench.cli_decide:compare",
+    "baseline": "zoobench.cli_decide:baseline",
+    "history": "zoobench.cli_decide:history",
     "import": "zoobench.cli_import:import_",
     "similarity": "zoobench.cli_import:similarity",
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -18,79 +17,6 @@ if TYPE_CHECKING:
     from zoobench.analysis.recommend import Recommendation
 
 PATH = click.Path(path_type=Path)
-
-
-@click.command()
-@click.argument("models", nargs=-1)
-@click.option("--source", help="Sweep a whole source: timm or torchvision.")
-@click.option("--pattern", default="*", show_default=True, help="With --source: a glob.")
-@click.option("--out", type=PATH, help="With --source: the CSV to write or to go on with.")
-@click.option("--input-size", type=int, help="Side of the picture, in pixels.")
-@click.option("--seq-len", type=int, help="Tokens of the text.")
-@click.option("--weights/--no-weights", default=False, help="Count the loaded weights' features.")
-@click.option("--cross-check", is_flag=True, help="Beside fvcore's count, and why they differ.")
-@click.option("--ab", is_flag=True, help="Time two MODELS interleaved, in fresh processes.")
-@JSON_FLAG
-@user_errors
-def profile(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
-    """Costs of MODELS with no dataset: parameters, MACs, FLOPs, bytes, activations.
-
-    Nothing is downloaded. A count that an operator without a formula makes a lower bound
-    is shown with ≥.
-    """
-    from zoobench.metrics import ab, render
-    from zoobench.metrics.profile import profile as one
-
-    if options["source"]:
-        sweep(options["source"], options["pattern"], options["out"])
-        return
-    if not models:
-        raise UserError("profile: name a model, such as timm/resnet18, or a --source")
-    if options["ab"]:
-        if len(models) != 2:
-            raise UserError(f"profile --ab: takes two models, got {len(models)}")
-        found = ab.ab(models[0], models[1])
-        say(found, render.render_ab(found), as_json)
-        return
-    side = options["input_size"]
-    for name in models:
-        size = (side, side) if side else None
-        body = one(
-            name, size, options["seq_len"], options["weights"], cross_check=options["cross_check"]
-        )
-        say(body, render.render(body), as_json)
-
-
-def say(body: Mapping[str, Any], lines: Iterable[str], as_json: bool) -> None:
-    """One JSON object a line for a machine, the lines for a person."""
-    if as_json:
-        click.echo(json.dumps(body, ensure_ascii=False, default=str))
-    else:
-        click.echo("\n".join(lines))
-
-
-def sweep(source: str, pattern: str, out: Path | None) -> None:
-    """Profile every model of `source`; a failure is a row. Run again to go on."""
-    import sys
-
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from zoobench.metrics.profile import sweep as rows
-
-    file = out or Path(f"{source}-costs.csv")
-    failed = 0
-    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(source, total=None)
-
-        def progress(done: int, total: int, row: Mapping[str, Any]) -> None:
-            bar.update(task, completed=done, total=total, description=str(row["model"]))
-
-        count = 0
-        for row in rows(source, pattern, file, progress):
-            count += 1
-            failed += bool(row["error"])
-    click.echo(f"{file}: {count} models, {failed} of them failed (see the column `error`)")
 
 
 @click.command()
@@ -205,7 +131,7 @@ def measure(
         names += [str(ref.at("")) for ref in suite.read(options["suite"]).models]
     if not names:
         raise UserError("compare --measure: which models? Give --suite NAME or --model NAME")
-    plan = Plan(gates.measure, devices.resolve(options["device"]))
+    plan = Plan(gates.measure, devices.place(options["device"]))
     with side(base) as one, side(head) as other:
         found = measured(list(dict.fromkeys(names)), one, other, plan, gates.strict, said)
     gate.write(found, options["out"])
@@ -223,7 +149,7 @@ def against_itself(run: Path, gates: Gates, options: Mapping[str, Any], as_json:
     from zoobench.analysis.compare_measure import Plan
     from zoobench.report.gate_aa import aa_text
 
-    plan = Plan(gates.measure, devices.resolve(options["device"]))
+    plan = Plan(gates.measure, devices.place(options["device"]))
     found = false_alarms(models_of(load(run)), options["aa"], plan, said)
     say(dataclasses.asdict(found), aa_text(found, gates.measure), as_json)
 

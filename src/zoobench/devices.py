@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from zoobench.errors import UserError
+from zoobench.metrics.measure import Place
 
 
 def resolve(device: str) -> str:
@@ -44,6 +45,27 @@ def default_precision(device: str) -> str:
     return "bf16" if device.startswith("cuda") else "fp32"
 
 
+def place(device: str, precision: str = "auto") -> Place:
+    """Where and how to time: `resolve` and, for "auto", `default_precision`. Raises UserError."""
+    found = resolve(device)
+    return Place(found, default_precision(found) if precision == "auto" else precision)
+
+
 def cores() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def driver() -> str:
+    """The NVIDIA driver's version as its kernel module or nvidia-smi gives it; "" if neither."""
+    import subprocess
+
+    module = Path("/sys/module/nvidia/version")
+    if module.exists():
+        return module.read_text(encoding="ascii").strip()
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return ""
+    query = [tool, "--query-gpu=driver_version", "--format=csv,noheader"]
+    lines = subprocess.run(query, capture_output=True, text=True, check=False).stdout.split()
+    return lines[0] if lines else ""

@@ -17,13 +17,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoobench import datasets, methods, models
+from zoobench import datasets, devices, methods, models
 from zoobench.datasets.splits import few_shot
 from zoobench.errors import CellError, MissingExtra, NotFinite, UserError
 from zoobench.interfaces import Adapted, Method, Split, Splits
 from zoobench.methods.features import FeatureCache, Features, Progress, View
 from zoobench.methods.foresight import foresee
 from zoobench.metrics import cost, fingerprint, measured, quality
+from zoobench.metrics.measure import Place, device_name, measured_costs
 from zoobench.provenance import planned, provenance
 from zoobench.schema import Cell, Measurement, Predictions, Record, Ref, digest
 
@@ -212,9 +213,8 @@ class Loaded:
             found = cost.static_costs(self.features.backbone)
             # Random weights cost what the pretrained ones do; measuring them twice tells nothing.
             if settings.measure_costs and self.ref.option("weights") != "random":
-                found += cost.measured_costs(
-                    self.features.backbone, settings.device, settings.cost_seconds
-                )
+                place = Place(settings.device, self.features.view.precision)
+                found += measured_costs(self.features.backbone, place, settings.cost_seconds)
             self._costs = (*found, second("load_seconds", self.load_seconds))
         return self._costs
 
@@ -353,24 +353,12 @@ def environment(settings: Settings, precision: str) -> dict[str, Any]:
     cuda = settings.device.startswith("cuda")
     return {
         "device": "cuda" if cuda else settings.device,
-        "device_name": torch.cuda.get_device_name(settings.device) if cuda else cpu_name(),
+        "device_name": device_name(settings.device),
         "threads": torch.get_num_threads(),
         "workers": settings.workers,
         "precision": precision,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "zoobench": __version__,
-        **({"driver": str(torch.version.cuda)} if cuda else {}),
+        **({"driver": devices.driver(), "cuda": str(torch.version.cuda)} if cuda else {}),
     }
-
-
-def cpu_name() -> str:
-    """The processor's name as the system gives it."""
-    import platform
-
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

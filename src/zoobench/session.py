@@ -322,7 +322,7 @@ def environment(device: str) -> dict[str, Any]:
     """environment.json: the machine and the libraries of a run."""
     import psutil
 
-    from zoobench.runner import cpu_name
+    from zoobench.metrics.measure import device_name
 
     versions = {}
     for name in RELEVANT:
@@ -332,7 +332,7 @@ def environment(device: str) -> dict[str, Any]:
         "zoobench": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cpu": cpu_name(),
+        "cpu": device_name("cpu"),
         "cores": devices.cores(),
         "memory_bytes": psutil.virtual_memory().total,
         "device": device,

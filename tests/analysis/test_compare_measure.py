@@ -28,7 +28,7 @@ from zoobench.analysis.compare_measure import (
 from zoobench.analysis.compare_sides import side
 from zoobench.cli import main
 from zoobench.errors import UserError
-from zoobench.metrics import ab
+from zoobench.metrics import ab, fresh
 from zoobench.report.gate_aa import aa_text
 from zoobench.schema import Cell, Record
 from zoobench.store import Run
@@ -314,7 +314,7 @@ def test_real_processes_of_two_source_trees(tmp_path: Path) -> None:
     for name in trees:
         with side(str(tmp_path / name)) as found:
             ref = "synthetic/gabor?weights=random"
-            timings.append(ab.measure(found, ref, "cpu", 1, 120.0))
+            timings.append(ab.measure(found, ref, Place(), 1, 120.0))
     base, head = timings
     assert head["p50_ms"] - base["p50_ms"] > 3
     assert len(head["samples_ms"]) >= 30
@@ -326,13 +326,13 @@ def test_real_processes_of_two_source_trees(tmp_path: Path) -> None:
 def test_every_model_is_measured_once_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, str]] = []
 
-    def measure(where: ab.Side, name: str, *_: object) -> dict[str, Any]:
+    def measure(where: fresh.Side, name: str, *_: object) -> dict[str, Any]:
         asked.append((where.name, name))
         return {"p50_ms": 5.0, "peak_memory_bytes": MIB, "libraries": {}}
 
     monkeypatch.setattr(ab, "measure", measure)
     monkeypatch.setattr("zoobench.analysis.compare_measure.measure", measure)
-    one, other = ab.Side("one"), ab.Side("other")
+    one, other = fresh.Side("one"), fresh.Side("other")
     found = measured(["timm/a", "timm/b?input_size=64"], one, other, Plan(LIMITS))
     assert found.exit_code == 0
     assert [where for where, name in asked if name == "timm/a?weights=random"] == [

@@ -10,18 +10,21 @@ import pytest
 import torch
 from torch import nn
 
+from zoobench.errors import UserError
 from zoobench.interfaces import Backbone, InputSpec
-from zoobench.metrics import METRICS
-from zoobench.metrics.cost import (
+from zoobench.metrics import METRICS, fresh
+from zoobench.metrics.cost import static_costs
+from zoobench.metrics.device_costs import device_costs, load_seconds
+from zoobench.metrics.measure import (
     LARGEST_BATCH,
-    load_seconds,
+    Place,
     measured_costs,
-    static_costs,
     timing_of,
     training_costs,
 )
+from zoobench.metrics.render import render_measured
 from zoobench.metrics.stopwatch import Timing, peak_memory, timed
-from zoobench.schema import Measurement
+from zoobench.schema import Measurement, Ref
 
 
 def convnet() -> nn.Sequential:
@@ -80,10 +83,8 @@ def by_name(found: tuple[Measurement, ...]) -> dict[str, Measurement]:
 def test_static_costs_of_a_convnet() -> None:
     backbone = Pictures()
     assert isinstance(backbone, Backbone)
-    backbone.module[0].bias.requires_grad_(False)  # type: ignore[index]
     found = by_name(static_costs(backbone))
     assert found["params"].value == 8 * 27 + 8
-    assert found["trainable_params"].value == 8 * 27
     assert found["weights_bytes"].value == 4 * (8 * 27 + 8)
     assert found["weights_bytes"].detail == {"float32": 4 * (8 * 27 + 8)}
     assert found["feature_dim"].value == 8
@@ -120,7 +121,7 @@ def test_shared_weights_count_once() -> None:
 
 def test_measured_costs_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(LARGEST_BATCH, "cpu", 4)
-    found = by_name(measured_costs(Pictures(), "cpu", seconds_budget=2.0))
+    found = by_name(measured_costs(Pictures(), Place(), seconds_budget=2.0))
     latency, throughput = found["latency_ms_p50"], found["throughput"]
     assert latency.n is not None
     assert latency.n >= 40
@@ -143,14 +144,14 @@ def test_measured_costs_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_budget_keeps_the_minimum_and_says_what_was_cut() -> None:
-    found = by_name(measured_costs(Pictures(), "cpu", seconds_budget=0.0))
+    found = by_name(measured_costs(Pictures(), Place(), seconds_budget=0.0))
     assert found["latency_ms_p50"].n == 40
     assert found["throughput"].detail["sweep_ended"] == "budget"
     assert found["throughput"].detail["batch"] == 1
 
 
 def test_out_of_memory_batch_is_named() -> None:
-    found = by_name(measured_costs(Pictures(fail_from=4), "cpu", seconds_budget=5.0))
+    found = by_name(measured_costs(Pictures(fail_from=4), Place(), seconds_budget=5.0))
     detail = found["throughput"].detail
     assert detail["sweep_ended"] == "out of memory"
     assert detail["oom_batch"] == 4
@@ -193,7 +194,7 @@ def test_calm_run_is_not_repeated() -> None:
 def test_training_step_leaves_the_backbone_alone() -> None:
     backbone = Pictures()
     before = {name: value.clone() for name, value in backbone.module.state_dict().items()}
-    found = by_name(training_costs(backbone, "cpu", batch=2, seconds=0.0))
+    found = by_name(training_costs(backbone, Place(), batch=2, seconds=0.0))
     assert found["train_step_ms"].n == 40
     assert found["train_step_ms"].detail["batch"] == 2
     memory = found["train_peak_memory_bytes"]
@@ -220,8 +221,71 @@ def test_loading_is_timed_cold_and_warm() -> None:
 
 
 def test_timing_of_a_batch() -> None:
-    timing, setting = timing_of(Pictures(), "cpu", batch=3, seconds=0.0)
+    timing, setting = timing_of(Pictures(), Place(), batch=3, seconds=0.0)
     assert len(timing.seconds) == 40
     assert setting["batch"] == 3
     assert setting["device"] == "cpu"
     assert setting["dtype"] == "float32"
+
+
+def test_precision_and_layout_stand_beside_the_time() -> None:
+    _, plain = timing_of(Pictures(), Place(), seconds=0.0)
+    _, half = timing_of(Pictures(), Place(precision="bf16"), seconds=0.0)
+    assert (plain["dtype"], half["dtype"]) == ("float32", "bfloat16 autocast")
+    assert plain["layout"] == "channels_last"
+    _, words = timing_of(Words(), Place(), seconds=0.0)
+    assert words["layout"] == "contiguous"
+
+
+def test_memory_on_a_card_is_the_models_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    from zoobench.metrics import measure
+    from zoobench.metrics.stopwatch import Peak
+
+    peak = Peak(before=5_000_000, peak=5_004_000, how="cuda allocator")
+    found = measure._memory(Pictures(), {"device": "a card"}, peak, baseline_rss=100)
+    assert found.value == 4_000 + 4 * (8 * 27 + 8)
+
+
+def test_energy_is_read_where_the_machine_gives_it(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counter = tmp_path / "energy_uj"
+    monkeypatch.setattr("zoobench.metrics.stopwatch.RAPL", counter)
+    monkeypatch.setitem(LARGEST_BATCH, "cpu", 1)
+    assert "energy_joules" not in by_name(measured_costs(Pictures(), Place(), 0.0))
+    counter.write_text("7")
+    assert "energy_joules" not in by_name(measured_costs(Pictures(), Place(), 0.0))  # it stands
+
+    class Spending(Pictures):
+        def embed(self, batch: torch.Tensor) -> torch.Tensor:
+            counter.write_text(str(int(counter.read_text()) + 2_000_000))
+            return super().embed(batch)
+
+    spent = by_name(measured_costs(Spending(), Place(), 0.0))["energy_joules"]
+    assert spent.value == pytest.approx(2.0)
+    assert spent.unit == "J"
+    assert spent.detail["source"] == "rapl package 0"
+
+
+def test_a_model_is_measured_in_a_process_of_its_own() -> None:
+    body = device_costs(Ref.parse("synthetic/gabor"), Place(), train_batch=2, seconds=0.0)
+    found = {one["metric"]: one for one in body["measurements"]}
+    assert {"latency_ms_p50", "throughput", "peak_memory_bytes", "train_step_ms"} <= set(found)
+    assert found["load_seconds_cold"]["value"] > found["load_seconds"]["value"] > 0
+    assert found["peak_memory_bytes"]["detail"]["over"] == "RSS before the model was loaded"
+    assert found["train_step_ms"]["detail"]["batch"] == 2
+    lines = "\n".join(render_measured(body))
+    assert "batch 1" in lines
+    assert "cold with imports" in lines
+
+
+def test_a_failing_training_step_and_a_lost_process_say_why() -> None:
+    with pytest.raises(UserError, match="Did you mean"):
+        fresh.call("zoobench.metrics.device_costs:costs", {
+            "ref": "synthetc/gabor", "device": "cpu", "precision": "fp32",
+            "train_batch": 1, "seconds": 0.0,
+        })  # fmt: skip
+    with pytest.raises(UserError, match="no timing within"):
+        fresh.call("time:sleep", {"secs": 5}, timeout=0.2)
+    with pytest.raises(UserError, match="failed: exit code 3"):
+        fresh.call("os:_exit", {"status": 3})

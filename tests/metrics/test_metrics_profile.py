@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from zoobench.errors import UnknownName, UserError
-from zoobench.metrics import ab, architectures
+from zoobench.metrics import ab, architectures, fresh
 from zoobench.metrics.architectures import Architecture, lean
 from zoobench.metrics.counter import count
 from zoobench.metrics.crosscheck import cross_check, explain
@@ -96,6 +97,7 @@ def test_model_that_reads_values_is_counted_on_the_cpu() -> None:
 
 def test_detector_is_a_lower_bound_without_a_training_step() -> None:
     body = profile("torchvision/ssdlite320_mobilenet_v3_large")
+    assert body["reads_values"]
     assert body["counted_on"] == "cpu"
     assert body["lower_bound"]
     assert "torchvision::nms" in body["uncounted_ops"]
@@ -269,12 +271,12 @@ def test_ratio_of_interleaved_times() -> None:
 def test_ab_runs_fresh_processes_in_abba_order(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    def measure(side: ab.Side, ref: str, *_: object) -> dict[str, Any]:
-        assert side is ab.HERE
-        asked.append(ref)
-        return {"p50_ms": 1.0 if "resnet18" in ref else 4.0, "noisy": False}
+    def call(target: str, arguments: dict[str, Any], *_: object) -> dict[str, Any]:
+        assert target == "zoobench.metrics.ab:timing"
+        asked.append(arguments["ref"])
+        return {"p50_ms": 1.0 if "resnet18" in arguments["ref"] else 4.0, "noisy": False}
 
-    monkeypatch.setattr(ab, "measure", measure)
+    monkeypatch.setattr("zoobench.metrics.fresh.call", call)
     monkeypatch.setattr("zoobench.models.resolve", lambda ref: ref)
     found = ab.ab("timm/resnet18", "timm/resnet50", blocks=2)
     assert ["18" in ref for ref in asked] == [True, False, False, True] * 2
@@ -285,9 +287,11 @@ def test_ab_runs_fresh_processes_in_abba_order(monkeypatch: pytest.MonkeyPatch) 
         ab.ab("timm/resnet18", "timm/resnet50", blocks=1)
 
 
-def test_a_failing_timing_process_is_told() -> None:
-    with pytest.raises(UserError, match=r"the timing process failed: .*Did you mean"):
-        ab.measure(ab.HERE, "tim/resnet18", "cpu", 1, 120.0)
+def test_one_letter_of_ab_times_in_a_fresh_process() -> None:
+    arguments = {"ref": "synthetic/gabor", "device": "cpu", "precision": "bf16", "batch": 2}
+    found = fresh.call("zoobench.metrics.ab:timing", arguments)
+    assert found["p50_ms"] == pytest.approx(np.median(found["samples_ms"]), rel=0.01)
+    assert (found["batch"], found["dtype"]) == (2, "bfloat16 autocast")
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,8 @@ from zoobench.analysis.compare_measure import (
     sample,
 )
 from zoobench.errors import UserError
-from zoobench.metrics.ab import HERE, interleaved
+from zoobench.metrics.ab import interleaved
+from zoobench.metrics.fresh import HERE
 from zoobench.schema import Ref
 from zoobench.store import Run as StoredRun
 
@@ -76,7 +77,7 @@ def false_alarms(
         say(f"comparison {i + 1} of {comparisons}: {name}")
         jobs = {"A": (HERE, ref), "B": (HERE, ref)}
         taken.setdefault(name, []).append(
-            [*interleaved(jobs, plan.device, plan.limits.blocks, plan.batch, plan.timeout)]
+            [*interleaved(jobs, plan.place, plan.limits.blocks, plan.batch, plan.timeout)]
         )
     return rates(taken, plan.limits)
 

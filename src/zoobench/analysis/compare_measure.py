@@ -28,7 +28,9 @@ from numpy.typing import ArrayLike, NDArray
 from zoobench.analysis.compare_gates import Measure
 from zoobench.analysis.compare_types import Comparison, Finding, NewCell
 from zoobench.errors import UserError
-from zoobench.metrics.ab import Side, interleaved, measure, pair_logs
+from zoobench.metrics.ab import CPU, interleaved, measure, pair_logs
+from zoobench.metrics.fresh import Side
+from zoobench.metrics.measure import Place
 from zoobench.schema import Cell, Outcome, Ref
 
 Floats = NDArray[np.float64]
@@ -47,7 +49,7 @@ class Plan:
     """How to measure; `timeout` in seconds a process."""
 
     limits: Measure
-    device: str = "cpu"
+    place: Place = CPU
     batch: int = 1
     timeout: float = 600.0
 
@@ -161,7 +163,7 @@ def measured(
 
 def _try(side: Side, ref: str, plan: Plan) -> dict[str, Any] | UserError:
     try:
-        return measure(side, ref, plan.device, plan.batch, plan.timeout)
+        return measure(side, ref, plan.place, plan.batch, plan.timeout)
     except UserError as error:
         return error
 
@@ -191,7 +193,7 @@ def _one(
             say(f"{cell.model}: {done} of {of} processes")
 
         blocks = plan.limits.blocks
-        return sample(interleaved(jobs, plan.device, blocks, plan.batch, plan.timeout, progress))
+        return sample(interleaved(jobs, plan.place, blocks, plan.batch, plan.timeout, progress))
 
     return decide(cell, take, plan.limits)
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from zoobench.errors import UserError
-from zoobench.metrics.ab import Side
+from zoobench.metrics.fresh import Side
 
 
 @contextmanager

@@ -189,7 +189,11 @@ class Run:
             return None
         nll = float(F.nll_loss(scores, torch.from_numpy(valid.split.labels)))
         seen = self.recipe.steps * min(self.recipe.batch_size, len(labels))
-        facts = {"train_accuracy_online": float(correct) / seen, "steps": float(self.recipe.steps)}
+        facts = {
+            "train_accuracy_online": float(correct) / seen,
+            "steps": float(self.recipe.steps),
+            "trainable_params": float(sum(p.numel() for p in net.parameters() if p.requires_grad)),
+        }
         return Tuned(backbone, net, self.rate, nll, scores, facts)
 
     def _factor(self, step: int) -> float:

@@ -57,7 +57,11 @@ class Knn:
         hits = (scores.argmax(dim=2) == truth).sum(dim=1).tolist()
         losses = [-s.gather(1, truth[:, None]).double().mean().item() for s in scores]
         best = min(range(len(ks)), key=lambda i: (-hits[i], losses[i], ks[i]))
-        facts = {"valid_accuracy": hits[best] / len(truth), "valid_nll": losses[best]}
+        facts = {
+            "valid_accuracy": hits[best] / len(truth),
+            "valid_nll": losses[best],
+            "trainable_params": 0.0,
+        }
         return _Neighbours({"k": ks[best]}, facts, (), scores[best], score)
 
 

@@ -63,6 +63,7 @@ class LinearProbe:
         )
         fitted = final.score(train).argmax(dim=1)
         facts = _facts(path, (fitted == local).double().mean().item())
+        facts["trainable_params"] = float(len(present) * (train.shape[1] + 1))
         chosen = {"lambda": path.fit.lam}
         return AdaptedHead(chosen, facts, _flags(path), on_train.log_probs(splits.valid), final)
 

@@ -57,6 +57,7 @@ class Ridge:
             "loo_accuracy": path.loo_accuracy[path.best].item(),
             "loo_error": path.loo_error[path.best].item(),
             "temperature": heat,
+            "trainable_params": float(len(present) * (train.shape[1] + 1)),
         }
         edge = self.lambdas > 1 and path.best in (0, self.lambdas - 1)
         flags = ("lambda-on-edge",) if edge else ()

@@ -82,7 +82,7 @@ METRICS: dict[str, MetricRow] = {
     "leep": MetricRow("nats", "higher", "transfer", "LEEP, by the classifier the weights had"),
     "nce": MetricRow("nats", "higher", "transfer", "negative conditional entropy, likewise"),
     "params": MetricRow("", "lower", "cost", "parameters"),
-    "trainable_params": MetricRow("", "lower", "cost", "parameters that take gradients"),
+    "trainable_params": MetricRow("", "lower", "cost", "parameters that the method trains"),
     "weights_bytes": MetricRow("bytes", "lower", "cost", "parameters and buffers as stored"),
     "feature_dim": MetricRow("", "none", "cost", "length of the feature vector"),
     "macs": MetricRow("", "lower", "cost", "multiply-accumulates of one forward pass, 1 example"),

@@ -8,55 +8,32 @@ models in this environment (`ab`), or one model in two environments (analysis.co
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import math
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from zoobench.errors import UserError
+from zoobench.metrics import fresh
+from zoobench.metrics.fresh import HERE, Side
+from zoobench.metrics.measure import Place
 from zoobench.schema import Ref
 
 ORDER = "ABBA"
-_CHILD = "import sys; from zoobench.metrics.ab import child; child(*sys.argv[1:])"
+CPU = Place()
 LIBRARIES = ("torch", "timm", "torchvision", "transformers", "numpy")
 
 Progress = Callable[[int, int], None]
 """Called with (processes done, of how many)."""
 
 
-@dataclass(frozen=True)
-class Side:
-    """Where the processes of one side run: an interpreter, and the PYTHONPATH it is given.
-
-    A `path` of None hands this process's own on; with "" the interpreter's site-packages
-    are all that it sees.
-    """
-
-    name: str
-    python: str = sys.executable
-    path: str | None = None
-
-    @property
-    def environment(self) -> dict[str, str]:
-        own = dict(os.environ)
-        if self.path is not None:
-            own["PYTHONPATH"] = self.path
-        return own
-
-
-HERE = Side("here")
-
-
 def ab(
     model_a: str,
     model_b: str,
-    device: str = "cpu",
+    place: Place = CPU,
     blocks: int = 3,
     batch: int = 1,
     timeout: float = 600.0,
@@ -75,15 +52,22 @@ def ab(
         letter: (HERE, str(models.resolve(Ref.parse(name).with_options(weights="random"))))
         for letter, name in (("A", model_a), ("B", model_b))
     }
-    runs = interleaved(jobs, device, blocks, batch, timeout, progress)
+    runs = interleaved(jobs, place, blocks, batch, timeout, progress)
     times = [(run["model"], run["p50_ms"]) for run in runs]
-    return {"a": model_a, "b": model_b, "device": device, "batch": batch, "blocks": blocks,
-            **ratio(times), "runs": runs}  # fmt: skip
+    return {
+        "a": model_a,
+        "b": model_b,
+        **dataclasses.asdict(place),
+        "batch": batch,
+        "blocks": blocks,
+        **ratio(times),
+        "runs": runs,
+    }
 
 
 def interleaved(
     jobs: Mapping[str, tuple[Side, str]],
-    device: str = "cpu",
+    place: Place = CPU,
     blocks: int = 3,
     batch: int = 1,
     timeout: float = 600.0,
@@ -96,12 +80,12 @@ def interleaved(
     """
     runs: list[dict[str, Any]] = []
     for block in range(blocks):
-        for place, letter in enumerate(ORDER):
+        for turn, letter in enumerate(ORDER):
             side, name = jobs[letter]
-            timing = measure(side, name, device, batch, timeout)
-            runs.append({"model": letter, "block": block, **timing})
+            found = measure(side, name, place, batch, timeout)
+            runs.append({"model": letter, "block": block, **found})
             if progress is not None:
-                progress(block * len(ORDER) + place + 1, blocks * len(ORDER))
+                progress(block * len(ORDER) + turn + 1, blocks * len(ORDER))
     return runs
 
 
@@ -129,31 +113,15 @@ def ratio(times: Sequence[tuple[str, float]]) -> dict[str, Any]:
     return {"ratio": math.exp(mean), "low": low, "high": high, "pairs": n, "clear": clear}
 
 
-def measure(side: Side, name: str, device: str, batch: int, timeout: float) -> dict[str, Any]:
-    """One fresh process of `side`: what `child` wrote. Raises UserError where it fails."""
-    # -P: the folder that the user stands in must not come before the side's own sources.
-    command = [side.python, "-P", "-W", "ignore", "-c", _CHILD, name, device, str(batch)]
-    where = name if side is HERE else f"{name} in {side.name}"
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=timeout, env=side.environment
-        )
-    except subprocess.TimeoutExpired:
-        raise UserError(f"{where}: no timing within {timeout:g} s") from None
-    except OSError as error:
-        raise UserError(f"{where}: {side.python}: {error.strerror}") from None
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise UserError(f"{where}: the timing process failed: {lines[-1]}")
-    try:
-        timing: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    except (IndexError, ValueError):
-        raise UserError(f"{where}: the timing process wrote no result") from None
-    return timing
+def measure(side: Side, name: str, place: Place, batch: int, timeout: float) -> dict[str, Any]:
+    """One fresh process of `side`: what `timing` returned. Raises UserError where it fails."""
+    arguments = {"ref": name, **dataclasses.asdict(place), "batch": batch}
+    found: dict[str, Any] = fresh.call("zoobench.metrics.ab:timing", arguments, timeout, side)
+    return found
 
 
-def child(name: str, device: str, batch: str) -> None:
-    """In a fresh process: load, time, write one line of JSON to standard output.
+def timing(ref: str, device: str, precision: str, batch: int) -> dict[str, Any]:
+    """In a fresh process: load, time; milliseconds, bytes, versions and the setting.
 
     `peak_memory_bytes` is of the whole process from before the model's libraries are
     imported to the last step, over what it held before.
@@ -163,18 +131,22 @@ def child(name: str, device: str, batch: str) -> None:
     import torch
 
     from zoobench import __version__, models
-    from zoobench.metrics.cost import timing_of
+    from zoobench.metrics.measure import timing_of
     from zoobench.metrics.stopwatch import peak_memory
 
     with peak_memory(torch.device(device)) as peak:
-        backbone = models.load(models.resolve(Ref.parse(name)))
-        timing, setting = timing_of(backbone, device, int(batch))
+        backbone = models.load(models.resolve(Ref.parse(ref)))
+        found, setting = timing_of(backbone, Place(device, precision), batch)
     versions = {"python": sys.version.split()[0], "zoobench": __version__}
     for library in LIBRARIES:
         try:
             versions[library] = version(library)
         except PackageNotFoundError:
             versions[library] = "absent"
-    body = {"p50_ms": 1e3 * timing.p50, "peak_memory_bytes": peak.rise, "libraries": versions,
-            **setting, **timing.detail()}  # fmt: skip
-    sys.stdout.write(json.dumps(body) + "\n")
+    return {
+        "p50_ms": 1e3 * found.p50,
+        "peak_memory_bytes": peak.rise,
+        "libraries": versions,
+        **setting,
+        **found.detail(),
+    }

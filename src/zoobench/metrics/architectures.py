@@ -22,7 +22,9 @@ from zoobench.schema import Ref
 if TYPE_CHECKING:
     import torch
 
-SWEEPABLE = ("timm", "torchvision")
+SWEEPABLE = ("timm", "torchvision", "packaged")
+NETWORKS = ("timm", "torchvision")
+"""Sources whose networks are built from torch's own code alone, with their heads."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def architecture(
     """
     if input_size is not None and min(input_size) < 1:
         raise UserError(f"{ref.id}: the input size must be positive, not {input_size}")
-    if ref.source in SWEEPABLE and seq_len is not None:
+    if ref.source in NETWORKS and seq_len is not None:
         raise UserError(f"{ref.id}: a sequence length is for text models; this one reads pictures")
     if ref.source == "timm":
         return _timm(ref, input_size)
@@ -68,12 +70,22 @@ def names(source: str, pattern: str = "*") -> list[str]:
     """
     if source not in SWEEPABLE:
         raise unknown("profile", "source to sweep", source, SWEEPABLE)
-    every = _timm_names() if source == "timm" else tuple(_torchvision_names())
+    every = _names_of(source)
     globs = [glob.strip() for glob in pattern.split(",")]
     found = sorted(n for n in every if any(fnmatch.fnmatchcase(n, glob) for glob in globs))
     if not found:
         raise unknown("profile", f"{source} model", pattern, every)
     return found
+
+
+def _names_of(source: str) -> tuple[str, ...]:
+    from zoobench import models
+
+    if source == "timm":
+        return _timm_names()
+    if source == "torchvision":
+        return tuple(_torchvision_names())
+    return tuple(card.name for card in models.list_cards(f"{source}/*"))
 
 
 @contextmanager
@@ -242,18 +254,22 @@ def _torchvision(ref: Ref, input_size: tuple[int, int] | None) -> Architecture:
     return Architecture(str(ref), scope, build, inputs, [1, 3, *size])
 
 
+def sized(ref: Ref, input_size: tuple[int, int] | None, seq_len: int | None) -> Ref:
+    """`ref` with the options that zoobench.models knows for a size. Raises UserError."""
+    if input_size is not None:
+        if input_size[0] != input_size[1]:
+            raise UserError(f"{ref.id}: takes square pictures only")
+        ref = ref.with_options(input_size=input_size[0])
+    return ref if seq_len is None else ref.with_options(length=seq_len)
+
+
 def _loaded(
     ref: Ref, input_size: tuple[int, int] | None, seq_len: int | None, random: bool = True
 ) -> Architecture:
     """What `zoobench.models` gives for `ref`, run for real."""
     from zoobench import models
 
-    if input_size is not None:
-        if input_size[0] != input_size[1]:
-            raise UserError(f"{ref.id}: takes square pictures only")
-        ref = ref.with_options(input_size=input_size[0])
-    if seq_len is not None:
-        ref = ref.with_options(length=seq_len)
+    ref = sized(ref, input_size, seq_len)
     if random:
         ref = ref.with_options(weights="random")
     backbone = models.load(models.resolve(ref))

@@ -48,9 +48,10 @@ def profile(
 
     `input_size` is (height, width). Without `weights` a timm or torchvision network is
     counted as published, with its head; with them the loaded backbone's features are.
-    `counted_on` is "meta", or "cpu" for a model that reads values while it runs: then
-    the count may depend on them. `train_macs` and `activation_bytes` are absent where
-    the training step needs more than the input (detectors), and `train_error` says why.
+    `counted_on` is "meta", or "cpu": for a loaded backbone, and for a network that
+    `reads_values` while it runs, whose count may depend on them. `train_macs` and
+    `activation_bytes` are absent where the training step needs more than the input
+    (detectors), and `train_error` says why.
     `cross_check` adds fvcore's count and what explains the difference.
     Raises UserError, or whatever the model raises when it runs on the CPU.
     """
@@ -84,6 +85,7 @@ def _body(shape: Architecture, found: _Found) -> dict[str, Any]:
         "macs_by_operator": dict(forward.by_operator),
         **count_detail(forward),
         "counted_on": found.device.type,
+        "reads_values": shape.meta and found.device.type == "cpu",
     }
     if shape.sequence_length is not None:
         body["sequence_length"] = shape.sequence_length
@@ -158,7 +160,7 @@ def row(source: str, name: str) -> dict[str, Any]:
         line["error"] = _reason(error)
     else:
         line |= {
-            "input": "x".join(map(str, body["input_shape"])),
+            "input": _input(body["input_shape"]),
             "params": body["params"],
             "macs": body["macs"],
             "flops": body["flops"],
@@ -168,6 +170,12 @@ def row(source: str, name: str) -> dict[str, Any]:
         }
     line["seconds"] = round(time.perf_counter() - started, 3)
     return line
+
+
+def _input(shape: Any) -> str:
+    """1x3x224x224 for one tensor; for several the first, such as 1x128 token ids."""
+    first = next(iter(shape.values())) if isinstance(shape, Mapping) else shape
+    return "x".join(map(str, first))
 
 
 def sweep(

@@ -44,14 +44,59 @@ def render(body: Mapping[str, Any]) -> list[str]:
         lines.append(f"  attention       {body['attention']}{causal}")
     if body["uncounted_ops"]:
         lines.append(f"  no formula for  {', '.join(body['uncounted_ops'])}")
-    where = {"meta": "on the meta device"}.get(
-        body["counted_on"], "on the CPU: the model reads values, the count may depend on them"
-    )
+    where = "on the meta device" if body["counted_on"] == "meta" else "on the CPU"
+    if body["reads_values"]:
+        where += ": the model reads values, the count may depend on them"
     lines.append(f"  counted         {where}, {body['counter']}, {body['seconds']:.2f} s")
     lines += _blocks(body["params_by_block"], body["params"])
     if "cross_check" in body:
         lines += _cross_check(body["cross_check"])
     return lines
+
+
+def render_measured(body: Mapping[str, Any]) -> list[str]:
+    """Lines for one result of `device_costs`; what was not measured has no line."""
+    found = {one["metric"]: one for one in body["measurements"]}
+    latency, rate = found["latency_ms_p50"], found["throughput"]
+    how = latency["detail"]
+    lines = [
+        f"  measured        {body['device_name']}, {how['dtype']}, {how['layout']},"
+        f" {how['threads']} threads, {body['weights']} weights",
+        f"  latency         {latency['value']:.4g} ms{_interval(latency)},"
+        f" p95 {found['latency_ms_p95']['value']:.4g} ms, batch 1{_noise(latency)}",
+        f"  throughput      {rate['value']:.4g} /s{_interval(rate)} at batch"
+        f" {rate['detail']['batch']} (search ended: {_ended(rate['detail'])}){_noise(rate)}",
+        f"  peak memory     {amount(found['peak_memory_bytes']['value'], 'B')}, batch 1",
+    ]
+    if "load_seconds" in found:
+        cold, warm = found["load_seconds_cold"]["value"], found["load_seconds"]["value"]
+        lines.append(f"  load            {cold:.3g} s cold with imports, {warm:.3g} s warm")
+    if "train_step_ms" in found:
+        step, kept = found["train_step_ms"], found["train_peak_memory_bytes"]["value"]
+        lines.append(
+            f"  training step   {step['value']:.4g} ms{_interval(step)}, {amount(kept, 'B')},"
+            f" batch {step['detail']['batch']}{_noise(step)}"
+        )
+    else:
+        lines.append(f"  training step   not measured: {body['train_error']}")
+    if "energy_joules" in found:
+        spent = found["energy_joules"]
+        lines.append(f"  energy          {amount(spent['value'], 'J')} an example, batch"
+                     f" {spent['detail']['batch']}, by {spent['detail']['source']}")  # fmt: skip
+    return lines
+
+
+def _interval(one: Mapping[str, Any]) -> str:
+    return f" [{one['low']:.4g}, {one['high']:.4g}]"
+
+
+def _noise(one: Mapping[str, Any]) -> str:
+    return ", noisy" if one["detail"].get("noisy") else ""
+
+
+def _ended(detail: Mapping[str, Any]) -> str:
+    batch = detail.get("oom_batch")
+    return str(detail["sweep_ended"]) + (f" at {batch}" if batch else "")
 
 
 def _shape(body: Mapping[str, Any]) -> str:

@@ -23,6 +23,8 @@ WARMUPS = 10
 STEPS = 40
 MAX_WARMUPS = 50
 MAX_STEPS = 400
+RAPL = Path("/sys/class/powercap/intel-rapl:0/energy_uj")
+"""Joules of processor package 0 since some time, in millionths."""
 NOISY = 0.15
 """A run whose interquartile range is over this share of its median is noisy."""
 
@@ -173,6 +175,12 @@ def _give_back() -> None:
             trim(0)
 
 
+def resident() -> int:
+    """This process's RSS in bytes, after freed blocks have gone back to the system."""
+    _give_back()
+    return _resident()
+
+
 def _resident() -> int:
     import psutil
 
@@ -224,7 +232,7 @@ def energy_meter(device: torch.device) -> tuple[Callable[[], float], str] | None
     """
     if device.type == "cuda":
         return _nvml(device)
-    counter = Path("/sys/class/powercap/intel-rapl:0/energy_uj")
+    counter = RAPL
     try:
         counter.read_text()
     except OSError:

@@ -11,6 +11,8 @@ import click
 
 from zoobench import datasets, devices, methods, models, suite
 from zoobench.errors import ZoobenchError
+from zoobench.metrics.render import amount
+from zoobench.metrics.tables import counted
 from zoobench.schema import DatasetCard, ModelCard, Ref
 
 Row = dict[str, Any]
@@ -27,12 +29,22 @@ def model_rows(cards: Sequence[ModelCard], offline: bool) -> list[Row]:
                     "model": f"{card.source}/{card.name}",
                     "reads": card.modality,
                     "offline": here,
+                    **_size(card),
                     "license": card.license,
                     "weights": card.weights if here else f"{card.weights} ({why})",
                     "pretrained_on": card.pretrained_on,
                 }
             )
     return rows
+
+
+def _size(card: ModelCard) -> Row:
+    """Parameters and MACs of one example as counted before (docs/costs.md), else empty."""
+    row = counted(card)
+    if row is None:
+        return {"params": "", "macs": ""}
+    bound = "≥ " if row.lower_bound else ""
+    return {"params": amount(row.params), "macs": bound + amount(row.macs)}
 
 
 def dataset_rows(cards: Sequence[DatasetCard], offline: bool) -> list[Row]:

@@ -78,7 +78,7 @@ def seconds(value: float | None) -> str:
 
 COST_TITLES = {
     "params": "parameters",
-    "trainable_params": "trainable parameters of the network",
+    "trainable_params": "parameters that the method trains",
     "weights_bytes": "weights",
     "feature_dim": "feature dimension",
     "macs": "MACs",

@@ -1,0 +1,295 @@
+"""What a backbone costs, measured on this device (PROTOCOL section 4)."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from zoobench.metrics import measured
+from zoobench.metrics.cost import batch_of, moved, weights_bytes
+from zoobench.metrics.stopwatch import (
+    STEPS,
+    WARMUPS,
+    Timing,
+    energy_meter,
+    once,
+    peak_memory,
+    synchroniser,
+    timed,
+)
+from zoobench.schema import Measurement
+
+if TYPE_CHECKING:
+    import torch
+
+    from zoobench.interfaces import Backbone
+
+LARGEST_BATCH = {"cpu": 64, "cuda": 1024}
+"""Bound of the throughput sweep."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how a backbone runs: a torch device string, and "fp32" or "bf16" (autocast)."""
+
+    device: str = "cpu"
+    precision: str = "fp32"
+
+
+def measured_costs(
+    backbone: Backbone,
+    place: Place,
+    seconds_budget: float = 10.0,
+    baseline_rss: int | None = None,
+) -> tuple[Measurement, ...]:
+    """latency_ms_p50, latency_ms_p95, throughput, peak_memory_bytes, energy_joules if known.
+
+    The module is moved to the device, in channels-last layout where it reads images: what
+    is timed is what a run does. Every reported time has 10 warm-ups and 40 timed steps or
+    more, each synchronised; `seconds_budget` only ends the search for the best batch early,
+    and `detail["sweep_ended"]` says what did. `baseline_rss` is this process's RSS in bytes
+    before the model was loaded; without it, and on CUDA, the peak memory is the rise over
+    the loaded model, plus the weights' bytes. Raises torch.OutOfMemoryError at batch 1 only.
+    """
+    started = time.perf_counter()
+    device = _settle(backbone, place)
+    held = _held(backbone, device, 1)
+    setting = _setting(backbone, place)
+    with _inference(place):
+        with peak_memory(device) as peak:
+            step = _step(backbone, held)
+            step()
+            step()
+        wait = synchroniser(device)
+        single = timed(step, wait, seconds=min(2.0, seconds_budget / 5))
+        left = seconds_budget - (time.perf_counter() - started)
+        best, timing, sweep = _best_batch(backbone, device, single, left)
+        energy = _energy(backbone, device, best, timing.p50)
+    low, high = (1e3 * end for end in single.interval)
+    latency = {**setting, "batch": 1, **single.detail()}
+    brief = {k: v for k, v in latency.items() if k != "samples_ms"}
+    slow, quick = (best / end for end in reversed(timing.interval))
+    n = len(single.seconds)
+    found = [
+        measured("latency_ms_p50", 1e3 * single.p50, low=low, high=high, n=n, detail=latency),
+        measured("latency_ms_p95", 1e3 * single.p95, n=n, detail=brief),
+        measured(
+            "throughput",
+            best / timing.p50,
+            low=slow,
+            high=quick,
+            n=len(timing.seconds),
+            detail={**setting, "batch": best, **sweep, **timing.detail()},
+        ),
+        _memory(backbone, setting, peak, baseline_rss),
+    ]
+    return (*found, *energy)
+
+
+def timing_of(
+    backbone: Backbone, place: Place, batch: int = 1, seconds: float = 2.0
+) -> tuple[Timing, dict[str, Any]]:
+    """Timing of `embed` at `batch` in the settings of `measured_costs`, and those settings."""
+    device = _settle(backbone, place)
+    held = _held(backbone, device, batch)
+    with _inference(place):
+        timing = timed(_step(backbone, held), synchroniser(device), seconds)
+    return timing, {**_setting(backbone, place), "batch": batch}
+
+
+def training_costs(
+    backbone: Backbone, place: Place, batch: int = 8, seconds: float = 4.0
+) -> tuple[Measurement, ...]:
+    """train_step_ms and train_peak_memory_bytes of all weights, SGD with momentum, at `batch`.
+
+    A step is forward, the mean square of the features as a loss, backward, update. It
+    runs on a copy: the backbone is left as it was. Raises torch.OutOfMemoryError for a
+    batch that does not fit, never halves it.
+    """
+    import torch
+
+    twin = copy.deepcopy(backbone)
+    device = _settle(twin, place)
+    twin.module.train().requires_grad_(True)
+    held = _held(twin, device, batch)
+    optimiser = torch.optim.SGD(twin.module.parameters(), lr=1e-6, momentum=0.9)
+    bf16 = torch.autocast(device.type, torch.bfloat16, enabled=place.precision == "bf16")
+
+    def step() -> None:
+        optimiser.zero_grad(set_to_none=True)
+        with torch.enable_grad(), bf16:
+            loss = twin.embed(held).float().square().mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+
+    with peak_memory(device) as peak:
+        step()
+        step()
+    timing = timed(step, synchroniser(device), seconds)
+    setting = {**_setting(twin, place), "batch": batch}
+    low, high = (1e3 * end for end in timing.interval)
+    p50, n = 1e3 * timing.p50, len(timing.seconds)
+    detail = {**setting, **timing.detail()}
+    return (
+        measured("train_step_ms", p50, low=low, high=high, n=n, detail=detail),
+        dataclasses.replace(_memory(twin, setting, peak, None), metric="train_peak_memory_bytes"),
+    )
+
+
+def device_name(device: str) -> str:
+    """The card's name, or the processor's as the system gives it."""
+    import platform
+    from pathlib import Path
+
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.get_device_name(device)
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _settle(backbone: Backbone, place: Place) -> torch.device:
+    """Moves the module to its place, in the layout of a run (methods.features)."""
+    import torch
+
+    device = torch.device(place.device)
+    backbone.module.to(device)
+    if backbone.input_spec.modality == "image":
+        backbone.module.to(memory_format=torch.channels_last)
+    return device
+
+
+def _held(backbone: Backbone, device: torch.device, n: int) -> Any:
+    """A batch of `n` on the device, pictures channels-last."""
+    import torch
+
+    batch = moved(batch_of(backbone, n), device)
+    if isinstance(batch, torch.Tensor) and batch.dim() == 4:
+        return batch.contiguous(memory_format=torch.channels_last)
+    return batch
+
+
+def _setting(backbone: Backbone, place: Place) -> dict[str, Any]:
+    """What must be equal for two times to be compared (PROTOCOL section 4)."""
+    import torch
+
+    parameter = next(iter(backbone.module.parameters()), None)
+    stored = "float32" if parameter is None else str(parameter.dtype).removeprefix("torch.")
+    cuda = place.device.startswith("cuda")
+    return {
+        "device": device_name(place.device) if cuda else "cpu",
+        "dtype": "bfloat16 autocast" if place.precision == "bf16" else stored,
+        "layout": "channels_last" if backbone.input_spec.modality == "image" else "contiguous",
+        "threads": torch.get_num_threads(),
+    }
+
+
+@contextmanager
+def _inference(place: Place) -> Iterator[None]:
+    import torch
+
+    device = torch.device(place.device)
+    bf16 = torch.autocast(device.type, torch.bfloat16, enabled=place.precision == "bf16")
+    with torch.inference_mode(), bf16:
+        yield
+
+
+def _step(backbone: Backbone, batch: Any) -> Callable[[], Any]:
+    return lambda: backbone.embed(batch)
+
+
+def _best_batch(
+    backbone: Backbone, device: torch.device, single: Timing, left: float
+) -> tuple[int, Timing, dict[str, Any]]:
+    """The power-of-two batch of the highest throughput, its timing, and how the search ended.
+
+    Three calls estimate each batch; the best one is then timed in full. The search ends
+    where two doublings in a row gain under 5% (flat), at the bound, where the full timing
+    would not fit what is `left` of the budget, or where memory ends. Such a batch is
+    named, and nothing is halved silently: the row says which batch it is for.
+    """
+    import torch
+
+    wait = synchroniser(device)
+    rates = {1: 1 / single.p50}
+    ended, more, batch = "bound", {}, 2
+    best, flat = 1, 0
+    started = time.perf_counter()
+    while batch <= LARGEST_BATCH["cuda" if device.type == "cuda" else "cpu"]:
+        remaining = left - (time.perf_counter() - started)
+        if (WARMUPS + STEPS + 3) * batch / rates[batch // 2] > remaining:
+            ended = "budget"
+            break
+        try:
+            step = _step(backbone, _held(backbone, device, batch))
+            rates[batch] = batch / min(once(step, wait) for _ in range(3))
+        except (torch.OutOfMemoryError, MemoryError):
+            ended, more = "out of memory", {"oom_batch": batch}
+            torch.cuda.empty_cache()
+            break
+        flat = flat + 1 if rates[batch] < 1.05 * rates[best] else 0
+        if rates[batch] > rates[best]:
+            best = batch
+        if flat == 2:
+            ended = "flat"
+            break
+        batch *= 2
+    timing = single
+    if best > 1:
+        remaining = left - (time.perf_counter() - started)
+        step = _step(backbone, _held(backbone, device, best))
+        timing = timed(step, wait, seconds=max(0.0, min(2.0, remaining)))
+    sweep = {"sweep_ended": ended, **more, "sweep": {str(b): round(r, 2) for b, r in rates.items()}}
+    return best, timing, sweep
+
+
+def _memory(
+    backbone: Backbone, setting: Mapping[str, Any], peak: Any, baseline_rss: int | None
+) -> Measurement:
+    """Peak RSS over `baseline_rss`; else, and on CUDA, the rise over the model plus its weights.
+
+    Other models may lie on the card: what was allocated before is not this one's.
+    """
+    weights = sum(weights_bytes(backbone.module).values())
+    detail = {"batch": 1, **setting, "how": peak.how, **peak.more, "weights_bytes": weights}
+    if baseline_rss is not None and setting["device"] == "cpu":
+        value = max(peak.peak - baseline_rss, 0)
+        detail["over"] = "RSS before the model was loaded"
+    else:
+        value = peak.rise + weights
+        detail["over"] = "memory with the model loaded; its weights added"
+    return measured("peak_memory_bytes", float(value), detail=detail)
+
+
+def _energy(
+    backbone: Backbone, device: torch.device, batch: int, seconds: float
+) -> tuple[Measurement, ...]:
+    """Joules of one example over about a second of steps at `batch`; nothing where unknown."""
+    meter = energy_meter(device)
+    if meter is None:
+        return ()
+    read, source = meter
+    step = _step(backbone, _held(backbone, device, batch))
+    wait = synchroniser(device)
+    steps = max(STEPS, int(1 / max(seconds, 1e-6)))
+    step()
+    wait()
+    before = read()
+    for _ in range(steps):
+        step()
+    wait()
+    used = read() - before
+    if used <= 0:  # the counter wrapped round, or is too coarse to tell
+        return ()
+    detail = {"source": source, "batch": batch, "steps": steps}
+    return (measured("energy_joules", used / (steps * batch), detail=detail),)

@@ -1,0 +1,61 @@
+"""What was counted before: the packed tables of results/costs, read without torch."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from zoobench.schema import ModelCard
+
+SOURCES = ("timm", "torchvision", "packaged")
+
+
+@dataclass(frozen=True)
+class Counted:
+    """One row: the network at `input` ("1x3x224x224"); `lower_bound` where an operator had no
+    formula. Counts are of one forward pass of one example (PROTOCOL section 4)."""
+
+    input: str
+    params: int
+    macs: int
+    lower_bound: bool
+
+
+def counted(card: ModelCard) -> Counted | None:
+    """The row of a model's network, None where the tables hold none that is its own.
+
+    A table has a row an architecture, counted at the size and with the head of its default
+    weights. Other weights of it share the row where both are the same: an equal input size
+    and ImageNet-1k's 1,000 classes, as their tag says.
+    """
+    if card.source not in SOURCES:
+        return None
+    extra = dict(card.extra)
+    row = _table(card.source).get(str(extra.get("architecture", card.name)))
+    if row is None or card.source != "timm" or extra.get("default"):
+        return row
+    same = row.input.endswith(f"x{extra.get('input_size')}") and card.name.endswith("in1k")
+    return row if same else None
+
+
+def path_of(source: str) -> Path:
+    """Where a table lies: inside the installed package, or results/costs of a checkout."""
+    packed = Path(__file__).parents[1] / "costs" / f"{source}.csv"
+    return packed if packed.exists() else Path(__file__).parents[3] / f"results/costs/{source}.csv"
+
+
+@cache
+def _table(source: str) -> dict[str, Counted]:
+    with path_of(source).open(newline="", encoding="utf-8") as file:
+        return {
+            line["model"]: Counted(
+                line["input"],
+                int(line["params"]),
+                int(line["macs"]),
+                line["lower_bound"] == "true",
+            )
+            for line in csv.DictReader(file)
+            if not line["error"]
+        }
