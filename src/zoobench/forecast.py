@@ -8,13 +8,12 @@ suite alone, so that every machine makes the same shards.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache, lru_cache
-from pathlib import Path
+from functools import lru_cache
 from typing import Any
 
 from zoobench import datasets, models
+from zoobench.metrics.tables import network
 from zoobench.schema import Cell, Record, Ref
 
 RATE = 5e10
@@ -22,15 +21,6 @@ RATE = 5e10
 
 LOAD_SECONDS = 1.0
 """Loading a model and measuring its costs, nominally; once a model."""
-
-PACKAGED = {
-    "efficientnet-lite0": (125e6, (1, 3, 128, 128)),
-    "efficientnet-lite1": (164e6, (1, 3, 128, 128)),
-    "efficientnet-lite2": (188e6, (1, 3, 128, 128)),
-    "minilm-l6-v2": (3.02e9, (1, 256)),
-    "glove-6b-50d": (1.0, (1, 512)),
-}
-"""MACs and input of the packaged models, as the suite `demo` measures them."""
 
 UNKNOWN_MACS = {"image": 4.1e9, "text": 11e9}
 """A ResNet-50, and a BERT-base at 128 tokens: the middle of a zoo."""
@@ -143,31 +133,12 @@ def macs(ref: Ref) -> float:
     """
     if ref.source == "synthetic":
         return 1e6
-    native, shape = _counted().get((ref.source, ref.name.partition(".")[0]), (0.0, ()))
-    if not native:
-        return UNKNOWN_MACS[models.card(ref).modality]
-    side, length = ref.option("input_size"), ref.option("length")
+    row = network(ref.source, ref.name.partition(".")[0])
+    if row is None or not row.macs:
+        return UNKNOWN_MACS[models.card(ref).modality] if row is None else 1.0
+    side, length, shape = ref.option("input_size"), ref.option("length"), row.shape
     if side and len(shape) == 4:
-        return native * (int(side) / shape[-1]) ** 2
+        return row.macs * (int(side) / shape[-1]) ** 2
     if length and len(shape) == 2:
-        return native * int(length) / shape[-1]
-    return native
-
-
-@cache
-def _counted() -> Mapping[tuple[str, str], tuple[float, tuple[int, ...]]]:
-    """(source, model) -> macs and the input's shape, from the tables that ship with us."""
-    packed = Path(__file__).parent / "costs"
-    folder = packed if packed.exists() else Path(__file__).parents[2] / "results" / "costs"
-    found: dict[tuple[str, str], tuple[float, tuple[int, ...]]]
-    found = {("packaged", name): row for name, row in PACKAGED.items()}
-    for source in ("timm", "torchvision"):
-        file = folder / f"{source}.csv"
-        if not file.exists():
-            continue
-        with file.open(encoding="utf-8", newline="") as lines:
-            for row in csv.DictReader(lines):
-                if row["macs"]:
-                    shape = tuple(int(part) for part in row["input"].split("x") if part.isdigit())
-                    found[source, row["model"]] = (float(row["macs"]), shape)
-    return found
+        return row.macs * int(length) / shape[-1]
+    return row.macs

@@ -22,6 +22,15 @@ class Counted:
     macs: int
     lower_bound: bool
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(map(int, self.input.split("x")))
+
+
+def network(source: str, architecture: str) -> Counted | None:
+    """The row of a network, as counted at its default weights' size; None where there is none."""
+    return _table(source).get(architecture) if source in SOURCES else None
+
 
 def counted(card: ModelCard) -> Counted | None:
     """The row of a model's network, None where the tables hold none that is its own.
@@ -30,10 +39,8 @@ def counted(card: ModelCard) -> Counted | None:
     weights. Other weights of it share the row where both are the same: an equal input size
     and ImageNet-1k's 1,000 classes, as their tag says.
     """
-    if card.source not in SOURCES:
-        return None
     extra = dict(card.extra)
-    row = _table(card.source).get(str(extra.get("architecture", card.name)))
+    row = network(card.source, str(extra.get("architecture", card.name)))
     if row is None or card.source != "timm" or extra.get("default"):
         return row
     same = row.input.endswith(f"x{extra.get('input_size')}") and card.name.endswith("in1k")
