@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from typing import Any, NoReturn
 
@@ -63,3 +64,11 @@ def user_errors(command: Callable[..., Any]) -> Callable[..., Any]:
             fail(error, bool(root.get("debug")))
 
     return wrapped
+
+
+def say(body: Mapping[str, Any], lines: Iterable[str], as_json: bool) -> None:
+    """One JSON object a line for a machine, the lines for a person."""
+    if as_json:
+        click.echo(json.dumps(body, ensure_ascii=False, default=str))
+    else:
+        click.echo("\n".join(lines))

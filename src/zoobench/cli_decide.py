@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from zoobench.cli_base import JSON_FLAG, Commands, user_errors
+from zoobench.cli_base import JSON_FLAG, Commands, say, user_errors
 from zoobench.errors import UserError
 
 if TYPE_CHECKING:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from zoobench.cli_base import JSON_FLAG, user_errors
+from zoobench.cli_base import JSON_FLAG, say, user_errors
 from zoobench.errors import UserError
 
 
@@ -90,14 +89,6 @@ def one_against_other(models: tuple[str, ...], options: Mapping[str, Any], as_js
         batch=options["batch"] or 1,
     )
     say(found, render.render_ab(found), as_json)
-
-
-def say(body: Mapping[str, Any], lines: Iterable[str], as_json: bool) -> None:
-    """One JSON object a line for a machine, the lines for a person."""
-    if as_json:
-        click.echo(json.dumps(body, ensure_ascii=False, default=str))
-    else:
-        click.echo("\n".join(lines))
 
 
 def sweep(source: str, pattern: str, out: Path | None) -> None:

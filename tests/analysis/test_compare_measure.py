@@ -29,6 +29,7 @@ from zoobench.analysis.compare_sides import side
 from zoobench.cli import main
 from zoobench.errors import UserError
 from zoobench.metrics import ab, fresh
+from zoobench.metrics.measure import Place
 from zoobench.report.gate_aa import aa_text
 from zoobench.schema import Cell, Record
 from zoobench.store import Run
@@ -186,8 +187,9 @@ import json, sys
 assert sys.argv[1] == "-P", sys.argv
 {body}
 print("a library says something")
-print(json.dumps({{"p50_ms": {ms}, "peak_memory_bytes": 1, "device": "cpu", "threads": {threads},
-                   "libraries": {{"torch": "{torch}"}}}}))
+found = {{"p50_ms": {ms}, "peak_memory_bytes": 1, "device": "cpu", "threads": {threads},
+         "libraries": {{"torch": "{torch}"}}}}
+print(json.dumps({{"value": found}}))
 """
 
 
