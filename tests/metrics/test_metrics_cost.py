@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -280,12 +281,11 @@ def test_a_model_is_measured_in_a_process_of_its_own() -> None:
 
 
 def test_a_failing_training_step_and_a_lost_process_say_why() -> None:
+    arguments = {"ref": "synthetc/gabor", **dataclasses.asdict(Place())}
+    arguments |= {"train_batch": 1, "seconds": 0.0}
     with pytest.raises(UserError, match="Did you mean"):
-        fresh.call("zoobench.metrics.device_costs:costs", {
-            "ref": "synthetc/gabor", "device": "cpu", "precision": "fp32",
-            "train_batch": 1, "seconds": 0.0,
-        })  # fmt: skip
+        fresh.call("zoobench.metrics.device_costs:costs", arguments)
     with pytest.raises(UserError, match="no timing within"):
-        fresh.call("time:sleep", {"secs": 5}, timeout=0.2)
+        fresh.call("zoobench.metrics.device_costs:costs", arguments, timeout=0.05)
     with pytest.raises(UserError, match="failed: exit code 3"):
         fresh.call("os:_exit", {"status": 3})
