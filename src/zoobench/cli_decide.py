@@ -10,36 +10,59 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from zoobench.cli_advise import advise_data, data_options
 from zoobench.cli_base import JSON_FLAG, Commands, say, user_errors
 from zoobench.errors import UserError
 
 if TYPE_CHECKING:
     from zoobench.analysis.compare_gates import Gates
-    from zoobench.analysis.recommend import Recommendation
+    from zoobench.analysis.recommend import Limits, Recommendation
 
 PATH = click.Path(path_type=Path)
 
 
 @click.command()
-@click.argument("run", type=PATH)
+@click.argument("run", type=PATH, required=False)
 @click.option("--max-params", type=float, help="Parameters, at most.")
 @click.option("--max-macs", type=float, help="Multiply-accumulates of one example, at most.")
 @click.option("--max-latency-ms", type=float, help="Median of one example, at most.")
 @click.option("--max-memory", type=float, help="Peak memory in bytes, at most.")
 @click.option("--license", "license_", default="", help="permissive, or SPDX names by comma.")
 @click.option("--objective", default="accuracy", show_default=True, help="A quality metric.")
+@data_options
 @JSON_FLAG
 @user_errors
-def recommend(run: Path, license_: str, objective: str, as_json: bool, **most: Any) -> None:
-    """Which model of RUN to take under limits, what it is tied with, and how sure that is."""
-    from zoobench import metrics, store
-    from zoobench.analysis.ranking import rank
-    from zoobench.analysis.recommend import Limits, to_json
-    from zoobench.analysis.recommend import recommend as choose
-    from zoobench.report.text import recommendation_text
+def recommend(
+    run: Path | None, data: str | None, license_: str, objective: str, as_json: bool, **rest: Any
+) -> None:
+    """Which model of RUN to take under limits, what it is tied with, and how sure that is.
+
+    With --data in place of RUN: for a folder of pictures or a table of texts, models are
+    tried within --budget. Run it again with the same --out, and it goes on.
+    """
+    from zoobench import metrics
+    from zoobench.analysis.recommend import Limits
 
     metrics.metric(objective, "--objective")
-    limits = Limits(**most, license=license_)
+    names = ("max_params", "max_macs", "max_latency_ms", "max_memory")
+    limits = Limits(**{name: rest.pop(name) for name in names}, license=license_)
+    if (run is None) == (data is None):
+        raise UserError("recommend: give either a RUN or --data, such as --data photos")
+    if data is not None:
+        advise_data(data, limits, objective, as_json, rest)
+    else:
+        assert run is not None
+        recommend_run(run, limits, objective, as_json)
+
+
+def recommend_run(run: Path, limits: Limits, objective: str, as_json: bool) -> None:
+    """The pick of each overall ranking of `run`."""
+    from zoobench import store
+    from zoobench.analysis.ranking import rank
+    from zoobench.analysis.recommend import recommend as choose
+    from zoobench.analysis.recommend import to_json
+    from zoobench.report.text import recommendation_text
+
     ranking = rank([store.load(run)], objective)
     if not ranking.overall:
         raise UserError(f"{run}: no model was measured: there is nothing to choose from")

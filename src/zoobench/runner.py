@@ -80,10 +80,16 @@ def run_group(
 
 @dataclass
 class Bench:
-    """What the cells of a group share: the loaded model, its features and costs, the dataset."""
+    """What the cells of a group share: the loaded model, its features and costs, the dataset.
+
+    `given` are datasets that are loaded already, by a cell's name for them; `prepare` is
+    called with a cell's features and splits before a method reads them.
+    """
 
     settings: Settings
     progress: Progress | None = None
+    given: Mapping[str, Splits] = field(default_factory=dict)
+    prepare: Callable[[Features, Splits], None] | None = None
     _models: dict[tuple[str, int], Loaded] = field(default_factory=dict)
     _failed: dict[tuple[str, int], CellError] = field(default_factory=dict)
     _dataset: tuple[str, Splits] | None = None
@@ -112,7 +118,9 @@ class Bench:
         seed = int(digest([cell.key, "seed"], 8), 16)
         torch.manual_seed(seed)
         # A probe's own draw is the cell's seed: cells that differ in nothing else share it.
-        loaded = None if method.needs == "nothing" else self._load(cell, method)
+        loaded = None if method.needs == "nothing" else self.load(cell, method)
+        if loaded is not None and self.prepare is not None and method.needs == "features":
+            self.prepare(loaded.features, splits)
         work = Work(cell, method, splits, loaded.features if loaded else None)
         adapted, scores, seconds = work.adapt()
         kept = quality.predictions(
@@ -146,10 +154,13 @@ class Bench:
 
     def _splits(self, cell: Cell) -> Splits:
         """The cell's dataset; the last one is kept, since cells come dataset by dataset."""
-        if self._dataset is None or self._dataset[0] != cell.dataset:
-            self._dataset = None
-            self._dataset = (cell.dataset, datasets.load(Ref.parse(cell.dataset)))
-        splits = self._dataset[1]
+        if cell.dataset in self.given:
+            splits = self.given[cell.dataset]
+        else:
+            if self._dataset is None or self._dataset[0] != cell.dataset:
+                self._dataset = None
+                self._dataset = (cell.dataset, datasets.load(Ref.parse(cell.dataset)))
+            splits = self._dataset[1]
         if cell.shots is None:
             return splits
         name = Ref.parse(cell.dataset).id
@@ -157,7 +168,7 @@ class Bench:
         # Choosing on thousands of labels would not be few-shot: valid has k a class at most.
         return dataclasses.replace(splits, train=few, valid=at_most(splits.valid, cell.shots))
 
-    def _load(self, cell: Cell, method: Method) -> Loaded:
+    def load(self, cell: Cell, method: Method) -> Loaded:
         """The cell's model, kept for the group; a model that failed once fails at once again."""
         ref = Ref.parse(cell.model)
         if getattr(method, "random_weights", False):

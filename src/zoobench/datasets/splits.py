@@ -63,15 +63,25 @@ def assemble(found: Found, ref: Ref) -> Splits:
     if valid is None:
         train, valid = hold_out(train, "valid", VALID_SHARE, found.groups)
         flags.append("derived-valid")
-    train = limit(train, ref.option("max_train"), every_class=True)
-    valid = limit(valid, ref.option("max_valid"))
-    test = limit(test, ref.option("max_test"))
-    _check_labels(train, valid, test, found.classes, ref)
-    sizes = np.bincount(train.labels)
-    if sizes.max() > IMBALANCE * sizes[sizes > 0].min():
-        flags.append("class-imbalance")
     notes = {**found.notes, **{name: count for name, count in counts.items() if count}}
-    return Splits(train, valid, test, found.classes, found.modality, tuple(flags), notes)
+    whole = Splits(train, valid, test, found.classes, found.modality, tuple(flags), notes)
+    return bounded(whole, ref)
+
+
+def bounded(whole: Splits, ref: Ref) -> Splits:
+    """`whole` within the options max_train, max_valid and max_test of `ref`, checked.
+
+    Raises BadData where the result could not be learnt from or judged.
+    """
+    train = limit(whole.train, ref.option("max_train"), every_class=True)
+    valid = limit(whole.valid, ref.option("max_valid"))
+    test = limit(whole.test, ref.option("max_test"))
+    _check_labels(train, valid, test, whole.classes, ref)
+    sizes = np.bincount(train.labels)
+    flags = tuple(flag for flag in whole.flags if flag != "class-imbalance")
+    if sizes.max() > IMBALANCE * sizes[sizes > 0].min():
+        flags = (*flags, "class-imbalance")
+    return replace(whole, train=train, valid=valid, test=test, flags=flags)
 
 
 def hash_order(purpose: str, ids: Sequence[str]) -> list[str]:

@@ -99,7 +99,7 @@ class LocalEngine:
         """Every cell of `groups` ends in exactly one Finished. Closing it stops the children."""
         pending: deque[tuple[deque[Cell], int]] = deque((deque(g), 0) for g in groups if g)
         running: list[Worker] = []
-        context = self._context()
+        context = context_of(self.settings, self.preload)
         with tempfile.TemporaryDirectory(prefix="zoobench-") as folder:
             logs = Path(folder)
             try:
@@ -113,14 +113,7 @@ class LocalEngine:
                     yield from self._turn(running, pending)
             finally:
                 for worker in running:
-                    _stop(worker)
-
-    def _context(self) -> Any:
-        if self.settings.device.startswith("cuda"):
-            return multiprocessing.get_context("spawn")
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["torch", "zoobench.engines.worker", *self.preload])
-        return context
+                    stop(worker)
 
     def _start(self, context: Any, cells: deque[Cell], deaths: int, logs: Path) -> Worker:
         receive, send = context.Pipe(duplex=False)
@@ -218,7 +211,7 @@ class LocalEngine:
         reason: str,
     ) -> Iterator[Event]:
         """Record the cell that a worker died at, and hand the rest of its group on."""
-        _stop(worker)
+        stop(worker)
         running.remove(worker)
         if not worker.waiting:
             return
@@ -233,6 +226,15 @@ class LocalEngine:
                 yield Finished(Result(died(cell, status, again, "", 0.0)))
         elif worker.waiting:
             pending.appendleft((worker.waiting, deaths))
+
+
+def context_of(settings: Settings, preload: Sequence[str]) -> Any:
+    """How children are started: from a forkserver that has loaded `preload`, or spawned."""
+    if settings.device.startswith("cuda"):
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "zoobench.engines.worker", *preload])
+    return context
 
 
 def died(cell: Cell, status: str, reason: str, detail: str, seconds: float) -> Record:
@@ -295,10 +297,11 @@ def _forgive(running: Sequence[Worker], lost: float) -> None:
 def _end(worker: Worker) -> None:
     """It has said its last word: it may go by itself, but not take for ever."""
     worker.process.join(timeout=5)
-    _stop(worker)
+    stop(worker)
 
 
-def _stop(worker: Worker) -> None:
+def stop(worker: Worker) -> None:
+    """Kill the child, whatever it is at."""
     worker.process.kill()
     worker.process.join(timeout=10)
 

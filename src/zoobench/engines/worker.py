@@ -29,10 +29,7 @@ PROGRESS_EVERY = 0.2
 
 def work(pipe: Connection, cells: Sequence[Cell], settings: Settings, log: str) -> None:
     """The worker's main function. Everything it prints goes into the file `log`."""
-    _quiet(log)
-    _die_with_parent()
-    _keep_large_blocks()
-    _share_cores(settings)
+    begin_child(settings, log)
     current: list[Cell] = []
     sent = [0.0]
     turn = threading.Lock()  # two threads write to one pipe
@@ -72,6 +69,14 @@ def _beat(send: Callable[..., None]) -> None:
                 time.sleep(BEAT_EVERY)
 
     threading.Thread(target=beat, daemon=True).start()
+
+
+def begin_child(settings: Settings, log: str) -> None:
+    """What every worker process does first."""
+    _quiet(log)
+    _die_with_parent()
+    _keep_large_blocks()
+    _share_cores(settings)
 
 
 def _quiet(log: str) -> None:

@@ -238,6 +238,25 @@ class Features:
         self._memory.move_to_end(key)
         return self._memory[key]
 
+    def assemble(self, split: Split, parts: Sequence[Split]) -> None:
+        """Take the features of `split` from those of `parts`, which hold its examples by id.
+
+        So a subset that grows costs its new examples alone, and each part is kept on disk.
+        """
+        import torch
+
+        place: dict[str, int] = {}
+        for part in parts:
+            for one in part.ids:
+                place.setdefault(one, len(place))
+        rows = torch.empty(len(place), self.feature_dim)
+        for part in parts:
+            rows[torch.tensor([place[one] for one in part.ids])] = self.features(part)
+        self._memory[self.key(split)] = rows[torch.tensor([place[one] for one in split.ids])]
+        spent = [self.seconds.get(part.fingerprint) for part in parts]
+        if None not in spent:
+            self.seconds[split.fingerprint] = sum(one for one in spent if one is not None)
+
     def _forget(self) -> None:
         def held() -> int:
             return sum(t.numel() * t.element_size() for t in self._memory.values())

@@ -1,0 +1,190 @@
+"""What answers in the worker process: the dataset loaded once, one model at a time.
+
+The rungs of a dataset are nested, so the features of each are put together from those of
+the smaller ones and of what is new; every part goes through the ordinary feature cache.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from zoobench import datasets, methods
+from zoobench.datasets.splits import bounded
+from zoobench.errors import CellError, NotFinite
+from zoobench.interfaces import Split, Splits
+from zoobench.methods.features import Features
+from zoobench.metrics.cost import static_costs
+from zoobench.runner import Bench, Result, Settings, failed
+from zoobench.schema import Cell, Record, Ref
+
+LOOK = 16
+"""Examples of a first look; as many before them warm up."""
+
+
+@dataclass(frozen=True)
+class Open:
+    """Load the dataset."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """(train, valid, test) sizes and the number of classes; `error` where it cannot be used."""
+
+    sizes: tuple[int, int, int] = (0, 0, 0)
+    classes: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Look:
+    """Load the cell's model and time it on a few examples."""
+
+    cell: Cell
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Measure `cell`. `rungs` are the names of its dataset's rungs, itself the last.
+
+    With `scores` the transferability scores come too, with `costs` latency and memory.
+    """
+
+    cell: Cell
+    rungs: tuple[str, ...]
+    scores: bool = False
+    costs: bool = False
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`extract` seconds went into the features of `new` examples."""
+
+    result: Result | None = None
+    new: int = 0
+    extract: float = 0.0
+    facts: Mapping[str, float] = field(default_factory=dict)
+    status: str = "ok"
+    why: str = ""
+
+
+class Desk:
+    """Answers the requests above."""
+
+    def __init__(self, settings: Settings, dataset: str) -> None:
+        self.settings = settings
+        self.dataset = dataset
+        self.bench = Bench(settings, prepare=self._prepare)
+        self._whole: Splits | None = None
+        self._rungs: tuple[str, ...] = ()
+        self._used: Features | None = None
+        self._new = 0
+        self._extract = 0.0
+
+    def __call__(self, request: Open | Look | Ask) -> Opened | Answer:
+        if isinstance(request, Open):
+            return self._open()
+        return self._look(request) if isinstance(request, Look) else self._ask(request)
+
+    @property
+    def whole(self) -> Splits:
+        if self._whole is None:
+            self._whole = datasets.load(Ref.parse(self.dataset))
+        return self._whole
+
+    def _open(self) -> Opened:
+        try:
+            whole = self.whole
+        except CellError as error:
+            return Opened(error=str(error))
+        sizes = (len(whole.train), len(whole.valid), len(whole.test))
+        return Opened(sizes, len(whole.classes))
+
+    def _look(self, request: Look) -> Answer:
+        """Its pace: the faster half of a few examples, the first batch being a warm-up."""
+        cell = request.cell
+        try:
+            source = self.bench.load(cell, methods.build(cell.method, cell.params)).features
+            train = self.whole.train
+            rows = np.arange(min(LOOK, len(train)))
+            view = dataclasses.replace(source.view, batch_size=LOOK)
+            own = Features(source.backbone, view)
+            own.features(train.subset(rows))
+            clock = time.perf_counter()
+            own.features(train.subset(rows[::-1]))
+            seconds = time.perf_counter() - clock
+            facts = {m.metric: m.value for m in static_costs(source.backbone)}
+        except Exception as error:  # noqa: BLE001  a model that fails is out, the rest goes on
+            record = failed(cell, error)
+            return Answer(status=record.status, why=_message(record))
+        return Answer(new=len(rows), extract=seconds, facts=facts)
+
+    def _ask(self, request: Ask) -> Answer:
+        self._rungs, self._used, self._new, self._extract = request.rungs, None, 0, 0.0
+        name = request.cell.dataset
+        try:
+            self.bench.given = {name: bounded(self.whole, Ref.parse(name))}
+        except CellError as error:
+            return Answer(status=error.status, why=str(error))
+        self.bench.settings = dataclasses.replace(self.settings, measure_costs=request.costs)
+        result = self.bench.run(request.cell)
+        record = result.record
+        if record.status != "ok":
+            return Answer(result, self._new, self._extract, {}, record.status, _message(record))
+        try:
+            facts = self._scores(self.bench.given[name]) if request.scores else {}
+        except NotFinite as error:
+            return Answer(result, self._new, self._extract, {}, error.status, str(error))
+        costs = {m.metric: m.value for m in record.measurements if m.metric in COSTS}
+        return Answer(result, self._new, self._extract, {**costs, **facts})
+
+    def _prepare(self, features: Features, splits: Splits) -> None:
+        """The features of each split from its parts; what that cost is noted."""
+        self._used = features
+        rungs = [bounded(self.whole, Ref.parse(name)) for name in self._rungs]
+        for split in ("train", "valid", "test"):
+            parts = nested([getattr(rung, split) for rung in rungs])
+            for part in parts:
+                held, clock = len(features.computed), time.perf_counter()
+                features.features(part)
+                if len(features.computed) > held:
+                    self._new += len(part)
+                    self._extract += time.perf_counter() - clock
+            features.assemble(getattr(splits, split), parts)
+
+    def _scores(self, splits: Splits) -> dict[str, float]:
+        """LogME and the regularised H-score of the training examples."""
+        import torch
+
+        from zoobench.solvers.transferability import h_score, logme
+
+        assert self._used is not None
+        rows = self._used.features(splits.train)
+        labels = torch.from_numpy(splits.train.labels)
+        found = {"logme": logme(rows, labels), "h_score": h_score(rows, labels)}
+        if not all(np.isfinite(list(found.values()))):
+            raise NotFinite(f"the transferability scores {found}")
+        return found
+
+
+COSTS = ("params", "macs", "latency_ms_p50", "peak_memory_bytes")
+
+
+def nested(rungs: list[Split]) -> list[Split]:
+    """The parts that `rungs`, each within the next, are made of: the first, then what is new."""
+    seen: set[str] = set()
+    parts = []
+    for rung in rungs:
+        rows = np.array([i for i, one in enumerate(rung.ids) if one not in seen], dtype=np.intp)
+        if len(rows):
+            parts.append(rung.subset(rows))
+        seen.update(rung.ids)
+    return parts
+
+
+def _message(record: Record) -> str:
+    return str((record.error or {}).get("message", record.status))

@@ -1,0 +1,328 @@
+"""The advisor at work: decide, do, write down, until the budget or the questions end."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from zoobench import datasets, devices, methods, session, store, suite
+from zoobench.advise.answer import Outcomes, Verdicts, verdicts
+from zoobench.advise.candidates import available, broken, worth_fetching
+from zoobench.advise.decide import ladder, next_action
+from zoobench.advise.desk import Answer, Ask, Desk, Look, Open, Opened
+from zoobench.advise.journal import Journal, read
+from zoobench.advise.nouns import Action, Advice, Candidate, Done, Rung, Standing, State
+from zoobench.analysis.recommend import Limits
+from zoobench.engines.local import died
+from zoobench.engines.servant import Died, Servant
+from zoobench.errors import UserError
+from zoobench.methods.features import cache_dir
+from zoobench.runner import Settings
+from zoobench.schema import Cell, Ref
+from zoobench.store import Store
+
+GRACE = 0.08
+"""A step that is still at it when this share over the budget is spent is killed."""
+
+METHOD = {"scores": "knn", "probe": "linear-probe", "fine-tune": "fine-tune"}
+STAGES = ("scores", "probe", "fine-tune")
+BOUNDS = ("max_train", "max_valid", "max_test")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked. `data` is a resolved dataset, `budget` in seconds over all sessions."""
+
+    data: Ref
+    budget: float
+    out: Path
+    limits: Limits = field(default_factory=Limits)
+    models: tuple[str, ...] = ()
+    device: str = "auto"
+    fine_tune: bool = True
+    started: float = field(default_factory=time.monotonic)
+
+
+Say = Callable[[str], None]
+
+
+def advise(request: Request, say: Say = lambda line: None) -> Advice:
+    """The advice for `request.data`; goes on where an earlier session in `request.out` ended.
+
+    Raises UserError (no model, unusable data, a budget that cannot even read it) and
+    StoreError. On Ctrl-C what is done is kept.
+    """
+    modality = datasets.card(request.data).modality
+    candidates = available(modality, request.models)
+    spec = _suite(request, candidates)
+    device = devices.resolve(request.device)
+    with Store(request.out, suite.to_toml(spec), spec.identity) as held:
+        held.write_environment(session.environment(device))
+        journal = read(request.out)
+        settings = Settings(device, devices.cores(), str(cache_dir() / "features"))
+        desk = partial(Desk, dataset=str(request.data))
+        with Servant(desk, settings, ("timm", "transformers")) as servant:
+            work = Work(request, spec, candidates, journal, held, servant, say)
+            try:
+                ended = work.run()
+            finally:
+                journal.closed(work.spent)
+    wanted, more = worth_fetching(candidates, modality, request.limits)
+    advice = conclude(request, work.state, ended)
+    return dataclasses.replace(advice, wanted=wanted, not_available=more)
+
+
+def _suite(request: Request, candidates: tuple[Candidate, ...]) -> suite.Suite:
+    """The whole question as a suite: its limits and budget are no part of it."""
+    specs = tuple(
+        suite.MethodSpec(name, methods.params_of(methods.build(name, {})))
+        for name in METHOD.values()
+    )
+    refs = tuple(sorted(Ref.parse(one.model) for one in candidates))
+    about = "written by recommend --data"
+    return suite.Suite(f"advice-{request.data.name}", about, refs, (request.data,), specs, ())
+
+
+@dataclass
+class Work:
+    """One session."""
+
+    request: Request
+    spec: suite.Suite
+    candidates: tuple[Candidate, ...]
+    journal: Journal
+    store: Store
+    servant: Servant
+    say: Say
+    before: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.before = self.journal.spent
+
+    @property
+    def spent(self) -> float:
+        return self.before + time.monotonic() - self.request.started
+
+    @property
+    def state(self) -> State:
+        sizes = self.journal.sizes
+        assert sizes is not None
+        done = self.journal.done
+        return State(
+            self.candidates,
+            ladder(sizes, self.journal.classes),
+            self.request.budget,
+            self.spent,
+            done,
+            self.request.fine_tune,
+            broken(self.candidates, done, self.request.limits),
+        )
+
+    def run(self) -> str:
+        """Step by step; why it ended."""
+        if self.journal.sizes is None:
+            self._open()
+        while True:
+            action = next_action(self.state)
+            if isinstance(action, str):
+                return action
+            if not self.servant.alive:
+                self._open()  # its time is no model's
+                continue
+            self.journal.begun(action, self.spent)
+            one = self._do(action)
+            self.journal.ended(one, self.spent)
+            self.say(_line(one, self.spent, self.request.budget, self.state.ladder))
+
+    def _seconds(self) -> float:
+        return max(0.0, self.request.budget * (1 + GRACE) - self.spent)
+
+    def _open(self) -> None:
+        where = self.request.data.short
+        try:
+            found: Opened = self.servant.ask(Open(), self._seconds())
+        except Died as error:
+            raise UserError(f"{where}: could not be read: {error.reason}") from error
+        if found.error:
+            raise UserError(found.error)
+        self.journal.opened(found.sizes, found.classes, self.spent)
+
+    def _do(self, action: Action) -> Done:
+        """The step's outcome; a model that fails is an outcome too."""
+        clock = time.monotonic()
+        cell = self._cell(action)
+        rungs = tuple(str(self._rung(r)) for r in range(action.rung + 1))
+        timed = {"latency_ms_p50", "peak_memory_bytes"} & self.request.limits.costs.keys()
+        scores = action.stage == "scores"
+        ask = (
+            Look(cell)
+            if action.stage == "pace"
+            else Ask(cell, rungs, scores, scores and bool(timed))
+        )
+        try:
+            answer: Answer = self.servant.ask(ask, self._seconds())
+        except Died as error:
+            answer = Answer(status=error.status, why=error.reason)
+            if action.stage != "pace":
+                seconds = round(time.monotonic() - clock, 3)
+                self.store.append(died(cell, error.status, error.reason, error.tail, seconds))
+        value = None
+        if answer.result is not None:
+            record = self.store.append(answer.result.record, answer.result.predictions)
+            value = record.value("accuracy")
+        return Done(
+            action.model,
+            action.stage,
+            action.rung,
+            time.monotonic() - clock,
+            answer.status,
+            answer.why,
+            cell.key if action.stage != "pace" else "",
+            value,
+            answer.new,
+            answer.extract,
+            action.recipe,
+            action.predicted,
+            dict(answer.facts),
+        )
+
+    def _rung(self, number: int) -> Ref:
+        rung = self.state.ladder[number]
+        if rung.whole:
+            return self.request.data
+        return self.request.data.with_options(
+            max_train=rung.train, max_valid=rung.valid, max_test=rung.test
+        )
+
+    def _cell(self, action: Action) -> Cell:
+        name = METHOD.get(action.stage, "knn")
+        recipe = dataclasses.asdict(action.recipe) if action.recipe else {}
+        method = suite.MethodSpec(name, methods.params_of(methods.build(name, recipe)))
+        one = dataclasses.replace(
+            self.spec,
+            models=(Ref.parse(action.model),),
+            datasets=(self._rung(action.rung),),
+            methods=(method,),
+        )
+        precision = devices.default_precision(devices.resolve(self.request.device))
+        return suite.plan(one, precision)[0]
+
+
+def _line(one: Done, spent: float, budget: float, rungs: tuple[Rung, ...]) -> str:
+    name = Ref.parse(one.model).short
+    what = {"pace": "a first look", "scores": "kNN, LogME, H-score", "probe": "linear probe"}
+    done = what.get(one.stage, one.stage)
+    on = "" if one.stage == "pace" else f" on {rungs[one.rung].train}"
+    if one.status != "ok":
+        told = f"{one.status}: {one.why}"
+    elif one.value is not None:
+        told = f"accuracy {100 * one.value:.1f}"
+    else:
+        told = f"{1000 * one.extract / max(1, one.new):.3g} ms an example"
+    return (
+        f"[{spent:.0f} of {budget:.0f} s] {name}: {done}{on}: {told} "
+        f"({one.seconds:.1f} s, predicted {one.predicted:.1f})"
+    )
+
+
+def conclude(request: Request, state: State, ended: str) -> Advice:
+    """The answer from what was measured; reads the kept predictions."""
+    best = _basis(state)
+    run = store.load(request.out)
+    records = {record.key: record for record in run.records}
+    levels: list[Outcomes] = []
+    last: dict[str, Done] = {}
+    for stage, rung in best:
+        level: dict[str, np.ndarray] = {}
+        for one in state.candidates:
+            done = state.find(one.model, stage, rung)
+            if done is None or one.model in state.ruled_out or done.key not in records:
+                continue
+            kept = run.predictions(records[done.key])
+            if kept is not None:
+                level[one.model] = (kept.predicted == kept.label).astype(np.float64)
+                last[one.model] = done
+        levels.append(level)
+    found = verdicts(levels)
+    standings = _standings(state, found, last, records) if found else ()
+    tried = {s.candidate.model for s in standings}
+    stages: dict[str, float] = {}
+    for step in state.done:
+        stages[step.stage] = stages.get(step.stage, 0.0) + step.seconds
+    stages["reading, starting"] = state.spent - sum(stages.values())
+    return Advice(
+        data=request.data.short,
+        pick=standings[0] if standings else None,
+        method=METHOD[standings[0].stage] if standings else "",
+        standings=standings,
+        expected_loss=found.loss if found else None,
+        ruled_out={
+            **{c.model: _untried(state, c) for c in state.candidates if c.model not in tried},
+            **state.ruled_out,
+        },
+        wanted=(),
+        not_available=0,
+        budget=state.budget,
+        spent=state.spent,
+        stages=stages,
+        ended=ended,
+        done=state.done,
+        sizes=state.ladder[-1],
+    )
+
+
+def _basis(state: State) -> list[tuple[str, int]]:
+    """The levels to compare by: fine-tunes are the last where they beat the probes."""
+    levels = [("scores", 0), *(("probe", r) for r in range(len(state.ladder)))]
+    tuned = [d.value for d in state.done if d.stage == "fine-tune" and d.value is not None]
+    probes = [d for d in state.done if d.stage == "probe" and d.value is not None]
+    far = max((d.rung for d in probes), default=-1)
+    probed = max((d.value or 0.0 for d in probes if d.rung == far), default=0.0)
+    if len(tuned) > 1 and max(tuned) >= probed:
+        levels.append(("fine-tune", len(state.ladder) - 1))
+    return levels
+
+
+def _untried(state: State, one: Candidate) -> str:
+    failure = state.failed(one.model)
+    if failure is not None:
+        return f"{failure.status}: {failure.why}"
+    return "not tried: the budget did not reach it"
+
+
+def _standings(
+    state: State, found: Verdicts, last: Mapping[str, Done], records: Mapping[str, store.Record]
+) -> tuple[Standing, ...]:
+    by_name = {one.model: one for one in state.candidates}
+    furthest = last[found.models[0]]
+    rows = []
+    for place, name in enumerate(found.models):
+        one = last[name]
+        number = records[one.key].get("accuracy")
+        early = (one.stage, one.rung) != (furthest.stage, furthest.rung)
+        facts: dict[str, float] = {}
+        for step in state.done:
+            if step.model == name:
+                facts.update(step.facts)
+        train = state.ladder[one.rung].train
+        rows.append(
+            Standing(
+                candidate=by_name[name],
+                stage=one.stage,
+                examples=train,
+                value=one.value,
+                low=number.low if number else None,
+                high=number.high if number else None,
+                first=float(found.first[place]),
+                tied=found.tied[place],
+                why=f"left the race at {METHOD[one.stage]} on {train}" if early else "",
+                facts=facts,
+            )
+        )
+    return tuple(rows)

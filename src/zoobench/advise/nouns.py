@@ -1,0 +1,173 @@
+"""What the advisor speaks of. Plain data; seconds are wall seconds, sizes are examples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Stage = Literal["pace", "scores", "probe", "fine-tune"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model that can be loaded here. `prior` is its mean published top-1, None where unknown."""
+
+    model: str
+    license: str
+    family: str
+    prior: float | None = None
+    params: float | None = None
+    macs: float | None = None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A model that is not here, known from what was published of it alone."""
+
+    model: str
+    license: str
+    prior: float
+    params: float | None
+    macs: float | None
+
+
+@dataclass(frozen=True)
+class Rung:
+    """So many examples of each split; `whole` is all of them."""
+
+    train: int
+    valid: int
+    test: int
+    whole: bool = False
+
+    @property
+    def total(self) -> int:
+        return self.train + self.valid + self.test
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A fine-tune's budget; the same for every finalist."""
+
+    steps: int
+    batch_size: int
+    rates: tuple[float, ...]
+
+    @property
+    def passes(self) -> int:
+        """Examples that are run forwards and backwards."""
+        return self.steps * self.batch_size * len(self.rates)
+
+
+@dataclass(frozen=True)
+class Action:
+    """One step, and the seconds that it is predicted to take."""
+
+    model: str
+    stage: Stage
+    rung: int
+    predicted: float
+    recipe: Recipe | None = None
+
+
+@dataclass(frozen=True)
+class Done:
+    """A step that ended. `key` is its cell's, "" where it is none.
+
+    `extract` seconds were spent on the features of `new` examples, the rest of `seconds` on
+    loading and fitting. `facts` are transferability scores, and costs of the model.
+    """
+
+    model: str
+    stage: Stage
+    rung: int
+    seconds: float
+    status: str = "ok"
+    why: str = ""
+    key: str = ""
+    value: float | None = None
+    new: int = 0
+    extract: float = 0.0
+    recipe: Recipe | None = None
+    predicted: float = 0.0
+    facts: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class State:
+    """All that a decision is taken from. `candidates` stand in the static order, best first.
+
+    `ruled_out` says why a candidate broke a limit once its costs were known.
+    """
+
+    candidates: tuple[Candidate, ...]
+    ladder: tuple[Rung, ...]
+    budget: float
+    spent: float
+    done: tuple[Done, ...] = ()
+    fine_tune: bool = True
+    ruled_out: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def left(self) -> float:
+        return self.budget - self.spent
+
+    def find(self, model: str, stage: Stage, rung: int | None = None) -> Done | None:
+        """The newest such step that ended well."""
+        for one in reversed(self.done):
+            if (one.model, one.stage, one.status) == (model, stage, "ok") and rung in (
+                None,
+                one.rung,
+            ):
+                return one
+        return None
+
+    def failed(self, model: str) -> Done | None:
+        """The step that put `model` out of the race."""
+        bad = (d for d in self.done if d.model == model and d.status != "ok")
+        return next((d for d in bad if d.stage != "fine-tune"), None)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What is known of one candidate at the end.
+
+    `value` is its accuracy at `stage` on `examples` training examples, `first` its
+    probability of being the best candidate, `tied` whether it cannot be told from the pick.
+    """
+
+    candidate: Candidate
+    stage: str
+    examples: int
+    value: float | None
+    low: float | None
+    high: float | None
+    first: float
+    tied: bool
+    why: str
+    facts: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Advice:
+    """The answer. `standings` are best first; `pick` is the first of them, or None.
+
+    `expected_loss` is how far the pick falls short of the true best candidate, on average
+    over what is plausible. `stages` are the seconds that each stage took.
+    """
+
+    data: str
+    pick: Standing | None
+    method: str
+    standings: tuple[Standing, ...]
+    expected_loss: float | None
+    ruled_out: Mapping[str, str]
+    wanted: tuple[Wanted, ...]
+    not_available: int
+    budget: float
+    spent: float
+    stages: Mapping[str, float]
+    ended: str
+    done: tuple[Done, ...]
+    sizes: Rung

@@ -1,0 +1,113 @@
+"""`zoobench recommend --data`: its options, and the call."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zoobench.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from zoobench.analysis.recommend import Limits
+    from zoobench.schema import Ref, Value
+
+INTERRUPTED = 130
+UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What `recommend` takes beside a RUN's options."""
+    for decorate in (
+        click.option("--no-fine-tune", is_flag=True, help="With --data: probes alone."),
+        click.option("--device", default="auto", show_default=True, help="With --data."),
+        click.option(
+            "--models", multiple=True, metavar="MODEL",
+            help="With --data: try these alone. Default: all that can be loaded offline.",
+        ),
+        click.option(
+            "--out", type=click.Path(path_type=Path),
+            help="With --data: where its state lies. Default: results/runs/advice-<data>.",
+        ),
+        click.option("--label", help="A table's column of classes. Default: label."),
+        click.option("--image", help="A table's column of picture files."),
+        click.option("--text", help="A table's column of texts. Default: text."),
+        click.option(
+            "--budget", default="10m", show_default=True,
+            help="With --data: time over all sessions, as 90s, 10m or 1h.",
+        ),
+        click.option("--task", default="classification", show_default=True, help="With --data."),
+        click.option("--data", help="A folder of pictures by class, a table, or a dataset's name."),
+    ):  # fmt: skip
+        command = decorate(command)
+    return command
+
+
+def advise_data(
+    data: str, limits: Limits, objective: str, as_json: bool, options: Mapping[str, Any]
+) -> None:
+    """Try models on `data` within the budget, and print the advice."""
+    import json
+    import time
+
+    started = time.monotonic()
+    from zoobench.advise.doing import Request, advise
+    from zoobench.report.advice import advice_json, advice_text
+    from zoobench.tasks import TASKS
+
+    if options["task"] not in TASKS:
+        raise unknown("--task", "task", options["task"], TASKS)
+    if objective != TASKS[options["task"]].primary:
+        raise UserError(f"--objective: with --data it is {TASKS[options['task']].primary}")
+    budget = seconds(options["budget"])
+    columns = {name: options[name] for name in ("text", "image", "label") if options[name]}
+    ref = resolve_data(data, columns)
+    out = options["out"] or Path("results/runs") / f"advice-{ref.name}"
+    request = Request(
+        ref, budget, out, limits, options["models"], options["device"],
+        not options["no_fine_tune"], started,
+    )  # fmt: skip
+    try:
+        found = advise(request, lambda line: click.echo(line, err=True))
+    except KeyboardInterrupt:
+        click.echo(f"\nStopped; run the same command again to go on ({out}).", err=True)
+        raise SystemExit(INTERRUPTED) from None
+    if as_json:
+        click.echo(json.dumps(advice_json(found), ensure_ascii=False))
+        return
+    click.echo("\n".join(advice_text(found)))
+    click.echo(f"State: {out}; with a larger --budget the same command goes on.")
+
+
+def seconds(text: str) -> float:
+    """ "90s", "10m", "1.5h" or plain seconds. Raises UserError."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
+    value = float(found.group(1)) * UNITS[found.group(2)] if found else 0.0
+    if value <= 0:
+        raise UserError(f"--budget: expected a time such as 90s, 10m or 1h, got {text!r}")
+    return value
+
+
+def resolve_data(data: str, columns: Mapping[str, Value]) -> Ref:
+    """A folder, a table or a dataset's name as a resolved Ref. Raises UserError."""
+    from zoobench import datasets
+    from zoobench.schema import Ref
+
+    path = Path(data).expanduser()
+    if path.is_dir():
+        if columns:
+            raise UserError(f"--data {data}: a folder has no columns ({', '.join(columns)})")
+        named = Ref("folder", path.resolve().name).with_options(path=str(path.resolve()))
+    elif path.is_file():
+        content: dict[str, Value] = {"text": "text"} if "image" not in columns else {}
+        options: dict[str, Value] = {**content, "label": "label", **columns}
+        named = Ref("table", path.stem).with_options(path=str(path.resolve()), **options)
+    else:
+        source = data.partition("/")[0]
+        if "/" not in data or source not in datasets.SOURCES:
+            raise UserError(f"--data: there is no folder or file {data}")
+        named = Ref.parse(data)
+    return datasets.resolve(named, "--data")

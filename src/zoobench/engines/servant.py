@@ -1,0 +1,146 @@
+"""One worker process that answers one request at a time, and is killed when it is late.
+
+Where the next piece of work depends on the last one's answer: a model that crashes, hangs
+or outgrows the memory costs one answer, what is loaded already serves the next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from zoobench.engines.local import (
+    POLL_SECONDS,
+    Worker,
+    cause_of_death,
+    context_of,
+    default_memory_bytes,
+    last_words,
+    resident_bytes,
+    stop,
+)
+from zoobench.engines.worker import begin_child
+from zoobench.runner import Settings
+
+Answerer = Callable[[Any], Any]
+"""Answers a request in the child; must not raise but for a programming error."""
+
+
+class Died(Exception):
+    """The child ended, or was ended, before it answered: a record's `status`, and why."""
+
+    def __init__(self, status: str, reason: str, tail: str = "") -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+        self.tail = tail
+
+
+def serve(
+    pipe: Connection, make: Callable[[Settings], Answerer], settings: Settings, log: str
+) -> None:
+    """The child's main function."""
+    begin_child(settings, log)
+    answer = make(settings)
+    while True:
+        try:
+            request = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(answer(request))
+
+
+class Servant:
+    """A context manager over the child. `make`, called in it, gives what answers; picklable."""
+
+    def __init__(
+        self,
+        make: Callable[[Settings], Answerer],
+        settings: Settings,
+        preload: Sequence[str] = (),
+        memory_bytes: int | None = None,
+    ) -> None:
+        self.make = make
+        self.settings = settings
+        self.preload = tuple(preload)
+        self.memory_bytes = memory_bytes or default_memory_bytes(1)
+        self._folder = tempfile.TemporaryDirectory(prefix="zoobench-")
+        self._worker: tuple[Worker, Connection] | None = None
+
+    def __enter__(self) -> Servant:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._end()
+        self._folder.cleanup()
+
+    @property
+    def alive(self) -> bool:
+        """Whether a child holds what earlier requests made it load."""
+        return self._worker is not None
+
+    def ask(self, request: Any, seconds: float) -> Any:
+        """The answer. Raises Died; the next request then goes to a fresh child."""
+        worker, pipe = self._worker or self._start()
+        deadline = time.monotonic() + seconds
+        try:
+            pipe.send(request)
+            while not pipe.poll(POLL_SECONDS):
+                self._check(worker, deadline, seconds)
+            return pipe.recv()
+        except (EOFError, OSError, pickle.UnpicklingError):
+            status, reason = cause_of_death(worker)
+            tail = last_words(worker.log)
+            self._end()
+            raise Died(status, reason, tail) from None
+        except KeyboardInterrupt:
+            self._end()  # its answer would be taken for the next request's
+            raise
+
+    def _check(self, worker: Worker, deadline: float, seconds: float) -> None:
+        """Raises Died when the child is past its time or its memory."""
+        used = resident_bytes(worker.process.pid)
+        if time.monotonic() > deadline:
+            self._end()
+            raise Died("timeout", f"stopped after {seconds:.0f} s")
+        if used > self.memory_bytes:
+            self._end()
+            gib = 2**30
+            bound = self.memory_bytes / gib
+            raise Died("oom", f"stopped at {used / gib:.1f} GiB: the limit is {bound:.1f} GiB")
+
+    def _start(self) -> tuple[Worker, Connection]:
+        context = context_of(self.settings, self.preload)
+        ours, theirs = context.Pipe(duplex=True)
+        with tempfile.NamedTemporaryFile(
+            dir=self._folder.name, suffix=".log", delete=False
+        ) as file:
+            log = Path(file.name)
+        process = context.Process(
+            target=serve, args=(theirs, self.make, self.settings, str(log)), daemon=True
+        )
+        process.start()
+        theirs.close()
+        self._worker = Worker(process, log, deque()), ours
+        return self._worker
+
+    def _end(self) -> None:
+        if self._worker is not None:
+            worker, pipe = self._worker
+            self._worker = None
+            stop(worker)
+            with contextlib.suppress(OSError):
+                pipe.close()

@@ -1,0 +1,98 @@
+"""What `zoobench recommend --data` says: lines for a person, plain JSON types for a machine."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from zoobench.advise.nouns import Advice, Standing
+from zoobench.report.text import labels, points, score, seconds, si, with_interval
+from zoobench.schema import to_json
+
+METRIC = "accuracy"
+
+
+def advice_text(found: Advice) -> list[str]:
+    """The pick, how sure that is, the others, what was not tried, and what it cost."""
+    every = [s.candidate.model for s in found.standings]
+    every += [*found.ruled_out, *(one.model for one in found.wanted)]
+    names = labels(every)
+    lines = _pick(found, names)
+    lines += [_standing(one, names[one.candidate.model]) for one in found.standings]
+    lines += [f"Not {names[model]}: {why}." for model, why in found.ruled_out.items()]
+    if found.wanted:
+        lines += ["", "Would be worth trying, from published results alone: not available offline"]
+        for one in found.wanted:
+            size = f"{si(one.params)} parameters, " if one.params else ""
+            prior = score(METRIC, one.prior)
+            lines.append(f"  {one.model}: mean published top-1 {prior}, {size}{one.license}")
+        rest = found.not_available - len(found.wanted)
+        if rest > 0:
+            lines.append(f"  and {rest} more with better published results than what is here")
+    lines += ["", _spent(found)]
+    return lines
+
+
+def _pick(found: Advice, names: dict[str, str]) -> list[str]:
+    if found.pick is None:
+        return [f"No advice for {found.data}: {found.ended}."]
+    pick = found.pick
+    value = with_interval(METRIC, pick.value or 0.0, pick.low, pick.high)
+    name = names[pick.candidate.model]
+    lines = [
+        f"Take {name} with {found.method}: {METRIC} {value} from {pick.examples} training "
+        f"examples of {found.data}, licence {pick.candidate.license}."
+    ]
+    if len(found.standings) == 1:
+        return [*lines, "It is the only model that was measured: nothing to choose between.", ""]
+    loss = found.expected_loss or 0.0
+    lines.append(
+        f"P(best of {len(found.standings)} candidates) = {pick.first:.2f}; expected loss against "
+        f"the true best: {points(METRIC, loss)}."
+    )
+    tied = [one for one in found.standings[1:] if one.tied]
+    if tied:
+        others = ", ".join(names[one.candidate.model] for one in tied)
+        lines.append(f"It cannot be told from: {others}.")
+        small = min([pick, *tied], key=lambda s: s.facts.get("params", float("inf")))
+        if "params" in small.facts:
+            size = si(small.facts["params"])
+            lines.append(f"Smallest of these: {names[small.candidate.model]}, {size} parameters.")
+        lines += _copies([pick, *tied])
+    else:
+        lines.append("The data suffice to tell it from every other candidate.")
+    return [*lines, ""]
+
+
+def _copies(tied: list[Standing]) -> list[str]:
+    families = [one.candidate.family for one in tied if one.candidate.family]
+    many = sorted({f for f in families if families.count(f) > 1})
+    return [
+        f"Of these, {families.count(f)} are variants of {f}: near-copies, not independent."
+        for f in many
+    ]
+
+
+def _standing(one: Standing, name: str) -> str:
+    value = with_interval(METRIC, one.value or 0.0, one.low, one.high)
+    prior = f", published {score(METRIC, one.candidate.prior)}" if one.candidate.prior else ""
+    why = f"; {one.why}" if one.why else ""
+    return f"  {name}: P(best) {one.first:.2f}, {value} at {one.examples}{prior}{why}"
+
+
+def _spent(found: Advice) -> str:
+    stages = ", ".join(f"{name} {seconds(value)} s" for name, value in found.stages.items())
+    left = found.budget - found.spent
+    over = f"{left:.0f} s left" if left >= 0 else f"{-left:.0f} s over"
+    return (
+        f"Spent {found.spent:.0f} s of {found.budget:.0f} s ({over}): {stages}. "
+        f"Ended: {found.ended}."
+    )
+
+
+def advice_json(found: Advice) -> dict[str, Any]:
+    """Plain JSON types, for `--json`."""
+    body = {f.name: getattr(found, f.name) for f in dataclasses.fields(found)}
+    body["left"] = found.budget - found.spent
+    plain: dict[str, Any] = to_json(body)
+    return plain

@@ -1,0 +1,75 @@
+"""From outcomes at several levels to who is best: paired, chained, calibrated."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from zoobench.advise.answer import verdicts
+from zoobench.analysis.stats import Floats
+
+
+def right(rng: np.random.Generator, share: float, n: int = 300) -> Floats:
+    return (rng.random(n) < share).astype(np.float64)
+
+
+def test_a_clear_winner_is_sure_and_near_ties_are_not() -> None:
+    rng = np.random.default_rng(0)
+    base = right(rng, 0.9)
+    twin = base.copy()
+    twin[:2] = 1 - twin[:2]
+    found = verdicts([{"a": base, "b": twin, "c": right(rng, 0.5)}])
+    assert found is not None
+    assert found.models[-1] == "c"
+    assert found.tied == (True, True, False)
+    assert found.first[-1] < 0.01
+    assert 0.2 < found.first[0] < 0.8
+
+
+def test_who_left_early_keeps_a_chance_that_shrinks_with_the_difference() -> None:
+    rng = np.random.default_rng(1)
+    early = {"a": right(rng, 0.8), "b": right(rng, 0.79), "c": right(rng, 0.4)}
+    late = {"a": right(rng, 0.9, 1000), "b": right(rng, 0.85, 1000)}
+    found = verdicts([early, late])
+    assert found is not None
+    assert found.models == ("a", "b", "c")
+    chance = dict(zip(found.models, found.first, strict=True))
+    assert chance["c"] < 0.01
+    left_near = verdicts([{"a": early["a"], "c": right(rng, 0.79)}, {"a": late["a"]}])
+    assert left_near is not None
+    assert min(left_near.first) > 0.1, "the level before is all that tells the two apart"
+
+
+def test_one_model_alone_and_none() -> None:
+    rng = np.random.default_rng(2)
+    found = verdicts([{"a": right(rng, 0.7)}])
+    assert found is not None
+    assert found.models == ("a",)
+    assert found.first.tolist() == [1.0]
+    assert found.loss == 0.0
+    assert verdicts([{}, {}]) is None
+
+
+def test_nobody_who_left_passes_the_best_of_the_last_level() -> None:
+    rng = np.random.default_rng(3)
+    early = {"a": right(rng, 0.6), "b": right(rng, 0.6), "c": right(rng, 0.95)}
+    found = verdicts([early, {"a": right(rng, 0.9, 900), "b": right(rng, 0.8, 900)}])
+    assert found is not None
+    assert found.models[0] == "a"
+    assert found.first[found.models.index("c")] > 0.5, "but the probability says it"
+
+
+def test_the_probability_of_the_pick_is_calibrated() -> None:
+    """Drawn worlds of five models: how often the pick is best against what was said."""
+    rng = np.random.default_rng(4)
+    said, was = [], []
+    for world in range(150):
+        truth = rng.normal(0.8, 0.03, 5)
+        names = [f"m{i}" for i in range(5)]
+        first = {n: right(rng, p, 200) for n, p in zip(names, truth, strict=True)}
+        kept = sorted(names, key=lambda n: -first[n].mean())[:2]
+        later = {n: right(rng, truth[names.index(n)], 800) for n in kept}
+        found = verdicts([first, later], world)
+        assert found is not None
+        said.append(found.first[0])
+        was.append(names[int(np.argmax(truth))] == found.models[0])
+    assert abs(np.mean(said) - np.mean(was)) < 0.08

@@ -1,0 +1,154 @@
+"""Deciding, without doing: a simulated world says what each step costs and finds."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from zoobench.advise.decide import (
+    FINALISTS,
+    RECIPES,
+    finalists,
+    halve,
+    ladder,
+    next_action,
+    static_order,
+)
+from zoobench.advise.nouns import Action, Candidate, Done, State
+from zoobench.advise.predict import BACKWARD, frozen_seconds
+
+SIZES = (3600, 400, 1000)
+
+
+def candidate(name: str, prior: float | None = None, params: float | None = None) -> Candidate:
+    return Candidate(name, "MIT", "f", prior, params)
+
+
+@dataclass
+class World:
+    """True seconds an example and accuracy by model; steps take up to 8% more or less."""
+
+    pace: dict[str, float]
+    quality: dict[str, float]
+    seed: int = 0
+
+    def run(self, state: State) -> tuple[State, str]:
+        rng = np.random.default_rng(self.seed)
+        for _ in range(1000):
+            action = next_action(state)
+            if isinstance(action, str):
+                return state, action
+            assert state.spent + action.predicted <= state.budget
+            one = self.do(state, action, rng)
+            state = dataclasses.replace(
+                state, done=(*state.done, one), spent=state.spent + one.seconds
+            )
+        raise AssertionError("it never ended")
+
+    def do(self, state: State, action: Action, rng: np.random.Generator) -> Done:
+        pace = self.pace[action.model] * rng.uniform(0.93, 1.07)
+        step = Done(action.model, action.stage, action.rung, 0.0, predicted=action.predicted)
+        if action.stage == "pace":
+            return dataclasses.replace(step, new=16, extract=16 * pace, seconds=1 + 32 * pace)
+        rung = state.ladder[action.rung]
+        value = self.quality[action.model] + 0.01 * action.rung
+        if action.recipe is not None:
+            scored = rung.valid * len(action.recipe.rates) + rung.test
+            seconds = (action.recipe.passes * BACKWARD + 1.5 * scored) * pace
+            return dataclasses.replace(step, value=value, seconds=seconds, recipe=action.recipe)
+        have = [d.rung for d in state.done if d.model == action.model and d.stage != "pace"]
+        new = rung.total - (state.ladder[max(have)].total if have else 0)
+        facts = {"logme": value, "h_score": value}
+        return dataclasses.replace(
+            step, value=value, new=max(0, new), extract=max(0, new) * pace, facts=facts,
+            seconds=max(0, new) * pace + 0.5 + 0.001 * rung.train,
+        )  # fmt: skip
+
+
+def start(world: World, budget: float, fine_tune: bool = True) -> State:
+    names = sorted(world.pace)
+    found = static_order([candidate(name, 0.5 + 0.01 * i) for i, name in enumerate(names)])
+    return State(found, ladder(SIZES, 10), budget, 5.0, fine_tune=fine_tune)
+
+
+def test_rungs_grow_within_the_data_and_end_with_all_of_it() -> None:
+    rungs = ladder(SIZES, 10)
+    assert [r.train for r in rungs] == [200, 400, 800, 1600, 3600]
+    assert [r.test for r in rungs] == [200, 200, 222, 444, 1000]
+    assert [r.whole for r in rungs] == [False] * 4 + [True]
+    assert [r.train for r in ladder((80, 10, 60), 4)] == [80]
+    assert ladder((5000, 500, 500), 100)[0].train == 1000, "ten a class"
+
+
+def test_the_static_order_is_by_published_accuracy_then_by_size() -> None:
+    given = [candidate("a", None, 1e6), candidate("b", 0.4), candidate("c", 0.6),
+             candidate("d", None, 9e6)]  # fmt: skip
+    assert [one.model for one in static_order(given)] == ["c", "b", "d", "a"]
+
+
+@pytest.mark.parametrize("budget", [20.0, 60.0, 200.0, 600.0, 3000.0, 50_000.0])
+@pytest.mark.parametrize("seed", range(5))
+def test_no_budget_is_overrun_by_a_tenth(budget: float, seed: int) -> None:
+    rng = np.random.default_rng([seed, 3])
+    names = [f"m{i:02}" for i in range(12)]
+    world = World(
+        {name: float(rng.uniform(0.001, 0.1)) for name in names},
+        {name: float(rng.uniform(0.5, 0.9)) for name in names},
+        seed,
+    )
+    state, _ = world.run(start(world, budget))
+    assert state.spent <= 1.1 * budget
+    if budget >= 3000:
+        best = max(world.quality, key=lambda name: world.quality[name])
+        assert finalists(state)[0].model == best
+
+
+def test_a_step_that_would_overrun_never_begins() -> None:
+    world = World({"a": 1.0, "b": 1.0}, {"a": 0.9, "b": 0.8})
+    state, why = world.run(start(world, 100.0))
+    assert {d.stage for d in state.done} == {"pace"}, "450 examples at 1 s each do not fit"
+    assert "too small" in why
+
+
+def test_the_favourite_is_fine_tuned_with_the_best_probes() -> None:
+    world = World(
+        dict.fromkeys("abcdef", 0.001),
+        {"a": 0.9, "b": 0.89, "c": 0.8, "d": 0.7, "e": 0.6, "f": 0.5},
+    )
+    state, _ = world.run(start(world, 2000.0))
+    tuned = [d for d in state.done if d.stage == "fine-tune"]
+    assert [d.model for d in tuned] == ["a", "b", "f"], "f has the best published results"
+    assert {d.recipe for d in tuned} <= set(RECIPES)
+    assert len({d.recipe for d in tuned}) == 1, "one recipe for all"
+
+
+def test_halving_spends_more_on_fewer() -> None:
+    world = World({f"m{i}": 0.001 for i in range(8)}, {f"m{i}": 0.5 + i / 20 for i in range(8)})
+    state, why = world.run(start(world, 1000.0, fine_tune=False))
+    seen = [len({d.model for d in state.done if d.stage == "probe" and d.rung == r})
+            for r in range(5)]  # fmt: skip
+    assert seen == [4, 2, 2, 2, 2]
+    assert why == "all of the data was used"
+    assert len(halve(state, state.candidates, 4)) >= FINALISTS
+
+
+def test_what_failed_or_broke_a_limit_is_not_tried_again() -> None:
+    world = World({"a": 0.001, "b": 0.001, "c": 0.001}, {"a": 0.9, "b": 0.8, "c": 0.7})
+    broken = Done("a", "pace", 0, 1.0, "crash", "it died")
+    state = dataclasses.replace(
+        start(world, 500.0), done=(broken,), ruled_out={"b": "params 9 is above 1"}
+    )
+    ended, _ = world.run(state)
+    assert {d.model for d in ended.done[1:]} == {"c"}
+
+
+def test_features_that_are_held_are_not_paid_for_again() -> None:
+    world = World({"a": 0.01}, {"a": 0.9})
+    state, _ = world.run(start(world, 15.0, fine_tune=False))
+    assert state.find("a", "scores") is not None
+    probe = frozen_seconds(state, "a", "probe", 0)
+    assert probe < 450 * 0.01
+    assert frozen_seconds(state, "a", "probe", 1) > probe + 190 * 0.01

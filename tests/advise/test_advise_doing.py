@@ -1,0 +1,196 @@
+"""The advisor with real worker processes: folders, tables, faults, budgets, resume."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from zoobench import datasets, store
+from zoobench.advise.doing import Request, advise
+from zoobench.advise.journal import FILE, read
+from zoobench.advise.nouns import Action
+from zoobench.analysis.recommend import Limits
+from zoobench.cli import main
+from zoobench.errors import StoreError, UserError
+
+DATA = "synthetic/stripes?train=500&valid=60&test=250&noise=300.0"
+GABOR = "synthetic/gabor"
+MODELS = (GABOR, f"{GABOR}?weights=random")
+
+
+def request(out: Path, models: tuple[str, ...] = MODELS, budget: float = 60.0) -> Request:
+    ref = datasets.resolve(DATA)
+    return Request(ref, budget, out, Limits(), models, "cpu", fine_tune=False)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of pictures of four classes that no card knows."""
+    root = tmp_path_factory.mktemp("data") / "stripes"
+    split = datasets.load(datasets.resolve("synthetic/stripes?train=240")).train
+    for i in range(len(split)):
+        folder = root / f"class{split.labels[i]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        split.read(i).save(folder / f"{i}.png")
+    return root
+
+
+def test_a_model_that_dies_and_one_that_fails_cost_no_answer(tmp_path: Path) -> None:
+    bad = tuple(f"{GABOR}?fault={fault}" for fault in ("crash", "nan", "missing-weights"))
+    found = advise(request(tmp_path / "run", (*MODELS, *bad)))
+    assert found.pick is not None
+    assert found.pick.candidate.model == "synthetic/gabor@1"
+    assert found.method == "linear-probe"
+    assert found.pick.first > 0.95
+    why = {model.partition("fault=")[2]: said for model, said in found.ruled_out.items()}
+    assert why["crash"].startswith("crash: ")
+    assert why["missing-weights"].startswith("missing-weights: ")
+    assert why["nan"].startswith("nan: ")
+    assert found.spent <= 1.1 * 60
+
+
+def test_the_records_are_those_of_an_ordinary_run(tmp_path: Path) -> None:
+    """Same cells, same splits, the same accuracy: only the features' rounding may differ."""
+    from zoobench.runner import Bench, Settings
+
+    out = tmp_path / "run"
+    advise(request(out))
+    run = store.load(out)
+    assert {r.cell.method for r in run.records} == {"knn", "linear-probe"}
+    assert {r.status for r in run.records} == {"ok"}
+    whole = [r for r in run.records if "max_train" not in r.cell.dataset]
+    assert len(whole) == 2, "both models were probed on all of the data"
+    for record in whole:
+        again = Bench(Settings(threads=1, measure_costs=False)).run(record.cell).record
+        assert again.provenance["splits"] == record.provenance["splits"]
+        assert again.value("accuracy") == pytest.approx(record.value("accuracy"), abs=0.01)
+    first = [r for r in run.records if "max_train=200" in r.cell.dataset]
+    assert {r.provenance["sizes"]["train"] for r in first} == {200}
+
+
+def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    whole = advise(request(out))
+    lines = (out / FILE).read_text().splitlines()
+    records = (out / "records.jsonl").read_text().splitlines()
+    cut = next(i for i, line in enumerate(lines) if json.loads(line)["did"] == "begun" and i > 8)
+    (out / FILE).write_text("\n".join(lines[: cut + 1]) + '\n{"did": "ended", "st')
+    again = advise(request(out))
+    assert [d.key for d in again.done] == [d.key for d in whole.done]
+    assert len((out / "records.jsonl").read_text().splitlines()) >= len(records)
+    assert again.pick is not None
+    assert whole.pick is not None
+    assert again.pick.candidate == whole.pick.candidate
+    quiet = time.monotonic()
+    third = advise(request(out))
+    assert third.done == again.done
+    assert time.monotonic() - quiet < 5, "nothing was left to do"
+
+
+def test_a_model_that_hangs_cannot_break_the_budget(tmp_path: Path) -> None:
+    began = time.monotonic()
+    found = advise(request(tmp_path / "run", (f"{GABOR}?fault=hang",), budget=14.0))
+    assert time.monotonic() - began <= 1.1 * 14 + 1
+    assert found.pick is None
+    assert any("timeout" in why for why in found.ruled_out.values())
+
+
+def test_a_step_that_began_twice_and_never_ended_is_a_crash(tmp_path: Path) -> None:
+    journal = read(tmp_path)
+    journal.opened((80, 20, 20), 4, 1.0)
+    for spent in (2.0, 3.0):
+        journal.begun(Action("synthetic/gabor@1", "pace", 0, 1.0), spent)
+    again = read(tmp_path)
+    assert (again.spent, again.sizes, again.classes) == (3.0, (80, 20, 20), 4)
+    assert [d.status for d in again.done] == ["crash"]
+    (tmp_path / FILE).write_text('{"did": "ended"}\n')
+    with pytest.raises(StoreError, match="not a line of a journal"):
+        read(tmp_path)
+
+
+def test_limits_hold_and_are_said(tmp_path: Path) -> None:
+    asked = dataclasses.replace(request(tmp_path / "run"), limits=Limits(max_params=10.0))
+    found = advise(asked)
+    assert found.pick is None
+    assert all("params" in why for why in found.ruled_out.values())
+    licensed = dataclasses.replace(asked, limits=Limits(license="MIT"))
+    assert all("licence" in why for why in advise(licensed).ruled_out.values())
+
+
+def test_the_command_advises_on_a_folder(pictures: Path, tmp_path: Path) -> None:
+    out = str(tmp_path / "run")
+    common = ["recommend", "--data", str(pictures), "--out", out, "--device", "cpu"]
+    named = [part for model in MODELS for part in ("--models", model)]
+    done = CliRunner().invoke(main, [*common, *named, "--budget", "60s", "--no-fine-tune"])
+    assert done.exit_code == 0, done.output
+    assert "Take gabor with linear-probe" in done.stdout
+    assert "not available offline" in done.stdout
+    assert "Spent" in done.stdout
+    done = CliRunner().invoke(
+        main, [*common, *named, "--budget", "60s", "--no-fine-tune", "--json"]
+    )
+    body = json.loads(done.stdout)
+    assert body["pick"]["candidate"]["model"] == "synthetic/gabor@1"
+    assert body["spent"] + body["left"] == pytest.approx(60)
+    assert sum(one["first"] for one in body["standings"]) == pytest.approx(1)
+    assert len(body["wanted"]) == 5
+
+
+def test_it_fine_tunes_where_the_budget_allows(pictures: Path, tmp_path: Path) -> None:
+    ref = datasets.resolve(f"folder/stripes?path={pictures}")
+    asked = Request(ref, 40.0, tmp_path / "run", Limits(), MODELS, "cpu")
+    found = advise(asked)
+    tuned = [d for d in found.done if d.stage == "fine-tune"]
+    assert len(tuned) == 2
+    assert {d.status for d in tuned} == {"ok"}
+    assert found.spent <= 44
+
+
+def test_a_table_of_texts_with_packaged_vectors(tmp_path: Path) -> None:
+    words = {"food": "soup bread cheese apple rice", "sport": "goal match team player race"}
+    rng = np.random.default_rng(0)
+    file = tmp_path / "topics.csv"
+    with file.open("w", newline="") as handle:
+        rows = csv.writer(handle)
+        rows.writerow(["text", "label"])
+        for i in range(80):
+            label = list(words)[i % 2]
+            picked = rng.choice(words[label].split(), 2).tolist()
+            rows.writerow([" ".join([*picked, "the", f"number{i}"]), label])
+    done = CliRunner().invoke(
+        main,
+        ["recommend", "--data", str(file), "--out", str(tmp_path / "run"), "--budget", "60s",
+         "--no-fine-tune", "--device", "cpu", "--models", "packaged/glove-6b-50d"],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "the only model that was measured" in done.stdout
+    assert "accuracy 100" in done.stdout or "accuracy 9" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--data", "nowhere"], "there is no folder or file nowhere"),
+        (["--data", DATA, "--task", "clasification"], "Did you mean 'classification'"),
+        (["--data", DATA, "--budget", "soon"], "--budget: expected a time"),
+        (["--data", DATA, "--objective", "nll"], "with --data it is accuracy"),
+        (["--data", DATA, "--models", "synthetic/bag"], "reads text, the data is image"),
+        ([], "give either a RUN or --data"),
+    ],
+)
+def test_mistakes_are_said(args: list[str], says: str) -> None:
+    done = CliRunner().invoke(main, ["recommend", *args])
+    assert done.exit_code == 2
+    assert says in done.stderr
+
+
+def test_no_model_for_the_data_is_a_users_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not available offline"):
+        advise(request(tmp_path / "run", ("timm/resnet18.a1_in1k",)))

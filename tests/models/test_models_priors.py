@@ -1,0 +1,26 @@
+"""The packed table of published results."""
+
+from __future__ import annotations
+
+import pytest
+
+from zoobench import models
+from zoobench.models.priors import TESTS, prior_of, published
+
+
+def test_the_table_holds_what_was_published() -> None:
+    table = published()
+    assert len(table) > 1200
+    lite = table["tf_efficientnet_lite0.in1k"]
+    assert lite.top1["imagenet"] == pytest.approx(0.74846)
+    assert lite.params == pytest.approx(4.65e6)
+    assert lite.license == "Apache-2.0"
+    assert all(set(p.top1) <= set(TESTS) for p in table.values())
+    assert all(0 < p.score < 1 for p in table.values())
+
+
+def test_packaged_weights_have_the_prior_of_the_same_weights_in_timm() -> None:
+    lite = prior_of(models.card(models.resolve("packaged/efficientnet-lite2")))
+    assert lite is not None
+    assert lite.name == "tf_efficientnet_lite2.in1k"
+    assert prior_of(models.card(models.resolve("packaged/minilm-l6-v2"))) is None
