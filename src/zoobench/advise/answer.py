@@ -2,9 +2,14 @@
 
 Models leave the race at different rungs, so they are compared in a chain: those at the
 last level by their outcomes there, and one that left earlier by its paired difference,
-where it was last seen, from the best of the last level. Such a difference is taken to
+where it was last seen, from the mean of those that went on. Such a difference is taken to
 carry over to more examples but for a drift, whose size is estimated from the models that
-were seen at several levels.
+were seen at several levels. Levels are not pooled: their test examples are nested.
+
+The observed best was partly lucky. True scores are therefore taken to be normal about a
+common mean, with a spread estimated from the contenders, and the bootstrap covariance is
+the noise: those measured on less are drawn further to the mean (empirical Bayes, Morris
+1983).
 """
 
 from __future__ import annotations
@@ -18,6 +23,9 @@ from zoobench.analysis import stats
 
 DRIFT = 0.01
 """Least standard deviation, in accuracy, of a difference's change from one level to the next."""
+
+ENOUGH = 6
+"""So many changes are needed before they say anything of the drift."""
 
 Outcomes = Mapping[str, stats.Floats]
 """model -> (N,) 0/1 outcomes on the same N examples."""
@@ -49,21 +57,24 @@ def verdicts(levels: Sequence[Outcomes], seed: int = 0) -> Verdicts | None:
     samples = [_sample(level, seed, number) for number, level in enumerate(levels)]
     names = list(levels[-1])
     leader = names[int(np.argmax(samples[-1].value))]
-    drift = _drift(levels, samples, leader)
+    drift = _drift(levels, samples)
     value = dict(zip(names, samples[-1].value.tolist(), strict=True))
     draws = dict(zip(names, samples[-1].draws.T, strict=True))
     rng = np.random.default_rng([seed, 2])
     for number in range(len(levels) - 2, -1, -1):
-        here = list(levels[number])
-        if leader not in here:
+        here, one = list(levels[number]), samples[number]
+        on = [name for name in here if name in value]
+        if not on:
             continue
-        one, at = samples[number], here.index(leader)
+        at = [here.index(name) for name in on]
+        mean = float(np.mean([value[name] for name in on]) - one.value[at].mean())
+        shift = np.mean([draws[name] for name in on], axis=0) - one.draws[:, at].mean(axis=1)
         gone = np.sqrt(len(levels) - 1 - number) * drift
         for m, name in enumerate(here):
             if name not in value:
-                value[name] = value[leader] + float(one.value[m] - one.value[at])
+                value[name] = mean + float(one.value[m])
                 noise = gone * rng.standard_normal(len(one.draws))
-                draws[name] = draws[leader] + (one.draws[:, m] - one.draws[:, at]) + noise
+                draws[name] = shift + one.draws[:, m] + noise
     order = sorted(value, key=lambda name: -value[name])
     order.remove(leader)  # what was seen longest is trusted: nobody passes it by a guess alone
     return _verdicts([leader, *order], value, draws)
@@ -74,8 +85,9 @@ def _verdicts(
 ) -> Verdicts:
     means = np.array([value[name] for name in order])
     drawn = np.stack([draws[name] for name in order], axis=1)
-    first = stats.probability_first(means, drawn)
-    plausible = stats.posterior(means, drawn)
+    plausible = posterior(means, drawn)
+    tops = np.round(plausible, 9) == np.round(plausible.max(axis=1, keepdims=True), 9)
+    first = np.asarray((tops / tops.sum(axis=1, keepdims=True)).mean(axis=0))
     loss = float((plausible.max(axis=1) - plausible[:, 0]).mean())
     error = stats.error_against(drawn, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -87,30 +99,71 @@ def _verdicts(
     return Verdicts(tuple(order), means, drawn, first, tied, loss)
 
 
+def posterior(value: stats.Floats, draws: stats.Floats) -> stats.Floats:
+    """(B, M) plausible true scores from `value` (M,) and its bootstrap `draws` (B, M).
+
+    With fewer than three contenders no spread can be estimated, and nothing is shrunk.
+    """
+    noise = np.atleast_2d(np.cov(draws, rowvar=False))
+    reach = 4 * np.maximum(stats.error_against(draws, int(np.argmax(value))), 1e-12)
+    near = np.flatnonzero(value.max() - value <= reach)
+    if len(near) < 3:
+        return np.asarray(value + draws - draws.mean(axis=0))
+    spread = _spread(value[near], noise[np.ix_(near, near)])
+    gain = spread * np.linalg.inv(spread * np.eye(len(near)) + noise[np.ix_(near, near)])
+    # The common mean by generalised least squares: gain and inverse share their weights.
+    centre = float((gain @ value[near]).sum() / gain.sum())
+    mean = value.astype(np.float64).copy()
+    mean[near] = centre + gain @ (value[near] - centre)
+    cov = noise.copy()
+    cov[np.ix_(near, near)] = spread * (np.eye(len(near)) - gain)
+    far = np.setdiff1d(np.arange(len(value)), near)
+    cov[np.ix_(near, far)] = cov[np.ix_(far, near)] = 0.0
+    root = np.linalg.cholesky(cov + 1e-12 * np.eye(len(value)))
+    normal = np.random.default_rng(len(value)).standard_normal(draws.shape)
+    return np.asarray(mean + normal @ root.T)
+
+
+def _spread(value: stats.Floats, noise: stats.Floats) -> float:
+    """The variance of true scores that makes `value` likeliest about an unknown mean (REML)."""
+    eye = np.eye(len(value))
+    best, chosen = -np.inf, 0.0
+    for spread in np.geomspace(1e-6, 0.25, 60):
+        inverse = np.linalg.inv(spread * eye + noise)
+        total = inverse.sum()
+        centre = (inverse @ value).sum() / total
+        rest = value - centre
+        sign, logdet = np.linalg.slogdet(inverse)
+        likelihood = 0.5 * (logdet - np.log(total) - rest @ inverse @ rest)
+        if sign > 0 and likelihood > best:
+            best, chosen = likelihood, float(spread)
+    return chosen
+
+
 def _sample(level: Outcomes, seed: int, number: int) -> stats.Sample:
     rows = [np.asarray(right, dtype=np.float32)[None, :] for right in level.values()]
     return stats.sample(rows, stats.seed_of(seed, number))
 
 
-def _drift(levels: Sequence[Outcomes], samples: Sequence[stats.Sample], leader: str) -> float:
-    """How much a difference from the leader changes a level, beyond its sampling error."""
+def _drift(levels: Sequence[Outcomes], samples: Sequence[stats.Sample]) -> float:
+    """How much a difference of two models changes a level, beyond its sampling error."""
     changes = []
     for number in range(1, len(levels)):
         before, after = list(levels[number - 1]), list(levels[number])
-        if leader not in before or leader not in after:
-            continue
-        for name in set(before) & set(after) - {leader}:
-            seen = [
-                _gap(one, names.index(name), names.index(leader))
-                for one, names in ((samples[number - 1], before), (samples[number], after))
-            ]
-            (old, e1), (new, e2) = seen
-            changes.append((new - old) ** 2 - e1**2 - e2**2)
-    extra = float(np.mean(changes)) if changes else 0.0
+        both = [name for name in after if name in before]
+        for m, name in enumerate(both):
+            for other in both[:m]:
+                (old, e1), (new, e2) = (
+                    _gap(one, names.index(name), names.index(other))
+                    for one, names in ((samples[number - 1], before), (samples[number], after))
+                )
+                changes.append((new - old) ** 2 - e1**2 - e2**2)
+    # A variance from a few changes is mostly noise itself.
+    extra = float(np.mean(changes)) if len(changes) >= ENOUGH else 0.0
     return float(np.sqrt(max(DRIFT**2, extra)))
 
 
-def _gap(one: stats.Sample, m: int, leader: int) -> tuple[float, float]:
-    """(difference from the leader, its bootstrap standard error)."""
-    difference = one.draws[:, m] - one.draws[:, leader]
-    return float(one.value[m] - one.value[leader]), float(difference.std(ddof=1))
+def _gap(one: stats.Sample, m: int, other: int) -> tuple[float, float]:
+    """(difference of two models, its bootstrap standard error)."""
+    difference = one.draws[:, m] - one.draws[:, other]
+    return float(one.value[m] - one.value[other]), float(difference.std(ddof=1))

@@ -22,6 +22,9 @@ from zoobench.metrics.cost import static_costs
 from zoobench.runner import Bench, Result, Settings, failed
 from zoobench.schema import Cell, Record, Ref
 
+COSTS = ("params", "macs", "latency_ms_p50", "peak_memory_bytes")
+BOUNDS = ("max_train", "max_valid", "max_test")
+
 LOOK = 16
 """Examples of a first look; as many before them warm up."""
 
@@ -93,19 +96,20 @@ class Desk:
     @property
     def whole(self) -> Splits:
         if self._whole is None:
-            self._whole = datasets.load(Ref.parse(self.dataset))
+            # Rungs are taken from all of the data, as a run of their cells would take them.
+            self._whole = datasets.load(Ref.parse(self.dataset).without(*BOUNDS))
         return self._whole
 
     def _open(self) -> Opened:
         try:
-            whole = self.whole
+            whole = bounded(self.whole, Ref.parse(self.dataset))
         except CellError as error:
             return Opened(error=str(error))
         sizes = (len(whole.train), len(whole.valid), len(whole.test))
         return Opened(sizes, len(whole.classes))
 
     def _look(self, request: Look) -> Answer:
-        """Its pace: the faster half of a few examples, the first batch being a warm-up."""
+        """Its pace on a few examples, after a warm-up on the same; and its static costs."""
         cell = request.cell
         try:
             source = self.bench.load(cell, methods.build(cell.method, cell.params)).features
@@ -169,9 +173,6 @@ class Desk:
         if not all(np.isfinite(list(found.values()))):
             raise NotFinite(f"the transferability scores {found}")
         return found
-
-
-COSTS = ("params", "macs", "latency_ms_p50", "peak_memory_bytes")
 
 
 def nested(rungs: list[Split]) -> list[Split]:

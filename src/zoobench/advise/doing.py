@@ -17,22 +17,20 @@ from zoobench.advise.candidates import available, broken, worth_fetching
 from zoobench.advise.decide import ladder, next_action
 from zoobench.advise.desk import Answer, Ask, Desk, Look, Open, Opened
 from zoobench.advise.journal import Journal, read
-from zoobench.advise.nouns import Action, Advice, Candidate, Done, Rung, Standing, State
+from zoobench.advise.nouns import Action, Advice, Candidate, Done, Rung, Stage, Standing, State
 from zoobench.analysis.recommend import Limits
 from zoobench.engines.local import died
 from zoobench.engines.servant import Died, Servant
 from zoobench.errors import UserError
 from zoobench.methods.features import cache_dir
 from zoobench.runner import Settings
-from zoobench.schema import Cell, Ref
+from zoobench.schema import Cell, Record, Ref
 from zoobench.store import Store
 
 GRACE = 0.08
 """A step that is still at it when this share over the budget is spent is killed."""
 
 METHOD = {"scores": "knn", "probe": "linear-probe", "fine-tune": "fine-tune"}
-STAGES = ("scores", "probe", "fine-tune")
-BOUNDS = ("max_train", "max_valid", "max_test")
 
 
 @dataclass(frozen=True)
@@ -277,9 +275,10 @@ def conclude(request: Request, state: State, ended: str) -> Advice:
     )
 
 
-def _basis(state: State) -> list[tuple[str, int]]:
+def _basis(state: State) -> list[tuple[Stage, int]]:
     """The levels to compare by: fine-tunes are the last where they beat the probes."""
-    levels = [("scores", 0), *(("probe", r) for r in range(len(state.ladder)))]
+    levels: list[tuple[Stage, int]] = [("scores", 0)]
+    levels += [("probe", rung) for rung in range(len(state.ladder))]
     tuned = [d.value for d in state.done if d.stage == "fine-tune" and d.value is not None]
     probes = [d for d in state.done if d.stage == "probe" and d.value is not None]
     far = max((d.rung for d in probes), default=-1)
@@ -297,7 +296,7 @@ def _untried(state: State, one: Candidate) -> str:
 
 
 def _standings(
-    state: State, found: Verdicts, last: Mapping[str, Done], records: Mapping[str, store.Record]
+    state: State, found: Verdicts, last: Mapping[str, Done], records: Mapping[str, Record]
 ) -> tuple[Standing, ...]:
     by_name = {one.model: one for one in state.candidates}
     furthest = last[found.models[0]]
