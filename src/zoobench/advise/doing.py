@@ -30,6 +30,9 @@ from zoobench.store import Store
 GRACE = 0.08
 """A step that is still at it when this share over the budget is spent is killed."""
 
+PATIENCE = 20.0
+"""Seconds that a step may take over four times what was predicted."""
+
 METHOD = {"scores": "knn", "probe": "linear-probe", "fine-tune": "fine-tune"}
 
 
@@ -82,7 +85,7 @@ def _suite(request: Request, candidates: tuple[Candidate, ...]) -> suite.Suite:
         suite.MethodSpec(name, methods.params_of(methods.build(name, {})))
         for name in METHOD.values()
     )
-    refs = tuple(sorted(Ref.parse(one.model) for one in candidates))
+    refs = tuple(Ref.parse(name) for name in sorted(one.model for one in candidates))
     about = "written by recommend --data"
     return suite.Suite(f"advice-{request.data.name}", about, refs, (request.data,), specs, ())
 
@@ -164,7 +167,8 @@ class Work:
             else Ask(cell, rungs, scores, scores and bool(timed))
         )
         try:
-            answer: Answer = self.servant.ask(ask, self._seconds())
+            patience = PATIENCE + 4 * action.predicted  # a model that hangs is not waited for
+            answer: Answer = self.servant.ask(ask, min(patience, self._seconds()))
         except Died as error:
             answer = Answer(status=error.status, why=error.reason)
             if action.stage != "pace":
