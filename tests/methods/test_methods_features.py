@@ -163,3 +163,16 @@ def test_a_copy_is_trained_apart(tmp_path: Path) -> None:
         next(own.module.parameters()).zero_()
     assert state_digest(first.module) == before != state_digest(own.module)
     assert Ref.parse("synthetic/gabor").id == "synthetic/gabor"
+
+
+def test_a_split_is_assembled_from_its_parts(tmp_path: Path, splits: Splits) -> None:
+    rows = np.random.default_rng(0).permutation(len(splits.train)).astype(np.intp)
+    parts = [splits.train.subset(rows[:7]), splits.train.subset(rows[7:])]
+    direct = source(tmp_path / "a").features(splits.train)
+    own = source(tmp_path / "b")
+    own.assemble(splits.train, parts)
+    computed = list(own.computed)
+    torch.testing.assert_close(own.features(splits.train), direct, rtol=1e-5, atol=1e-6)
+    assert own.computed == computed, "nothing is extracted twice"
+    spent = [own.seconds[part.fingerprint] for part in parts]
+    assert own.seconds[splits.train.fingerprint] == pytest.approx(sum(spent))
