@@ -135,6 +135,16 @@ def test_halving_spends_more_on_fewer() -> None:
     assert len(halve(state, state.candidates, 4)) >= FINALISTS
 
 
+def test_of_many_models_the_best_published_are_tried_and_probes_are_left_their_time() -> None:
+    names = [f"m{i:03}" for i in range(100)]
+    world = World(dict.fromkeys(names, 0.01), {n: 0.5 + i / 300 for i, n in enumerate(names)})
+    state, _ = world.run(start(world, 120.0, fine_tune=False))
+    tried = [d.model for d in state.done if d.stage == "scores"]
+    assert tried == names[::-1][: len(tried)]
+    assert 3 <= len(tried) < 30
+    assert max(d.rung for d in state.done if d.stage == "probe") >= 2
+
+
 def test_what_failed_or_broke_a_limit_is_not_tried_again() -> None:
     world = World({"a": 0.001, "b": 0.001, "c": 0.001}, {"a": 0.9, "b": 0.8, "c": 0.7})
     broken = Done("a", "pace", 0, 1.0, "crash", "it died")

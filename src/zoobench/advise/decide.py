@@ -18,6 +18,8 @@ FIRST_TRAIN, FIRST_TEST, FIRST_VALID = 200, 200, 50
 PER_CLASS = 10
 GROWTH = 2
 FINALISTS = 2
+FEW = 3
+OPENING_SHARE = 0.5
 FINE_TUNE_SHARE = 0.5
 """Most of the budget that is set aside for fine-tuning while probes still run."""
 
@@ -93,14 +95,22 @@ def next_action(state: State) -> Action | str:
 
 
 def _opening(state: State, one: Candidate) -> Action | None:
-    """The look at `one`, then its scores, where they are missing and fit."""
-    if state.find(one.model, "pace") is None:
-        predicted = pace_seconds(state)
-        return Action(one.model, "pace", 0, predicted) if predicted <= state.left else None
-    if state.find(one.model, "scores") is not None:
+    """The look at `one`, then its scores, where they are missing and fit.
+
+    Once a few are scored the rest may only take half of the budget: of a hundred models
+    the worst by published results are not worth the probes of the best.
+    """
+    scored = {d.model for d in state.done if d.stage == "scores" and d.status == "ok"}
+    room = state.left
+    if len(scored) >= FEW:
+        room -= (1 - OPENING_SHARE) * state.budget
+    stage: Stage = "pace" if state.find(one.model, "pace") is None else "scores"
+    if stage == "scores" and one.model in scored:
         return None
-    predicted = frozen_seconds(state, one.model, "scores", 0)
-    return Action(one.model, "scores", 0, predicted) if predicted <= state.left else None
+    predicted = (
+        pace_seconds(state) if stage == "pace" else frozen_seconds(state, one.model, stage, 0)
+    )
+    return Action(one.model, stage, 0, predicted) if predicted <= room else None
 
 
 def survivors_of_scores(state: State, scored: Sequence[Candidate]) -> list[Candidate]:
@@ -119,7 +129,7 @@ def survivors_of_scores(state: State, scored: Sequence[Candidate]) -> list[Candi
             for name in names
         )
 
-    kept = sorted(scored, key=place)[: max(3, math.ceil(len(scored) / 2))]
+    kept = sorted(scored, key=place)[: max(FEW, math.ceil(len(scored) / 2))]
     first = favourite(state)
     if first in scored and first not in kept and first is not None:
         kept.append(first)
