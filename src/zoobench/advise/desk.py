@@ -15,14 +15,14 @@ import numpy as np
 
 from zoobench import datasets, methods
 from zoobench.datasets.splits import bounded
-from zoobench.errors import CellError, NotFinite
+from zoobench.errors import CellError
 from zoobench.interfaces import Split, Splits
 from zoobench.methods.features import Features
 from zoobench.metrics.cost import static_costs
 from zoobench.runner import Bench, Result, Settings, failed
 from zoobench.schema import Cell, Record, Ref
 
-COSTS = ("params", "macs", "latency_ms_p50", "peak_memory_bytes")
+FACTS = ("params", "macs", "latency_ms_p50", "peak_memory_bytes", "logme", "h_score")
 BOUNDS = ("max_train", "max_valid", "max_test")
 
 LOOK = 16
@@ -54,12 +54,11 @@ class Look:
 class Ask:
     """Measure `cell`. `rungs` are the names of its dataset's rungs, itself the last.
 
-    With `scores` the transferability scores come too, with `costs` latency and memory.
+    With `costs` latency and memory are measured too.
     """
 
     cell: Cell
     rungs: tuple[str, ...]
-    scores: bool = False
     costs: bool = False
 
 
@@ -84,7 +83,6 @@ class Desk:
         self.bench = Bench(settings, prepare=self._prepare)
         self._whole: Splits | None = None
         self._rungs: tuple[str, ...] = ()
-        self._used: Features | None = None
         self._new = 0
         self._extract = 0.0
 
@@ -128,7 +126,7 @@ class Desk:
         return Answer(new=len(rows), extract=seconds, facts=facts)
 
     def _ask(self, request: Ask) -> Answer:
-        self._rungs, self._used, self._new, self._extract = request.rungs, None, 0, 0.0
+        self._rungs, self._new, self._extract = request.rungs, 0, 0.0
         name = request.cell.dataset
         try:
             self.bench.given = {name: bounded(self.whole, Ref.parse(name))}
@@ -139,16 +137,11 @@ class Desk:
         record = result.record
         if record.status != "ok":
             return Answer(result, self._new, self._extract, {}, record.status, _message(record))
-        try:
-            facts = self._scores(self.bench.given[name]) if request.scores else {}
-        except NotFinite as error:
-            return Answer(result, self._new, self._extract, {}, error.status, str(error))
-        costs = {m.metric: m.value for m in record.measurements if m.metric in COSTS}
-        return Answer(result, self._new, self._extract, {**costs, **facts})
+        facts = {m.metric: m.value for m in record.measurements if m.metric in FACTS}
+        return Answer(result, self._new, self._extract, facts)
 
     def _prepare(self, features: Features, splits: Splits) -> None:
         """The features of each split from its parts; what that cost is noted."""
-        self._used = features
         rungs = [bounded(self.whole, Ref.parse(name)) for name in self._rungs]
         for split in ("train", "valid", "test"):
             parts = nested([getattr(rung, split) for rung in rungs])
@@ -159,20 +152,6 @@ class Desk:
                     self._new += len(part)
                     self._extract += time.perf_counter() - clock
             features.assemble(getattr(splits, split), parts)
-
-    def _scores(self, splits: Splits) -> dict[str, float]:
-        """LogME and the regularised H-score of the training examples."""
-        import torch
-
-        from zoobench.solvers.transferability import h_score, logme
-
-        assert self._used is not None
-        rows = self._used.features(splits.train)
-        labels = torch.from_numpy(splits.train.labels)
-        found = {"logme": logme(rows, labels), "h_score": h_score(rows, labels)}
-        if not all(np.isfinite(list(found.values()))):
-            raise NotFinite(f"the transferability scores {found}")
-        return found
 
 
 def nested(rungs: list[Split]) -> list[Split]:

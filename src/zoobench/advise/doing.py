@@ -160,12 +160,8 @@ class Work:
         cell = self._cell(action)
         rungs = tuple(str(self._rung(r)) for r in range(action.rung + 1))
         timed = {"latency_ms_p50", "peak_memory_bytes"} & self.request.limits.costs.keys()
-        scores = action.stage == "scores"
-        ask = (
-            Look(cell)
-            if action.stage == "pace"
-            else Ask(cell, rungs, scores, scores and bool(timed))
-        )
+        costs = action.stage == "scores" and bool(timed)
+        ask = Look(cell) if action.stage == "pace" else Ask(cell, rungs, costs)
         try:
             patience = PATIENCE + 4 * action.predicted  # a model that hangs is not waited for
             answer: Answer = self.servant.ask(ask, min(patience, self._seconds()))
