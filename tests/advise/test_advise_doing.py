@@ -96,8 +96,8 @@ def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
 
 def test_a_model_that_hangs_cannot_break_the_budget(tmp_path: Path) -> None:
     began = time.monotonic()
-    found = advise(request(tmp_path / "run", (f"{GABOR}?fault=hang",), budget=14.0))
-    assert time.monotonic() - began <= 1.1 * 14 + 1
+    found = advise(request(tmp_path / "run", (f"{GABOR}?fault=hang",), budget=10.0))
+    assert time.monotonic() - began <= 1.1 * 10 + 1
     assert found.pick is None
     assert any("timeout" in why for why in found.ruled_out.values())
 
