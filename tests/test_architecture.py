@@ -18,10 +18,10 @@ FILES = sorted(ROOT.rglob("*.py"))
 # An import may only point to an earlier floor, or stay on its own.
 FLOORS = (
     "errors", "plugins", "schema", "interfaces", "tasks", "store", "solvers", "models", "datasets",
-    "methods", "metrics", "synthetic", "devices", "suite", "provenance", "forecast", "runner",
-    "similarity", "engines", "session", "merge", "importers", "analysis", "advise", "report",
-    "progress", "cli_base", "cli_advise", "cli_decide", "cli_profile", "cli_import", "cli",
-    "__main__",
+    "methods", "metrics", "synthetic", "devices", "suite", "provenance", "forecast", "teams",
+    "runner", "similarity", "engines", "session", "merge", "importers", "analysis", "advise",
+    "report", "progress", "cli_base", "cli_advise", "cli_decide", "cli_profile", "cli_import",
+    "cli", "__main__",
 )  # fmt: skip
 
 TORCH_FREE = ("errors", "plugins", "schema", "tasks", "store", "analysis", "suite", "report", "cli")

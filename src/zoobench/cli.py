@@ -92,6 +92,12 @@ def options_of(name: str, given: Mapping[str, Any]) -> Options:
     "--workers", default=1, show_default=True, help="Worker processes; with ray, on each node."
 )
 @click.option(
+    "--ranks",
+    type=click.IntRange(1),
+    default=1,
+    help="Processes, one a device, that fine-tune one model together (DDP).",
+)
+@click.option(
     "--engine",
     default="local",
     show_default=True,
@@ -120,7 +126,7 @@ def run(suite: str, workers: int, as_json: bool, **given: Any) -> None:
     if workers < 1:
         raise UserError(f"--workers: must be at least 1, got {workers}")
     spec = suites.read(suite)
-    place = {"workers": workers, "engine": given["engine"], "address": given["address"]}
+    place = {"workers": workers, **{name: given[name] for name in ("ranks", "engine", "address")}}
     options = dataclasses.replace(options_of(spec.name, given), **place)
     watcher = progress.Watcher()
     try:

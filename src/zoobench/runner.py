@@ -17,12 +17,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoobench import datasets, devices, methods, models
-from zoobench.datasets.splits import few_shot
+from zoobench import datasets, devices, methods, models, teams
 from zoobench.errors import CellError, MissingExtra, NotFinite, UserError
 from zoobench.interfaces import Adapted, Method, Split, Splits
 from zoobench.methods.features import FeatureCache, Features, Progress, View
 from zoobench.methods.foresight import foresee
+from zoobench.methods.sharing import Team, out_of_memory
 from zoobench.metrics import cost, fingerprint, measured, quality
 from zoobench.metrics.measure import Place, device_name, measured_costs
 from zoobench.provenance import planned, provenance
@@ -46,6 +46,7 @@ class Settings:
     measure_costs: bool = True
     cost_seconds: float = 3.0
     workers: int = 1
+    ranks: int = 1
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,10 @@ class Bench:
         torch.manual_seed(seed)
         # A probe's own draw is the cell's seed: cells that differ in nothing else share it.
         loaded = None if method.needs == "nothing" else self.load(cell, method)
-        if loaded is not None and self.prepare is not None and method.needs == "features":
-            self.prepare(loaded.features, splits)
+        if loaded is not None:
+            loaded.features.team = self._team(cell, method)
+            if self.prepare is not None and method.needs == "features":
+                self.prepare(loaded.features, splits)
         work = Work(cell, method, splits, loaded.features if loaded else None)
         adapted, scores, seconds = work.adapt()
         kept = quality.predictions(
@@ -143,6 +146,12 @@ class Bench:
             raise NotFinite(f"the measurements {', '.join(unfit)}")
         return Result(record, kept)
 
+    def _team(self, cell: Cell, method: Method) -> Team | None:
+        """Who trains this cell's network, where one process is not to do it alone."""
+        if method.needs != "module" or self.settings.ranks == 1:
+            return None
+        return teams.Processes(cell, self.settings.device, self.settings.ranks)
+
     def _costs(self, loaded: Loaded | None) -> tuple[tuple[Measurement, ...], tuple[str, ...]]:
         """(costs, flags): a quality that was measured is not lost to a cost that cannot be."""
         if loaded is None:
@@ -161,19 +170,11 @@ class Bench:
                 self._dataset = None
                 self._dataset = (cell.dataset, datasets.load(Ref.parse(cell.dataset)))
             splits = self._dataset[1]
-        if cell.shots is None:
-            return splits
-        name = Ref.parse(cell.dataset).id
-        few = few_shot(splits.train, cell.shots, cell.seed, name)
-        # Choosing on thousands of labels would not be few-shot: valid has k a class at most.
-        return dataclasses.replace(splits, train=few, valid=at_most(splits.valid, cell.shots))
+        return teams.drawn(splits, cell)
 
     def load(self, cell: Cell, method: Method) -> Loaded:
         """The cell's model, kept for the group; a model that failed once fails at once again."""
-        ref = Ref.parse(cell.model)
-        if getattr(method, "random_weights", False):
-            ref = ref.with_options(weights="random")
-        seed = cell.seed if ref.option("weights") == "random" else 0
+        ref, seed = teams.weights_of(cell, getattr(method, "random_weights", False))
         key = (str(ref), seed)
         if key in self._failed:
             raise self._failed[key]
@@ -313,25 +314,11 @@ def facts(adapted: Adapted) -> tuple[Measurement, ...]:
     return tuple(measured(name, float(value)) for name, value in adapted.facts.items())
 
 
-def at_most(split: Split, k: int) -> Split:
-    """The first `k` examples of each class by id, fewer where a class has fewer."""
-    import numpy as np
-
-    seen: dict[int, int] = {}
-    kept = []
-    for row in sorted(range(len(split)), key=split.ids.__getitem__):
-        label = int(split.labels[row])
-        seen[label] = seen.get(label, 0) + 1
-        if seen[label] <= k:
-            kept.append(row)
-    return split.subset(np.array(sorted(kept), dtype=np.intp))
-
-
 def failed(cell: Cell, error: BaseException) -> Record:
     """The record of a cell that raised: its status, and a message a person can use."""
     if isinstance(error, CellError):
         status = error.status
-    elif _out_of_memory(error):
+    elif out_of_memory(error):
         status = "oom"
     else:
         status = "error"
@@ -342,15 +329,6 @@ def failed(cell: Cell, error: BaseException) -> Record:
     detail = "" if expected else "".join(traceback.format_exception(error))[-4000:]
     body: Mapping[str, Any] = {"message": message, **({"detail": detail} if detail else {})}
     return Record(cell, status, error=body, provenance=planned(cell))
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    import torch
-
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    # The CPU allocator of torch raises a plain RuntimeError.
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def environment(settings: Settings, precision: str) -> dict[str, Any]:
@@ -367,6 +345,7 @@ def environment(settings: Settings, precision: str) -> dict[str, Any]:
         "device_name": device_name(settings.device),
         "threads": torch.get_num_threads(),
         "workers": settings.workers,
+        **({"ranks": settings.ranks} if settings.ranks > 1 else {}),
         "precision": precision,
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -39,6 +39,7 @@ class Options:
     out: Path
     device: str = "auto"
     workers: int = 1
+    ranks: int = 1
     only: tuple[tuple[str, str], ...] = ()
     retry: tuple[str, ...] = ()
     shard: tuple[int, int] = (1, 1)
@@ -212,7 +213,7 @@ def execute(spec: suite.Suite, options: Options, watch: Callable[[Plan, Event], 
             spent = spec.limits.cost_seconds
             settings = Settings(
                 site.device, site.threads, cache, measure_costs=spent > 0, cost_seconds=spent,
-                workers=options.workers,
+                workers=options.workers, ranks=options.ranks,
             )  # fmt: skip
             engine = site.engine(settings, preload(plan.todo), stopping)
             events = engine.events(in_order(plan.todo, site.parallel))

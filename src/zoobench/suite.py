@@ -28,7 +28,7 @@ CONTROLS = ("chance", "majority", "raw-input", "random-weights")
 PROBES = ("linear-probe", "ridge", "knn")
 """Methods of the random-weights control, the first one that the suite has."""
 
-BUILTIN = ("smoke", "demo", "vision", "text", "shift")
+BUILTIN = ("smoke", "demo", "vision", "text", "shift", "gpu")
 
 Precision = Literal["auto", "fp32", "bf16"]
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from zoobench.methods.sharing import Team
+
 CACHE_VERSION = 1
 DEFAULT_LIMIT_BYTES = 20 * 2**30
 MEMORY_LIMIT_BYTES = 2**30
@@ -167,6 +169,7 @@ class Features:
         self.feature_dim = backbone.feature_dim
         self.pooling = backbone.pooling
         self.provenance = backbone.provenance
+        self.team: Team | None = None
         self.seconds: dict[str, float] = {}
         self.computed: list[str] = []
         self._memory: OrderedDict[str, torch.Tensor] = OrderedDict()

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from zoobench.errors import NotFinite
 from zoobench.interfaces import Adapted, SealedSplits, Split
+from zoobench.methods.sharing import Share, Team, out_of_memory
 
 if TYPE_CHECKING:
     import torch
 
+ALONE = Share()
 PREPARED_BYTES = 2**30
 """Prepared inputs up to this size are kept over the steps; beyond it they are made anew."""
 
@@ -58,14 +60,17 @@ class FineTune:
         train = Inputs(backbone, splits.train)
         valid = Inputs(backbone, splits.valid)
         best: Tuned | None = None
+        pieces = 1
         for rate in self.rates:
-            tuned = Run(self, backbone, len(splits.classes), rate, seed).train(train, valid)
+            run = Run(self, backbone, len(splits.classes), rate, seed)
+            tuned, pieces = fitting(run, train, valid, pieces)
             if tuned is not None and (best is None or tuned.valid_nll < best.valid_nll):
                 best = tuned
         if best is None:
             raise NotFinite(f"the training loss at every learning rate of {list(self.rates)}")
         edge = best.rate in (min(self.rates), max(self.rates)) and len(self.rates) > 1
-        best.flags = ("rate-on-edge",) if edge else ()
+        said = {"rate-on-edge": edge, "gradient-accumulation": pieces > 1}
+        best.flags = tuple(flag for flag, holds in said.items() if holds)
         return best
 
 
@@ -98,6 +103,28 @@ class Tuned:
 
     def predict(self, split: Split) -> torch.Tensor:
         return score(self.network, Inputs(self.backbone, split))
+
+
+def fitting(run: Run, train: Inputs, valid: Inputs, pieces: int) -> tuple[Tuned | None, int]:
+    """`run` trained, and the pieces that each batch was cut into: twice as many whenever
+    memory ended. The rate then begins anew, so that the answer does not depend on when.
+
+    Raises the error of memory where a piece of one example does not fit.
+    """
+    import gc
+
+    import torch
+
+    size = min(run.recipe.batch_size, len(train.split))
+    while True:
+        try:
+            return run.train(train, valid, Share(pieces=pieces)), pieces
+        except Exception as error:
+            if not out_of_memory(error) or pieces >= size:
+                raise
+        pieces *= 2
+        gc.collect()
+        torch.cuda.empty_cache()  # does nothing where CUDA was never used
 
 
 @dataclass
@@ -156,32 +183,35 @@ class Run:
     rate: float
     seed: int
 
-    def train(self, train: Inputs, valid: Inputs) -> Tuned | None:
-        """None when the loss leaves the finite numbers."""
+    def train(self, train: Inputs, valid: Inputs, share: Share = ALONE) -> Tuned | None:
+        """None when the loss leaves the finite numbers.
+
+        Where the source has a team and this is not one of it, the team trains.
+        """
         import torch
         import torch.nn.functional as F
 
         backbone = self.source.copy()
         net = network(backbone, self.classes, self.seed)
+        team = getattr(self.source, "team", None)
+        if team is not None and share.ranks == 1:
+            return self._by(team, backbone, net, valid, share.pieces)
         groups = parameter_groups(net, self.recipe, self.rate)
         optimizer = make_optimizer(self.recipe, groups)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._factor)
         labels = torch.from_numpy(train.split.labels)
-        train_mode(net)
+        model = share.wrap(net)
+        train_mode(model)
         correct = torch.zeros(())
         for step, rows in enumerate(self._batches(len(labels))):
-            with backbone.autocast():
-                logits = net(train.batch(rows))
-            target = labels[rows].to(logits.device)
-            loss = F.cross_entropy(logits.float(), target)
-            if not bool(torch.isfinite(loss)):
-                return None
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss, right = self._gradient(model, train, rows, labels, share)
+            if not bool(torch.isfinite(share.total(loss))):
+                return None
             torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
             optimizer.step()
             schedule.step()
-            correct += (logits.argmax(dim=1) == target).sum().cpu()
+            correct += share.total(right).cpu()
             if self.source.progress is not None:
                 self.source.progress(f"train at {self.rate:g}", step + 1, self.recipe.steps)
         scores = score(net, valid)
@@ -194,7 +224,43 @@ class Run:
             "steps": float(self.recipe.steps),
             "trainable_params": float(sum(p.numel() for p in net.parameters() if p.requires_grad)),
         }
+        if share.pieces > 1:
+            facts["gradient_pieces"] = float(share.pieces)
         return Tuned(backbone, net, self.rate, nll, scores, facts)
+
+    def _gradient(
+        self, model: Any, train: Inputs, rows: list[int], labels: torch.Tensor, share: Share
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Adds the gradient of this share of `rows`; its part of the loss, and its hits."""
+        import torch
+        import torch.nn.functional as F
+
+        total = right = torch.zeros((), device=train.backbone.device)
+        for piece, exchange in share.passes(model, rows):
+            with exchange:
+                with train.backbone.autocast():
+                    logits = model(train.batch(piece))
+                target = labels[piece].to(logits.device)
+                loss = F.cross_entropy(logits.float(), target) * share.weight(piece, rows)
+                loss.backward()  # type: ignore[no-untyped-call]
+            total = total + loss.detach()
+            right = right + (logits.argmax(dim=1) == target).sum()
+        return total, right
+
+    def _by(
+        self, team: Team, backbone: Any, net: torch.nn.Module, valid: Inputs, pieces: int
+    ) -> Tuned | None:
+        """What `team` trained, in this process's own network."""
+        import torch
+        import torch.nn.functional as F
+
+        found = team.train(self.rate, pieces)
+        if found is None:
+            return None
+        net.load_state_dict(found["state"])
+        scores = found["valid_scores"]
+        nll = float(F.nll_loss(scores, torch.from_numpy(valid.split.labels)))
+        return Tuned(backbone, net, self.rate, nll, scores, found["facts"])
 
     def _factor(self, step: int) -> float:
         """Linear warm-up, then a cosine to zero, as a multiple of the peak rate."""

@@ -55,6 +55,9 @@ METRICS: dict[str, MetricRow] = {
         "fraction", "higher", "transfer", "fine-tune minus from-scratch, same recipe"
     ),
     "iterations": MetricRow("", "none", "transfer", "solver or optimiser steps taken"),
+    "gradient_pieces": MetricRow(
+        "", "none", "transfer", "pieces that each training batch was cut into, to fit the memory"
+    ),
     "steps": MetricRow("", "none", "transfer", "training steps of one run of the grid"),
     "train_accuracy_online": MetricRow(
         "fraction", "none", "transfer", "accuracy on the training batches as they were seen"

@@ -1,0 +1,86 @@
+"""One training step shared: over processes (DDP), and over pieces that fit the memory.
+
+Both leave the step what it is: the gradient of the mean loss over the same global batch
+(Li et al. 2020, arXiv:2006.15704; gradient accumulation). Only sums are taken in another
+order, and batch norm sees the rows of its own piece (on CUDA those of all processes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Share:
+    """Process `rank` of `ranks` that train one network; `pieces` of each step's rows in turn."""
+
+    rank: int = 0
+    ranks: int = 1
+    pieces: int = 1
+
+    def wrap(self, net: torch.nn.Module) -> torch.nn.Module:
+        """`net` whose gradients are averaged over the ranks; itself where there is one."""
+        if self.ranks == 1:
+            return net
+        from torch.nn import SyncBatchNorm
+        from torch.nn.parallel import DistributedDataParallel
+
+        if next(net.parameters()).is_cuda:
+            net = SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]
+        # The network's own classifier may take no part in the loss.
+        return DistributedDataParallel(net, find_unused_parameters=True)
+
+    def split(self, rows: list[int]) -> list[list[int]]:
+        """This rank's rows of a global batch, in at most `pieces` pieces; none for no rows."""
+        own = rows[self.rank :: self.ranks]
+        size = -(-len(own) // min(self.pieces, len(own))) if own else 1
+        return [own[i : i + size] for i in range(0, len(own), size)]
+
+    def weight(self, piece: list[int], rows: list[int]) -> float:
+        """What a piece's mean loss counts for, so that the ranks' average is the batch's mean."""
+        return len(piece) * self.ranks / len(rows)
+
+    def passes(
+        self, model: Any, rows: list[int]
+    ) -> Iterator[tuple[list[int], AbstractContextManager[Any]]]:
+        """(piece, context): gradients are exchanged after the last piece alone."""
+        pieces = self.split(rows)
+        for i, piece in enumerate(pieces):
+            waits = self.ranks > 1 and i + 1 < len(pieces)
+            yield piece, model.no_sync() if waits else nullcontext()
+
+    def total(self, value: torch.Tensor) -> torch.Tensor:
+        """The sum of `value` over the ranks, in place."""
+        if self.ranks > 1:
+            import torch.distributed
+
+            torch.distributed.all_reduce(value)
+        return value
+
+
+class Team(Protocol):
+    """Several processes that train one run of the grid together."""
+
+    @property
+    def ranks(self) -> int: ...
+
+    def train(self, rate: float, pieces: int) -> dict[str, Any] | None:
+        """`state` of the trained network, `valid_scores` and `facts`; None for a loss that left
+        the finite numbers. Raises torch.OutOfMemoryError, or CellError where a process died."""
+        ...
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that memory ended, on a card or on the CPU."""
+    import torch
+
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    # The CPU allocator of torch raises a plain RuntimeError.
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

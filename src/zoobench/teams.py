@@ -1,0 +1,191 @@
+"""One network trained by several processes: torchrun, one rank a device (docs/engines.md).
+
+Every rank loads the cell's model and data for itself, as a run does, and takes its share of
+each global batch. Rank 0 leaves the trained network in a file for the process that asked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zoobench import datasets, methods, models
+from zoobench.datasets.splits import few_shot
+from zoobench.errors import CellError
+from zoobench.interfaces import Split, Splits
+from zoobench.schema import Cell, Ref, cell_from_json, to_json
+
+JOB, TUNED, TROUBLE = "job.json", "tuned.pt", "trouble.json"
+MEMORY = "memory"
+
+
+def drawn(splits: Splits, cell: Cell) -> Splits:
+    """`splits`, or the few-shot draw that the cell asks for."""
+    if cell.shots is None:
+        return splits
+    name = Ref.parse(cell.dataset).id
+    few = few_shot(splits.train, cell.shots, cell.seed, name)
+    # Choosing on thousands of labels would not be few-shot: valid has k a class at most.
+    return dataclasses.replace(splits, train=few, valid=at_most(splits.valid, cell.shots))
+
+
+def at_most(split: Split, k: int) -> Split:
+    """The first `k` examples of each class by id, fewer where a class has fewer."""
+    import numpy as np
+
+    seen: dict[int, int] = {}
+    kept = []
+    for row in sorted(range(len(split)), key=split.ids.__getitem__):
+        label = int(split.labels[row])
+        seen[label] = seen.get(label, 0) + 1
+        if seen[label] <= k:
+            kept.append(row)
+    return split.subset(np.array(sorted(kept), dtype=np.intp))
+
+
+def weights_of(cell: Cell, random_weights: bool) -> tuple[Ref, int]:
+    """The model to load, and the seed of its weights where they are drawn."""
+    ref = Ref.parse(cell.model)
+    if random_weights:
+        ref = ref.with_options(weights="random")
+    return ref, cell.seed if ref.option("weights") == "random" else 0
+
+
+@dataclass(frozen=True)
+class Processes:
+    """A Team (methods.sharing) of `ranks` fresh processes on this machine.
+
+    On CUDA rank r takes the r-th visible card and nccl; on the CPU it is gloo, and the
+    ranks share the cores that this process has.
+    """
+
+    cell: Cell
+    device: str
+    ranks: int
+
+    def train(self, rate: float, pieces: int) -> dict[str, Any] | None:
+        """Raises torch.OutOfMemoryError where a rank's memory ended, CellError where one died."""
+        import torch
+
+        with tempfile.TemporaryDirectory(prefix="zoobench-team-") as folder:
+            job = {
+                "cell": to_json(self.cell),
+                "device": self.device.partition(":")[0],
+                "rate": rate,
+                "pieces": pieces,
+                "parent": os.getpid(),
+            }
+            Path(folder, JOB).write_text(json.dumps(job), encoding="utf-8")
+            done = subprocess.run(
+                [
+                    sys.executable, "-m", "torch.distributed.run", "--standalone",
+                    f"--nproc-per-node={self.ranks}", "-m", "zoobench.teams", folder,
+                ],
+                env=self._environment(), capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            if done.returncode:
+                raise _trouble(Path(folder), done.stderr)
+            found: dict[str, Any] | None = torch.load(Path(folder, TUNED), weights_only=True)
+            return found
+
+    def _environment(self) -> dict[str, str]:
+        import torch
+
+        own = {**os.environ, "OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // self.ranks))}
+        if self.device == "cpu" and sys.platform == "linux":
+            own["GLOO_SOCKET_IFNAME"] = "lo"  # a machine's name need not lead to itself
+        return own
+
+
+def _trouble(folder: Path, said: str) -> BaseException:
+    """The error of the rank that failed first, as far as it could tell."""
+    import torch
+
+    file = folder / TROUBLE
+    if not file.exists():
+        lines = said.strip().splitlines() or ["no message"]
+        return CellError(f"a training process died: {lines[-1]}")
+    told = json.loads(file.read_text(encoding="utf-8"))
+    if told["kind"] == MEMORY:
+        return torch.OutOfMemoryError(told["message"])
+    return CellError(f"a training process failed: {told['message']}")
+
+
+def main(folder: Path) -> None:
+    """One rank: train, and leave the network (rank 0) or the trouble."""
+    import torch
+    import torch.distributed
+
+    from zoobench.methods.sharing import Share, out_of_memory
+
+    job = json.loads((folder / JOB).read_text(encoding="utf-8"))
+    _die_with(int(job["parent"]))
+    cuda = job["device"] == "cuda"
+    rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    device = f"cuda:{rank}" if cuda else "cpu"
+    if cuda:
+        torch.cuda.set_device(rank)
+    try:
+        torch.distributed.init_process_group("nccl" if cuda else "gloo")
+        found = _train(job, device, Share(rank, ranks, int(job["pieces"])))
+        if rank == 0:
+            torch.save(found, folder / TUNED)
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+    except Exception as error:
+        kind = MEMORY if out_of_memory(error) else "error"
+        told = {"kind": kind, "message": f"rank {rank}: {type(error).__name__}: {error}"[:500]}
+        (folder / TROUBLE).write_text(json.dumps(told), encoding="utf-8")
+        raise
+
+
+def _train(job: Mapping[str, Any], device: str, share: Any) -> dict[str, Any] | None:
+    """This rank's part; what rank 0 found is what all found."""
+    import torch
+
+    from zoobench.methods.features import Features, View
+    from zoobench.methods.finetune import FineTune, Inputs, Run
+
+    cell = cell_from_json(job["cell"])
+    recipe = methods.build(cell.method, cell.params)
+    assert isinstance(recipe, FineTune)
+    splits = drawn(datasets.load(Ref.parse(cell.dataset)), cell)
+    ref, seed = weights_of(cell, recipe.random_weights)
+    backbone = models.load(ref, seed)
+    if backbone.input_spec.modality == "image":
+        backbone.module.to(memory_format=torch.channels_last)
+    precision = str(cell.versions.get("precision", "fp32"))
+    source = Features(backbone, View(str(ref), device, precision))
+    backbone.module.to(device)
+    run = Run(recipe, source, len(splits.classes), job["rate"], cell.seed)
+    tuned = run.train(Inputs(source, splits.train), Inputs(source, splits.valid), share)
+    if tuned is None:
+        return None
+    state = {name: value.cpu() for name, value in tuned.network.state_dict().items()}
+    return {"state": state, "valid_scores": tuned.valid_scores, "facts": dict(tuned.facts)}
+
+
+def _die_with(parent: int) -> None:
+    """A rank must not outlive the process that asked for it: torchrun would not notice."""
+    import psutil
+
+    def watch() -> None:
+        while psutil.pid_exists(parent):
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

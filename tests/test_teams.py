@@ -1,0 +1,124 @@
+"""One training step shared over processes and over pieces: the step stays what it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zoobench import models, teams
+from zoobench.errors import CellError
+from zoobench.methods.features import Features, View
+from zoobench.methods.finetune import FineTune, Inputs, Run, fitting
+from zoobench.methods.sharing import Share
+from zoobench.runner import Bench, Result, Settings
+from zoobench.schema import Cell, Ref
+from zoobench.suite import plan, read
+
+TOLERANCE = 1e-4
+"""Of log-probabilities after a few steps: fp32 sums in another order."""
+
+SUITE = """
+name = "shared"
+models = ["synthetic/gabor"]
+datasets = ["synthetic/stripes?classes=3&train=60&valid=15&test=30"]
+controls = false
+[[methods]]
+name = "fine-tune"
+steps = 5
+batch_size = 12
+rates = [3e-3]
+"""
+
+
+@given(st.integers(1, 40), st.integers(1, 5), st.integers(1, 7))
+def test_shares_cut_a_batch_without_loss(n: int, ranks: int, pieces: int) -> None:
+    rows = list(range(100, 100 + n))
+    shares = [Share(rank, ranks, pieces) for rank in range(ranks)]
+    cut = [share.split(rows) for share in shares]
+    assert sorted(row for each in cut for piece in each for row in piece) == rows
+    assert all(len(piece) > 0 for each in cut for piece in each)
+    assert all(len(each) <= pieces for each in cut)
+    # The average over ranks of the summed weights is one: the mean over the batch.
+    weights = [sum(s.weight(p, rows) for p in each) for s, each in zip(shares, cut, strict=True)]
+    assert sum(weights) / ranks == pytest.approx(1.0)
+
+
+def trained(pieces: int) -> torch.Tensor:
+    backbone = models.load(Ref.parse("synthetic/gabor"))
+    source = Features(backbone, View("synthetic/gabor"))
+    splits = splits_of()
+    run = Run(FineTune(steps=5, batch_size=12), source, len(splits.classes), 3e-3, 0)
+    tuned = run.train(
+        Inputs(source, splits.train), Inputs(source, splits.valid), Share(0, 1, pieces)
+    )
+    assert tuned is not None
+    assert tuned.facts.get("gradient_pieces") == (pieces if pieces > 1 else None)
+    return tuned.valid_scores
+
+
+def splits_of() -> Any:
+    from zoobench import datasets
+
+    return datasets.load(Ref.parse("synthetic/stripes?classes=3&train=60&valid=15&test=30"))
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch() -> None:
+    whole = trained(1)
+    assert float((whole - whole[0]).abs().max()) > 0.01  # it learned something
+    for pieces in (2, 5):
+        assert float((trained(pieces) - whole).abs().max()) < TOLERANCE
+
+
+def test_an_out_of_memory_batch_is_cut_and_the_record_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = Inputs.batch
+
+    def small(self: Inputs, rows: list[int]) -> Any:
+        if len(rows) > 4 and self.split.name == "train":
+            raise torch.OutOfMemoryError("a card of 4 examples")
+        return whole(self, rows)
+
+    monkeypatch.setattr(Inputs, "batch", small)
+    splits = splits_of()
+    source = Features(models.load(Ref.parse("synthetic/gabor")), View("synthetic/gabor"))
+    recipe = FineTune(steps=3, batch_size=12, rates=(1e-3, 3e-3))
+    tuned = recipe.adapt(source, splits.sealed(), 0)
+    assert "gradient-accumulation" in tuned.flags
+    assert tuned.facts["gradient_pieces"] == 4  # 12, 6, then 3 examples at a time
+    monkeypatch.setattr(Inputs, "batch", lambda self, rows: small(self, rows * 9))
+    run = Run(recipe, source, len(splits.classes), 1e-3, 0)
+    with pytest.raises(torch.OutOfMemoryError):
+        fitting(run, Inputs(source, splits.train), Inputs(source, splits.valid), 1)
+
+
+def ran(folder: Path, ranks: int) -> Result:
+    (folder / "suite.toml").write_text(SUITE)
+    (cell,) = plan(read(str(folder / "suite.toml")))
+    return Bench(Settings(measure_costs=False, ranks=ranks)).run(cell)
+
+
+@pytest.mark.xdist_group("teams")
+def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
+    one, two = ran(tmp_path, 1), ran(tmp_path, 2)
+    assert (one.record.status, two.record.status) == ("ok", "ok"), two.record.error
+    assert one.predictions is not None
+    assert two.predictions is not None
+    np.testing.assert_allclose(two.predictions.nll, one.predictions.nll, atol=TOLERANCE)
+    assert two.record.environment["ranks"] == 2
+    assert "ranks" not in one.record.environment
+    same = ("train_accuracy_online", "accuracy", "steps")
+    assert [two.record.value(name) for name in same] == [one.record.value(name) for name in same]
+
+
+@pytest.mark.xdist_group("teams")
+def test_a_rank_that_fails_says_why(tmp_path: Path) -> None:
+    cell = Cell("synthetic/gabor", "nonesuch/stripes", "fine-tune", {"steps": 1})
+    with pytest.raises(CellError, match=r"rank 0: UnknownName: .*nonesuch"):
+        teams.Processes(cell, "cpu", 1).train(1e-3, 1)
