@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from zoobench import models
+from zoobench.analysis.outcomes import costs_of
+from zoobench.metrics import measured
 from zoobench.metrics.profile import profile
 from zoobench.metrics.tables import SOURCES, counted, path_of
-from zoobench.schema import ModelCard
+from zoobench.schema import Cell, Measurement, ModelCard, Record
 
 
 def card(name: str, **extra: object) -> ModelCard:
@@ -35,3 +37,16 @@ def test_weights_share_the_row_of_their_architecture_only_at_its_size_and_head()
 
 def test_every_table_is_there() -> None:
     assert all(path_of(source).exists() for source in SOURCES)
+
+
+def test_a_ranking_falls_back_on_the_tables_only_where_nothing_was_counted() -> None:
+    def record(model: str, *found: Measurement) -> Record:
+        return Record(Cell(model, "packaged/digits", "knn"), "ok", measurements=found)
+
+    row = counted(card("repghostnet_130", default=True))
+    assert row is not None
+    want = {"params": row.params, "macs": row.macs, "flops": 2 * row.macs}
+    assert costs_of([record("timm/repghostnet_130")]) == want
+    assert costs_of([record("timm/repghostnet_130", measured("macs", 5.0))]) == {"macs": 5.0}
+    assert costs_of([record("timm/repghostnet_130.in1k")]) == {}
+    assert costs_of([record("timm/repghostnet_130?input_size=64")]) == {}
