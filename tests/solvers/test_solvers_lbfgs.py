@@ -60,16 +60,17 @@ def test_directions_are_those_of_the_loop(count: int) -> None:
 
 
 MEASURE = """
-import resource, sys, torch
+import torch
+from zoobench.metrics.stopwatch import peak_memory
 from zoobench.solvers.logistic import Options, logistic_path
 torch.set_num_threads(1)
 def run(n, d):
     x = torch.randn(n, d, generator=torch.Generator().manual_seed(0))
     y = torch.arange(n) % 10
     cut = n - n // 10
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    logistic_path(x[:cut], y[:cut], x[cut:], y[cut:], 10, Options(lambdas=3, limit=3))
-    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before), x.nbytes
+    with peak_memory(torch.device("cpu")) as peak:  # ru_maxrss would begin at the parent's
+        logistic_path(x[:cut], y[:cut], x[cut:], y[cut:], 10, Options(lambdas=3, limit=3))
+    return peak.rise, x.nbytes
 run(2000, 64)
 grown, size = run(100_000, 256)
 print(grown, size)
