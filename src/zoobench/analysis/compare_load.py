@@ -71,6 +71,8 @@ class _Line(msgspec.Struct, gc=False):
 
 _DECODE = msgspec.json.Decoder(_Line).decode
 _TABLE = msgspec.json.Decoder(dict[str, Any]).decode
+_ENTRIES = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_VALUE = msgspec.json.Decoder(Any).decode
 
 
 @dataclass
@@ -85,6 +87,23 @@ class _Shared:
         if held is None:
             held = self.kept[text] = _TABLE(text) if text not in (b"", b"null") else {}
         return held
+
+    def entries(self, raw: msgspec.Raw) -> Mapping[str, Any]:
+        """As `table`, where tables differ but most of their entries are equal: each few-shot
+        draw has a provenance of its own, in which only the train split's fingerprint is new."""
+        text = bytes(raw)
+        held: Mapping[str, Any] | None = self.kept.get(text)
+        if held is None:
+            if text in (b"", b"null"):
+                return self.table(raw)
+            held = {name: self.value(entry) for name, entry in _ENTRIES(text).items()}
+        return held
+
+    def value(self, raw: msgspec.Raw) -> Any:
+        text = bytes(raw)
+        if text not in self.kept:
+            self.kept[text] = _VALUE(text)
+        return self.kept[text]
 
     def equal(self, value: Mapping[str, Any]) -> Mapping[str, Any]:
         held: Mapping[str, Any] = self.kept.setdefault(repr(value), value)
@@ -197,7 +216,7 @@ def _quick(line: bytes, wanted: frozenset[str], shared: _Shared) -> tuple[str, R
         tuple([shared.measurement(m) for m in body.measurements if m.metric in wanted]),
         predictions=body.predictions,
         environment=shared.table(body.environment),
-        provenance=shared.table(body.provenance),
+        provenance=shared.entries(body.provenance),
         started=intern(body.started),
         error=_TABLE(error) if error and error != b"null" else None,
     )
