@@ -213,14 +213,22 @@ def accept(
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=PATH)
 @click.option("--metric", "metrics", multiple=True, default=("accuracy",), show_default=True)
+@click.option("--accepted", type=PATH, help="The suite's baseline: its run is marked.")
+@click.option("--release", type=PATH, help="The run of the last release, marked.")
 @click.option("--figures", type=PATH, help="Write a figure a metric into this folder.")
 @user_errors
-def history(runs: tuple[Path, ...], metrics: tuple[str, ...], figures: Path | None) -> None:
+def history(
+    runs: tuple[Path, ...],
+    metrics: tuple[str, ...],
+    accepted: Path | None,
+    release: Path | None,
+    figures: Path | None,
+) -> None:
     """One suite over many RUNS, oldest first: a table, and where a metric stepped."""
     from zoobench.analysis.compare_history import history as follow
     from zoobench.report.gate_history import history_figures, history_text
 
-    found = follow(runs, metrics)
+    found = follow(runs, metrics, accepted, release)
     click.echo(history_text(found))
     for path in history_figures(found, figures) if figures else ():
         click.echo(str(path))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from compare_runs import Folder, answers, record
+from zoobench.analysis.compare_baseline import Request, accept
 from zoobench.analysis.compare_history import find_steps, history
 from zoobench.errors import MissingExtra, UserError
 from zoobench.report.gate_history import history_figures, history_text
@@ -51,15 +52,22 @@ def test_an_exact_count_steps_without_noise() -> None:
 
 
 def test_history_of_runs(tmp_path: Path) -> None:
-    found = history(
-        runs(tmp_path, [100] * 6 + [106] * 6 + [112] * 6), marks={"run-03": "last accepted"}
-    )
+    folders = runs(tmp_path, [100] * 6 + [106] * 6 + [112] * 6)
+    accept(tmp_path / "run-03", "smoke", Request("the first"), tmp_path / "baselines")
+    baseline = tmp_path / "baselines" / "smoke"
+    found = history(folders, accepted=baseline, release=tmp_path / "run-14")
+    # Six runs gave the accepted answers: the latest of them stands for the baseline.
+    assert found.marks == {"run-05": "last accepted", "run-14": "last release"}
+    with pytest.raises(UserError, match="v9: none of the runs"):
+        history(folders, release="v9")
     assert found.runs == tuple(f"run-{i:02d}" for i in range(18))
     accuracy = next(s for s in found.series if s.metric == "accuracy")
     assert [s.at for s in accuracy.steps] == [6, 12]
     assert accuracy.drift == pytest.approx(-0.012)
     text = history_text(found)
-    assert text.startswith("smoke: 18 runs, run-00 to run-17\n  last accepted: run-03\n")
+    assert text.startswith(
+        "smoke: 18 runs, run-00 to run-17\n  last accepted: run-05\n  last release: run-14\n"
+    )
     assert "    step at run-06: 0.9 -> 0.894\n" in text
     files = history_figures(found, tmp_path / "a")
     assert {f.name for f in files} >= {"accuracy.svg", "params.svg"}

@@ -14,6 +14,7 @@ from zoobench.analysis.compare_load import EXACT, TIMED, finite, load
 from zoobench.analysis.compare_match import identity
 from zoobench.errors import UserError, missing_extra
 from zoobench.schema import Cell, Record
+from zoobench.store import Run
 
 SHORTEST = 3
 """Runs that a level must last to be one: a step of one run is an outlier."""
@@ -69,11 +70,13 @@ class History:
 def history(
     folders: Sequence[str | Path],
     metrics: Sequence[str] = ("accuracy",),
-    marks: Mapping[str, str] | None = None,
+    accepted: str | Path | None = None,
+    release: str | Path | None = None,
 ) -> History:
-    """The series of every cell that two runs or more have. `marks` name runs to be shown as the
-    last accepted or the last release. Raises UserError for runs of two suites or fewer than two,
-    MissingExtra without `ruptures`."""
+    """The series of every cell that two runs or more have. `accepted` is the suite's baseline: the
+    run that it was made from is marked; `release` is one of the folders, marked as the last
+    release. Raises UserError for runs of two suites or fewer than two, and a release that is none
+    of the runs; MissingExtra without `ruptures`."""
     runs = [load(folder, tuple(metrics)) for folder in folders]
     names = {str(run.suite.get("name", "")) for run in runs} - {""}
     if len(names) > 1:
@@ -98,8 +101,27 @@ def history(
         if len(found) > 1
     )
     known = tuple(run.path.name for run in ordered)
-    kept = {name: mark for name, mark in (marks or {}).items() if name in known}
-    return History(next(iter(names), ""), known, series, kept)
+    marks = _marks(ordered, accepted, release)
+    return History(next(iter(names), ""), known, series, marks)
+
+
+def _marks(
+    runs: Sequence[Run], accepted: str | Path | None, release: str | Path | None
+) -> dict[str, str]:
+    """Run name -> what it is. A baseline knows no run: the latest one that gave most of its
+    answers is where it came from. Raises UserError."""
+    marks: dict[str, list[str]] = {}
+    if accepted is not None:
+        held = {r.predictions for r in load(accepted).records} - {""}
+        shared = [len(held & {r.predictions for r in run.records}) for run in runs]
+        if max(shared):
+            latest = max(range(len(runs)), key=lambda i: (shared[i], i))
+            marks.setdefault(runs[latest].path.name, []).append("last accepted")
+    if release is not None:
+        if Path(release).name not in (run.path.name for run in runs):
+            raise UserError(f"--release {release}: none of the runs")
+        marks.setdefault(Path(release).name, []).append("last release")
+    return {name: ", ".join(told) for name, told in marks.items()}
 
 
 def _values(record: Record, metrics: Sequence[str]) -> list[tuple[str, float]]:
