@@ -44,8 +44,8 @@ WHOLE = comparison(
 def test_golden_text() -> None:
     assert gate.text(WHOLE) == (
         "zoobench compare: failed: cells are missing or failed\n"
-        "  1 regressed, 1 missing, 1 inconclusive, 1 incomparable, 1 improved, 1 same, "
-        "1 to accept, 1 new, 1 warnings about times\n"
+        "  1 regressed, 1 missing, 1 inconclusive, 1 incomparable, 1 improved, 1 same, 1\n"
+        "  to accept, 1 new, 1 warnings about times\n"
         "  Holm's correction at 0.05 over 3 tests that could differ\n"
         "\n"
         "REGRESSED OR TO ACCEPT\n"
@@ -70,8 +70,8 @@ def test_golden_text() -> None:
         "  packaged/lite0: the pixels differ\n"
         "\n"
         "WHAT THE TEST SETS CAN SHOW\n"
-        "  packaged/mnist-5k accuracy: drops of 3.0 points or more are seen (500 examples); "
-        "the margin of 1 is below that, and can't be\n"
+        "  packaged/mnist-5k accuracy: drops of 3.0 points or more are seen (500\n"
+        "    examples); the margin of 1 is below that, and can't be\n"
         "\n"
         "TIMES AND MEMORY (WARNINGS ONLY)\n"
         "  packaged/lite0  latency_ms_p50: slow\n"
@@ -82,6 +82,20 @@ def test_golden_text() -> None:
         "NOTES\n"
         "  a note\n"
     )
+
+
+def test_measured_times_are_shown_where_nothing_changed() -> None:
+    same = Finding(
+        cell(), "latency_ms_p50", 9.5, 9.6, "same", "1.010 times base's", kind="measured"
+    )
+    assert gate.text(comparison(same)).endswith(
+        "\nSAME\n  packaged/lite0  latency_ms_p50  9.5 -> 9.6\n      1.010 times base's\n"
+    )
+
+
+def test_no_line_is_wider_than_a_terminal() -> None:
+    long = finding("regressed", "ridge", "words " * 60)
+    assert max(map(len, gate.text(comparison(long)).splitlines())) <= gate.WIDTH
 
 
 @pytest.mark.parametrize(

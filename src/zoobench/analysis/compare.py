@@ -62,7 +62,7 @@ def _compare(baseline: Run, candidate: Run, gates: Gates) -> Comparison:
         findings=tuple(sorted(findings, key=_worst_first)),
         new=tuple(_new(r, gates.metrics[0]) for r in matched.new),
         warnings=tuple(warnings),
-        drifts=drifts(models),
+        drifts=drifts(models, gathered.moved),
         resolutions=resolutions(quality),
         notes=(*matched.notes, *_notes(baseline, candidate, gathered.unmeasured, matched)),
         family=family,

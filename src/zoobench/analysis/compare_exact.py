@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -244,17 +244,20 @@ def written(libraries: Mapping[str, tuple[str, str]]) -> str:
     return ", ".join(f"{name} {old} -> {new}" for name, (old, new) in libraries.items())
 
 
-def drifts(models: Mapping[str, Model]) -> tuple[Drift, ...]:
-    """Where each model's two runs part, for the models in which anything differs."""
+def drifts(models: Mapping[str, Model], moved: Container[str]) -> tuple[Drift, ...]:
+    """Where each model's two runs part, for the models in which anything differs.
+
+    `moved` are the models of which an answer changed, by more than rounding.
+    """
     out = []
     for model in models.values():
-        drift = drift_of(model.first.identity[0], model)
+        drift = drift_of(model.first.identity[0], model, model.cell.model in moved)
         if drift is not None:
             out.append(drift)
     return tuple(out)
 
 
-def drift_of(name: str, model: Model) -> Drift | None:
+def drift_of(name: str, model: Model, moved: bool) -> Drift | None:
     """The first stage that differs; None where libraries, digests and answers all agree."""
     pair = model.first
     old, new = _facts(pair)
@@ -262,18 +265,13 @@ def drift_of(name: str, model: Model) -> Drift | None:
     stage: Stage = next(iter(changed_stages(pair)), "none")
     if weights_differ(pair):
         stage = "weights"
-    if stage == "none" and any(_answers_differ(p) for p in model.pairs):
+    if stage == "none" and moved:
         stage = "probe"
     if stage == "none":
         if not libraries:
             return None
         return Drift(name, stage, f"{written(libraries)}, and nothing else differs", libraries)
     return Drift(name, stage, _told(stage, model, old, new, libraries), libraries)
-
-
-def _answers_differ(pair: Pair) -> bool:
-    one, other = pair.baseline.predictions, pair.candidate.predictions
-    return bool(one and other and one != other)
 
 
 def _told(

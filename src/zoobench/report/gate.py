@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ VERDICT = {
     4: "nothing could be compared",
     5: "inconclusive, which --strict does not let pass",
 }
+WIDTH = 80
+"""Of the text, which is the same in a terminal, a pipe and a file."""
 SHOWN = 50
 """Findings of one outcome that the text lists; the files have all of them."""
 
@@ -46,24 +49,39 @@ def tally(found: Comparison) -> str:
 
 
 def text(found: Comparison) -> str:
-    """For a terminal: the verdict, what is behind it worst first, then the rest."""
-    lines = [title(found), f"  {tally(found)}"]
+    """For a terminal: the verdict, what is behind it worst first, then the rest.
+
+    A cell that stayed the same is only counted; a time that was measured is always shown.
+    """
+    lines = [*_wrapped(title(found), 0, 2), *_wrapped(tally(found), 2, 2)]
     if found.family:
         tests = "1 test" if found.family == 1 else f"{found.family} tests"
         lines.append(f"  Holm's correction at {found.alpha:g} over {tests} that could differ")
     groups = _groups(found)
     for name, findings in groups:
-        if name == "same":
-            continue
+        if name == "same":  # nothing to read, but for what was measured just now
+            findings = [f for f in findings if f.kind == "measured"]
+            if not findings:
+                continue
         lines += ["", name.upper()]
-        lines += [f"  {_subject(f)}\n      {f.why}" for f in findings[:SHOWN]]
+        for f in findings[:SHOWN]:
+            lines += [*_wrapped(_subject(f), 2), *_wrapped(f.why, 6, 6)]
         if len(findings) > SHOWN:
             lines.append(f"  ... and {len(findings) - SHOWN} more")
     for heading, rows in _extras(found):
-        lines += ["", heading.upper(), *(f"  {row}" for row in rows[:SHOWN])]
+        lines += ["", heading.upper()]
+        lines += [line for row in rows[:SHOWN] for line in _wrapped(row, 2)]
         if len(rows) > SHOWN:
             lines.append(f"  ... and {len(rows) - SHOWN} more")
     return "\n".join(lines) + "\n"
+
+
+def _wrapped(words: str, first: int, rest: int = 4) -> list[str]:
+    """Lines of at most `WIDTH` characters, indented; long names stay whole, to be copied."""
+    return textwrap.wrap(
+        words, WIDTH, initial_indent=" " * first, subsequent_indent=" " * rest,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
 
 
 def _groups(found: Comparison) -> list[tuple[str, list[Finding]]]:
