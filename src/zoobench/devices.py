@@ -41,7 +41,7 @@ def cuda_plausible() -> bool:
 
 
 def default_precision(device: str) -> str:
-    """What precision "auto" means: bf16 autocast on CUDA, fp32 elsewhere (PROTOCOL section 2)."""
+    """What "auto" means where only costs are measured: bf16 autocast on CUDA, fp32 elsewhere."""
     return "bf16" if device.startswith("cuda") else "fp32"
 
 

@@ -37,13 +37,15 @@ class Split:
     """N examples of one split, decoded only when they are asked for.
 
     `ids` are stable across machines (a hash of the bytes, or the dataset's own
-    id); `labels` is (N,) int64; `read(i)` decodes example i.
+    id); `labels` is (N,) int64; `read(i)` decodes example i; `reader` names the version of
+    what decodes, for ids say nothing of it.
     """
 
     name: str
     ids: tuple[str, ...]
     labels: Labels
     read: Callable[[int], Raw] = field(repr=False, compare=False)
+    reader: str = ""
 
     def __post_init__(self) -> None:
         if len(self.ids) != len(self.labels):
@@ -63,7 +65,8 @@ class Split:
         """The examples at `rows`, in that order."""
         picked = np.asarray(rows, dtype=np.intp)
         ids = tuple(self.ids[i] for i in picked)
-        return Split(name or self.name, ids, self.labels[picked], _Reindexed(self.read, picked))
+        read = _Reindexed(self.read, picked)
+        return Split(name or self.name, ids, self.labels[picked], read, self.reader)
 
 
 @dataclass(frozen=True)

@@ -130,10 +130,8 @@ def _conflicts(
 
 
 def _planned(runs: Sequence[store.Run]) -> list[Cell]:
-    """The cells of the runs' suite, at the precision that its records have."""
-    found = next((r for run in runs for r in run.records), None)
-    precision = "fp32" if found is None else str(found.cell.versions.get("precision", "fp32"))
-    return suite.plan(suite.read(str(runs[0].path)), precision)
+    """The cells of the runs' suite."""
+    return suite.plan(suite.read(str(runs[0].path)))
 
 
 def _write(

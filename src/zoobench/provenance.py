@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from zoobench import datasets, models
 from zoobench.errors import ZoobenchError
 from zoobench.interfaces import Splits
-from zoobench.schema import Cell, Ref
+from zoobench.schema import Cell, Record, Ref
 
 if TYPE_CHECKING:
     from zoobench.runner import Loaded
@@ -41,7 +41,9 @@ def _of_card(ref: Ref) -> dict[str, Any]:
     return {name: getattr(card, name) for name in names}
 
 
-def provenance(cell: Cell, splits: Splits, loaded: Loaded | None) -> dict[str, Any]:
+def provenance(
+    cell: Cell, splits: Splits, loaded: Loaded | None, needs: str = "features"
+) -> dict[str, Any]:
     """`planned`, and of what was loaded: fingerprints, sizes, weights, the fixed probe batch."""
     found = planned(cell) | {
         "splits": splits.fingerprints,
@@ -57,7 +59,14 @@ def provenance(cell: Cell, splits: Splits, loaded: Loaded | None) -> dict[str, A
             "input_size": list(source.input_spec.size or (source.input_spec.length or 0,)),
             "preprocessing": source.input_spec.digest,
             "state": source.weights,
+            "precision": source.precision_facts(trained=needs == "module"),
             **source.provenance,
             **loaded.fingerprint(),
         }
     return found
+
+
+def precision_of(record: Record) -> str:
+    """The precision that a record's times belong to: what was taken, or was asked for."""
+    asked = str(record.cell.versions.get("precision", "fp32")).replace("auto", "fp32")
+    return str(record.provenance.get("model", {}).get("precision", {}).get("taken", asked))

@@ -22,10 +22,11 @@ from zoobench.errors import CellError, MissingExtra, NotFinite, UserError
 from zoobench.interfaces import Adapted, Method, Split, Splits
 from zoobench.methods.features import FeatureCache, Features, Progress, View
 from zoobench.methods.foresight import foresee
+from zoobench.methods.pixels import PixelCache
 from zoobench.methods.sharing import Team, out_of_memory
 from zoobench.metrics import cost, fingerprint, measured, quality
 from zoobench.metrics.measure import Place, device_name, measured_costs
-from zoobench.provenance import planned, provenance
+from zoobench.provenance import planned, precision_of, provenance
 from zoobench.schema import Cell, Measurement, Predictions, Record, Ref, digest
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Settings:
     threads: int = 0
     cache: str = ""
     cache_bytes: int = 20 * 2**30
+    pixel_bytes: int = 4 * 2**30
     measure_costs: bool = True
     cost_seconds: float = 3.0
     workers: int = 1
@@ -107,7 +109,7 @@ class Bench:
             result.record,
             started=started,
             seconds=round(time.perf_counter() - clock, 3),
-            environment=environment(self.settings, str(cell.versions.get("precision", "fp32"))),
+            environment=environment(self.settings, precision_of(result.record)),
         )
         return dataclasses.replace(result, record=record)
 
@@ -115,14 +117,18 @@ class Bench:
         import torch
 
         method = methods.build(cell.method, cell.params)
-        splits = self._splits(cell)
+        splits = teams.drawn(self._whole(cell), cell)
         seed = int(digest([cell.key, "seed"], 8), 16)
         torch.manual_seed(seed)
         # A probe's own draw is the cell's seed: cells that differ in nothing else share it.
         loaded = None if method.needs == "nothing" else self.load(cell, method)
         if loaded is not None:
             loaded.features.team = self._team(cell, method)
-            if self.prepare is not None and method.needs == "features":
+        if loaded is not None and method.needs == "features":
+            # On the whole of the dataset: a few shots are too few to compare precisions on.
+            whole = self._whole(cell)
+            loaded.features.settle(whole.train, whole.valid)
+            if self.prepare is not None:
                 self.prepare(loaded.features, splits)
         work = Work(cell, method, splits, loaded.features if loaded else None)
         adapted, scores, seconds = work.adapt()
@@ -139,7 +145,7 @@ class Bench:
             measurements=(*numbers, *costs, *seconds, *facts(adapted), *foreseen),
             chosen=dict(adapted.chosen),
             flags=tuple(dict.fromkeys(flags)),
-            provenance=provenance(cell, splits, loaded),
+            provenance=provenance(cell, splits, loaded, method.needs),
         )
         unfit = [m.metric for m in record.measurements if not math.isfinite(m.value)]
         if unfit:
@@ -161,16 +167,15 @@ class Bench:
         except Exception:  # noqa: BLE001  whatever the counter or the stopwatch met
             return (), ("costs-failed",)
 
-    def _splits(self, cell: Cell) -> Splits:
+    def _whole(self, cell: Cell) -> Splits:
         """The cell's dataset; the last one is kept, since cells come dataset by dataset."""
         if cell.dataset in self.given:
-            splits = self.given[cell.dataset]
-        else:
-            if self._dataset is None or self._dataset[0] != cell.dataset:
-                self._dataset = None
-                self._dataset = (cell.dataset, datasets.load(Ref.parse(cell.dataset)))
-            splits = self._dataset[1]
-        return teams.drawn(splits, cell)
+            return self.given[cell.dataset]
+        if self._dataset is None or self._dataset[0] != cell.dataset:
+            self._dataset = None
+            self._dataset = (cell.dataset, datasets.load(Ref.parse(cell.dataset)))
+        return self._dataset[1]
+
 
     def load(self, cell: Cell, method: Method) -> Loaded:
         """The cell's model, kept for the group; a model that failed once fails at once again."""
@@ -245,8 +250,11 @@ def load(
     backbone.module.to(settings.device)
     seconds = time.perf_counter() - clock
     view = View(str(dataclasses.replace(ref, revision="")), settings.device, precision)
-    cache = FeatureCache(Path(settings.cache), settings.cache_bytes) if settings.cache else None
-    return Loaded(ref, Features(backbone, view, cache, progress), seconds)
+    if not settings.cache:
+        return Loaded(ref, Features(backbone, view, None, progress), seconds)
+    cache = FeatureCache(Path(settings.cache), settings.cache_bytes)
+    pixels = PixelCache(Path(settings.cache).parent / "pixels", settings.pixel_bytes)
+    return Loaded(ref, Features(backbone, view, cache, progress, pixels), seconds)
 
 
 @dataclass(frozen=True)

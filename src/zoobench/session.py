@@ -143,13 +143,14 @@ def _lets(cell: Cell, key: str, glob: str) -> bool:
 
 def make_plan(spec: suite.Suite, options: Options) -> Plan:
     """What would be run, and what is done already in `options.out`. Writes nothing."""
-    cells = chosen_cells(spec, options, devices.resolve(options.device))
+    devices.resolve(options.device)  # a device that is not here is said before the plan is shown
+    cells = chosen_cells(spec, options)
     return Plan(spec, cells, Answers(options.out / RECORDS), options.retry)
 
 
-def chosen_cells(spec: suite.Suite, options: Options, device: str) -> tuple[Cell, ...]:
+def chosen_cells(spec: suite.Suite, options: Options) -> tuple[Cell, ...]:
     """The cells of `spec` that `only` and `shard` leave. Raises UserError."""
-    cells = suite.plan(spec, devices.default_precision(device))
+    cells = suite.plan(spec)
     return share(select(cells, options.only), options.shard)
 
 
@@ -202,7 +203,7 @@ def execute(spec: suite.Suite, options: Options, watch: Callable[[Plan, Event], 
     bounds = limits(spec)
     with opened(options, bounds) as site:
         spec = pinned(spec, options.out)
-        cells = chosen_cells(spec, options, site.device)
+        cells = chosen_cells(spec, options)
         with (
             Store(options.out, suite.to_toml(spec), spec.identity) as store,
             interrupts() as stopping,

@@ -277,14 +277,10 @@ def _check_pairs(suite: Suite, where: str) -> None:
             )
 
 
-def plan(suite: Suite, precision: str = "fp32") -> list[Cell]:
-    """Every cell of `suite`, controls first, then the models' in the suite's order.
-
-    `precision` is what "auto" means on the device that will be used.
-    """
+def plan(suite: Suite) -> list[Cell]:
+    """Every cell of `suite`, controls first, then the models' in the suite's order."""
     own = [m for m in suite.methods if m.name not in CONTROLS]
-    chosen = precision if suite.precision == "auto" else suite.precision
-    planner = _Planner(suite, chosen)
+    planner = _Planner(suite)
     cells = [c for ref in suite.datasets for c in planner.controls(ref)]
     probe = next((m for name in PROBES for m in own if m.name == name), None)
     for model in suite.models:
@@ -304,7 +300,6 @@ def plan(suite: Suite, precision: str = "fp32") -> list[Cell]:
 @dataclass(frozen=True)
 class _Planner:
     suite: Suite
-    precision: str
 
     def controls(self, dataset: Ref) -> Iterable[Cell]:
         if is_shifted(dataset):
@@ -346,7 +341,7 @@ class _Planner:
             "task": f"{card.task}@{TASKS[card.task].version}",
             "dataset": card.version,
             "method": methods.method_class(spec.name).version,
-            "precision": self.precision,
+            "precision": self.suite.precision,
         }
         digest_of_weights = weights_digest(Ref.parse(model))
         if digest_of_weights:

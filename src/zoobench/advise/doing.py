@@ -207,9 +207,10 @@ class Work:
             models=(Ref.parse(action.model),),
             datasets=(self._rung(action.rung),),
             methods=(method,),
+            # No time for the question that "auto" asks.
+            precision=devices.place(self.request.device, self.spec.precision).precision,
         )
-        precision = devices.default_precision(devices.resolve(self.request.device))
-        return suite.plan(one, precision)[0]
+        return suite.plan(one)[0]
 
 
 def _line(one: Done, spent: float, budget: float, rungs: tuple[Rung, ...]) -> str:

@@ -7,6 +7,7 @@ whose datasets lie on the Hugging Face hub `repository(ref)`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -61,7 +62,13 @@ def load(name: str | Ref) -> Splits:
     """Raises BadData where the data cannot be had or is unusable; MissingExtra likewise."""
     ref = _parsed(name, "")
     splits: Splits = _module(ref.source).load(shift.clean(ref))
-    return shift.apply(splits, ref, load) if shift.is_shifted(ref) else splits
+    if shift.is_shifted(ref):
+        splits = shift.apply(splits, ref, load)
+    reader = f"{ref.source} {card(ref).version}"
+    train, valid, test = (
+        replace(split, reader=reader) for split in (splits.train, splits.valid, splits.test)
+    )
+    return replace(splits, train=train, valid=valid, test=test)
 
 
 def available(name: str | Ref) -> tuple[bool, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import faulthandler
 import multiprocessing
 import multiprocessing.connection
@@ -17,6 +16,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
+from zoobench.methods.extraction import keep_large_blocks
 from zoobench.runner import Settings, run_group
 from zoobench.schema import Cell
 
@@ -75,7 +75,7 @@ def begin_child(settings: Settings, log: str) -> None:
     """What every worker process does first."""
     _quiet(log)
     _die_with_parent()
-    _keep_large_blocks()
+    keep_large_blocks()
     _share_cores(settings)
 
 
@@ -102,17 +102,6 @@ def _die_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
-
-
-def _keep_large_blocks() -> None:
-    """Keep freed memory: glibc gives large blocks back at each step, and faults them in again."""
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-        m_trim_threshold, m_mmap_max = -1, -4  # <malloc.h>
-        libc.mallopt(m_mmap_max, 0)
-        libc.mallopt(m_trim_threshold, 2**31 - 1)
-    except (OSError, AttributeError):  # another C library: slower, not wrong
-        return
 
 
 def _share_cores(settings: Settings) -> None:

@@ -23,7 +23,10 @@ from typing import TYPE_CHECKING, Any
 
 from zoobench.errors import NotFinite
 from zoobench.interfaces import Backbone, InputSpec, Raw, Split
+from zoobench.methods import kernels, precision
+from zoobench.methods.extraction import Job, extract, to_device
 from zoobench.methods.folding import folded
+from zoobench.methods.pixels import PixelCache
 from zoobench.schema import digest
 from zoobench.store import write_atomic
 
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
 
     from zoobench.methods.sharing import Team
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 DEFAULT_LIMIT_BYTES = 20 * 2**30
 MEMORY_LIMIT_BYTES = 2**30
 """Features kept in memory by one worker, besides those on disk."""
@@ -133,13 +136,16 @@ def state_digest(module: torch.nn.Module) -> str:
 class View:
     """How features are computed, beside by what: part of the cache's key.
 
-    `precision` is "fp32" or "bf16" (autocast); `device` a torch device string.
+    `precision` is "fp32", "bf16" (autocast) or "auto", which `Features.settle` resolves;
+    `device` a torch device string; `batch_size` 0 lets the extraction's rule decide. Without
+    `fold` the network runs as it is: no batch norm folded, torch's own kernels.
     """
 
     name: str
     device: str = "cpu"
     precision: str = "fp32"
-    batch_size: int = 64
+    batch_size: int = 0
+    fold: bool = True
 
 
 class Features:
@@ -156,6 +162,7 @@ class Features:
         view: View,
         cache: FeatureCache | None = None,
         progress: Progress | None = None,
+        pixels: PixelCache | None = None,
     ) -> None:
         import torch
 
@@ -163,6 +170,7 @@ class Features:
         self.view = view
         self.cache = cache
         self.progress = progress
+        self.pixels = pixels
         self.device = torch.device(view.device)
         self.module = backbone.module
         self.input_spec: InputSpec = backbone.input_spec
@@ -172,16 +180,38 @@ class Features:
         self.team: Team | None = None
         self.seconds: dict[str, float] = {}
         self.computed: list[str] = []
+        self.finding: precision.Finding | None = None
         self._memory: OrderedDict[str, torch.Tensor] = OrderedDict()
+        self._fast: dict[str, Backbone] = {}
 
     @cached_property
     def weights(self) -> str:
         """Digest of the state_dict that was really loaded."""
         return state_digest(self.module)
 
+    @property
+    def precision(self) -> str:
+        """What features are computed in; under "auto" fp32 until `settle` has found more."""
+        if self.view.precision != "auto":
+            return self.view.precision
+        return self.finding.taken if self.finding is not None else "fp32"
+
+    def fast(self, kind: str = "") -> Backbone:
+        """The backbone as it is run for features in the precision `kind` (by default its own).
+
+        Batch norms folded, where that is exact; in float32 on the CPU the quicker kernels.
+        """
+        kind = kind or self.precision
+        if kind not in self._fast:
+            self.module.eval().to(self.device)
+            self._fast[kind] = self._quick(kind) if self.view.fold else self.backbone
+        return self._fast[kind]
+
+    def _quick(self, kind: str) -> Backbone:
+        return kernels.quick_linears(self._folded) if kind == "fp32" else self._folded
+
     @cached_property
-    def fast(self) -> Backbone:
-        """The backbone as it is run for features: batch norms folded, where that is exact."""
+    def _folded(self) -> Backbone:
         return folded(self.backbone)
 
     def prepare(self, raw: Raw) -> Any:
@@ -199,30 +229,101 @@ class Features:
         object.__setattr__(own, "module", copy.deepcopy(self.module))
         return Features(own, self.view, None, self.progress)
 
-    def autocast(self) -> Any:
-        """bf16 autocast where the view asks for it, else a context that does nothing."""
+    @property
+    def training_precision(self) -> str:
+        """What training runs in: under "auto" bf16 autocast on a GPU (PROTOCOL section 2)."""
+        if self.view.precision != "auto":
+            return self.view.precision
+        return "bf16" if self.device.type == "cuda" else "fp32"
+
+    def precision_facts(self, trained: bool) -> dict[str, Any]:
+        """For the record: what was computed in what, and under "auto" what was found."""
+        if trained:
+            return {"taken": self.training_precision}
+        return self.finding.facts if self.finding is not None else {"taken": self.precision}
+
+    def autocast(self, kind: str = "") -> Any:
+        """bf16 autocast where `kind` (by default training's precision) is "bf16", else nothing."""
         import torch
 
-        bf16 = self.view.precision == "bf16"
+        bf16 = (kind or self.training_precision) == "bf16"
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16)
+
+    def settle(self, train: Split, valid: Split) -> None:
+        """Resolve "auto" on a sample of a dataset, once; what was found is kept on disk."""
+        if self.view.precision != "auto" or self.finding is not None:
+            return
+        if not precision.native_bf16(self.device):
+            self.finding = precision.Finding("fp32", "this device has no arithmetic in bf16")
+            return
+        path = None
+        if self.cache is not None:
+            about = [precision.VERSION, self._ingredients(train, "auto"), timed_on(self.device)]
+            path = self.cache.root / "precision" / f"{digest(about, 40)}.json"
+            with contextlib.suppress(OSError, ValueError, TypeError):
+                body = json.loads(path.read_text(encoding="utf-8"))
+                self.finding = precision.Finding(**body)
+                return
+
+        def speedup() -> float:
+            return precision.time_ratio({k: self._trial(k, train) for k in ("fp32", "bf16")})
+
+        self.finding = precision.choose(train, valid, self._compute, speedup)
+        if path is not None:
+            with contextlib.suppress(OSError):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_atomic(path, json.dumps(self.finding.facts).encode())
+
+    def _trial(self, kind: str, split: Split) -> Callable[[], Any]:
+        """A run of one small batch in the precision `kind`."""
+        import torch
+
+        rows = range(min(8, len(split)))
+        batch = self.collate([self.prepare(split.read(i)) for i in rows])
+        held, fast = to_device(batch, self.device), self.fast(kind)
+
+        def run() -> None:
+            with torch.inference_mode(), self.autocast(kind):
+                fast.embed(held)[0, 0].item()  # waits for the device
+
+        return run
+
+    def _compute(self, split: Split, kind: str) -> torch.Tensor:
+        """(N, D) features in the precision `kind`; nothing is kept."""
+        job = Job(
+            self.backbone, self.fast(kind), self.device, lambda: self.autocast(kind),
+            self.view.batch_size, 2 if kind == "bf16" else 4,
+            # A sample is read by one model only.
+            self.pixels if kind == self.precision else None,
+        )  # fmt: skip
+
+        def report(done: int) -> None:
+            if self.progress is not None:
+                self.progress(split.name, done, len(split))
+
+        return extract(job, split, report)
 
     def key(self, split: Split) -> str:
         """Flips with each thing that can change a feature's value, and with nothing else."""
+        return digest(self._ingredients(split, self.precision), length=40)
+
+    def _ingredients(self, split: Split, kind: str) -> dict[str, Any]:
         import torch
 
-        ingredients = {
+        return {
             "version": CACHE_VERSION,
             "model": self.view.name,
             "weights": self.weights,
             "input": self.input_spec.digest,
             "pooling": self.pooling,
             "split": split.fingerprint,
-            "precision": self.view.precision,
+            "reader": split.reader,
+            "precision": kind,
+            "folded": self.view.fold,
             "device": self.device.type,
             "torch": torch.__version__,
             "libraries": self.provenance.get("libraries", {}),
         }
-        return digest(ingredients, length=40)
 
     def features(self, split: Split) -> torch.Tensor:
         """(N, D) float32 on the CPU. Raises NotFinite where the model gives NaN or infinity."""
@@ -271,7 +372,7 @@ class Features:
         import torch
 
         started = time.perf_counter()
-        features = extract(self, split)
+        features = self._compute(split, self.precision)
         seconds = time.perf_counter() - started
         if not bool(torch.isfinite(features).all()):
             bad = int((~torch.isfinite(features)).any(dim=1).sum())
@@ -288,43 +389,6 @@ class Features:
         return features
 
 
-def extract(source: Features, split: Split) -> torch.Tensor:
-    """(N, D) float32 features of every example of `split`, in order, in eval mode.
-
-    The next batch is decoded in a thread while this one is computed. Texts are
-    taken shortest first, so that a batch pads little; the order is restored.
-    """
-    from concurrent.futures import ThreadPoolExecutor
-
-    import torch
-
-    order = reading_order(split, source.input_spec)
-    step = source.view.batch_size
-    batches = [order[i : i + step] for i in range(0, len(order), step)]
-    out = torch.empty(len(split), source.feature_dim)
-
-    def load(rows: Sequence[int]) -> Any:
-        return source.collate([source.prepare(split.read(i)) for i in rows])
-
-    source.module.eval().to(source.device)
-    embed = source.fast.embed
-    with (
-        ThreadPoolExecutor(1, initializer=_alone) as decoder,
-        torch.inference_mode(),
-        source.autocast(),
-    ):
-        waiting = [decoder.submit(load, rows) for rows in batches[:2]]
-        for number, rows in enumerate(batches):
-            batch = waiting.pop(0).result()
-            if number + 2 < len(batches):
-                waiting.append(decoder.submit(load, batches[number + 2]))
-            features = embed(to_device(batch, source.device))
-            out[torch.as_tensor(rows)] = features.float().cpu()
-            if source.progress is not None:
-                source.progress(split.name, min((number + 1) * step, len(split)), len(split))
-    return out
-
-
 def timed_on(device: torch.device) -> str:
     """The device and threads that a time was measured on."""
     import platform
@@ -334,35 +398,3 @@ def timed_on(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{platform.node()} {platform.machine()} with {torch.get_num_threads()} threads"
-
-
-def _alone() -> None:
-    """Keep the calling thread's own tensor operations on that thread.
-
-    A decoding thread would get a second team of OpenMP threads, and two teams that wait for
-    each other's cores are slower than one.
-    """
-    import torch
-    from threadpoolctl import ThreadpoolController
-
-    torch.get_num_threads()  # torch sets its count at a thread's first use: let it be past
-    ThreadpoolController().select(user_api="openmp").limit(limits=1)
-
-
-def reading_order(split: Split, spec: InputSpec) -> list[int]:
-    """Row numbers: as they are for pictures, by length for texts (ties by row)."""
-    if spec.modality != "text":
-        return list(range(len(split)))
-    lengths = [len(split.read(i)) for i in range(len(split))]
-    return sorted(range(len(split)), key=lengths.__getitem__)
-
-
-def to_device(batch: Any, device: torch.device) -> Any:
-    """`batch` (a tensor or a dict of tensors) on `device`; pictures in channels-last."""
-    import torch
-
-    if isinstance(batch, torch.Tensor):
-        if batch.ndim == 4:
-            batch = batch.contiguous(memory_format=torch.channels_last)
-        return batch.to(device, non_blocking=True)
-    return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}

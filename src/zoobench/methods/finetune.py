@@ -138,7 +138,7 @@ class Inputs:
 
     def batch(self, rows: list[int]) -> Any:
         """The batch of `rows` on the backbone's device."""
-        from zoobench.methods.features import to_device
+        from zoobench.methods.extraction import to_device
 
         prepared = self.backbone.collate([self._one(i) for i in rows])
         return to_device(prepared, self.backbone.device)

@@ -1,16 +1,17 @@
-"""timm's transform for a model of any source whose preprocessing timm describes."""
+"""timm's transform for models of any source, and what of a transform makes 8-bit pixels."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from zoobench.interfaces import InputSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
     from PIL import Image
 
     from zoobench.schema import Ref
@@ -47,3 +48,84 @@ def timm_preprocessing(
         extra=(("transform", "timm"),),
     )
     return spec, transform
+
+
+@dataclass(frozen=True)
+class PixelPath:
+    """An evaluation transform, cut where its picture becomes a tensor.
+
+    `shape` turns an RGB picture into one of the model's size, in 8 bits; `geometry` says
+    in words all that it depends on, and is equal for models that share it.
+    """
+
+    shape: Callable[[Image.Image], Image.Image]
+    geometry: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def pixels(self, picture: Image.Image) -> NDArray[np.uint8]:
+        """(H, W, 3)."""
+        import numpy as np
+
+        return np.array(self.shape(picture if picture.mode == "RGB" else picture.convert("RGB")))
+
+    def tensor(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) float32 in channels-last from (B, H, W, 3) uint8, on its device.
+
+        The steps are those of torchvision's to_tensor and normalize, in their order: the
+        values are equal to the last bit.
+        """
+        import torch
+
+        batch = pixels.permute(0, 3, 1, 2).to(torch.float32).div_(255)
+        mean = torch.tensor(self.mean, device=batch.device).view(-1, 1, 1)
+        std = torch.tensor(self.std, device=batch.device).view(-1, 1, 1)
+        return batch.sub_(mean).div_(std)
+
+
+def pixel_path(transform: Any) -> PixelPath | None:
+    """The cut of a timm transform or of a torchvision preset, None for any other."""
+    steps: list[Any] = list(getattr(transform, "transforms", ()))
+    kinds = [type(step).__name__ for step in steps]
+    if len(steps) >= 2 and kinds[-2:] in (
+        ["MaybeToTensor", "Normalize"],
+        ["ToTensor", "Normalize"],
+    ):
+        before, last = steps[:-2], steps[-1]
+        mean, std = (tuple(float(v) for v in values) for values in (last.mean, last.std))
+        return PixelPath(_Chain(tuple(before)), repr(before), mean, std)
+    if type(transform).__name__ == "ImageClassification":
+        wanted = ("resize_size", "crop_size", "interpolation", "antialias")
+        said = {name: str(getattr(transform, name)) for name in wanted}
+        mean, std = tuple(transform.mean), tuple(transform.std)
+        return PixelPath(_Preset(transform), f"torchvision {said}", mean, std)
+    return None
+
+
+@dataclass(frozen=True)
+class _Chain:
+    steps: tuple[Callable[[Any], Any], ...]
+
+    def __call__(self, picture: Image.Image) -> Image.Image:
+        shaped: Any = picture
+        for step in self.steps:
+            shaped = step(shaped)
+        result: Image.Image = shaped
+        return result
+
+
+@dataclass(frozen=True)
+class _Preset:
+    """The geometric part of torchvision's classification preset, on a PIL picture."""
+
+    preset: Any
+
+    def __call__(self, picture: Image.Image) -> Image.Image:
+        from torchvision.transforms import functional
+
+        own = self.preset
+        sized = functional.resize(
+            picture, own.resize_size, interpolation=own.interpolation, antialias=own.antialias
+        )
+        result: Image.Image = functional.center_crop(sized, own.crop_size)
+        return result

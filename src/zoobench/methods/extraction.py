@@ -1,0 +1,227 @@
+"""The loop that turns a split into features: batches, decoding beside computing, order.
+
+Batch sizes follow a rule and no stopwatch, so that a run gives the same bits again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoobench.interfaces import Backbone, Split
+from zoobench.methods.pixels import PixelCache, Pixels, pixel_reader
+
+if TYPE_CHECKING:
+    import torch
+
+TOKENS = {"cpu": 1024, "cuda": 32_768}
+"""Tokens of a batch of texts, padding included."""
+MOST = {"cpu": 64, "cuda": 256}
+"""Most pictures of a batch."""
+ROWS = 512
+"""Most texts of a batch."""
+CHUNK = 4096
+"""Texts that are tokenised before the shortest of them are computed."""
+CACHE_BYTES = 32 * 2**20
+"""Size of the last cache level where the system does not tell it."""
+
+AHEAD = 2
+"""Batches that are decoded while one is computed."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """How a backbone is run: `prepare` is its own, `embed` that of the fast copy.
+
+    `rows` is the number of examples of a batch, 0 for the rule's; `item_bytes` the size of
+    a number in the precision that `autocast` computes in.
+    """
+
+    backbone: Backbone
+    fast: Backbone
+    device: torch.device
+    autocast: Callable[[], AbstractContextManager[Any]]
+    rows: int = 0
+    item_bytes: int = 4
+    pixels: PixelCache | None = None
+
+
+def extract(job: Job, split: Split, report: Callable[[int], None]) -> torch.Tensor:
+    """(N, D) float32 features of every example of `split`, in order, in eval mode.
+
+    The next batches are decoded in a thread while one is computed; `report` is told how
+    many examples are done.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    import torch
+
+    if job.device.type == "cpu":
+        keep_large_blocks()
+    out = torch.empty(len(split), job.backbone.feature_dim)
+    job.backbone.module.eval().to(job.device)
+    done = 0
+    reader = pixel_reader(job.backbone, split, job.pixels)
+    with (
+        contextlib.closing(reader) if reader is not None else contextlib.nullcontext(),
+        ThreadPoolExecutor(1, initializer=_alone) as decoder,
+        torch.inference_mode(),
+        job.autocast(),
+    ):
+        stream = batches(job, split, reader)
+        waiting = [decoder.submit(next, stream, None) for _ in range(AHEAD)]
+        while (item := waiting.pop(0).result()) is not None:
+            waiting.append(decoder.submit(next, stream, None))
+            rows, batch = item
+            inputs = to_device(batch, job.device)
+            if reader is not None:
+                inputs = reader.tensor(inputs)
+            out[torch.as_tensor(rows)] = job.fast.embed(inputs).float().cpu()
+            done += len(rows)
+            report(done)
+    return out
+
+
+def batches(job: Job, split: Split, reader: Pixels | None) -> Iterator[tuple[Sequence[int], Any]]:
+    """(rows, batch on the CPU) until every row was given once; pictures in their own order.
+
+    Texts come sorted by length, so that a batch pads little, in batches of about as many
+    tokens. Pictures are uint8 (B, H, W, 3) where there is a `reader`.
+    """
+    import torch
+
+    kind = "cuda" if job.device.type == "cuda" else "cpu"
+    if job.backbone.input_spec.modality == "text":
+        yield from _texts(job, split, TOKENS[kind])
+        return
+    step = job.rows or picture_batch(job.fast, job.device, job.item_bytes)
+    for start in range(0, len(split), step):
+        rows = range(start, min(start + step, len(split)))
+        if reader is None:
+            yield rows, job.backbone.collate([job.backbone.prepare(split.read(i)) for i in rows])
+        else:
+            yield rows, torch.from_numpy(reader.batch(rows))
+
+
+def _texts(job: Job, split: Split, budget: int) -> Iterator[tuple[list[int], Any]]:
+    lengths = [len(split.read(i)) for i in range(len(split))]
+    order = sorted(range(len(split)), key=lengths.__getitem__)
+    for start in range(0, len(order), CHUNK):
+        chunk = [(job.backbone.prepare(split.read(i)), i) for i in order[start : start + CHUNK]]
+        chunk.sort(key=lambda pair: (tokens(pair[0]), pair[1]))
+        for part in packed([tokens(item) for item, _ in chunk], budget, job.rows or ROWS):
+            some = chunk[part.start : part.stop]
+            yield [i for _, i in some], job.backbone.collate([item for item, _ in some])
+
+
+def packed(widths: Sequence[int], budget: int, most: int) -> Iterator[range]:
+    """Consecutive ranges over ascending `widths` whose padded size is at most `budget`.
+
+    A text that is longer than the budget is a batch of its own.
+    """
+    start = 0
+    for end in range(1, len(widths) + 1):
+        rows = end - start + 1
+        if end == len(widths) or rows > most or rows * widths[end] > budget:
+            yield range(start, end)
+            start = end
+
+
+def tokens(prepared: Any) -> int:
+    """The number of tokens of one prepared text."""
+    return len(prepared["input_ids"] if isinstance(prepared, dict) else prepared)
+
+
+def picture_batch(backbone: Backbone, device: torch.device, item_bytes: int = 4) -> int:
+    """Pictures a batch: on the CPU as many as keep the widest layer in the last cache level.
+
+    A power of two from 8 (or as many as there are threads) to 64, by the largest input and
+    output of one layer; `benchmarks/bench_extract.py --sweep` compares it with the others.
+    On a GPU as many as memory allows easily, up to 256.
+    """
+    import torch
+
+    widest = item_bytes * widest_layer(backbone, device)
+    if device.type == "cuda":
+        room, least, most = torch.cuda.mem_get_info(device)[0] // 16, 1, MOST["cuda"]
+    else:
+        room, least, most = last_cache_bytes(), max(8, torch.get_num_threads()), MOST["cpu"]
+    size = most
+    while size > least and size * widest > room:
+        size //= 2
+    return max(1, size)
+
+
+def widest_layer(backbone: Backbone, device: torch.device) -> int:
+    """Numbers in the input and output of the largest layer, for one example."""
+    import torch
+
+    sizes = [1]
+
+    def measure(_: torch.nn.Module, given: Any, result: Any) -> None:
+        ends = [t for t in (*given, result) if isinstance(t, torch.Tensor)]
+        sizes.append(sum(t.numel() for t in ends))
+
+    leaves = [m for m in backbone.module.modules() if not next(m.children(), None)]
+    handles = [leaf.register_forward_hook(measure) for leaf in leaves]
+    try:
+        with torch.inference_mode():
+            backbone.embed(torch.zeros(1, *(backbone.input_spec.size or (3, 224, 224))).to(device))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return max(sizes)
+
+
+@cache
+def last_cache_bytes() -> int:
+    """Size of the largest cache that Linux lists for the first core."""
+    sizes = []
+    for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
+        text = path.read_text(encoding="ascii").strip()
+        unit = {"K": 2**10, "M": 2**20}.get(text[-1:])
+        if unit and text[:-1].isdigit():
+            sizes.append(int(text[:-1]) * unit)
+    return max(sizes, default=CACHE_BYTES)
+
+
+@cache
+def keep_large_blocks() -> None:
+    """Keep freed memory: glibc gives large blocks back at each step, and faults them in again."""
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        m_trim_threshold, m_mmap_max = -1, -4  # <malloc.h>
+        libc.mallopt(m_mmap_max, 0)
+        libc.mallopt(m_trim_threshold, 2**31 - 1)
+    except (OSError, AttributeError):  # another C library: slower, not wrong
+        return
+
+
+def _alone() -> None:
+    """Keep the calling thread's own tensor operations on that thread.
+
+    A decoding thread would get a second team of OpenMP threads, and two teams that wait for
+    each other's cores are slower than one.
+    """
+    import torch
+    from threadpoolctl import ThreadpoolController
+
+    torch.get_num_threads()  # torch sets its count at a thread's first use: let it be past
+    ThreadpoolController().select(user_api="openmp").limit(limits=1)
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """`batch` (a tensor or a dict of tensors) on `device`; (N, 3, H, W) in channels-last."""
+    import torch
+
+    if isinstance(batch, torch.Tensor):
+        if batch.ndim == 4 and batch.dtype != torch.uint8:
+            batch = batch.contiguous(memory_format=torch.channels_last)
+        return batch.to(device, non_blocking=True)
+    return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}

@@ -1,0 +1,193 @@
+"""Pictures decoded and resized once, as bytes, for every model of the same geometry.
+
+A transform that belongs to weights is cut where its picture becomes a tensor: all before
+is kept as uint8 (H, W, 3), all after is arithmetic on a batch. The result is the same to
+the last bit as the transform's own, and checked to be so on the first picture of a split.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoobench.interfaces import Backbone, Split
+from zoobench.models.images import PixelPath, pixel_path
+from zoobench.schema import digest
+from zoobench.store import write_atomic
+
+if TYPE_CHECKING:
+    import torch
+
+VERSION = 1
+LIMIT_BYTES = 4 * 2**30
+
+
+@dataclass(frozen=True)
+class PixelCache:
+    """A bounded directory of decoded splits; the least recently used go first.
+
+    A split is one file of N pictures and, written last, a manifest with a checksum each.
+    """
+
+    root: Path
+    limit_bytes: int = LIMIT_BYTES
+
+    def get(self, key: str, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], list[int]] | None:
+        """(pictures (N, H, W, 3) mapped from the disk, their checksums), or None."""
+        data, manifest = self._paths(key)
+        try:
+            body = json.loads(manifest.read_text(encoding="utf-8"))
+            if tuple(body["shape"]) != shape or len(body["crc32"]) != shape[0]:
+                raise ValueError("of another shape")
+            pictures = np.memmap(data, dtype=np.uint8, mode="r", shape=shape)
+            os.utime(manifest)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError):
+            self.remove(key)
+            return None
+        return pictures, body["crc32"]
+
+    def writer(self, key: str, shape: tuple[int, ...]) -> Writer | None:
+        """None where the split would not fit, or the directory cannot be written."""
+        size = int(np.prod(shape))
+        if size > self.limit_bytes or size == 0:
+            return None
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            self._evict(size)
+            path = self.root / f"{key}.{os.getpid()}.tmp"
+            return Writer(self, key, shape, path, path.open("wb"))
+        except OSError:
+            return None
+
+    def remove(self, key: str) -> None:
+        for path in reversed(self._paths(key)):  # the manifest first
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+
+    def _paths(self, key: str) -> tuple[Path, Path]:
+        return self.root / f"{key}.u8", self.root / f"{key}.json"
+
+    def _evict(self, incoming: int) -> None:
+        entries = []
+        for data in self.root.glob("*.u8"):
+            with contextlib.suppress(FileNotFoundError):
+                seen = data.with_suffix(".json")
+                age = (seen if seen.exists() else data).stat().st_mtime
+                entries.append((age, data.stem, data.stat().st_size))
+        held = sum(size for _, _, size in entries)
+        for _, key, size in sorted(entries):
+            if held + incoming <= self.limit_bytes:
+                return
+            self.remove(key)
+            held -= size
+
+
+@dataclass
+class Writer:
+    """Takes pictures in order; only all of them together become an entry."""
+
+    cache: PixelCache
+    key: str
+    shape: tuple[int, ...]
+    path: Path
+    file: IO[bytes] | None
+    sums: list[int] = field(default_factory=list)
+
+    def add(self, pictures: NDArray[np.uint8]) -> None:
+        """A full disk costs the entry, not the run."""
+        if self.file is None:
+            return
+        try:
+            self.file.write(pictures.tobytes())
+            self.sums += [zlib.crc32(picture.tobytes()) for picture in pictures]
+        except OSError:
+            self._drop()
+
+    def close(self) -> None:
+        if self.file is None:
+            return
+        if len(self.sums) != self.shape[0]:
+            self._drop()
+            return
+        data, manifest = self.cache._paths(self.key)
+        try:
+            self.file.close()
+            self.path.replace(data)
+            body = {"shape": list(self.shape), "crc32": self.sums}
+            write_atomic(manifest, json.dumps(body).encode())
+        except OSError:
+            self._drop()
+        self.file = None
+
+    def _drop(self) -> None:
+        with contextlib.suppress(OSError):
+            if self.file is not None:
+                self.file.close()
+            self.path.unlink(missing_ok=True)
+        self.file = None
+
+
+@dataclass
+class Pixels:
+    """The pictures of a split as bytes: from the cache, or decoded and put there."""
+
+    path: PixelPath
+    split: Split
+    held: tuple[NDArray[np.uint8], list[int]] | None = None
+    writer: Writer | None = None
+
+    def batch(self, rows: Sequence[int]) -> NDArray[np.uint8]:
+        """(B, H, W, 3); a damaged picture of the cache is decoded again."""
+        pictures = np.stack([self._one(i) for i in rows])
+        if self.writer is not None:
+            self.writer.add(pictures)
+        return pictures
+
+    def _one(self, i: int) -> NDArray[np.uint8]:
+        if self.held is not None:
+            picture: NDArray[np.uint8] = np.asarray(self.held[0][i])
+            if zlib.crc32(picture.tobytes()) == self.held[1][i]:
+                return picture
+        return self.path.pixels(self.split.read(i))
+
+    def tensor(self, pictures: torch.Tensor) -> torch.Tensor:
+        return self.path.tensor(pictures)
+
+    def close(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
+
+
+def pixel_reader(backbone: Backbone, split: Split, cache: PixelCache | None) -> Pixels | None:
+    """None where the backbone's transform cannot be cut, or cut gives other values."""
+    import torch
+
+    path = pixel_path(getattr(backbone, "transform", None))
+    if path is None or not len(split):
+        return None
+    raw = split.read(0)
+    first = path.pixels(raw)
+    whole = backbone.prepare(raw)
+    if not torch.equal(path.tensor(torch.from_numpy(first[None]))[0], whole):
+        return None
+    if cache is None:
+        return Pixels(path, split)
+    import PIL
+
+    shape = (len(split), *first.shape)
+    body = [VERSION, split.fingerprint, split.reader, path.geometry, shape, PIL.__version__]
+    key = digest(body, 40)
+    held = cache.get(key, shape)
+    writer = cache.writer(key, shape) if held is None else None
+    return Pixels(path, split, held, writer)
