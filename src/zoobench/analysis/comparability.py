@@ -75,7 +75,8 @@ def cost_key(record: Record) -> tuple[str, ...]:
     return (
         str(device),
         f"{env.get('threads', UNKNOWN)} threads",
-        str(record.cell.versions.get("precision", UNKNOWN)),
+        # What was taken, where the policy was "auto".
+        str(env.get("precision", record.cell.versions.get("precision", UNKNOWN))),
     )
 
 

@@ -80,13 +80,13 @@ def fingerprint(source: Features) -> dict[str, Any]:
     """
     import torch
 
-    from zoobench.methods.features import to_device
+    from zoobench.methods.extraction import to_device
 
     raws = pictures() if source.input_spec.modality == "image" else list(TEXTS)
     batch = source.collate([source.prepare(raw) for raw in raws])
     source.module.eval().to(source.device)
-    with torch.inference_mode(), source.autocast():
-        features = source.fast.embed(to_device(batch, source.device))
+    with torch.inference_mode(), source.autocast(source.precision):
+        features = source.fast().embed(to_device(batch, source.device))
     found: dict[str, Any] = {"probe_batch": VERSION, "pixels": _inputs(batch)}
     if bool(torch.isfinite(features).all()):
         found["features"] = {"sketch": sketch(features.float().cpu().numpy())}
