@@ -186,8 +186,13 @@ def pixel_reader(backbone: Backbone, split: Split, cache: PixelCache | None) -> 
     import PIL
 
     shape = (len(split), *first.shape)
-    body = [VERSION, split.fingerprint, split.reader, path.geometry, shape, PIL.__version__]
+    spec = backbone.input_spec
+    geometry = [path.geometry, spec.size, spec.interpolation, spec.crop_pct, spec.crop_mode]
+    body = [VERSION, split.fingerprint, split.reader, geometry, shape, PIL.__version__]
     key = digest(body, 40)
     held = cache.get(key, shape)
+    if held is not None and not np.array_equal(held[0][0], first):
+        cache.remove(key)  # another step hides behind the same words
+        held = None
     writer = cache.writer(key, shape) if held is None else None
     return Pixels(path, split, held, writer)
