@@ -63,7 +63,7 @@ def similarity(model: str, first: str, second: str, most: int, device: str = "au
             )
     place = devices.resolve(device)
     settings = Settings(place, cache=str(cache_dir() / "features"))
-    source = load(ref, 0, devices.default_precision(place), settings, None).features
+    source = load(ref, 0, "fp32", settings, None).features
     # Equal numbers: the sample's size is in a Frechet distance, and would look like a difference.
     splits = [datasets.load(name).train for name in names]
     count = min(most, *map(len, splits))
