@@ -136,7 +136,7 @@ class Bench:
             scores.numpy(), splits.test.labels, adapted.valid_scores.numpy(), splits.valid.labels
         )
         numbers = quality.evaluate(kept, len(splits.classes), seed, RESAMPLES)
-        costs, trouble = self._costs(loaded)
+        costs, trouble = self._costs(loaded, trained=method.needs == "module")
         foreseen = () if loaded is None else loaded.foresight(cell, method, splits.train)
         flags = (*splits.flags, *adapted.flags, *trouble)
         record = Record(
@@ -158,12 +158,14 @@ class Bench:
             return None
         return teams.Processes(cell, self.settings.device, self.settings.ranks)
 
-    def _costs(self, loaded: Loaded | None) -> tuple[tuple[Measurement, ...], tuple[str, ...]]:
+    def _costs(
+        self, loaded: Loaded | None, trained: bool
+    ) -> tuple[tuple[Measurement, ...], tuple[str, ...]]:
         """(costs, flags): a quality that was measured is not lost to a cost that cannot be."""
         if loaded is None:
             return (), ()
         try:
-            return loaded.costs(self.settings), ()
+            return loaded.costs(self.settings, trained), ()
         except Exception:  # noqa: BLE001  whatever the counter or the stopwatch met
             return (), ("costs-failed",)
 
@@ -196,12 +198,12 @@ class Bench:
 
 @dataclass
 class Loaded:
-    """A model on its device, and its costs, measured once."""
+    """A model on its device, and its costs, measured once in each precision that is used."""
 
     ref: Ref
     features: Features
     load_seconds: float
-    _costs: tuple[Measurement, ...] | None = None
+    _costs: dict[str, tuple[Measurement, ...]] = field(default_factory=dict)
     _foreseen: dict[str, tuple[Measurement, ...]] = field(default_factory=dict)
     _fingerprint: Mapping[str, Any] | None = None
 
@@ -225,15 +227,17 @@ class Loaded:
             self._foreseen[key] = tuple(measured(name, value) for name, value in found.items())
         return self._foreseen[key]
 
-    def costs(self, settings: Settings) -> tuple[Measurement, ...]:
-        if self._costs is None:
+    def costs(self, settings: Settings, trained: bool = False) -> tuple[Measurement, ...]:
+        """In the precision that was taken, for features or for training."""
+        taken = str(self.features.precision_facts(trained)["taken"])
+        if taken not in self._costs:
             found = cost.static_costs(self.features.backbone)
             # Random weights cost what the pretrained ones do; measuring them twice tells nothing.
             if settings.measure_costs and self.ref.option("weights") != "random":
-                place = Place(settings.device, self.features.view.precision)
+                place = Place(settings.device, taken)
                 found += measured_costs(self.features.backbone, place, settings.cost_seconds)
-            self._costs = (*found, second("load_seconds", self.load_seconds))
-        return self._costs
+            self._costs[taken] = (*found, second("load_seconds", self.load_seconds))
+        return self._costs[taken]
 
 
 def load(
