@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Literal
 
 from zoobench.errors import UserError
 from zoobench.metrics.measure import Place
@@ -40,7 +41,7 @@ def cuda_plausible() -> bool:
     return any(Path(node).exists() for node in nodes) or shutil.which("nvidia-smi") is not None
 
 
-def default_precision(device: str) -> str:
+def default_precision(device: str) -> Literal["bf16", "fp32"]:
     """What "auto" means where only costs are measured: bf16 autocast on CUDA, fp32 elsewhere."""
     return "bf16" if device.startswith("cuda") else "fp32"
 

@@ -178,7 +178,6 @@ class Bench:
             self._dataset = (cell.dataset, datasets.load(Ref.parse(cell.dataset)))
         return self._dataset[1]
 
-
     def load(self, cell: Cell, method: Method) -> Loaded:
         """The cell's model, kept for the group; a model that failed once fails at once again."""
         ref, seed = teams.weights_of(cell, getattr(method, "random_weights", False))

@@ -202,13 +202,15 @@ class Work:
         name = METHOD.get(action.stage, "knn")
         recipe = dataclasses.asdict(action.recipe) if action.recipe else {}
         method = suite.MethodSpec(name, methods.params_of(methods.build(name, recipe)))
+        precision = self.spec.precision
+        if precision == "auto":  # no time for the question that it asks
+            precision = devices.default_precision(devices.resolve(self.request.device))
         one = dataclasses.replace(
             self.spec,
             models=(Ref.parse(action.model),),
             datasets=(self._rung(action.rung),),
             methods=(method,),
-            # No time for the question that "auto" asks.
-            precision=devices.place(self.request.device, self.spec.precision).precision,
+            precision=precision,
         )
         return suite.plan(one)[0]
 
