@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from zoobench.interfaces import Backbone, Split
 from zoobench.methods.pixels import PixelCache, Pixels, pixel_reader
@@ -33,6 +34,9 @@ CACHE_BYTES = 32 * 2**20
 
 AHEAD = 2
 """Batches that are decoded while one is computed."""
+
+_WIDEST: WeakKeyDictionary[torch.nn.Module, int] = WeakKeyDictionary()
+"""What `widest_layer` found: every split of a model asks again."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +166,8 @@ def widest_layer(backbone: Backbone, device: torch.device) -> int:
     """Numbers in the input and output of the largest layer, for one example."""
     import torch
 
+    if (known := _WIDEST.get(backbone.module)) is not None:
+        return known
     sizes = [1]
 
     def measure(_: torch.nn.Module, given: Any, result: Any) -> None:
@@ -176,6 +182,7 @@ def widest_layer(backbone: Backbone, device: torch.device) -> int:
     finally:
         for handle in handles:
             handle.remove()
+    _WIDEST[backbone.module] = max(sizes)
     return max(sizes)
 
 
