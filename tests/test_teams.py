@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +39,13 @@ rates = [3e-3]
 
 @given(st.integers(1, 40), st.integers(1, 5), st.integers(1, 7))
 def test_shares_cut_a_batch_without_loss(n: int, ranks: int, pieces: int) -> None:
-    rows = list(range(100, 100 + n))
+    rows = list(range(100, 100 + max(n, ranks)))
     shares = [Share(rank, ranks, pieces) for rank in range(ranks)]
     cut = [share.split(rows) for share in shares]
     assert sorted(row for each in cut for piece in each for row in piece) == rows
     assert all(len(piece) > 0 for each in cut for piece in each)
     assert all(len(each) <= pieces for each in cut)
+    assert len({len(each) for each in cut}) == 1  # the ranks meet in every piece
     # The average over ranks of the summed weights is one: the mean over the batch.
     weights = [sum(s.weight(p, rows) for p in each) for s, each in zip(shares, cut, strict=True)]
     assert sum(weights) / ranks == pytest.approx(1.0)
@@ -122,3 +124,35 @@ def test_a_rank_that_fails_says_why(tmp_path: Path) -> None:
     cell = Cell("synthetic/gabor", "nonesuch/stripes", "fine-tune", {"steps": 1})
     with pytest.raises(CellError, match=r"rank 0: UnknownName: .*nonesuch"):
         teams.Processes(cell, "cpu", 1).train(1e-3, 1)
+
+
+def test_ranks_have_an_example_of_every_batch_each() -> None:
+    bench = Bench(Settings(ranks=4))
+    from zoobench import methods
+
+    method = methods.build("fine-tune", {"batch_size": 3})
+    cell = Cell("synthetic/gabor", "synthetic/stripes", "fine-tune", {"batch_size": 3})
+    team = bench._team(cell, method, n=60)
+    assert team is not None
+    assert team.ranks == 3
+    assert bench._team(cell, method, n=1) is None
+
+
+def test_memory_that_ended_in_one_rank_is_not_hidden_by_the_others(tmp_path: Path) -> None:
+    for rank, kind in enumerate(("error", "memory", "error")):
+        told = {"kind": kind, "message": f"rank {rank}: lost"}
+        (tmp_path / teams.TROUBLE.format(rank)).write_text(json.dumps(told))
+    assert isinstance(teams._trouble(tmp_path, ""), torch.OutOfMemoryError)
+    assert isinstance(teams._trouble(tmp_path / "none", "killed"), CellError)
+
+
+def test_norms_keep_their_activations_when_they_are_synchronised() -> None:
+    import timm
+    from timm.layers import SyncBatchNormAct
+
+    from zoobench.methods.sharing import synchronised
+
+    net = synchronised(timm.create_model("mobilenetv3_small_050", num_classes=0))
+    acts = [m for m in net.modules() if isinstance(m, SyncBatchNormAct)]
+    assert acts
+    assert any(type(m.act).__name__ != "Identity" for m in acts)

@@ -123,7 +123,7 @@ class Bench:
         # A probe's own draw is the cell's seed: cells that differ in nothing else share it.
         loaded = None if method.needs == "nothing" else self.load(cell, method)
         if loaded is not None:
-            loaded.features.team = self._team(cell, method)
+            loaded.features.team = self._team(cell, method, len(splits.train))
         if loaded is not None and method.needs == "features":
             # On the whole of the dataset: a few shots are too few to compare precisions on.
             whole = self._whole(cell)
@@ -152,11 +152,13 @@ class Bench:
             raise NotFinite(f"the measurements {', '.join(unfit)}")
         return Result(record, kept)
 
-    def _team(self, cell: Cell, method: Method) -> Team | None:
+    def _team(self, cell: Cell, method: Method, n: int) -> Team | None:
         """Who trains this cell's network, where one process is not to do it alone."""
-        if method.needs != "module" or self.settings.ranks == 1:
+        batch = min(n, int(cell.params.get("batch_size", n)))
+        ranks = min(self.settings.ranks, batch)  # each rank has an example of every batch
+        if method.needs != "module" or ranks == 1:
             return None
-        return teams.Processes(cell, self.settings.device, self.settings.ranks)
+        return teams.Processes(cell, self.settings.device, ranks)
 
     def _costs(
         self, loaded: Loaded | None, trained: bool
@@ -164,10 +166,8 @@ class Bench:
         """(costs, flags): a quality that was measured is not lost to a cost that cannot be."""
         if loaded is None:
             return (), ()
-        try:
-            return loaded.costs(self.settings, trained), ()
-        except Exception:  # noqa: BLE001  whatever the counter or the stopwatch met
-            return (), ("costs-failed",)
+        found = loaded.costs(self.settings, trained)
+        return found, ("costs-failed",) if loaded.costs_failed else ()
 
     def _whole(self, cell: Cell) -> Splits:
         """The cell's dataset; the last one is kept, since cells come dataset by dataset."""
@@ -203,6 +203,7 @@ class Loaded:
     features: Features
     load_seconds: float
     _costs: dict[str, tuple[Measurement, ...]] = field(default_factory=dict)
+    costs_failed: bool = False
     _foreseen: dict[str, tuple[Measurement, ...]] = field(default_factory=dict)
     _fingerprint: Mapping[str, Any] | None = None
 
@@ -227,15 +228,22 @@ class Loaded:
         return self._foreseen[key]
 
     def costs(self, settings: Settings, trained: bool = False) -> tuple[Measurement, ...]:
-        """In the precision that was taken, for features or for training."""
+        """In the precision that was taken, for features or for training, once each.
+
+        What was counted stays where the stopwatch fails.
+        """
         taken = str(self.features.precision_facts(trained)["taken"])
         if taken not in self._costs:
-            found = cost.static_costs(self.features.backbone)
-            # Random weights cost what the pretrained ones do; measuring them twice tells nothing.
-            if settings.measure_costs and self.ref.option("weights") != "random":
-                place = Place(settings.device, taken)
-                found += measured_costs(self.features.backbone, place, settings.cost_seconds)
-            self._costs[taken] = (*found, second("load_seconds", self.load_seconds))
+            self._costs[taken] = (second("load_seconds", self.load_seconds),)
+            backbone = self.features.backbone
+            try:
+                self._costs[taken] += cost.static_costs(backbone)
+                # Random weights cost what the pretrained ones do: once is enough.
+                if settings.measure_costs and self.ref.option("weights") != "random":
+                    place = Place(settings.device, taken)
+                    self._costs[taken] += measured_costs(backbone, place, settings.cost_seconds)
+            except Exception:  # noqa: BLE001  whatever the counter or the stopwatch met
+                self.costs_failed = True
         return self._costs[taken]
 
 

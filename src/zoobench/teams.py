@@ -25,7 +25,7 @@ from zoobench.errors import CellError
 from zoobench.interfaces import Split, Splits
 from zoobench.schema import Cell, Ref, cell_from_json, to_json
 
-JOB, TUNED, TROUBLE = "job.json", "tuned.pt", "trouble.json"
+JOB, TUNED, TROUBLE = "job.json", "tuned.pt", "trouble-{}.json"
 MEMORY = "memory"
 
 
@@ -108,17 +108,18 @@ class Processes:
 
 
 def _trouble(folder: Path, said: str) -> BaseException:
-    """The error of the rank that failed first, as far as it could tell."""
+    """Memory that ended in any rank, else the error of the rank that failed first."""
     import torch
 
-    file = folder / TROUBLE
-    if not file.exists():
+    files = sorted(folder.glob(TROUBLE.format("*")), key=lambda file: file.stat().st_mtime_ns)
+    if not files:
         lines = said.strip().splitlines() or ["no message"]
         return CellError(f"a training process died: {lines[-1]}")
-    told = json.loads(file.read_text(encoding="utf-8"))
-    if told["kind"] == MEMORY:
-        return torch.OutOfMemoryError(told["message"])
-    return CellError(f"a training process failed: {told['message']}")
+    told = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    for one in told:  # the others only tell that they lost it
+        if one["kind"] == MEMORY:
+            return torch.OutOfMemoryError(one["message"])
+    return CellError(f"a training process failed: {told[0]['message']}")
 
 
 def main(folder: Path) -> None:
@@ -145,7 +146,7 @@ def main(folder: Path) -> None:
     except Exception as error:
         kind = MEMORY if out_of_memory(error) else "error"
         told = {"kind": kind, "message": f"rank {rank}: {type(error).__name__}: {error}"[:500]}
-        (folder / TROUBLE).write_text(json.dumps(told), encoding="utf-8")
+        (folder / TROUBLE.format(rank)).write_text(json.dumps(told), encoding="utf-8")
         raise
 
 

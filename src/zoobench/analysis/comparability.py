@@ -77,6 +77,7 @@ def cost_key(record: Record) -> tuple[str, ...]:
         f"{env.get('threads', UNKNOWN)} threads",
         # What was taken, where the policy was "auto".
         str(env.get("precision", record.cell.versions.get("precision", UNKNOWN))),
+        *(f"{name} {env[name]}" for name in ("driver", "ranks") if name in env),
     )
 
 

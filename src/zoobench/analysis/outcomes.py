@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from zoobench.analysis import stats
 from zoobench.analysis.comparability import cost_key
 from zoobench.analysis.decision import COSTS, SEVERAL
-from zoobench.metrics.tables import network
 from zoobench.schema import Measurement, Predictions, Record, Ref
 from zoobench.store import Run
 
@@ -122,28 +121,13 @@ def _standard_error(m: Measurement) -> float:
 
 
 def costs_of(records: Sequence[Record]) -> dict[str, float]:
-    """Median of each measured cost over one model's `records`.
-
-    Where none of them could be counted, parameters and operations are those of the tables
-    (metrics.tables), for a network at its own input size.
-    """
+    """Median of each measured cost over one model's `records`."""
     found: dict[str, list[float]] = {}
     for record in records:
         for m in record.measurements:
             if m.metric in COSTS:
                 found.setdefault(m.metric, []).append(m.value)
-    costs = {name: float(median(found[name])) for name in COSTS if name in found}
-    if "macs" not in costs and "params" not in costs and records:
-        costs |= _counted_before(Ref.parse(records[0].cell.model))
-    return costs
-
-
-def _counted_before(ref: Ref) -> dict[str, float]:
-    # A tag may stand for weights of another input size or head: only bare names are sure.
-    row = None if ref.options else network(ref.source, ref.name)
-    if row is None or row.lower_bound:
-        return {}
-    return {"params": float(row.params), "macs": float(row.macs), "flops": float(2 * row.macs)}
+    return {name: float(median(found[name])) for name in COSTS if name in found}
 
 
 def device_of(records: Sequence[Record]) -> str:

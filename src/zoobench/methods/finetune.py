@@ -69,7 +69,7 @@ class FineTune:
         if best is None:
             raise NotFinite(f"the training loss at every learning rate of {list(self.rates)}")
         edge = best.rate in (min(self.rates), max(self.rates)) and len(self.rates) > 1
-        said = {"rate-on-edge": edge, "gradient-accumulation": pieces > 1}
+        said = {"rate-on-edge": edge, "gradient-accumulation": "gradient_pieces" in best.facts}
         best.flags = tuple(flag for flag, holds in said.items() if holds)
         return best
 
@@ -235,7 +235,7 @@ class Run:
         import torch
         import torch.nn.functional as F
 
-        total = right = torch.zeros((), device=train.backbone.device)
+        total, right = torch.zeros(2, device=train.backbone.device).unbind()
         for piece, exchange in share.passes(model, rows):
             with exchange:
                 with train.backbone.autocast():
@@ -288,7 +288,7 @@ def train_mode(net: torch.nn.Module) -> None:
     """Train mode, but for modules whose parameters are all frozen: their statistics stay."""
     net.train()
     for module in net.modules():
-        own = list(module.parameters(recurse=False))
+        own = list(module.parameters())
         if own and not any(parameter.requires_grad for parameter in own):
             module.eval()
 

@@ -28,19 +28,21 @@ class Share:
         """`net` whose gradients are averaged over the ranks; itself where there is one."""
         if self.ranks == 1:
             return net
-        from torch.nn import SyncBatchNorm
         from torch.nn.parallel import DistributedDataParallel
 
         if next(net.parameters()).is_cuda:
-            net = SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]
+            net = synchronised(net)
         # The network's own classifier may take no part in the loss.
         return DistributedDataParallel(net, find_unused_parameters=True)
 
     def split(self, rows: list[int]) -> list[list[int]]:
-        """This rank's rows of a global batch, in at most `pieces` pieces; none for no rows."""
+        """This rank's rows of a global batch of at least `ranks`, in at most `pieces` pieces.
+
+        Every rank gets as many pieces as every other: the ranks meet in each forward pass.
+        """
         own = rows[self.rank :: self.ranks]
-        size = -(-len(own) // min(self.pieces, len(own))) if own else 1
-        return [own[i : i + size] for i in range(0, len(own), size)]
+        count = min(self.pieces, len(rows) // self.ranks)
+        return [own[i::count] for i in range(count)]
 
     def weight(self, piece: list[int], rows: list[int]) -> float:
         """What a piece's mean loss counts for, so that the ranks' average is the batch's mean."""
@@ -62,6 +64,15 @@ class Share:
 
             torch.distributed.all_reduce(value)
         return value
+
+
+def synchronised(net: torch.nn.Module) -> torch.nn.Module:
+    """`net` whose batch norms see the rows of all ranks, their own activations kept."""
+    # torch's converter drops the activation of a norm that has one, as many of timm's do.
+    from timm.layers import convert_sync_batchnorm
+
+    found: torch.nn.Module = convert_sync_batchnorm(net)
+    return found
 
 
 class Team(Protocol):

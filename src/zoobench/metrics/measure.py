@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from zoobench.methods.sharing import out_of_memory
 from zoobench.metrics import measured
 from zoobench.metrics.cost import batch_of, moved, weights_bytes
 from zoobench.metrics.stopwatch import (
@@ -49,10 +50,11 @@ def measured_costs(
 ) -> tuple[Measurement, ...]:
     """latency_ms_p50, latency_ms_p95, throughput, peak_memory_bytes, energy_joules if known.
 
-    The module is moved to the device, in channels-last layout where it reads images: what
-    is timed is what a run does. Every reported time has 10 warm-ups and 40 timed steps or
-    more, each synchronised; `seconds_budget` only ends the search for the best batch early,
-    and `detail["sweep_ended"]` says what did. `baseline_rss` is this process's RSS in bytes
+    The module is moved to the device, in channels-last layout where it reads images. The
+    network is timed as published: extraction may fold its batch norms and be faster. Every
+    reported time has 10 warm-ups and 40 timed steps or more, each synchronised;
+    `seconds_budget` only ends the search for the best batch early, and
+    `detail["sweep_ended"]` says what did. `baseline_rss` is this process's RSS in bytes
     before the model was loaded; without it, and on CUDA, the peak memory is the rise over
     the loaded model, plus the weights' bytes. Raises torch.OutOfMemoryError at batch 1 only.
     """
@@ -233,7 +235,9 @@ def _best_batch(
         try:
             step = _step(backbone, _held(backbone, device, batch))
             rates[batch] = batch / min(once(step, wait) for _ in range(3))
-        except (torch.OutOfMemoryError, MemoryError):
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
             ended, more = "out of memory", {"oom_batch": batch}
             torch.cuda.empty_cache()
             break

@@ -10,6 +10,13 @@ from pathlib import Path
 from zoobench.schema import ModelCard
 
 SOURCES = ("timm", "torchvision", "packaged")
+OTHER_HEADS = frozenset(
+    {
+        "tiny_vit_11m_224", "tiny_vit_21m_224", "tiny_vit_5m_224", "vit_base_patch16_224_miil",
+        "vit_so400m_patch14_siglip_378", "vit_so400m_patch14_siglip_gap_378",
+    }
+)  # fmt: skip
+"""timm networks with ImageNet-1k weights, counted with the other head of their default weights."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,8 @@ def counted(card: ModelCard) -> Counted | None:
     row = network(card.source, str(extra.get("architecture", card.name)))
     if row is None or card.source != "timm" or extra.get("default"):
         return row
+    if extra.get("architecture") in OTHER_HEADS:
+        return None
     same = row.input.endswith(f"x{extra.get('input_size')}") and card.name.endswith("in1k")
     return row if same else None
 
