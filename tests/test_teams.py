@@ -132,10 +132,10 @@ def test_ranks_have_an_example_of_every_batch_each() -> None:
 
     method = methods.build("fine-tune", {"batch_size": 3})
     cell = Cell("synthetic/gabor", "synthetic/stripes", "fine-tune", {"batch_size": 3})
-    team = bench._team(cell, method, n=60)
+    team = bench._team(cell, method, 60, "fp32")
     assert team is not None
     assert team.ranks == 3
-    assert bench._team(cell, method, n=1) is None
+    assert bench._team(cell, method, 1, "fp32") is None
 
 
 def test_memory_that_ended_in_one_rank_is_not_hidden_by_the_others(tmp_path: Path) -> None:

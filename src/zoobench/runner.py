@@ -123,7 +123,8 @@ class Bench:
         # A probe's own draw is the cell's seed: cells that differ in nothing else share it.
         loaded = None if method.needs == "nothing" else self.load(cell, method)
         if loaded is not None:
-            loaded.features.team = self._team(cell, method, len(splits.train))
+            taken = str(loaded.features.precision_facts(trained=True)["taken"])
+            loaded.features.team = self._team(cell, method, len(splits.train), taken)
         if loaded is not None and method.needs == "features":
             # On the whole of the dataset: a few shots are too few to compare precisions on.
             whole = self._whole(cell)
@@ -152,13 +153,13 @@ class Bench:
             raise NotFinite(f"the measurements {', '.join(unfit)}")
         return Result(record, kept)
 
-    def _team(self, cell: Cell, method: Method, n: int) -> Team | None:
-        """Who trains this cell's network, where one process is not to do it alone."""
+    def _team(self, cell: Cell, method: Method, n: int, precision: str) -> Team | None:
+        """Who trains this cell's network on `n` examples, if one process is not to do it alone."""
         batch = min(n, int(cell.params.get("batch_size", n)))
         ranks = min(self.settings.ranks, batch)  # each rank has an example of every batch
         if method.needs != "module" or ranks == 1:
             return None
-        return teams.Processes(cell, self.settings.device, ranks)
+        return teams.Processes(cell, self.settings.device, ranks, precision)
 
     def _costs(
         self, loaded: Loaded | None, trained: bool

@@ -72,6 +72,7 @@ class Processes:
     cell: Cell
     device: str
     ranks: int
+    precision: str = "fp32"
 
     def train(self, rate: float, pieces: int) -> dict[str, Any] | None:
         """Raises torch.OutOfMemoryError where a rank's memory ended, CellError where one died."""
@@ -81,6 +82,7 @@ class Processes:
             job = {
                 "cell": to_json(self.cell),
                 "device": self.device.partition(":")[0],
+                "precision": self.precision,
                 "rate": rate,
                 "pieces": pieces,
                 "parent": os.getpid(),
@@ -165,8 +167,7 @@ def _train(job: Mapping[str, Any], device: str, share: Any) -> dict[str, Any] | 
     backbone = models.load(ref, seed)
     if backbone.input_spec.modality == "image":
         backbone.module.to(memory_format=torch.channels_last)
-    precision = str(cell.versions.get("precision", "fp32"))
-    source = Features(backbone, View(str(ref), device, precision))
+    source = Features(backbone, View(str(ref), device, job["precision"]))
     backbone.module.to(device)
     run = Run(recipe, source, len(splits.classes), job["rate"], cell.seed)
     tuned = run.train(Inputs(source, splits.train), Inputs(source, splits.valid), share)
