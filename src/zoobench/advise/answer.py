@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from zoobench.analysis import stats
+from zoobench.analysis.statistics import holm, mcnemar
 
 DRIFT = 0.01
 """Least standard deviation, in accuracy, of a difference's change from one level to the next."""
@@ -47,20 +48,39 @@ class Verdicts:
     loss: float
 
 
-def verdicts(levels: Sequence[Outcomes], seed: int = 0) -> Verdicts | None:
-    """`levels` from the first to the last; None where no model has an outcome."""
+@dataclass(frozen=True)
+class _Sample:
+    """M models on the same examples: accuracies (M,), and their bootstrap draws (B, M)."""
+
+    value: stats.Floats
+    draws: stats.Floats
+
+
+def verdicts(
+    levels: Sequence[Outcomes], seed: int = 0, *, untried: int = 0, whole: bool = True
+) -> Verdicts | None:
+    """`levels` from the first to the last; None where no model has an outcome.
+
+    Of `untried` more candidates nothing is known: before any was measured each of all was as
+    likely the best, and how those that were compare with each other does not change that, so
+    each untried one keeps its share. Unless the last level is the `whole` data, its differences
+    drift on the way there too.
+    """
     levels = [level for level in levels if level]
     if not levels:
         return None
     while len(levels) > 1 and len(levels[-1]) < 2 <= len(levels[-2]):
-        levels = levels[:-1]  # one model alone says nothing of the others
+        levels, whole = levels[:-1], False  # one model alone says nothing of the others
     samples = [_sample(level, seed, number) for number, level in enumerate(levels)]
     names = list(levels[-1])
     leader = names[int(np.argmax(samples[-1].value))]
     drift = _drift(levels, samples)
-    value = dict(zip(names, samples[-1].value.tolist(), strict=True))
-    draws = dict(zip(names, samples[-1].draws.T, strict=True))
     rng = np.random.default_rng([seed, 2])
+    last = samples[-1].draws
+    if not whole:  # a difference of two then has the drift's variance
+        last = last + drift / np.sqrt(2) * rng.standard_normal(last.shape)
+    value = dict(zip(names, samples[-1].value.tolist(), strict=True))
+    draws = dict(zip(names, last.T, strict=True))
     for number in range(len(levels) - 2, -1, -1):
         here, one = list(levels[number]), samples[number]
         on = [name for name in here if name in value]
@@ -77,17 +97,47 @@ def verdicts(levels: Sequence[Outcomes], seed: int = 0) -> Verdicts | None:
                 draws[name] = shift + one.draws[:, m] + noise
     order = sorted(value, key=lambda name: -value[name])
     order.remove(leader)  # what was seen longest is trusted: nobody passes it by a guess alone
-    return _verdicts([leader, *order], value, draws)
+    return _verdicts([leader, *order], value, draws, untried)
+
+
+def beaten(level: Outcomes) -> list[str]:
+    """The models of `level` that are significantly worse than its leader.
+
+    McNemar's exact test on each paired difference, and a z-test that allows for its drift; the
+    larger p-value of the two, Holm over all models.
+    """
+    from scipy.stats import norm
+
+    if len(level) < 2:
+        return []
+    rows = {name: np.asarray(right, dtype=np.float64) for name, right in level.items()}
+    leader = max(rows, key=lambda name: rows[name].mean())
+    others = [name for name in rows if name != leader]
+    lost = np.array([(rows[leader] * (1 - rows[name])).sum() for name in others])
+    won = np.array([((1 - rows[leader]) * rows[name]).sum() for name in others])
+    n = len(rows[leader])
+    gap = (lost - won) / n
+    variance = (lost + won) / n**2 - gap**2 / n
+    p = np.maximum(mcnemar(lost, won), 2 * norm.sf(gap / np.sqrt(variance + DRIFT**2)))
+    return [
+        name
+        for name, one in zip(others, holm(np.minimum(p, 1.0)), strict=True)
+        if one <= stats.ALPHA
+    ]
 
 
 def _verdicts(
-    order: Sequence[str], value: Mapping[str, float], draws: Mapping[str, stats.Floats]
+    order: Sequence[str],
+    value: Mapping[str, float],
+    draws: Mapping[str, stats.Floats],
+    untried: int,
 ) -> Verdicts:
     means = np.array([value[name] for name in order])
     drawn = np.stack([draws[name] for name in order], axis=1)
     plausible = posterior(means, drawn)
     tops = np.round(plausible, 9) == np.round(plausible.max(axis=1, keepdims=True), 9)
     first = np.asarray((tops / tops.sum(axis=1, keepdims=True)).mean(axis=0))
+    first *= len(order) / (len(order) + untried)
     loss = float((plausible.max(axis=1) - plausible[:, 0]).mean())
     error = stats.error_against(drawn, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -140,12 +190,16 @@ def _spread(value: stats.Floats, noise: stats.Floats) -> float:
     return chosen
 
 
-def _sample(level: Outcomes, seed: int, number: int) -> stats.Sample:
-    rows = [np.asarray(right, dtype=np.float32)[None, :] for right in level.values()]
-    return stats.sample(rows, stats.seed_of(seed, number))
+def _sample(level: Outcomes, seed: int, number: int) -> _Sample:
+    """The paired bootstrap over examples, drawn by patterns of outcomes: few are distinct."""
+    rows = np.stack([np.asarray(right, dtype=np.float64) for right in level.values()], axis=1)
+    patterns, counts = np.unique(rows, axis=0, return_counts=True)
+    rng = np.random.default_rng(stats.seed_of(seed, number))
+    drawn = rng.multinomial(len(rows), counts / len(rows), size=stats.RESAMPLES)
+    return _Sample(rows.mean(axis=0), drawn @ patterns / len(rows))
 
 
-def _drift(levels: Sequence[Outcomes], samples: Sequence[stats.Sample]) -> float:
+def _drift(levels: Sequence[Outcomes], samples: Sequence[_Sample]) -> float:
     """How much a difference of two models changes a level, beyond its sampling error."""
     changes = []
     for number in range(1, len(levels)):
@@ -163,7 +217,7 @@ def _drift(levels: Sequence[Outcomes], samples: Sequence[stats.Sample]) -> float
     return float(np.sqrt(max(DRIFT**2, extra)))
 
 
-def _gap(one: stats.Sample, m: int, other: int) -> tuple[float, float]:
+def _gap(one: _Sample, m: int, other: int) -> tuple[float, float]:
     """(difference of two models, its bootstrap standard error)."""
     difference = one.draws[:, m] - one.draws[:, other]
     return float(one.value[m] - one.value[other]), float(difference.std(ddof=1))

@@ -1,9 +1,11 @@
 """Which step comes next, and whether it may begin. Pure: a `State` in, an `Action` out.
 
-Every model is looked at (pace), then scored on the first rung; the better half is probed
-on twice the examples again and again (successive halving, Jamieson and Talwalkar 2016,
-arXiv:1502.07943), and the finalists are fine-tuned. A step begins only if it is predicted
-to end within the budget.
+Every model is looked at (pace), then scored and probed on the first rung; those that are
+not significantly worse go on to rungs of more and more examples, and the finalists are
+fine-tuned. A step begins only if it is predicted to end within the budget. Where a larger
+rung does not fit for all, those with the least probability of being best leave the race:
+successive halving (Jamieson and Talwalkar 2016, arXiv:1502.07943), but only as far as the
+budget forces it.
 """
 
 from __future__ import annotations
@@ -11,14 +13,26 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from zoobench.advise.answer import beaten, verdicts
 from zoobench.advise.nouns import Action, Candidate, Recipe, Rung, Stage, State
-from zoobench.advise.predict import fine_tune_seconds, frozen_seconds, pace_seconds
+from zoobench.advise.predict import (
+    fine_tune_seconds,
+    frozen_seconds,
+    opening_seconds,
+    pace_seconds,
+)
 
 FIRST_TRAIN, FIRST_TEST, FIRST_VALID = 200, 200, 50
 PER_CLASS = 10
-GROWTH = 2
+SMALLER = 4
+"""The first rung of a small budget may be so many times smaller."""
+GROWTH = 2**0.25
+STRIDES = (4, 2, 1)
+"""So many rungs are climbed at once, where they fit: twice the examples, else as many as fit."""
 FINALISTS = 2
 FEW = 3
+RUNG_SHARE = 0.5
+"""Most of what is left that one rung may take while more than a few are in the race."""
 OPENING_SHARE = 0.5
 FINE_TUNE_SHARE = 0.5
 """Most of the budget that is set aside for fine-tuning while probes still run."""
@@ -34,23 +48,24 @@ RECIPES = (
 
 
 def ladder(sizes: tuple[int, int, int], classes: int) -> tuple[Rung, ...]:
-    """Rungs of (train, valid, test) that double `train` up to all of the data.
+    """Rungs of (train, valid, test) that grow by GROWTH up to all of the data.
 
     A rung takes the same share of each split, but enough of `test` to tell models apart.
     """
     train, valid, test = sizes
     rungs = []
-    count = max(FIRST_TRAIN, PER_CLASS * classes)
-    while count < train / 1.5:  # a last step of less than half is not worth a rung
+    size = max(FIRST_TRAIN, PER_CLASS * classes) / SMALLER
+    while size < train / 1.1:  # a last step of less than a tenth is not worth a rung
+        count = round(size)
         share = count / train
         rungs.append(
             Rung(
                 count,
-                min(valid, max(FIRST_VALID, 2 * classes, round(share * valid))),
-                min(test, max(FIRST_TEST, round(share * test))),
+                min(valid, max(min(count, FIRST_VALID), 2 * classes, round(share * valid))),
+                min(test, max(min(count, FIRST_TEST), round(share * test))),
             )
         )
-        count *= GROWTH
+        size *= GROWTH
     return (*rungs, Rung(train, valid, test, whole=True))
 
 
@@ -88,84 +103,105 @@ def next_action(state: State) -> Action | str:
     scored = [one for one in running(state) if state.find(one.model, "scores")]
     if not scored:
         return "the budget is too small for a first look at any model"
-    probe = _halving(state, survivors_of_scores(state, scored))
+    probe = _climb(state)
     if isinstance(probe, Action):
         return probe
     return _final(state, probe) if state.fine_tune else probe
 
 
 def _opening(state: State, one: Candidate) -> Action | None:
-    """The look at `one`, then its scores, where they are missing and fit.
+    """The look at `one`, then its scores and its first probe, where they are missing and fit.
 
     Once a few are scored the rest may only take half of the budget: of a hundred models
     the worst by published results are not worth the probes of the best.
     """
+    if state.find(one.model, "pace") is None:
+        return _if_fits(state, one, "pace", 0, pace_seconds(state))
+    first = _first_rung(state, one)
+    stages: tuple[Stage, ...] = ("scores", "probe")
+    for stage in stages:
+        if state.find(one.model, stage) is None:
+            cost = frozen_seconds(state, one.model, stage, first)
+            return _if_fits(state, one, stage, first, cost)
+    return None
+
+
+def _if_fits(
+    state: State, one: Candidate, stage: Stage, rung: int, predicted: float
+) -> Action | None:
     scored = {d.model for d in state.done if d.stage == "scores" and d.status == "ok"}
     room = state.left
-    if len(scored) >= FEW:
+    if len(scored) >= FEW and one.model not in scored:
         room -= (1 - OPENING_SHARE) * state.budget
-    stage: Stage = "pace" if state.find(one.model, "pace") is None else "scores"
-    if stage == "scores" and one.model in scored:
-        return None
-    predicted = (
-        pace_seconds(state) if stage == "pace" else frozen_seconds(state, one.model, stage, 0)
-    )
-    return Action(one.model, stage, 0, predicted) if predicted <= room else None
+    return Action(one.model, stage, rung, predicted) if predicted <= room else None
 
 
-def survivors_of_scores(state: State, scored: Sequence[Candidate]) -> list[Candidate]:
-    """The better half (at least 3, the favourite always) by mean rank over kNN, LogME, H-score."""
-    facts = {}
-    for one in scored:
-        found = state.find(one.model, "scores")
-        assert found is not None
-        facts[one.model] = {"knn": found.value or 0.0, **found.facts}
-    names = ("knn", "logme", "h_score")
+def _first_rung(state: State, one: Candidate) -> int:
+    """The rung that all begin on: FIRST_TRAIN, or the largest on which a few fit in their share.
 
-    def place(one: Candidate) -> float:
-        mine = facts[one.model]
-        return sum(
-            sum(other.get(name, -math.inf) > mine.get(name, -math.inf) for other in facts.values())
-            for name in names
-        )
-
-    kept = sorted(scored, key=place)[: max(FEW, math.ceil(len(scored) / 2))]
-    first = favourite(state)
-    if first in scored and first not in kept and first is not None:
-        kept.append(first)
-    return kept
+    Told from the pace of the first model that was looked at; the others are taken to be alike.
+    """
+    if state.first is not None:
+        return state.first
+    rung = min(round(math.log(SMALLER, GROWTH)), len(state.ladder) - 1)
+    many = min(FEW, len(running(state)))
+    room = state.left - (1 - OPENING_SHARE) * state.budget
+    while rung and many * opening_seconds(state, one.model, rung) > room:
+        rung -= 1
+    return rung
 
 
-def halve(state: State, group: Sequence[Candidate], rung: int) -> list[Candidate]:
-    """The better half, at least two, by the probe at `rung`; ties in the static order."""
-    order = {one.model: place for place, one in enumerate(state.candidates)}
+def _climb(state: State) -> Action | str:
+    """The next probe of the rung that was begun, or of the one to begin; or why there is none."""
+    assert state.first is not None
+    rung = state.first
+    while True:
+        group = list(state.outcomes(rung))
+        later = [d for d in state.done if d.stage == "probe" and d.rung > rung]
+        if not later:
+            return _begin(state, rung, group)
+        rung = min(d.rung for d in later)
+        among = next(d.among for d in later if d.rung == rung)
+        tried = {d.model for d in later if d.rung == rung}
+        alive = {one.model for one in running(state)}
+        for model in among:
+            if model in alive and model not in tried:
+                cost = frozen_seconds(state, model, "probe", rung)
+                if cost <= state.left:
+                    return Action(model, "probe", rung, cost, among=among)
 
-    def key(one: Candidate) -> tuple[float, int]:
-        found = state.find(one.model, "probe", rung)
-        return (-(found.value or 0.0) if found else math.inf, order[one.model])
 
-    return sorted(group, key=key)[: max(FINALISTS, math.ceil(len(group) / 2))]
+def _begin(state: State, rung: int, group: list[str]) -> Action | str:
+    """The first probe of a rung above `rung`, for as many of `group` as the budget allows."""
+    if len(group) < 2:
+        return "there is nothing left to compare"
+    if state.ladder[rung].whole:
+        return "all of the data was used"
+    worse = set(beaten(state.outcomes(rung)))
+    group = [model for model in group if model not in worse]
+    if len(group) < 2:
+        return "every other model is significantly worse"
+    group = by_chance(state, rung, group)
+    spare = state.left - _reserve(state)
+    for many in range(len(group), 1, -1):
+        room = spare * (RUNG_SHARE if many > FEW else 1.0)
+        for stride in STRIDES:
+            above = min(rung + stride, len(state.ladder) - 1)
+            costs = [frozen_seconds(state, model, "probe", above) for model in group[:many]]
+            if sum(costs) <= room:
+                return Action(group[0], "probe", above, costs[0], among=tuple(group[:many]))
+    train = state.ladder[rung + 1].train
+    return f"probes of {FINALISTS} models on {train} examples would take {sum(costs):.0f} s more"
 
 
-def _halving(state: State, group: list[Candidate]) -> Action | str:
-    """The next probe; a rung begins only if all of its probes fit."""
-    for rung in range(len(state.ladder)):
-        missing = [one for one in group if state.find(one.model, "probe", rung) is None]
-        costs = {one: frozen_seconds(state, one.model, "probe", rung) for one in missing}
-        room = state.left - (_reserve(state, group) if rung else 0.0)
-        if rung == 0:  # the features are there: each that fits is worth having
-            for one, cost in costs.items():
-                if cost <= room:
-                    return Action(one.model, "probe", 0, cost)
-            group = [one for one in group if one not in costs] or group
-        elif missing:
-            if sum(costs.values()) <= room:
-                return Action(missing[0].model, "probe", rung, costs[missing[0]])
-            train = state.ladder[rung].train
-            need = sum(costs.values())
-            return f"probes on {train} examples would take {need:.0f} s more"
-        group = halve(state, group, rung)
-    return "all of the data was used"
+def by_chance(state: State, rung: int, group: Sequence[str]) -> list[str]:
+    """`group` by the probability of being best, from what the probes up to `rung` found."""
+    levels = [state.outcomes(number) for number in range(rung + 1)]
+    found = verdicts(levels, whole=state.ladder[rung].whole)
+    assert found is not None
+    chance = dict(zip(found.models, found.first.tolist(), strict=True))
+    order = {model: place for place, model in enumerate(found.models)}
+    return sorted(group, key=lambda model: (-chance[model], order[model]))
 
 
 def finalists(state: State) -> list[Candidate]:
@@ -180,7 +216,7 @@ def finalists(state: State) -> list[Candidate]:
     return chosen
 
 
-def _reserve(state: State, group: Sequence[Candidate]) -> float:
+def _reserve(state: State) -> float:
     """What the cheapest fine-tune of the finalists would take, where it is within reason."""
     if not state.fine_tune:
         return 0.0

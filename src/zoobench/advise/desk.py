@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from zoobench import datasets, methods
 from zoobench.datasets.splits import bounded
@@ -64,7 +65,10 @@ class Ask:
 
 @dataclass(frozen=True)
 class Answer:
-    """`extract` seconds went into the features of `new` examples."""
+    """`extract` seconds went into the features of `new` examples.
+
+    `right` are a probe's outcomes out of fold, on train, then valid, then test; None for others.
+    """
 
     result: Result | None = None
     new: int = 0
@@ -72,6 +76,7 @@ class Answer:
     facts: Mapping[str, float] = field(default_factory=dict)
     status: str = "ok"
     why: str = ""
+    right: NDArray[np.bool_] | None = None
 
 
 class Desk:
@@ -138,7 +143,34 @@ class Desk:
         if record.status != "ok":
             return Answer(result, self._new, self._extract, {}, record.status, _message(record))
         facts = {m.metric: m.value for m in record.measurements if m.metric in FACTS}
-        return Answer(result, self._new, self._extract, facts)
+        try:
+            right = self._out_of_fold(request.cell, record)
+        except Exception as error:  # noqa: BLE001  a model that fails is out, the rest goes on
+            record = failed(request.cell, error)
+            return Answer(Result(record), self._new, self._extract, {}, record.status,
+                          _message(record))  # fmt: skip
+        return Answer(result, self._new, self._extract, facts, right=right)
+
+    def _out_of_fold(self, cell: Cell, record: Record) -> NDArray[np.bool_] | None:
+        """Whether a probe of the cell's penalty is right, for all examples that were paid for."""
+        if "lambda" not in record.chosen:
+            return None
+        import torch
+
+        from zoobench.solvers.classes import present_classes, relabel
+        from zoobench.solvers.folds import out_of_fold
+
+        splits = self.bench.given[cell.dataset]
+        source = self.bench.load(cell, methods.build(cell.method, cell.params)).features
+        every = (splits.train, splits.valid, splits.test)
+        features = torch.cat([source.features(split) for split in every]).to(source.device)
+        labels = torch.from_numpy(np.concatenate([s.labels for s in every])).to(source.device)
+        classes = len(splits.classes)
+        present = present_classes(labels, classes)
+        local = relabel(labels, present, classes)
+        said = out_of_fold(features, local, len(present), float(record.chosen["lambda"]))
+        right: NDArray[np.bool_] = (said == local).cpu().numpy()
+        return right
 
     def _prepare(self, features: Features, splits: Splits) -> None:
         """The features of each split from its parts; what that cost is noted."""

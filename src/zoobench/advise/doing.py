@@ -14,10 +14,21 @@ import numpy as np
 from zoobench import datasets, devices, methods, session, store, suite
 from zoobench.advise.answer import Outcomes, Verdicts, verdicts
 from zoobench.advise.candidates import available, broken, worth_fetching
-from zoobench.advise.decide import ladder, next_action
+from zoobench.advise.decide import ladder, next_action, running
 from zoobench.advise.desk import Answer, Ask, Desk, Look, Open, Opened
 from zoobench.advise.journal import Journal, read
-from zoobench.advise.nouns import Action, Advice, Candidate, Done, Rung, Stage, Standing, State
+from zoobench.advise.nouns import (
+    Action,
+    Advice,
+    Candidate,
+    Done,
+    Rung,
+    Stage,
+    Standing,
+    State,
+    packed,
+    unpacked,
+)
 from zoobench.analysis.recommend import Limits
 from zoobench.engines.local import died
 from zoobench.engines.servant import Died, Servant
@@ -68,7 +79,8 @@ def advise(request: Request, say: Say = lambda line: None) -> Advice:
         journal = read(request.out)
         settings = Settings(device, devices.cores(), str(cache_dir() / "features"))
         desk = partial(Desk, dataset=str(request.data))
-        with Servant(desk, settings, ("timm", "transformers")) as servant:
+        heavy = session.preload(suite.plan(spec))
+        with Servant(desk, settings, heavy) as servant:
             work = Work(request, spec, candidates, journal, held, servant, say)
             try:
                 ended = work.run()
@@ -158,7 +170,9 @@ class Work:
         """The step's outcome; a model that fails is an outcome too."""
         clock = time.monotonic()
         cell = self._cell(action)
-        rungs = tuple(str(self._rung(r)) for r in range(action.rung + 1))
+        mine = {d.rung for d in self.journal.done if d.model == action.model and d.stage != "pace"}
+        climbed = sorted(rung for rung in mine | {action.rung} if rung <= action.rung)
+        rungs = tuple(str(self._rung(rung)) for rung in climbed)
         timed = {"latency_ms_p50", "peak_memory_bytes"} & self.request.limits.costs.keys()
         costs = action.stage == "scores" and bool(timed)
         ask = Look(cell) if action.stage == "pace" else Ask(cell, rungs, costs)
@@ -174,6 +188,9 @@ class Work:
         if answer.result is not None:
             record = self.store.append(answer.result.record, answer.result.predictions)
             value = record.value("accuracy")
+        right = "" if answer.right is None else packed(answer.right)
+        if answer.right is not None:
+            value = float(answer.right.mean())
         return Done(
             action.model,
             action.stage,
@@ -188,6 +205,8 @@ class Work:
             action.recipe,
             action.predicted,
             dict(answer.facts),
+            action.among,
+            right,
         )
 
     def _rung(self, number: int) -> Ref:
@@ -219,7 +238,9 @@ def _line(one: Done, spent: float, budget: float, rungs: tuple[Rung, ...]) -> st
     name = Ref.parse(one.model).short
     what = {"pace": "a first look", "scores": "kNN, LogME, H-score", "probe": "linear probe"}
     done = what.get(one.stage, one.stage)
-    on = "" if one.stage == "pace" else f" on {rungs[one.rung].train}"
+    rung = rungs[one.rung]
+    many = rung.total if one.stage == "probe" else rung.train
+    on = "" if one.stage == "pace" else f" on {many}"
     if one.status != "ok":
         told = f"{one.status}: {one.why}"
     elif one.value is not None:
@@ -234,23 +255,27 @@ def _line(one: Done, spent: float, budget: float, rungs: tuple[Rung, ...]) -> st
 
 def conclude(request: Request, state: State, ended: str) -> Advice:
     """The answer from what was measured; reads the kept predictions."""
-    best = _basis(state)
     run = store.load(request.out)
     records = {record.key: record for record in run.records}
     levels: list[Outcomes] = []
     last: dict[str, Done] = {}
-    for stage, rung in best:
-        level: dict[str, np.ndarray] = {}
+    for stage, rung in _basis(state):
+        level = state.outcomes(rung) if stage == "probe" else {}
         for one in state.candidates:
             done = state.find(one.model, stage, rung)
             if done is None or one.model in state.ruled_out or done.key not in records:
                 continue
-            kept = run.predictions(records[done.key])
-            if kept is not None:
+            if stage != "probe":
+                kept = run.predictions(records[done.key])
+                if kept is None:
+                    continue
                 level[one.model] = (kept.predicted == kept.label).astype(np.float64)
-                last[one.model] = done
+            last[one.model] = done
         levels.append(level)
-    found = verdicts(levels)
+    on = {one.model for level in levels for one in state.candidates if one.model in level}
+    untried = sum(one.model not in on for one in running(state))
+    far = max((d.rung for d in last.values()), default=0)
+    found = verdicts(levels, untried=untried, whole=state.ladder[far].whole)
     standings = _standings(state, found, last, records) if found else ()
     tried = {s.candidate.model for s in standings}
     stages: dict[str, float] = {}
@@ -275,17 +300,23 @@ def conclude(request: Request, state: State, ended: str) -> Advice:
         ended=ended,
         done=state.done,
         sizes=state.ladder[-1],
+        untried=1 - float(found.first.sum()) if found else 1.0,
     )
 
 
 def _basis(state: State) -> list[tuple[Stage, int]]:
     """The levels to compare by: fine-tunes are the last where they beat the probes."""
-    levels: list[tuple[Stage, int]] = [("scores", 0)]
+    levels: list[tuple[Stage, int]] = []
+    if any(state.find(d.model, "probe") is None for d in state.done if d.stage == "scores"):
+        levels.append(("scores", state.first or 0))
     levels += [("probe", rung) for rung in range(len(state.ladder))]
     tuned = [d.value for d in state.done if d.stage == "fine-tune" and d.value is not None]
-    probes = [d for d in state.done if d.stage == "probe" and d.value is not None]
+    probes = [d for d in state.done if d.stage == "probe" and d.right]
     far = max((d.rung for d in probes), default=-1)
-    probed = max((d.value or 0.0 for d in probes if d.rung == far), default=0.0)
+    rung = state.ladder[far]
+    # On the test examples, as the fine-tunes': a rung's outcomes end with them.
+    right = [unpacked(d.right, rung.total)[-rung.test :] for d in probes if d.rung == far]
+    probed = max((float(one.mean()) for one in right), default=0.0)
     if len(tuned) > 1 and max(tuned) >= probed:
         levels.append(("fine-tune", len(state.ladder) - 1))
     return levels
@@ -306,25 +337,38 @@ def _standings(
     rows = []
     for place, name in enumerate(found.models):
         one = last[name]
-        number = records[one.key].get("accuracy")
+        low, high = _interval(one, state.ladder[one.rung], records[one.key])
         early = (one.stage, one.rung) != (furthest.stage, furthest.rung)
         facts: dict[str, float] = {}
         for step in state.done:
             if step.model == name:
                 facts.update(step.facts)
-        train = state.ladder[one.rung].train
+        rung = state.ladder[one.rung]
+        examples = rung.total if one.stage == "probe" else rung.train
         rows.append(
             Standing(
                 candidate=by_name[name],
                 stage=one.stage,
-                examples=train,
+                examples=examples,
                 value=one.value,
-                low=number.low if number else None,
-                high=number.high if number else None,
+                low=low,
+                high=high,
                 first=float(found.first[place]),
                 tied=found.tied[place],
-                why=f"left the race at {METHOD[one.stage]} on {train}" if early else "",
+                why=f"left the race at {METHOD[one.stage]} on {examples}" if early else "",
                 facts=facts,
             )
         )
     return tuple(rows)
+
+
+def _interval(one: Done, rung: Rung, record: Record) -> tuple[float | None, float | None]:
+    """95% of `one.value`: Wilson's (1927) over a rung's examples, else the record's own."""
+    if not one.right:
+        number = record.get("accuracy")
+        return (number.low, number.high) if number else (None, None)
+    from scipy.stats import binomtest
+
+    hits = round((one.value or 0.0) * rung.total)
+    found = binomtest(hits, rung.total).proportion_ci(0.95, method="wilson")
+    return float(found.low), float(found.high)

@@ -103,4 +103,5 @@ def _take(
     if step["recipe"] is not None:
         recipe = step["recipe"]
         step["recipe"] = Recipe(recipe["steps"], recipe["batch_size"], tuple(recipe["rates"]))
+    step["among"] = tuple(step["among"])
     journal.done = (*journal.done, Done(**step))

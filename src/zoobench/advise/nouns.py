@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 Stage = Literal["pace", "scores", "probe", "fine-tune"]
+
+
+def packed(right: NDArray[np.bool_]) -> str:
+    """Outcomes (N,) as text, for the journal: base64 of their bits."""
+    return base64.b64encode(np.packbits(right).tobytes()).decode()
+
+
+def unpacked(text: str, n: int) -> NDArray[np.float64]:
+    """(n,) 0.0 or 1.0, from what `packed` gave."""
+    bits = np.frombuffer(base64.b64decode(text), dtype=np.uint8)
+    return np.unpackbits(bits, count=n).astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -62,13 +77,17 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Action:
-    """One step, and the seconds that it is predicted to take."""
+    """One step, and the seconds that it is predicted to take.
+
+    `among` are the models that a rung of probes was begun for, this one included.
+    """
 
     model: str
     stage: Stage
     rung: int
     predicted: float
     recipe: Recipe | None = None
+    among: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,6 +96,9 @@ class Done:
 
     `extract` seconds were spent on the features of `new` examples, the rest of `seconds` on
     loading and fitting. `facts` are transferability scores, and costs of the model.
+
+    A probe's `value` is its accuracy out of fold over all examples of its rung, `right` the
+    outcomes behind it (see `packed`); a kNN's or fine-tune's is that on `test`.
     """
 
     model: str
@@ -92,6 +114,8 @@ class Done:
     recipe: Recipe | None = None
     predicted: float = 0.0
     facts: Mapping[str, float] = field(default_factory=dict)
+    among: tuple[str, ...] = ()
+    right: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,6 +147,20 @@ class State:
                 return one
         return None
 
+    def outcomes(self, rung: int) -> dict[str, NDArray[np.float64]]:
+        """model -> (N,) whether its probe was right, out of fold, on each example of `rung`."""
+        found = {}
+        for one in self.candidates:
+            step = self.find(one.model, "probe", rung)
+            if step is not None and step.right and one.model not in self.ruled_out:
+                found[one.model] = unpacked(step.right, self.ladder[rung].total)
+        return found
+
+    @property
+    def first(self) -> int | None:
+        """The rung that every model begins on; None before any has."""
+        return next((d.rung for d in self.done if d.stage == "scores"), None)
+
     def failed(self, model: str) -> Done | None:
         """The step that put `model` out of the race."""
         bad = (d for d in self.done if d.model == model and d.status != "ok")
@@ -133,8 +171,9 @@ class State:
 class Standing:
     """What is known of one candidate at the end.
 
-    `value` is its accuracy at `stage` on `examples` training examples, `first` its
-    probability of being the best candidate, `tied` whether it cannot be told from the pick.
+    `value` is its accuracy at `stage`, out of fold over `examples` for a probe, else on test
+    after `examples` training examples; `first` is its probability of being the best candidate,
+    `tied` whether it cannot be told from the pick.
     """
 
     candidate: Candidate
@@ -154,7 +193,8 @@ class Advice:
     """The answer. `standings` are best first; `pick` is the first of them, or None.
 
     `expected_loss` is how far the pick falls short of the true best candidate, on average
-    over what is plausible. `stages` are the seconds that each stage took.
+    over what is plausible of those that were measured; `untried` is the probability that the
+    best is one that was not. `stages` are the seconds that each stage took.
     """
 
     data: str
@@ -171,3 +211,4 @@ class Advice:
     ended: str
     done: tuple[Done, ...]
     sizes: Rung
+    untried: float = 0.0

@@ -12,7 +12,7 @@ from zoobench.advise.nouns import Done, Recipe, Stage, State
 MARGIN = 1.1
 FIRST_PACE = 6.0
 """Seconds allowed to load a model and try it on a few examples, before any has been."""
-FIT = {"scores": (1.5, 0.002), "probe": (1.5, 0.006)}
+FIT = {"scores": (1.5, 0.002), "probe": (1.5, 0.008)}
 """Seconds of loading and fitting before any was measured: (at once, a training example)."""
 BACKWARD = 4.5
 """Training on an example against extracting its features, before it was measured."""
@@ -46,6 +46,13 @@ def frozen_seconds(state: State, model: str, stage: Stage, rung: int) -> float:
     new = state.ladder[rung].total - (state.ladder[have].total if have >= 0 else 0)
     extraction = max(0, new) * per_example(state, model)
     return MARGIN * (extraction + _rest(state, model, stage, rung))
+
+
+def opening_seconds(state: State, model: str, rung: int) -> float:
+    """Seconds of both `scores` and `probe` at `rung`, the first that `model` begins on."""
+    return frozen_seconds(state, model, "scores", rung) + MARGIN * _rest(
+        state, model, "probe", rung
+    )
 
 
 def _rest(state: State, model: str, stage: Stage, rung: int) -> float:

@@ -40,17 +40,21 @@ def _pick(found: Advice, names: dict[str, str]) -> list[str]:
     pick = found.pick
     value = with_interval(METRIC, pick.value or 0.0, pick.low, pick.high)
     name = names[pick.candidate.model]
+    how = "out of fold over" if pick.stage == "probe" else "from"
+    what = "examples" if pick.stage == "probe" else "training examples"
     lines = [
-        f"Take {name} with {found.method}: {METRIC} {value} from {pick.examples} training "
-        f"examples of {found.data}, licence {pick.candidate.license}."
+        f"Take {name} with {found.method}: {METRIC} {value} {how} {pick.examples} {what} of "
+        f"{found.data}, licence {pick.candidate.license}."
     ]
     if len(found.standings) == 1:
-        return [*lines, "It is the only model that was measured: nothing to choose between.", ""]
+        only = "It is the only model that was measured: nothing to choose between."
+        return [*lines, only, *_untried(found), ""]
     loss = found.expected_loss or 0.0
     lines.append(
-        f"P(best of {len(found.standings)} candidates) = {pick.first:.2f}; expected loss against "
-        f"the true best: {points(METRIC, loss)}."
+        f"P(best candidate) = {pick.first:.2f}; expected loss against the true best of the "
+        f"{len(found.standings)} measured: {points(METRIC, loss)}."
     )
+    lines += _untried(found)
     tied = [one for one in found.standings[1:] if one.tied]
     if tied:
         others = ", ".join(names[one.candidate.model] for one in tied)
@@ -63,6 +67,12 @@ def _pick(found: Advice, names: dict[str, str]) -> list[str]:
     else:
         lines.append("The data suffice to tell it from every other candidate.")
     return [*lines, ""]
+
+
+def _untried(found: Advice) -> list[str]:
+    if found.untried < 0.005:
+        return []
+    return [f"P(best is a candidate that was not tried) = {found.untried:.2f}, its prior share."]
 
 
 def _copies(tied: list[Standing]) -> list[str]:
