@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import importlib.util
 import json
 import os
 import random
@@ -214,3 +215,13 @@ def test_hub_datasets_stay_at_the_commit_that_a_run_began_with(
     assert session.pinned(spec, tmp_path / "new", ask=False) == spec
     means(None)  # nobody knows: the name stays as it is
     assert session.pinned(spec, tmp_path / "new") == spec
+
+
+def test_what_encoders_import_is_preloaded_once(tmp_path: Path) -> None:
+    file = write_suite(
+        tmp_path / "s.toml", models=["packaged/minilm-l6-v2"], datasets=["synthetic/phrases"]
+    )
+    named = session.preload(suite.plan(suite.read(str(file))))
+    assert set(named) == set(session.TRANSFORMERS)
+    for name in named:  # the fork server passes over a name that it cannot import
+        assert importlib.util.find_spec(name) is not None, name

@@ -28,7 +28,13 @@ RELEVANT = (
 )  # fmt: skip
 """Distributions whose versions environment.json holds."""
 
-PRELOAD = {"timm": ("timm",), "torchvision": ("torchvision",), "hf": ("transformers",)}
+TRANSFORMERS = (
+    "transformers", "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.tokenization_auto", "transformers.models.bert.modeling_bert",
+)  # fmt: skip
+"""`import transformers` alone loads next to nothing: each worker would load 700 modules again."""
+
+PRELOAD = {"timm": ("timm",), "torchvision": ("torchvision",), "hf": TRANSFORMERS}
 """What loading a model of a source imports; the fork server imports it once for all workers."""
 
 
@@ -315,7 +321,8 @@ def preload(cells: Sequence[Cell]) -> tuple[str, ...]:
     found: set[str] = set()
     for ref in refs:
         if ref.source == "packaged":
-            found.add("timm" if models.card(ref).modality == "image" else "transformers")
+            image = models.card(ref).modality == "image"
+            found.update(("timm",) if image else TRANSFORMERS)
         found.update(PRELOAD.get(ref.source, ()))
     return tuple(sorted(found))
 

@@ -39,6 +39,9 @@ SUSPENDED_SECONDS = 5.0
 LOG_TAIL = 4000
 """Characters of a dead worker's output that its record keeps."""
 
+PRELOAD = ("torch", "torch._dynamo", "PIL.ImageFile", "zoobench.engines.worker")
+"""What every worker imports. torch loads `_dynamo` (900 modules, 2.4 s) when costs are counted."""
+
 DEATHS_IN_A_ROW = 2
 """So many deaths of a group with no result between, and the rest of it fails at once."""
 
@@ -233,7 +236,7 @@ def context_of(settings: Settings, preload: Sequence[str]) -> Any:
     if settings.device.startswith("cuda"):
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "zoobench.engines.worker", *preload])
+    context.set_forkserver_preload([*PRELOAD, *preload])
     return context
 
 
