@@ -71,9 +71,8 @@ def test_download_run_and_run_again_offline(tmp_path: Path, suite: Path, hub: Hu
     assert [r["predictions"] for r in first] == [r["predictions"] for r in again]
 
 
-@pytest.mark.parametrize(
-    ("fault", "says"), [("missing", "404"), ("truncated", BIG), ("corrupt", "damaged")]
-)
+# The other faults, without a whole run for each: tests/models/test_models_hub.py.
+@pytest.mark.parametrize(("fault", "says"), [("corrupt", "damaged")])
 def test_a_faulty_hub_costs_its_own_model_only(
     tmp_path: Path, suite: Path, hub: HubStub, fault: str, says: str
 ) -> None:
