@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from zoobench import datasets, devices, methods, models, teams
 from zoobench.errors import CellError, MissingExtra, NotFinite, UserError
 from zoobench.interfaces import Adapted, Method, Split, Splits
+from zoobench.methods.extraction import lay_out
 from zoobench.methods.features import FeatureCache, Features, Progress, View
 from zoobench.methods.foresight import foresee
 from zoobench.methods.pixels import PixelCache
@@ -252,14 +253,9 @@ def load(
     ref: Ref, seed: int, precision: str, settings: Settings, progress: Progress | None
 ) -> Loaded:
     """Raises CellError where the model cannot be had."""
-    import torch
-
     clock = time.perf_counter()
     backbone = models.load(ref, seed)
-    layout = torch.channels_last if backbone.input_spec.modality == "image" else None
-    if layout is not None:
-        backbone.module.to(memory_format=layout)
-    backbone.module.to(settings.device)
+    lay_out(backbone, settings.device)
     seconds = time.perf_counter() - clock
     view = View(str(dataclasses.replace(ref, revision="")), settings.device, precision)
     if not settings.cache:

@@ -154,8 +154,7 @@ def main(folder: Path) -> None:
 
 def _train(job: Mapping[str, Any], device: str, share: Any) -> dict[str, Any] | None:
     """This rank's part; what rank 0 found is what all found."""
-    import torch
-
+    from zoobench.methods.extraction import lay_out
     from zoobench.methods.features import Features, View
     from zoobench.methods.finetune import FineTune, Inputs, Run
 
@@ -165,10 +164,8 @@ def _train(job: Mapping[str, Any], device: str, share: Any) -> dict[str, Any] | 
     splits = drawn(datasets.load(Ref.parse(cell.dataset)), cell)
     ref, seed = weights_of(cell, recipe.random_weights)
     backbone = models.load(ref, seed)
-    if backbone.input_spec.modality == "image":
-        backbone.module.to(memory_format=torch.channels_last)
+    lay_out(backbone, device)
     source = Features(backbone, View(str(ref), device, job["precision"]))
-    backbone.module.to(device)
     run = Run(recipe, source, len(splits.classes), job["rate"], cell.seed)
     tuned = run.train(Inputs(source, splits.train), Inputs(source, splits.valid), share)
     if tuned is None:

@@ -223,6 +223,15 @@ def _alone() -> None:
     ThreadpoolController().select(user_api="openmp").limit(limits=1)
 
 
+def lay_out(backbone: Backbone, device: torch.device | str) -> None:
+    """Moves the module to `device`, in channels-last layout where it reads pictures."""
+    import torch
+
+    backbone.module.to(device)
+    if backbone.input_spec.modality == "image":
+        backbone.module.to(memory_format=torch.channels_last)
+
+
 def to_device(batch: Any, device: torch.device) -> Any:
     """`batch` (a tensor or a dict of tensors) on `device`; (N, 3, H, W) in channels-last."""
     import torch

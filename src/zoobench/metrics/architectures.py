@@ -16,6 +16,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from zoobench.errors import UserError, unknown
+from zoobench.methods.extraction import to_device
 from zoobench.metrics.cost import batch_of, sequence_length, shapes
 from zoobench.schema import Ref
 
@@ -276,9 +277,7 @@ def _loaded(
     batch = batch_of(backbone, 1)
 
     def inputs(device: torch.device) -> tuple[Any, ...]:
-        from zoobench.metrics.cost import moved
-
-        return (moved(batch, device),)
+        return (to_device(batch, device),)
 
     return Architecture(
         name=ref.without("weights").short,

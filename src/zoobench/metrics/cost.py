@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zoobench.methods.extraction import to_device
 from zoobench.metrics import measured
 from zoobench.metrics.counter import OpCount, count
 from zoobench.schema import Measurement
@@ -50,15 +51,6 @@ def sequence_length(batch: Any) -> int | None:
     return None if ids is None else int(ids.shape[1])
 
 
-def moved(batch: Any, device: torch.device) -> Any:
-    """`batch` with every tensor on `device`."""
-    if isinstance(batch, Mapping):
-        return {name: moved(value, device) for name, value in batch.items()}
-    if isinstance(batch, (list, tuple)):
-        return type(batch)(moved(value, device) for value in batch)
-    return batch.to(device) if hasattr(batch, "to") else batch
-
-
 def weights_bytes(module: torch.nn.Module) -> dict[str, int]:
     """dtype -> bytes of the state_dict; tensors that share storage count once."""
     totals: Counter[str] = Counter()
@@ -97,7 +89,7 @@ def static_costs(backbone: Backbone) -> tuple[Measurement, ...]:
     module = backbone.module
     place = next(iter(module.parameters()), None)
     batch = batch_of(backbone, 1)
-    held = batch if place is None else moved(batch, place.device)
+    held = batch if place is None else to_device(batch, place.device)
     counted = count(backbone.embed, (held,))
     detail = {"input_shape": shapes(batch), **count_detail(counted)}
     if (length := sequence_length(batch)) is not None:

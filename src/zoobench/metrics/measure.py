@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from zoobench.methods.extraction import lay_out, to_device
 from zoobench.methods.sharing import out_of_memory
 from zoobench.metrics import measured
-from zoobench.metrics.cost import batch_of, moved, weights_bytes
+from zoobench.metrics.cost import batch_of, weights_bytes
 from zoobench.metrics.stopwatch import (
     STEPS,
     WARMUPS,
@@ -161,24 +162,15 @@ def device_name(device: str) -> str:
 
 
 def _settle(backbone: Backbone, place: Place) -> torch.device:
-    """Moves the module to its place, in the layout of a run (methods.features)."""
     import torch
 
     device = torch.device(place.device)
-    backbone.module.to(device)
-    if backbone.input_spec.modality == "image":
-        backbone.module.to(memory_format=torch.channels_last)
+    lay_out(backbone, device)
     return device
 
 
 def _held(backbone: Backbone, device: torch.device, n: int) -> Any:
-    """A batch of `n` on the device, pictures channels-last."""
-    import torch
-
-    batch = moved(batch_of(backbone, n), device)
-    if isinstance(batch, torch.Tensor) and batch.dim() == 4:
-        return batch.contiguous(memory_format=torch.channels_last)
-    return batch
+    return to_device(batch_of(backbone, n), device)
 
 
 def _setting(backbone: Backbone, place: Place) -> dict[str, Any]:
