@@ -7,10 +7,11 @@ oneDNN's 480), on others both reach the same. The result is the same up to round
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
+
+from zoobench.methods.precision import time_ratio
 
 if TYPE_CHECKING:
     import torch
@@ -85,14 +86,8 @@ def gain(outputs: int, inputs: int) -> float:
     linear = torch.nn.Linear(inputs, outputs)
     x = torch.randn(ROWS, inputs, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        contestants = {"torch": linear.forward, "onednn": through_onednn(linear)}
-        seconds: dict[str, list[float]] = {name: [] for name in contestants}
-        for _ in range(6):  # the first is not counted
-            for name, run in contestants.items():
-                started = time.perf_counter()
-                run(x)
-                seconds[name].append(time.perf_counter() - started)
-    return min(seconds["torch"][1:]) / min(seconds["onednn"][1:])
+        packed = through_onednn(linear)
+        return time_ratio({"torch": lambda: linear.forward(x), "onednn": lambda: packed(x)}, repeats=5)
 
 
 def trial_batch(backbone: Backbone) -> Any:
