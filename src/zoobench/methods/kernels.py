@@ -87,7 +87,8 @@ def gain(outputs: int, inputs: int) -> float:
     x = torch.randn(ROWS, inputs, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         packed = through_onednn(linear)
-        return time_ratio({"torch": lambda: linear.forward(x), "onednn": lambda: packed(x)}, repeats=5)
+        runs = {"torch": lambda: linear.forward(x), "onednn": lambda: packed(x)}
+        return time_ratio(runs, repeats=5)
 
 
 def trial_batch(backbone: Backbone) -> Any:
