@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,8 +125,8 @@ class Bench:
         # A probe's own draw is the cell's seed: cells that differ in nothing else share it.
         loaded = None if method.needs == "nothing" else self.load(cell, method)
         if loaded is not None:
-            taken = str(loaded.features.precision_facts(trained=True)["taken"])
-            loaded.features.team = self._team(cell, method, len(splits.train), taken)
+            precision = loaded.features.training_precision
+            loaded.features.team = self._team(cell, method, len(splits.train), precision)
         if loaded is not None and method.needs == "features":
             # On the whole of the dataset: a few shots are too few to compare precisions on.
             whole = self._whole(cell)
@@ -199,7 +200,7 @@ class Bench:
 
 @dataclass
 class Loaded:
-    """A model on its device, and its costs, measured once in each precision that is used."""
+    """A model on its device, and its costs: counted once, timed in each precision that is used."""
 
     ref: Ref
     features: Features
@@ -234,12 +235,12 @@ class Loaded:
 
         What was counted stays where the stopwatch fails.
         """
-        taken = str(self.features.precision_facts(trained)["taken"])
+        taken = self.features.training_precision if trained else self.features.precision
         if taken not in self._costs:
             self._costs[taken] = (second("load_seconds", self.load_seconds),)
             backbone = self.features.backbone
             try:
-                self._costs[taken] += cost.static_costs(backbone)
+                self._costs[taken] += self._counted
                 # Random weights cost what the pretrained ones do: once is enough.
                 if settings.measure_costs and self.ref.option("weights") != "random":
                     place = Place(settings.device, taken)
@@ -247,6 +248,11 @@ class Loaded:
             except Exception:  # noqa: BLE001  whatever the counter or the stopwatch met
                 self.costs_failed = True
         return self._costs[taken]
+
+    @cached_property
+    def _counted(self) -> tuple[Measurement, ...]:
+        """What no precision changes."""
+        return cost.static_costs(self.features.backbone)
 
 
 def load(
