@@ -1,9 +1,7 @@
 """Features once: a cache on disk, and the FeatureSource that frozen methods read.
 
 One packed file a (model, split, view) under $ZOOBENCH_CACHE/features, named by a
-key of all that can change the values. The manifest is written last, so that its
-existence means the file is whole; its sha256 is checked when it is read. Two
-processes may share the directory: the worst that happens is work done twice.
+key of all that can change the values; its sha256 is checked when it is read.
 """
 
 from __future__ import annotations
@@ -19,12 +17,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from zoobench.errors import NotFinite
 from zoobench.interfaces import Backbone, InputSpec, Raw, Split
 from zoobench.methods import kernels, precision
 from zoobench.methods.extraction import Job, extract, to_device
+from zoobench.methods.folder import BoundedFolder
 from zoobench.methods.folding import folded
 from zoobench.methods.pixels import PixelCache
 from zoobench.schema import digest
@@ -52,72 +51,43 @@ def cache_dir() -> Path:
 
 
 @dataclass(frozen=True)
-class FeatureCache:
+class FeatureCache(BoundedFolder):
     """A bounded directory of feature files; the least recently used go first."""
 
-    root: Path
     limit_bytes: int = DEFAULT_LIMIT_BYTES
+
+    suffix: ClassVar[str] = ".f4"
 
     def get(self, key: str) -> tuple[NDArray[np.float32], dict[str, Any]] | None:
         """(features, manifest) of `key`, or None. A damaged file is removed and None given."""
-        import numpy as np
-
-        manifest_path, data_path = self._paths(key)
-        try:
-            manifest: dict[str, Any] = json.loads(manifest_path.read_text(encoding="utf-8"))
-            blob = data_path.read_bytes()
-            if hashlib.sha256(blob).hexdigest() != manifest["sha256"]:
-                raise ValueError("the content does not match its manifest")
-            features = np.frombuffer(blob, dtype="<f4").reshape(manifest["shape"])
-            os.utime(manifest_path)
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError):
-            self._remove(key)
-            return None
-        return features.astype(np.float32), manifest
+        return self.read(key, _checked)
 
     def put(self, key: str, features: NDArray[np.float32], facts: Mapping[str, Any]) -> None:
         """Keep `features`; a full disk or an unwritable cache costs the cache, not the run."""
-        manifest_path, data_path = self._paths(key)
+        data, manifest = self.paths(key)
         blob = features.astype("<f4").tobytes()
-        manifest = {
+        body = {
             **facts,
             "shape": list(features.shape),
             "sha256": hashlib.sha256(blob).hexdigest(),
             "cache_version": CACHE_VERSION,
         }
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            self._evict(len(blob))
-            write_atomic(data_path, blob)
-            write_atomic(manifest_path, json.dumps(manifest, sort_keys=True).encode())
+            self.make_room(len(blob))
+            write_atomic(data, blob)
+            write_atomic(manifest, json.dumps(body, sort_keys=True).encode())
         except OSError:
-            self._remove(key)
+            self.remove(key)
 
-    def _paths(self, key: str) -> tuple[Path, Path]:
-        return self.root / f"{key}.json", self.root / f"{key}.f4"
 
-    def _remove(self, key: str) -> None:
-        for path in self._paths(key):  # the manifest first: without it the rest is nothing
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
+def _checked(data: Path, body: dict[str, Any]) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    """Raises ValueError where the features are not those that were written."""
+    import numpy as np
 
-    def _evict(self, incoming: int) -> None:
-        """Remove the least recently used entries until `incoming` bytes fit."""
-        entries = []
-        for manifest in self.root.glob("*.json"):
-            try:
-                size = manifest.with_suffix(".f4").stat().st_size
-                entries.append((manifest.stat().st_mtime, manifest.stem, size))
-            except FileNotFoundError:  # another process is evicting, or has yet to write
-                continue
-        held = sum(size for _, _, size in entries)
-        for _, key, size in sorted(entries):
-            if held + incoming <= self.limit_bytes:
-                return
-            self._remove(key)
-            held -= size
+    blob = data.read_bytes()
+    if hashlib.sha256(blob).hexdigest() != body["sha256"]:
+        raise ValueError("the content does not match its manifest")
+    return np.frombuffer(blob, dtype="<f4").reshape(body["shape"]).astype(np.float32), body
 
 
 def state_digest(module: torch.nn.Module) -> str:

@@ -14,12 +14,13 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zoobench.interfaces import Backbone, Split
+from zoobench.methods.folder import BoundedFolder
 from zoobench.models.images import PixelPath, pixel_path
 from zoobench.schema import digest
 from zoobench.store import write_atomic
@@ -32,30 +33,25 @@ LIMIT_BYTES = 4 * 2**30
 
 
 @dataclass(frozen=True)
-class PixelCache:
+class PixelCache(BoundedFolder):
     """A bounded directory of decoded splits; the least recently used go first.
 
     A split is one file of N pictures and, written last, a manifest with a checksum each.
     """
 
-    root: Path
     limit_bytes: int = LIMIT_BYTES
+
+    suffix: ClassVar[str] = ".u8"
 
     def get(self, key: str, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], list[int]] | None:
         """(pictures (N, H, W, 3) mapped from the disk, their checksums), or None."""
-        data, manifest = self._paths(key)
-        try:
-            body = json.loads(manifest.read_text(encoding="utf-8"))
+
+        def mapped(data: Path, body: dict[str, Any]) -> tuple[NDArray[np.uint8], list[int]]:
             if tuple(body["shape"]) != shape or len(body["crc32"]) != shape[0]:
                 raise ValueError("of another shape")
-            pictures = np.memmap(data, dtype=np.uint8, mode="r", shape=shape)
-            os.utime(manifest)
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError):
-            self.remove(key)
-            return None
-        return pictures, body["crc32"]
+            return np.memmap(data, dtype=np.uint8, mode="r", shape=shape), body["crc32"]
+
+        return self.read(key, mapped)
 
     def writer(self, key: str, shape: tuple[int, ...]) -> Writer | None:
         """None where the split would not fit, or the directory cannot be written."""
@@ -63,34 +59,11 @@ class PixelCache:
         if size > self.limit_bytes or size == 0:
             return None
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            self._evict(size)
+            self.make_room(size)
             path = self.root / f"{key}.{os.getpid()}.tmp"
             return Writer(self, key, shape, path, path.open("wb"))
         except OSError:
             return None
-
-    def remove(self, key: str) -> None:
-        for path in reversed(self._paths(key)):  # the manifest first
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
-
-    def _paths(self, key: str) -> tuple[Path, Path]:
-        return self.root / f"{key}.u8", self.root / f"{key}.json"
-
-    def _evict(self, incoming: int) -> None:
-        entries = []
-        for data in self.root.glob("*.u8"):
-            with contextlib.suppress(FileNotFoundError):
-                seen = data.with_suffix(".json")
-                age = (seen if seen.exists() else data).stat().st_mtime
-                entries.append((age, data.stem, data.stat().st_size))
-        held = sum(size for _, _, size in entries)
-        for _, key, size in sorted(entries):
-            if held + incoming <= self.limit_bytes:
-                return
-            self.remove(key)
-            held -= size
 
 
 @dataclass
@@ -120,7 +93,7 @@ class Writer:
         if len(self.sums) != self.shape[0]:
             self._drop()
             return
-        data, manifest = self.cache._paths(self.key)
+        data, manifest = self.cache.paths(self.key)
         try:
             self.file.close()
             self.path.replace(data)
