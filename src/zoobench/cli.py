@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoobench import __version__
-from zoobench.cli_base import JSON_FLAG, Commands, user_errors
+from zoobench.cli_base import INTERRUPTED, JSON_FLAG, Commands, user_errors
 from zoobench.errors import UserError
 
 if TYPE_CHECKING:
     from zoobench.session import Options, Plan
 
 CELLS_FAILED = 3
-INTERRUPTED = 130
 
 
 @click.group(

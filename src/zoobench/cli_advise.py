@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from zoobench.cli_base import INTERRUPTED
 from zoobench.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from zoobench.analysis.recommend import Limits
     from zoobench.schema import Ref, Value
 
-INTERRUPTED = 130
 UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 

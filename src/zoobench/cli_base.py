@@ -13,6 +13,7 @@ from zoobench import plugins
 from zoobench.errors import ZoobenchError, unknown
 
 USER_ERROR = 2
+INTERRUPTED = 130
 
 JSON_FLAG = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 
