@@ -72,18 +72,14 @@ def _scaled(state: State, one: Done, train: int) -> float:
 
 def fine_tune_seconds(state: State, model: str, recipe: Recipe) -> float:
     """A fine-tune of `model` on all of the data by `recipe`, `valid` scored once a rate."""
+    seen = [d for d in state.done if d.stage == "fine-tune" and d.status == "ok"]
+    # Against what was predicted before any was measured, so that one correction serves all.
+    ratio = max((d.seconds / _raw(state, d.model, d.recipe) for d in seen if d.recipe), default=1.0)
+    return MARGIN * ratio * _raw(state, model, recipe)
+
+
+def _raw(state: State, model: str, recipe: Recipe) -> float:
+    """Seconds at the model's pace, before any fine-tune has been measured."""
     last = state.ladder[-1]
     scored = last.valid * len(recipe.rates) + last.test
-    units = recipe.passes * BACKWARD + 1.5 * scored
-    pace = per_example(state, model)
-    seen = [d for d in state.done if d.stage == "fine-tune" and d.status == "ok" and d.recipe]
-    # Against what was predicted before any was measured, so that one correction serves all.
-    ratio = max((d.seconds / _raw(state, d) for d in seen), default=1.0)
-    return MARGIN * ratio * units * pace
-
-
-def _raw(state: State, one: Done) -> float:
-    assert one.recipe is not None
-    last = state.ladder[-1]
-    scored = last.valid * len(one.recipe.rates) + last.test
-    return (one.recipe.passes * BACKWARD + 1.5 * scored) * per_example(state, one.model)
+    return (recipe.passes * BACKWARD + 1.5 * scored) * per_example(state, model)
