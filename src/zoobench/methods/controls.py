@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from zoobench.errors import Unsupported
 from zoobench.interfaces import Adapted, Raw, SealedSplits, Split
+from zoobench.methods.head import Fitted
 
 if TYPE_CHECKING:
     import torch
@@ -19,20 +20,6 @@ THUMBNAIL = 16
 """Side of the thumbnail in the raw-input control of pictures, in pixels."""
 TFIDF_TERMS = 1024
 """Most terms of the raw-input control of texts: the most frequent of the train set."""
-
-
-@dataclass(frozen=True)
-class Constant:
-    """Scores that do not look at the input."""
-
-    scorer: Callable[[Split], torch.Tensor]
-    valid_scores: torch.Tensor
-    chosen: Mapping[str, Any] = field(default_factory=dict)
-    facts: Mapping[str, float] = field(default_factory=dict)
-    flags: tuple[str, ...] = ()
-
-    def predict(self, split: Split) -> torch.Tensor:
-        return self.scorer(split)
 
 
 @dataclass(frozen=True)
@@ -52,7 +39,7 @@ class Chance:
             noise = torch.rand(len(split), classes, generator=drawn) * 1e-3
             return torch.log_softmax(noise, dim=1)
 
-        return Constant(score, score(splits.valid))
+        return Fitted(score, score(splits.valid))
 
 
 @dataclass(frozen=True)
@@ -72,7 +59,7 @@ class Majority:
         def score(split: Split) -> torch.Tensor:
             return prior.repeat(len(split), 1)
 
-        return Constant(score, score(splits.valid))
+        return Fitted(score, score(splits.valid))
 
 
 @dataclass(frozen=True)

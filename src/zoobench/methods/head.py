@@ -1,9 +1,9 @@
-"""A head on frozen features, and the Adapted that scores with it: what the probes share."""
+"""The Adapted of every method but training: a function that scores; and a head on features."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from zoobench.interfaces import Split
@@ -20,6 +20,12 @@ class HeadFit:
     score: Callable[[torch.Tensor], torch.Tensor]
     present: torch.Tensor
     classes: int
+    dim: int
+
+    @property
+    def trainable_params(self) -> float:
+        """A weight a feature and an offset, for each class that is present."""
+        return float(len(self.present) * (self.dim + 1))
 
     def log_probs(self, split: Split) -> torch.Tensor:
         """(N, C) float32 on the CPU. Raises NotFinite."""
@@ -32,15 +38,15 @@ class HeadFit:
 
 
 @dataclass(frozen=True)
-class AdaptedHead:
-    """An Adapted that scores with `fit`."""
+class Fitted:
+    """An Adapted that scores with `score`: (N, C) float32 log-probabilities, on the CPU."""
 
-    chosen: Mapping[str, Any]
-    facts: Mapping[str, float]
-    flags: tuple[str, ...]
+    score: Callable[[Split], torch.Tensor]
     valid_scores: torch.Tensor
-    fit: HeadFit
+    chosen: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, float] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
 
     def predict(self, split: Split) -> torch.Tensor:
         """(N, C) float32 log-probabilities, on the CPU."""
-        return self.fit.log_probs(split)
+        return self.score(split)

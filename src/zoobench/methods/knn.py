@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from zoobench.interfaces import Adapted, SealedSplits, Split
+from zoobench.methods.head import Fitted
 
 if TYPE_CHECKING:
     import torch
@@ -62,18 +62,5 @@ class Knn:
             "valid_nll": losses[best],
             "trainable_params": 0.0,
         }
-        return _Neighbours({"k": ks[best]}, facts, (), scores[best], score)
-
-
-@dataclass(frozen=True)
-class _Neighbours:
-    chosen: Mapping[str, Any]
-    facts: Mapping[str, float]
-    flags: tuple[str, ...]
-    valid_scores: torch.Tensor
-    score: Any
-
-    def predict(self, split: Split) -> torch.Tensor:
-        """(N, C) float32 log-probabilities, on the CPU."""
-        scores: torch.Tensor = self.score(split, [self.chosen["k"]])[0]
-        return scores
+        k = ks[best]
+        return Fitted(lambda split: score(split, [k])[0], scores[best], {"k": k}, facts)

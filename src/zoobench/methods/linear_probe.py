@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from zoobench.interfaces import Adapted, SealedSplits
-from zoobench.methods.head import AdaptedHead, HeadFit
+from zoobench.methods.head import Fitted, HeadFit
 
 if TYPE_CHECKING:
     from zoobench.solvers.logistic import LogisticPath
@@ -55,17 +56,14 @@ class LinearProbe:
         options = Options(lambdas=self.lambdas, decades=self.decades)
         path = logistic_path(train, local, valid, local_valid, len(present), options)
 
-        on_train = HeadFit(backbone, path.fit.head.log_probs, present, classes)
-        final = (
-            HeadFit(backbone, path.refit.head.log_probs, present, classes)
-            if self.refit
-            else on_train
-        )
+        on_train = HeadFit(backbone, path.fit.head.log_probs, present, classes, train.shape[1])
+        refit = dataclasses.replace(on_train, score=path.refit.head.log_probs)
+        final = refit if self.refit else on_train
         fitted = final.score(train).argmax(dim=1)
         facts = _facts(path, (fitted == local).double().mean().item())
-        facts["trainable_params"] = float(len(present) * (train.shape[1] + 1))
-        chosen = {"lambda": path.fit.lam}
-        return AdaptedHead(chosen, facts, _flags(path), on_train.log_probs(splits.valid), final)
+        facts["trainable_params"] = final.trainable_params
+        chosen, held = {"lambda": path.fit.lam}, on_train.log_probs(splits.valid)
+        return Fitted(final.log_probs, held, chosen, facts, _flags(path))
 
 
 def _facts(path: LogisticPath, train_accuracy: float) -> dict[str, float]:

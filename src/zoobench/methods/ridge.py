@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from zoobench.errors import BadData
 from zoobench.interfaces import Adapted, SealedSplits
-from zoobench.methods.head import AdaptedHead, HeadFit
+from zoobench.methods.head import Fitted, HeadFit
 
 if TYPE_CHECKING:
     import torch
@@ -52,19 +52,19 @@ class Ridge:
         path = ridge_path(train, local, len(present), grid(self.lambdas, self.decades))
         heat = temperature(path.loo_scores, local)
         fitted = path.head.scores(train)
+
+        def score(features: torch.Tensor) -> torch.Tensor:
+            return torch.log_softmax(path.head.scores(features) / heat, dim=1)
+
+        fit = HeadFit(backbone, score, present, classes, train.shape[1])
         facts = {
             "train_accuracy": (fitted.argmax(dim=1) == local).double().mean().item(),
             "loo_accuracy": path.loo_accuracy[path.best].item(),
             "loo_error": path.loo_error[path.best].item(),
             "temperature": heat,
-            "trainable_params": float(len(present) * (train.shape[1] + 1)),
+            "trainable_params": fit.trainable_params,
         }
         edge = self.lambdas > 1 and path.best in (0, self.lambdas - 1)
         flags = ("lambda-on-edge",) if edge else ()
-
-        def score(features: torch.Tensor) -> torch.Tensor:
-            return torch.log_softmax(path.head.scores(features) / heat, dim=1)
-
-        fit = HeadFit(backbone, score, present, classes)
-        chosen = {"lambda": path.lambdas[path.best]}
-        return AdaptedHead(chosen, facts, flags, fit.log_probs(splits.valid), fit)
+        chosen, held = {"lambda": path.lambdas[path.best]}, fit.log_probs(splits.valid)
+        return Fitted(fit.log_probs, held, chosen, facts, flags)
