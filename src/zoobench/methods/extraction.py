@@ -1,6 +1,6 @@
 """The loop that turns a split into features: batches, decoding beside computing, order.
 
-Batch sizes follow a rule and no stopwatch, so that a run gives the same bits again.
+Batch sizes follow a rule and no stopwatch, so that a run forms the same batches again.
 """
 
 from __future__ import annotations
