@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from zoobench import models
+from zoobench.metrics.tables import counted
 from zoobench.models.priors import TESTS, prior_of, published
 
 
@@ -24,3 +25,17 @@ def test_packaged_weights_have_the_prior_of_the_same_weights_in_timm() -> None:
     assert lite is not None
     assert lite.name == "tf_efficientnet_lite2.in1k"
     assert prior_of(models.card(models.resolve("packaged/minilm-l6-v2"))) is None
+
+
+def test_the_macs_are_those_that_were_counted() -> None:
+    unknown = 0
+    for card in models.list_cards("timm/*"):
+        prior, row = prior_of(card), counted(card)
+        if prior is None:
+            continue
+        if row is None or row.lower_bound:
+            assert prior.macs is None
+            unknown += 1
+        else:
+            assert prior.macs == pytest.approx(row.macs, rel=1e-3), card.name
+    assert unknown < 200

@@ -24,7 +24,7 @@ TESTS = ("imagenet", "real", "v2", "sketch", "a", "r")
 
 @dataclass(frozen=True)
 class Prior:
-    """`params` and `macs` of one example are counts, None where unpublished; `top1` in [0, 1]."""
+    """`params` and `macs` of one example are counts, None where unknown; `top1` in [0, 1]."""
 
     name: str
     params: float | None
