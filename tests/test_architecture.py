@@ -117,6 +117,20 @@ def test_help_and_import_are_light() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
+def test_listing_models_is_light() -> None:
+    code = (
+        "import sys, zoobench.cli\n"
+        "from click.testing import CliRunner\n"
+        "from zoobench.models import index\n"
+        "index.cards = lambda source: ()\n"  # a new index reads timm and torchvision
+        "found = CliRunner().invoke(zoobench.cli.main, ['list', 'models', '*lite*'])\n"
+        "assert 'efficientnet-lite0' in found.output, found.output\n"
+        "heavy = {'torch', 'numpy', 'pandas', 'pydantic', 'timm', 'PIL'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
 def test_reading_a_suite_and_a_run_never_loads_torch() -> None:
     code = (
         "import sys\n"

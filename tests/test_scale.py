@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from zoobench import plugins, session, store, suite
+from zoobench import session, store, suite
 from zoobench.metrics import METRICS, measured
 from zoobench.schema import Record
 from zoobench.session import Options
@@ -76,7 +76,7 @@ def test_planning_asks_for_plug_ins_a_few_times_not_for_every_cell(
         asked.append(given["group"])
         return real(**given)
 
-    monkeypatch.setattr(plugins, "entry_points", counted, raising=True)
+    monkeypatch.setattr(importlib.metadata, "entry_points", counted, raising=True)
     plan = session.make_plan(suite.read(str(folder / "s.toml")), Options(tmp_path, device="cpu"))
     assert len(plan.todo) == CELLS
     assert len(asked) < 20

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from zoobench.errors import UserError
-from zoobench.metrics.measure import Place
+
+if TYPE_CHECKING:
+    from zoobench.metrics.measure import Place
 
 
 def resolve(device: str) -> str:
@@ -48,6 +50,8 @@ def default_precision(device: str) -> Literal["bf16", "fp32"]:
 
 def place(device: str, precision: str = "auto") -> Place:
     """Where and how to time: `resolve` and, for "auto", `default_precision`. Raises UserError."""
+    from zoobench.metrics.measure import Place
+
     found = resolve(device)
     return Place(found, default_precision(found) if precision == "auto" else precision)
 

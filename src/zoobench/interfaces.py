@@ -2,7 +2,7 @@
 
 A `Split` is examples with labels; `Splits` are the three of them; a `Backbone`
 turns raw examples into features; a `Method` adapts one to a dataset and gives
-an `Adapted`, which scores examples. Nothing here imports torch at run time.
+an `Adapted`, which scores examples. Importing this imports neither torch nor numpy.
 """
 
 from __future__ import annotations
@@ -10,18 +10,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 from zoobench.errors import ZoobenchError
 from zoobench.schema import Modality, digest
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
-Labels = NDArray[np.int64]
+Labels: TypeAlias = "NDArray[np.int64]"
 Raw = Any
 """One example as its dataset gives it: an RGB PIL.Image.Image, or a str."""
 
@@ -57,12 +56,16 @@ class Split:
     @property
     def fingerprint(self) -> str:
         """Hash over ids and labels in order; what a record carries (PROTOCOL section 1)."""
+        import numpy as np
+
         hasher = hashlib.sha256("\n".join(self.ids).encode())
         hasher.update(np.ascontiguousarray(self.labels, dtype="<i8").tobytes())
         return hasher.hexdigest()[:16]
 
     def subset(self, rows: NDArray[np.intp], name: str | None = None) -> Split:
         """The examples at `rows`, in that order."""
+        import numpy as np
+
         picked = np.asarray(rows, dtype=np.intp)
         ids = tuple(self.ids[i] for i in picked)
         read = _Reindexed(self.read, picked)

@@ -25,6 +25,7 @@ import numpy as np
 
 from zoobench.errors import MissingWeights, UserError, unknown
 from zoobench.interfaces import InputSpec, Raw, Split, Splits
+from zoobench.models.catalog import SYNTHETIC
 from zoobench.schema import DatasetCard, ModelCard, Ref, Value
 
 if TYPE_CHECKING:
@@ -132,12 +133,7 @@ class Models:
     KNOWN: Mapping[str, Value] = {
         "weights": "pretrained", "mean": 0.5, "std": 0.25, "fault": "", "seconds": 3600.0,
     }  # fmt: skip
-    CARDS = (
-        ModelCard("synthetic", "gabor", "image", "1", "made on the spot", family="gabor",
-                  license="CC0-1.0", pretrained_on="nothing: Gabor filters"),
-        ModelCard("synthetic", "bag", "text", "1", "made on the spot", family="bag",
-                  license="CC0-1.0", pretrained_on="nothing: hashed word vectors"),
-    )  # fmt: skip
+    CARDS = SYNTHETIC
 
     @classmethod
     def cards(cls) -> tuple[ModelCard, ...]:

@@ -97,7 +97,11 @@ def list_cards(pattern: str = "*") -> list[ModelCard]:
 
 def _own_cards(source: str) -> tuple[ModelCard, ...]:
     """Those of our catalogue without importing what loads them, else the source's own."""
-    literal = {"hf": catalog.HF, "packaged": tuple(entry.card for entry in catalog.PACKAGED)}
+    literal = {
+        "hf": catalog.HF,
+        "packaged": tuple(entry.card for entry in catalog.PACKAGED),
+        "synthetic": catalog.SYNTHETIC,
+    }
     listed: tuple[ModelCard, ...] = literal.get(source) or _source(source).cards()
     return listed
 

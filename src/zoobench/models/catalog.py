@@ -219,3 +219,10 @@ HF: tuple[ModelCard, ...] = (
     _hf("microsoft/resnet-50", "image", "resnet",
         pretrained_on="ImageNet-1k", license=_APACHE),
 )  # fmt: skip
+
+SYNTHETIC: tuple[ModelCard, ...] = (
+    ModelCard("synthetic", "gabor", "image", "1", "made on the spot", family="gabor",
+              license="CC0-1.0", pretrained_on="nothing: Gabor filters"),
+    ModelCard("synthetic", "bag", "text", "1", "made on the spot", family="bag",
+              license="CC0-1.0", pretrained_on="nothing: hashed word vectors"),
+)  # fmt: skip

@@ -1,4 +1,8 @@
-"""What `list` and `doctor` show: rows for a person, or JSON Lines for a machine."""
+"""What `list` and `doctor` show: rows for a person, or JSON Lines for a machine.
+
+Each function imports the tables that it reads: a list of models waits for neither numpy
+(datasets) nor pydantic (suites).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from typing import Any
 
 import click
 
-from zoobench import datasets, devices, methods, models, suite
+from zoobench import models
 from zoobench.errors import ZoobenchError
 from zoobench.metrics.render import amount
 from zoobench.metrics.tables import counted
@@ -49,6 +53,8 @@ def _size(card: ModelCard) -> Row:
 
 def dataset_rows(cards: Sequence[DatasetCard], offline: bool) -> list[Row]:
     """One row a dataset. Sizes are train/valid/test; 0 means that zoobench derives the split."""
+    from zoobench import datasets
+
     rows = []
     for card in cards:
         here, why = datasets.available(Ref.parse(card.id))
@@ -70,6 +76,8 @@ def dataset_rows(cards: Sequence[DatasetCard], offline: bool) -> list[Row]:
 
 def method_rows() -> list[Row]:
     """One row a method, with its parameters and their defaults."""
+    from zoobench import methods
+
     rows = []
     for name in methods.names():
         method = methods.build(name, {})
@@ -82,6 +90,8 @@ def method_rows() -> list[Row]:
 def suite_rows() -> list[Row]:
     """One row a built-in suite."""
     import tomllib
+
+    from zoobench import suite
 
     rows = []
     for name in suite.BUILTIN:
@@ -148,6 +158,7 @@ def diagnosis() -> dict[str, Any]:
     import importlib.util
     import os
 
+    from zoobench import devices
     from zoobench.methods.features import cache_dir
     from zoobench.session import environment
 
