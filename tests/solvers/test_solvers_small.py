@@ -13,7 +13,7 @@ from sklearn.covariance import LedoitWolf
 
 from zoobench.errors import NotFinite
 from zoobench.solvers import transferability as tr
-from zoobench.solvers.basis import require_finite
+from zoobench.solvers.basis import eigenbasis, require_finite
 from zoobench.solvers.calibration import temperature
 from zoobench.solvers.classes import LOG_FLOOR, present_classes, relabel, spread
 
@@ -153,3 +153,16 @@ def test_every_score_prefers_features_that_separate() -> None:
     bad = torch.from_numpy(x[np.random.default_rng(0).permutation(90)])
     for score in (tr.logme, tr.h_score, tr.trans_rate):
         assert score(good, y) > score(bad, y)
+
+
+def test_a_basis_of_mostly_dead_features_is_found() -> None:
+    # Some LAPACKs' float32 eigensolver gives up on such a Gram matrix.
+    draw = torch.Generator().manual_seed(0)
+    rows = torch.randn(3600, 1280, generator=draw) * torch.linspace(1, 1e-3, 1280)
+    dead = torch.randperm(1280, generator=draw)[:1000]
+    rows[:, dead] = 0.0
+    centred = rows - rows.mean(dim=0)
+    found = eigenbasis(centred)
+    turned = centred.double() @ found.basis.double()
+    assert torch.allclose(turned.square().mean(dim=0), found.eigenvalues, atol=1e-5)
+    assert int((found.eigenvalues > 1e-9).sum()) == 280

@@ -118,8 +118,23 @@ def eigenbasis(centred: Tensor, dtype: torch.dtype = torch.float32) -> Eigenbasi
     for part in blocks(n, 8 * gram.element_size() * rows.shape[1], centred.device):
         block = rows[part].to(dtype)
         gram.addmm_(block.t(), block)
-    values, vectors = torch.linalg.eigh(gram.div_(n))
+    values, vectors = _eigh(gram.div_(n))
     basis = vectors.flip(1)
     if span is not None:
         basis = span @ basis
     return Eigenbasis(basis.to(dtype), values.flip(0).double().clamp_min(0.0))
+
+
+def _eigh(gram: Tensor) -> tuple[Tensor, Tensor]:
+    """Ascending eigenvalues and eigenvectors in `gram`'s dtype.
+
+    LAPACK's float32 routine gives up where hundreds of eigenvalues are zero (a network with
+    dead outputs); float64 does not.
+    """
+    try:
+        values, vectors = torch.linalg.eigh(gram)
+    except torch.linalg.LinAlgError:
+        if gram.dtype == torch.float64:
+            raise
+        values, vectors = torch.linalg.eigh(gram.double())
+    return values.to(gram.dtype), vectors.to(gram.dtype)
