@@ -120,13 +120,7 @@ class LocalEngine:
 
     def _start(self, context: Any, cells: deque[Cell], deaths: int, logs: Path) -> Worker:
         receive, send = context.Pipe(duplex=False)
-        with tempfile.NamedTemporaryFile(dir=logs, suffix=".log", delete=False) as file:
-            log = Path(file.name)
-        process = context.Process(
-            target=work, args=(send, tuple(cells), self.settings, str(log)), daemon=True
-        )
-        process.start()
-        send.close()
+        process, log = launch(context, logs, work, send, tuple(cells), self.settings)
         worker = Worker(process, log, cells, deaths)
         reader = threading.Thread(target=_read, args=(worker, receive, self._inbox), daemon=True)
         reader.start()
@@ -198,12 +192,8 @@ class LocalEngine:
             return "timeout", f"stopped after {spent:.0f} s: the limit is {limit:g} s a cell"
         if worker.current is None:
             return None  # between two cells: nobody to blame
-        used = resident_bytes(worker.process.pid)
         bound = self.limits.memory_bytes or default_memory_bytes(self.workers)
-        if used > bound:
-            gib = 2**30
-            return "oom", f"stopped at {used / gib:.1f} GiB: the limit is {bound / gib:.1f} GiB"
-        return None
+        return outgrown(worker, bound)
 
     def _bury(
         self,
@@ -238,6 +228,21 @@ def context_of(settings: Settings, preload: Sequence[str]) -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*PRELOAD, *preload])
     return context
+
+
+def launch(
+    context: Any, folder: Path, target: Callable[..., None], pipe: Connection, *args: Any
+) -> tuple[BaseProcess, Path]:
+    """A child that runs `target(pipe, *args, log)`, and `log`, a new file in `folder`.
+
+    `pipe` is the child's end, and is closed on this side.
+    """
+    with tempfile.NamedTemporaryFile(dir=folder, suffix=".log", delete=False) as file:
+        log = Path(file.name)
+    process: BaseProcess = context.Process(target=target, args=(pipe, *args, str(log)), daemon=True)
+    process.start()
+    pipe.close()
+    return process, log
 
 
 def died(cell: Cell, status: str, reason: str, detail: str, seconds: float) -> Record:
@@ -317,6 +322,14 @@ def resident_bytes(pid: int | None) -> int:
         return int(psutil.Process(pid).memory_info().rss)
     except psutil.Error:
         return 0
+
+
+def outgrown(worker: Worker, bound: int) -> tuple[str, str] | None:
+    """(status, reason) when the worker holds more than `bound` bytes."""
+    used, gib = resident_bytes(worker.process.pid), 2**30
+    if used <= bound:
+        return None
+    return "oom", f"stopped at {used / gib:.1f} GiB: the limit is {bound / gib:.1f} GiB"
 
 
 def default_memory_bytes(workers: int) -> int:

@@ -24,7 +24,8 @@ from zoobench.engines.local import (
     context_of,
     default_memory_bytes,
     last_words,
-    resident_bytes,
+    launch,
+    outgrown,
     stop,
 )
 from zoobench.engines.worker import begin_child
@@ -112,28 +113,19 @@ class Servant:
 
     def _check(self, worker: Worker, deadline: float, seconds: float) -> None:
         """Raises Died when the child is past its time or its memory."""
-        used = resident_bytes(worker.process.pid)
+        verdict = outgrown(worker, self.memory_bytes)
         if time.monotonic() > deadline:
             self._end()
             raise Died("timeout", f"stopped after {seconds:.0f} s")
-        if used > self.memory_bytes:
+        if verdict is not None:
             self._end()
-            gib = 2**30
-            bound = self.memory_bytes / gib
-            raise Died("oom", f"stopped at {used / gib:.1f} GiB: the limit is {bound:.1f} GiB")
+            raise Died(*verdict)
 
     def _start(self) -> tuple[Worker, Connection]:
         context = context_of(self.settings, self.preload)
         ours, theirs = context.Pipe(duplex=True)
-        with tempfile.NamedTemporaryFile(
-            dir=self._folder.name, suffix=".log", delete=False
-        ) as file:
-            log = Path(file.name)
-        process = context.Process(
-            target=serve, args=(theirs, self.make, self.settings, str(log)), daemon=True
-        )
-        process.start()
-        theirs.close()
+        folder = Path(self._folder.name)
+        process, log = launch(context, folder, serve, theirs, self.make, self.settings)
         self._worker = Worker(process, log, deque()), ours
         return self._worker
 
