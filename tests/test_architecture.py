@@ -106,41 +106,41 @@ def test_floors_without_torch_stay_without(path: Path) -> None:
     assert "torch" not in {name.split(".")[0] for _, name in imports(tree)}
 
 
-def test_help_and_import_are_light() -> None:
-    code = (
-        "import sys, zoobench, zoobench.cli\n"
-        "from click.testing import CliRunner\n"
-        "assert CliRunner().invoke(zoobench.cli.main, ['--help']).exit_code == 0\n"
-        "heavy = {'torch', 'numpy', 'pandas', 'pydantic', 'timm', 'rich', 'PIL'}\n"
-        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
-    )
+def never_loads(names: set[str], *lines: str) -> None:
+    """None of the modules `names` is there when a fresh interpreter has run `lines`."""
+    check = f"import sys; there = {names!r} & set(sys.modules); assert not there, there"
+    code = "\n".join([*lines, check])
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_help_and_import_are_light() -> None:
+    never_loads(
+        {"torch", "numpy", "pandas", "pydantic", "timm", "rich", "PIL"},
+        "import zoobench.cli",
+        "from click.testing import CliRunner",
+        "assert CliRunner().invoke(zoobench.cli.main, ['--help']).exit_code == 0",
+    )
 
 
 def test_listing_models_is_light() -> None:
-    code = (
-        "import sys, zoobench.cli\n"
-        "from click.testing import CliRunner\n"
-        "from zoobench.models import index\n"
-        "index.cards = lambda source: ()\n"  # a new index reads timm and torchvision
-        "found = CliRunner().invoke(zoobench.cli.main, ['list', 'models', '*lite*'])\n"
-        "assert 'efficientnet-lite0' in found.output, found.output\n"
-        "heavy = {'torch', 'numpy', 'pandas', 'pydantic', 'timm', 'PIL'}\n"
-        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    never_loads(
+        {"torch", "numpy", "pandas", "pydantic", "timm", "PIL"},
+        "import zoobench.cli",
+        "from click.testing import CliRunner",
+        "from zoobench.models import index",
+        "index.cards = lambda source: ()",  # a new index reads timm and torchvision
+        "found = CliRunner().invoke(zoobench.cli.main, ['list', 'models', '*lite*'])",
+        "assert 'efficientnet-lite0' in found.output, found.output",
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_reading_a_suite_and_a_run_never_loads_torch() -> None:
-    code = (
-        "import sys\n"
-        "from zoobench import suite, store, analysis\n"
-        "from zoobench.report import terminal, write\n"
-        "spec = suite.read('smoke')\n"
-        "assert suite.plan(spec)\n"
-        "assert 'torch' not in sys.modules and 'timm' not in sys.modules\n"
+    never_loads(
+        {"torch", "timm"},
+        "from zoobench import suite, store, analysis",
+        "from zoobench.report import terminal, write",
+        "assert suite.plan(suite.read('smoke'))",
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
