@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from zoobench import datasets, models
+from zoobench import datasets, methods, models
 from zoobench.interfaces import Split, Splits
 from zoobench.methods import precision
 from zoobench.methods.features import FeatureCache, Features, View
+from zoobench.metrics import cost
 from zoobench.provenance import precision_of
 from zoobench.runner import Bench, Settings
 from zoobench.schema import PROTOCOL, Cell
@@ -138,6 +139,30 @@ def test_the_record_says_what_was_computed_in_what(policy: str) -> None:
     said = record.provenance["model"]["precision"]
     assert said["taken"] == precision_of(record) == record.environment["precision"] == taken
     assert ("nll_rise" in said) == (policy == "auto")
+
+
+def test_a_model_is_counted_once_and_timed_in_each_precision(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counts: list[Any] = []
+    real = cost.static_costs
+
+    def counted(backbone: Any) -> Any:
+        counts.append(backbone)
+        return real(backbone)
+
+    monkeypatch.setattr(cost, "static_costs", counted)
+    settings = Settings(cost_seconds=0.0)
+    cell = Cell("synthetic/gabor@1", "synthetic/stripes@1", "knn", versions={"precision": "auto"})
+    loaded = Bench(settings).load(cell, methods.build("knn", {}))
+    loaded.features.finding = precision.Finding("bf16", "as if it had been found")
+    dtypes, macs = [], []
+    for trained in (False, True, False):
+        found = {m.metric: m for m in loaded.costs(settings, trained)}
+        dtypes.append(found["latency_ms_p50"].detail["dtype"])
+        macs.append(found["macs"].value)
+    assert dtypes == ["bfloat16 autocast", "float32", "bfloat16 autocast"]
+    assert len(set(macs)) == len(counts) == 1
 
 
 def test_the_ratio_is_of_the_best_times() -> None:
