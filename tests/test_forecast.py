@@ -8,6 +8,7 @@ import pytest
 
 from cells import GABOR, cell
 from zoobench import forecast
+from zoobench.metrics.tables import network
 from zoobench.schema import Record, Ref
 
 LITE = "packaged/efficientnet-lite0@0.1.0"
@@ -35,6 +36,28 @@ def test_a_larger_network_takes_more(shorter: str, longer: str) -> None:
 def test_the_tables_are_read_as_counted() -> None:
     assert forecast.macs(Ref.parse("torchvision/resnet50@1")) == 4089184256
     assert forecast.macs(Ref.parse("hf/nobody/net")) in forecast.UNKNOWN_MACS.values()
+
+
+def test_weights_count_at_their_own_input_size() -> None:
+    usual, large = "timm/caformer_b36.sail_in1k", "timm/caformer_b36.sail_in1k_384"
+    counted = network("timm", "caformer_b36")
+    assert counted is not None
+    assert counted.shape[-1] == 224
+    at = {name: forecast.macs(Ref.parse(name)) for name in (usual, large, f"{large}?input_size=64")}
+    assert at[usual] == counted.macs
+    assert at[large] == pytest.approx(counted.macs * (384 / 224) ** 2)
+    assert at[f"{large}?input_size=64"] == pytest.approx(counted.macs * (64 / 224) ** 2)
+    slow, quick = (forecast.seconds([cell(name, DIGITS)])[0] for name in (large, usual))
+    assert slow > 2 * quick
+
+
+@pytest.mark.parametrize("name", ["vit_base_patch16", "beit_large_patch16", "deit3_small_patch16"])
+def test_tokens_foretell_a_transformer_at_another_size(name: str) -> None:
+    small, large = network("timm", f"{name}_224"), network("timm", f"{name}_384")
+    assert small is not None
+    assert large is not None
+    guess = forecast.macs(Ref.parse(f"timm/{name}_224.any?input_size=384"))
+    assert guess == pytest.approx(large.macs, rel=0.15)
 
 
 def test_training_costs_its_steps() -> None:

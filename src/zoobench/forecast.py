@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from zoobench import datasets, models
+from zoobench.errors import UnknownName
 from zoobench.metrics.tables import network
 from zoobench.schema import Cell, Record, Ref
 
@@ -125,20 +126,33 @@ def _classes(dataset: str) -> int:
     return int(ref.option("classes", 0)) or datasets.card(ref).classes or 10
 
 
+def _side(ref: Ref, counted: int) -> int:
+    """Pixels of a picture's side: as asked for, else the weights' own, else as `counted`."""
+    if side := ref.option("input_size"):
+        return int(side)
+    try:
+        return int(dict(models.card(ref).extra).get("input_size", counted))
+    except UnknownName:  # weights of another version of their library
+        return counted
+
+
 @lru_cache(maxsize=4096)
 def macs(ref: Ref) -> float:
-    """Multiply-accumulates of one forward pass at the size that `ref` asks for.
+    """Multiply-accumulates of one forward pass at the size that `ref` asks for, or its weights do.
 
-    From the tables where they hold the network, else a middling network's.
+    From the tables where they hold the network, else a middling network's. A table has a
+    network at one size: another is taken in proportion to its pixels, which are a
+    convolution's positions and a transformer's tokens (whose attention grows faster; it is
+    the smaller part).
     """
     if ref.source == "synthetic":
         return 1e6
     row = network(ref.source, ref.name.partition(".")[0])
     if row is None or not row.macs:
         return UNKNOWN_MACS[models.card(ref).modality] if row is None else 1.0
-    side, length, shape = ref.option("input_size"), ref.option("length"), row.shape
-    if side and len(shape) == 4:
-        return row.macs * (int(side) / shape[-1]) ** 2
+    length, shape = ref.option("length"), row.shape
+    if len(shape) == 4:
+        return row.macs * (_side(ref, shape[-1]) / shape[-1]) ** 2
     if length and len(shape) == 2:
         return row.macs * int(length) / shape[-1]
     return row.macs
