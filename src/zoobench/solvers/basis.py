@@ -133,7 +133,7 @@ def _eigh(gram: Tensor) -> tuple[Tensor, Tensor]:
     """
     try:
         values, vectors = torch.linalg.eigh(gram)
-    except torch.linalg.LinAlgError:
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         if gram.dtype == torch.float64:
             raise
         values, vectors = torch.linalg.eigh(gram.double())
