@@ -25,10 +25,11 @@ def foresee(source: Features, train: Split) -> dict[str, float]:
 
     features = source.features(train).to(source.device)
     labels = torch.from_numpy(train.labels).to(source.device)
+    spectrum = scores.spectrum(features, labels)
     found = {
-        "logme": scores.logme(features, labels),
-        "h_score": scores.h_score(features, labels),
-        "transrate": scores.trans_rate(features, labels),
+        "logme": scores.logme(spectrum),
+        "h_score": scores.h_score(spectrum),
+        "transrate": scores.trans_rate(spectrum),
     }
     head = getattr(source.backbone, "source_head", None)
     if head is not None:
