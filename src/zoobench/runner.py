@@ -370,7 +370,7 @@ def environment(settings: Settings, precision: str) -> dict[str, Any]:
         **({"ranks": settings.ranks} if settings.ranks > 1 else {}),
         "precision": precision,
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # torch's own class would make the parent import torch
         "zoobench": __version__,
         **({"driver": devices.driver(), "cuda": str(torch.version.cuda)} if cuda else {}),
     }

@@ -76,6 +76,12 @@ def test_two_workers_give_what_one_gives() -> None:
     }
 
 
+def test_the_parent_need_not_import_torch_to_read_a_record() -> None:
+    """torch.__version__ is of a class of torch's own: unpickling one costs seconds."""
+    environment = run([GOOD])[GOOD.key].environment
+    assert {type(value) for value in environment.values()} <= {str, int}
+
+
 def test_every_cell_ends_once_even_if_all_fail() -> None:
     cells = [cell(f"{GABOR}?fault=error", seed=s) for s in range(3)]
     assert {r.status for r in run(cells).values()} == {"error"}
