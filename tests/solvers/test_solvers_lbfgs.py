@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -80,7 +81,11 @@ print(grown, size)
 def test_the_path_takes_three_times_the_features_and_a_bounded_workspace() -> None:
     """docs/performance.md, "Memory"; tracemalloc does not see torch, so a process' own peak."""
     command = [sys.executable, "-c", MEASURE]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+    # glibc gives freed blocks back at once: what is in use counts, not what the heap keeps.
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
+    done = subprocess.run(
+        command, env=environment, check=True, capture_output=True, text=True, timeout=120
+    )
     grown, size = map(int, done.stdout.split())
     assert size < grown  # it does copy them: a number that cannot fail would say nothing
-    assert grown < 3 * size + 64 * 2**20
+    assert grown < 3 * size + 32 * 2**20

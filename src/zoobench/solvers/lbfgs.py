@@ -141,19 +141,18 @@ def minimise(
             slope = _dot(gradient, direction)
             if not slope < 0.0:
                 break  # the gradient is rounding noise
-        length, new_value, new_gradient, used = _search(
+        found, new_value, new_gradient, used = _search(
             problem, at, direction, value, slope, limit - evaluations
         )
         evaluations += used
-        if length == 0.0:
+        if found is None:
             if not pairs.order:
                 break  # nothing decreases along the preconditioned gradient: rounding
             pairs.clear()
             continue
-        step = direction.mul_(length)
+        step = found - at
         pairs.add(step, new_gradient - gradient - step * problem.penalty)
-        at = at + step
-        value, gradient = new_value, new_gradient
+        at, value, gradient = found, new_value, new_gradient
         gap = problem.gap(value, gradient, precondition(gradient))
     bound = problem.bound(value, gradient, precondition(gradient))
     return Solution(at, value, gradient, evaluations, bound)
@@ -161,8 +160,8 @@ def minimise(
 
 def _search(
     problem: Problem, at: Tensor, direction: Tensor, value: float, slope: float, limit: int
-) -> tuple[float, float, Tensor, int]:
-    """(length, f, gradient, evaluations) of an acceptable step, length 0 if there is none.
+) -> tuple[Tensor | None, float, Tensor, int]:
+    """(where, f, gradient, evaluations) of an acceptable step, None if there is none.
 
     It looks at slopes, not at values: f is convex, so a slope that is still downhill, or
     uphill but less steep than the start was, bounds the step from both sides; differences of
@@ -171,11 +170,12 @@ def _search(
     length = 1.0
     gradient = direction
     for used in range(1, max(2, min(12, limit + 1))):
-        new_value, gradient = problem.value_and_gradient(at + direction * length)
+        there = at + direction * length
+        new_value, gradient = problem.value_and_gradient(there)
         new_slope = _dot(gradient, direction)
         if new_slope <= -0.5 * slope and new_value <= value + 1e-6 * abs(value):
-            return length, new_value, gradient, used
+            return there, new_value, gradient, used
         # The zero of the secant; a uphill slope of any size makes it shorter.
         ratio = slope / (slope - new_slope) if new_slope > 0.0 else 0.25
         length *= min(max(ratio, 0.05), 0.7)
-    return 0.0, value, gradient, used
+    return None, value, gradient, used

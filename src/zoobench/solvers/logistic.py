@@ -246,12 +246,13 @@ class _Walker:
     def walk(self, lambdas: Sequence[float]) -> None:
         """Visit `lambdas`, strong to weak, that were not visited yet."""
         at = self._start()
+        problem = self.data.problem(lambdas[0])
         for lam in lambdas:
             if lam in self.points:
                 if self.best is not None and lam == self.best.lam:
                     at = self.best_at
                 continue
-            problem = self.data.problem(lam)
+            problem = problem.with_ridge(lam)
             solution = minimise(
                 problem, at, self.data.pairs, self.options.path_tolerance, self.options.limit
             )

@@ -35,6 +35,16 @@ SAMPLE_ROWS = 4096
 """Rows that the preconditioner's class covariance is estimated from, when there are more."""
 
 
+@dataclass(frozen=True)
+class _Loss:
+    """The mean loss at `at`, its gradient, and the covariance of the class probabilities."""
+
+    at: Tensor
+    value: float
+    gradient: Tensor
+    covariance: Tensor
+
+
 class SoftmaxProblem:
     """f for L-BFGS (lbfgs.Problem). `rows` (N, 1 + r), first column 1; N, C >= 1.
 
@@ -57,9 +67,22 @@ class SoftmaxProblem:
         self.strict = False
         self.penalty = rows.new_full((rows.shape[1],), ridge)
         self.penalty[0] = 0.0
-        self._covariance = rows.new_zeros(classes, classes)
+        self._last: _Loss | None = None
+
+    def with_ridge(self, ridge: float) -> SoftmaxProblem:
+        """The same rows at another lambda; what was last evaluated is known there, too."""
+        other = SoftmaxProblem(self.rows, self.labels, self.classes, ridge, self.curvature)
+        other._last = self._last
+        return other
 
     def value_and_gradient(self, at: Tensor) -> tuple[float, Tensor]:
+        """Free where `at` is the tensor of the last evaluation, here or before `with_ridge`."""
+        if self._last is None or self._last.at is not at:
+            self._last = self._loss(at)
+        penalty = 0.5 * self.ridge * at[:, 1:].double().square().sum()
+        return self._last.value + float(penalty), self._last.gradient + at * self.penalty
+
+    def _loss(self, at: Tensor) -> _Loss:
         n = len(self.rows)
         # Classes lead: C x N products of the rows as they lie are the fast ones, and a block of
         # rows is still in the cache when the second product reads it.
@@ -67,8 +90,8 @@ class SoftmaxProblem:
             self.rows.element_size() * (self.rows.shape[1] + 4 * self.classes), at.device
         )
         stride = -(-n // SAMPLE_ROWS)
-        gradient = at * self.penalty
-        covariance = torch.zeros_like(self._covariance)
+        gradient = torch.zeros_like(at)
+        covariance = at.new_zeros(self.classes, self.classes)
         loss = torch.zeros((), dtype=torch.float64, device=at.device)
         for start in range(0, n, step):
             rows, labels = self.rows[start : start + step], self.labels[None, start : start + step]
@@ -83,9 +106,7 @@ class SoftmaxProblem:
         # Probabilities sum to 1 but for rounding, so weights that sum to 0 over the classes have
         # a gradient that does. What rounding leaves, the preconditioner would divide by `ridge`.
         gradient -= gradient.mean(dim=0)
-        self._covariance = covariance
-        value = loss / n + 0.5 * self.ridge * at[:, 1:].double().square().sum()
-        return float(value), gradient
+        return _Loss(at, float(loss / n), gradient, covariance)
 
     def preconditioner(self) -> Callable[[Tensor], Tensor]:
         """(A kron diag(curvature) + penalty)^-1, A = mean(diag(p) - p p^T).
@@ -94,7 +115,8 @@ class SoftmaxProblem:
         which classes are confused with each other. Its one null direction, all biases
         moved together, has no gradient and is given none.
         """
-        values, vectors = torch.linalg.eigh(self._covariance.double())
+        assert self._last is not None
+        values, vectors = torch.linalg.eigh(self._last.covariance.double())
         values, vectors = values.clamp_min(0.0), vectors.to(self.rows.dtype)
         full = values[:, None] * self.curvature.double() + self.penalty.double()
         bias = full[:, 0]
