@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,8 @@ from cells import GABOR, cell, run, settings
 from zoobench import session
 from zoobench.engines import Begun, Event, Finished
 from zoobench.engines.local import Limits, LocalEngine
-from zoobench.runner import groups
+from zoobench.engines.servant import Servant
+from zoobench.runner import Settings, groups
 from zoobench.schema import Cell, Record
 
 GOOD = cell()
@@ -80,6 +83,17 @@ def test_the_parent_need_not_import_torch_to_read_a_record() -> None:
     """torch.__version__ is of a class of torch's own: unpickling one costs seconds."""
     environment = run([GOOD])[GOOD.key].environment
     assert {type(value) for value in environment.values()} <= {str, int}
+
+
+def test_a_worker_collects_garbage_but_not_among_what_was_loaded_before_it() -> None:
+    with Servant(collector, settings()) as servant:
+        enabled, frozen = servant.ask(None, 60)
+    assert enabled
+    assert frozen > 100_000
+
+
+def collector(settings: Settings) -> Callable[[None], tuple[bool, int]]:
+    return lambda request: (gc.isenabled(), gc.get_freeze_count())
 
 
 def test_every_cell_ends_once_even_if_all_fail() -> None:

@@ -226,7 +226,8 @@ def context_of(settings: Settings, preload: Sequence[str]) -> Any:
     if settings.device.startswith("cuda"):
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*PRELOAD, *preload])
+    around = "zoobench.engines.loading", "zoobench.engines.loaded"
+    context.set_forkserver_preload([around[0], *PRELOAD, *preload, around[1]])
     return context
 
 
