@@ -301,7 +301,7 @@ def test_every_cell_is_right_in_the_end(
     assert mended, "no damaged file was read again"
     left = collections.Counter(body["status"] for body in bodies(chaos.out))
     deaths = chaos.survived["kill_a_worker"] + chaos.survived["damage_the_cache"]
-    assert left == {"ok": CELLS, "oom": deaths, "timeout": 1, "missing-weights": 20}
+    assert left == {"ok": CELLS, "crash": deaths, "timeout": 1, "missing-weights": 20}
     count = sum(chaos.survived.values())
     assert len(chaos.survived) == 8
     print(f"\n{count} faults survived in {chaos.starts} starts: {dict(chaos.survived)}")

@@ -13,8 +13,9 @@ import pytest
 
 from cells import GABOR, cell, run, settings
 from zoobench import session
-from zoobench.engines import Begun, Event, Finished
+from zoobench.engines import Begun, Event, Finished, local
 from zoobench.engines.local import Limits, LocalEngine
+from zoobench.engines.oomkills import oom_kills
 from zoobench.engines.servant import Servant
 from zoobench.runner import Settings, groups
 from zoobench.schema import Cell, Record
@@ -58,9 +59,10 @@ def test_a_hang_ends_at_its_time_limit() -> None:
 
 
 def test_a_worker_that_outgrows_its_memory_is_stopped() -> None:
-    found = run([GOOD], Limits(memory_bytes=2**20))
-    assert found[GOOD.key].status == "oom"
-    assert "the limit is" in (found[GOOD.key].error or {})["message"]
+    bad = cell(f"{GABOR}?fault=hang")  # it lives until somebody looks
+    found = run([bad], Limits(memory_bytes=2**20))
+    assert found[bad.key].status == "oom"
+    assert "the limit is" in (found[bad.key].error or {})["message"]
 
 
 def test_a_model_that_dies_twice_is_not_tried_for_ever() -> None:
@@ -101,15 +103,17 @@ def test_every_cell_ends_once_even_if_all_fail() -> None:
     assert {r.status for r in run(cells).values()} == {"error"}
 
 
-def stopping(engine: LocalEngine, cells: list[Cell], after: type[Event]) -> dict[str, Record]:
-    """Records of `cells`, whose first worker gets SIGSTOP when the first `after` event comes."""
+def signalled(
+    engine: LocalEngine, cells: list[Cell], number: signal.Signals, after: type[Event] = Begun
+) -> dict[str, Record]:
+    """Records of `cells`, whose first worker gets the signal when the first `after` event comes."""
     found: dict[str, Record] = {}
-    stopped = False
+    sent = False
     for event in engine.events(groups(cells)):
-        if isinstance(event, after) and not stopped:
-            stopped = True
+        if isinstance(event, after) and not sent:
+            sent = True
             worker = next(p for p in multiprocessing.active_children() if p.pid)
-            os.kill(worker.pid or 0, signal.SIGSTOP)
+            os.kill(worker.pid or 0, number)
         if isinstance(event, Finished):
             found[event.result.record.key] = event.result.record
     return found
@@ -118,12 +122,56 @@ def stopping(engine: LocalEngine, cells: list[Cell], after: type[Event]) -> dict
 def test_a_stopped_worker_is_found_by_its_silence() -> None:
     cells = [cell(f"{GABOR}?fault=hang"), GOOD]
     engine = LocalEngine(settings(), Limits(cell_seconds=600, silent_seconds=6))
-    found = stopping(engine, cells, Begun)
+    found = signalled(engine, cells, signal.SIGSTOP)
     assert found[cells[0].key].status == "timeout"
     message = (found[cells[0].key].error or {})["message"]
     assert "no sign of life" in message
     assert "stopped by a signal" in message
     assert found[GOOD.key].status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("counted", "status", "says"),
+    [
+        ((3, 3), "crash", "from outside"),
+        ((3, 4), "oom", "ran out of memory"),
+        ((None, None), "crash", "does not say"),
+    ],
+)
+def test_sigkill_is_out_of_memory_only_where_the_kernel_counted_it(
+    counted: tuple[int | None, int | None],
+    status: str,
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers = iter(counted)
+    monkeypatch.setattr(local, "oom_kills", lambda: next(answers))
+    bad = cell(f"{GABOR}?fault=hang")
+    found = signalled(LocalEngine(settings()), [bad], signal.SIGKILL)
+    assert found[bad.key].status == status
+    assert says in (found[bad.key].error or {})["message"]
+
+
+@pytest.mark.parametrize(
+    ("group", "file"),
+    [
+        ("0::/user/run", "user/run/memory.events"),
+        ("0::/the/hosts/path", "memory.events"),
+        ("4:cpu:/x\n3:memory:/job", "memory/job/memory.oom_control"),
+        ("3:hugetlb,memory:/the/hosts", "memory/memory.oom_control"),
+    ],
+)
+def test_the_count_of_oom_kills_is_our_groups(group: str, file: str, tmp_path: Path) -> None:
+    proc, groups = tmp_path / "proc", tmp_path / "cgroup"
+    (proc / "self").mkdir(parents=True)
+    assert oom_kills(proc, groups) is None
+    (proc / "vmstat").write_text("oom_kill 70\n")
+    assert oom_kills(proc, groups) == 70
+    (proc / "self" / "cgroup").write_text(group + "\n")
+    assert oom_kills(proc, groups) == 70
+    (groups / file).parent.mkdir(parents=True, exist_ok=True)
+    (groups / file).write_text("oom 9\noom_kill 2\noom_group_kill 0\n")
+    assert oom_kills(proc, groups) == 2
 
 
 def test_groups_start_longest_first_where_workers_share() -> None:

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from zoobench.engines import Begun, Event, Finished, Progressed
+from zoobench.engines.oomkills import oom_kills
 from zoobench.engines.worker import work
 from zoobench.provenance import planned
 from zoobench.runner import Result, Settings
@@ -69,6 +70,8 @@ class Worker:
     current: Cell | None = None
     since: float = field(default_factory=time.monotonic)
     beat: float | None = None
+    kills: int | None = field(default_factory=lambda: oom_kills())
+    """Of the system, for want of memory, before it began."""
 
     @property
     def cell(self) -> Cell:
@@ -260,9 +263,19 @@ def cause_of_death(worker: Worker) -> tuple[str, str]:
         with contextlib.suppress(ValueError):
             name = signal.Signals(-code).name
             if -code == signal.SIGKILL:
-                return "oom", f"killed by {name}: most likely the system ran out of memory"
+                return who_killed(worker)
             return "crash", f"the worker process died of {name}"
     return "crash", f"the worker process ended by itself with exit code {code}"
+
+
+def who_killed(worker: Worker) -> tuple[str, str]:
+    """(status, reason) for SIGKILL: out of memory only where the kernel says so."""
+    before, now = worker.kills, oom_kills()
+    if before is None or now is None:
+        return "crash", "killed by SIGKILL; this system does not say whether memory ran out"
+    if now > before:
+        return "oom", "killed by SIGKILL: the system ran out of memory while it ran"
+    return "crash", "killed by SIGKILL from outside: memory did not run out"
 
 
 def why_silent(pid: int | None) -> str:
