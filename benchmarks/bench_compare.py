@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zoobench.analysis.compare import compare, load
+from zoobench.analysis.compare import compare, load_both
 from zoobench.schema import Cell, Measurement, Predictions, Record
 from zoobench.store import encode, pack_predictions
 
@@ -113,7 +113,7 @@ def main() -> None:
             write(side, options.records, options.changed, seed)
         size = (sides[0] / "records.jsonl").stat().st_size / 2**20
         clock, cpu = time.perf_counter(), time.process_time()
-        baseline, candidate = load(sides[0]), load(sides[1])
+        baseline, candidate = load_both(*sides)
         loaded = time.perf_counter()
         found = compare(baseline, candidate)
         ended = time.perf_counter()

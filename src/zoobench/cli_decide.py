@@ -120,23 +120,23 @@ def compare(baseline: Path, candidate: Path | None, as_json: bool, **options: An
 def compare_runs(baseline: Path, candidate: Path, gates: Gates, as_json: bool) -> NoReturn:
     """Decide, write CANDIDATE/gate, print, and exit with the verdict's code."""
     from zoobench.analysis.compare import compare as decide
-    from zoobench.analysis.compare import load
+    from zoobench.analysis.compare import load, load_both
     from zoobench.analysis.compare_baseline import propose
     from zoobench.report import gate
 
     folder = candidate / "gate" if candidate.is_dir() else candidate.parent / "gate"
-    after = load(candidate, gates.metrics)
-    name = str(after.suite.get("name", ""))
     if not baseline.exists():
+        after = load(candidate, gates.metrics)
+        name = str(after.suite.get("name", ""))
         made = propose(after, None, name, folder / "baseline").folder
         raise UserError(
             f"{baseline}: there is no baseline yet. What this run would make is in {made}; to take "
             f"it: zoobench baseline accept {candidate} --suite {name or 'NAME'} --reason ..."
         )
-    before = load(baseline, gates.metrics)
+    before, after = load_both(baseline, candidate, gates.metrics)
     found = decide(before, after, gates)
     gate.write(found, folder)
-    propose(after, before, name, folder / "baseline")
+    propose(after, before, str(after.suite.get("name", "")), folder / "baseline")
     click.echo(gate.gate_json(found) if as_json else gate.text(found))
     raise SystemExit(found.exit_code)
 

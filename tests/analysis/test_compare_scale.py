@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import time
 import tracemalloc
 from pathlib import Path
 from types import ModuleType
 
-from zoobench.analysis.compare import compare, load
+import pytest
+
+from zoobench.analysis import compare_load
+from zoobench.analysis.compare import compare, load, load_both
+from zoobench.errors import StoreError
 
 
 def benchmark() -> ModuleType:
@@ -27,7 +32,7 @@ def test_four_thousand_records_a_side(tmp_path: Path) -> None:
     for seed, side in enumerate("ab"):
         bench.write(tmp_path / side, 4000, 40, seed)
     clock = time.process_time()
-    baseline, candidate = load(tmp_path / "a"), load(tmp_path / "b")
+    baseline, candidate = load_both(tmp_path / "a", tmp_path / "b")
     found = compare(baseline, candidate)
     assert time.process_time() - clock < 6
     assert found.exit_code == 0
@@ -39,3 +44,23 @@ def test_four_thousand_records_a_side(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 20 * 2**20
+
+
+def test_lines_are_the_same_in_whatever_blocks_and_spacing_they_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = benchmark()
+    bench.write(tmp_path / "a", 40, 4, 0)
+    file = tmp_path / "a" / "records.jsonl"
+    whole = load(tmp_path / "a").records
+    lines = file.read_bytes().splitlines()
+    compact = json.dumps(json.loads(lines[7]), sort_keys=True, separators=(",", ":")).encode()
+    escaped = lines[9].replace(b'"metric": "accuracy"', b'"metric":"\\u0061ccuracy"')
+    mixed = [*lines[:7], compact, lines[8], escaped, *lines[10:]]
+    file.write_bytes(b"\n".join(mixed) + b"\n" + lines[0][:200])
+    for size in (100, 4096, 2**16):
+        monkeypatch.setattr(compare_load, "_BLOCK", size)
+        assert load(tmp_path / "a").records == whole
+    file.write_bytes(b"\n".join([*lines[:20], b"{]", *lines[20:]]) + b"\n")
+    with pytest.raises(StoreError, match=r"records\.jsonl:21: not a record"):
+        load(tmp_path / "a")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from zoobench.analysis.compare_exact import by_model, drifts, exact_findings
 from zoobench.analysis.compare_gates import Gates, read_gates
-from zoobench.analysis.compare_load import load, no_collection
+from zoobench.analysis.compare_load import load, load_both, no_collection
 from zoobench.analysis.compare_match import Matched, by_seed, match
 from zoobench.analysis.compare_packed import PackedRun
 from zoobench.analysis.compare_quality import gather, resolutions, verdicts
@@ -21,7 +21,16 @@ from zoobench.errors import UserError
 from zoobench.schema import Record
 from zoobench.store import Run
 
-__all__ = ["Comparison", "Finding", "Gates", "compare", "compare_paths", "load", "read_gates"]
+__all__ = [
+    "Comparison",
+    "Finding",
+    "Gates",
+    "compare",
+    "compare_paths",
+    "load",
+    "load_both",
+    "read_gates",
+]
 
 _ORDER = {"regressed": 0, "missing": 1, "inconclusive": 2, "incomparable": 3, "improved": 4}
 
@@ -34,7 +43,7 @@ def compare_paths(
     Raises UserError (exit code 2) for what can't be read or isn't the same suite.
     """
     gates = gates or Gates()
-    return compare(load(baseline, gates.metrics), load(candidate, gates.metrics), gates)
+    return compare(*load_both(baseline, candidate, gates.metrics), gates)
 
 
 def compare(baseline: Run, candidate: Run, gates: Gates | None = None) -> Comparison:

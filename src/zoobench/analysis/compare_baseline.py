@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from zoobench.analysis.compare_gates import GATED
-from zoobench.analysis.compare_load import EXACT, TIMED, finite, load, read_records
+from zoobench.analysis.compare_load import EXACT, Shared, finite, load, read_records
 from zoobench.analysis.compare_packed import (
     BASELINE,
     FORMAT,
@@ -96,10 +96,10 @@ class _Held:
 def _previous(folder: Path) -> _Held | None:
     if not (folder / BASELINE).exists():
         return None
-    wanted = frozenset((*GATED, *EXACT, *TIMED))
-    records = read_records(folder / RECORDS, wanted)
+    shared = Shared.of(GATED)
+    records = read_records(folder / RECORDS, shared)
     file = folder / SUPERSEDED
-    older = read_records(file, wanted) if file.exists() else ()
+    older = read_records(file, shared) if file.exists() else ()
     held = packed_run(folder, records, (), date.min)
     return _Held(held, {identity_key(r): r for r in older})
 

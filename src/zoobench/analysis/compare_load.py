@@ -12,7 +12,7 @@ import dataclasses
 import gc
 import math
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -59,65 +59,98 @@ class _Line(msgspec.Struct, gc=False):
 
     schema: int
     status: str
-    cell: _Cell
+    cell: msgspec.Raw
     key: str = ""
-    measurements: tuple[_Number, ...] = ()
+    measurements: tuple[msgspec.Raw, ...] = ()
     predictions: str = ""
     environment: msgspec.Raw = msgspec.Raw()
-    provenance: msgspec.Raw = msgspec.Raw()
+    provenance: dict[str, msgspec.Raw] = msgspec.field(default_factory=dict)
     started: str = ""
     error: msgspec.Raw = msgspec.Raw()
 
 
-_DECODE = msgspec.json.Decoder(_Line).decode
+_LINES = msgspec.json.Decoder(_Line).decode_lines
+_NUMBER = msgspec.json.Decoder(_Number).decode
+_CELL = msgspec.json.Decoder(_Cell).decode
 _TABLE = msgspec.json.Decoder(dict[str, Any]).decode
-_ENTRIES = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _VALUE = msgspec.json.Decoder(Any).decode
+_BLOCK = 2**16
+"""Bytes that are read and decoded at one time: a call a line costs as much as the line."""
 
 
 @dataclass
-class _Shared:
-    """Equal values, kept once: all cells of a model repeat its provenance and its costs."""
+class Shared:
+    """Equal values, kept once: all cells of a model repeat its provenance and its costs, and
+    the two sides of a comparison repeat each other's cells. `wanted` metrics are kept."""
 
-    kept: dict[Any, Any] = field(default_factory=dict)
+    wanted: frozenset[str]
+    cells: dict[bytes, Cell] = field(default_factory=dict)
+    tables: dict[bytes, Mapping[str, Any]] = field(default_factory=lambda: {b"": {}, b"null": {}})
+    values: dict[bytes, Any] = field(default_factory=dict)
+    slim: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    numbers: dict[bytes, Measurement] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, metrics: Iterable[str]) -> Shared:
+        """For the quality `metrics`, and the counts and times of every run."""
+        return cls(frozenset((*metrics, *EXACT, *TIMED)))
+
+    def __post_init__(self) -> None:
+        self.heads = frozenset((_METRIC + name.encode() + b'", ')[:16] for name in self.wanted)
+
+    def cell(self, raw: msgspec.Raw) -> Cell:
+        text = bytes(raw)
+        held = self.cells.get(text)
+        if held is None:
+            body = _CELL(text)
+            held = self.cells[text] = Cell(
+                intern(body.model), intern(body.dataset), intern(body.method),
+                self.table(body.params), body.seed, body.shots, self.table(body.versions),
+            )  # fmt: skip
+        return held
 
     def table(self, raw: msgspec.Raw) -> Mapping[str, Any]:
         text = bytes(raw)
-        held: Mapping[str, Any] | None = self.kept.get(text)
+        held = self.tables.get(text)
         if held is None:
-            held = self.kept[text] = _TABLE(text) if text not in (b"", b"null") else {}
-        return held
-
-    def entries(self, raw: msgspec.Raw) -> Mapping[str, Any]:
-        """As `table`, where tables differ but most of their entries are equal: each few-shot
-        draw has a provenance of its own, in which only the train split's fingerprint is new."""
-        text = bytes(raw)
-        held: Mapping[str, Any] | None = self.kept.get(text)
-        if held is None:
-            if text in (b"", b"null"):
-                return self.table(raw)
-            held = {name: self.value(entry) for name, entry in _ENTRIES(text).items()}
+            held = self.tables[text] = _TABLE(text)
         return held
 
     def value(self, raw: msgspec.Raw) -> Any:
+        """An entry of a table that is new with each few-shot draw, though most entries aren't."""
         text = bytes(raw)
-        if text not in self.kept:
-            self.kept[text] = _VALUE(text)
-        return self.kept[text]
-
-    def equal(self, value: Mapping[str, Any]) -> Mapping[str, Any]:
-        held: Mapping[str, Any] = self.kept.setdefault(repr(value), value)
+        held = self.values.get(text)
+        if held is None:
+            held = self.values[text] = _VALUE(text)
         return held
 
-    def measurement(self, m: _Number) -> Measurement:
-        key = (m.metric, m.value, m.n, bytes(m.detail) if m.detail else b"")
-        found = self.kept.get(key)
-        if found is None:
-            slim = self.equal(slim_detail(self.table(m.detail)))
-            found = self.kept[key] = Measurement(
-                m.metric, m.value, unit=m.unit, better=m.better, n=m.n, detail=slim
-            )
-        return found
+    def equal(self, value: Mapping[str, Any]) -> Mapping[str, Any]:
+        return self.slim.setdefault(repr(value), value)
+
+    def measurements(self, raws: Iterable[msgspec.Raw]) -> tuple[Measurement, ...]:
+        """Those of wanted metrics."""
+        texts = list(map(bytes, raws))
+        found = list(map(self.numbers.get, texts))
+        heads = self.heads
+        for i, text in enumerate(texts):
+            if found[i] is None and (text[:16] in heads or not text.startswith(_METRIC)):
+                found[i] = self._measurement(text)
+        return tuple(filter(None, found))
+
+    def _measurement(self, text: bytes) -> Measurement | None:
+        m = _NUMBER(text)
+        if m.metric not in self.wanted:
+            return None
+        slim = self.equal(slim_detail(_TABLE(m.detail) if m.detail else {}))
+        held = self.numbers[text] = Measurement(
+            m.metric, m.value, unit=m.unit, better=m.better, n=m.n, detail=slim
+        )
+        return held
+
+
+_METRIC = b'{"metric": "'
+"""How `store.encode` begins a measurement. The 16 bytes with the name's first letters tell most of
+the unwanted ones, which are then not decoded."""
 
 
 def slim_detail(detail: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,20 +181,29 @@ def load(
     """A run directory, a lone records.jsonl or an accepted baseline, for `compare`.
 
     `metrics` are the quality metrics to keep; `today` decides which acceptances "until" a
-    date still hold. Raises StoreError for what cannot be read:
-    no records, a line that is no record, a newer schema. A last line that a kill cut short
-    is left out, as `store.load` does.
+    date still hold. Raises StoreError for what cannot be read: no records, a line that is no
+    record, a newer schema. A last line that a kill cut short is left out, as `store.load` does.
     """
-    path = Path(path)
+    return _load(Path(path), Shared.of(metrics), today)
+
+
+def load_both(
+    baseline: str | Path, candidate: str | Path, metrics: tuple[str, ...] = ("accuracy",)
+) -> tuple[Run, Run]:
+    """`load` of both sides of a comparison: what they have in common is kept once."""
+    shared = Shared.of(metrics)
+    return _load(Path(baseline), shared), _load(Path(candidate), shared)
+
+
+def _load(path: Path, shared: Shared, today: date | None = None) -> Run:
     folder, file = (path.parent, path) if path.is_file() else (path, path / RECORDS)
     if not file.exists():
         raise StoreError(f"{path}: no {RECORDS} here, so this is no run directory")
-    wanted = frozenset((*metrics, *EXACT, *TIMED))
-    records = read_records(file, wanted)
+    records = read_records(file, shared)
     if not (folder / BASELINE).exists():
         return Run(folder, records, read_suite(folder))
     superseded = folder / SUPERSEDED
-    older = read_records(superseded, wanted) if superseded.exists() else ()
+    older = read_records(superseded, shared) if superseded.exists() else ()
     return packed_run(folder, records, older, today or date.today())
 
 
@@ -176,60 +218,75 @@ def read_suite(folder: Path) -> dict[str, Any]:
         raise StoreError(f"{suite}: not TOML: {error}") from error
 
 
-def read_records(file: Path, wanted: frozenset[str]) -> tuple[Record, ...]:
-    """The newest record of each key, with only the `wanted` metrics. Raises StoreError."""
+def read_records(file: Path, shared: Shared) -> tuple[Record, ...]:
+    """The newest record of each key, with only the wanted metrics. Raises StoreError."""
     newest: dict[str, Record] = {}
-    shared = _Shared()
-    with file.open("rb") as lines, no_collection():
-        for number, line in enumerate(lines, 1):
-            if not line.endswith(b"\n"):
-                break
+    number = 0
+    with no_collection():
+        for block in _blocks(file):
             try:
-                key, record = _quick(line, wanted, shared) or _slow(line, wanted, shared)
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise StoreError(f"{file}:{number}: not a record: {error}") from error
-            newest[key or record.key] = record
+                newest.update(_quick(block, shared))
+                number += block.count(b"\n")
+                continue
+            except (msgspec.MsgspecError, *_MISTAKES):
+                pass  # an older schema, NaN or a damaged line: which one, and where?
+            for line in block.split(b"\n")[:-1]:
+                number += 1
+                try:
+                    key, record = _slow(line, shared)
+                except _MISTAKES as error:
+                    raise StoreError(f"{file}:{number}: not a record: {error}") from error
+                newest[key or record.key] = record
     return tuple(newest.values())
 
 
-def _quick(line: bytes, wanted: frozenset[str], shared: _Shared) -> tuple[str, Record] | None:
-    """(key, record) of a line of today's schema; None for any other, and for one with NaN."""
-    try:
-        body = _DECODE(line)
-    except msgspec.MsgspecError:
-        return None
-    if body.schema != SCHEMA:
-        return None
-    cell = body.cell
-    error = bytes(body.error)
-    return body.key, Record(
-        Cell(
-            intern(cell.model),
-            intern(cell.dataset),
-            intern(cell.method),
-            shared.table(cell.params),
-            cell.seed,
-            cell.shots,
-            shared.table(cell.versions),
-        ),
-        intern(body.status),
-        tuple([shared.measurement(m) for m in body.measurements if m.metric in wanted]),
-        predictions=body.predictions,
-        environment=shared.table(body.environment),
-        provenance=shared.entries(body.provenance),
-        started=intern(body.started),
-        error=_TABLE(error) if error and error != b"null" else None,
-    )
+_MISTAKES = (ValueError, KeyError, TypeError, AttributeError)
+"""What decoding raises of a line that is no record."""
 
 
-def _slow(line: bytes, wanted: frozenset[str], shared: _Shared) -> tuple[str, Record]:
+def _blocks(file: Path) -> Iterator[bytes]:
+    """The whole lines of a file, many at a time; a last one that was cut short is left out."""
+    rest = b""
+    with file.open("rb", buffering=0) as handle:
+        while block := handle.read(_BLOCK):
+            whole, newline, tail = block.rpartition(b"\n")
+            if newline:
+                yield b"".join((rest, whole, newline))
+                rest = tail
+            else:
+                rest += block
+
+
+def _quick(block: bytes, shared: Shared) -> Iterator[tuple[str, Record]]:
+    """(key, record) of lines of today's schema. Raises ValueError, or one of msgspec's errors,
+    where a line is of another, is empty, or holds NaN."""
+    bodies = _LINES(block)
+    if len(bodies) != block.count(b"\n") or any(b.schema != SCHEMA for b in bodies):
+        raise ValueError("not all lines are records of today's schema")
+    value = shared.value
+    for body in bodies:
+        error = bytes(body.error)
+        record = Record(
+            shared.cell(body.cell),
+            intern(body.status),
+            shared.measurements(body.measurements),
+            predictions=body.predictions,
+            environment=shared.table(body.environment),
+            provenance={name: value(entry) for name, entry in body.provenance.items()},
+            started=intern(body.started),
+            error=_TABLE(error) if error and error != b"null" else None,
+        )
+        yield body.key or record.key, record
+
+
+def _slow(line: bytes, shared: Shared) -> tuple[str, Record]:
     """The same of any schema that is not newer than this zoobench, NaN and all."""
     body = upgrade(from_json(line))
     record = record_from_json(body)
     kept = [
         dataclasses.replace(m, detail=shared.equal(slim_detail(m.detail)), low=None, high=None)
         for m in record.measurements
-        if m.metric in wanted
+        if m.metric in shared.wanted
     ]
     slim = dataclasses.replace(record, measurements=tuple(kept), chosen={}, flags=(), seconds=0.0)
     return body.get("key", ""), slim

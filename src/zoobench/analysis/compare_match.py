@@ -21,6 +21,11 @@ Identity: TypeAlias = tuple[str, str, str, str, int, int | None]
 """model and dataset without revision, method, params, seed, shots."""
 
 VERSIONS = ("protocol", "task", "dataset", "method", "precision")
+PLACES = (
+    ("splits", (("train", "train split"), ("valid", "valid split"), ("test", "test split"))),
+    ("model", (("input_size", "input size"),)),
+)
+"""Where provenance holds what must agree, and what each entry is called."""
 
 
 @dataclass(frozen=True)
@@ -54,34 +59,40 @@ def _located(ref: str) -> str:
     return str(Ref.parse(ref).located)
 
 
-class _Texts:
-    """Canonical text of parameter tables, by object: a run shares a handful of tables."""
+class _Names:
+    """`identity` and the names with revisions of cells, by object: two runs share their cells,
+    and a run a handful of parameter tables. The runs hold both for as long as this lives, so
+    no id is given twice."""
 
     def __init__(self) -> None:
-        self.known: dict[int, tuple[Mapping[str, Any], str]] = {}
+        self.texts: dict[int, str] = {}
+        self.known: dict[int, tuple[Identity, tuple[str, str]]] = {}
 
-    def __call__(self, table: Mapping[str, Any]) -> str:
-        held = self.known.get(id(table))
-        if held is None or held[0] is not table:
-            held = (table, canonical(dict(table)))
-            self.known[id(table)] = held
-        return held[1]
+    def __call__(self, cell: Cell) -> tuple[Identity, tuple[str, str]]:
+        held = self.known.get(id(cell))
+        if held is None:
+            params = self.texts.get(id(cell.params))
+            if params is None:
+                params = self.texts[id(cell.params)] = canonical(dict(cell.params))
+            revisions = (_located(cell.model), _located(cell.dataset))
+            held = self.known[id(cell)] = (identity(cell, params), revisions)
+        return held
 
 
-def identity(cell: Cell, texts: _Texts | None = None) -> Identity:
-    """What a cell asks, whatever the revisions and wherever files lie."""
-    params = texts(cell.params) if texts else canonical(dict(cell.params))
+def identity(cell: Cell, params: str = "") -> Identity:
+    """What a cell asks, whatever the revisions and wherever files lie. `params` is the
+    canonical text of its parameters, where that is known already."""
+    params = params or canonical(dict(cell.params))
     return (short(cell.model), short(cell.dataset), cell.method, params, cell.seed, cell.shots)
 
 
 def match(baseline: Run, candidate: Run) -> Matched:
     """Pair two runs. Raises UserError where a run asks one thing of two revisions of a model
     or dataset and the other run can't tell which is meant."""
-    texts = _Texts()
+    names = _Names()
     notes: list[str] = []
-    apart = _Differing()
-    old = _index(baseline.records, texts, "the baseline", notes)
-    new = _index(candidate.records, texts, "the candidate", notes)
+    old = _index(baseline.records, names, "the baseline", notes)
+    new = _index(candidate.records, names, "the candidate", notes)
     pairs, missing, own = [], [], []
     for key, before in old.items():
         after = new.get(key, {})
@@ -97,7 +108,7 @@ def match(baseline: Run, candidate: Run) -> Matched:
             elif other.status != "ok":
                 missing.append((one, _failure(other)))
             else:
-                pairs.append(Pair(key, one, other, apart(one, other)))
+                pairs.append(Pair(key, one, other, differing(one, other)))
     for key, after in new.items():
         if key not in old:
             own.extend(after.values())
@@ -109,14 +120,17 @@ _Revisions: TypeAlias = dict[tuple[str, str], Record]
 
 
 def _index(
-    records: Iterable[Record], texts: _Texts, side: str, notes: list[str]
+    records: Iterable[Record], names: _Names, side: str, notes: list[str]
 ) -> dict[Identity, _Revisions]:
     """identity -> (model, dataset) with revisions -> the record; of two, the one started later."""
     found: dict[Identity, _Revisions] = {}
     twice = 0
     for record in records:
-        revisions = found.setdefault(identity(record.cell, texts), {})
-        name = (_located(record.cell.model), _located(record.cell.dataset))
+        key, name = names(record.cell)
+        revisions = found.get(key)
+        if revisions is None:
+            found[key] = {name: record}
+            continue
         held = revisions.get(name)
         if held is not None:
             twice += 1
@@ -158,40 +172,31 @@ def _failure(record: Record) -> str:
     return f"failed in the candidate: {record.status}{': ' + first if first else ''}"
 
 
-class _Differing:
-    """`differing`, remembered: a run's records share a handful of tables of each kind."""
-
-    def __init__(self) -> None:
-        self.known: dict[tuple[int, ...], tuple[str, ...]] = {}
-
-    def __call__(self, one: Record, other: Record) -> tuple[str, ...]:
-        # The runs hold the tables for as long as this lives, so no id is given twice.
-        versions = (id(one.cell.versions), id(other.cell.versions))
-        key = (*versions, id(one.provenance), id(other.provenance))
-        found = self.known.get(key)
-        if found is None:
-            found = self.known[key] = differing(one, other)
-        return found
-
-
 def differing(one: Record, other: Record) -> tuple[str, ...]:
     """The comparability fields in which two records differ, as "field old -> new"."""
+    found: list[str] = []
     old, new = one.cell.versions, other.cell.versions
-    pairs = [(name, old.get(name), new.get(name)) for name in VERSIONS]
-    found = [_change(*each) for each in pairs if each[1] != each[2]]
+    if old is not new and old != new:
+        found += [
+            _change(name, old.get(name), new.get(name))
+            for name in VERSIONS
+            if old.get(name) != new.get(name)
+        ]
     before, after = one.provenance, other.provenance
-    places = [("splits", name, f"{name} split") for name in ("train", "valid", "test")]
-    places += [("model", "input_size", "input size"), ("", "classes", "classes")]
-    for place, name, said in places:
-        was, now = _of(before, place, name), _of(after, place, name)
-        if was != now and was is not None and now is not None:
-            found.append(_change(said, was, now))
-    return tuple(found)
+    for place, entries in PLACES:
+        was, now = before.get(place), after.get(place)
+        if was is not now and was != now and isinstance(was, Mapping) and isinstance(now, Mapping):
+            found += _changes([(said, was.get(n), now.get(n)) for n, said in entries])
+    return (*found, *_changes([("classes", before.get("classes"), after.get("classes"))]))
 
 
-def _of(table: Mapping[str, Any], place: str, name: str) -> Any:
-    inner = table.get(place) if place else table
-    return inner.get(name) if isinstance(inner, Mapping) else None
+def _changes(entries: Iterable[tuple[str, Any, Any]]) -> list[str]:
+    """Of (name, old, new): what both sides know and say differently."""
+    return [
+        _change(name, old, new)
+        for name, old, new in entries
+        if old != new and old is not None and new is not None
+    ]
 
 
 def text_of(value: Any) -> str:
