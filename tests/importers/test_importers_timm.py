@@ -67,13 +67,6 @@ def test_records_are_marked_and_hold_what_the_tables_say(tmp_path: Path) -> None
     assert giant.value("accuracy") == pytest.approx(0.79466)
 
 
-def test_the_interval_is_wilsons() -> None:
-    proportion = pytest.importorskip("statsmodels.stats.proportion")
-    for share, n in ((0.802, 50_000), (0.0, 7_500), (1.0, 10_000)):
-        expected = proportion.proportion_confint(share * n, n, method="wilson")
-        assert tables.wilson(share, n) == pytest.approx(expected, abs=1e-12)
-
-
 def test_the_same_files_give_the_same_records_and_another_run_is_left_alone(tmp_path: Path) -> None:
     folder, out = write_tables(tmp_path / "t"), tmp_path / "run"
     tables.run([folder], out)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from zoobench.errors import NotFinite, UnknownName
 from zoobench.metrics import METRICS, metric
-from zoobench.metrics.quality import evaluate, predictions
+from zoobench.metrics.quality import evaluate, predictions, wilson
 from zoobench.schema import Measurement, Predictions
 from zoobench.tasks import TASKS
 
@@ -250,3 +250,10 @@ def test_importing_the_package_does_not_load_torch() -> None:
     code = "import sys, zoobench.metrics.quality, zoobench.metrics; print('torch' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "False"
+
+
+def test_the_interval_is_wilsons() -> None:
+    proportion = pytest.importorskip("statsmodels.stats.proportion")
+    for share, n in ((0.802, 50_000), (0.0, 7_500), (1.0, 10_000)):
+        expected = proportion.proportion_confint(share * n, n, method="wilson")
+        assert wilson(share, n) == pytest.approx(expected, abs=1e-12)

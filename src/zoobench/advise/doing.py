@@ -34,6 +34,7 @@ from zoobench.engines.local import died
 from zoobench.engines.servant import Died, Servant
 from zoobench.errors import UserError
 from zoobench.methods.features import cache_dir
+from zoobench.metrics.quality import wilson
 from zoobench.runner import Settings
 from zoobench.schema import Cell, Record, Ref
 from zoobench.store import Store
@@ -367,8 +368,5 @@ def _interval(one: Done, rung: Rung, record: Record) -> tuple[float | None, floa
     if not one.right:
         number = record.get("accuracy")
         return (number.low, number.high) if number else (None, None)
-    from scipy.stats import binomtest
-
     hits = round((one.value or 0.0) * rung.total)
-    found = binomtest(hits, rung.total).proportion_ci(0.95, method="wilson")
-    return float(found.low), float(found.high)
+    return wilson(hits / rung.total, rung.total)

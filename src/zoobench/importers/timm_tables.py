@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from zoobench.errors import StoreError, UserError, unknown
+from zoobench.metrics.quality import wilson
 from zoobench.schema import Cell, Measurement, ModelCard, Record, Ref
 from zoobench.store import ENVIRONMENT, RECORDS, SUITE, encode, write_atomic
 
@@ -216,13 +217,6 @@ def _record(
 def _share(metric: str, share: float, n: int) -> Measurement:
     low, high = wilson(share, n)
     return Measurement(metric, round(share, 8), "fraction", "higher", low, high, n)
-
-
-def wilson(share: float, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
-    """The 95% score interval of a share of n (Wilson 1927)."""
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def _write(out: Path, records: Sequence[Record], digests: Mapping[str, str]) -> None:

@@ -18,6 +18,7 @@ Definitions, where libraries differ:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -240,3 +241,10 @@ def evaluate(
         bounds = {"low": min(float(low), value), "high": max(float(high), value)}
         out.append(measured(name, value, n=n, detail=detail, **bounds))
     return tuple(out)
+
+
+def wilson(share: float, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
+    """The 95% score interval of a share of n (Wilson 1927)."""
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, middle - half), min(1.0, middle + half)
