@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest, norm
 
 from zoobench.analysis import stats
-from zoobench.analysis.statistics import holm
+from zoobench.analysis.statistics import holm, percentile
 
 
 def outcomes(
@@ -118,7 +118,7 @@ def test_the_bootstrap_error_is_the_analytic_one() -> None:
     assert stats.difference_error(one.draws)[0, 1] == pytest.approx(
         difference.std() / np.sqrt(800), rel=0.06
     )
-    low, high = stats.interval(one.draws)
+    low, high = percentile(one.draws)
     assert (low < one.value).all()
     assert (one.value < high).all()
 

@@ -10,6 +10,7 @@ from zoobench.analysis import stats
 from zoobench.analysis.comparability import is_control
 from zoobench.analysis.decision import Efficiency, Gap, SectionRanking, Shift
 from zoobench.analysis.outcomes import Book, outcome_rows
+from zoobench.analysis.statistics import percentile
 from zoobench.datasets.shift import clean, is_shifted, named
 from zoobench.schema import Record, Ref, canonical
 
@@ -86,7 +87,7 @@ def _ratio(
     )[:, 0]
     if not (first > 0).all():
         return None, None
-    low, high = stats.interval((second / first)[:, None])
+    low, high = percentile((second / first)[:, None])
     return float(low[0]), float(high[0])
 
 

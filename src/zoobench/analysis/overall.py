@@ -19,6 +19,7 @@ from zoobench.analysis.decision import (
     SectionRanking,
 )
 from zoobench.analysis.outcomes import costs_of, device_of
+from zoobench.analysis.statistics import percentile
 from zoobench.schema import Ref, canonical
 
 GENERAL = 5
@@ -231,7 +232,7 @@ def _rows(
     mean = values.mean(axis=0)
     ranks = rankdata(-values, axis=1).mean(axis=0)
     z = z_scores(values).mean(axis=0)
-    low, high = stats.interval(mean_draws)
+    low, high = percentile(mean_draws)
     best, worst = stats.rank_ranges(mean, p)
     first = stats.probability_first(mean, mean_draws)
     by_rank, by_z = rankdata(ranks, method="min"), rankdata(-z, method="min")

@@ -26,6 +26,7 @@ from zoobench.analysis.outcomes import (
     sample_of,
 )
 from zoobench.analysis.overall import Ranked, rank_overall
+from zoobench.analysis.statistics import percentile
 from zoobench.analysis.transfer import judge
 from zoobench.schema import Record
 from zoobench.store import Run
@@ -131,7 +132,7 @@ def _rows(
 ) -> tuple[tuple[Row, ...], list[int], stats.Floats]:
     names = list(models)
     p = stats.pairwise(one)
-    low, high = stats.interval(one.draws)
+    low, high = percentile(one.draws)
     best, worst = stats.rank_ranges(one.value, p)
     first = stats.probability_first(one.value, one.draws)
     order = sorted(range(len(names)), key=lambda m: (-one.value[m], names[m]))

@@ -136,13 +136,6 @@ def sample_from_intervals(value: Floats, error: Floats, n: int, seed: int) -> Sa
     return Sample(value, draws, np.zeros(len(value)), ones, np.zeros(len(value), bool), nothing, n)
 
 
-def interval(draws: Floats, level: float = 1 - ALPHA) -> tuple[Floats, Floats]:
-    """Percentile interval over the first axis."""
-    tail = 50 * (1 - level)
-    low, high = np.percentile(draws, [tail, 100 - tail], axis=0)
-    return low, high
-
-
 def difference_error(draws: Floats) -> Floats:
     """(M, M) bootstrap standard errors of the paired differences."""
     cov = np.atleast_2d(np.cov(draws, rowvar=False))
