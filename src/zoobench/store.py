@@ -19,8 +19,8 @@ import io
 import json
 import os
 import re
+import secrets
 import shutil
-import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -261,7 +261,9 @@ def encode(record: Record) -> bytes:
 
 def write_atomic(path: Path, blob: bytes) -> None:
     """`path` holds either what it held or all of `blob`, whatever happens."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
+    name = path.parent / f".tmp-{secrets.token_hex(8)}"
+    # Not tempfile's: its files are for their owner alone, and results and caches are shared.
+    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         with os.fdopen(descriptor, "wb") as handle:
             handle.write(blob)
@@ -269,7 +271,7 @@ def write_atomic(path: Path, blob: bytes) -> None:
             os.fsync(handle.fileno())
         os.replace(name, path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        name.unlink(missing_ok=True)
         raise
 
 

@@ -11,7 +11,6 @@ import importlib
 import json
 import os
 import re
-import tempfile
 from dataclasses import fields
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -126,13 +125,8 @@ def _build() -> dict[str, Any]:
 
 def _write(path: Path, body: dict[str, Any]) -> None:
     """Whole or not at all; a cache that cannot be written costs time, not the run."""
+    from zoobench.store import write_atomic
+
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".models-")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                json.dump(body, stream, separators=(",", ":"))
-            os.replace(name, path)
-        except OSError:
-            Path(name).unlink(missing_ok=True)
-            raise
+        write_atomic(path, json.dumps(body, separators=(",", ":")).encode())
