@@ -22,7 +22,9 @@ types: $(VENV)/.test
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/bench_probe.py
+	$(BIN)/python benchmarks/bench_siblings.py
 	$(BIN)/python benchmarks/bench_extract.py
+	$(BIN)/python benchmarks/bench_suite.py
 
 # A stamp a set of extras: made last, so that its existence means that the install ended well.
 $(VENV)/.demo: pyproject.toml | $(VENV)/.made
