@@ -21,6 +21,7 @@ from zoobench.errors import UserError
 @click.option(
     "--measure", is_flag=True, help="Measure as well: latency, memory, loading, training."
 )
+@click.option("--compile", is_flag=True, help="With --measure: of the compiled network.")
 @click.option("--ab", is_flag=True, help="Time two MODELS interleaved, in fresh processes.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto")
@@ -39,6 +40,8 @@ def profile(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
     is shown with ≥. With --measure also times and memory on this device, each model in a
     process of its own.
     """
+    if options["compile"] and (options["ab"] or options["source"] or not options["measure"]):
+        raise UserError("profile --compile: goes with --measure, which times the compiled network")
     if options["source"]:
         sweep(options["source"], options["pattern"], options["out"])
         return
@@ -67,9 +70,10 @@ def one(name: str, options: Mapping[str, Any]) -> tuple[dict[str, Any], list[str
     lines = render.render(body)
     if options["measure"]:
         ref = sized(Ref.parse(name), size, length)
-        measured = device_costs(
-            ref, devices.place(options["device"], options["precision"]), options["batch"] or 8
-        )
+        place = devices.place(options["device"], options["precision"])
+        if options["compile"]:
+            devices.check_compiler(place.device, "profile --compile")
+        measured = device_costs(ref, place, options["batch"] or 8, compile=options["compile"])
         body["measured"] = measured
         lines += render.render_measured(measured)
     return body, lines

@@ -56,6 +56,30 @@ def place(device: str, precision: str = "auto") -> Place:
     return Place(found, default_precision(found) if precision == "auto" else precision)
 
 
+def check_compiler(device: str, where: str) -> None:
+    """Raises UserError where torch.compile lacks what it needs: a compiler, on CUDA Triton too."""
+    import shlex
+    import sys
+    from importlib.util import find_spec
+
+    cuda = device.startswith("cuda")
+    if cuda and find_spec("triton") is None:
+        raise UserError(f"{where}: torch.compile needs Triton for {device}: pip install triton")
+    # Triton compiles its launchers with a C compiler, inductor its CPU kernels with a C++ one.
+    name, language = ("CC", "C") if cuda else ("CXX", "C++")
+    known = ["gcc", "clang", "cc"]
+    if not cuda:
+        known = [{"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")]
+    chosen = shlex.split(os.environ.get(name, ""))[:1]
+    wanted = chosen or known
+    if not any(shutil.which(one) for one in wanted):
+        raise UserError(
+            f"{where}: torch.compile needs a {language} compiler, and there is no "
+            f"{' or '.join(wanted)} here. Install one (apt install g++, dnf install gcc-c++, "
+            f"conda install gxx, xcode-select --install), or name yours in {name}."
+        )
+
+
 def cores() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -70,3 +70,8 @@ def precision_of(record: Record) -> str:
     """The precision that a record's times belong to: what was taken, or was asked for."""
     asked = str(record.cell.versions.get("precision", "fp32")).replace("auto", "fp32")
     return str(record.provenance.get("model", {}).get("precision", {}).get("taken", asked))
+
+
+def compiled(record: Record) -> bool:
+    """Whether the times of a record whose suite says `compile` are those of a compiled network."""
+    return Ref.parse(record.cell.model).source != "control" and "compile-failed" not in record.flags

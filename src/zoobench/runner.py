@@ -28,7 +28,7 @@ from zoobench.methods.pixels import PixelCache
 from zoobench.methods.sharing import Team, out_of_memory
 from zoobench.metrics import cost, fingerprint, measured, quality
 from zoobench.metrics.measure import Place, device_name, measured_costs
-from zoobench.provenance import planned, precision_of, provenance
+from zoobench.provenance import compiled, planned, precision_of, provenance
 from zoobench.schema import Cell, Measurement, Predictions, Record, Ref, digest
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class Settings:
     cost_seconds: float = 3.0
     workers: int = 1
     ranks: int = 1
+    compile: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class Bench:
             result.record,
             started=started,
             seconds=round(time.perf_counter() - clock, 3),
-            environment=environment(self.settings, precision_of(result.record)),
+            environment=environment(self.settings, result.record),
         )
         return dataclasses.replace(result, record=record)
 
@@ -141,6 +142,8 @@ class Bench:
         numbers = quality.evaluate(kept, len(splits.classes), seed, RESAMPLES)
         costs, trouble = self._costs(loaded, trained=method.needs == "module")
         foreseen = () if loaded is None else loaded.foresight(cell, method, splits.train)
+        if loaded is not None and method.needs == "features" and loaded.features.compiling.failed:
+            trouble = (*trouble, "compile-failed")
         flags = (*splits.flags, *adapted.flags, *trouble)
         record = Record(
             cell,
@@ -263,7 +266,8 @@ def load(
     backbone = models.load(ref, seed)
     lay_out(backbone, settings.device)
     seconds = time.perf_counter() - clock
-    view = View(str(dataclasses.replace(ref, revision="")), settings.device, precision)
+    name = str(dataclasses.replace(ref, revision=""))
+    view = View(name, settings.device, precision, compile=settings.compile)
     if not settings.cache:
         return Loaded(ref, Features(backbone, view, None, progress), seconds)
     cache = FeatureCache(Path(settings.cache), settings.cache_bytes)
@@ -300,8 +304,10 @@ class Work:
         scores = adapted.predict(self.splits.test)
         ended = time.perf_counter()
         trains = self.method.needs == "module"
+        # facts() says a training's own; it is in no other time but the total.
+        compiling = adapted.facts.get("compile_seconds", 0.0)
         seconds = [
-            second("train_seconds" if trains else "fit_seconds", fitted - prepared),
+            second("train_seconds" if trains else "fit_seconds", fitted - prepared - compiling),
             second("predict_seconds", ended - opened),
         ]
         total = fitted - prepared + ended - opened
@@ -315,6 +321,9 @@ class Work:
             cached = self._extraction() == before
             seconds.append(second("extract_seconds", extraction, cached=cached))
             total += extraction
+            if compiling := self.features.compiling.seconds if self.features else 0.0:
+                seconds.append(second("compile_seconds", compiling))
+                total += compiling
         return adapted, scores, (*seconds, second("total_seconds", total))
 
     def _all(self) -> tuple[Split, Split, Split]:
@@ -353,8 +362,8 @@ def failed(cell: Cell, error: BaseException) -> Record:
     return Record(cell, status, error=body, provenance=planned(cell))
 
 
-def environment(settings: Settings, precision: str) -> dict[str, Any]:
-    """The part of the environment that decides whether times may be compared."""
+def environment(settings: Settings, record: Record) -> dict[str, Any]:
+    """The part of the environment that decides whether times of `record` may be compared."""
     import platform
 
     import torch
@@ -368,7 +377,8 @@ def environment(settings: Settings, precision: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "workers": settings.workers,
         **({"ranks": settings.ranks} if settings.ranks > 1 else {}),
-        "precision": precision,
+        "precision": precision_of(record),
+        **({"compiled": True} if settings.compile and compiled(record) else {}),
         "python": platform.python_version(),
         "torch": str(torch.__version__),  # torch's own class would make the parent import torch
         "zoobench": __version__,

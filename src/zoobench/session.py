@@ -208,6 +208,8 @@ def execute(spec: suite.Suite, options: Options, watch: Callable[[Plan, Event], 
     """
     bounds = limits(spec)
     with opened(options, bounds) as site:
+        if spec.compile:
+            check_compiling(options, site.device)
         spec = pinned(spec, options.out)
         cells = chosen_cells(spec, options)
         with (
@@ -220,7 +222,7 @@ def execute(spec: suite.Suite, options: Options, watch: Callable[[Plan, Event], 
             spent = spec.limits.cost_seconds
             settings = Settings(
                 site.device, site.threads, cache, measure_costs=spent > 0, cost_seconds=spent,
-                workers=options.workers, ranks=options.ranks,
+                workers=options.workers, ranks=options.ranks, compile=spec.compile,
             )  # fmt: skip
             engine = site.engine(settings, preload(plan.todo), stopping)
             events = engine.events(in_order(plan.todo, site.parallel))
@@ -283,6 +285,17 @@ def in_order(cells: Sequence[Cell], workers: int) -> Sequence[Sequence[Cell]]:
     """
     found = groups(cells)
     return found if workers == 1 else forecast.longest_first(found)
+
+
+def check_compiling(options: Options, device: str) -> None:
+    """Raises UserError where `compile = true` cannot be met. A cluster's nodes are not asked."""
+    if options.ranks > 1:
+        raise UserError(
+            f"compile = true: the {options.ranks} processes of --ranks train a network as it is; "
+            "leave out one of the two"
+        )
+    if options.engine == "local":
+        devices.check_compiler(device, "compile = true")
 
 
 @contextlib.contextmanager

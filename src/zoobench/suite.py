@@ -63,6 +63,7 @@ class SuiteFile(BaseModel):
     shots: list[int] = Field(default=[])
     draws: int = Field(default=5, ge=1)
     precision: Precision = "auto"
+    compile: bool = False
     limits: Limits = Limits()
     identity: str = ""
     pins: dict[str, str] = {}
@@ -96,6 +97,7 @@ class Suite:
     shots: tuple[int, ...] = ()
     draws: int = 5
     precision: Precision = "auto"
+    compile: bool = False
     limits: Limits = field(default_factory=Limits)
 
     @property
@@ -111,6 +113,7 @@ class Suite:
                 ],
                 "methods": [[m.name, dict(m.params), dict(m.only)] for m in self.methods],
                 "rest": [self.controls, self.seeds, self.shots, self.draws, self.precision],
+                **({"compile": True} if self.compile else {}),
             }
         )
 
@@ -197,6 +200,7 @@ def resolve(file: SuiteFile, where: str, folder: Path) -> Suite:
         shots=tuple(dict.fromkeys(file.shots)),
         draws=file.draws,
         precision=file.precision,
+        compile=file.compile,
         limits=file.limits,
     )
     _check_pairs(suite, where)
@@ -371,6 +375,7 @@ def to_toml(suite: Suite) -> str:
         f"shots = {_toml(list(suite.shots))}",
         f"draws = {suite.draws}",
         f"precision = {_toml(suite.precision)}",
+        *(["compile = true"] if suite.compile else []),
     ]
     for spec in suite.methods:
         lines += ["", "[[methods]]", f"name = {_toml(spec.name)}"]

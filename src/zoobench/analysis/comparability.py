@@ -78,6 +78,7 @@ def cost_key(record: Record) -> tuple[str, ...]:
         # What was taken, where the policy was "auto".
         str(env.get("precision", record.cell.versions.get("precision", UNKNOWN))),
         *(f"{name} {env[name]}" for name in ("driver", "ranks") if name in env),
+        *(("compiled",) if env.get("compiled") else ()),
     )
 
 

@@ -17,8 +17,8 @@ from zoobench.analysis.compare_match import Pair, text_of
 from zoobench.analysis.compare_types import Finding
 from zoobench.schema import Cell, Measurement
 
-SETTING = ("device", "dtype", "layout", "threads", "batch", "how", "over")
-PLACE = ("device", "device_name", "threads", "driver", "precision")
+SETTING = ("device", "dtype", "layout", "threads", "batch", "how", "over", "compiled")
+PLACE = ("device", "device_name", "threads", "driver", "precision", "compiled")
 
 
 def time_findings(

@@ -29,6 +29,7 @@ COSTS = (
     "extract_seconds",
     "fit_seconds",
     "train_seconds",
+    "compile_seconds",
     "total_seconds",
     "energy_joules",
 )

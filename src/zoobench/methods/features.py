@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from zoobench.errors import NotFinite
 from zoobench.interfaces import Backbone, InputSpec, Raw, Split
 from zoobench.methods import kernels, precision
+from zoobench.methods.compiled import Compiled, Compiling
 from zoobench.methods.extraction import Job, extract, to_device
 from zoobench.methods.folder import BoundedFolder
 from zoobench.methods.folding import folded
@@ -108,7 +109,8 @@ class View:
 
     `precision` is "fp32", "bf16" (autocast) or "auto", which `Features.settle` resolves;
     `device` a torch device string; `batch_size` 0 lets the extraction's rule decide. Without
-    `fold` the network runs as it is: no batch norm folded, torch's own kernels.
+    `fold` the network runs as it is: no batch norm folded, torch's own kernels. With
+    `compile` features go through torch.compile, and so does training.
     """
 
     name: str
@@ -116,6 +118,7 @@ class View:
     precision: str = "fp32"
     batch_size: int = 0
     fold: bool = True
+    compile: bool = False
 
 
 class Features:
@@ -148,6 +151,7 @@ class Features:
         self.pooling = backbone.pooling
         self.provenance = backbone.provenance
         self.team: Team | None = None
+        self.compiling = Compiling()
         self.seconds: dict[str, float] = {}
         self.computed: list[str] = []
         self.finding: precision.Finding | None = None
@@ -183,6 +187,19 @@ class Features:
     @cached_property
     def _folded(self) -> Backbone:
         return folded(self.backbone)
+
+    @cached_property
+    def compiled(self) -> Compiled:
+        """The network compiled for features, when the first of them are computed."""
+        # The compiler brings its own kernels.
+        best = self._folded if self.view.fold else self.backbone
+        texts = self.input_spec.modality == "text"
+        return Compiled(best.embed, self.fast().embed, texts, self.compiling)
+
+    @property
+    def compiles(self) -> bool:
+        """Whether features are computed by the compiled network: asked for, and not failed."""
+        return self.view.compile and not self.compiling.failed
 
     def prepare(self, raw: Raw) -> Any:
         return self.backbone.prepare(raw)
@@ -258,13 +275,14 @@ class Features:
 
         return run
 
-    def _compute(self, split: Split, kind: str) -> torch.Tensor:
-        """(N, D) features in the precision `kind`; nothing is kept."""
+    def _compute(self, split: Split, kind: str, quick: bool = False) -> torch.Tensor:
+        """(N, D) features in the precision `kind`, compiled where `quick`; nothing is kept."""
         job = Job(
             self.backbone, self.fast(kind), self.device, lambda: self.autocast(kind),
             self.view.batch_size, 2 if kind == "bf16" else 4,
             # A sample is read by one model only.
             self.pixels if kind == self.precision else None,
+            self.compiled if quick else None,
         )  # fmt: skip
 
         def report(done: int) -> None:
@@ -275,7 +293,8 @@ class Features:
 
     def key(self, split: Split) -> str:
         """Flips with each thing that can change a feature's value, and with nothing else."""
-        return digest(self._ingredients(split, self.precision), length=40)
+        compiled = {"compiled": True} if self.compiles else {}
+        return digest({**self._ingredients(split, self.precision), **compiled}, length=40)
 
     def _ingredients(self, split: Split, kind: str) -> dict[str, Any]:
         import torch
@@ -303,11 +322,16 @@ class Features:
         if key not in self._memory:
             held = self.cache.get(key) if self.cache is not None else None
             if held is None:
-                self._memory[key] = self._extract_and_keep(split, key)
+                features = self._extract_and_keep(split)
+                key = self.key(split)  # the network may turn out not to compile
+                self._memory[key] = features
             else:
                 self._memory[key] = torch.from_numpy(held[0])
                 if held[1].get("timed_on") == timed_on(self.device):
                     self.seconds[split.fingerprint] = float(held[1]["seconds"])
+                    if self.compiles:
+                        spent = float(held[1].get("compile_seconds", 0.0))
+                        self.compiling.seconds = max(self.compiling.seconds, spent)
             self._forget()
         self._memory.move_to_end(key)
         return self._memory[key]
@@ -338,12 +362,13 @@ class Features:
         while len(self._memory) > 1 and held() > MEMORY_LIMIT_BYTES:
             self._memory.popitem(last=False)
 
-    def _extract_and_keep(self, split: Split, key: str) -> torch.Tensor:
+    def _extract_and_keep(self, split: Split) -> torch.Tensor:
         import torch
 
-        started = time.perf_counter()
-        features = self._compute(split, self.precision)
-        seconds = time.perf_counter() - started
+        started, before = time.perf_counter(), self.compiling.seconds
+        features = self._compute(split, self.precision, self.compiles)
+        seconds = time.perf_counter() - started - (self.compiling.seconds - before)
+        key = self.key(split)
         if not bool(torch.isfinite(features).all()):
             bad = int((~torch.isfinite(features)).any(dim=1).sum())
             raise NotFinite(f"the features of {bad} of {len(split)} {split.name} examples")
@@ -354,6 +379,7 @@ class Features:
                 "seconds": seconds,
                 "timed_on": timed_on(self.device),
                 "model": self.view.name,
+                **({"compile_seconds": self.compiling.seconds} if self.compiles else {}),
             }
             self.cache.put(key, features.numpy(), facts)
         return features

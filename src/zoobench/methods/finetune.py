@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from zoobench.errors import NotFinite
 from zoobench.interfaces import Adapted, SealedSplits, Split
+from zoobench.methods.compiled import Compiling, training
 from zoobench.methods.sharing import Share, Team, out_of_memory
 
 if TYPE_CHECKING:
@@ -61,8 +62,10 @@ class FineTune:
         valid = Inputs(backbone, splits.valid)
         best: Tuned | None = None
         pieces = 1
+        view = getattr(backbone, "view", None)
+        compiling = Compiling() if view is not None and view.compile else None
         for rate in self.rates:
-            run = Run(self, backbone, len(splits.classes), rate, seed)
+            run = Run(self, backbone, len(splits.classes), rate, seed, compiling)
             tuned, pieces = fitting(run, train, valid, pieces)
             if tuned is not None and (best is None or tuned.valid_nll < best.valid_nll):
                 best = tuned
@@ -70,6 +73,9 @@ class FineTune:
             raise NotFinite(f"the training loss at every learning rate of {list(self.rates)}")
         edge = best.rate in (min(self.rates), max(self.rates)) and len(self.rates) > 1
         said = {"rate-on-edge": edge, "gradient-accumulation": "gradient_pieces" in best.facts}
+        if compiling is not None:
+            best.facts = {**best.facts, "compile_seconds": compiling.seconds}
+            said["compile-failed"] = bool(compiling.failed)
         best.flags = tuple(flag for flag, holds in said.items() if holds)
         return best
 
@@ -120,6 +126,8 @@ def fitting(run: Run, train: Inputs, valid: Inputs, pieces: int) -> tuple[Tuned 
         try:
             return run.train(train, valid, Share(pieces=pieces)), pieces
         except Exception as error:
+            if run.compiling is not None and run.compiling.blames(error):
+                continue
             if not out_of_memory(error) or pieces >= size:
                 raise
         pieces *= 2
@@ -182,6 +190,7 @@ class Run:
     classes: int
     rate: float
     seed: int
+    compiling: Compiling | None = None
 
     def train(self, train: Inputs, valid: Inputs, share: Share = ALONE) -> Tuned | None:
         """None when the loss leaves the finite numbers.
@@ -200,8 +209,10 @@ class Run:
         optimizer = make_optimizer(self.recipe, groups)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._factor)
         labels = torch.from_numpy(train.split.labels)
-        model = share.wrap(net)
+        model: Any = share.wrap(net)
         train_mode(model)
+        if self.compiling is not None and share.ranks == 1:
+            model = self._compiled(net, train, share, self.compiling)
         correct = torch.zeros(())
         for step, rows in enumerate(self._batches(len(labels))):
             optimizer.zero_grad(set_to_none=True)
@@ -227,6 +238,14 @@ class Run:
         if share.pieces > 1:
             facts["gradient_pieces"] = float(share.pieces)
         return Tuned(backbone, net, self.rate, nll, scores, facts)
+
+    def _compiled(self, net: Any, train: Inputs, share: Share, compiling: Compiling) -> Any:
+        """`net` compiled for the sizes that a step's rows are cut into."""
+        rows = list(range(min(self.recipe.batch_size, len(train.split))))
+        widths = {len(piece) for piece in share.split(rows)}
+        batches = [train.batch(rows[:width]) for width in widths]
+        texts = train.backbone.input_spec.modality == "text"
+        return training(net, net, batches, train.backbone.autocast, texts, compiling)
 
     def _gradient(
         self, model: Any, train: Inputs, rows: list[int], labels: torch.Tensor, share: Share

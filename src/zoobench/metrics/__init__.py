@@ -111,6 +111,9 @@ METRICS: dict[str, MetricRow] = {
     "fit_seconds": MetricRow("s", "lower", "cost", "the head's or the vote's fit, with choices"),
     "predict_seconds": MetricRow("s", "lower", "cost", "scores of test from its features"),
     "train_seconds": MetricRow("s", "lower", "cost", "training of the whole model"),
+    "compile_seconds": MetricRow(
+        "s", "lower", "cost", "torch.compile with its first runs; in total_seconds alone"
+    ),
     "total_seconds": MetricRow("s", "lower", "cost", "the whole cell"),
     "energy_joules": MetricRow(
         "J", "lower", "cost", "energy of one example at the best batch, where NVML or RAPL gives it"

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from zoobench.methods.compiled import Compiling
 from zoobench.metrics import fresh, measured
 from zoobench.metrics.measure import Place
 from zoobench.schema import Measurement, Ref
@@ -23,14 +24,21 @@ WARM_LOADS = 3
 
 
 def device_costs(
-    ref: Ref, place: Place, train_batch: int = 8, seconds: float = 10.0, timeout: float = 1800.0
+    ref: Ref,
+    place: Place,
+    train_batch: int = 8,
+    seconds: float = 10.0,
+    timeout: float = 1800.0,
+    compile: bool = False,  # noqa: A002  torch's own word
 ) -> dict[str, Any]:
     """Latency, throughput, load times, peak memory, training step, energy: ready for JSON.
 
     `seconds` bounds the search for the best batch; `train_batch` is the training step's.
     Weights that are not on this machine are drawn at random, which changes no time but the
     load's: that is then absent. A training step that fails has its reason in
-    `train_error`. Raises UserError where the name is unknown or the process fails.
+    `train_error`. With `compile` all but the loads are of the compiled network, what compiling
+    cost is `compile_seconds`, and `compile_error` says why that failed. Raises UserError where
+    the name is unknown or the process fails.
     """
     from zoobench import models
 
@@ -42,13 +50,19 @@ def device_costs(
         **dataclasses.asdict(place),
         "train_batch": train_batch,
         "seconds": seconds,
+        "compile": compile,
     }
     body: dict[str, Any] = fresh.call("zoobench.metrics.device_costs:costs", arguments, timeout)
     return body
 
 
 def costs(
-    ref: str, device: str, precision: str, train_batch: int, seconds: float
+    ref: str,
+    device: str,
+    precision: str,
+    train_batch: int,
+    seconds: float,
+    compile: bool = False,  # noqa: A002
 ) -> dict[str, Any]:
     """In the fresh process: `measurements` as dictionaries, `device_name`, `weights`."""
     from zoobench import models
@@ -60,15 +74,21 @@ def costs(
     loads = load_seconds(lambda: models.load(name))
     before = resident()  # the libraries stay, the loaded models are gone
     backbone = models.load(name)
-    found = measured_costs(backbone, place, seconds, before)
+    inference, trains = (Compiling() if compile else None for _ in range(2))
+    found = measured_costs(backbone, place, seconds, before, inference)
     if not random:
         found += loads
     body: dict[str, Any] = {"device_name": device_name(device), **dataclasses.asdict(place)}
     body["weights"] = "random" if random else "pretrained"
     try:
-        found += training_costs(backbone, place, train_batch)
+        found += training_costs(backbone, place, train_batch, compiling=trains)
     except Exception as error:  # noqa: BLE001 - a training step is more than some models allow
         body["train_error"] = f"batch {train_batch}: {type(error).__name__}: {error}"[:200]
+    if inference is not None and trains is not None:
+        spent = {"inference": inference.seconds, "training_step": trains.seconds}
+        found += (measured("compile_seconds", sum(spent.values()), detail=spent),)
+        if inference.failed or trains.failed:
+            body["compile_error"] = inference.failed or f"training step: {trains.failed}"
     body["measurements"] = [dataclasses.asdict(one) for one in found]
     return body
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from zoobench.methods.compiled import Compiled, Compiling, training
 from zoobench.methods.extraction import lay_out, to_device
 from zoobench.methods.sharing import out_of_memory
 from zoobench.metrics import measured
@@ -48,6 +49,7 @@ def measured_costs(
     place: Place,
     seconds_budget: float = 10.0,
     baseline_rss: int | None = None,
+    compiling: Compiling | None = None,
 ) -> tuple[Measurement, ...]:
     """latency_ms_p50, latency_ms_p95, throughput, peak_memory_bytes, energy_joules if known.
 
@@ -57,12 +59,20 @@ def measured_costs(
     `seconds_budget` only ends the search for the best batch early, and
     `detail["sweep_ended"]` says what did. `baseline_rss` is this process's RSS in bytes
     before the model was loaded; without it, and on CUDA, the peak memory is the rise over
-    the loaded model, plus the weights' bytes. Raises torch.OutOfMemoryError at batch 1 only.
+    the loaded model, plus the weights' bytes. With `compiling` the network goes through
+    torch.compile first, once for batch 1 and once for any other; what that cost, or why it
+    failed and the network was timed as it is, is left there. Raises torch.OutOfMemoryError at
+    batch 1 only.
     """
-    started = time.perf_counter()
     device = _settle(backbone, place)
     held = _held(backbone, device, 1)
     setting = _setting(backbone, place)
+    if compiling is not None:
+        with _inference(place):
+            backbone = _compiled(backbone, device, compiling)
+        setting |= {} if compiling.failed else {"compiled": True}
+        baseline_rss = None  # the compiler's own memory came since
+    started = time.perf_counter()
     with _inference(place):
         with peak_memory(device) as peak:
             step = _step(backbone, held)
@@ -106,13 +116,17 @@ def timing_of(
 
 
 def training_costs(
-    backbone: Backbone, place: Place, batch: int = 8, seconds: float = 4.0
+    backbone: Backbone,
+    place: Place,
+    batch: int = 8,
+    seconds: float = 4.0,
+    compiling: Compiling | None = None,
 ) -> tuple[Measurement, ...]:
     """train_step_ms and train_peak_memory_bytes of all weights, SGD with momentum, at `batch`.
 
     A step is forward, the mean square of the features as a loss, backward, update. It
     runs on a copy: the backbone is left as it was. Raises torch.OutOfMemoryError for a
-    batch that does not fit, never halves it.
+    batch that does not fit, never halves it. `compiling` as in `measured_costs`.
     """
     import torch
 
@@ -122,11 +136,15 @@ def training_costs(
     held = _held(twin, device, batch)
     optimiser = torch.optim.SGD(twin.module.parameters(), lr=1e-6, momentum=0.9)
     bf16 = torch.autocast(device.type, torch.bfloat16, enabled=place.precision == "bf16")
+    embed: Callable[[Any], torch.Tensor] = twin.embed
+    if compiling is not None:
+        texts = twin.input_spec.modality == "text"
+        embed = training(embed, twin.module, [held], lambda: bf16, texts, compiling)
 
     def step() -> None:
         optimiser.zero_grad(set_to_none=True)
         with torch.enable_grad(), bf16:
-            loss = twin.embed(held).float().square().mean()
+            loss = embed(held).float().square().mean()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
 
@@ -135,6 +153,8 @@ def training_costs(
         step()
     timing = timed(step, synchroniser(device), seconds)
     setting = {**_setting(twin, place), "batch": batch}
+    if compiling is not None and not compiling.failed:
+        setting["compiled"] = True
     low, high = (1e3 * end for end in timing.interval)
     p50, n = 1e3 * timing.p50, len(timing.seconds)
     detail = {**setting, **timing.detail()}
@@ -196,6 +216,17 @@ def _inference(place: Place) -> Iterator[None]:
     bf16 = torch.autocast(device.type, torch.bfloat16, enabled=place.precision == "bf16")
     with torch.inference_mode(), bf16:
         yield
+
+
+def _compiled(backbone: Backbone, device: torch.device, compiling: Compiling) -> Backbone:
+    """`backbone` whose `embed` is compiled for batch 1 and, sizes symbolic, for any other."""
+    own: Any = copy.copy(backbone)
+    embed = Compiled(backbone.embed, backbone.embed, True, compiling)
+    object.__setattr__(own, "embed", embed)
+    for batch in (1, 2):
+        embed(_held(backbone, device, batch))
+    found: Backbone = own
+    return found
 
 
 def _step(backbone: Backbone, batch: Any) -> Callable[[], Any]:

@@ -71,6 +71,12 @@ def render_measured(body: Mapping[str, Any]) -> list[str]:
     if "load_seconds" in found:
         cold, warm = found["load_seconds_cold"]["value"], found["load_seconds"]["value"]
         lines.append(f"  load            {cold:.3g} s cold with imports, {warm:.3g} s warm")
+    if "compile_seconds" in found:
+        spent = found["compile_seconds"]["detail"]
+        lines.append(
+            f"  compiling       {spent['inference']:.3g} s, and {spent['training_step']:.3g} s for"
+            f" the training step{_failed(body)}"
+        )
     if "train_step_ms" in found:
         step, kept = found["train_step_ms"], found["train_peak_memory_bytes"]["value"]
         lines.append(
@@ -88,6 +94,11 @@ def render_measured(body: Mapping[str, Any]) -> list[str]:
 
 def _interval(one: Mapping[str, Any]) -> str:
     return f" [{one['low']:.4g}, {one['high']:.4g}]"
+
+
+def _failed(body: Mapping[str, Any]) -> str:
+    why = body.get("compile_error")
+    return f"; failed, and not compiled: {why}" if why else ", in none of the times"
 
 
 def _noise(one: Mapping[str, Any]) -> str:

@@ -90,6 +90,7 @@ COST_TITLES = {
     "extract_seconds": "extraction (s)",
     "fit_seconds": "fit (s)",
     "train_seconds": "training (s)",
+    "compile_seconds": "compiling (s)",
     "total_seconds": "total (s)",
     "energy_joules": "energy (J)",
 }
