@@ -38,9 +38,12 @@ STATUSES = (
 )  # fmt: skip
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
 def canonical(value: object) -> str:
     """JSON with sorted keys and no spaces: equal values give equal text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _CANONICAL.encode(value)
 
 
 def digest(value: object, length: int = 16) -> str:
@@ -99,6 +102,11 @@ class Ref:
         at = f"@{self.revision}" if self.revision else ""
         query = "&".join(f"{k}={quote(_written(v), safe='/.,:[]')}" for k, v in self.options)
         return f"{self.source}/{self.name}{at}{'?' + query if query else ''}"
+
+    @cached_property
+    def text(self) -> str:
+        """`str` of this, kept: a run asks for a model's thousands of times."""
+        return str(self)
 
     @property
     def id(self) -> str:
@@ -213,9 +221,9 @@ class Cell:
     @cached_property
     def key(self) -> str:
         """Hash of all that may change a quality number, and of nothing else."""
-        body = to_json(self)
-        body["model"] = str(Ref.parse(self.model).located)
-        body["dataset"] = str(Ref.parse(self.dataset).located)
+        body = {name: to_json(getattr(self, name)) for name in _CELL}
+        body["model"] = Ref.parse(self.model).located.text
+        body["dataset"] = Ref.parse(self.dataset).located.text
         return digest(body)
 
     @property
@@ -318,7 +326,9 @@ class Verdict:
 
 _PLAIN = frozenset({str, int, float, bool})
 
-_ALWAYS = frozenset(f.name for f in dataclasses.fields(Cell)) | {"measurements"}
+_CELL = tuple(f.name for f in dataclasses.fields(Cell))
+_RECORD = frozenset(f.name for f in dataclasses.fields(Record))
+_ALWAYS = frozenset(_CELL) | {"measurements"}
 """Fields that a reader may rely on, even where they are null or empty."""
 
 
@@ -344,13 +354,12 @@ def _absent(value: Any) -> bool:
 
 
 def cell_from_json(body: Mapping[str, Any]) -> Cell:
-    return Cell(**{f.name: body[f.name] for f in dataclasses.fields(Cell) if f.name in body})
+    return Cell(**{name: body[name] for name in _CELL if name in body})
 
 
 def record_from_json(body: Mapping[str, Any]) -> Record:
     """The inverse of `to_json(record)`. Unknown fields of a same-version record are ignored."""
-    known = {f.name for f in dataclasses.fields(Record)}
-    fields = {k: v for k, v in body.items() if k in known}
+    fields = {k: v for k, v in body.items() if k in _RECORD}
     fields["cell"] = cell_from_json(body["cell"])
     fields["measurements"] = tuple(Measurement(**m) for m in body.get("measurements", ()))
     fields["flags"] = tuple(body.get("flags", ()))

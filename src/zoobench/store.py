@@ -29,6 +29,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
+import msgspec
+
 from zoobench.errors import StoreError
 from zoobench.schema import SCHEMA, Predictions, Record, record_from_json, to_json
 
@@ -86,7 +88,7 @@ def _whole_lines(file: Path) -> Iterator[bytes]:
 
 def _decode(line: bytes, file: Path, number: int | None) -> Record:
     try:
-        return record_from_json(upgrade(json.loads(line)))
+        return record_from_json(upgrade(msgspec.json.decode(line)))
     except (ValueError, KeyError, TypeError) as error:
         where = file if number is None else f"{file}:{number}"
         raise StoreError(f"{where}: not a record: {error}") from error

@@ -88,21 +88,21 @@ def split_comparable(records: Iterable[Record]) -> list[Section]:
     A record without split fingerprints (it failed before its data was read) joins
     the first section that agrees with it in everything else.
     """
-    groups: dict[str, list[Record]] = {}
-    keys: dict[str, dict[str, str]] = {}
+    groups: dict[tuple[str, ...], list[Record]] = {}
+    keys: dict[tuple[str, ...], dict[str, str]] = {}
     waiting: list[tuple[dict[str, str], Record]] = []
     for record in records:
         key = comparability(record)
         if key["splits"] == UNKNOWN and record.status != "ok":
             waiting.append((key, record))
             continue
-        name = canonical(key)
+        name = tuple(key.values())
         keys[name] = key
         groups.setdefault(name, []).append(record)
     for key, record in waiting:
         rest = {k: v for k, v in key.items() if k != "splits"}
         agreeing = (n for n, k in keys.items() if {**k, **rest} == k)
-        name = next(agreeing, canonical(key))
+        name = next(agreeing, tuple(key.values()))
         keys.setdefault(name, key)
         groups.setdefault(name, []).append(record)
     return [Section(keys[name], tuple(found)) for name, found in groups.items()]

@@ -51,7 +51,8 @@ class Controls:
 
     def scratch(self, section: Section, model: str) -> list[Record]:
         """The from-scratch records of the same architecture on the same data."""
-        return self._scratch.get(_data(section), {}).get(architecture(model), [])
+        known = self._scratch.get(_data(section), {})
+        return known.get(architecture(model), []) if known else []
 
 
 def _data(section: Section) -> tuple[str, ...]:
@@ -113,7 +114,7 @@ def flags_of(
                     f"{why}{_noise(gap, p)}: a preprocessing fault, or data that needs no network",
                 )
             )
-    twin = random.get(architecture(model))
+    twin = random.get(architecture(model)) if random else None
     if twin:
         gap, p = versus(book, records, twin, metric)
         if gap <= 0 or p > stats.ALPHA:

@@ -36,13 +36,16 @@ def shifts(book: Book, metric: str) -> tuple[Shift, ...]:
     dataset's examples are resampled on their own.
     """
     usable = [r for r in book.records if r.status == "ok" and r.get(metric) and not is_control(r)]
-    plain = {_twin(r, r.cell.dataset): r for r in usable if not shifted(r)}
+    moved = [r for r in usable if shifted(r)]
+    about = {r.cell.model for r in moved}
+    plain = {
+        _twin(r, r.cell.dataset): r for r in usable if r.cell.model in about and not shifted(r)
+    }
     groups: dict[tuple[tuple[str, ...], str], dict[int, Record]] = {}
-    for record in usable:
-        if shifted(record):
-            ref = Ref.parse(record.cell.dataset)
-            kind, severity = named(ref)
-            groups.setdefault((_twin(record, str(clean(ref))), kind), {})[severity or 0] = record
+    for record in moved:
+        ref = Ref.parse(record.cell.dataset)
+        kind, severity = named(ref)
+        groups.setdefault((_twin(record, str(clean(ref))), kind), {})[severity or 0] = record
     found = [
         _shift(book, plain[key], kind, dict(sorted(records.items())), metric)
         for (key, kind), records in groups.items()

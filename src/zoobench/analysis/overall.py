@@ -119,11 +119,11 @@ def _overall(group: Sequence[Ranked]) -> OverallRanking | None:
     models, common, out_models, out_data = _block(group)
     if not common:
         return None
-    samples = [
-        stats.pick(one.sample, [one.models.index(m) for m in models])
-        for one in common
-        if one.sample is not None
-    ]
+    samples = []
+    for one in common:
+        if one.sample is not None:
+            at = {model: i for i, model in enumerate(one.models)}
+            samples.append(stats.pick(one.sample, [at[m] for m in models]))
     values = np.stack([one.value for one in samples])
     draws = [one.draws for one in samples]
     general = len(common) >= GENERAL and not _views(common)

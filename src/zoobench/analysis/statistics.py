@@ -160,7 +160,9 @@ def bootstrap_sums(columns: ArrayLike, resamples: int, seed: int = 0) -> Floats:
 def percentile(draws: ArrayLike, level: float = 0.95) -> tuple[Any, Any]:
     """The central interval of the draws (R, ...) along their first axis: (low, high)."""
     tail = 50 * (1 - level)
-    low, high = np.percentile(np.asarray(draws), [tail, 100 - tail], axis=0)
+    # A copy in which each column's draws lie together: selecting is twice as fast there.
+    columns = np.array(np.moveaxis(np.asarray(draws), 0, -1), order="C")
+    low, high = np.percentile(columns, [tail, 100 - tail], axis=-1, overwrite_input=True)
     return low, high
 
 

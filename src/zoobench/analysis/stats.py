@@ -24,6 +24,8 @@ MATRIX_LIMIT = 200
 """Above this many models no matrix of pairs is kept: nobody reads it."""
 _CHUNK = 2**24
 """Most resampling weights held at once (64 MB of float32)."""
+_ROWS = 64
+"""Rows of a matrix of pairs that are worked on at once."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,9 @@ def sample_from_intervals(value: Floats, error: Floats, n: int, seed: int) -> Sa
     Unpaired, so a difference looks less certain than it is: never the other way.
     """
     rng = np.random.default_rng(seed)
-    draws = value + error * rng.standard_normal((RESAMPLES, len(value)))
+    draws = rng.standard_normal((RESAMPLES, len(value)))
+    draws *= error
+    draws += value
     nothing = np.zeros((0, len(value)), dtype=np.float32)
     ones = np.ones(len(value), dtype=np.int64)
     return Sample(value, draws, np.zeros(len(value)), ones, np.zeros(len(value), bool), nothing, n)
@@ -143,10 +147,25 @@ def difference_error(draws: Floats) -> Floats:
     return np.sqrt(np.maximum(spread[:, None] + spread[None, :] - 2 * cov, 0.0))
 
 
-def _unpaired_error(draws: Floats) -> Floats:
-    """The same where draws are independent: no covariance, and none estimated from noise."""
+def _pairwise_unpaired(value: Floats, draws: Floats) -> Floats:
+    """(M, M) p of `pairwise` where draws are independent: no covariance estimated from noise.
+
+    Rows in blocks that stay in the cache, and each pair once.
+    """
+    from scipy.special import ndtr
+
     spread = draws.var(axis=0, ddof=1)
-    return np.asarray(np.sqrt(spread[:, None] + spread[None, :]))
+    p = np.empty((len(value), len(value)))
+    for start in range(0, len(value), _ROWS):
+        own = slice(start, start + _ROWS)
+        error = np.sqrt(spread[own, None] + spread[None, start:])
+        gap = np.abs(value[own, None] - value[None, start:])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            score = np.where(gap > 1e-12, gap / error, 0.0)
+        p[own, start:] = 2 * ndtr(-score)
+        p[start:, own] = p[own, start:].T
+    np.fill_diagonal(p, 1.0)
+    return p
 
 
 def error_against(draws: Floats, model: int) -> Floats:
@@ -172,8 +191,9 @@ def pairwise(one: Sample) -> Floats:
     """
     from scipy.special import ndtr, stdtr
 
-    paired = len(one.right) > 0
-    error = difference_error(one.draws) if paired else _unpaired_error(one.draws)
+    if not len(one.right):
+        return _pairwise_unpaired(one.value, one.draws)
+    error = difference_error(one.draws)
     gap = np.abs(one.value[:, None] - one.value[None, :])
     with np.errstate(divide="ignore", invalid="ignore"):
         score = np.where(gap > 1e-12, gap / error, 0.0)
