@@ -126,6 +126,25 @@ def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:
     assert {p.stem for p in tmp_path.glob("*.f4")} == {"a", "c", "d"}
 
 
+def test_what_another_user_wrote_is_read_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import os
+
+    cache = FeatureCache(tmp_path, limit_bytes=3000)
+    cache.put("a", np.ones((10, 25), dtype=np.float32), {"seconds": 1.0})
+
+    def refused(*given: Any, **named: Any) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "utime", refused)  # the system's answer for another user's file
+    assert cache.get("a") is not None
+    monkeypatch.setattr(Path, "read_text", refused)
+    assert cache.get("a") is None
+    monkeypatch.undo()
+    assert cache.get("a") is not None
+
+
 def test_a_cache_that_cannot_be_written_costs_nothing(tmp_path: Path, splits: Splits) -> None:
     (tmp_path / "file").write_text("")
     blocked = source(tmp_path / "file" / "cache")

@@ -18,6 +18,7 @@ from torch import Tensor
 from zoobench.solvers import logistic
 from zoobench.solvers.basis import Scaling, scaling
 from zoobench.solvers.grid import grid
+from zoobench.solvers.lbfgs import minimise
 from zoobench.solvers.logistic import TARGET, LogisticPath, Options, logistic_path
 from zoobench.solvers.softmax import LOSS_FLOOR, Certificate, certify
 
@@ -331,3 +332,37 @@ def test_nearly_separable_classes_take_no_more_evaluations(
     assert max(p.evaluations for p in path.points if not p.exact) <= 12
     assert path.fit.converged
     assert path.refit.converged
+
+
+def test_a_refit_by_way_of_stronger_lambdas_ends_at_the_same_optimum(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x, y = blobs(300, 30, 4, noise=0.1)
+    monkeypatch.setattr(logistic, "SMALL", 0)
+    monkeypatch.setattr(logistic, "FAR", math.inf)
+    straight, _, _ = path_of(x, y, 200, 4)
+    monkeypatch.setattr(logistic, "FAR", 0.0)
+    minimised = []
+
+    def counted(*given: Any) -> Any:
+        found = minimise(*given)
+        minimised.append(found.evaluations)
+        return found
+
+    settle = logistic._Walker.settle
+
+    def settle_in_double(walker: logistic._Walker) -> logistic.Fit:
+        fit = settle(walker)
+        walker.data.to_double()  # as a polish of another point may: the fit's own is float32
+        minimised.clear()
+        return fit
+
+    monkeypatch.setattr(logistic, "minimise", counted)
+    monkeypatch.setattr(logistic._Walker, "settle", settle_in_double)
+    eased, _, _ = path_of(x, y, 200, 4)
+    assert len(minimised) == 1 + len(logistic.EASING)
+    assert eased.refit.evaluations == 1 + sum(minimised)
+    assert eased.refit.converged
+    assert eased.refit.certificate.objective == pytest.approx(
+        straight.refit.certificate.objective, rel=1e-4
+    )

@@ -101,6 +101,20 @@ def test_logme_is_the_evidence_at_its_maximum(n: int, d: int, shift: float) -> N
     assert found == pytest.approx(total / 3, rel=1e-4)
 
 
+@pytest.mark.parametrize("offset", [0.0, 0.1])
+@pytest.mark.parametrize("scale", [1e-6, 1e6, 1e8])
+def test_logme_hardly_depends_on_the_unit(scale: float, offset: float) -> None:
+    """alpha takes the unit up; a rounding of the mean that is left outside the basis would trap
+    the fixed point where features are large."""
+    x, labels = made(2000, 64, 5)
+    rows = x + 0.5 * np.random.default_rng(1).standard_normal((5, 64))[labels] + offset
+    expected = tr.logme(spectrum(rows.astype(np.float32).astype(np.float64), labels))
+    scaled = (scale * rows).astype(np.float32)
+    assert tr.logme(spectrum(scaled.astype(np.float64), labels)) == pytest.approx(
+        expected, rel=1e-3
+    )
+
+
 @pytest.mark.parametrize(("n", "d"), [(60, 8), (20, 35)])
 def test_h_score_from_the_matrices_themselves(n: int, d: int) -> None:
     x, labels = made(n, d, 3)

@@ -133,7 +133,11 @@ class Shared:
         found = list(map(self.numbers.get, texts))
         heads = self.heads
         for i, text in enumerate(texts):
-            if found[i] is None and (text[:16] in heads or not text.startswith(_METRIC)):
+            if found[i] is not None:
+                continue
+            # Where the text does not begin as the store writes it, only decoding can tell.
+            plain = text.startswith(_METRIC) and b"\\" not in text
+            if text[:16] in heads or not plain:
                 found[i] = self._measurement(text)
         return tuple(filter(None, found))
 

@@ -275,7 +275,7 @@ def who_killed(worker: Worker) -> tuple[str, str]:
         return "crash", "killed by SIGKILL; this system does not say whether memory ran out"
     if now > before:
         return "oom", "killed by SIGKILL: the system ran out of memory while it ran"
-    return "crash", "killed by SIGKILL from outside: memory did not run out"
+    return "crash", "killed by SIGKILL from outside: the kernel counted no kill for want of memory"
 
 
 def why_silent(pid: int | None) -> str:

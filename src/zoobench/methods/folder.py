@@ -38,17 +38,19 @@ class BoundedFolder:
     def read(self, key: str, load: Callable[[Path, dict[str, Any]], T]) -> T | None:
         """What `load` makes of (data, manifest's body), None where there is no such entry.
 
-        An entry that `load` refuses (OSError, ValueError, KeyError, TypeError) is removed.
+        An entry that `load` refuses (OSError, ValueError, KeyError, TypeError) is removed, but not
+        one that this user may not read.
         """
         data, manifest = self.paths(key)
         try:
             found = load(data, json.loads(manifest.read_text(encoding="utf-8")))
-            os.utime(manifest)
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):  # another user's is not ours to remove
             return None
         except (OSError, ValueError, KeyError, TypeError):
             self.remove(key)
             return None
+        with contextlib.suppress(OSError):  # evicted since, or another user's
+            os.utime(manifest)
         return found
 
     def remove(self, key: str) -> None:

@@ -182,8 +182,9 @@ def logistic_path(
     fit = walker.settle()
     points = tuple(sorted(walker.points.values(), key=lambda p: -p.lam))
     chosen = next(i for i, p in enumerate(points) if p.lam == fit.lam)
-    start = _eased(data, fit, walker.best_at, options.limit)
+    start, eased = _eased(data, fit, walker.best_at, options.limit)
     refit, _ = _solve(data, fit.lam, start, True, options.limit)
+    refit = replace(refit, evaluations=refit.evaluations + eased)
     return LogisticPath(
         points,
         chosen,
@@ -323,19 +324,23 @@ class _Walker:
             polished[best.lam] = (fit, at)
 
 
-def _eased(data: _Data, fit: Fit, at: Tensor, limit: int) -> Tensor:
-    """Where the refit starts: at the fit, or where stronger lambdas lead from it.
+def _eased(data: _Data, fit: Fit, at: Tensor, limit: int) -> tuple[Tensor, int]:
+    """(where the refit starts, evaluations): at the fit, or where stronger lambdas lead from it.
 
     Of nearly separable data the fit is far from an optimum on train + valid: it has pushed
     the train rows' losses to nothing, and is sure of its errors on the valid rows.
     """
     problem = data.problem(fit.lam, refit=True)
+    at = at.to(problem.rows.dtype)  # polishing another point may have turned the rows to float64
     value, _ = problem.value_and_gradient(at)
+    used = 1
     if value > FAR * max(fit.certificate.objective, LOSS_FLOOR):
         for factor in EASING:
-            eased = problem.with_ridge(problem.ridge * factor)
-            at = minimise(eased, at, data.pairs, EASED, limit).at
-    return at
+            eased = minimise(
+                problem.with_ridge(problem.ridge * factor), at, data.pairs, EASED, limit
+            )
+            at, used = eased.at, used + eased.evaluations
+    return at, used
 
 
 def _solve(data: _Data, lam: float, start: Tensor, refit: bool, limit: int) -> tuple[Fit, Tensor]:

@@ -66,7 +66,9 @@ def spectrum(features: Tensor, labels: Tensor) -> Spectrum:
     targets = torch.where(alive[:, None], cross / root[:, None], 0.0)
     values = torch.where(alive, values, torch.zeros_like(values)) * unit**2
     within = basis.basis.t() @ mean
-    outside = (mean.square().sum() - within.square().sum()).clamp_min(0.0).sqrt()
+    # As a difference of squares it would be rounding, and rounding of large features traps LogME.
+    outside = (mean - basis.basis @ within).norm()
+    outside = torch.where(outside > 1e-12 * mean.norm(), outside, 0.0)
     squares = rows.square().sum(dim=1)
     total = float(squares.sum())
     inside = _inside(rows / math.sqrt(total), labels) if total > 0.0 else 0.0
