@@ -173,3 +173,25 @@ def test_a_gap_just_above_the_resolvable_one_is_found_and_half_of_it_is_not() ->
             assert p < 0.05
         if lead < 0.7 * gap:
             assert p > 0.05
+
+
+def test_many_models_in_blocks_are_as_few_at_once() -> None:
+    rng = np.random.default_rng(7)
+    value = rng.random(150)
+    one = stats.sample_from_intervals(value, rng.uniform(0.01, 0.1, 150), 500, seed=3)
+    p = stats.pairwise(one)
+    error = np.sqrt(np.add.outer(one.draws.var(axis=0, ddof=1), one.draws.var(axis=0, ddof=1)))
+    expected = 2 * norm.sf(np.abs(np.subtract.outer(value, value)) / error)
+    assert np.abs(p - expected)[~np.eye(150, dtype=bool)].max() < 1e-12
+    assert (p == p.T).all()
+    assert (np.diag(p) == 1).all()
+
+    limits = stats.holm_limits(p)
+    for j in (0, 63, 64, 128, 149):
+        rejected = holm(np.delete(p[j], j)) <= stats.ALPHA
+        assert rejected.any()
+        assert limits[j] == np.delete(p[j], j)[rejected].max()
+    low, high = percentile(one.draws)
+    assert np.allclose([low, high], np.percentile(one.draws, [2.5, 97.5], axis=0), rtol=1e-12)
+    against = (one.draws - one.draws[:, [70]]).std(axis=0, ddof=1)
+    assert np.array_equal(stats.error_against(one.draws, 70), against)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import math
 import re
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from zoobench.analysis.recommend import Limits, license_fits, recommend, to_json
 from zoobench.cli import main
 from zoobench.errors import UserError
 from zoobench.report import text
-from zoobench.report.tables import MEASUREMENTS, measurements_frame, ranking_frame
+from zoobench.report.page import _cell_tags, _keyed_tags
+from zoobench.report.tables import MEASUREMENTS, csv_bytes, measurements_frame, ranking_frame
 from zoobench.report.terminal import print_ranking
 from zoobench.report.write import write_report
 from zoobench.store import Run
@@ -100,6 +102,25 @@ def test_markdown_and_figures(run: Run, tmp_path: Path) -> None:
         assert (tmp_path / "one" / linked).stat().st_size > 1000
     svg = (tmp_path / "one" / "figures" / "heatmap-linear-probe.svg").read_text()
     assert "<dc:date>" not in svg
+
+
+def test_csv_is_what_pandas_writes(run: Run) -> None:
+    frames = [ranking_frame(rank([run])), measurements_frame(run.records)]
+    odd = pd.DataFrame({"text": ['a "b", c', "", "two\nlines"], "value": [1e-7, math.nan, 0.1]})
+    whole = odd.assign(n=pd.array([3, pd.NA, 2**40], dtype="Int64"), tied=[True, False, True])
+    for frame in (*frames, odd, whole, odd[:0]):
+        assert csv_bytes(frame) == frame.to_csv(index=False).encode()
+
+
+def test_cells_are_escaped_and_kept_apart() -> None:
+    texts = ["<b>", "a & b", "x\x1fy", 3, ""]
+    tags = str(_cell_tags(texts))
+    assert tags == "<td>&lt;b&gt;</td><td>a &amp; b</td><td>x\x1fy</td><td>3</td><td></td>"
+    keyed = _keyed_tags([("1", 1.5), ("<m>", '"m"'), ("", "")])
+    assert keyed == (
+        '<td data-v="1.5">1</td><th scope="row" data-v="&#34;m&#34;">&lt;m&gt;</th>'
+        '<td data-v=""></td>'
+    )
 
 
 def test_a_report_that_cannot_be_written(run: Run, tmp_path: Path) -> None:

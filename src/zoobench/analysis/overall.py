@@ -133,8 +133,6 @@ def _overall(group: Sequence[Ranked]) -> OverallRanking | None:
     first = group[0].ranking
     order = [models.index(row.model) for row in rows]
     few = len(order) <= stats.MATRIX_LIMIT
-    kept = min(stats.RESAMPLES, _KEPT // len(order))  # a page should stay light
-    plausible = stats.posterior(values.mean(axis=0), mean_draws)[:kept, order]
     return OverallRanking(
         name=_name(group),
         method=first.method,
@@ -150,9 +148,15 @@ def _overall(group: Sequence[Ranked]) -> OverallRanking | None:
         sections=tuple(one.ranking for one in group),
         p=stats.holm_matrix(p, order),
         raw=_nested(p[np.ix_(order, order)]) if few else (),
-        posterior=_nested(plausible) if few else (),
+        posterior=_kept_posterior(values.mean(axis=0), mean_draws, order) if few else (),
         critical=critical_difference(models, values),
     )
+
+
+def _kept_posterior(mean: stats.Floats, draws: stats.Floats, order: list[int]) -> stats.Matrix:
+    """Plausible true scores in `order`, as many draws as leave a page light."""
+    kept = min(stats.RESAMPLES, _KEPT // len(order))
+    return _nested(stats.posterior(mean, draws)[:kept, order])
 
 
 def _views(sections: Sequence[Ranked]) -> bool:

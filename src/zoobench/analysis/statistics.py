@@ -160,10 +160,16 @@ def bootstrap_sums(columns: ArrayLike, resamples: int, seed: int = 0) -> Floats:
 def percentile(draws: ArrayLike, level: float = 0.95) -> tuple[Any, Any]:
     """The central interval of the draws (R, ...) along their first axis: (low, high)."""
     tail = 50 * (1 - level)
-    # A copy in which each column's draws lie together: selecting is twice as fast there.
-    columns = np.array(np.moveaxis(np.asarray(draws), 0, -1), order="C")
-    low, high = np.percentile(columns, [tail, 100 - tail], axis=-1, overwrite_input=True)
-    return low, high
+    array = np.asarray(draws)
+    columns = array.reshape(len(array), -1)
+    bounds = []
+    # Blocks whose draws are copied so that a column's lie together: twice as fast, and the
+    # copy stays in the cache.
+    for at in range(0, max(columns.shape[1], 1), 64):
+        block = np.array(columns[:, at : at + 64].T, order="C")
+        bounds.append(np.percentile(block, [tail, 100 - tail], axis=1, overwrite_input=True))
+    low, high = np.concatenate(bounds, axis=1).reshape(2, *array.shape[1:])
+    return low[()], high[()]
 
 
 def from_draws(value: float, draws: ArrayLike, dof: float) -> Estimate:

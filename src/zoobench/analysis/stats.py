@@ -170,7 +170,9 @@ def _pairwise_unpaired(value: Floats, draws: Floats) -> Floats:
 
 def error_against(draws: Floats, model: int) -> Floats:
     """(M,) bootstrap standard errors of every model's difference from one of them."""
-    return np.asarray((draws - draws[:, model, None]).std(axis=0, ddof=1))
+    from_it = draws[:, model, None]
+    blocks = [draws[:, at : at + _ROWS] for at in range(0, draws.shape[1], _ROWS)]  # as above
+    return np.concatenate([(block - from_it).std(axis=0, ddof=1) for block in blocks])
 
 
 def mcnemar_pairs(right: NDArray[np.float32]) -> Floats:
@@ -220,10 +222,17 @@ def holm_limits(p: Floats) -> Floats:
     count = len(p)
     if count < 2:
         return np.full(count, -1.0)
-    off = np.sort(p[~np.eye(count, dtype=bool)].reshape(count, count - 1), axis=1)
-    rejected = np.logical_and.accumulate(off * np.arange(count - 1, 0, -1) <= ALPHA, axis=1)
-    many = rejected.sum(axis=1)
-    return np.where(many > 0, off[np.arange(count), np.maximum(many - 1, 0)], -1.0)
+    limits = np.empty(count)
+    for start in range(0, count, _ROWS):
+        off = p[start : start + _ROWS].copy()
+        own = np.arange(len(off))
+        off[own, start + own] = np.inf  # sorted to the end, and left out there
+        off.sort(axis=1)
+        off = off[:, :-1]
+        rejected = np.logical_and.accumulate(off * np.arange(count - 1, 0, -1) <= ALPHA, axis=1)
+        many = rejected.sum(axis=1)
+        limits[start : start + _ROWS] = np.where(many > 0, off[own, np.maximum(many - 1, 0)], -1.0)
+    return limits
 
 
 def holm_matrix(p: Floats, order: Sequence[int]) -> Matrix:

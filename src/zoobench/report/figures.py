@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from zoobench.analysis.decision import OverallRanking, Ranking, Row
 from zoobench.analysis.pareto import front_of
-from zoobench.report.critical import blank, ranks_diagram
+from zoobench.report.critical import DPI, blank, ranks_diagram
 from zoobench.report.text import (
     COST_TITLES,
     FRACTIONS,
@@ -31,6 +31,8 @@ MOST_LABELS = 30
 """With more models only the front and the tied ones are named."""
 MOST_ROWS = 40
 """Longer heat maps are cut: nobody reads them, and the CSV files hold all of it."""
+CROWD = 100
+"""With more models marks are small, and a name stands where it covers no mark of any model."""
 
 
 def write_figures(ranking: Ranking, folder: Path) -> list[Path]:
@@ -63,6 +65,8 @@ def _save(stem: Path, draw: Callable[[], Figure]) -> list[Path]:
     style: dict[Any, Any] = {
         "svg.hashsalt": "zoobench",
         "svg.fonttype": "path",
+        "text.parse_math": False,  # a name with two $ in it is no formula
+        "text.hinting": "no_hinting",  # takes time, and 150 dots an inch need none
         "font.size": 9.0,
         "axes.spines.top": False,
         "axes.spines.right": False,
@@ -70,16 +74,22 @@ def _save(stem: Path, draw: Callable[[], Figure]) -> list[Path]:
     paths = []
     with mpl.rc_context(style):
         figure = draw()
-        if figure.get_layout_engine() is not None:  # lay out once, not for each format
-            figure.draw_without_rendering()
-            figure.set_layout_engine(None)
+        _lay_out(figure)  # once, not for each format
         for kind, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": ""})):
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=kind, metadata=metadata, dpi=150)
+            figure.savefig(buffer, format=kind, metadata=metadata, dpi=DPI)
             path = stem.parent / f"{stem.name}.{kind}"
             write_atomic(path, buffer.getvalue())
             paths.append(path)
     return paths
+
+
+def _lay_out(figure: Figure) -> None:
+    """Find the axes' places, and keep them."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine(None)
 
 
 def _title(overall: OverallRanking) -> str:
@@ -90,11 +100,12 @@ def _title(overall: OverallRanking) -> str:
 
 def scatter(overall: OverallRanking, axis: str) -> Figure:
     """Quality against the cost `axis` (log), 95% intervals, front as a step line."""
-    from matplotlib.ticker import FuncFormatter
+    from matplotlib.ticker import FuncFormatter, NullFormatter
 
     figure, axes = blank(6.4, 4.4)
     factor = (100.0 if overall.metric in FRACTIONS else 1.0) * row_sign(overall.metric)
     rows = [row for row in overall.rows if row.costs.get(axis, 0) > 0]
+    crowd = len(rows) > CROWD
     front = front_of(rows, axis)
     for tied, colour, name in ((True, "#0072b2", "tied with the best"), (False, "#777777", "")):
         some = [row for row in rows if row.tied is tied]
@@ -110,10 +121,11 @@ def scatter(overall: OverallRanking, axis: str) -> Figure:
             middle,
             yerr=[below, above],
             fmt="o",
-            ms=5,
-            lw=1,
-            capsize=2 if len(rows) <= 100 else 0,
+            ms=2.2 if crowd else 5,
+            lw=0.5 if crowd else 1,
+            capsize=0 if crowd else 2,
             color=colour,
+            rasterized=crowd,  # thousands of vector marks make a slow file, and say no more
             label=name or "behind the best",
         )
     axes.step(
@@ -123,11 +135,15 @@ def scatter(overall: OverallRanking, axis: str) -> Figure:
         lw=1.2,
         color="#d55e00",
         label="Pareto front",
-        zorder=1,
+        zorder=3 if crowd else 1,
     )
     axes.set_xscale("log")
-    for which in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
-        which(FuncFormatter(lambda value, _: _tick(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
+    spread = [row.costs[axis] for row in rows]
+    if max(spread) < 1000 * min(spread):
+        axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: _tick(value)))
+    else:  # decades alone: more numbers would run into each other
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(x=0.15)
     axes.set_xlabel(COST_TITLES[axis] + ("" if axis != "macs" else " of one example"))
     axes.set_ylabel(overall.metric + (" (%), 95% interval" if abs(factor) == 100 else ""))
@@ -135,7 +151,8 @@ def scatter(overall: OverallRanking, axis: str) -> Figure:
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, fontsize=8, loc="lower right")
     shown = rows if len(rows) <= MOST_LABELS else [r for r in rows if r.tied or r in front]
-    _name_points(figure, axes, shown[:MOST_LABELS], axis, factor)
+    spots = [(row.costs[axis], factor * row.value) for row in (rows if crowd else shown)]
+    _name_points(figure, axes, shown[:MOST_LABELS], (axis, factor), spots)
     return figure
 
 
@@ -151,18 +168,29 @@ _OFFSETS: list[tuple[int, int, Literal["left", "right"]]] = [
 """Where a label may stand, in points from its mark, nearest first."""
 
 
-def _name_points(figure: Figure, axes: Axes, rows: Sequence[Row], axis: str, factor: float) -> None:
-    """Each name at the first place where it covers no other name and no mark."""
+def _name_points(
+    figure: Figure,
+    axes: Axes,
+    rows: Sequence[Row],
+    at: tuple[str, float],
+    spots: Sequence[tuple[float, float]],
+) -> None:
+    """Each name at the first place where it covers no other name and no mark in `spots`.
+
+    `at` is the cost that the x axis shows, and the factor of the y axis. A name that has no
+    such place inside the axes is left out.
+    """
     import numpy as np
 
-    figure.draw_without_rendering()  # the layout must stand before places are measured
-    figure.set_layout_engine(None)
-    spots = [(row.costs[axis], factor * row.value) for row in rows]
-    marks = axes.transData.transform(spots) if spots else np.empty((0, 2))
-    taken = np.hstack([marks - 4, marks + 4])
+    _lay_out(figure)  # the layout must stand before places are measured
+    if not rows:
+        return
+    marks = axes.transData.transform(spots)
     names = labels(row.model for row in rows)
     frame, scale = axes.get_window_extent(), figure.dpi / 72
-    for row, spot, mark in zip(rows, spots, marks, strict=True):
+    taken = np.hstack([marks - 3 * scale, marks + 3 * scale])
+    own_spots = [(row.costs[at[0]], at[1] * row.value) for row in rows]
+    for row, spot, mark in zip(rows, own_spots, axes.transData.transform(own_spots), strict=True):
         note = axes.annotate(names[row.model], spot, xytext=(0, 0), textcoords="offset points",
                              va="center", fontsize=7.5)  # fmt: skip
         note.set_in_layout(False)
@@ -172,7 +200,8 @@ def _name_points(figure: Figure, axes: Axes, rows: Sequence[Row], axis: str, fac
             low = mark[1] + y * scale - box.height / 2
             own = np.array([left, low, left + box.width, low + box.height])
             covers = (own[:2] < taken[:, 2:]).all(axis=1) & (own[2:] > taken[:, :2]).all(axis=1)
-            if frame.x0 <= left and own[2] <= frame.x1 and not covers.any():
+            inside = frame.x0 <= left and own[2] <= frame.x1 and own[3] <= frame.y1
+            if inside and not covers.any():
                 note.set_position((x, y))
                 note.set_horizontalalignment(side)
                 taken = np.vstack([taken, own])

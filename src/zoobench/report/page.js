@@ -158,14 +158,18 @@ function first(items, label) {
 const scale = (b) => b.sign * (percent(b.metric) ? 100 : 1);
 const unit = (metric) => metric + (percent(metric) ? " (%)" : "");
 
-// Of many names those that cover no other, the first ones first; `at` is the place in pixels.
-function apart(points, width, height) {
+// Of many names those that cover no other, the first ones first; `at` is the place in pixels
+// on the axes of all points.
+// A name longer than the room on its side (10 pixels more on the left, 100 on the right) is cut.
+function apart(points, all, width, height) {
   const span = (values) => { const low = Math.min(...values); return [low, Math.max(...values) - low || 1]; };
-  const [x0, dx] = span(points.map((p) => Math.log(p.x))), [y0, dy] = span(points.map((p) => p.y));
+  const [x0, dx] = span(all.map((p) => Math.log(p.x))), [y0, dy] = span(all.map((p) => p.y));
   const kept = [];
   for (const p of points) {
-    const at = (width * (Math.log(p.x) - x0)) / dx, y = (height * (p.y - y0)) / dy, wide = 6 * p.label.length + 12;
-    const box = { ...p, at, y0: y, from: at < width / 2 ? at : at - wide, to: at < width / 2 ? at + wide : at };
+    const at = (width * (Math.log(p.x) - x0)) / dx, y = (height * (p.y - y0)) / dy;
+    const room = Math.floor((at < width / 2 ? width - at + 100 : at + 10) / 6);
+    const label = p.label.length > room ? p.label.slice(0, room - 1) + "…" : p.label, wide = 6 * label.length + 12;
+    const box = { ...p, label, at, y0: y, from: at < width / 2 ? at : at - wide, to: at < width / 2 ? at + wide : at };
     if (kept.every((q) => Math.abs(q.y0 - y) > 13 || q.to < box.from || box.to < q.from)) kept.push(box);
   }
   return kept;
@@ -181,17 +185,19 @@ function drawPareto(d) {
     const front = [];
     for (const p of points.filter((q) => !d.why[q.i]).sort((a, b) => a.x - b.x || b.value - a.value))
       if (!front.length || p.value > front.at(-1).value) front.push(p);
-    const wanted = points.filter((p) => points.length <= 15 || p.i === d.pick || front.includes(p));
-    const named = points.length <= 15 ? wanted : apart(wanted.sort((p, q) => (q.i === d.pick) - (p.i === d.pick)), width - 140, 370);
-    const side = (right) => named.filter((p) => right === (p.at === undefined || p.at < (width - 140) / 2));
+    const crowd = points.length > 100; // small marks then, and on a phone no name but the pick's
+    const inner = width - 188; // without the margins and insets below
+    const wanted = points.filter((p) => points.length <= 15 || p.i === d.pick || (front.includes(p) && (width > 500 || !crowd)));
+    const named = points.length <= 15 ? wanted : apart(wanted.sort((p, q) => (q.i === d.pick) - (p.i === d.pick)), points, inner, 370);
+    const side = (right) => named.filter((p) => right === (p.at === undefined || p.at < inner / 2));
     return Plot.plot({ width, height: 420, marginLeft: 50, marginRight: 90, marginTop: 30, ariaLabel: `${d.b.metric} against ${DATA.titles[axis]}`,
       x: { type: "log", inset: 24, label: `${DATA.titles[axis]} →`, tickFormat: (v) => costText(axis, v), ticks: Math.max(2, width / 130) },
-      y: { label: `↑ ${unit(d.b.metric)}`, grid: true, nice: true },
+      y: { label: `↑ ${unit(d.b.metric)}`, grid: true, nice: true }, r: { type: "identity" },
       color: { domain: ["tied with the best", "behind the best", "ruled out"], range: ["var(--tied)", "var(--rest)", "var(--out)"], legend: true },
       marks: [
         Plot.line(front, { x: "x", y: "y", stroke: "var(--front)", curve: "step-after" }),
-        Plot.ruleX(points, { x: "x", y1: "lo", y2: "hi", stroke: "state", strokeOpacity: 0.7 }),
-        Plot.dot(points, { x: "x", y: "y", fill: "state", r: (p) => (p.i === d.pick ? 7 : 4) }),
+        Plot.ruleX(points, { x: "x", y1: "lo", y2: "hi", stroke: "state", strokeOpacity: crowd ? 0.3 : 0.7 }),
+        Plot.dot(points, { x: "x", y: "y", fill: "state", r: (p) => (p.i === d.pick ? 6 : crowd ? 1.5 : 3) }),
         [[8, "start", true], [-8, "end", false]].map(([dx, textAnchor, right]) =>
           Plot.text(side(right), { x: "x", y: "y", text: "label", dx, dy: -6, textAnchor, lineAnchor: "bottom", fill: "currentColor" })),
         Plot.tip(points, Plot.pointer({ x: "x", y: "y", title: (p) => `${p.label}\n${range(d.b, p)}\n${costText(axis, p.x)}\n${p.state}` })),

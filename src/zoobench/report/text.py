@@ -127,9 +127,15 @@ def labels(models: Iterable[str]) -> dict[str, str]:
 
 def shared_options(models: Iterable[str]) -> dict[str, object]:
     """The options that every one of `models` has with the same value."""
-    options = [dict(Ref.parse(model).options) for model in models]
-    first = options[0] if options else {}
-    return {k: v for k, v in first.items() if all(k in o and o[k] == v for o in options)}
+    found = iter(models)
+    first = next(found, None)
+    shared: dict[str, object] = {} if first is None else dict(Ref.parse(first).options)
+    for model in found:
+        if not shared:  # after two models, mostly
+            break
+        own = dict(Ref.parse(model).options)
+        shared = {k: v for k, v in shared.items() if k in own and own[k] == v}
+    return shared
 
 
 def control_label(model: str) -> str:

@@ -14,7 +14,7 @@ from zoobench.errors import UserError
 from zoobench.report.figures import write_figures
 from zoobench.report.markdown import markdown
 from zoobench.report.page import page
-from zoobench.report.tables import measurements_frame, ranking_frame
+from zoobench.report.tables import csv_bytes, measurements_frame, ranking_frame
 from zoobench.store import ENVIRONMENT, Run, write_atomic
 
 FILES = ("report.html", "report.md", "ranking.csv", "measurements.csv")
@@ -38,7 +38,7 @@ def write_report(runs: Sequence[Run], out: Path, ranking: Ranking | None = None)
         write_atomic(written[1], markdown(found, title, environment).encode())
         frames = ranking_frame(found), measurements_frame(found.records)
         for path, frame in zip(written[2:], frames, strict=True):
-            write_atomic(path, frame.to_csv(index=False).encode())
+            write_atomic(path, csv_bytes(frame))
         if parquet_is_here():
             for name, frame in zip(PARQUET, frames, strict=True):
                 write_atomic(out / name, frame.to_parquet(index=False, engine="pyarrow"))
