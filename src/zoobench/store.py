@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
+import gc
 import hashlib
 import io
 import json
@@ -23,6 +24,7 @@ import secrets
 import shutil
 import tomllib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -66,10 +68,24 @@ def load(path: str | Path) -> Run:
     folder, file = (path.parent, path) if path.is_file() else (path, path / RECORDS)
     if not file.exists():
         raise StoreError(f"{path}: no {RECORDS} here, so this is no run directory")
-    newest: dict[str, Record] = {record.key: record for record in _records(file)}
+    with _no_collection():
+        newest: dict[str, Record] = {record.key: record for record in _records(file)}
     suite = folder / SUITE
     body = tomllib.loads(suite.read_text(encoding="utf-8")) if suite.exists() else {}
     return Run(folder, tuple(newest.values()), body)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without the cyclic garbage collector, which takes half the time of reading many
+    records and finds nothing: they hold no cycles."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def _records(file: Path) -> Iterator[Record]:

@@ -123,12 +123,22 @@ def _overall(group: Sequence[Ranked]) -> OverallRanking | None:
     for one in common:
         if one.sample is not None:
             at = {model: i for i, model in enumerate(one.models)}
-            samples.append(stats.pick(one.sample, [at[m] for m in models]))
-    values = np.stack([one.value for one in samples])
-    draws = [one.draws for one in samples]
+            samples.append((one.sample, [at[m] for m in models]))
+    values = np.stack([one.value[at] for one, at in samples])
     general = len(common) >= GENERAL and not _views(common)
-    mean_draws = _mean_draws(draws, general)
-    p = stats.pairwise(samples[0]) if len(samples) == 1 else _pairwise(values, mean_draws, general)
+    mean_draws = np.concatenate(
+        [
+            _mean_draws(
+                [stats.pick(one, at[m : m + stats.ROWS]).draws for one, at in samples], general
+            )
+            for m in range(0, len(models), stats.ROWS)
+        ],
+        axis=1,
+    )
+    if len(samples) == 1:
+        p = stats.pairwise(stats.pick(*samples[0]))
+    else:
+        p = _pairwise(values, mean_draws, general)
     rows = _rows(models, common, values, mean_draws, p)
     first = group[0].ranking
     order = [models.index(row.model) for row in rows]
@@ -199,12 +209,14 @@ def _mean_draws(draws: Sequence[stats.Floats], general: bool) -> stats.Floats:
 def _pairwise(values: stats.Floats, mean_draws: stats.Floats, general: bool) -> stats.Floats:
     """(M, M) two-sided p of differences of means: normal, or Student's t over D datasets."""
     mean = values.mean(axis=0)
-    gap = np.abs(mean[:, None] - mean[None, :])
-    error = stats.difference_error(mean_draws)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        score = np.where(gap > 1e-12, gap / error, 0.0)
-    tail = stdtr(len(values) - 1, -score) if general else ndtr(-score)
-    p = np.asarray(2 * tail)
+    p = stats.difference_error(mean_draws)
+    for start in range(0, len(p), stats.ROWS):
+        own = slice(start, start + stats.ROWS)
+        gap = np.abs(mean[own, None] - mean[None, :])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            score = np.where(gap > 1e-12, gap / p[own], 0.0)
+        tail = stdtr(len(values) - 1, -score) if general else ndtr(-score)
+        p[own] = 2 * tail
     np.fill_diagonal(p, 1.0)
     return p
 

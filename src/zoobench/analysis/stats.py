@@ -24,8 +24,8 @@ MATRIX_LIMIT = 200
 """Above this many models no matrix of pairs is kept: nobody reads it."""
 _CHUNK = 2**24
 """Most resampling weights held at once (64 MB of float32)."""
-_ROWS = 64
-"""Rows of a matrix of pairs that are worked on at once."""
+ROWS = 64
+"""Rows of a matrix of pairs, or models, that are worked on at once: they stay in the cache."""
 
 
 @dataclass(frozen=True)
@@ -143,8 +143,12 @@ def sample_from_intervals(value: Floats, error: Floats, n: int, seed: int) -> Sa
 def difference_error(draws: Floats) -> Floats:
     """(M, M) bootstrap standard errors of the paired differences."""
     cov = np.atleast_2d(np.cov(draws, rowvar=False))
-    spread = np.diag(cov)
-    return np.sqrt(np.maximum(spread[:, None] + spread[None, :] - 2 * cov, 0.0))
+    spread = np.diag(cov).copy()
+    for start in range(0, len(cov), ROWS):  # in place: fresh memory costs more than the sums
+        own = slice(start, start + ROWS)
+        square = spread[own, None] + spread[None, :] - 2 * cov[own]
+        np.sqrt(np.maximum(square, 0.0), out=cov[own])
+    return cov
 
 
 def _pairwise_unpaired(value: Floats, draws: Floats) -> Floats:
@@ -156,8 +160,8 @@ def _pairwise_unpaired(value: Floats, draws: Floats) -> Floats:
 
     spread = draws.var(axis=0, ddof=1)
     p = np.empty((len(value), len(value)))
-    for start in range(0, len(value), _ROWS):
-        own = slice(start, start + _ROWS)
+    for start in range(0, len(value), ROWS):
+        own = slice(start, start + ROWS)
         error = np.sqrt(spread[own, None] + spread[None, start:])
         gap = np.abs(value[own, None] - value[None, start:])
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -171,7 +175,7 @@ def _pairwise_unpaired(value: Floats, draws: Floats) -> Floats:
 def error_against(draws: Floats, model: int) -> Floats:
     """(M,) bootstrap standard errors of every model's difference from one of them."""
     from_it = draws[:, model, None]
-    blocks = [draws[:, at : at + _ROWS] for at in range(0, draws.shape[1], _ROWS)]  # as above
+    blocks = [draws[:, at : at + ROWS] for at in range(0, draws.shape[1], ROWS)]  # as above
     return np.concatenate([(block - from_it).std(axis=0, ddof=1) for block in blocks])
 
 
@@ -223,15 +227,15 @@ def holm_limits(p: Floats) -> Floats:
     if count < 2:
         return np.full(count, -1.0)
     limits = np.empty(count)
-    for start in range(0, count, _ROWS):
-        off = p[start : start + _ROWS].copy()
+    for start in range(0, count, ROWS):
+        off = p[start : start + ROWS].copy()
         own = np.arange(len(off))
         off[own, start + own] = np.inf  # sorted to the end, and left out there
         off.sort(axis=1)
         off = off[:, :-1]
         rejected = np.logical_and.accumulate(off * np.arange(count - 1, 0, -1) <= ALPHA, axis=1)
         many = rejected.sum(axis=1)
-        limits[start : start + _ROWS] = np.where(many > 0, off[own, np.maximum(many - 1, 0)], -1.0)
+        limits[start : start + ROWS] = np.where(many > 0, off[own, np.maximum(many - 1, 0)], -1.0)
     return limits
 
 
