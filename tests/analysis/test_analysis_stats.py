@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import binomtest, norm
+from scipy.stats import binomtest, norm, rankdata
 
 from zoobench.analysis import stats
 from zoobench.analysis.statistics import holm, percentile
@@ -195,3 +197,11 @@ def test_many_models_in_blocks_are_as_few_at_once() -> None:
     assert np.allclose([low, high], np.percentile(one.draws, [2.5, 97.5], axis=0), rtol=1e-12)
     against = (one.draws - one.draws[:, [70]]).std(axis=0, ddof=1)
     assert np.array_equal(stats.error_against(one.draws, 70), against)
+
+
+@pytest.mark.parametrize(("ours", "scipys"), [("mean", "average"), ("min", "min")])
+def test_ranks_agree_with_scipy(ours: Literal["mean", "min"], scipys: str) -> None:
+    values = np.random.default_rng(5).integers(0, 6, (7, 11)).astype(np.float64)
+    np.testing.assert_array_equal(
+        stats.ranks(values, ours), rankdata(values, method=scipys, axis=1)
+    )

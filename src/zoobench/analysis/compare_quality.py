@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from zoobench.analysis.compare_decide import Tests, concatenated, decide, right_or_wrong
 from zoobench.analysis.compare_gates import POINT, Gates
@@ -271,7 +271,7 @@ def _detectable(tests: Sequence[Evidence], alpha: float) -> NDArray[np.float64]:
     sizes = np.array([max(t.n, 1) for t in tests], dtype=np.float64)
     discordant = np.array([sum(t.counts) if t.counts else 0 for t in tests], dtype=np.float64)
     seen = detectable_drop(sizes, discordant / sizes, alpha, POWER)
-    z = float(norm.ppf(1 - alpha) + norm.ppf(POWER))
+    z = float(ndtri(1 - alpha) + ndtri(POWER))
     spread = np.array([z * t.found.se if t.found else np.nan for t in tests])
     return np.where(np.isnan(spread), seen, spread)
 

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import friedmanchisquare, rankdata
 
 from zoobench.analysis import stats
 from zoobench.analysis.statistics import holm, sign_flip
@@ -50,7 +49,7 @@ def wilcoxon(difference: stats.Floats) -> float:
     """
     moved = np.round(difference, 12)
     moved = moved[moved != 0]
-    ranks = rankdata(np.abs(moved))
+    ranks = stats.ranks(np.abs(moved)[None])[0]
     less, greater = sign_flip((2 * ranks * np.sign(moved)).astype(np.int64))
     return min(1.0, 2 * min(less, greater))
 
@@ -60,8 +59,10 @@ def critical_difference(models: Sequence[str], values: stats.Floats) -> Critical
     count, many = values.shape
     if count < FEWEST or not 3 <= many <= MOST:
         return None
+    from scipy.stats import friedmanchisquare
+
     rounded = np.round(values, 12)
-    ranks = rankdata(-rounded, axis=1).mean(axis=0)
+    ranks = stats.ranks(-rounded).mean(axis=0)
     order = sorted(range(many), key=lambda m: (ranks[m], models[m]))
     p = np.ones((many, many))
     rows, columns = np.triu_indices(many, 1)

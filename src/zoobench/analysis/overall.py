@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr, stdtr
-from scipy.stats import norm, rankdata
+from scipy.special import ndtr, ndtri, stdtr
 
 from zoobench.analysis import stats
 from zoobench.analysis.critical import critical_difference
@@ -228,7 +227,7 @@ def _gap(mean: stats.Floats, mean_draws: stats.Floats) -> float:
     best = int(np.argmax(mean))
     rivals = np.arange(count) != best
     error = stats.error_against(mean_draws, best)[rivals]
-    return float(norm.isf(stats.ALPHA / (2 * (count - 1))) * np.median(error))
+    return float(-ndtri(stats.ALPHA / (2 * (count - 1))) * np.median(error))
 
 
 def z_scores(values: stats.Floats) -> stats.Floats:
@@ -246,12 +245,12 @@ def _rows(
     p: stats.Floats,
 ) -> tuple[OverallRow, ...]:
     mean = values.mean(axis=0)
-    ranks = rankdata(-values, axis=1).mean(axis=0)
+    ranks = stats.ranks(-values).mean(axis=0)
     z = z_scores(values).mean(axis=0)
     low, high = percentile(mean_draws)
     best, worst = stats.rank_ranges(mean, p)
     first = stats.probability_first(mean, mean_draws)
-    by_rank, by_z = rankdata(ranks, method="min"), rankdata(-z, method="min")
+    by_rank, by_z = stats.ranks(np.stack([ranks, -z]), "min")
     names = [Ref.parse(one.ranking.dataset).short for one in common]
     rows = []
     held = [{row.model: row for row in one.ranking.rows} for one in common]

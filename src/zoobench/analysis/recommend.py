@@ -176,14 +176,14 @@ def _tied(overall: OverallRanking, allowed: Sequence[int]) -> list[int]:
 
 
 def _p_from_intervals(rows: Sequence[OverallRow]) -> stats.Floats:
-    from scipy.stats import norm
+    from scipy.special import ndtr
 
     value = np.array([row.value for row in rows])
     error = np.array([(row.high - row.low) / 3.92 for row in rows])
     spread = np.sqrt(error[:, None] ** 2 + error[None, :] ** 2)
     gap = np.abs(value[:, None] - value[None, :])
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(2 * norm.sf(np.where(gap > 0, gap / spread, 0.0)))
+        return np.asarray(2 * ndtr(-np.where(gap > 0, gap / spread, 0.0)))
 
 
 def _chances(

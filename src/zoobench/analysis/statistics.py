@@ -49,16 +49,16 @@ def mcnemar(losses: ArrayLike, gains: ArrayLike, alternative: Alternative = "two
     gain. With no discordant pair it is 1. Arrays of counts in, float64 of the
     broadcast shape out. Agrees with scipy.stats.binomtest and statsmodels' mcnemar.
     """
-    from scipy.stats import binom
+    from scipy.special import bdtrc
 
     lost, won = np.broadcast_arrays(np.asarray(losses), np.asarray(gains))
     total = lost + won
     if alternative == "less":
-        p = binom.sf(lost - 1, total, 0.5)
+        p = bdtrc(lost - 1, total, 0.5)
     elif alternative == "greater":
-        p = binom.sf(won - 1, total, 0.5)
+        p = bdtrc(won - 1, total, 0.5)
     else:
-        p = 2 * binom.sf(np.maximum(lost, won) - 1, total, 0.5)
+        p = 2 * bdtrc(np.maximum(lost, won) - 1, total, 0.5)
     return np.minimum(np.asarray(p, dtype=np.float64), 1.0)
 
 
@@ -70,7 +70,8 @@ def sign_flip(values: ArrayLike) -> tuple[float, float]:
     binomials, one for each magnitude; with values of -1, 0 and 1 this is McNemar's
     test. Above 200,000 steps of the sum, the normal limit with continuity correction.
     """
-    from scipy.stats import binom, norm
+    from scipy.special import ndtr
+    from scipy.stats import binom
 
     whole = np.asarray(values, dtype=np.int64)
     sizes, counts = np.unique(np.abs(whole[whole != 0]), return_counts=True)
@@ -79,7 +80,7 @@ def sign_flip(values: ArrayLike) -> tuple[float, float]:
         return 1.0, 1.0
     if reach > 100_000:
         sd = float(np.sqrt((sizes**2 * counts).sum()))
-        return float(norm.cdf((total + 1) / sd)), float(norm.sf((total - 1) / sd))
+        return float(ndtr((total + 1) / sd)), float(ndtr((1 - total) / sd))
     mass = np.ones(1)
     for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
         step = np.zeros(2 * size * count + 1)
@@ -98,12 +99,12 @@ def score_interval(
     score test, so that no discordant pair among 20 examples does not read as
     certainty, which the percentile bootstrap would say. Returns (low, high) arrays.
     """
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
     lost, won, size = (
         np.asarray(a, dtype=np.float64) for a in np.broadcast_arrays(losses, gains, n)
     )
-    z = float(norm.ppf(0.5 + level / 2))
+    z = float(ndtri(0.5 + level / 2))
     return _score_bound(lost, won, size, z), -_score_bound(won, lost, size, z)
 
 
@@ -180,7 +181,7 @@ def from_draws(value: float, draws: ArrayLike, dof: float) -> Estimate:
     below 1/R, which a large Holm family needs: there the t tail with the bootstrap's own
     standard error stands in, never above what eleven draws would have given.
     """
-    from scipy.stats import t
+    from scipy.special import stdtr
 
     array = np.asarray(draws, dtype=np.float64)
     low, high = percentile(array)
@@ -194,8 +195,8 @@ def from_draws(value: float, draws: ArrayLike, dof: float) -> Estimate:
             return (crossed + 1) / (array.size + 1)
         return min(tail, 11 / (array.size + 1))
 
-    less = p(int((array >= 0).sum()), float(t.cdf(value / se, dof)))
-    greater = p(int((array <= 0).sum()), float(t.sf(value / se, dof)))
+    less = p(int((array >= 0).sum()), float(stdtr(dof, value / se)))
+    greater = p(int((array <= 0).sum()), float(stdtr(dof, -value / se)))
     return Estimate(value, float(low), float(high), less, greater, se, dof)
 
 
@@ -276,10 +277,10 @@ def detectable_drop(
     continuity step 1/n, and never below the fewest losses that can reach `alpha`
     when nothing was gained. In the proportion's unit; 1 where no drop can be seen.
     """
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
     size, psi = (np.asarray(a, dtype=np.float64) for a in np.broadcast_arrays(n, discordant))
-    za, zb = float(norm.ppf(1 - alpha)), float(norm.ppf(power))
+    za, zb = float(ndtri(1 - alpha)), float(ndtri(power))
     low, high = np.zeros_like(size), np.ones_like(size)
     for _ in range(52):
         drop = (low + high) / 2

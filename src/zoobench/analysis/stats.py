@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,20 @@ class Sample:
 def seed_of(*parts: object) -> int:
     """A 64-bit seed that depends on the parts' text alone."""
     return int.from_bytes(hashlib.sha256("\0".join(map(str, parts)).encode()).digest()[:8], "big")
+
+
+def ranks(values: Floats, ties: Literal["mean", "min"] = "mean") -> Floats:
+    """(D, M) -> each row's ranks from 1 for the least; equal values share their mean or least.
+
+    As `scipy.stats.rankdata`, whose package takes longer to import than most reports to rank.
+    """
+    out = np.empty(values.shape)
+    for row, into in zip(values, out, strict=True):
+        ordered = np.sort(row)
+        below = np.searchsorted(ordered, row, "left")
+        upto = below + 1 if ties == "min" else np.searchsorted(ordered, row, "right")
+        into[:] = (below + 1 + upto) / 2
+    return out
 
 
 @lru_cache(maxsize=4)
@@ -343,14 +358,14 @@ def resolvable_gap(one: Sample) -> float:
     Median over the rivals of z * (error of the difference), z at Holm's strictest
     step; at least the discordant examples that an exact test needs.
     """
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
     count = len(one.value)
     if count < 2:
         return 0.0
     best = int(np.argmax(one.value))
     rivals = np.arange(count) != best
-    z = float(norm.isf(ALPHA / (2 * (count - 1))))
+    z = float(-ndtri(ALPHA / (2 * (count - 1))))
     gap = z * float(np.median(error_against(one.draws, best)[rivals]))
     if one.exact.all() and one.n:
         gap = max(gap, np.ceil(np.log2(2 * (count - 1) / ALPHA)) / one.n)

@@ -94,7 +94,7 @@ def _revision(row: catalog.Packaged) -> str:
 def _pictures(path: Path, card: DatasetCard, size: tuple[int, int], top: int) -> Found:
     """CSV lines of grey values 0..`top`, row by row, and the class last."""
     with gzip.open(path, "rt", encoding="ascii") as file:
-        table = np.loadtxt(io.StringIO(file.read()), delimiter=",", dtype=np.float64)
+        table = np.loadtxt(io.StringIO(file.read()), delimiter=",", dtype=np.uint8)
     grey = np.rint(table[:, :-1] * (255 / top)).astype(np.uint8).reshape(-1, *size)
     labels = table[:, -1].astype(np.int64)
     train = Split("train", array_ids(grey), labels, Pixels(grey))
