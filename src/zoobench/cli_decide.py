@@ -128,10 +128,13 @@ def compare_runs(baseline: Path, candidate: Path, gates: Gates, as_json: bool) -
     if not baseline.exists():
         after = load(candidate, gates.metrics)
         name = str(after.suite.get("name", ""))
-        made = propose(after, None, name, folder / "baseline").folder
+        made = propose(after, None, name, folder / "baseline")
+        if made is None:
+            raise UserError(f"{baseline}: there is no baseline yet, and no cell to make one of")
         raise UserError(
-            f"{baseline}: there is no baseline yet. What this run would make is in {made}; to take "
-            f"it: zoobench baseline accept {candidate} --suite {name or 'NAME'} --reason ..."
+            f"{baseline}: there is no baseline yet. What this run would make is in "
+            f"{made.folder}; to take it: zoobench baseline accept {candidate} "
+            f"--suite {name or 'NAME'} --reason ..."
         )
     before, after = load_both(baseline, candidate, gates.metrics)
     found = decide(before, after, gates)

@@ -23,7 +23,7 @@ import re
 import secrets
 import shutil
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -277,14 +277,14 @@ def encode(record: Record) -> bytes:
     return text.encode() + b"\n"
 
 
-def write_atomic(path: Path, blob: bytes) -> None:
-    """`path` holds either what it held or all of `blob`, whatever happens."""
+def write_atomic(path: Path, blob: bytes | Iterable[bytes]) -> None:
+    """`path` holds either what it held or all of `blob`, its parts in order, whatever happens."""
     name = path.parent / f".tmp-{secrets.token_hex(8)}"
     # Not tempfile's: its files are for their owner alone, and results and caches are shared.
     descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         with os.fdopen(descriptor, "wb") as handle:
-            handle.write(blob)
+            handle.writelines([blob] if isinstance(blob, bytes) else blob)
             handle.flush()
             os.fsync(handle.fileno())
         os.replace(name, path)

@@ -13,9 +13,12 @@ import pytest
 from compare_runs import LITE0, Folder, answers, record
 from zoobench.analysis.compare import compare, compare_paths
 from zoobench.analysis.compare_baseline import Request, accept, propose
+from zoobench.analysis.compare_lines import Lines
 from zoobench.analysis.compare_load import load
 from zoobench.analysis.compare_packed import PACKED, PackedRun
 from zoobench.errors import StoreError, UserError
+from zoobench.schema import Measurement, Record
+from zoobench.store import encode
 
 TODAY = date(2026, 3, 1)
 GOOD = np.arange(50)
@@ -152,7 +155,9 @@ def test_a_proposal_stands_beside_the_verdicts(tmp_path: Path) -> None:
     accept(run(tmp_path / "1", knn=GOOD), "smoke", request(), root)
     candidate = load(run(tmp_path / "2", knn=BAD))
     baseline = load(root / "smoke")
-    proposed = propose(candidate, baseline, "smoke", tmp_path / "gate" / "baseline").folder
+    made = propose(candidate, baseline, "smoke", tmp_path / "gate" / "baseline")
+    assert made is not None
+    proposed = made.folder
     assert compare(load(proposed), candidate).exit_code == 0
     held = load(proposed)
     assert isinstance(held, PackedRun)
@@ -231,3 +236,50 @@ def test_without_a_baseline_a_run_says_how_to_make_one(tmp_path: Path) -> None:
     assert f"zoobench baseline accept {new} --suite smoke --reason" in done.stderr
     proposed = new / "gate" / "baseline" / "smoke"
     assert compare_paths(proposed, new).exit_code == 0
+
+
+@pytest.mark.parametrize("all_bad", [False, True])
+def test_a_nan_or_a_run_of_failures_is_missing_and_not_a_mistake(
+    tmp_path: Path, all_bad: bool
+) -> None:
+    from click.testing import CliRunner
+
+    from zoobench.cli import main
+
+    accept(run(tmp_path / "1", knn=GOOD, ridge=GOOD), "smoke", request(), tmp_path / "b")
+    nan = [{"metric": "accuracy", "value": float("nan"), "n": 1000}]
+    new = Folder(tmp_path / "2").raw(record(answers(1000), method="knn"), measurements=nan)
+    if not all_bad:
+        new.add(record(answers(1000, GOOD), method="ridge"))
+    new.write()
+    done = CliRunner().invoke(main, ["compare", str(tmp_path / "b" / "smoke"), str(new.path)])
+    assert done.exit_code == 3, done.stderr
+    proposed = new.path / "gate" / "baseline" / "smoke"
+    assert proposed.exists() is not all_bad
+    if not all_bad:  # what failed keeps what was accepted
+        assert [r.cell.method for r in load(proposed).records] == ["knn", "ridge"]
+
+
+def test_lines_are_what_the_store_writes_of_lean_records() -> None:
+    odd = {"label": 'ü "x" \u2028\n', "path": None, "list": [1, 2.5, [True]], "table": {"k": ()}}
+    first, _ = record(answers(20), params=odd, started="2026", model_facts={"family": 'a"b'})
+    table = {"median": 1.5, "device": "cpu"}
+    measured = (
+        *first.measurements,
+        Measurement("ece", 0.25, "fraction", "lower", 0.125, 0.5, 10, table),
+        Measurement("top5_accuracy", 1, n=3),
+        Measurement("throughput", 1e-7, "1/s", "higher", detail=table),
+        Measurement("latency_ms_p50", 2.0, "1/s", "higher", detail=table),
+    )
+    full = dataclasses.replace(
+        first, measurements=measured, chosen={"k": 1}, flags=("noisy",), seconds=3.0,
+        predictions="abc", error={"message": "none"},
+    )  # fmt: skip
+    cell = dataclasses.replace(full.cell, shots=4, seed=7)
+    bare = Record(dataclasses.replace(cell, model="control/chance"), "ok")
+    lines = Lines()
+    for one in (full, dataclasses.replace(full, cell=cell), bare, full):
+        lean = dataclasses.replace(one, chosen={}, flags=(), started="", seconds=0.0, error=None)
+        assert lines.line(one) == encode(lean)
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        lines.line(dataclasses.replace(full, measurements=(Measurement("ece", float("nan")),)))

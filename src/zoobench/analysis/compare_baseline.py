@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from zoobench.analysis.compare_gates import GATED
-from zoobench.analysis.compare_load import EXACT, Shared, finite, load, read_records
+from zoobench.analysis.compare_lines import Lines
+from zoobench.analysis.compare_load import EXACT, Shared, finite, load, no_collection, read_records
 from zoobench.analysis.compare_packed import (
     BASELINE,
     FORMAT,
@@ -19,14 +20,14 @@ from zoobench.analysis.compare_packed import (
     SUPERSEDED,
     Acceptance,
     PackedRun,
-    identity_key,
+    keyed,
     pack,
     packed_run,
     unpack,
 )
 from zoobench.errors import StoreError, UserError, unknown
 from zoobench.schema import Predictions, Record, Ref
-from zoobench.store import RECORDS, Run, encode, write_atomic
+from zoobench.store import RECORDS, Run, write_atomic
 
 ROOT = Path("results") / "baselines"
 FIELDS = ("model", "dataset", "method")
@@ -73,16 +74,24 @@ def accept(run: str | Path, suite: str, request: Request, root: str | Path = ROO
     return build(loaded, suite, request, folder, _previous(folder))
 
 
-def propose(candidate: Run, baseline: Run | None, suite: str, out: Path) -> Accepted:
+def propose(candidate: Run, baseline: Run | None, suite: str, out: Path) -> Accepted | None:
     """The baseline that `candidate` would make, in out/<suite>/, beside its verdicts.
 
     Copying that folder over the suite's baseline accepts everything, once somebody has
-    written a reason into its baseline.toml.
+    written a reason into its baseline.toml. A cell with a NaN counts as failed; None where no
+    cell succeeded.
     """
-    previous = _previous(baseline.path) if isinstance(baseline, PackedRun) else None
-    whole = load(candidate.path, GATED)
-    request = Request("PROPOSED: say here why this is meant")
-    return build(whole, suite, request, out / (suite or "unnamed"), previous)
+    with no_collection():
+        previous = _previous(baseline.path) if isinstance(baseline, PackedRun) else None
+        whole = load(candidate.path, GATED)
+        records = tuple(
+            r if _unfit(r) is None else dataclasses.replace(r, status="nan") for r in whole.records
+        )
+        if not any(r.status == "ok" for r in records):
+            return None
+        whole = dataclasses.replace(whole, records=records)
+        request = Request("PROPOSED: say here why this is meant")
+        return build(whole, suite, request, out / (suite or "unnamed"), previous)
 
 
 @dataclass(frozen=True)
@@ -101,26 +110,22 @@ def _previous(folder: Path) -> _Held | None:
     file = folder / SUPERSEDED
     older = read_records(file, shared) if file.exists() else ()
     held = packed_run(folder, records, (), date.min)
-    return _Held(held, {identity_key(r): r for r in older})
+    return _Held(held, keyed(older))
 
 
 def build(run: Run, suite: str, request: Request, folder: Path, previous: _Held | None) -> Accepted:
     """Merge `run` into `previous` and write the result into `folder`."""
     patterns = [parse_only(text) for text in request.only]
     wanted = [r for r in run.records if _matches(r, patterns)]
-    new = {identity_key(r): _lean(r) for r in wanted if r.status == "ok"}
+    new = keyed([r for r in wanted if r.status == "ok"])
     if not new:
         raise UserError(f"{run.path}: no cell that succeeded matches, so nothing can be accepted")
     for record in new.values():
-        for m in record.measurements:
-            if not finite(m.value):
-                raise UserError(f"{record.cell.label}: {m.metric} is not a finite number")
-    failed = {identity_key(r) for r in wanted if r.status != "ok"} - new.keys()
-    old = {identity_key(r): r for r in previous.run.records} if previous else {}
-    gone = {
-        key for key, r in old.items() if key not in new | dict.fromkeys(failed)
-        and _matches(r, patterns)
-    }  # fmt: skip
+        if (metric := _unfit(record)) is not None:
+            raise UserError(f"{record.cell.label}: {metric} is not a finite number")
+    failed = keyed([r for r in wanted if r.status != "ok"]).keys() - new.keys()
+    old = keyed(previous.run.records) if previous else {}
+    gone = {k for k, r in old.items() if k not in new and k not in failed and _matches(r, patterns)}
     changed = {key for key, r in new.items() if key not in old or _moved(old[key], r)}
     log, superseded = _history(request, new, old, changed, gone, previous)
     kept = {key: r for key, r in old.items() if key not in gone} | new
@@ -158,7 +163,7 @@ def _history(
             superseded.setdefault(key, old[key])
     else:
         superseded = {k: r for k, r in superseded.items() if k not in touched}
-    lines = [_line(old.get(k), new[k]) for k in changed]
+    lines = [_line(old.get(k), new[k]) for k in changed] if old else []
     lines += [f"{old[k].cell.label}: removed" for k in gone]
     entry = Acceptance(
         (request.today or date.today()).isoformat(),
@@ -193,9 +198,11 @@ def _matches(record: Record, patterns: Iterable[tuple[str, str]]) -> bool:
     return True
 
 
-def _lean(record: Record) -> Record:
-    """Without what differs from run to run and decides nothing."""
-    return dataclasses.replace(record, started="", seconds=0.0, error=None, chosen={}, flags=())
+def _unfit(record: Record) -> str | None:
+    """A metric of a record that succeeded whose value is no number."""
+    if record.status != "ok":
+        return None
+    return next((m.metric for m in record.measurements if not finite(m.value)), None)
 
 
 def _moved(old: Record, new: Record) -> bool:
@@ -239,9 +246,9 @@ def _write(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / PACKED, pack(_arrays(everything, sources)))
-        write_atomic(folder / RECORDS, _lines(kept.values()))
+        write_atomic(folder / RECORDS, _lines(kept))
         if superseded:
-            write_atomic(folder / SUPERSEDED, _lines(superseded.values()))
+            write_atomic(folder / SUPERSEDED, _lines(superseded))
         else:
             (folder / SUPERSEDED).unlink(missing_ok=True)
         write_atomic(folder / BASELINE, baseline_toml(suite, log).encode())
@@ -275,9 +282,9 @@ def _arrays(
     return found.items()
 
 
-def _lines(records: Iterable[Record]) -> bytes:
-    ordered = sorted(records, key=lambda r: (r.cell.label, identity_key(r)))
-    return b"".join(encode(r) for r in ordered)
+def _lines(records: Mapping[str, Record]) -> Iterable[bytes]:
+    ordered = sorted(records.items(), key=lambda item: (item[1].cell.label, item[0]))
+    return map(Lines().line, (record for _, record in ordered))
 
 
 def baseline_toml(suite: str, log: Sequence[Acceptance]) -> str:

@@ -61,7 +61,7 @@ class _Line(msgspec.Struct, gc=False):
     status: str
     cell: msgspec.Raw
     key: str = ""
-    measurements: tuple[msgspec.Raw, ...] = ()
+    measurements: tuple[_Number, ...] = ()
     predictions: str = ""
     environment: msgspec.Raw = msgspec.Raw()
     provenance: dict[str, msgspec.Raw] = msgspec.field(default_factory=dict)
@@ -70,7 +70,6 @@ class _Line(msgspec.Struct, gc=False):
 
 
 _LINES = msgspec.json.Decoder(_Line).decode_lines
-_NUMBER = msgspec.json.Decoder(_Number).decode
 _CELL = msgspec.json.Decoder(_Cell).decode
 _TABLE = msgspec.json.Decoder(dict[str, Any]).decode
 _VALUE = msgspec.json.Decoder(Any).decode
@@ -88,15 +87,12 @@ class Shared:
     tables: dict[bytes, Mapping[str, Any]] = field(default_factory=lambda: {b"": {}, b"null": {}})
     values: dict[bytes, Any] = field(default_factory=dict)
     slim: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    numbers: dict[bytes, Measurement] = field(default_factory=dict)
+    numbers: dict[tuple[Any, ...], Measurement] = field(default_factory=dict)
 
     @classmethod
     def of(cls, metrics: Iterable[str]) -> Shared:
         """For the quality `metrics`, and the counts and times of every run."""
         return cls(frozenset((*metrics, *EXACT, *TIMED)))
-
-    def __post_init__(self) -> None:
-        self.heads = frozenset((_METRIC + name.encode() + b'", ')[:16] for name in self.wanted)
 
     def cell(self, raw: msgspec.Raw) -> Cell:
         text = bytes(raw)
@@ -127,34 +123,23 @@ class Shared:
     def equal(self, value: Mapping[str, Any]) -> Mapping[str, Any]:
         return self.slim.setdefault(repr(value), value)
 
-    def measurements(self, raws: Iterable[msgspec.Raw]) -> tuple[Measurement, ...]:
+    def measurements(self, numbers: Iterable[_Number]) -> tuple[Measurement, ...]:
         """Those of wanted metrics."""
-        texts = list(map(bytes, raws))
-        found = list(map(self.numbers.get, texts))
-        heads = self.heads
-        for i, text in enumerate(texts):
-            if found[i] is not None:
-                continue
-            # Where the text does not begin as the store writes it, only decoding can tell.
-            plain = text.startswith(_METRIC) and b"\\" not in text
-            if text[:16] in heads or not plain:
-                found[i] = self._measurement(text)
-        return tuple(filter(None, found))
-
-    def _measurement(self, text: bytes) -> Measurement | None:
-        m = _NUMBER(text)
-        if m.metric not in self.wanted:
-            return None
-        slim = self.equal(slim_detail(_TABLE(m.detail) if m.detail else {}))
-        held = self.numbers[text] = Measurement(
-            m.metric, m.value, unit=m.unit, better=m.better, n=m.n, detail=slim
-        )
-        return held
-
-
-_METRIC = b'{"metric": "'
-"""How `store.encode` begins a measurement. The 16 bytes with the name's first letters tell most of
-the unwanted ones, which are then not decoded."""
+        wanted, known = self.wanted, self.numbers
+        found = []
+        for m in numbers:
+            if m.metric in wanted:
+                # 3 and 3.0 are one key, but not one text in a baseline's file.
+                key = (m.metric, m.value, type(m.value), m.n, m.unit, m.better, bytes(m.detail))
+                held = known.get(key)
+                if held is None:
+                    slim = self.equal(slim_detail(_TABLE(key[-1]) if key[-1] else {}))
+                    held = known[key] = Measurement(
+                        intern(m.metric), m.value, unit=intern(m.unit), better=m.better, n=m.n,
+                        detail=slim,
+                    )  # fmt: skip
+                found.append(held)
+        return tuple(found)
 
 
 def slim_detail(detail: Mapping[str, Any]) -> dict[str, Any]:
@@ -229,8 +214,9 @@ def read_records(file: Path, shared: Shared) -> tuple[Record, ...]:
     with no_collection():
         for block in _blocks(file):
             try:
-                newest.update(_quick(block, shared))
-                number += block.count(b"\n")
+                lines = _decoded(block)
+                newest.update(_quick(lines, shared))
+                number += len(lines)
                 continue
             except (msgspec.MsgspecError, *_MISTAKES):
                 pass  # an older schema, NaN or a damaged line: which one, and where?
@@ -261,12 +247,17 @@ def _blocks(file: Path) -> Iterator[bytes]:
                 rest += block
 
 
-def _quick(block: bytes, shared: Shared) -> Iterator[tuple[str, Record]]:
-    """(key, record) of lines of today's schema. Raises ValueError, or one of msgspec's errors,
-    where a line is of another, is empty, or holds NaN."""
+def _decoded(block: bytes) -> list[_Line]:
+    """Lines of today's schema. Raises ValueError, or one of msgspec's errors, where a line is of
+    another, is empty, or holds NaN."""
     bodies = _LINES(block)
     if len(bodies) != block.count(b"\n") or any(b.schema != SCHEMA for b in bodies):
         raise ValueError("not all lines are records of today's schema")
+    return bodies
+
+
+def _quick(bodies: Iterable[_Line], shared: Shared) -> Iterator[tuple[str, Record]]:
+    """(key, record) of decoded lines."""
     value = shared.value
     for body in bodies:
         error = bytes(body.error)

@@ -22,7 +22,7 @@ import numpy as np
 
 from zoobench.analysis.compare_match import identity
 from zoobench.errors import StoreError
-from zoobench.schema import Predictions, Record, digest
+from zoobench.schema import Predictions, Record, canonical, digest
 from zoobench.store import Run
 
 if TYPE_CHECKING:
@@ -74,18 +74,28 @@ def packed_run(
     log = read_log(body, folder / BASELINE)
     latest: dict[str, Acceptance] = {key: entry for entry in log for key in entry.keys}
     gone = {k for k, e in latest.items() if e.until and date.fromisoformat(e.until) < today}
-    back = {identity_key(r): r for r in older}
-    kept = [back.get(identity_key(r)) if identity_key(r) in gone else r for r in records]
-    present = {identity_key(r) for r in records}
-    kept += [r for key, r in back.items() if key in gone and key not in present]
+    kept = tuple(records)
+    if gone:
+        back, present = keyed(older), keyed(records)
+        now = [back.get(key) if key in gone else r for key, r in present.items()]
+        now += [r for key, r in back.items() if key in gone and key not in present]
+        kept = tuple(r for r in now if r is not None)
     expired = tuple(e for e in log if any(latest[k] is e and k in gone for k in e.keys))
-    suite = {"name": str(body.get("suite", ""))}
-    return PackedRun(folder, tuple(r for r in kept if r is not None), suite, log, expired)
+    return PackedRun(folder, kept, {"name": str(body.get("suite", ""))}, log, expired)
 
 
-def identity_key(record: Record) -> str:
-    """A short name of what a cell asks, whatever the revisions (see compare_match)."""
-    return digest(list(identity(record.cell)), 12)
+def keyed(records: Sequence[Record]) -> dict[str, Record]:
+    """Records by a short name of what their cells ask, whatever the revisions (see
+    compare_match). Of two that ask the same the last counts."""
+    texts: dict[int, str] = {}  # by id: a run has a handful of tables of parameters
+    found = {}
+    for record in records:
+        params = record.cell.params
+        text = texts.get(id(params))
+        if text is None:
+            text = texts[id(params)] = canonical(dict(params))
+        found[digest(list(identity(record.cell, text)), 12)] = record
+    return found
 
 
 def read_baseline(folder: Path) -> dict[str, Any]:
