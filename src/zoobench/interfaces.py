@@ -36,8 +36,8 @@ class Split:
     """N examples of one split, decoded only when they are asked for.
 
     `ids` are stable across machines (a hash of the bytes, or the dataset's own
-    id); `labels` is (N,) int64; `read(i)` decodes example i; `reader` names the version of
-    what decodes, for ids say nothing of it.
+    id); `labels` is (N,) int64; `read(i)` decodes example i, for several threads at once;
+    `reader` names the version of what decodes, for ids say nothing of it.
     """
 
     name: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,74 @@ def test_models_of_one_geometry_decode_once(tmp_path: Path) -> None:
     assert counting.asked == 1  # the first picture, to compare with the transform itself
     features(timm_backbone(options="&crop_pct=0.7"), counted, cache)
     assert counting.asked > len(split)
+
+
+@pytest.fixture
+def five_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(5)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_threads_change_no_bit(tmp_path: Path, five_threads: None) -> None:
+    split, cache, backbone = pictures(50), PixelCache(tmp_path), timm_backbone()
+    side_by_side = features(backbone, split, cache)
+    assert torch.get_num_threads() == 5
+    torch.set_num_threads(1)
+    assert torch.equal(side_by_side, features(backbone, split, None))
+    counting = Counting(split)
+    kept = features(backbone, dataclasses.replace(split, read=counting), cache)
+    assert torch.equal(side_by_side, kept)
+    assert counting.asked == 1  # what several threads put there is whole, and in order
+
+
+def test_texts_of_several_threads_keep_their_places(five_threads: None) -> None:
+    words = tuple(f"{'a ' * (i % 7)}w{i}" for i in range(40))
+    split = Split("train", words, np.zeros(40, dtype=np.int64), words.__getitem__)
+    bag = models.load(models.resolve("synthetic/bag"), seed=0)
+    view = View("bag", batch_size=3)
+    side_by_side = Features(bag, view).features(split)
+    torch.set_num_threads(1)
+    assert torch.equal(side_by_side, Features(bag, view).features(split))
+
+
+class Broken(Counting):
+    """A reader whose second picture cannot be read."""
+
+    def __call__(self, i: int) -> Any:
+        if i == 1:
+            raise OSError("gone")
+        return super().__call__(i)
+
+
+def test_one_thread_that_fails_ends_them_all(five_threads: None) -> None:
+    broken = Broken(pictures(600))
+    split = dataclasses.replace(pictures(600), read=broken)
+    with pytest.raises(OSError, match="gone"):
+        features(timm_backbone(), split, None)
+    assert broken.asked < 600
+    assert torch.get_num_threads() == 5
+
+
+@pytest.mark.parametrize(("threads", "taken"), [(2, 1), (8, 1), (9, 2), (16, 2)])
+def test_cores_are_shared_out(
+    threads: int, taken: int, monkeypatch: pytest.MonkeyPatch, five_threads: None
+) -> None:
+    seen = set()
+    bag = models.load(models.resolve("synthetic/bag"), seed=0)
+    embed = type(bag).embed
+
+    def watched(self: Any, batch: Any) -> torch.Tensor:
+        seen.add(torch.get_num_threads())
+        return embed(self, batch)
+
+    monkeypatch.setattr(type(bag), "embed", watched)
+    words = tuple(map(str, range(40)))
+    split = Split("train", words, np.zeros(40, dtype=np.int64), words.__getitem__)
+    torch.set_num_threads(threads)
+    Features(bag, View("bag", batch_size=3)).features(split)
+    assert seen == {taken}
 
 
 def test_a_damaged_picture_is_decoded_again(tmp_path: Path) -> None:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -32,8 +34,10 @@ CHUNK = 4096
 CACHE_BYTES = 32 * 2**20
 """Size of the last cache level where the system does not tell it."""
 
+LANES = 8
+"""Most threads that each compute or decode a batch: Python leads them all, one call at a time."""
 AHEAD = 2
-"""Batches that are decoded while one is computed."""
+"""Batches that are decoded before a GPU asks, beside one a thread."""
 
 _WIDEST: WeakKeyDictionary[torch.nn.Module, int] = WeakKeyDictionary()
 """What `widest_layer` found: every split of a model asks again."""
@@ -61,48 +65,141 @@ class Job:
 def extract(job: Job, split: Split, report: Callable[[int], None]) -> torch.Tensor:
     """(N, D) float32 features of every example of `split`, in order, in eval mode.
 
-    The next batches are decoded in a thread while one is computed; `report` is told how
-    many examples are done.
+    `report` is told how many examples are done.
+    """
+    import torch
+
+    cpu = job.device.type == "cpu"
+    if cpu:
+        keep_large_blocks()
+    out = torch.empty(len(split), job.backbone.feature_dim)
+    job.backbone.module.eval().to(job.device)
+    reader = pixel_reader(job.backbone, split, job.pixels)
+    with contextlib.closing(reader) if reader is not None else contextlib.nullcontext():
+        stream, under_way = batches(job, split, reader), _UnderWay(job, reader, out, report)
+        if cpu:
+            _side_by_side(stream, under_way)
+        else:
+            _ahead(stream, under_way)
+    return out
+
+
+Batches = Iterator[tuple[Sequence[int], Callable[[], Any]]]
+"""The rows of a batch, and what gives it, on the CPU, in whatever thread it is called."""
+
+
+@dataclass
+class _UnderWay:
+    """Where features go while they are computed: `out` (N, D), and `report` of how many."""
+
+    job: Job
+    reader: Pixels | None
+    out: torch.Tensor
+    report: Callable[[int], None]
+    done: int = 0
+
+    def context(self) -> AbstractContextManager[Any]:
+        """What each thread that computes has to enter."""
+        import torch
+
+        stack = contextlib.ExitStack()
+        stack.enter_context(torch.inference_mode())
+        stack.enter_context(self.job.autocast())
+        return stack
+
+    def compute(self, rows: Sequence[int], batch: Any) -> None:
+        import torch
+
+        inputs = to_device(batch, self.job.device)
+        if self.reader is not None:
+            inputs = self.reader.tensor(inputs)
+        embed = self.job.compiled or self.job.fast.embed
+        self.out[torch.as_tensor(rows)] = embed(inputs).float().cpu()
+
+    def count(self, rows: Sequence[int]) -> None:
+        self.done += len(rows)
+        self.report(self.done)
+
+
+def _side_by_side(stream: Batches, under_way: _UnderWay) -> None:
+    """Threads that each decode and compute whole batches, with their share of the cores.
+
+    Cores that share every operation of a batch wait for one another hundreds of times a
+    batch, and all of them wait for the one that decodes. A compiled network keeps to one
+    thread: it is guarded by what it has seen.
     """
     from concurrent.futures import ThreadPoolExecutor
 
     import torch
 
-    if job.device.type == "cpu":
-        keep_large_blocks()
-    out = torch.empty(len(split), job.backbone.feature_dim)
-    job.backbone.module.eval().to(job.device)
-    done = 0
-    reader = pixel_reader(job.backbone, split, job.pixels)
-    embed = job.compiled or job.fast.embed
-    with (
-        contextlib.closing(reader) if reader is not None else contextlib.nullcontext(),
-        ThreadPoolExecutor(1, initializer=_alone) as decoder,
-        torch.inference_mode(),
-        job.autocast(),
-    ):
-        stream = batches(job, split, reader)
-        waiting = [decoder.submit(next, stream, None) for _ in range(AHEAD)]
-        while (item := waiting.pop(0).result()) is not None:
-            waiting.append(decoder.submit(next, stream, None))
-            rows, batch = item
-            inputs = to_device(batch, job.device)
-            if reader is not None:
-                inputs = reader.tensor(inputs)
-            out[torch.as_tensor(rows)] = embed(inputs).float().cpu()
-            done += len(rows)
-            report(done)
-    return out
+    turn, over = threading.Lock(), threading.Event()
+
+    def lane() -> None:
+        with under_way.context():
+            while True:
+                with turn:
+                    item = None if over.is_set() else next(stream, None)
+                if item is None:
+                    return
+                rows, load = item
+                try:
+                    under_way.compute(rows, load())
+                except BaseException:
+                    over.set()
+                    raise
+                with turn:
+                    under_way.count(rows)
+
+    threads = torch.get_num_threads()
+    each = -(-threads // LANES)
+    if threads == 1 or under_way.job.compiled is not None:
+        lane()
+        return
+    torch.set_num_threads(each)  # new threads take it over
+    try:
+        with ThreadPoolExecutor(threads // each) as pool:
+            try:
+                for ended in [pool.submit(lane) for _ in range(threads // each)]:
+                    ended.result()
+            finally:
+                over.set()  # an interrupt of this thread ends the others
+    finally:
+        torch.set_num_threads(threads)
 
 
-def batches(job: Job, split: Split, reader: Pixels | None) -> Iterator[tuple[Sequence[int], Any]]:
-    """(rows, batch on the CPU) until every row was given once; pictures in their own order.
+def _ahead(stream: Batches, under_way: _UnderWay) -> None:
+    """The batches in order on a GPU, while threads decode the next ones."""
+    from concurrent.futures import Future, ThreadPoolExecutor
 
-    Texts come sorted by length, so that a batch pads little, in batches of about as many
-    tokens. Pictures are uint8 (B, H, W, 3) where there is a `reader`.
-    """
     import torch
 
+    workers = min(LANES, torch.get_num_threads())
+    waiting: deque[tuple[Sequence[int], Future[Any]]] = deque()
+
+    def take() -> None:
+        rows, decoded = waiting.popleft()
+        under_way.compute(rows, decoded.result())
+        under_way.count(rows)
+
+    with (
+        ThreadPoolExecutor(workers, initializer=_alone) as decoders,
+        under_way.context(),
+    ):
+        for rows, load in stream:
+            waiting.append((rows, decoders.submit(load)))
+            if len(waiting) > workers + AHEAD:
+                take()
+        while waiting:
+            take()
+
+
+def batches(job: Job, split: Split, reader: Pixels | None) -> Batches:
+    """(rows, what gives their batch on the CPU) until every row was given once.
+
+    Pictures come in their own order, and uint8 (B, H, W, 3) where there is a `reader`; texts
+    sorted by length, so that a batch pads little, in batches of about as many tokens. What
+    gives a batch may be called in any thread.
+    """
     kind = "cuda" if job.device.type == "cuda" else "cpu"
     if job.backbone.input_spec.modality == "text":
         yield from _texts(job, split, TOKENS[kind])
@@ -110,13 +207,18 @@ def batches(job: Job, split: Split, reader: Pixels | None) -> Iterator[tuple[Seq
     step = job.rows or picture_batch(job.fast, job.device, job.item_bytes)
     for start in range(0, len(split), step):
         rows = range(start, min(start + step, len(split)))
-        if reader is None:
-            yield rows, job.backbone.collate([job.backbone.prepare(split.read(i)) for i in rows])
-        else:
-            yield rows, torch.from_numpy(reader.batch(rows))
+        yield rows, partial(_pictures, job, split, reader, rows)
 
 
-def _texts(job: Job, split: Split, budget: int) -> Iterator[tuple[list[int], Any]]:
+def _pictures(job: Job, split: Split, reader: Pixels | None, rows: Sequence[int]) -> Any:
+    import torch
+
+    if reader is None:
+        return job.backbone.collate([job.backbone.prepare(split.read(i)) for i in rows])
+    return torch.from_numpy(reader.batch(rows))
+
+
+def _texts(job: Job, split: Split, budget: int) -> Batches:
     lengths = [len(split.read(i)) for i in range(len(split))]
     order = sorted(range(len(split)), key=lengths.__getitem__)
     for start in range(0, len(order), CHUNK):
@@ -124,7 +226,8 @@ def _texts(job: Job, split: Split, budget: int) -> Iterator[tuple[list[int], Any
         chunk.sort(key=lambda pair: (tokens(pair[0]), pair[1]))
         for part in packed([tokens(item) for item, _ in chunk], budget, job.rows or ROWS):
             some = chunk[part.start : part.stop]
-            yield [i for _, i in some], job.backbone.collate([item for item, _ in some])
+            rows = [i for _, i in some]
+            yield rows, partial(job.backbone.collate, [item for item, _ in some])
 
 
 def packed(widths: Sequence[int], budget: int, most: int) -> Iterator[range]:
@@ -148,8 +251,8 @@ def tokens(prepared: Any) -> int:
 def picture_batch(backbone: Backbone, device: torch.device, item_bytes: int = 4) -> int:
     """Pictures a batch: on the CPU as many as keep the widest layer in the last cache level.
 
-    A power of two from 8 (or as many as there are threads) to 64, by the largest input and
-    output of one layer; `benchmarks/bench_extract.py --sweep` compares it with the others.
+    A power of two from 8 to 64, by the largest input and output of one layer;
+    `benchmarks/bench_extract.py --sweep` compares it with the others.
     On a GPU as many as memory allows easily, up to 256.
     """
     import torch
@@ -158,7 +261,7 @@ def picture_batch(backbone: Backbone, device: torch.device, item_bytes: int = 4)
     if device.type == "cuda":
         room, least, most = torch.cuda.mem_get_info(device)[0] // 16, 1, MOST["cuda"]
     else:
-        room, least, most = last_cache_bytes(), max(8, torch.get_num_threads()), MOST["cpu"]
+        room, least, most = last_cache_bytes(), 8, MOST["cpu"]
     size = most
     while size > least and size * widest > room:
         size //= 2
@@ -216,8 +319,8 @@ def keep_large_blocks() -> None:
 def _alone() -> None:
     """Keep the calling thread's own tensor operations on that thread.
 
-    A decoding thread would get a second team of OpenMP threads, and two teams that wait for
-    each other's cores are slower than one.
+    Each decoding thread would get a team of OpenMP threads, and teams that wait for each
+    other's cores are slower than one.
     """
     import torch
     from threadpoolctl import ThreadpoolController

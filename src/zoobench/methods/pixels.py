@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import threading
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -68,24 +69,29 @@ class PixelCache(BoundedFolder):
 
 @dataclass
 class Writer:
-    """Takes pictures in order; only all of them together become an entry."""
+    """Takes pictures in any order, from any thread; only all of them together become an entry."""
 
     cache: PixelCache
     key: str
     shape: tuple[int, ...]
     path: Path
     file: IO[bytes] | None
-    sums: list[int] = field(default_factory=list)
+    sums: dict[int, int] = field(default_factory=dict)
+    turn: threading.Lock = field(default_factory=threading.Lock)
 
-    def add(self, pictures: NDArray[np.uint8]) -> None:
+    def add(self, rows: Sequence[int], pictures: NDArray[np.uint8]) -> None:
         """A full disk costs the entry, not the run."""
-        if self.file is None:
-            return
-        try:
-            self.file.write(pictures.tobytes())
-            self.sums += [zlib.crc32(picture.tobytes()) for picture in pictures]
-        except OSError:
-            self._drop()
+        sums = {i: zlib.crc32(one.tobytes()) for i, one in zip(rows, pictures, strict=True)}
+        with self.turn:
+            if self.file is None:
+                return
+            try:
+                for i, picture in zip(rows, pictures, strict=True):
+                    self.file.seek(i * picture.nbytes)
+                    self.file.write(picture.tobytes())
+                self.sums |= sums
+            except OSError:
+                self._drop()
 
     def close(self) -> None:
         if self.file is None:
@@ -97,7 +103,10 @@ class Writer:
         try:
             self.file.close()
             self.path.replace(data)
-            body = {"shape": list(self.shape), "crc32": self.sums}
+            body = {
+                "shape": list(self.shape),
+                "crc32": [self.sums[i] for i in range(len(self.sums))],
+            }
             write_atomic(manifest, json.dumps(body).encode())
         except OSError:
             self._drop()
@@ -124,7 +133,7 @@ class Pixels:
         """(B, H, W, 3); a damaged picture of the cache is decoded again."""
         pictures = np.stack([self._one(i) for i in rows])
         if self.writer is not None:
-            self.writer.add(pictures)
+            self.writer.add(rows, pictures)
         return pictures
 
     def _one(self, i: int) -> NDArray[np.uint8]:
