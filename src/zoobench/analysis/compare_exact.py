@@ -12,14 +12,14 @@ import dataclasses
 import math
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from zoobench.analysis.compare_load import EXACT, finite
 from zoobench.analysis.compare_match import Pair, text_of
 from zoobench.analysis.compare_types import Drift, Finding, Stage
 from zoobench.errors import UserError
 from zoobench.metrics.fingerprint import distance
-from zoobench.schema import Cell, Measurement, Outcome, Record, Ref
+from zoobench.schema import Cell, Measurement, Outcome, Ref
 
 MACHINE = ("device", "device_name", "threads", "driver", "precision")
 """Environment entries that are the machine's; every other text in it is a library's version."""
@@ -68,29 +68,38 @@ def exact_findings(models: Mapping[str, Model]) -> list[Finding]:
     first digest that differs. Raises UserError for a baseline that holds NaN."""
     out = []
     for model in models.values():
-        both = [(_by_metric(p.baseline), _by_metric(p.candidate)) for p in model.pairs]
+        found = _distinct(model.pairs)
         for metric in EXACT:
-            out.extend(_counts(model, metric, both))
+            out.extend(_counts(model, metric, found))
         out.extend(_digest(model))
     return out
 
 
-def _by_metric(record: Record) -> dict[str, Measurement]:
-    return {m.metric: m for m in record.measurements}
+_Exact: TypeAlias = list[Measurement]
+
+
+def _distinct(pairs: Iterable[Pair]) -> list[tuple[_Exact, _Exact, int]]:
+    """Exact measurements of (baseline, candidate), and the number of pairs that have them: a
+    model's cells share theirs, so they are told apart by id."""
+    seen: dict[tuple[int, ...], tuple[_Exact, _Exact, int]] = {}
+    for pair in pairs:
+        old = [m for m in pair.baseline.measurements if m.metric in EXACT]
+        new = [m for m in pair.candidate.measurements if m.metric in EXACT]
+        key = (len(old), *map(id, old), *map(id, new))
+        held = seen.get(key)
+        seen[key] = (old, new, 1 + (held[2] if held else 0))
+    return list(seen.values())
 
 
 def _counts(
-    model: Model, metric: str, both: Sequence[tuple[dict[str, Measurement], ...]]
+    model: Model, metric: str, found: Sequence[tuple[_Exact, _Exact, int]]
 ) -> list[Finding]:
-    seen: dict[tuple[int, int], tuple[Measurement, Measurement | None, int]] = {}
-    for before, after in both:
-        old, new = before.get(metric), after.get(metric)
-        if old is not None:
-            key = (id(old), id(new))
-            held_before = seen.get(key)
-            seen[key] = (old, new, 1 + (held_before[2] if held_before else 0))
     merged: dict[tuple[Any, ...], tuple[Finding, int]] = {}
-    for old, new, cells in seen.values():
+    for before, after, cells in found:
+        old = next((m for m in before if m.metric == metric), None)
+        new = next((m for m in after if m.metric == metric), None)
+        if old is None:
+            continue
         finding = _count(model.cell, metric, old, new)
         key2 = (finding.baseline, finding.candidate, finding.why)
         held = merged.get(key2)
