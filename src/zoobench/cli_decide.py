@@ -12,7 +12,7 @@ import click
 
 from zoobench.cli_advise import advise_data, data_options
 from zoobench.cli_base import JSON_FLAG, Commands, say, user_errors
-from zoobench.errors import UserError
+from zoobench.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from zoobench.analysis.compare_gates import Gates
@@ -81,7 +81,7 @@ def recommend_run(run: Path, limits: Limits, objective: str, as_json: bool) -> N
 @click.option("--measure", is_flag=True, help="Time two environments or git revisions now.")
 @click.option("--aa", type=click.IntRange(min=1), metavar="N", help="A against A, N times.")
 @click.option("--suite", help="With --measure: the models of this suite.")
-@click.option("--model", "models", multiple=True, help="With --measure: this model.")
+@click.option("--model", "models", multiple=True, help="With --measure and --aa: this model.")
 @click.option("--device", default="cpu", show_default=True, help="With --measure and --aa.")
 @click.option("--out", type=PATH, default=Path("zoobench-measure"), help="With --measure.")
 @JSON_FLAG
@@ -169,15 +169,25 @@ def measure(
 def against_itself(run: Path, gates: Gates, options: Mapping[str, Any], as_json: bool) -> None:
     """The false-alarm rate of `measure` on this machine, for the models of `run`."""
     import dataclasses
+    import itertools
 
     from zoobench import devices
     from zoobench.analysis.compare_aa import false_alarms, models_of
     from zoobench.analysis.compare_load import load
     from zoobench.analysis.compare_measure import Plan
     from zoobench.report.gate_aa import aa_text
+    from zoobench.schema import Ref
+    from zoobench.suite import matches
 
     plan = Plan(gates.measure, devices.place(options["device"]))
-    found = false_alarms(models_of(load(run)), options["aa"], plan, said)
+    names = models_of(load(run))
+    if options["models"]:
+        chosen = [[n for n in names if matches(Ref.parse(n), p)] for p in options["models"]]
+        for pattern, hits in zip(options["models"], chosen, strict=True):
+            if not hits:
+                raise unknown("compare --aa", "model", pattern, names, f"of {run}")
+        names = list(dict.fromkeys(itertools.chain.from_iterable(chosen)))
+    found = false_alarms(names, options["aa"], plan, said)
     say(dataclasses.asdict(found), aa_text(found, gates.measure), as_json)
 
 

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from numpy.typing import ArrayLike
 
-from zoobench.analysis.compare_aa import FalseAlarms, models_of, rates
+from zoobench import store
+from zoobench.analysis.compare_aa import FalseAlarms, false_alarms, models_of, rates
 from zoobench.analysis.compare_gates import Measure
 from zoobench.analysis.compare_measure import (
     Plan,
     Sample,
     block_interval,
-    block_logs,
     decide,
     measured,
     sample,
@@ -39,20 +42,25 @@ LIMITS = Measure()
 CELL = Cell("timm/net", "none/none", "measure")
 
 
-def runs(times: Sequence[float], memory: tuple[float, float] = (100, 100)) -> list[dict[str, Any]]:
-    """Processes of whole ABBA blocks with these times, in order."""
-    letters = ab.ORDER * (len(times) // 4)
-    held = dict(zip("AB", memory, strict=True))
+def blocks(
+    ratios: ArrayLike, ms: float = 10.0, memory: tuple[float, float] = (100, 100)
+) -> list[dict[str, Any]]:
+    """Blocks of a process a side, in which B takes `ratios` times A's time."""
     return [
-        {"model": m, "p50_ms": t, "peak_memory_bytes": held[m] * MIB, "block": i // 4}
-        for i, (m, t) in enumerate(zip(letters, times, strict=True))
+        {
+            "A": {"p50_ms": ms, "peak_memory_bytes": memory[0] * MIB},
+            "B": {"p50_ms": ms * ratio, "peak_memory_bytes": memory[1] * MIB},
+            "log": math.log(ratio),
+        }
+        for ratio in np.asarray(ratios, dtype=float).tolist()
     ]
 
 
-def test_block_logs_cancel_a_steady_drift() -> None:
-    drift = 1.1 ** np.arange(8)
-    times = drift * np.array([1, 2, 2, 1] * 2)
-    assert block_logs(runs(list(times))) == pytest.approx([np.log(2)] * 2)
+def test_a_sample_is_the_median_block() -> None:
+    found = sample(blocks([1.2, 1.5, 1.3], ms=20.0, memory=(100, 130)))
+    assert (found.ratio, found.low, found.high) == pytest.approx((1.3, 1.2, 1.5))
+    assert (found.base_ms, found.head_ms) == pytest.approx((20.0, 26.0))
+    assert (found.base_bytes, found.head_bytes) == (100 * MIB, 130 * MIB)
 
 
 def test_the_interval_of_three_blocks_is_their_range() -> None:
@@ -125,29 +133,30 @@ def test_the_words_of_a_confirmed_regression() -> None:
 
 
 def noisy(rng: np.random.Generator, ratio: float, spread: float) -> Sample:
-    """A set of blocks of processes whose times spread so much (standard deviation of the log)."""
-    true = np.array([1, ratio, ratio, 1] * LIMITS.blocks)
-    return sample(runs(list(10 * true * np.exp(spread * rng.standard_normal(true.size)))))
+    """A set of blocks whose ratios spread so much (standard deviation of the log)."""
+    return sample(blocks(ratio * np.exp(spread * rng.standard_normal(LIMITS.blocks))))
 
 
 def test_rates_of_the_measuring_gate() -> None:
-    """Processes that differ by 5% from each other: as a shared machine's do."""
+    """Blocks that spread by 5%, and by 2.5% as two equal sides did on two busy cores."""
     rng = np.random.default_rng(0)
 
-    def called(ratio: float, times: int) -> float:
-        found = [decide(CELL, lambda: noisy(rng, ratio, 0.05), LIMITS)[0] for _ in range(times)]
+    def called(ratio: float, spread: float, times: int) -> float:
+        found = [decide(CELL, lambda: noisy(rng, ratio, spread), LIMITS)[0] for _ in range(times)]
         return float(np.mean([f.outcome == "regressed" for f in found]))
 
-    assert called(1.0, 2000) <= 0.001
-    assert called(1.05, 300) <= 0.05
-    assert called(1.3, 200) >= 0.9
+    assert called(1.0, 0.05, 2000) <= 0.001
+    assert called(1.05, 0.05, 300) <= 0.05
+    assert called(1.3, 0.05, 200) >= 0.9
+    assert called(1.05, 0.025, 300) <= 0.01
+    assert called(1.2, 0.025, 200) >= 0.9
 
 
 def test_a_against_a_counts_alarms_and_suggests() -> None:
     rng = np.random.default_rng(0)
 
     def machine(spread: float) -> FalseAlarms:
-        taken = [runs(list(10 * np.exp(spread * rng.standard_normal(12)))) for _ in range(40)]
+        taken = [blocks(np.exp(spread * rng.standard_normal(3))) for _ in range(40)]
         return rates({"timm/net": taken}, LIMITS)
 
     quiet, loud = machine(0.01), machine(0.3)
@@ -172,6 +181,35 @@ def test_a_against_a_counts_alarms_and_suggests() -> None:
     gates_from(tomllib.loads(text[text.index("[measure]") :]), "aa")
 
 
+def test_a_against_a_of_some_models_until_it_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = stand_in(monkeypatch)
+    lines = [store.encode(Record(Cell(f"timm/{n}@1", "d/d@1", "knn"), "ok")) for n in "abc"]
+    (tmp_path / "records.jsonl").write_bytes(b"".join(lines))
+    picked = ("--model", "timm/c*", "--model", "a")
+    code, body = compare(tmp_path, "--aa", 3, *picked)
+    assert code == 0
+    assert (body["models"], body["comparisons"], body["alarms"]) == (["timm/c@1", "timm/a@1"], 3, 0)
+    # One that is thrown away, then three comparisons of three pairs, the models in turn.
+    assert [name[5] for _, name in asked] == ["c", *"cccccc", *"aaaaaa", *"cccccc"]
+    assert {where for where, _ in asked} == {"here"}
+    code, body = compare(tmp_path, "--aa", 3, "--model", "nonesuch")
+    assert code == 2
+    assert "unknown model 'nonesuch'" in body["said"]
+
+    said: list[str] = []
+
+    def stops(text: str) -> None:
+        said.append(text)
+        if text.startswith("comparison 2"):
+            raise KeyboardInterrupt
+
+    found = false_alarms(["timm/a"], 5, Plan(LIMITS), stops)
+    assert found.comparisons == 2
+    assert "5 comparisons of 6 processes: about" in said[0]
+
+
 def test_models_of_a_run_leave_out_controls(tmp_path: Path) -> None:
     names = ("control/chance", "timm/a@1", "timm/a@1?weights=random", "timm/b@1")
     found = tuple(Record(Cell(n, "packaged/digits@1", "knn"), "ok") for n in names)
@@ -187,9 +225,13 @@ import json, sys
 assert sys.argv[1] == "-P", sys.argv
 {body}
 print("a library says something")
-found = {{"p50_ms": {ms}, "peak_memory_bytes": 1, "device": "cpu", "threads": {threads},
-         "libraries": {{"torch": "{torch}"}}}}
-print(json.dumps({{"value": found}}))
+told = {{"peak_memory_bytes": 1, "device": "cpu", "threads": {threads},
+        "libraries": {{"torch": "{torch}"}}}}
+while True:
+    print(json.dumps({{"value": told}}), flush=True)
+    if not sys.stdin.readline():
+        break
+    told = [{ms}] * 5
 """
 
 
@@ -299,7 +341,7 @@ def test_a_revision_is_checked_out_and_removed(
 
 
 def test_real_processes_of_two_source_trees(tmp_path: Path) -> None:
-    """One process a side: each runs its own sources, and the slower forward pass shows."""
+    """A block: each side runs its own sources, and the slower forward pass shows."""
     import shutil
 
     import zoobench
@@ -312,33 +354,52 @@ def test_real_processes_of_two_source_trees(tmp_path: Path) -> None:
     text = slow.read_text()
     assert "misbehave(self.fault, self.seconds)\n" in text
     slow.write_text(text.replace("misbehave(self.fault, self.seconds)\n", "time.sleep(0.004)\n", 1))
-    timings = []
+    timings: dict[str, fresh.Side] = {}
     for name in trees:
         with side(str(tmp_path / name)) as found:
-            ref = "synthetic/gabor?weights=random"
-            timings.append(ab.measure(found, ref, Place(), 1, 120.0))
-    base, head = timings
+            timings[name] = found
+    ref = "synthetic/gabor?weights=random"
+    jobs = {"A": (timings["base"], ref), "B": (timings["head"], ref)}
+    (block,) = ab.interleaved(jobs, Place(), 1, 1, 120.0)
+    base, head = block["A"], block["B"]
     assert head["p50_ms"] - base["p50_ms"] > 3
-    assert len(head["samples_ms"]) >= 30
+    assert block["log"] > np.log(1.5)
+    assert len(head["samples_ms"]) == len(base["samples_ms"]) >= 40
     assert base["peak_memory_bytes"] > 0
     assert base["libraries"]["zoobench"] == zoobench.__version__
     assert os.environ.get("PYTHONPATH") != str(tmp_path)
 
 
-def test_every_model_is_measured_once_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+class Ready:
+    """Stands in for fresh.Talk: a process whose steps take 50 ms."""
+
+    def answer(self) -> dict[str, Any]:
+        return {"peak_memory_bytes": MIB, "libraries": {}}
+
+    def ask(self) -> list[float]:
+        return [50.0] * ab.TURN
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """(side, model) of each process that is asked for, none of which is started."""
     asked: list[tuple[str, str]] = []
 
-    def measure(where: fresh.Side, name: str, *_: object) -> dict[str, Any]:
+    @contextlib.contextmanager
+    def process(where: fresh.Side, name: str, *_: object) -> Iterator[Ready]:
         asked.append((where.name, name))
-        return {"p50_ms": 5.0, "peak_memory_bytes": MIB, "libraries": {}}
+        yield Ready()
 
-    monkeypatch.setattr(ab, "measure", measure)
-    monkeypatch.setattr("zoobench.analysis.compare_measure.measure", measure)
+    monkeypatch.setattr(ab, "process", process)
+    return asked
+
+
+def test_every_model_is_measured_in_processes_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = stand_in(monkeypatch)
     one, other = fresh.Side("one"), fresh.Side("other")
     found = measured(["timm/a", "timm/b?input_size=64"], one, other, Plan(LIMITS))
     assert found.exit_code == 0
     assert [where for where, name in asked if name == "timm/a?weights=random"] == [
-        "one", "other", *("one", "other", "other", "one") * 3,
+        "one", "other", "one", "other", "other", "one", "one", "other",
     ]  # fmt: skip
     assert {name for _, name in asked} == {
         "timm/a?weights=random",

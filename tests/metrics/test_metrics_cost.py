@@ -20,11 +20,11 @@ from zoobench.metrics.measure import (
     LARGEST_BATCH,
     Place,
     measured_costs,
-    timing_of,
+    stepping,
     training_costs,
 )
 from zoobench.metrics.render import render_measured
-from zoobench.metrics.stopwatch import Timing, peak_memory, timed
+from zoobench.metrics.stopwatch import Timing, peak_memory, timed, warm
 from zoobench.schema import Measurement, Ref
 
 
@@ -221,20 +221,34 @@ def test_loading_is_timed_cold_and_warm() -> None:
     assert len(found["load_seconds"].detail["samples_s"]) == 3
 
 
-def test_timing_of_a_batch() -> None:
-    timing, setting = timing_of(Pictures(), Place(), batch=3, seconds=0.0)
-    assert len(timing.seconds) == 40
+def test_steps_of_a_batch() -> None:
+    asked: list[int] = []
+
+    class Counted(Pictures):
+        def embed(self, batch: torch.Tensor) -> torch.Tensor:
+            asked.append(len(batch))
+            return super().embed(batch)
+
+    with stepping(Counted(), Place(), batch=3) as (second, setting):
+        assert torch.is_inference_mode_enabled()
+        assert second() > 0
+        assert warm(second, 0.0) == 10
+    assert asked == [3] * 11
     assert setting["batch"] == 3
     assert setting["device"] == "cpu"
     assert setting["dtype"] == "float32"
 
 
 def test_precision_and_layout_stand_beside_the_time() -> None:
-    _, plain = timing_of(Pictures(), Place(), seconds=0.0)
-    _, half = timing_of(Pictures(), Place(precision="bf16"), seconds=0.0)
+    def setting(backbone: Any, place: Place) -> dict[str, Any]:
+        with stepping(backbone, place) as (_, found):
+            return found
+
+    plain = setting(Pictures(), Place())
+    half = setting(Pictures(), Place(precision="bf16"))
     assert (plain["dtype"], half["dtype"]) == ("float32", "bfloat16 autocast")
     assert plain["layout"] == "channels_last"
-    _, words = timing_of(Words(), Place(), seconds=0.0)
+    words = setting(Words(), Place())
     assert words["layout"] == "contiguous"
 
 

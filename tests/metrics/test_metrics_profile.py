@@ -1,13 +1,13 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -17,6 +17,7 @@ from zoobench.metrics import ab, architectures, fresh
 from zoobench.metrics.architectures import Architecture, lean
 from zoobench.metrics.counter import count
 from zoobench.metrics.crosscheck import cross_check, explain
+from zoobench.metrics.measure import Place
 from zoobench.metrics.profile import COLUMNS, profile, read_rows, row, sweep
 from zoobench.metrics.render import amount, render, render_ab
 
@@ -253,45 +254,82 @@ def test_explanation_sums_to_the_difference() -> None:
     assert explain(ours, theirs) == {"convolutions": 1, "products": 5, "other": -3}
 
 
-def test_ratio_of_interleaved_times() -> None:
-    # B takes twice as long; the machine slows down by half on the way.
-    times = [("A", 1.0), ("B", 2.0), ("B", 2.2), ("A", 1.1), ("A", 1.4), ("B", 2.8), ("B", 3.0)]
-    times.append(("A", 1.5))
-    found = ab.ratio(times)
-    assert found["ratio"] == pytest.approx(0.5)
-    assert found["pairs"] == 4
+def test_ratio_of_turns() -> None:
+    # B takes twice as long; the machine slows down by half on the way, and steadily in a round.
+    def turns(*times: float) -> list[tuple[str, list[float]]]:
+        # A step that was disturbed moves no turn.
+        return [(at, [t, t, 99.0]) for at, t in zip(ab.ORDER, times, strict=True)]
+
+    steady = turns(1.0, 2.0 * 1.1, 2.0 * 1.21, 1.331)
+    late = turns(1.5, 3.0, 3.0, 1.5)
+    disturbed = turns(1.0, 2.0, 20.0, 1.0)
+    assert ab.block_log([steady]) == pytest.approx(math.log(2))
+    assert ab.block_log([steady, disturbed, late]) == pytest.approx(math.log(2))
+    found = ab.ratio([math.log(0.5), math.log(0.52), math.log(0.48)])
+    assert found["ratio"] == pytest.approx(0.5, rel=0.01)
     assert found["clear"]
-    mixed = ab.ratio([("A", 1.0), ("B", 1.2), ("B", 1.0), ("A", 1.2)])
+    mixed = ab.ratio([math.log(1.2), -math.log(1.2)])
     assert mixed["ratio"] == pytest.approx(1.0)
     assert not mixed["clear"]
     assert mixed["low"] < 1 < mixed["high"]
     assert math.isclose(mixed["low"] * mixed["high"], 1.0)
 
 
-def test_ab_runs_fresh_processes_in_abba_order(monkeypatch: pytest.MonkeyPatch) -> None:
+class Turns:
+    """Stands in for fresh.Talk: a process whose steps take `ms`."""
+
+    def __init__(self, name: str, ms: float, asked: list[str]) -> None:
+        self.name, self.ms, self.asked = name, ms, asked
+
+    def answer(self) -> dict[str, Any]:
+        return {"peak_memory_bytes": 1}
+
+    def ask(self) -> list[float]:
+        self.asked.append(self.name)
+        return [self.ms] * ab.TURN
+
+
+def test_ab_takes_turns_of_fresh_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[str] = []
     asked: list[str] = []
 
-    def call(target: str, arguments: dict[str, Any], *_: object) -> dict[str, Any]:
-        assert target == "zoobench.metrics.ab:timing"
-        asked.append(arguments["ref"])
-        return {"p50_ms": 1.0 if "resnet18" in arguments["ref"] else 4.0, "noisy": False}
+    @contextlib.contextmanager
+    def talk(target: str, arguments: dict[str, Any], *_: object) -> Iterator[Turns]:
+        assert target == "zoobench.metrics.ab:turns"
+        assert arguments["ref"].endswith("weights=random")
+        name = "18" if "resnet18" in arguments["ref"] else "50"
+        started.append(name)
+        yield Turns(name, 50.0 if name == "18" else 200.0, asked)
 
-    monkeypatch.setattr("zoobench.metrics.fresh.call", call)
+    monkeypatch.setattr("zoobench.metrics.fresh.talk", talk)
     monkeypatch.setattr("zoobench.models.resolve", lambda ref: ref)
     found = ab.ab("timm/resnet18", "timm/resnet50", blocks=2)
-    assert ["18" in ref for ref in asked] == [True, False, False, True] * 2
-    assert all(ref.endswith("weights=random") for ref in asked)
+    assert started == ["18", "50", "50", "18"]
+    assert asked == ["18", "50", "50", "18"] * ab.ROUNDS * 2
     assert found["ratio"] == pytest.approx(0.25)
+    assert found["runs"][1]["B"]["p50_ms"] == 200.0
+    assert len(found["runs"][0]["A"]["samples_ms"]) == 40
     assert "A is faster" in "\n".join(render_ab(found))
     with pytest.raises(UserError, match="at least 2 blocks"):
         ab.ab("timm/resnet18", "timm/resnet50", blocks=1)
 
 
-def test_one_letter_of_ab_times_in_a_fresh_process() -> None:
-    arguments = {"ref": "synthetic/gabor", "device": "cpu", "precision": "bf16", "batch": 2}
-    found = fresh.call("zoobench.metrics.ab:timing", arguments)
-    assert found["p50_ms"] == pytest.approx(np.median(found["samples_ms"]), rel=0.01)
-    assert (found["batch"], found["dtype"]) == (2, "bfloat16 autocast")
+def test_a_fresh_process_takes_turns_until_it_is_let_go() -> None:
+    with ab.process(fresh.HERE, "synthetic/gabor", Place("cpu", "bf16"), 2, 120.0) as one:
+        told = one.answer()
+        assert (told["batch"], told["dtype"]) == (2, "bfloat16 autocast")
+        assert told["peak_memory_bytes"] > 0
+        turns = [one.ask() for _ in range(2)]
+    assert [len(turn) for turn in turns] == [ab.TURN] * 2
+    assert min(map(min, turns)) > 0
+
+
+def test_a_process_that_ends_while_it_is_asked_says_so() -> None:
+    with fresh.talk("itertools:repeat", {"object": 7, "times": 2}) as one:
+        assert (one.answer(), one.ask()) == (7, 7)
+        for _ in range(2):  # before it has gone, and after
+            with pytest.raises(UserError, match="wrote no result"):
+                one.ask()
 
 
 @pytest.mark.parametrize(

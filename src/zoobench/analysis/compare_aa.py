@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,15 +14,13 @@ from zoobench.analysis.compare_gates import Measure
 from zoobench.analysis.compare_measure import (
     Floats,
     Plan,
-    Run,
     Say,
     block_interval,
-    block_logs,
     draws,
     sample,
 )
 from zoobench.errors import UserError
-from zoobench.metrics.ab import interleaved
+from zoobench.metrics.ab import SECONDS, Block, interleaved, tried
 from zoobench.metrics.fresh import HERE
 from zoobench.schema import Ref
 from zoobench.store import Run as StoredRun
@@ -69,26 +68,46 @@ def models_of(run: StoredRun) -> list[str]:
 def false_alarms(
     names: Sequence[str], comparisons: int, plan: Plan, say: Say = lambda text: None
 ) -> FalseAlarms:
-    """Measure A against A `comparisons` times, over `names` in turn, on this machine."""
-    taken: dict[str, list[list[Run]]] = {}
-    for i in range(comparisons):
-        name = names[i % len(names)]
-        ref = str(Ref.parse(name).with_options(weights="random"))
-        say(f"comparison {i + 1} of {comparisons}: {name}")
-        jobs = {"A": (HERE, ref), "B": (HERE, ref)}
-        taken.setdefault(name, []).append(
-            [*interleaved(jobs, plan.place, plan.limits.blocks, plan.batch, plan.timeout)]
-        )
+    """Measure A against A `comparisons` times, over `names` in turn, on this machine.
+
+    An interruption ends it with what the whole comparisons until then say; before the
+    first of them it is raised. `say` is told beforehand how long it may take.
+    """
+    refs = [str(Ref.parse(name).with_options(weights="random")) for name in names]
+    taken: dict[str, list[list[Block]]] = {}
+    started = time.perf_counter()
+    # A throw-away process: it fills the file cache, and finds what cannot run.
+    tried(HERE, refs[0], plan.place, plan.batch, plan.timeout)
+    once = 2 * (time.perf_counter() - started + SECONDS) * plan.limits.blocks
+    say(
+        f"{comparisons} comparisons of {2 * plan.limits.blocks} processes: about "
+        f"{math.ceil(once * comparisons / 60)} minutes; Ctrl-C ends with what is there"
+    )
+    try:
+        for i in range(comparisons):
+            name, ref = names[i % len(names)], refs[i % len(names)]
+            jobs = {"A": (HERE, ref), "B": (HERE, ref)}
+            found = interleaved(jobs, plan.place, plan.limits.blocks, plan.batch, plan.timeout)
+            taken.setdefault(name, []).append(found)
+            ratio = sample(found).ratio
+            say(f"comparison {i + 1} of {comparisons}: {name}: {ratio:.3f}")
+    except KeyboardInterrupt:
+        if not taken:
+            raise
+        say("interrupted")
     return rates(taken, plan.limits)
 
 
-def rates(taken: Mapping[str, Sequence[Sequence[Run]]], limits: Measure) -> FalseAlarms:
+def rates(taken: Mapping[str, Sequence[Sequence[Block]]], limits: Measure) -> FalseAlarms:
     """The rates and suggestions from measured A/A comparisons, by model."""
-    samples = [sample(runs) for each in taken.values() for runs in each]
+    samples = [sample(blocks) for each in taken.values() for blocks in each]
     alarms = sum(s.slower(limits) or s.faster(limits) for s in samples)
     middles, lows = _pseudo(taken, limits.blocks)
     slow = (middles >= math.log(limits.ratio)) & (lows > math.log(limits.low))
-    every = [[r for runs in each for r in runs] for each in taken.values()]
+    every = [
+        [block[letter] for blocks in each for block in blocks for letter in "AB"]
+        for each in taken.values()
+    ]
     spread = [
         abs(a["p50_ms"] / b["p50_ms"]) for e in every for a, b in itertools.permutations(e, 2)
     ]
@@ -112,7 +131,7 @@ def rates(taken: Mapping[str, Sequence[Sequence[Run]]], limits: Measure) -> Fals
     )
 
 
-def _pseudo(taken: Mapping[str, Sequence[Sequence[Run]]], blocks: int) -> tuple[Floats, Floats]:
+def _pseudo(taken: Mapping[str, Sequence[Sequence[Block]]], blocks: int) -> tuple[Floats, Floats]:
     """Medians and lower bounds of up to PSEUDO comparisons a model, their blocks dealt anew.
 
     Swapping a block's sides changes its sign, and under A against A nothing else.
@@ -121,7 +140,7 @@ def _pseudo(taken: Mapping[str, Sequence[Sequence[Run]]], blocks: int) -> tuple[
     count = min(PSEUDO, HELD // draws(blocks).size)
     found = []
     for each in taken.values():
-        logs = np.concatenate([block_logs(runs) for runs in each])
+        logs = np.array([block["log"] for found in each for block in found])
         dealt = rng.permuted(np.tile(logs, (count, 1)), axis=1)[:, :blocks]
         signs = rng.choice([-1.0, 1.0], size=dealt.shape)
         middle, low, _ = block_interval(dealt * signs)

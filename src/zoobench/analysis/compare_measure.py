@@ -1,8 +1,9 @@
 """The gate for time and memory: both sides measured at one time (`compare --measure`).
 
-Stored times were taken on another day, with other neighbours. Here base (A) and head (B)
-alternate in fresh processes, A B B A a block, so that drift cancels within a block, and the
-blocks are what is resampled. A regression must be certain, large, and found twice:
+Stored times were taken on another day, with other neighbours. Here a block is a fresh process
+of base (A) and one of head (B) that take turns (metrics.ab), so that drift cancels within a
+block, and the blocks are what is resampled. A regression must be certain, large, and found
+twice:
 
     the interval of the median block's ratio lies above `low`,
     the ratio is `ratio` or more, and the change in milliseconds `floor_ms` or more,
@@ -28,13 +29,14 @@ from numpy.typing import ArrayLike, NDArray
 from zoobench.analysis.compare_gates import Measure
 from zoobench.analysis.compare_types import Comparison, Finding, NewCell
 from zoobench.errors import UserError
-from zoobench.metrics.ab import CPU, interleaved, measure, pair_logs
+from zoobench.metrics.ab import CPU, Block, interleaved, tried
 from zoobench.metrics.fresh import Side
 from zoobench.metrics.measure import Place
 from zoobench.schema import Cell, Outcome, Ref
 
 Floats = NDArray[np.float64]
-Run = Mapping[str, Any]
+Told = Mapping[str, Any]
+"""What a process says when it is ready."""
 Say = Callable[[str], None]
 
 SETTING = ("device", "dtype", "layout", "threads", "batch")
@@ -56,7 +58,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Sample:
-    """One model's processes: ratios are of head over base, times in ms, memory in bytes."""
+    """One model's blocks: ratios are of head over base, times in ms, memory in bytes."""
 
     ratio: float
     low: float
@@ -101,19 +103,14 @@ def block_interval(logs: ArrayLike) -> tuple[Floats, Floats, Floats]:
     return np.median(values, axis=-1), low, high
 
 
-def block_logs(runs: Sequence[Run]) -> Floats:
-    """(K,) log of head over base, the mean of each ABBA block's two pairs."""
-    pairs = pair_logs([(r["model"], r["p50_ms"]) for r in runs])
-    return np.asarray(-np.array(pairs).reshape(-1, 2).mean(axis=1))
-
-
-def sample(runs: Sequence[Run]) -> Sample:
-    """What the processes of whole ABBA blocks come to."""
+def sample(blocks: Sequence[Block]) -> Sample:
+    """What the blocks of one set come to."""
 
     def middle(letter: str, name: str) -> float:
-        return float(np.median([r.get(name, math.nan) for r in runs if r["model"] == letter]))
+        return float(np.median([block[letter].get(name, math.nan) for block in blocks]))
 
-    ratio, low, high = (math.exp(float(v)) for v in block_interval(block_logs(runs)))
+    logs = [block["log"] for block in blocks]
+    ratio, low, high = (math.exp(float(v)) for v in block_interval(logs))
     times = middle("A", "p50_ms"), middle("B", "p50_ms")
     memory = middle("A", "peak_memory_bytes"), middle("B", "peak_memory_bytes")
     return Sample(ratio, low, high, *times, *memory)
@@ -138,16 +135,16 @@ def measured(
         ref = str(Ref.parse(name).with_options(weights="random"))
         cell = Cell(name, NO_DATASET, "measure")
         # A throw-away process a side: it fills the file cache, and finds what cannot run.
-        tried = [_try(side, ref, plan) for side in (base, head)]
+        ready = [_try(side, ref, plan) for side in (base, head)]
         say(f"{name}: both sides were tried")
-        failed = [found if isinstance(found, UserError) else None for found in tried]
+        failed = [found if isinstance(found, UserError) else None for found in ready]
         if failed[1] is not None:
             outcome: Outcome = "missing" if failed[0] is None else "incomparable"
             findings.append(Finding(cell, "", None, None, outcome, str(failed[1]), kind="measured"))
         elif failed[0] is not None:
             new.append(NewCell(cell, "ok", message=f"not in the base: {failed[0]}"))
         else:
-            before, after = (found for found in tried if isinstance(found, dict))
+            before, after = (found for found in ready if isinstance(found, dict))
             notes += [n for n in [libraries(before, after, base, head)] if n and n not in notes]
             findings += _one(cell, ref, (base, head), (before, after), plan, say)
     return Comparison(
@@ -163,12 +160,12 @@ def measured(
 
 def _try(side: Side, ref: str, plan: Plan) -> dict[str, Any] | UserError:
     try:
-        return measure(side, ref, plan.place, plan.batch, plan.timeout)
+        return tried(side, ref, plan.place, plan.batch, plan.timeout)
     except UserError as error:
         return error
 
 
-def libraries(before: Run, after: Run, base: Side, head: Side) -> str:
+def libraries(before: Told, after: Told, base: Side, head: Side) -> str:
     """One line on the versions that differ, or ""."""
     old, new = before.get("libraries", {}), after.get("libraries", {})
     told = [f"{n} {old.get(n)} -> {new[n]}" for n in new if old.get(n) != new[n]]
@@ -176,12 +173,12 @@ def libraries(before: Run, after: Run, base: Side, head: Side) -> str:
 
 
 def _one(
-    cell: Cell, ref: str, sides: tuple[Side, Side], tried: tuple[Run, Run], plan: Plan, say: Say
+    cell: Cell, ref: str, sides: tuple[Side, Side], told: tuple[Told, Told], plan: Plan, say: Say
 ) -> list[Finding]:
     apart = [
-        f"{n} {tried[0].get(n)} -> {tried[1].get(n)}"
+        f"{n} {told[0].get(n)} -> {told[1].get(n)}"
         for n in SETTING
-        if tried[0].get(n) != tried[1].get(n)
+        if told[0].get(n) != told[1].get(n)
     ]
     if apart:
         why = ", ".join(apart)

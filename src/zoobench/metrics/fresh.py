@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import IO, Any
 
 from zoobench.errors import UserError, ZoobenchError
 
@@ -48,36 +52,103 @@ def call(
     `side` may run another one. Raises UserError with the child's message, or its last
     line, where it fails or outlasts `timeout` seconds.
     """
+    with talk(target, arguments, timeout, side) as process:
+        return process.answer()
+
+
+@contextmanager
+def talk(
+    target: str, arguments: Mapping[str, Any], timeout: float = 600.0, side: Side = HERE
+) -> Iterator[Talk]:
+    """The process of `call`, to be asked again and again where `target` is a generator: it rests
+    between its answers. `timeout` holds for each of them. Ended with the block."""
     # -P: the folder that the user stands in must not come before the side's own sources.
-    command = [side.python, "-P", "-W", "ignore", "-c", _CHILD, target]
+    command = [side.python, "-P", "-W", "ignore", "-c", _CHILD, target, json.dumps(dict(arguments))]
     name = str(arguments.get("ref", target))
     where = name if side is HERE else f"{name} in {side.name}"
+    with tempfile.TemporaryFile() as said:
+        try:
+            process = subprocess.Popen(
+                command, bufsize=0, env=side.environment,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said,
+            )  # fmt: skip
+        except OSError as error:
+            raise UserError(f"{where}: {side.python}: {error.strerror}") from None
+        try:
+            yield Talk(process, said, where, timeout)
+        finally:
+            process.kill()
+            process.communicate()
+
+
+class Talk:
+    """A running process; made by `talk`."""
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], said: IO[bytes], where: str, timeout: float
+    ) -> None:
+        self._process, self._said, self._where, self._timeout = process, said, where, timeout
+        self._read = b""
+
+    def ask(self) -> Any:
+        """The next answer. Raises UserError, as `call` does."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(b"\n")
+        except BrokenPipeError:
+            raise self._failure() from None
+        return self.answer()
+
+    def answer(self) -> Any:
+        """The answer that was asked for last, the first one at the start. Raises UserError."""
+        until = time.monotonic() + self._timeout
+        while True:
+            line, newline, rest = self._read.partition(b"\n")
+            if newline:
+                self._read = rest
+                body = _body(line)
+                if body is None:  # a library says something
+                    continue
+                if "error" in body:
+                    raise UserError(f"{self._where}: {body['error']}")
+                return body["value"]
+            assert self._process.stdout is not None
+            left = until - time.monotonic()
+            if left <= 0 or not select.select([self._process.stdout], [], [], left)[0]:
+                raise UserError(f"{self._where}: no timing within {self._timeout:g} s")
+            block = self._process.stdout.read(2**16)
+            if not block:
+                raise self._failure()
+            self._read += block
+
+    def _failure(self) -> UserError:
+        code = self._process.wait()
+        self._said.seek(0)
+        lines = self._said.read().decode(errors="replace").strip().splitlines()
+        if not code:
+            return UserError(f"{self._where}: the timing process wrote no result")
+        last = lines[-1] if lines else f"exit code {code}"
+        return UserError(f"{self._where}: the timing process failed: {last}")
+
+
+def _body(line: bytes) -> dict[str, Any] | None:
     try:
-        done = subprocess.run(
-            [*command, json.dumps(dict(arguments))],
-            capture_output=True, text=True, timeout=timeout, env=side.environment,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        raise UserError(f"{where}: no timing within {timeout:g} s") from None
-    except OSError as error:
-        raise UserError(f"{where}: {side.python}: {error.strerror}") from None
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise UserError(f"{where}: the timing process failed: {lines[-1]}")
-    try:
-        body: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    except (IndexError, ValueError):
-        raise UserError(f"{where}: the timing process wrote no result") from None
-    if "error" in body:
-        raise UserError(f"{where}: {body['error']}")
-    return body["value"]
+        body = json.loads(line)
+    except ValueError:
+        return None
+    return body if isinstance(body, dict) and body.keys() & {"value", "error"} else None
 
 
 def child(target: str, arguments: str) -> None:
-    """In the fresh process: one line of JSON on standard output."""
+    """In the fresh process: a line of JSON on standard output; of a generator one for each of
+    its values, the next as often as a line comes in."""
     module, _, function = target.partition(":")
     try:
-        body = {"value": getattr(import_module(module), function)(**json.loads(arguments))}
+        value = getattr(import_module(module), function)(**json.loads(arguments))
+        for body in value if isinstance(value, Iterator) else [value]:
+            sys.stdout.write(json.dumps({"value": body}) + "\n")
+            sys.stdout.flush()
+            if not isinstance(value, Iterator) or not sys.stdin.readline():
+                return
     except ZoobenchError as error:
-        body = {"error": str(error)}
-    sys.stdout.write(json.dumps(body) + "\n")
+        sys.stdout.write(json.dumps({"error": str(error)}) + "\n")

@@ -104,15 +104,16 @@ def measured_costs(
     return (*found, *energy)
 
 
-def timing_of(
-    backbone: Backbone, place: Place, batch: int = 1, seconds: float = 2.0
-) -> tuple[Timing, dict[str, Any]]:
-    """Timing of `embed` at `batch` in the settings of `measured_costs`, and those settings."""
+@contextmanager
+def stepping(
+    backbone: Backbone, place: Place, batch: int = 1
+) -> Iterator[tuple[Callable[[], float], dict[str, Any]]]:
+    """A function that runs `embed` once at `batch` in the settings of `measured_costs` and gives
+    its seconds, while the block runs; and those settings."""
     device = _settle(backbone, place)
-    held = _held(backbone, device, batch)
+    step, wait = _step(backbone, _held(backbone, device, batch)), synchroniser(device)
     with _inference(place):
-        timing = timed(_step(backbone, held), synchroniser(device), seconds)
-    return timing, {**_setting(backbone, place), "batch": batch}
+        yield lambda: once(step, wait), {**_setting(backbone, place), "batch": batch}
 
 
 def training_costs(

@@ -155,15 +155,11 @@ def render_ab(found: Mapping[str, Any]) -> list[str]:
     verdict = "cannot be told apart" if not found["clear"] else (
         "A is slower" if found["ratio"] > 1 else "A is faster"
     )  # fmt: skip
-    noisy = sum(bool(run.get("noisy")) for run in found["runs"])
-    lines = [
+    return [
         f"A {found['a']}",
         f"B {found['b']}",
         f"time of A / time of B  {found['ratio']:.3f}"
         f"  [{found['low']:.3f}, {found['high']:.3f}]  {verdict}",
-        f"batch {found['batch']} on {found['device']}, {found['blocks']} blocks of A B B A"
-        " in fresh processes",
+        f"batch {found['batch']} on {found['device']}, {found['blocks']} blocks of two fresh"
+        " processes that take turns A B B A",
     ]
-    if noisy:
-        lines.append(f"{noisy} of {len(found['runs'])} timings were noisy")
-    return lines

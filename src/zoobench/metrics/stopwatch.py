@@ -97,16 +97,22 @@ def timed(step: Callable[[], object], wait: Callable[[], None], seconds: float =
 
 
 def _run(step: Callable[[], object], wait: Callable[[], None], seconds: float) -> Timing:
-    warm: list[float] = []
-    while len(warm) < WARMUPS or (len(warm) < MAX_WARMUPS and not _steady(warm, seconds)):
-        warm.append(once(step, wait))
+    warmups = warm(lambda: once(step, wait), seconds)
     taken: list[float] = []
     started = time.perf_counter()
     while len(taken) < STEPS or (
         len(taken) < MAX_STEPS and time.perf_counter() - started < seconds
     ):
         taken.append(once(step, wait))
-    return Timing(tuple(taken), len(warm))
+    return Timing(tuple(taken), warmups)
+
+
+def warm(second: Callable[[], float], seconds: float) -> int:
+    """Steps until two fives agree, at least 10 and at most 50. `second` gives one's seconds."""
+    taken: list[float] = []
+    while len(taken) < WARMUPS or (len(taken) < MAX_WARMUPS and not _steady(taken, seconds)):
+        taken.append(second())
+    return len(taken)
 
 
 def _steady(warm: list[float], seconds: float) -> bool:
