@@ -20,6 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from zoobench.analysis.compare import compare, load_both
+from zoobench.analysis.compare_baseline import propose
+from zoobench.report import gate
 from zoobench.schema import Cell, Measurement, Predictions, Record
 from zoobench.store import encode, pack_predictions
 
@@ -117,10 +119,18 @@ def main() -> None:
         loaded = time.perf_counter()
         found = compare(baseline, candidate)
         ended = time.perf_counter()
+        decided = time.process_time()
+        gate.write(found, sides[1] / "gate")
+        files = time.process_time()
+        propose(candidate, baseline, "bench", sides[1] / "gate" / "baseline")
+        proposed = time.process_time()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"{options.records:,} records a side of {size:.0f} MiB, {options.changed:,} changed")
     print(f"load {loaded - clock:.1f} s, compare {ended - loaded:.1f} s, all {ended - clock:.1f} s")
-    print(f"processor {time.process_time() - cpu:.1f} s, peak memory {peak:.2f} GiB")
+    print(
+        f"processor {decided - cpu:.1f} s; writing the verdicts {files - decided:.1f} s, "
+        f"the proposed baseline {proposed - files:.1f} s; peak memory {peak:.2f} GiB"
+    )
     print({name: count for name, count in found.counts.items() if count})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,7 +38,7 @@ class Lines:
         if record.environment:
             parts.append(f'"environment": {self._table(record.environment)}')
         if record.provenance:
-            entries = (f"{_text(k)}: {self._any(v)}" for k, v in record.provenance.items())
+            entries = (f"{self._word(k)}: {self._any(v)}" for k, v in record.provenance.items())
             parts.append(f'"provenance": {{{", ".join(entries)}}}')
         parts.append(f'"seconds": 0.0, "schema": {record.schema}}}\n')
         return ", ".join(parts).encode()
@@ -58,7 +59,9 @@ class Lines:
         if end is None:
             rest = to_json(Measurement("", 0, m.unit, m.better, n=m.n, detail=m.detail))
             end = self._ends[name] = _text({k: rest[k] for k in rest if k not in _HEAD})[1:]
-        return f'{{"metric": {self._word(m.metric)}, "value": {_text(m.value)}, {end}'
+        # What the encoder writes of a finite float, without an encoder for each.
+        value = repr(m.value) if type(m.value) is float and math.isfinite(m.value) else None
+        return f'{{"metric": {self._word(m.metric)}, "value": {value or _text(m.value)}, {end}'
 
     def _any(self, value: Any) -> str:
         return self._table(value) if isinstance(value, Mapping) else _text(to_json(value))
