@@ -100,6 +100,10 @@ class Bench:
     _failed: dict[tuple[str, int], CellError] = field(default_factory=dict)
     _dataset: tuple[str, Splits] | None = None
 
+    @property
+    def held(self) -> tuple[Loaded, ...]:
+        return tuple(self._models.values())
+
     def run(self, cell: Cell) -> Result:
         """Never raises but for KeyboardInterrupt and its like."""
         started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -243,7 +247,7 @@ class Loaded:
             self._costs[taken] = (second("load_seconds", self.load_seconds),)
             backbone = self.features.backbone
             try:
-                self._costs[taken] += self._counted
+                self._costs[taken] += self.counted
                 # Random weights cost what the pretrained ones do: once is enough.
                 if settings.measure_costs and self.ref.option("weights") != "random":
                     place = Place(settings.device, taken)
@@ -253,7 +257,7 @@ class Loaded:
         return self._costs[taken]
 
     @cached_property
-    def _counted(self) -> tuple[Measurement, ...]:
+    def counted(self) -> tuple[Measurement, ...]:
         """What no precision changes."""
         return cost.static_costs(self.features.backbone)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from zoobench.advise.answer import beaten, verdicts
 from zoobench.analysis.stats import Floats
@@ -19,7 +20,7 @@ def test_a_clear_winner_is_sure_and_near_ties_are_not() -> None:
     for outcome in (0.0, 1.0):  # one example more, one fewer
         at = int(np.flatnonzero(base == outcome)[0])
         twin[at] = 1 - outcome
-    found = verdicts([{"a": base, "b": twin, "c": right(rng, 0.5)}])
+    found = verdicts([{"a": base, "b": twin, "c": right(rng, 0.5)}], [1.0])
     assert found is not None
     assert found.models[-1] == "c"
     assert found.tied == (True, True, False)
@@ -31,7 +32,7 @@ def test_who_left_early_keeps_a_chance_that_shrinks_with_the_difference() -> Non
     rng = np.random.default_rng(1)
     early = {"a": right(rng, 0.8), "b": right(rng, 0.79), "c": right(rng, 0.4)}
     late = {"a": right(rng, 0.9, 1000), "b": right(rng, 0.85, 1000)}
-    found = verdicts([early, late])
+    found = verdicts([early, late], [0.3, 1.0])
     assert found is not None
     assert found.models == ("a", "b", "c")
     chance = dict(zip(found.models, found.first, strict=True))
@@ -39,54 +40,69 @@ def test_who_left_early_keeps_a_chance_that_shrinks_with_the_difference() -> Non
     near = early["a"].copy()
     near[np.flatnonzero(near == 1)[:4]] = 0
     near[np.flatnonzero(early["a"] == 0)[:2]] = 1
-    left_near = verdicts([{"a": early["a"], "c": near}, {"a": late["a"]}])
+    left_near = verdicts([{"a": early["a"], "c": near}, {"a": late["a"]}], [0.3, 1.0])
     assert left_near is not None
     assert min(left_near.first) > 0.1, "the level before is all that tells the two apart"
 
 
 def test_one_model_alone_and_none() -> None:
     rng = np.random.default_rng(2)
-    found = verdicts([{"a": right(rng, 0.7)}])
+    found = verdicts([{"a": right(rng, 0.7)}], [0.1])
     assert found is not None
     assert found.models == ("a",)
     assert found.first.tolist() == [1.0]
     assert found.loss == 0.0
-    assert verdicts([{}, {}]) is None
+    assert verdicts([{}, {}], [0.1, 1.0]) is None
 
 
 def test_nobody_who_left_passes_the_best_of_the_last_level() -> None:
     rng = np.random.default_rng(3)
     early = {"a": right(rng, 0.6), "b": right(rng, 0.6), "c": right(rng, 0.95)}
-    found = verdicts([early, {"a": right(rng, 0.9, 900), "b": right(rng, 0.8, 900)}])
+    found = verdicts([early, {"a": right(rng, 0.9, 900), "b": right(rng, 0.8, 900)}], [0.3, 1.0])
     assert found is not None
     assert found.models[0] == "a"
     assert found.first[found.models.index("c")] > 0.5, "but the probability says it"
 
 
-def test_the_probability_of_the_pick_is_calibrated() -> None:
-    """Drawn worlds of five models: how often the pick is best against what was said."""
+@pytest.mark.parametrize("crossing", [0.1, 0.3])
+def test_the_probability_of_the_pick_is_calibrated(crossing: float) -> None:
+    """Drawn worlds of five models whose learning curves cross: how often the pick of a seventh
+    of the data is the best on all of it, against what was said; and of a third, where two are
+    seen."""
     rng = np.random.default_rng(4)
     said, was = [], []
     for _ in range(150):
-        truth = rng.normal(0.8, 0.03, 5)
+        truth = rng.normal(0.85, 0.03, 5)
+        rise = rng.uniform(0.05, 0.15) * (1 + crossing * rng.standard_normal(5))
+        decay = rng.uniform(0.3, 0.7)
         names = [f"m{i}" for i in range(5)]
-        first = {n: right(rng, p, 200) for n, p in zip(names, truth, strict=True)}
+
+        def seen(share: float, n: int, truth: Floats, rise: Floats, decay: float) -> list[Floats]:
+            left = (share**-decay - 1) / (0.1**-decay - 1)  # of the rise from a tenth on
+            return [right(rng, p, n) for p in truth - rise * left]
+
+        first = dict(zip(names, seen(0.14, 250, truth, rise, decay), strict=True))
         kept = sorted(names, key=lambda n: -first[n].mean())[:2]
-        later = {n: right(rng, truth[names.index(n)], 800) for n in kept}
-        found = verdicts([first, later])
-        assert found is not None
-        said.append(found.first[0])
-        was.append(names[int(np.argmax(truth))] == found.models[0])
-    assert abs(np.mean(said) - np.mean(was)) < 0.08
+        then = dict(zip(names, seen(0.33, 600, truth, rise, decay), strict=True))
+        early = verdicts([first], [0.14])
+        later = verdicts([first, {n: then[n] for n in kept}], [0.14, 0.33])
+        assert early is not None
+        assert later is not None
+        said.append([early.first[0], later.first[0]])
+        best = names[int(np.argmax(truth))]
+        was.append([best == early.models[0], best == later.models[0]])
+    gap = np.mean(said, axis=0) - np.mean(was, axis=0)
+    assert (gap < 0.08).all(), "not too sure"
+    assert (gap > -0.15).all(), "nor too shy"
 
 
 def test_an_early_probability_leaves_the_untried_their_share() -> None:
     rng = np.random.default_rng(5)
     level = {"a": right(rng, 0.9), "b": right(rng, 0.5)}
-    found = verdicts([level], untried=6)
+    found = verdicts([level], [1.0], untried=6)
     assert found is not None
     assert abs(found.first[0] - 2 / 8) < 0.01, "a is the best of two, and each of 8 was as likely"
-    alone = verdicts([{"a": level["a"]}], untried=3)
+    alone = verdicts([{"a": level["a"]}], [1.0], untried=3)
     assert alone is not None
     assert alone.first.tolist() == [0.25]
 
@@ -94,7 +110,7 @@ def test_an_early_probability_leaves_the_untried_their_share() -> None:
 def test_part_of_the_data_makes_nobody_as_sure_as_all_of_it() -> None:
     rng = np.random.default_rng(6)
     level = {"a": right(rng, 0.9, 20_000), "b": right(rng, 0.885, 20_000)}
-    part, whole = verdicts([level], whole=False), verdicts([level])
+    part, whole = verdicts([level], [0.2]), verdicts([level], [1.0])
     assert part is not None
     assert whole is not None
     assert whole.first[0] > 0.99
@@ -112,10 +128,10 @@ def test_who_is_beaten_is_seldom_the_best() -> None:
             f"m{i}": (np.where(rng.random(450) < 0.5, rng.random(450), hard) < p).astype(float)
             for i, p in enumerate(truth)
         }
-        worse = beaten(level)
+        worse = beaten(level, 1.0)
         gone += len(worse)
         lost += f"m{int(np.argmax(truth))}" in worse
     assert lost < 4
     assert gone > 400, "and many others are"
-    assert beaten({"a": np.ones(9)}) == []
-    assert beaten({"a": np.ones(9), "b": np.ones(9)}) == []
+    assert beaten({"a": np.ones(9)}, 1.0) == []
+    assert beaten({"a": np.ones(9), "b": np.ones(9)}, 1.0) == []

@@ -14,6 +14,8 @@ from zoobench.advise.nouns import Action, Candidate, Done, State, packed, unpack
 from zoobench.advise.predict import BACKWARD, frozen_seconds
 
 SIZES = (3600, 400, 1000)
+FIRST = 32
+"""The rung of 200 training examples."""
 
 
 def candidate(name: str, prior: float | None = None, params: float | None = None) -> Candidate:
@@ -45,7 +47,7 @@ class World:
         pace = self.pace[action.model] * rng.uniform(0.93, 1.07)
         step = Done(action.model, action.stage, action.rung, 0.0, predicted=action.predicted)
         if action.stage == "pace":
-            return dataclasses.replace(step, new=16, extract=16 * pace, seconds=1 + 32 * pace)
+            return dataclasses.replace(step, new=32, extract=32 * pace, seconds=1 + 32 * pace)
         rung = state.ladder[action.rung]
         value = self.quality[action.model]
         if action.recipe is not None:
@@ -53,7 +55,7 @@ class World:
             seconds = (action.recipe.passes * BACKWARD + 1.5 * scored) * pace
             return dataclasses.replace(step, value=value, seconds=seconds, recipe=action.recipe)
         have = [d.rung for d in state.done if d.model == action.model and d.stage != "pace"]
-        new = rung.total - (state.ladder[max(have)].total if have else 0)
+        new = rung.total - (state.ladder[max(have)].total if have else 32)
         facts = {"logme": value, "h_score": value}
         right = self.right(action.model, rung.total) if action.stage == "probe" else None
         return dataclasses.replace(
@@ -78,15 +80,15 @@ def start(world: World, budget: float, fine_tune: bool = True) -> State:
 
 def test_rungs_grow_within_the_data_and_end_with_all_of_it() -> None:
     rungs = ladder(SIZES, 10)
-    assert [r.train for r in rungs[::4]] == [50, 100, 200, 400, 800, 1600, 3200]
-    assert [r.test for r in rungs[::4]] == [50, 100, 200, 200, 222, 444, 889]
-    assert [r.train for r in rungs[8:13]] == [200, 238, 283, 336, 400]
-    assert [r.whole for r in rungs] == [False] * 25 + [True]
+    assert [r.train for r in rungs[::16]] == [50, 100, 200, 400, 800, 1600, 3200]
+    assert [r.test for r in rungs[::16]] == [50, 100, 200, 200, 222, 444, 889]
+    assert [r.train for r in rungs[FIRST:][:17:4]] == [200, 238, 283, 336, 400]
+    assert [r.whole for r in rungs] == [False] * 97 + [True]
     for small, large in itertools.pairwise(rungs):
         assert small.valid <= large.valid
         assert small.test <= large.test
     assert [r.train for r in ladder((54, 10, 60), 4)] == [54]
-    assert ladder((5000, 500, 500), 100)[8].train == 1000, "ten a class"
+    assert ladder((5000, 500, 500), 100)[FIRST].train == 1000, "ten a class"
 
 
 def test_outcomes_survive_the_journal() -> None:
@@ -149,7 +151,7 @@ def test_who_is_significantly_worse_leaves_and_near_ties_go_on() -> None:
     world = World(dict.fromkeys(quality, 0.001), quality)
     state, why = world.run(start(world, 3000.0, fine_tune=False))
     seen = probed(state)
-    assert seen.pop(8) == set(quality)
+    assert seen.pop(FIRST) == set(quality)
     assert set(map(frozenset, seen.values())) == {frozenset("abc")}
     assert why == "all of the data was used"
 
@@ -157,20 +159,52 @@ def test_who_is_significantly_worse_leaves_and_near_ties_go_on() -> None:
 def test_no_more_is_spent_once_one_is_significantly_better() -> None:
     world = World({"a": 0.001, "b": 0.001}, {"a": 0.9, "b": 0.4})
     state, why = world.run(start(world, 3000.0, fine_tune=False))
-    assert list(probed(state)) == [8]
+    assert list(probed(state)) == [FIRST]
     assert why == "every other model is significantly worse"
 
 
-def test_the_budget_forces_out_the_least_likely_and_is_used() -> None:
-    """Three near-ties where all of the data fits for none: two go on until time is up."""
+def test_near_ties_share_the_budget_and_use_it() -> None:
+    """Three near-ties where all of the data fits for none: all see the same, until time is up."""
     world = World(dict.fromkeys("abc", 0.01), dict.fromkeys("abc", 0.9))
     state, why = world.run(start(world, 60.0, fine_tune=False))
     seen = probed(state)
-    assert state.first is not None
-    assert seen[state.first] == set("abc")
-    assert len(seen[max(seen)]) == 2
+    assert seen[max(seen)] == set("abc")
     assert "probes of 2 models" in why
-    assert state.spent > 0.85 * 60
+    assert state.spent > 0.9 * 60
+
+
+def test_the_budget_forces_out_the_least_likely() -> None:
+    quality = {"a": 0.95, "b": 0.93, "c": 0.92, "d": 0.84, "e": 0.83, "f": 0.82}
+    world = World(dict.fromkeys(quality, 0.01), quality)
+    state, _ = world.run(start(world, 60.0, fine_tune=False))
+    seen = probed(state)
+    assert 2 <= len(seen[max(seen)]) < 6
+    assert seen[max(seen)] <= {"a", "b", "c"}
+
+
+def test_a_rung_that_took_too_long_is_met_lower() -> None:
+    """One is probed on a rung that no longer fits for the others: all meet on a smaller one."""
+    world = World(dict.fromkeys("abc", 0.01), {"a": 0.9, "b": 0.89, "c": 0.9})
+    whole, _ = world.run(start(world, 120.0, fine_tune=False))
+    cut = next(i for i, d in enumerate(whole.done) if d.stage == "probe" and d.rung > FIRST) + 1
+    begun = whole.done[cut - 1]
+    late = dataclasses.replace(whole, done=whole.done[:cut])
+    cost = frozen_seconds(late, "c", "probe", begun.rung)
+    late = dataclasses.replace(late, spent=120.0 - 0.95 * cost)
+    again = next_action(late)
+    assert isinstance(again, Action)
+    assert FIRST < again.rung < begun.rung
+    assert set(again.among) == set(begun.among)
+    ended = late
+    rng = np.random.default_rng(0)
+    while isinstance(again, Action):
+        one = world.do(ended, again, rng)
+        done, spent = (*ended.done, one), ended.spent + one.seconds
+        ended = dataclasses.replace(ended, done=done, spent=spent)
+        again = next_action(ended)
+    seen = probed(ended)
+    assert any(seen[rung] == set(begun.among) for rung in seen if FIRST < rung < begun.rung)
+    assert ended.spent <= 1.05 * 120
 
 
 def test_a_small_budget_begins_on_fewer_examples() -> None:
@@ -184,13 +218,13 @@ def test_a_small_budget_begins_on_fewer_examples() -> None:
         assert state.first is not None
         firsts.append(state.first)
     assert firsts == sorted(firsts)
-    assert firsts[0] < firsts[-1] == 8
+    assert firsts[0] < firsts[-1] == FIRST
 
 
 def test_a_rung_that_was_begun_goes_on_with_the_same_models() -> None:
     world = World(dict.fromkeys("abc", 0.01), {"a": 0.9, "b": 0.88, "c": 0.89})
     whole, _ = world.run(start(world, 120.0, fine_tune=False))
-    cut = next(i for i, d in enumerate(whole.done) if d.stage == "probe" and d.rung > 8) + 1
+    cut = next(i for i, d in enumerate(whole.done) if d.stage == "probe" and d.rung > FIRST) + 1
     again = next_action(dataclasses.replace(whole, done=whole.done[:cut], spent=30.0))
     assert isinstance(again, Action)
     begun = whole.done[cut - 1]
@@ -223,8 +257,8 @@ def test_what_failed_or_broke_a_limit_is_not_tried_again() -> None:
 def test_features_that_are_held_are_not_paid_for_again() -> None:
     world = World({"a": 0.01}, {"a": 0.9})
     state, why = world.run(start(world, 60.0, fine_tune=False))
-    assert state.first == 8
+    assert state.first == FIRST
     assert why == "there is nothing left to compare"
-    probe = frozen_seconds(state, "a", "probe", 8)
+    probe = frozen_seconds(state, "a", "probe", FIRST)
     assert probe < 450 * 0.01
-    assert frozen_seconds(state, "a", "probe", 12) > probe + 190 * 0.01
+    assert frozen_seconds(state, "a", "probe", FIRST + 16) > probe + 190 * 0.01

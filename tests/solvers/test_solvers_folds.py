@@ -45,8 +45,7 @@ def test_folds_are_even_within_each_class() -> None:
 def test_each_prediction_is_that_of_a_probe_fitted_without_the_example() -> None:
     features, labels = blobs(200, 12, 3, 0.7)
     fold = fold_of(labels)
-    lam = 1e-2
-    said = out_of_fold(features, labels, 3, lam)
+    said, lam = out_of_fold(features, labels, 3, 1e-2)
     z = scaling(features).apply(features, torch.float64)
     alike = 0
     for k in range(FOLDS):
@@ -61,13 +60,21 @@ def test_each_prediction_is_that_of_a_probe_fitted_without_the_example() -> None
 def test_labels_that_the_features_do_not_tell_are_not_predicted() -> None:
     features, _ = blobs(400, 300, 2, 0.0)
     labels = torch.arange(400) % 2
-    said = out_of_fold(features, labels, 2, 1e-3)
+    said, _ = out_of_fold(features, labels, 2, 1e-3)
     assert abs(float((said == labels).double().mean()) - 0.5) < 0.08
 
 
 def test_a_class_of_one_example_is_never_predicted_for_it() -> None:
     features, labels = blobs(60, 4, 2, 2.0)
     labels[7] = 2
-    said = out_of_fold(features, labels, 3, 1e-2)
+    said, _ = out_of_fold(features, labels, 3, 1e-2)
     assert int(said[7]) != 2
     assert int((said == 2).sum()) <= 2
+
+
+def test_the_penalty_is_chosen_by_what_was_held_out() -> None:
+    """From a start a hundred times off either way, about the best of a grid is found."""
+    features, labels = blobs(300, 200, 3, 0.1)
+    found = [out_of_fold(features, labels, 3, start)[1] for start in (1e-4, 0.3, 100.0)]
+    assert max(found) <= 1.01 * min(found) * 10**0.5, "one step of the grid at most"
+    assert 0.1 < found[0] < 1.0, "where a finer grid has its least NLL"

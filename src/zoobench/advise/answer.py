@@ -2,9 +2,12 @@
 
 Models leave the race at different rungs, so they are compared in a chain: those at the
 last level by their outcomes there, and one that left earlier by its paired difference,
-where it was last seen, from the mean of those that went on. Such a difference is taken to
-carry over to more examples but for a drift, whose size is estimated from the models that
-were seen at several levels. Levels are not pooled: their test examples are nested.
+where it was last seen, from the mean of those that went on. Levels are not pooled: their test
+examples are nested.
+
+Such differences are wanted on all of the data, and learning curves cross. How much accuracy
+will yet rise is taken from a power law of the error; models differ in it by a share of it, and
+that is the drift of a difference: much where few of the examples were seen, nothing at the end.
 
 The observed best was partly lucky. True scores are therefore taken to be normal about a
 common mean, with a spread estimated from the contenders, and the bootstrap covariance is
@@ -23,10 +26,13 @@ from zoobench.analysis import stats
 from zoobench.analysis.statistics import holm, mcnemar
 
 DRIFT = 0.01
-"""Least standard deviation, in accuracy, of a difference's change from one level to the next."""
+"""Least standard deviation, in accuracy, of a difference's change between two levels."""
 
-ENOUGH = 6
-"""So many changes are needed before they say anything of the drift."""
+DECAY = 1 / 2
+"""The error is taken to fall with the number of examples to the power of minus this."""
+
+APART = 0.2
+"""Standard deviation of the difference of two models' rises, as a share of the rise."""
 
 Outcomes = Mapping[str, stats.Floats]
 """model -> (N,) 0/1 outcomes on the same N examples."""
@@ -57,28 +63,33 @@ class _Sample:
 
 
 def verdicts(
-    levels: Sequence[Outcomes], seed: int = 0, *, untried: int = 0, whole: bool = True
+    levels: Sequence[Outcomes],
+    shares: Sequence[float],
+    seed: int = 0,
+    *,
+    untried: int = 0,
 ) -> Verdicts | None:
-    """`levels` from the first to the last; None where no model has an outcome.
+    """`levels` from the first to the last; None where no model has an outcome. `shares` are
+    the parts of all the data that they were seen on.
 
     Of `untried` more candidates nothing is known: before any was measured each of all was as
     likely the best, and how those that were compare with each other does not change that, so
-    each untried one keeps its share. Unless the last level is the `whole` data, its differences
-    drift on the way there too.
+    each untried one keeps its share.
     """
-    levels = [level for level in levels if level]
-    if not levels:
+    seen = [(level, share) for level, share in zip(levels, shares, strict=True) if level]
+    if not seen:
         return None
-    while len(levels) > 1 and len(levels[-1]) < 2 <= len(levels[-2]):
-        levels, whole = levels[:-1], False  # one model alone says nothing of the others
+    while len(seen) > 1 and len(seen[-1][0]) < 2 <= len(seen[-2][0]):
+        del seen[-1]  # one model alone says nothing of the others
+    levels, shares = [level for level, _ in seen], [share for _, share in seen]
     samples = [_sample(level, seed, number) for number, level in enumerate(levels)]
     names = list(levels[-1])
     leader = names[int(np.argmax(samples[-1].value))]
-    drift = _drift(levels, samples)
     rng = np.random.default_rng([seed, 2])
     last = samples[-1].draws
-    if not whole:  # a difference of two then has the drift's variance
-        last = last + drift / np.sqrt(2) * rng.standard_normal(last.shape)
+    # Each model's own; a difference of two then has the drift's variance.
+    own = drift(float(samples[-1].value.max()), shares[-1]) / np.sqrt(2)
+    last = last + own * rng.standard_normal(last.shape)
     value = dict(zip(names, samples[-1].value.tolist(), strict=True))
     draws = dict(zip(names, last.T, strict=True))
     for number in range(len(levels) - 2, -1, -1):
@@ -89,7 +100,8 @@ def verdicts(
         at = [here.index(name) for name in on]
         mean = float(np.mean([value[name] for name in on]) - one.value[at].mean())
         shift = np.mean([draws[name] for name in on], axis=0) - one.draws[:, at].mean(axis=1)
-        gone = np.sqrt(len(levels) - 1 - number) * drift
+        least = np.sqrt(len(levels) - 1 - number) * DRIFT
+        gone = max(least, drift(float(one.value.max()), shares[number]))
         for m, name in enumerate(here):
             if name not in value:
                 value[name] = mean + float(one.value[m])
@@ -100,8 +112,15 @@ def verdicts(
     return _verdicts([leader, *order], value, draws, untried)
 
 
-def beaten(level: Outcomes) -> list[str]:
-    """The models of `level` that are significantly worse than its leader.
+def drift(best: float, share: float) -> float:
+    """Standard deviation of how a difference of two models will yet change, on the way from
+    `share` of the data, where the best accuracy is `best`, to all of it."""
+    return float(APART * (1.0 - best) * (1.0 - share**DECAY))
+
+
+def beaten(level: Outcomes, share: float) -> list[str]:
+    """The models of `level`, seen on `share` of the data, that are significantly worse than its
+    leader.
 
     McNemar's exact test on each paired difference, and a z-test that allows for its drift; the
     larger p-value of the two, Holm over all models.
@@ -113,12 +132,13 @@ def beaten(level: Outcomes) -> list[str]:
     rows = {name: np.asarray(right, dtype=np.float64) for name, right in level.items()}
     leader = max(rows, key=lambda name: rows[name].mean())
     others = [name for name in rows if name != leader]
-    lost = np.array([(rows[leader] * (1 - rows[name])).sum() for name in others])
-    won = np.array([((1 - rows[leader]) * rows[name]).sum() for name in others])
+    lost = np.array([(rows[leader] > rows[name]).sum() for name in others])
+    won = np.array([(rows[leader] < rows[name]).sum() for name in others])
     n = len(rows[leader])
     gap = (lost - won) / n
     variance = (lost + won) / n**2 - gap**2 / n
-    p = np.maximum(mcnemar(lost, won), 2 * norm.sf(gap / np.sqrt(variance + DRIFT**2)))
+    change = max(DRIFT, drift(float(rows[leader].mean()), share))
+    p = np.maximum(mcnemar(lost, won), 2 * norm.sf(gap / np.sqrt(variance + change**2)))
     return [
         name
         for name, one in zip(others, holm(np.minimum(p, 1.0)), strict=True)
@@ -197,27 +217,3 @@ def _sample(level: Outcomes, seed: int, number: int) -> _Sample:
     rng = np.random.default_rng(stats.seed_of(seed, number))
     drawn = rng.multinomial(len(rows), counts / len(rows), size=stats.RESAMPLES)
     return _Sample(rows.mean(axis=0), drawn @ patterns / len(rows))
-
-
-def _drift(levels: Sequence[Outcomes], samples: Sequence[_Sample]) -> float:
-    """How much a difference of two models changes a level, beyond its sampling error."""
-    changes = []
-    for number in range(1, len(levels)):
-        before, after = list(levels[number - 1]), list(levels[number])
-        both = [name for name in after if name in before]
-        for m, name in enumerate(both):
-            for other in both[:m]:
-                (old, e1), (new, e2) = (
-                    _gap(one, names.index(name), names.index(other))
-                    for one, names in ((samples[number - 1], before), (samples[number], after))
-                )
-                changes.append((new - old) ** 2 - e1**2 - e2**2)
-    # A variance from a few changes is mostly noise itself.
-    extra = float(np.mean(changes)) if len(changes) >= ENOUGH else 0.0
-    return float(np.sqrt(max(DRIFT**2, extra)))
-
-
-def _gap(one: _Sample, m: int, other: int) -> tuple[float, float]:
-    """(difference of two models, its bootstrap standard error)."""
-    difference = one.draws[:, m] - one.draws[:, other]
-    return float(one.value[m] - one.value[other]), float(difference.std(ddof=1))

@@ -26,9 +26,11 @@ FIRST_TRAIN, FIRST_TEST, FIRST_VALID = 200, 200, 50
 PER_CLASS = 10
 SMALLER = 4
 """The first rung of a small budget may be so many times smaller."""
-GROWTH = 2**0.25
-STRIDES = (4, 2, 1)
-"""So many rungs are climbed at once, where they fit: twice the examples, else as many as fit."""
+GROWTH = 2 ** (1 / 16)
+CLIMB = 2.0
+"""A rung holds so many times the examples of the one before; the last, what the budget allows."""
+WORTH = 1.15
+"""A rung that holds fewer than so many times the examples is not worth its probes."""
 FINALISTS = 2
 FEW = 3
 RUNG_SHARE = 0.5
@@ -36,6 +38,8 @@ RUNG_SHARE = 0.5
 OPENING_SHARE = 0.5
 FINE_TUNE_SHARE = 0.5
 """Most of the budget that is set aside for fine-tuning while probes still run."""
+AFTER = 1.5
+"""So much further it must be able to go for a climb not to go as far as it can at once."""
 
 RECIPES = (
     Recipe(500, 64, (1e-4, 3e-4, 1e-3)),
@@ -137,14 +141,14 @@ def _if_fits(
 
 
 def _first_rung(state: State, one: Candidate) -> int:
-    """The rung that all begin on: FIRST_TRAIN, or the largest on which a few fit in their share.
+    """The rung that all begin on: FIRST_TRAIN, or the largest on which all fit in their share.
 
     Told from the pace of the first model that was looked at; the others are taken to be alike.
     """
     if state.first is not None:
         return state.first
     rung = min(round(math.log(SMALLER, GROWTH)), len(state.ladder) - 1)
-    many = min(FEW, len(running(state)))
+    many = len(running(state))
     room = state.left - (1 - OPENING_SHARE) * state.budget
     while rung and many * opening_seconds(state, one.model, rung) > room:
         rung -= 1
@@ -155,20 +159,26 @@ def _climb(state: State) -> Action | str:
     """The next probe of the rung that was begun, or of the one to begin; or why there is none."""
     assert state.first is not None
     rung = state.first
+    alive = {one.model for one in running(state)}
     while True:
-        group = list(state.outcomes(rung))
         later = [d for d in state.done if d.stage == "probe" and d.rung > rung]
         if not later:
-            return _begin(state, rung, group)
-        rung = min(d.rung for d in later)
-        among = next(d.among for d in later if d.rung == rung)
-        tried = {d.model for d in later if d.rung == rung}
-        alive = {one.model for one in running(state)}
-        for model in among:
-            if model in alive and model not in tried:
-                cost = frozen_seconds(state, model, "probe", rung)
-                if cost <= state.left:
-                    return Action(model, "probe", rung, cost, among=among)
+            return _begin(state, rung, list(state.outcomes(rung)))
+        below, rung = rung, min(d.rung for d in later)
+        begun = [d for d in later if d.rung == rung]
+        among = tuple(model for model in begun[0].among if model in alive)
+        tried = {d.model for d in begun}
+        waiting = [model for model in among if model not in tried]
+        for model in waiting:
+            cost = frozen_seconds(state, model, "probe", rung)
+            if cost <= state.left:
+                return Action(model, "probe", rung, cost, among=among)
+        if waiting:  # it took longer than predicted: they meet on a smaller one
+            least = _at_least(state, below, WORTH)
+            for lower in range(rung - 1, least - 1, -1):
+                costs = [frozen_seconds(state, model, "probe", lower) for model in among]
+                if sum(costs) <= state.left:
+                    return Action(among[0], "probe", lower, costs[0], among=among)
 
 
 def _begin(state: State, rung: int, group: list[str]) -> Action | str:
@@ -177,27 +187,60 @@ def _begin(state: State, rung: int, group: list[str]) -> Action | str:
         return "there is nothing left to compare"
     if state.ladder[rung].whole:
         return "all of the data was used"
-    worse = set(beaten(state.outcomes(rung)))
-    group = [model for model in group if model not in worse]
+    group = going_on(state, rung, group)
     if len(group) < 2:
         return "every other model is significantly worse"
-    group = by_chance(state, rung, group)
     spare = state.left - _reserve(state)
     for many in range(len(group), 1, -1):
         room = spare * (RUNG_SHARE if many > FEW else 1.0)
-        for stride in STRIDES:
-            above = min(rung + stride, len(state.ladder) - 1)
-            costs = [frozen_seconds(state, model, "probe", above) for model in group[:many]]
-            if sum(costs) <= room:
-                return Action(group[0], "probe", above, costs[0], among=tuple(group[:many]))
-    train = state.ladder[rung + 1].train
-    return f"probes of {FINALISTS} models on {train} examples would take {sum(costs):.0f} s more"
+        above = _above(state, rung, group[:many], room)
+        if above is not None:
+            cost = frozen_seconds(state, group[0], "probe", above)
+            return Action(group[0], "probe", above, cost, among=tuple(group[:many]))
+    least = _at_least(state, rung, WORTH)
+    cost = sum(frozen_seconds(state, model, "probe", least) for model in group[:2])
+    total = state.ladder[least].total
+    return f"probes of {FINALISTS} models on {total} examples would take {cost:.0f} s more"
+
+
+def _at_least(state: State, rung: int, factor: float) -> int:
+    """The first rung above `rung` of `factor` times its examples, or the last of all."""
+    total = factor * state.ladder[rung].total
+    last = len(state.ladder) - 1
+    return next((i for i in range(rung + 1, last) if state.ladder[i].total >= total), last)
+
+
+def _above(state: State, rung: int, group: Sequence[str], room: float) -> int | None:
+    """The rung that `group` climbs to from `rung` in `room` seconds; None where none is worth it.
+
+    CLIMB times the examples; where little would then be left of the room, at once as far as
+    it goes.
+    """
+
+    def fits(above: int) -> bool:
+        costs = (frozen_seconds(state, model, "probe", above) for model in group)
+        return sum(costs) <= room
+
+    least = _at_least(state, rung, WORTH)
+    if not fits(least):
+        return None
+    next_one = _at_least(state, rung, CLIMB)
+    last = len(state.ladder) - 1
+    if next_one < last and fits(_at_least(state, rung, CLIMB * AFTER)):
+        return next_one
+    return max(above for above in range(least, last + 1) if fits(above))
+
+
+def going_on(state: State, rung: int, group: Sequence[str]) -> list[str]:
+    """Those of `group` that may yet be the best, the likeliest first."""
+    worse = set(beaten(state.outcomes(rung), state.share(rung)))
+    return by_chance(state, rung, [model for model in group if model not in worse])
 
 
 def by_chance(state: State, rung: int, group: Sequence[str]) -> list[str]:
     """`group` by the probability of being best, from what the probes up to `rung` found."""
-    levels = [state.outcomes(number) for number in range(rung + 1)]
-    found = verdicts(levels, whole=state.ladder[rung].whole)
+    rungs = range(rung + 1)
+    found = verdicts([state.outcomes(one) for one in rungs], [state.share(one) for one in rungs])
     assert found is not None
     chance = dict(zip(found.models, found.first.tolist(), strict=True))
     order = {model: place for place, model in enumerate(found.models)}

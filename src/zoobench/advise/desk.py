@@ -19,15 +19,17 @@ from zoobench.datasets.splits import bounded
 from zoobench.errors import CellError
 from zoobench.interfaces import Split, Splits
 from zoobench.methods.features import Features
-from zoobench.metrics.cost import static_costs
 from zoobench.runner import Bench, Result, Settings, failed
 from zoobench.schema import Cell, Record, Ref
 
 FACTS = ("params", "macs", "latency_ms_p50", "peak_memory_bytes", "logme", "h_score")
 BOUNDS = ("max_train", "max_valid", "max_test")
 
-LOOK = 16
-"""Examples of a first look; as many before them warm up."""
+LOOK = 32
+"""Examples of a first look, of the smallest rung: the first half warm up, the second is timed."""
+
+HELD_BYTES = 2 * 2**30
+"""Weights of the models that stay loaded from one rung to the next."""
 
 
 @dataclass(frozen=True)
@@ -46,19 +48,21 @@ class Opened:
 
 @dataclass(frozen=True)
 class Look:
-    """Load the cell's model and time it on a few examples."""
+    """Load the cell's model and time it on a few examples of its dataset, which stay known."""
 
     cell: Cell
 
 
 @dataclass(frozen=True)
 class Ask:
-    """Measure `cell`. `rungs` are the names of its dataset's rungs, itself the last.
+    """Measure `cell`. `rungs` are the names of its dataset's rungs, itself the last, and
+    `looked` that of the first look's.
 
     With `costs` latency and memory are measured too.
     """
 
     cell: Cell
+    looked: str
     rungs: tuple[str, ...]
     costs: bool = False
 
@@ -85,9 +89,10 @@ class Desk:
     def __init__(self, settings: Settings, dataset: str) -> None:
         self.settings = settings
         self.dataset = dataset
-        self.bench = Bench(settings, prepare=self._prepare)
+        self._benches: dict[str, Bench] = {}
         self._whole: Splits | None = None
-        self._rungs: tuple[str, ...] = ()
+        self._bounded: dict[str, Splits] = {}
+        self._asked: Ask | None = None
         self._new = 0
         self._extract = 0.0
 
@@ -103,56 +108,70 @@ class Desk:
             self._whole = datasets.load(Ref.parse(self.dataset).without(*BOUNDS))
         return self._whole
 
+    def _rung(self, name: str) -> Splits:
+        """The dataset within the bounds of `name`. Raises CellError."""
+        if name not in self._bounded:
+            self._bounded[name] = bounded(self.whole, Ref.parse(name))
+        return self._bounded[name]
+
+    def _bench(self, cell: Cell) -> Bench:
+        """The bench that holds the cell's model; those asked longest ago make room for it."""
+        bench = self._benches.pop(cell.model, None) or Bench(self.settings, prepare=self._prepare)
+        while self._benches and sum(map(_weight, self._benches.values())) > HELD_BYTES:
+            del self._benches[next(iter(self._benches))]
+        self._benches[cell.model] = bench
+        return bench
+
     def _open(self) -> Opened:
         try:
-            whole = bounded(self.whole, Ref.parse(self.dataset))
+            whole = self._rung(self.dataset)
         except CellError as error:
             return Opened(error=str(error))
         sizes = (len(whole.train), len(whole.valid), len(whole.test))
         return Opened(sizes, len(whole.classes))
 
     def _look(self, request: Look) -> Answer:
-        """Its pace on a few examples, after a warm-up on the same; and its static costs."""
+        """Its pace on a few examples, and its static costs."""
         cell = request.cell
         try:
-            source = self.bench.load(cell, methods.build(cell.method, cell.params)).features
-            train = self.whole.train
-            rows = np.arange(min(LOOK, len(train)))
-            view = dataclasses.replace(source.view, batch_size=LOOK)
-            own = Features(source.backbone, view)
-            own.features(train.subset(rows))
-            clock = time.perf_counter()
-            own.features(train.subset(rows[::-1]))
-            seconds = time.perf_counter() - clock
-            facts = {m.metric: m.value for m in static_costs(source.backbone)}
+            loaded = self._bench(cell).load(cell, methods.build(cell.method, cell.params))
+            halves = _look_of(self._rung(cell.dataset).train)
+            seconds = 0.0
+            for half in halves:
+                clock = time.perf_counter()
+                loaded.features.features(half)
+                seconds = (time.perf_counter() - clock) / len(half)
+            facts = {m.metric: m.value for m in loaded.counted}
         except Exception as error:  # noqa: BLE001  a model that fails is out, the rest goes on
             record = failed(cell, error)
             return Answer(status=record.status, why=_message(record))
-        return Answer(new=len(rows), extract=seconds, facts=facts)
+        many = sum(map(len, halves))
+        return Answer(new=many, extract=many * seconds, facts=facts)
 
     def _ask(self, request: Ask) -> Answer:
-        self._rungs, self._new, self._extract = request.rungs, 0, 0.0
+        self._asked, self._new, self._extract = request, 0, 0.0
         name = request.cell.dataset
+        bench = self._bench(request.cell)
         try:
-            self.bench.given = {name: bounded(self.whole, Ref.parse(name))}
+            bench.given = {name: self._rung(name)}
         except CellError as error:
             return Answer(status=error.status, why=str(error))
-        self.bench.settings = dataclasses.replace(self.settings, measure_costs=request.costs)
-        result = self.bench.run(request.cell)
+        bench.settings = dataclasses.replace(self.settings, measure_costs=request.costs)
+        result = bench.run(request.cell)
         record = result.record
         if record.status != "ok":
             return Answer(result, self._new, self._extract, {}, record.status, _message(record))
         facts = {m.metric: m.value for m in record.measurements if m.metric in FACTS}
         try:
-            right = self._out_of_fold(request.cell, record)
+            right = self._out_of_fold(bench, record)
         except Exception as error:  # noqa: BLE001  a model that fails is out, the rest goes on
             record = failed(request.cell, error)
             return Answer(Result(record), self._new, self._extract, {}, record.status,
                           _message(record))  # fmt: skip
         return Answer(result, self._new, self._extract, facts, right=right)
 
-    def _out_of_fold(self, cell: Cell, record: Record) -> NDArray[np.bool_] | None:
-        """Whether a probe of the cell's penalty is right, for all examples that were paid for."""
+    def _out_of_fold(self, bench: Bench, record: Record) -> NDArray[np.bool_] | None:
+        """Whether a probe is right that did not see it, for all examples that were paid for."""
         if "lambda" not in record.chosen:
             return None
         import torch
@@ -160,23 +179,27 @@ class Desk:
         from zoobench.solvers.classes import present_classes, relabel
         from zoobench.solvers.folds import out_of_fold
 
-        splits = self.bench.given[cell.dataset]
-        source = self.bench.load(cell, methods.build(cell.method, cell.params)).features
+        cell = record.cell
+        splits = bench.given[cell.dataset]
+        source = bench.load(cell, methods.build(cell.method, cell.params)).features
         every = (splits.train, splits.valid, splits.test)
         features = torch.cat([source.features(split) for split in every]).to(source.device)
         labels = torch.from_numpy(np.concatenate([s.labels for s in every])).to(source.device)
         classes = len(splits.classes)
         present = present_classes(labels, classes)
         local = relabel(labels, present, classes)
-        said = out_of_fold(features, local, len(present), float(record.chosen["lambda"]))
+        said, _ = out_of_fold(features, local, len(present), float(record.chosen["lambda"]))
         right: NDArray[np.bool_] = (said == local).cpu().numpy()
         return right
 
     def _prepare(self, features: Features, splits: Splits) -> None:
         """The features of each split from its parts; what that cost is noted."""
-        rungs = [bounded(self.whole, Ref.parse(name)) for name in self._rungs]
+        assert self._asked is not None
+        rungs = [self._rung(name) for name in self._asked.rungs]
+        looked = _look_of(self._rung(self._asked.looked).train)
         for split in ("train", "valid", "test"):
-            parts = nested([getattr(rung, split) for rung in rungs])
+            known = looked if split == "train" else []
+            parts = nested([*known, *(getattr(rung, split) for rung in rungs)])
             for part in parts:
                 held, clock = len(features.computed), time.perf_counter()
                 features.features(part)
@@ -186,8 +209,19 @@ class Desk:
             features.assemble(getattr(splits, split), parts)
 
 
+def _look_of(train: Split) -> list[Split]:
+    """The examples of a first look, in two halves."""
+    rows = np.array_split(np.arange(min(LOOK, len(train))), 2)
+    return [train.subset(half) for half in rows if len(half)]
+
+
+def _weight(bench: Bench) -> int:
+    """Bytes of the weights that `bench` holds, in the copy for features too."""
+    return sum(2 * p.nbytes for one in bench.held for p in one.features.module.parameters())
+
+
 def nested(rungs: list[Split]) -> list[Split]:
-    """The parts that `rungs`, each within the next, are made of: the first, then what is new."""
+    """The parts that `rungs` are made of: the first, then what is new in each."""
     seen: set[str] = set()
     parts = []
     for rung in rungs:

@@ -176,7 +176,8 @@ class Work:
         rungs = tuple(str(self._rung(rung)) for rung in climbed)
         timed = {"latency_ms_p50", "peak_memory_bytes"} & self.request.limits.costs.keys()
         costs = action.stage == "scores" and bool(timed)
-        ask = Look(cell) if action.stage == "pace" else Ask(cell, rungs, costs)
+        look = action.stage == "pace"
+        ask = Look(cell) if look else Ask(cell, str(self._rung(0)), rungs, costs)
         try:
             patience = PATIENCE + 4 * action.predicted  # a model that hangs is not waited for
             answer: Answer = self.servant.ask(ask, min(patience, self._seconds()))
@@ -259,6 +260,7 @@ def conclude(request: Request, state: State, ended: str) -> Advice:
     run = store.load(request.out)
     records = {record.key: record for record in run.records}
     levels: list[Outcomes] = []
+    shares: list[float] = []
     last: dict[str, Done] = {}
     for stage, rung in _basis(state):
         level = state.outcomes(rung) if stage == "probe" else {}
@@ -273,10 +275,10 @@ def conclude(request: Request, state: State, ended: str) -> Advice:
                 level[one.model] = (kept.predicted == kept.label).astype(np.float64)
             last[one.model] = done
         levels.append(level)
+        shares.append(state.share(rung))
     on = {one.model for level in levels for one in state.candidates if one.model in level}
     untried = sum(one.model not in on for one in running(state))
-    far = max((d.rung for d in last.values()), default=0)
-    found = verdicts(levels, untried=untried, whole=state.ladder[far].whole)
+    found = verdicts(levels, shares, untried=untried)
     standings = _standings(state, found, last, records) if found else ()
     tried = {s.candidate.model for s in standings}
     stages: dict[str, float] = {}

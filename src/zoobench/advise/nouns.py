@@ -137,6 +137,10 @@ class State:
     def left(self) -> float:
         return self.budget - self.spent
 
+    def share(self, rung: int) -> float:
+        """The part of all examples that `rung` holds."""
+        return self.ladder[rung].total / self.ladder[-1].total
+
     def find(self, model: str, stage: Stage, rung: int | None = None) -> Done | None:
         """The newest such step that ended well."""
         for one in reversed(self.done):

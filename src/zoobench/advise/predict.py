@@ -1,19 +1,19 @@
 """What a step will cost, from what steps have cost so far. Pure.
 
 A step is extraction of new examples at the model's measured pace, and the rest (loading,
-fitting), which grows with the training examples. `MARGIN` is on top: a step that ends
-early costs nothing, one that overruns breaks the promise.
+fitting), which grows with the examples. `MARGIN` is on top: a step that ends early costs
+nothing, one that overruns breaks the promise.
 """
 
 from __future__ import annotations
 
 from zoobench.advise.nouns import Done, Recipe, Stage, State
 
-MARGIN = 1.1
+MARGIN = 1.05
 FIRST_PACE = 6.0
 """Seconds allowed to load a model and try it on a few examples, before any has been."""
-FIT = {"scores": (1.5, 0.002), "probe": (1.5, 0.008)}
-"""Seconds of loading and fitting before any was measured: (at once, a training example)."""
+FIT = {"scores": (0.3, 0.001), "probe": (0.3, 0.002)}
+"""Seconds of fitting before any was measured: (at once, an example)."""
 BACKWARD = 4.5
 """Training on an example against extracting its features, before it was measured."""
 
@@ -43,8 +43,9 @@ def held(state: State, model: str) -> int:
 def frozen_seconds(state: State, model: str, stage: Stage, rung: int) -> float:
     """Seconds of a `scores` or `probe` step of `model` at `rung`."""
     have = held(state, model)
-    new = state.ladder[rung].total - (state.ladder[have].total if have >= 0 else 0)
-    extraction = max(0, new) * per_example(state, model)
+    look = state.find(model, "pace")
+    known = state.ladder[have].total if have >= 0 else look.new if look is not None else 0
+    extraction = max(0, state.ladder[rung].total - known) * per_example(state, model)
     return MARGIN * (extraction + _rest(state, model, stage, rung))
 
 
@@ -56,18 +57,18 @@ def opening_seconds(state: State, model: str, rung: int) -> float:
 
 
 def _rest(state: State, model: str, stage: Stage, rung: int) -> float:
-    """Loading and fitting: this model's last such step scaled up, else the slowest other's."""
+    """Fitting: this model's last such step scaled up, else the slowest other's."""
     own = [d for d in state.done if d.stage == stage and d.status == "ok" and d.model == model]
     other = [d for d in state.done if d.stage == stage and d.status == "ok"]
-    train = state.ladder[rung].train
+    total = state.ladder[rung].total
     if own or other:
-        return max(_scaled(state, d, train) for d in (own[-1:] or other))
+        return max(_scaled(state, d, total) for d in (own[-1:] or other))
     at_once, each = FIT[stage]
-    return at_once + each * train
+    return at_once + each * total
 
 
-def _scaled(state: State, one: Done, train: int) -> float:
-    return (one.seconds - one.extract) * max(1.0, train / state.ladder[one.rung].train)
+def _scaled(state: State, one: Done, total: int) -> float:
+    return (one.seconds - one.extract) * max(1.0, total / state.ladder[one.rung].total)
 
 
 def fine_tune_seconds(state: State, model: str, recipe: Recipe) -> float:
