@@ -7,10 +7,10 @@ Three packaged models, MNIST-5k, the linear probe over 45 lambdas. The script is
 45 values of C, the best by validation NLL, refitted on train + valid. Both read the same
 pictures, splits and weights, start cold in a process of their own, and end with a table;
 ours also counts what each model costs, scores its transfer, and writes records and a report;
-costs are not timed, since the script times none, so that a worker a core does no harm. The script runs with its best threads (two for
-the network, one for scikit-learn, found beforehand) and, with `--written`, as written. Pictures
-are 28 pixels wide and are read at 64: at 224 the script needs an hour. Times are wall
-seconds: leave both cores to it. Last, the command line against
+costs are not timed, since the script times none, so a worker a core does no harm. The script
+runs with its best threads (two for the network, one for scikit-learn, found beforehand) and,
+with `--written`, as written. Pictures are 28 pixels wide and are read at 64: at 224 the script
+needs an hour. Times are wall seconds: leave both cores to it. Last, the command line against
 `python -c pass`.
 """
 
