@@ -239,3 +239,11 @@ def test_detectable_drop_without_discordance_is_the_fewest_losses_that_count() -
     assert drop[0] >= 5 / 100
     assert drop[1] == 1.0
     assert zs.mcnemar(5, 0, "less") < 0.05 < zs.mcnemar(4, 0, "less")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+def test_mcnemar_takes_counts_of_any_type(dtype: Any) -> None:
+    lost, won = np.array([9, 200, 0]), np.array([2, 180, 0])
+    np.testing.assert_array_equal(
+        zs.mcnemar(lost.astype(dtype), won.astype(dtype)), zs.mcnemar(lost, won)
+    )

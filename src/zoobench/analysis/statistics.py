@@ -51,7 +51,8 @@ def mcnemar(losses: ArrayLike, gains: ArrayLike, alternative: Alternative = "two
     """
     from scipy.special import bdtrc
 
-    lost, won = np.broadcast_arrays(np.asarray(losses), np.asarray(gains))
+    whole = (np.asarray(counts).astype(np.int64) for counts in (losses, gains))
+    lost, won = np.broadcast_arrays(*whole)
     total = lost + won
     if alternative == "less":
         p = bdtrc(lost - 1, total, 0.5)
