@@ -22,7 +22,7 @@ types: $(VENV)/.test
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/bench_probe.py
-	$(BIN)/python benchmarks/bench_siblings.py
+	$(BIN)/python benchmarks/bench_siblings.py --repeats 1
 	$(BIN)/python benchmarks/bench_extract.py
 	$(BIN)/python benchmarks/bench_suite.py
 

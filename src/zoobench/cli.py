@@ -22,7 +22,6 @@ from zoobench.cli_base import INTERRUPTED, JSON_FLAG, Commands, user_errors
 from zoobench.errors import UserError
 
 if TYPE_CHECKING:
-    from zoobench.engines import Event
     from zoobench.session import Options, Plan
 
 CELLS_FAILED = 3
@@ -138,15 +137,9 @@ def run(suite: str, workers: int, as_json: bool, **given: Any) -> None:
     options = dataclasses.replace(options_of(spec.name, given), **place)
     watcher = progress.Watcher()
     beside = threading.Thread(target=import_report)
-
-    def watch(plan: Plan, event: Event) -> None:
-        if not as_json and beside.ident is None:
-            beside.start()  # at the first event: what ends sooner needs no report
-        watcher(plan, event)
-
     try:
         with watcher:
-            plan = session.execute(spec, options, watch)
+            plan = session.execute(spec, options, watcher, beside.start)
     except KeyboardInterrupt:
         click.echo(
             f"\nStopped. {watcher.finished} cells were recorded in {options.out}; "
@@ -154,6 +147,7 @@ def run(suite: str, workers: int, as_json: bool, **given: Any) -> None:
             err=True,
         )
         raise SystemExit(INTERRUPTED) from None
+    beside.join()
     show_run(plan, options.out, as_json)
     failed = [record for record in plan.records if record.status != "ok"]
     raise SystemExit(CELLS_FAILED if failed else 0)
@@ -173,7 +167,8 @@ def show_run(plan: Plan, out: Path, as_json: bool) -> None:
 
 
 def import_report() -> None:
-    """Load the report's libraries while the workers compute: seconds that nobody waits for."""
+    """Load the report's libraries while the first worker loads its own: nobody waits, and
+    nothing is being timed."""
     for module in REPORTING:
         importlib.import_module(module)
 

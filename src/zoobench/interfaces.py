@@ -151,7 +151,9 @@ class Backbone(Protocol):
     """A loaded model as a feature extractor.
 
     `module` is in eval mode, its parameters as loaded; `provenance` says what was
-    really loaded (weights sha256 or commit, files, library versions).
+    really loaded (weights sha256 or commit, files, library versions). On a CPU several
+    threads call `prepare`, `collate` and `embed` at once: what a batch needs is kept in
+    local variables, not on `self`.
     """
 
     @property

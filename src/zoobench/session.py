@@ -200,8 +200,15 @@ def pinned(spec: suite.Suite, out: Path, ask: bool = True) -> suite.Suite:
     )
 
 
-def execute(spec: suite.Suite, options: Options, watch: Callable[[Plan, Event], None]) -> Plan:
+def execute(
+    spec: suite.Suite,
+    options: Options,
+    watch: Callable[[Plan, Event], None],
+    ready: Callable[[], None] = lambda: None,
+) -> Plan:
     """Run what is not done, calling `watch` on each event; returns the plan with all records.
+
+    `ready` is called once all is checked, before the first worker starts.
 
     Raises UserError before any work, StoreError when the run directory fails; what
     was recorded until then is kept.
@@ -225,6 +232,7 @@ def execute(spec: suite.Suite, options: Options, watch: Callable[[Plan, Event], 
                 workers=options.workers, ranks=options.ranks, compile=spec.compile,
             )  # fmt: skip
             engine = site.engine(settings, preload(plan.todo), stopping)
+            ready()
             events = engine.events(in_order(plan.todo, site.parallel))
             try:
                 for event in events:

@@ -43,6 +43,11 @@ def test_who_left_early_keeps_a_chance_that_shrinks_with_the_difference() -> Non
     left_near = verdicts([{"a": early["a"], "c": near}, {"a": late["a"]}], [0.3, 1.0])
     assert left_near is not None
     assert min(left_near.first) > 0.1, "the level before is all that tells the two apart"
+    twice = verdicts(
+        [{"c": early["a"], "a": near}, {"a": late["a"]}, {"a": late["a"]}], [0.3, 0.6, 1]
+    )
+    assert twice is not None
+    assert twice.models == ("c", "a"), "two levels of one model alone say no more than one"
 
 
 def test_one_model_alone_and_none() -> None:

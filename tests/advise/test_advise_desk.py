@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
+from typing import Any
 
-from zoobench import datasets
-from zoobench.advise.desk import nested
+import numpy as np
+import pytest
+import torch
+
+from cells import GABOR, STRIPES, cell, settings
+from zoobench import datasets, models
+from zoobench.advise.desk import Answer, Desk, Look, nested
 from zoobench.datasets.splits import bounded
 
 
@@ -32,3 +38,25 @@ def test_a_bounded_dataset_is_what_loading_it_gives() -> None:
     assert again.fingerprints == loaded.fingerprints
     assert again.flags == loaded.flags
     assert np.array_equal(again.test.labels, loaded.test.labels)
+
+
+def test_a_pace_is_never_that_of_reading_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, own = Look(cell()), settings(tmp_path / "features")
+    first = Desk(own, STRIPES)(asked)
+    assert isinstance(first, Answer)
+    assert (first.status, first.new) == ("ok", 32)
+    seen: list[int] = []
+    kind = type(models.load(models.resolve(GABOR), seed=0))
+    embed = kind.embed
+
+    def watched(self: Any, batch: Any) -> torch.Tensor:
+        seen.append(len(batch))
+        return embed(self, batch)
+
+    monkeypatch.setattr(kind, "embed", watched)
+    again = Desk(own, STRIPES)(asked)
+    assert isinstance(again, Answer)
+    assert again.status == "ok"
+    assert sum(seen) >= 32

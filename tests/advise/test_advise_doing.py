@@ -135,6 +135,10 @@ def test_a_step_that_began_twice_and_never_ended_is_a_crash(tmp_path: Path) -> N
     again = read(tmp_path)
     assert (again.spent, again.sizes, again.classes) == (3.0, (80, 20, 20), 4)
     assert [d.status for d in again.done] == ["crash"]
+    old = '{"did": "opened", "sizes": [80, 20, 20], "classes": 4, "spent": 1.0}\n'
+    (tmp_path / FILE).write_text(old)
+    with pytest.raises(StoreError, match="steps had other sizes"):
+        read(tmp_path)
     (tmp_path / FILE).write_text('{"did": "ended"}\n')
     with pytest.raises(StoreError, match="not a line of a journal"):
         read(tmp_path)

@@ -290,6 +290,25 @@ def test_what_cannot_be_measured_has_an_outcome(tmp_path: Path) -> None:
     assert found["good", "other"][1]["findings"][0]["why"] == "threads 1 -> 2"
 
 
+def test_a_side_that_fails_only_beside_the_other_costs_one_model(tmp_path: Path) -> None:
+    good = environment(tmp_path / "good")
+    often = """
+import pathlib
+model = json.loads(sys.argv[-1])["ref"].split("?")[0]
+count = pathlib.Path(__file__).with_name("count-" + model[-1])
+count.write_text(count.read_text() + "." if count.exists() else ".")
+if count.name == "count-1" and len(count.read_text()) > 1:
+    raise SystemExit("out of memory")
+"""
+    frail = environment(tmp_path / "frail", body=often)
+    models = ("--model", "timm/net1", "--model", "timm/net2")
+    code, body = compare(good, frail, "--measure", *models, "--out", tmp_path / "out")
+    outcomes = {(f["cell"]["model"], f["outcome"]) for f in body["findings"]}
+    assert ("timm/net1", "incomparable") in outcomes
+    assert ("timm/net2", "same") in outcomes
+    assert code == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

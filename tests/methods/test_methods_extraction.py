@@ -207,9 +207,12 @@ def test_one_thread_that_fails_ends_them_all(five_threads: None) -> None:
     assert torch.get_num_threads() == 5
 
 
-@pytest.mark.parametrize(("threads", "taken"), [(2, 1), (8, 1), (9, 2), (16, 2)])
+@pytest.mark.parametrize(
+    ("threads", "examples", "taken"),
+    [(2, 40, 1), (8, 40, 1), (9, 40, 2), (16, 40, 2), (8, 6, 4), (8, 3, 8)],
+)
 def test_cores_are_shared_out(
-    threads: int, taken: int, monkeypatch: pytest.MonkeyPatch, five_threads: None
+    threads: int, examples: int, taken: int, monkeypatch: pytest.MonkeyPatch, five_threads: None
 ) -> None:
     seen = set()
     bag = models.load(models.resolve("synthetic/bag"), seed=0)
@@ -220,8 +223,8 @@ def test_cores_are_shared_out(
         return embed(self, batch)
 
     monkeypatch.setattr(type(bag), "embed", watched)
-    words = tuple(map(str, range(40)))
-    split = Split("train", words, np.zeros(40, dtype=np.int64), words.__getitem__)
+    words = tuple(map(str, range(examples)))
+    split = Split("train", words, np.zeros(examples, dtype=np.int64), words.__getitem__)
     torch.set_num_threads(threads)
     Features(bag, View("bag", batch_size=3)).features(split)
     assert seen == {taken}

@@ -303,3 +303,10 @@ def test_a_failing_training_step_and_a_lost_process_say_why() -> None:
         fresh.call("zoobench.metrics.device_costs:costs", arguments, timeout=0.05)
     with pytest.raises(UserError, match="failed: exit code 3"):
         fresh.call("os:_exit", {"status": 3})
+    for absent in ("zoobench.metrics.ab:gone", "zoobench.metrics.gone:turns"):
+        with pytest.raises(UserError, match="its zoobench has no such measurement"):
+            fresh.call(absent, {})
+
+
+def test_an_answer_is_found_beside_what_a_library_prints() -> None:
+    assert fresh.call("builtins:print", {"end": "half a line", "sep": ""}) is None

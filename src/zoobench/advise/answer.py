@@ -62,6 +62,13 @@ class _Sample:
     draws: stats.Floats
 
 
+def telling(levels: Sequence[Outcomes]) -> int:
+    """How many of `levels`, from the first, tell models apart: at the end one model alone says
+    nothing of the others, where earlier two or more were seen."""
+    several = [number for number, level in enumerate(levels) if len(level) >= 2]
+    return several[-1] + 1 if several else len(levels)
+
+
 def verdicts(
     levels: Sequence[Outcomes],
     shares: Sequence[float],
@@ -79,8 +86,7 @@ def verdicts(
     seen = [(level, share) for level, share in zip(levels, shares, strict=True) if level]
     if not seen:
         return None
-    while len(seen) > 1 and len(seen[-1][0]) < 2 <= len(seen[-2][0]):
-        del seen[-1]  # one model alone says nothing of the others
+    seen = seen[: telling([level for level, _ in seen])]
     levels, shares = [level for level, _ in seen], [share for _, share in seen]
     samples = [_sample(level, seed, number) for number, level in enumerate(levels)]
     names = list(levels[-1])

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from zoobench import datasets, devices, methods, session, store, suite
-from zoobench.advise.answer import Outcomes, Verdicts, verdicts
+from zoobench.advise.answer import Outcomes, Verdicts, telling, verdicts
 from zoobench.advise.candidates import available, broken, worth_fetching
 from zoobench.advise.decide import ladder, next_action, running
 from zoobench.advise.desk import Answer, Ask, Desk, Look, Open, Opened
@@ -171,8 +171,9 @@ class Work:
         """The step's outcome; a model that fails is an outcome too."""
         clock = time.monotonic()
         cell = self._cell(action)
-        mine = {d.rung for d in self.journal.done if d.model == action.model and d.stage != "pace"}
-        climbed = sorted(rung for rung in mine | {action.rung} if rung <= action.rung)
+        mine = [d.rung for d in self.journal.done if d.model == action.model and d.stage != "pace"]
+        # As they came: parts are what each added, and a rung met lower adds nothing.
+        climbed = dict.fromkeys([*mine, action.rung])
         rungs = tuple(str(self._rung(rung)) for rung in climbed)
         timed = {"latency_ms_p50", "peak_memory_bytes"} & self.request.limits.costs.keys()
         costs = action.stage == "scores" and bool(timed)
@@ -261,8 +262,9 @@ def conclude(request: Request, state: State, ended: str) -> Advice:
     records = {record.key: record for record in run.records}
     levels: list[Outcomes] = []
     shares: list[float] = []
-    last: dict[str, Done] = {}
+    steps: list[dict[str, Done]] = []
     for stage, rung in _basis(state):
+        steps.append({})
         level = state.outcomes(rung) if stage == "probe" else {}
         for one in state.candidates:
             done = state.find(one.model, stage, rung)
@@ -273,9 +275,12 @@ def conclude(request: Request, state: State, ended: str) -> Advice:
                 if kept is None:
                     continue
                 level[one.model] = (kept.predicted == kept.label).astype(np.float64)
-            last[one.model] = done
+            steps[-1][one.model] = done
         levels.append(level)
         shares.append(state.share(rung))
+    end = telling(levels)
+    levels, shares, steps = levels[:end], shares[:end], steps[:end]
+    last = {model: done for level in steps for model, done in level.items()}
     on = {one.model for level in levels for one in state.candidates if one.model in level}
     untried = sum(one.model not in on for one in running(state))
     found = verdicts(levels, shares, untried=untried)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoobench.advise.nouns import Action, Done, Recipe
+from zoobench.advise.nouns import LADDER, Action, Done, Recipe
 from zoobench.errors import StoreError
 from zoobench.store import write_atomic
 
@@ -34,7 +34,8 @@ class Journal:
 
     def opened(self, sizes: tuple[int, int, int], classes: int, spent: float) -> None:
         self.sizes, self.classes = sizes, classes
-        self._write({"did": "opened", "sizes": sizes, "classes": classes, "spent": spent})
+        body = {"did": "opened", "ladder": LADDER, "sizes": sizes, "classes": classes}
+        self._write({**body, "spent": spent})
 
     def begun(self, action: Action, spent: float) -> None:
         step = {"model": action.model, "stage": action.stage, "rung": action.rung}
@@ -87,6 +88,11 @@ def _take(
 ) -> None:
     journal.spent = float(body["spent"])
     if body["did"] == "opened":
+        if body.get("ladder") != LADDER:
+            raise StoreError(
+                f"{journal.path}: begun by a zoobench whose steps had other sizes: "
+                "give another --out, or remove the folder"
+            )
         train, valid, test = body["sizes"]
         journal.sizes, journal.classes = (train, valid, test), int(body["classes"])
         return

@@ -10,6 +10,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+LADDER = 2
+"""Version of what a rung's number means, in journals."""
+
 Stage = Literal["pace", "scores", "probe", "fine-tune"]
 
 

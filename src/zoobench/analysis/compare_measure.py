@@ -146,7 +146,12 @@ def measured(
         else:
             before, after = (found for found in ready if isinstance(found, dict))
             notes += [n for n in [libraries(before, after, base, head)] if n and n not in notes]
-            findings += _one(cell, ref, (base, head), (before, after), plan, say)
+            try:
+                findings += _one(cell, ref, (base, head), (before, after), plan, say)
+            except UserError as error:  # alone each side ran: both at once may need too much
+                findings.append(
+                    Finding(cell, "", None, None, "incomparable", str(error), kind="measured")
+                )
     return Comparison(
         suite="measure",
         baseline=base.name,

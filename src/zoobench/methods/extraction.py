@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -144,22 +145,24 @@ def _side_by_side(stream: Batches, under_way: _UnderWay) -> None:
                 rows, load = item
                 try:
                     under_way.compute(rows, load())
+                    with turn:
+                        under_way.count(rows)
                 except BaseException:
                     over.set()
                     raise
-                with turn:
-                    under_way.count(rows)
 
     threads = torch.get_num_threads()
-    each = -(-threads // LANES)
-    if threads == 1 or under_way.job.compiled is not None:
+    most = 1 if under_way.job.compiled is not None else threads // -(-threads // LANES)
+    first = list(islice(stream, most))  # a lane that finds no batch would waste its cores
+    stream, lanes = chain(first, stream), len(first)
+    if lanes <= 1:
         lane()
         return
-    torch.set_num_threads(each)  # new threads take it over
+    torch.set_num_threads(threads // lanes)  # new threads take it over
     try:
-        with ThreadPoolExecutor(threads // each) as pool:
+        with ThreadPoolExecutor(lanes) as pool:
             try:
-                for ended in [pool.submit(lane) for _ in range(threads // each)]:
+                for ended in [pool.submit(lane) for _ in range(lanes)]:
                     ended.result()
             finally:
                 over.set()  # an interrupt of this thread ends the others

@@ -17,6 +17,11 @@ from typing import IO, Any
 
 from zoobench.errors import UserError, ZoobenchError
 
+OTHER_VERSION = (
+    "AttributeError: module 'zoobench",
+    "ModuleNotFoundError: No module named 'zoobench",
+)
+"""How the last line of a side begins whose zoobench lacks what it was asked for."""
 _CHILD = "import sys; from zoobench.metrics.fresh import child; child(*sys.argv[1:])"
 
 
@@ -128,6 +133,8 @@ class Talk:
         if not code:
             return UserError(f"{self._where}: the timing process wrote no result")
         last = lines[-1] if lines else f"exit code {code}"
+        if last.startswith(OTHER_VERSION):
+            return UserError(f"{self._where}: its zoobench has no such measurement: {last}")
         return UserError(f"{self._where}: the timing process failed: {last}")
 
 
@@ -146,9 +153,10 @@ def child(target: str, arguments: str) -> None:
     try:
         value = getattr(import_module(module), function)(**json.loads(arguments))
         for body in value if isinstance(value, Iterator) else [value]:
-            sys.stdout.write(json.dumps({"value": body}) + "\n")
+            # A line of its own, whatever a library left unfinished before it.
+            sys.stdout.write("\n" + json.dumps({"value": body}) + "\n")
             sys.stdout.flush()
             if not isinstance(value, Iterator) or not sys.stdin.readline():
                 return
     except ZoobenchError as error:
-        sys.stdout.write(json.dumps({"error": str(error)}) + "\n")
+        sys.stdout.write("\n" + json.dumps({"error": str(error)}) + "\n")
