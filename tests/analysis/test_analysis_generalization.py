@@ -9,7 +9,8 @@ import pytest
 
 from fakes import make_predictions, make_record
 from zoobench.analysis.ranking import rank
-from zoobench.report.beyond import beyond
+from zoobench.report.beyond import beyond, datasets
+from zoobench.report.terminal import print_ranking
 from zoobench.store import Run, Store, load
 
 A, B = "timm/netA@1", "timm/netB@1"
@@ -79,3 +80,21 @@ def test_the_gap_is_train_minus_test_on_clean_data(tmp_path: Path) -> None:
     for table in tables.values():
         assert {len(row) for row in table.rows} == {len(table.header)}
     assert tables["labelled"].rows[0][-1] == "4"
+
+
+def test_a_narrow_terminal_says_once_what_rows_share(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_ranking(rank([write(tmp_path)]))
+    said = capsys.readouterr().out.splitlines()
+    assert max(map(len, said)) <= 80
+    at = next(i for i, line in enumerate(said) if line.strip().startswith("Under shift"))
+    table = [line.strip() for line in said[at:]]
+    assert sum(line.startswith("linear-probe on mnist-5k:") for line in table) == 2  # and labels
+    assert not any("packaged" in line for line in table)
+
+
+def test_datasets_keep_what_tells_them_apart() -> None:
+    few, many = f"{CLEAN}?max_train=10", f"{CLEAN}?max_train=99"
+    assert datasets([few, "packaged/digits@1"]) == {few: "mnist-5k", "packaged/digits@1": "digits"}
+    assert datasets([few, many]) == {few: "mnist-5k?max_train=10", many: "mnist-5k?max_train=99"}

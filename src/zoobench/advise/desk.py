@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoobench import datasets, methods
+from zoobench.datasets.options import BOUNDS
 from zoobench.datasets.splits import bounded
 from zoobench.errors import CellError
 from zoobench.interfaces import Split, Splits
@@ -23,8 +24,6 @@ from zoobench.runner import Bench, Result, Settings, failed
 from zoobench.schema import Cell, Record, Ref
 
 FACTS = ("params", "macs", "latency_ms_p50", "peak_memory_bytes", "logme", "h_score")
-BOUNDS = ("max_train", "max_valid", "max_test")
-
 LOOK = 32
 """Examples of a first look, of the smallest rung: the first half warm up, the second is timed."""
 

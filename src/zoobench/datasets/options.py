@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from zoobench.errors import UserError, unknown
 from zoobench.schema import DatasetCard, Ref
 
-COMMON = ("max_train", "max_valid", "max_test", "classes")
+BOUNDS = ("max_train", "max_valid", "max_test")
+"""Options that take a part of a dataset's splits."""
+COMMON = (*BOUNDS, "classes")
 """Options of every dataset: bounds on the splits, and "keep the first K classes"."""
 
 

@@ -6,24 +6,31 @@ enough, and how far train and test accuracy lie apart (PROTOCOL sections 5 and 6
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from zoobench.analysis.decision import Efficiency, Gap, Judged, Ranking, Shift, points
 from zoobench.analysis.transfer import mean_over
+from zoobench.datasets.options import BOUNDS
 from zoobench.report.text import labels, row_score
 from zoobench.schema import Ref
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table for people: `about` is a sentence or two before it; the first column names."""
+    """A table for people: `about` is a sentence or two before it; the first column names.
+
+    Where room is scarce, the columns `shared` stand once above the rows that agree in them,
+    and `spare` ones are left to wider pages.
+    """
 
     name: str
     title: str
     about: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    shared: tuple[str, ...] = ()
+    spare: tuple[str, ...] = ()
 
 
 def beyond(ranking: Ranking) -> list[Table]:
@@ -72,13 +79,13 @@ def foreseen(judged: Sequence[Judged]) -> Table | None:
 def shifted(shifts: Sequence[Shift]) -> Table | None:
     if not shifts:
         return None
-    names = labels(s.model for s in shifts)
+    names, on = labels(s.model for s in shifts), datasets(s.dataset for s in shifts)
     rows = tuple(
         (
             names[s.model],
             s.method,
-            Ref.parse(s.dataset).short,
-            s.kind,
+            on[s.dataset],
+            _kind(s.kind),
             row_score(s.metric, s.clean),
             row_score(s.metric, s.shifted),
             f"{s.retained:.2f}" + ("" if s.low is None else f" [{s.low:.2f}, {s.high:.2f}]"),
@@ -95,19 +102,38 @@ def shifted(shifts: Sequence[Shift]) -> Table | None:
         ("model", "method", "fitted on", "shift", "clean", "shifted", "retained [95%]",
          "by severity"),
         rows,
+        ("method", "fitted on"),
+        ("by severity",),
     )  # fmt: skip
+
+
+def datasets(names: Iterable[str]) -> dict[str, str]:
+    """dataset -> its shortest unique name; without its splits' bounds, where that is unique."""
+    bare = {name: str(Ref.parse(name).without(*BOUNDS)) for name in dict.fromkeys(names)}
+    if len(set(bare.values())) < len(bare):
+        bare = {name: name for name in bare}
+    short = labels(bare.values())
+    return {name: short[rest] for name, rest in bare.items()}
+
+
+def _kind(kind: str) -> str:
+    """A corruption's name, or "to mnist-5k"."""
+    before, to, other = kind.partition("to ")
+    if before or not to:
+        return kind
+    return to + next(iter(datasets([other]).values()))
 
 
 def labelled(curves: Sequence[Efficiency]) -> Table | None:
     if not curves:
         return None
     ks = sorted({k for one in curves for k in one.curve})
-    names = labels(one.model for one in curves)
+    names, on = labels(one.model for one in curves), datasets(one.dataset for one in curves)
     rows = tuple(
         (
             names[one.model],
             one.method,
-            Ref.parse(one.dataset).short,
+            on[one.dataset],
             *(row_score(one.metric, one.curve[k]) if k in one.curve else "" for k in ks),
             "" if one.full is None else row_score(one.metric, one.full),
             _enough(one),
@@ -121,6 +147,7 @@ def labelled(curves: Sequence[Efficiency]) -> Table | None:
         "the score on all of the data.",
         ("model", "method", "dataset", *(f"k={k}" for k in ks), "all", "k95"),
         rows,
+        ("method", "dataset"),
     )
 
 

@@ -270,13 +270,31 @@ def _beyond(console: Console, found: Table_) -> None:
     _say(console, found.about)
     style = box.ASCII2 if _plain(console) else box.SIMPLE_HEAD
     table = Table(box=style, pad_edge=False, padding=(0, 1, 0, 0))
+    apart = {*found.shared, *found.spare}
     for name in found.header:
-        table.add_column(name, overflow="fold")
-    for row in found.rows[:MOST_ROWS]:
-        table.add_row(*row)
+        if name not in apart:
+            table.add_column(name, overflow="fold")
+    above: list[str] = []
+    for row in _grouped(found)[:MOST_ROWS]:
+        cells = dict(zip(found.header, row, strict=True))
+        group = [cells[name] for name in found.shared]
+        if group != above:
+            table.add_row(f"{' on '.join(group)}:")
+            above = group
+        own = [text for name, text in cells.items() if name not in apart]
+        table.add_row(f"  {own[0]}" if group else own[0], *own[1:])
     console.print(table)
     if len(found.rows) > MOST_ROWS:
         _say(console, f"... and {len(found.rows) - MOST_ROWS} more: see the report")
+
+
+def _grouped(found: Table_) -> list[tuple[str, ...]]:
+    """The rows, those that agree in the shared columns together, in the order of the first."""
+    at = [found.header.index(name) for name in found.shared]
+    groups: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+    for row in found.rows:
+        groups.setdefault(tuple(row[i] for i in at), []).append(row)
+    return [row for group in groups.values() for row in group]
 
 
 def critical_note(found: CriticalDifference) -> str:
