@@ -136,7 +136,7 @@ def run(suite: str, workers: int, as_json: bool, **given: Any) -> None:
     place = {"workers": workers, **{name: given[name] for name in ("ranks", "engine", "address")}}
     options = dataclasses.replace(options_of(spec.name, given), **place)
     watcher = progress.Watcher()
-    beside = threading.Thread(target=import_report)
+    beside = threading.Thread(target=None if as_json else import_report)
     try:
         with watcher:
             plan = session.execute(spec, options, watcher, beside.start)

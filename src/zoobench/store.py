@@ -68,7 +68,7 @@ def load(path: str | Path) -> Run:
     folder, file = (path.parent, path) if path.is_file() else (path, path / RECORDS)
     if not file.exists():
         raise StoreError(f"{path}: no {RECORDS} here, so this is no run directory")
-    with _no_collection():
+    with no_collection():
         newest: dict[str, Record] = {record.key: record for record in _records(file)}
     suite = folder / SUITE
     body = tomllib.loads(suite.read_text(encoding="utf-8")) if suite.exists() else {}
@@ -76,7 +76,7 @@ def load(path: str | Path) -> Run:
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
+def no_collection() -> Iterator[None]:
     """Without the cyclic garbage collector, which takes half the time of reading many
     records and finds nothing: they hold no cycles."""
     was = gc.isenabled()

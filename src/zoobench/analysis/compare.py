@@ -11,7 +11,7 @@ from pathlib import Path
 
 from zoobench.analysis.compare_exact import by_model, drifts, exact_findings
 from zoobench.analysis.compare_gates import Gates, read_gates
-from zoobench.analysis.compare_load import load, load_both, no_collection
+from zoobench.analysis.compare_load import load, load_both
 from zoobench.analysis.compare_match import Matched, by_seed, match
 from zoobench.analysis.compare_packed import PackedRun
 from zoobench.analysis.compare_quality import gather, resolutions, verdicts
@@ -19,7 +19,7 @@ from zoobench.analysis.compare_times import time_findings
 from zoobench.analysis.compare_types import Comparison, Finding, NewCell
 from zoobench.errors import UserError
 from zoobench.schema import Record
-from zoobench.store import Run
+from zoobench.store import Run, no_collection
 
 __all__ = [
     "Comparison",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from zoobench.analysis.compare_gates import GATED
 from zoobench.analysis.compare_lines import Lines
-from zoobench.analysis.compare_load import EXACT, Shared, finite, load, no_collection, read_records
+from zoobench.analysis.compare_load import EXACT, Shared, finite, load, read_records
 from zoobench.analysis.compare_packed import (
     BASELINE,
     FORMAT,
@@ -27,7 +27,7 @@ from zoobench.analysis.compare_packed import (
 )
 from zoobench.errors import StoreError, UserError, unknown
 from zoobench.schema import Predictions, Record, Ref
-from zoobench.store import RECORDS, Run, write_atomic
+from zoobench.store import RECORDS, Run, no_collection, write_atomic
 
 ROOT = Path("results") / "baselines"
 FIELDS = ("model", "dataset", "method")

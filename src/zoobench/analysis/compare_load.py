@@ -9,11 +9,9 @@ and what no gate reads is dropped.
 from __future__ import annotations
 
 import dataclasses
-import gc
 import math
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -26,7 +24,7 @@ from pydantic_core import from_json
 from zoobench.analysis.compare_packed import BASELINE, SUPERSEDED, packed_run
 from zoobench.errors import StoreError
 from zoobench.schema import SCHEMA, Cell, Measurement, Record, record_from_json
-from zoobench.store import RECORDS, SUITE, Run, upgrade
+from zoobench.store import RECORDS, SUITE, Run, no_collection, upgrade
 
 EXACT = ("params", "macs", "weights_bytes", "feature_dim")
 TIMED = ("latency_ms_p50", "throughput", "peak_memory_bytes")
@@ -285,18 +283,6 @@ def _slow(line: bytes, shared: Shared) -> tuple[str, Record]:
     ]
     slim = dataclasses.replace(record, measurements=tuple(kept), chosen={}, flags=(), seconds=0.0)
     return body.get("key", ""), slim
-
-
-@contextmanager
-def no_collection() -> Iterator[None]:
-    """A million small objects, none of them garbage: the collector would walk them in vain."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
 
 
 def finite(value: Any) -> bool:
