@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -140,3 +143,14 @@ def test_who_is_beaten_is_seldom_the_best() -> None:
     assert gone > 400, "and many others are"
     assert beaten({"a": np.ones(9)}, 1.0) == []
     assert beaten({"a": np.ones(9), "b": np.ones(9)}, 1.0) == []
+
+
+def test_no_verdict_waits_for_scipy_stats() -> None:
+    code = (
+        "import sys, numpy as np; from zoobench.advise.answer import beaten, verdicts;"
+        "level = {'a': np.ones(50), 'b': np.arange(50) % 2.0, 'c': np.zeros(50)};"
+        "assert beaten(level, 1.0) == ['b', 'c'] and verdicts([level], [1.0]).tied[0];"
+        "bad = {'torch', 'pandas', 'scipy.stats'} & set(sys.modules);"
+        "sys.exit(str(bad) if bad else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -131,7 +131,7 @@ def beaten(level: Outcomes, share: float) -> list[str]:
     McNemar's exact test on each paired difference, and a z-test that allows for its drift; the
     larger p-value of the two, Holm over all models.
     """
-    from scipy.stats import norm
+    from scipy.special import ndtr
 
     if len(level) < 2:
         return []
@@ -144,7 +144,7 @@ def beaten(level: Outcomes, share: float) -> list[str]:
     gap = (lost - won) / n
     variance = (lost + won) / n**2 - gap**2 / n
     change = max(DRIFT, drift(float(rows[leader].mean()), share))
-    p = np.maximum(mcnemar(lost, won), 2 * norm.sf(gap / np.sqrt(variance + change**2)))
+    p = np.maximum(mcnemar(lost, won), 2 * ndtr(-gap / np.sqrt(variance + change**2)))
     return [
         name
         for name, one in zip(others, holm(np.minimum(p, 1.0)), strict=True)
@@ -168,9 +168,9 @@ def _verdicts(
     error = stats.error_against(drawn, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(means[0] > means, (means[0] - means) / error, 0.0)
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
-    bound = norm.isf(stats.ALPHA / (2 * max(1, len(order) - 1)))
+    bound = -ndtri(stats.ALPHA / (2 * max(1, len(order) - 1)))
     tied = tuple(bool(one <= bound) for one in z)
     return Verdicts(tuple(order), means, drawn, first, tied, loss)
 
