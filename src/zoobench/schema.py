@@ -46,6 +46,12 @@ def canonical(value: object) -> str:
     return _CANONICAL.encode(value)
 
 
+@lru_cache(maxsize=2**16, typed=True)
+def word(value: Scalar | None) -> str:
+    """`canonical` of one of the few texts and numbers that a run repeats in every record."""
+    return canonical(value)
+
+
 def digest(value: object, length: int = 16) -> str:
     """First `length` hex digits of the sha256 of `value`'s canonical JSON."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:length]
@@ -221,10 +227,17 @@ class Cell:
     @cached_property
     def key(self) -> str:
         """Hash of all that may change a quality number, and of nothing else."""
-        body = {name: to_json(getattr(self, name)) for name in _CELL}
-        body["model"] = Ref.parse(self.model).located.text
-        body["dataset"] = Ref.parse(self.dataset).located.text
-        return digest(body)
+        return self.key_with(canonical(to_json(self.params)), canonical(to_json(self.versions)))
+
+    def key_with(self, params: str, versions: str) -> str:
+        """`key`, where the canonical texts of the two tables are known: many cells share them."""
+        text = (
+            f'{{"dataset":{word(Ref.parse(self.dataset).located.text)},'
+            f'"method":{word(self.method)},"model":{word(Ref.parse(self.model).located.text)},'
+            f'"params":{params},"seed":{word(self.seed)},"shots":{word(self.shots)},'
+            f'"versions":{versions}}}'
+        )
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def label(self) -> str:

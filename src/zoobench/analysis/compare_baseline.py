@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from datetime import date
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from zoobench.analysis.compare_gates import GATED
-from zoobench.analysis.compare_lines import Lines
-from zoobench.analysis.compare_load import EXACT, Shared, finite, load, read_records
+import msgspec
+
+from zoobench.analysis.compare_lines import Lean, Lines
+from zoobench.analysis.compare_load import EXACT, TIMED, located, read_suite
 from zoobench.analysis.compare_packed import (
     BASELINE,
     FORMAT,
@@ -20,14 +22,15 @@ from zoobench.analysis.compare_packed import (
     SUPERSEDED,
     Acceptance,
     PackedRun,
+    in_force,
     keyed,
     pack,
     packed_run,
     unpack,
 )
 from zoobench.errors import StoreError, UserError, unknown
-from zoobench.schema import Predictions, Record, Ref
-from zoobench.store import RECORDS, Run, no_collection, write_atomic
+from zoobench.schema import Predictions, Ref
+from zoobench.store import PREDICTIONS, RECORDS, Run, no_collection, read_predictions, write_atomic
 
 ROOT = Path("results") / "baselines"
 FIELDS = ("model", "dataset", "method")
@@ -66,8 +69,8 @@ def accept(run: str | Path, suite: str, request: Request, root: str | Path = ROO
         raise UserError("an acceptance needs a reason: somebody will ask in a year")
     if request.until and request.until < (request.today or date.today()):
         raise UserError(f"--until {request.until} is in the past")
-    loaded = load(run, GATED)
-    name = str(loaded.suite.get("name", ""))
+    loaded = _read(Path(run), date.today())
+    name = str(loaded.run.suite.get("name", ""))
     if name and name != suite:
         raise UserError(f"{run} holds the suite {name!r}, not {suite!r}")
     folder = Path(root) / suite
@@ -83,9 +86,10 @@ def propose(candidate: Run, baseline: Run | None, suite: str, out: Path) -> Acce
     """
     with no_collection():
         previous = _previous(baseline.path) if isinstance(baseline, PackedRun) else None
-        whole = load(candidate.path, GATED)
+        whole = _read(candidate.path, date.today())
         records = tuple(
-            r if _unfit(r) is None else dataclasses.replace(r, status="nan") for r in whole.records
+            msgspec.structs.replace(r, status="nan") if r.status == "ok" and r.unfit else r
+            for r in whole.records
         )
         if not any(r.status == "ok" for r in records):
             return None
@@ -96,57 +100,69 @@ def propose(candidate: Run, baseline: Run | None, suite: str, out: Path) -> Acce
 
 @dataclass(frozen=True)
 class _Held:
-    """A baseline as its files have it, whatever has run out."""
+    """A run, or a baseline, with its records as a baseline keeps them; `run` has none."""
 
-    run: PackedRun
-    superseded: dict[str, Record]
+    run: Run
+    records: tuple[Lean, ...]
+    superseded: Mapping[str, Lean] = field(default_factory=dict)
+
+
+def _read(path: Path, today: date) -> _Held:
+    """What holds `today`. Raises StoreError."""
+    folder, file = located(path)
+    lines = Lines()
+    records = lines.read(file)
+    if not (folder / BASELINE).exists():
+        return _Held(Run(folder, (), read_suite(folder)), records)
+    superseded = folder / SUPERSEDED
+    older = lines.read(superseded) if superseded.exists() else ()
+    run = packed_run(folder, (), (), today)
+    return _Held(run, in_force(run.log, records, older, today)[0], keyed(older))
 
 
 def _previous(folder: Path) -> _Held | None:
-    if not (folder / BASELINE).exists():
-        return None
-    shared = Shared.of(GATED)
-    records = read_records(folder / RECORDS, shared)
-    file = folder / SUPERSEDED
-    older = read_records(file, shared) if file.exists() else ()
-    held = packed_run(folder, records, (), date.min)
-    return _Held(held, keyed(older))
+    """A baseline as its files have it, whatever has run out."""
+    return _read(folder, date.min) if (folder / BASELINE).exists() else None
 
 
-def build(run: Run, suite: str, request: Request, folder: Path, previous: _Held | None) -> Accepted:
-    """Merge `run` into `previous` and write the result into `folder`."""
+def build(new: _Held, suite: str, request: Request, folder: Path, old: _Held | None) -> Accepted:
+    """Merge `new` into `old` and write the result into `folder`."""
     patterns = [parse_only(text) for text in request.only]
-    wanted = [r for r in run.records if _matches(r, patterns)]
-    new = keyed([r for r in wanted if r.status == "ok"])
-    if not new:
-        raise UserError(f"{run.path}: no cell that succeeded matches, so nothing can be accepted")
-    for record in new.values():
-        if (metric := _unfit(record)) is not None:
-            raise UserError(f"{record.cell.label}: {metric} is not a finite number")
-    failed = keyed([r for r in wanted if r.status != "ok"]).keys() - new.keys()
-    old = keyed(previous.run.records) if previous else {}
-    gone = {k for k, r in old.items() if k not in new and k not in failed and _matches(r, patterns)}
-    changed = {key for key, r in new.items() if key not in old or _moved(old[key], r)}
-    log, superseded = _history(request, new, old, changed, gone, previous)
-    kept = {key: r for key, r in old.items() if key not in gone} | new
-    _write(folder, suite, log, kept, superseded, (run, previous.run if previous else None))
+    wanted = [r for r in new.records if _matches(r, patterns)]
+    taken = keyed([r for r in wanted if r.status == "ok"])
+    if not taken:
+        raise UserError(
+            f"{new.run.path}: no cell that succeeded matches, so nothing can be accepted"
+        )
+    failed = keyed([r for r in wanted if r.status != "ok"]).keys() - taken.keys()
+    held = keyed(old.records) if old else {}
+    gone = {
+        k for k, r in held.items() if k not in taken and k not in failed and _matches(r, patterns)
+    }
+    changed = {key for key, r in taken.items() if key not in held or _moved(held[key], r)}
+    log, superseded = _history(request, taken, changed, gone, old, held)
+    kept = {key: r for key, r in held.items() if key not in gone} | taken
+    for record in (*kept.values(), *superseded.values()):
+        if record.unfit:
+            raise UserError(f"{record.label}: {record.unfit} is not a finite number")
+    _write(folder, suite, log, kept, superseded, (new, old))
     return Accepted(
         folder,
-        tuple(sorted(new[k].cell.label for k in changed)),
-        len(new) - len(changed),
-        tuple(sorted(old[k].cell.label for k in gone)),
-        tuple(sorted(old[k].cell.label for k in failed if k in old)),
+        tuple(sorted(taken[k].label for k in changed)),
+        len(taken) - len(changed),
+        tuple(sorted(held[k].label for k in gone)),
+        tuple(sorted(held[k].label for k in failed if k in held)),
     )
 
 
 def _history(
     request: Request,
-    new: dict[str, Record],
-    old: dict[str, Record],
+    new: Mapping[str, Lean],
     changed: set[str],
     gone: set[str],
     previous: _Held | None,
-) -> tuple[list[Acceptance], dict[str, Record]]:
+    old: Mapping[str, Lean],
+) -> tuple[list[Acceptance], dict[str, Lean]]:
     """The log with this acceptance, and the records to go back to when it runs out.
 
     A lasting acceptance of a cell ends an earlier one "until" a date; another one
@@ -154,9 +170,9 @@ def _history(
     """
     touched = changed | gone
     superseded = dict(previous.superseded) if previous else {}
+    before = previous.run.log if previous and isinstance(previous.run, PackedRun) else ()
     log = [
-        dataclasses.replace(e, keys=tuple(k for k in e.keys if k not in touched))
-        for e in (previous.run.log if previous else ())
+        dataclasses.replace(e, keys=tuple(k for k in e.keys if k not in touched)) for e in before
     ]
     if request.until:
         for key in touched & old.keys():
@@ -164,7 +180,7 @@ def _history(
     else:
         superseded = {k: r for k, r in superseded.items() if k not in touched}
     lines = [_line(old.get(k), new[k]) for k in changed] if old else []
-    lines += [f"{old[k].cell.label}: removed" for k in gone]
+    lines += [f"{old[k].label}: removed" for k in gone]
     entry = Acceptance(
         (request.today or date.today()).isoformat(),
         request.reason,
@@ -186,7 +202,7 @@ def parse_only(text: str) -> tuple[str, str]:
     return name, pattern
 
 
-def _matches(record: Record, patterns: Iterable[tuple[str, str]]) -> bool:
+def _matches(record: Lean, patterns: Iterable[tuple[str, str]]) -> bool:
     for name, pattern in patterns:
         text = getattr(record.cell, name)
         texts = [text]
@@ -198,35 +214,31 @@ def _matches(record: Record, patterns: Iterable[tuple[str, str]]) -> bool:
     return True
 
 
-def _unfit(record: Record) -> str | None:
-    """A metric of a record that succeeded whose value is no number."""
-    if record.status != "ok":
-        return None
-    return next((m.metric for m in record.measurements if not finite(m.value)), None)
-
-
-def _moved(old: Record, new: Record) -> bool:
+def _moved(old: Lean, new: Lean) -> bool:
     """Whether anything that is gated differs (times are not)."""
-    names = (*GATED, *EXACT)
     return (
         old.predictions != new.predictions
         or old.cell != new.cell
-        or old.provenance != new.provenance
-        or any(old.value(n) != new.value(n) for n in names)
+        or (old.provenance != new.provenance and old.facts() != new.facts())
+        or (old.measured != new.measured and _gated(old) != _gated(new))
     )
 
 
-def _line(old: Record | None, new: Record) -> str:
+def _gated(record: Lean) -> dict[str, float]:
+    return {name: value for name, value in record.values().items() if name not in TIMED}
+
+
+def _line(old: Lean | None, new: Lean) -> str:
     """One line of the log: what changed in a cell, with its numbers."""
-    label = new.cell.label
     if old is None:
-        return f"{label}: new"
+        return f"{new.label}: new"
+    was, now = old.values(), new.values()
     told = [
-        f"{name} {_number(old.value(name))} -> {_number(new.value(name))}"
+        f"{name} {_number(was.get(name))} -> {_number(now.get(name))}"
         for name in SHOWN
-        if old.value(name) != new.value(name)
+        if was.get(name) != now.get(name)
     ]
-    return f"{label}: {', '.join(told) or 'other digests'}"
+    return f"{new.label}: {', '.join(told) or 'other digests'}"
 
 
 def _number(value: float | None) -> str:
@@ -237,18 +249,18 @@ def _write(
     folder: Path,
     suite: str,
     log: Sequence[Acceptance],
-    kept: dict[str, Record],
-    superseded: dict[str, Record],
-    sources: Sequence[Run | None],
+    kept: Mapping[str, Lean],
+    superseded: Mapping[str, Lean],
+    sources: Sequence[_Held | None],
 ) -> None:
     """Predictions first and baseline.toml last: its presence says that the rest is whole."""
     everything = [*kept.values(), *superseded.values()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(folder / PACKED, pack(_arrays(everything, sources)))
-        write_atomic(folder / RECORDS, _lines(kept))
+        write_atomic(folder / PACKED, pack(_arrays(everything, sources).items()))
+        write_atomic(folder / RECORDS, _written(kept))
         if superseded:
-            write_atomic(folder / SUPERSEDED, _lines(superseded))
+            write_atomic(folder / SUPERSEDED, _written(superseded))
         else:
             (folder / SUPERSEDED).unlink(missing_ok=True)
         write_atomic(folder / BASELINE, baseline_toml(suite, log).encode())
@@ -256,9 +268,7 @@ def _write(
         raise StoreError(f"{folder}: cannot be written: {error.strerror}") from error
 
 
-def _arrays(
-    records: Iterable[Record], sources: Sequence[Run | None]
-) -> Iterable[tuple[str, Predictions]]:
+def _arrays(records: Iterable[Lean], sources: Sequence[_Held | None]) -> dict[str, Predictions]:
     """The arrays of every digest that the records name, from whichever source holds them.
 
     A run directory files arrays by cell, so there a digest is looked up through its record:
@@ -266,25 +276,32 @@ def _arrays(
     """
     wanted = {record.predictions for record in records if record.predictions}
     found: dict[str, Predictions] = {}
-    for run in sources:
-        for record in run.records if run is not None else ():
-            name = record.predictions
-            if run is not None and name in wanted and name not in found:
-                held = run.predictions(record)
-                if held is not None:
-                    found[name] = held
-        if isinstance(run, PackedRun):
-            names = {k.removeprefix("int.") for k in run.arrays if k.startswith("int.")}
-            for name in names & wanted - found.keys():
-                held = unpack(run.arrays, name)
-                if held is not None:
-                    found[name] = held
-    return found.items()
+    for source in sources:
+        if source is not None:
+            found |= _kept_by(source, wanted - found.keys())
+    return found
 
 
-def _lines(records: Mapping[str, Record]) -> Iterable[bytes]:
-    ordered = sorted(records.items(), key=lambda item: (item[1].cell.label, item[0]))
-    return map(Lines().line, (record for _, record in ordered))
+def _kept_by(source: _Held, wanted: Set[str]) -> dict[str, Predictions]:
+    """Those arrays of the digests `wanted` that `source` has."""
+    found: dict[str, Predictions] = {}
+    if isinstance(source.run, PackedRun):
+        packed = {name: unpack(source.run.arrays, name) for name in wanted}
+        return {name: held for name, held in packed.items() if held is not None}
+    folder = source.run.path / PREDICTIONS
+    there = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
+    for record in source.records:
+        name, file = record.predictions, f"{record.key}.npz"
+        if file in there and name in wanted and name not in found:
+            held = read_predictions(folder / file)
+            if held is not None:
+                found[name] = held
+    return found
+
+
+def _written(records: Mapping[str, Lean]) -> Iterable[bytes]:
+    ordered = sorted(records.items(), key=lambda item: (item[1].label, item[0]))
+    return map(Lines().write, (record for _, record in ordered))
 
 
 def baseline_toml(suite: str, log: Sequence[Acceptance]) -> str:

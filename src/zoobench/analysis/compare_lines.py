@@ -1,82 +1,189 @@
-"""The lines of an accepted baseline, written fast: 100,000 records share most of their parts."""
+"""The lines of an accepted baseline, made from a run's lines without its records.
+
+A baseline leaves out of a record what differs from run to run and decides nothing: intervals,
+samples, chosen, flags, started, seconds, error. 100,000 records share most of what is left,
+so each part's text is made once; what is new in each, its numbers, is written as it is decoded.
+"""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-from zoobench.schema import Cell, Measurement, Record, to_json
+import msgspec
+
+from zoobench.analysis.compare_gates import GATED
+from zoobench.analysis.compare_load import (
+    Line,
+    Number,
+    Shared,
+    decoded,
+    decoded_table,
+    finite,
+    read_lines,
+    slim_detail,
+    slow,
+)
+from zoobench.schema import SCHEMA, Cell, Measurement, Record, canonical, to_json
 
 _text = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 """As `store.encode` writes. Raises ValueError for NaN."""
 
 
-class Lines:
-    """What `store.encode` gives of records without what differs from run to run and decides
-    nothing: chosen, flags, started, seconds, error.
+class Lean(msgspec.Struct, gc=False):
+    """A record as a baseline keeps it: what it asks, and the texts of what it answers.
 
-    A table that records share is written once; it is known by its id, so the records must
-    live as long as this does.
+    `unfit` names what isn't a finite number in it; such a record can't be written.
     """
 
+    key: str
+    cell: Cell
+    label: str
+    status: str
+    predictions: str
+    measured: str
+    environment: str
+    provenance: tuple[str, ...]
+    schema: int = SCHEMA
+    unfit: str = ""
+
+    def values(self) -> dict[str, float]:
+        """Metric -> value; of two, the first."""
+        numbers = _NUMBERS(f"[{self.measured}]")
+        return {m.metric: m.value for m in reversed(numbers)}
+
+    def facts(self) -> dict[str, Any]:
+        """The provenance."""
+        return decoded_table(f"{{{', '.join(self.provenance)}}}")
+
+
+_NUMBERS = msgspec.json.Decoder(list[Number]).decode
+
+
+class Lines:
+    """Reads the records of a run or a baseline as their lines in a baseline."""
+
     def __init__(self) -> None:
-        self._tables: dict[int, str] = {}
-        self._words: dict[str, str] = {}
-        self._ends: dict[tuple[str, str, int | None, int], str] = {}
+        self._shared = Shared.of(GATED)
+        self._heads = {
+            name: f'{{"metric": {_text(name)}, "value": ' for name in self._shared.wanted
+        }
+        self._ends: dict[tuple[str, str, int | None, bytes], str] = {}
+        self._entries: dict[tuple[str, bytes], str] = {}
+        self._environments = {b"": "", b"null": ""}
+        self._tables: dict[int, tuple[Mapping[str, Any], str, str]] = {}
+
+    def read(self, file: Path) -> tuple[Lean, ...]:
+        """The newest record of each key in `file`. Raises StoreError."""
+        return read_lines(file, self._quick, self._slow)
+
+    def _quick(self, lines: Iterable[Line]) -> Iterator[tuple[str, Lean]]:
+        for body in lines:
+            cell = self._shared.cell(body.cell)
+            lean = Lean(
+                cell.key_with(self._table(cell.params)[2], self._table(cell.versions)[2]),
+                cell,
+                cell.label,
+                body.status,
+                body.predictions,
+                self._measured(body.measurements),
+                self._environment(body.environment),
+                tuple([self._entry(name, raw) for name, raw in body.provenance.items()]),
+            )
+            yield body.key or lean.key, lean
+
+    def _slow(self, line: bytes) -> tuple[str, Lean]:
+        key, record = slow(line, self._shared)
+        return key, self.lean(record)
+
+    def lean(self, record: Record) -> Lean:
+        """The same of a whole record, with all of its measurements."""
+        unfit = next((m.metric for m in record.measurements if not finite(m.value)), "")
+        lean = Lean(
+            record.key, record.cell, record.cell.label, record.status, record.predictions,
+            "", "", (), record.schema, unfit,
+        )  # fmt: skip
+        if unfit:
+            return lean
+        try:
+            lean.measured = ", ".join(_text(to_json(m)) for m in record.measurements)
+            lean.environment = _text(to_json(record.environment)) if record.environment else ""
+            entries = (record.provenance or {}).items()
+            lean.provenance = tuple(f"{_text(k)}: {_text(to_json(v))}" for k, v in entries)
+        except ValueError:
+            lean.unfit = "an entry of its environment or provenance"
+        return lean
 
     def line(self, record: Record) -> bytes:
-        """One line of records.jsonl, newline included. Raises ValueError for NaN."""
-        measured = ", ".join(map(self._measurement, record.measurements))
-        parts = [
-            f'{{"key": "{record.key}", "cell": {self._cell(record.cell)}, '
-            f'"status": {self._word(record.status)}, "measurements": [{measured}]'
-        ]
-        if record.predictions:
-            parts.append(f'"predictions": {_text(record.predictions)}')
-        if record.environment:
-            parts.append(f'"environment": {self._table(record.environment)}')
-        if record.provenance:
-            entries = (f"{self._word(k)}: {self._any(v)}" for k, v in record.provenance.items())
-            parts.append(f'"provenance": {{{", ".join(entries)}}}')
-        parts.append(f'"seconds": 0.0, "schema": {record.schema}}}\n')
-        return ", ".join(parts).encode()
+        """`write` of a whole record."""
+        return self.write(self.lean(record))
+
+    def write(self, lean: Lean) -> bytes:
+        """One line of records.jsonl, newline included: what `store.encode` gives of the record
+        without what a baseline leaves out. Raises ValueError for NaN."""
+        if lean.unfit:
+            raise ValueError(f"{lean.label}: {lean.unfit} is not JSON compliant")
+        predictions = f'"predictions": {_text(lean.predictions)}, ' if lean.predictions else ""
+        environment = f'"environment": {lean.environment}, ' if lean.environment else ""
+        entries = ", ".join(lean.provenance)
+        provenance = f'"provenance": {{{entries}}}, ' if entries else ""
+        return (
+            f'{{"key": "{lean.key}", "cell": {self._cell(lean.cell)}, '
+            f'"status": {_text(lean.status)}, "measurements": [{lean.measured}], '
+            f'{predictions}{environment}{provenance}"seconds": 0.0, "schema": {lean.schema}}}\n'
+        ).encode()
 
     def _cell(self, cell: Cell) -> str:
         shots = "null" if cell.shots is None else cell.shots
         return (
-            f'{{"model": {self._word(cell.model)}, "dataset": {self._word(cell.dataset)}, '
-            f'"method": {self._word(cell.method)}, "params": {self._table(cell.params)}, '
-            f'"seed": {cell.seed}, "shots": {shots}, "versions": {self._table(cell.versions)}}}'
+            f'{{"model": {_text(cell.model)}, "dataset": {_text(cell.dataset)}, '
+            f'"method": {_text(cell.method)}, "params": {self._table(cell.params)[1]}, '
+            f'"seed": {cell.seed}, "shots": {shots}, "versions": {self._table(cell.versions)[1]}}}'
         )
 
-    def _measurement(self, m: Measurement) -> str:
-        if m.low is not None or m.high is not None:
-            return _text(to_json(m))
-        name = (m.unit, m.better, m.n, id(m.detail))
-        end = self._ends.get(name)
-        if end is None:
-            rest = to_json(Measurement("", 0, m.unit, m.better, n=m.n, detail=m.detail))
-            end = self._ends[name] = _text({k: rest[k] for k in rest if k not in _HEAD})[1:]
-        # What the encoder writes of a finite float, without an encoder for each.
-        value = repr(m.value) if type(m.value) is float and math.isfinite(m.value) else None
-        return f'{{"metric": {self._word(m.metric)}, "value": {value or _text(m.value)}, {end}'
-
-    def _any(self, value: Any) -> str:
-        return self._table(value) if isinstance(value, Mapping) else _text(to_json(value))
-
-    def _table(self, value: Mapping[str, Any]) -> str:
-        held = self._tables.get(id(value))
+    def _table(self, table: Mapping[str, Any]) -> tuple[Mapping[str, Any], str, str]:
+        """(table, its text, its canonical text). By id: cells share a handful of tables, which
+        live as long as they are held here."""
+        held = self._tables.get(id(table))
         if held is None:
-            held = self._tables[id(value)] = _text(to_json(value))
+            plain = to_json(table)
+            held = self._tables[id(table)] = (table, _text(plain), canonical(plain))
         return held
 
-    def _word(self, word: str) -> str:
-        held = self._words.get(word)
+    def _measured(self, numbers: Iterable[Number]) -> str:
+        heads, ends = self._heads, self._ends
+        told = []
+        for m in numbers:
+            head = heads.get(m.metric)
+            if head is not None:
+                name = (m.unit, m.better, m.n, bytes(m.detail))
+                end = ends.get(name)
+                if end is None:
+                    end = ends[name] = _end(*name)
+                told.append(f"{head}{m.value!r}, {end}")  # as the encoder writes a finite number
+        return ", ".join(told)
+
+    def _environment(self, raw: msgspec.Raw) -> str:
+        text = bytes(raw)
+        held = self._environments.get(text)
         if held is None:
-            held = self._words[word] = _text(word)
+            table = decoded_table(text)
+            held = self._environments[text] = _text(table) if table else ""
+        return held
+
+    def _entry(self, name: str, raw: msgspec.Raw) -> str:
+        """`"name": value` of an entry of the provenance."""
+        key = (name, bytes(raw))
+        held = self._entries.get(key)
+        if held is None:
+            held = self._entries[key] = f"{_text(name)}: {_text(decoded(key[1]))}"
         return held
 
 
-_HEAD = ("metric", "value")
+def _end(unit: str, better: Any, n: int | None, detail: bytes) -> str:
+    """The text of a measurement behind its value."""
+    slim = slim_detail(decoded_table(detail) if detail else {})
+    rest = to_json(Measurement("", 0, unit, better, n=n, detail=slim))
+    return _text({name: rest[name] for name in rest if name not in ("metric", "value")})[1:]

@@ -8,6 +8,7 @@ predictions.npz     per-example arrays in their smallest types, named by their d
 
 from __future__ import annotations
 
+import hashlib
 import io
 import tomllib
 import zipfile
@@ -16,13 +17,13 @@ from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
 from zoobench.analysis.compare_match import identity
 from zoobench.errors import StoreError
-from zoobench.schema import Predictions, Record, canonical, digest
+from zoobench.schema import Cell, Predictions, Record, canonical, digest, word
 from zoobench.store import Run
 
 if TYPE_CHECKING:
@@ -62,16 +63,34 @@ class PackedRun(Run):
         return unpack(self.arrays, record.predictions)
 
 
+class Asking(Protocol):
+    """A record, as far as it asks something."""
+
+    @property
+    def cell(self) -> Cell: ...
+
+
+_Asking = TypeVar("_Asking", bound=Asking)
+
+
 def packed_run(
     folder: Path, records: Sequence[Record], older: Sequence[Record], today: date
 ) -> PackedRun:
-    """The baseline of `folder` as it holds `today`. Raises StoreError for a bad baseline.toml.
+    """The baseline of `folder` as it holds `today`. Raises StoreError for a bad baseline.toml."""
+    body = read_baseline(folder)
+    log = read_log(body, folder / BASELINE)
+    kept, expired = in_force(log, records, older, today)
+    return PackedRun(folder, kept, {"name": str(body.get("suite", ""))}, log, expired)
+
+
+def in_force(
+    log: Sequence[Acceptance], records: Sequence[_Asking], older: Sequence[_Asking], today: date
+) -> tuple[tuple[_Asking, ...], tuple[Acceptance, ...]]:
+    """The records that hold `today`, and the acceptances that have run out.
 
     A cell whose latest acceptance has run out goes back to its record in `older`, or
     leaves the baseline where it has none there.
     """
-    body = read_baseline(folder)
-    log = read_log(body, folder / BASELINE)
     latest: dict[str, Acceptance] = {key: entry for entry in log for key in entry.keys}
     gone = {k for k, e in latest.items() if e.until and date.fromisoformat(e.until) < today}
     kept = tuple(records)
@@ -80,11 +99,10 @@ def packed_run(
         now = [back.get(key) if key in gone else r for key, r in present.items()]
         now += [r for key, r in back.items() if key in gone and key not in present]
         kept = tuple(r for r in now if r is not None)
-    expired = tuple(e for e in log if any(latest[k] is e and k in gone for k in e.keys))
-    return PackedRun(folder, kept, {"name": str(body.get("suite", ""))}, log, expired)
+    return kept, tuple(e for e in log if any(latest[k] is e and k in gone for k in e.keys))
 
 
-def keyed(records: Sequence[Record]) -> dict[str, Record]:
+def keyed(records: Iterable[_Asking]) -> dict[str, _Asking]:
     """Records by a short name of what their cells ask, whatever the revisions (see
     compare_match). Of two that ask the same the last counts."""
     texts: dict[int, str] = {}  # by id: a run has a handful of tables of parameters
@@ -94,7 +112,9 @@ def keyed(records: Sequence[Record]) -> dict[str, Record]:
         text = texts.get(id(params))
         if text is None:
             text = texts[id(params)] = canonical(dict(params))
-        found[digest(list(identity(record.cell, text)), 12)] = record
+        # The canonical JSON of the identity, as a list.
+        asked = f"[{','.join(map(word, identity(record.cell, text)))}]"
+        found[hashlib.sha256(asked.encode()).hexdigest()[:12]] = record
     return found
 
 
