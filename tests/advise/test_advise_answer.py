@@ -63,6 +63,20 @@ def test_one_model_alone_and_none() -> None:
     assert verdicts([{}, {}], [0.1, 1.0]) is None
 
 
+def test_three_models_are_not_taken_to_be_alike_for_want_of_more() -> None:
+    """Their spread cannot be estimated: the likeliest is often none, which would make the
+    chances equal and the expected loss nothing."""
+    rng = np.random.default_rng(8)
+    early = {"a": right(rng, 0.75, 156), "b": right(rng, 0.71, 156), "c": right(rng, 0.62, 156)}
+    late = {"a": right(rng, 0.88, 422), "b": right(rng, 0.85, 422)}
+    found = verdicts([early, late], [0.09, 0.23])
+    assert found is not None
+    assert found.models == ("a", "b", "c")
+    assert found.first[0] > 0.4
+    assert found.first[2] < 0.2
+    assert found.loss > 0.002
+
+
 def test_nobody_who_left_passes_the_best_of_the_last_level() -> None:
     rng = np.random.default_rng(3)
     early = {"a": right(rng, 0.6), "b": right(rng, 0.6), "c": right(rng, 0.95)}
@@ -101,7 +115,7 @@ def test_the_probability_of_the_pick_is_calibrated(crossing: float) -> None:
         was.append([best == early.models[0], best == later.models[0]])
     gap = np.mean(said, axis=0) - np.mean(was, axis=0)
     assert (gap < 0.08).all(), "not too sure"
-    assert (gap > -0.15).all(), "nor too shy"
+    assert (gap > -0.12).all(), "nor too shy"
 
 
 def test_an_early_probability_leaves_the_untried_their_share() -> None:

@@ -10,9 +10,9 @@ will yet rise is taken from a power law of the error; models differ in it by a s
 that is the drift of a difference: much where few of the examples were seen, nothing at the end.
 
 The observed best was partly lucky. True scores are therefore taken to be normal about a
-common mean, with a spread estimated from the contenders, and the bootstrap covariance is
-the noise: those measured on less are drawn further to the mean (empirical Bayes, Morris
-1983).
+common mean, and the bootstrap covariance is the noise: those measured on less are drawn
+further to the mean (Morris 1983). How far true scores lie apart cannot be estimated from
+three of them: every spread that may be has its weight.
 """
 
 from __future__ import annotations
@@ -33,6 +33,14 @@ DECAY = 1 / 2
 
 APART = 0.2
 """Standard deviation of the difference of two models' rises, as a share of the rise."""
+
+EQUAL = 0.1
+"""Prior probability that the contenders are all alike. Anything up to this has the same Brier and
+log scores of P(best) in drawn worlds, and this says the expected loss best
+(benchmarks/bench_chances.py)."""
+
+SPREADS = 64
+"""Steps of the distribution of the true scores' spread."""
 
 Outcomes = Mapping[str, stats.Floats]
 """model -> (N,) 0/1 outcomes on the same N examples."""
@@ -178,42 +186,66 @@ def _verdicts(
 def posterior(value: stats.Floats, draws: stats.Floats) -> stats.Floats:
     """(B, M) plausible true scores from `value` (M,) and its bootstrap `draws` (B, M).
 
-    With fewer than three contenders no spread can be estimated, and nothing is shrunk.
+    The contenders' are normal about a common mean; what else is known of their spread is a
+    distribution (`_spreads`), and each draw has a spread of its own.
     """
-    noise = np.atleast_2d(np.cov(draws, rowvar=False))
-    reach = 4 * np.maximum(stats.error_against(draws, int(np.argmax(value))), 1e-12)
-    near = np.flatnonzero(value.max() - value <= reach)
-    if len(near) < 3:
-        return np.asarray(value + draws - draws.mean(axis=0))
-    spread = _spread(value[near], noise[np.ix_(near, near)])
-    gain = spread * np.linalg.inv(spread * np.eye(len(near)) + noise[np.ix_(near, near)])
-    # The common mean by generalised least squares: gain and inverse share their weights.
-    centre = float((gain @ value[near]).sum() / gain.sum())
-    mean = value.astype(np.float64).copy()
-    mean[near] = centre + gain @ (value[near] - centre)
-    cov = noise.copy()
-    cov[np.ix_(near, near)] = spread * (np.eye(len(near)) - gain)
-    far = np.setdiff1d(np.arange(len(value)), near)
-    cov[np.ix_(near, far)] = cov[np.ix_(far, near)] = 0.0
-    root = np.linalg.cholesky(cov + 1e-12 * np.eye(len(value)))
-    normal = np.random.default_rng(len(value)).standard_normal(draws.shape)
-    return np.asarray(mean + normal @ root.T)
+    near = np.flatnonzero(stats.contenders(value, draws))
+    plausible = np.asarray(value + draws - draws.mean(axis=0))
+    if len(near) < 2:
+        return plausible
+    own, noise = value[near], np.cov(draws[:, near], rowvar=False)
+    noise += 1e-12 * np.eye(len(near))  # two models may have been right on the same examples
+    spreads, weights = _spreads(own, noise)
+    # Quantiles at the golden ratio's multiples: even in every stretch of the draws, no luck.
+    at = np.modf((np.arange(len(draws)) + 1) * 0.6180339887498949)[0]
+    taken = np.searchsorted(np.cumsum(weights)[:-1], at)
+    normal = np.random.default_rng(len(value)).standard_normal((len(draws), len(near)))
+    for number in np.unique(taken):
+        mean, cov = _given(spreads[number], own, noise)
+        values, vectors = np.linalg.eigh(cov)
+        root = vectors * np.sqrt(np.maximum(values, 0.0))
+        rows = np.flatnonzero(taken == number)
+        plausible[np.ix_(rows, near)] = mean + normal[rows] @ root.T
+    return plausible
 
 
-def _spread(value: stats.Floats, noise: stats.Floats) -> float:
-    """The variance of true scores that makes `value` likeliest about an unknown mean (REML)."""
-    eye = np.eye(len(value))
-    best, chosen = -np.inf, 0.0
-    for spread in np.geomspace(1e-6, 0.25, 60):
-        inverse = np.linalg.inv(spread * eye + noise)
+def _given(
+    spread: float, value: stats.Floats, noise: stats.Floats
+) -> tuple[stats.Floats, stats.Floats]:
+    """Mean (M,) and covariance (M, M) of true scores with variance `spread` about an unknown
+    mean (Morris 1983): each is drawn to it by its share of noise."""
+    inverse = np.linalg.inv(spread * np.eye(len(value)) + noise)
+    sure = float(inverse.sum())
+    centre = float((inverse @ value).sum()) / sure
+    drawn = np.eye(len(value)) - spread * inverse
+    mean = value - drawn @ (value - centre)
+    shared = drawn.sum(axis=1)  # how far each follows the mean, which is not known exactly
+    return mean, spread * drawn + np.outer(shared, shared) / sure
+
+
+def _spreads(value: stats.Floats, noise: stats.Floats) -> tuple[stats.Floats, stats.Floats]:
+    """Plausible variances of true scores, and their weights, from `value` (M,) and the
+    covariance of its noise (M, M).
+
+    The prior is of the kind of `stats.shrinkage`, for scores known unequally well: none with
+    probability EQUAL, else such that spread / (spread + noise) is uniform (Daniels 1999), where
+    noise is the harmonic mean over models (Christiansen and Morris 1997). The likelihood is
+    that of the differences alone (REML).
+    """
+    count = len(value)
+    centring = np.eye(count) - 1 / count
+    apart = np.diag(centring @ noise @ centring) * count / (count - 1)
+    share = (np.arange(SPREADS) + 0.5) / SPREADS
+    spreads = np.concatenate([[0.0], share / (1 - share) / np.mean(1 / apart)])
+    log = np.empty(len(spreads))
+    for i, spread in enumerate(spreads):
+        inverse = np.linalg.inv(spread * np.eye(count) + noise)
         total = inverse.sum()
-        centre = (inverse @ value).sum() / total
-        rest = value - centre
-        sign, logdet = np.linalg.slogdet(inverse)
-        likelihood = 0.5 * (logdet - np.log(total) - rest @ inverse @ rest)
-        if sign > 0 and likelihood > best:
-            best, chosen = likelihood, float(spread)
-    return chosen
+        rest = value - (inverse @ value).sum() / total
+        log[i] = 0.5 * (np.linalg.slogdet(inverse)[1] - np.log(total) - rest @ inverse @ rest)
+    prior = np.concatenate([[EQUAL], np.full(SPREADS, (1 - EQUAL) / SPREADS)])
+    weights = prior * np.exp(log - log.max())
+    return spreads, weights / weights.sum()
 
 
 def _sample(level: Outcomes, seed: int, number: int) -> _Sample:
