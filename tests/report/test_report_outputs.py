@@ -19,7 +19,14 @@ from zoobench.cli import main
 from zoobench.errors import UserError
 from zoobench.report import text
 from zoobench.report.page import _cell_tags, _keyed_tags
-from zoobench.report.tables import MEASUREMENTS, csv_bytes, measurements_frame, ranking_frame
+from zoobench.report.tables import (
+    MEASUREMENTS,
+    Columns,
+    csv_bytes,
+    frame,
+    measurements_table,
+    ranking_table,
+)
 from zoobench.report.terminal import print_ranking
 from zoobench.report.write import write_report
 from zoobench.store import Run
@@ -79,15 +86,15 @@ def test_measurements_csv_is_long_and_keeps_failures(run: Run, tmp_path: Path) -
 
 
 def test_ranking_csv_has_a_row_a_model_and_dataset_and_one_overall(run: Run) -> None:
-    frame = ranking_frame(rank([run]))
-    ok = frame[frame.status == "ok"]
+    table = frame(ranking_table(rank([run])))
+    ok = table[table.status == "ok"]
     per = ok[ok.scope == "dataset"]
     assert sorted(zip(per.model, per.dataset, strict=True)) == sorted(
         [(m, d) for m in (A, B, C) for d in (D1, D2)] + [("timm/broken@1", D2)]
     )
     assert sorted(ok[ok.scope == "overall"].model) == [A, B, C]
-    assert frame[frame.status == "control"].rank_low.isna().all()
-    assert len(measurements_frame([])) == 0
+    assert table[table.status == "control"].rank_low.isna().all()
+    assert len(frame(measurements_table([]))) == 0
 
 
 def test_markdown_and_figures(run: Run, tmp_path: Path) -> None:
@@ -105,11 +112,16 @@ def test_markdown_and_figures(run: Run, tmp_path: Path) -> None:
 
 
 def test_csv_is_what_pandas_writes(run: Run) -> None:
-    frames = [ranking_frame(rank([run])), measurements_frame(run.records)]
-    odd = pd.DataFrame({"text": ['a "b", c', "", "two\nlines"], "value": [1e-7, math.nan, 0.1]})
-    whole = odd.assign(n=pd.array([3, pd.NA, 2**40], dtype="Int64"), tied=[True, False, True])
-    for frame in (*frames, odd, whole, odd[:0]):
-        assert csv_bytes(frame) == frame.to_csv(index=False).encode()
+    tables = [ranking_table(rank([run])), measurements_table(run.records)]
+    odd: Columns = {"model": ['a "b", c', "", "two\nlines"], "value": [1e-7, math.nan, 0.1]}
+    whole: Columns = {
+        **odd,
+        "n": [3, None, 2**40],
+        "tied": [True, None, False],
+        "low": [None, 0.5, 1e30],
+    }
+    for table in (*tables, odd, whole, {"model": [], "n": []}):
+        assert csv_bytes(table) == frame(table).to_csv(index=False).encode()
 
 
 def test_cells_are_escaped_and_kept_apart() -> None:

@@ -258,6 +258,7 @@ def _rows(
         own = [rows_there[models[m]] for rows_there in held]
         records = tuple(r for row in own for r in row.records)
         low_at = int(np.argmin(values[:, m]))
+        devices = {row.device for row in own}
         rows.append(
             OverallRow(
                 model=models[m],
@@ -270,7 +271,7 @@ def _rows(
                 tied=bool(best[m] == 1),
                 seeds=min(row.seeds for row in own),
                 costs=costs_of(records),
-                device=device_of(records),
+                device=devices.pop() if len(devices) == 1 else device_of(records),
                 license=own[0].license,
                 family=own[0].family,
                 flags=_flags(own, names),

@@ -29,13 +29,14 @@ from zoobench.analysis.overall import Ranked, rank_overall
 from zoobench.analysis.statistics import percentile
 from zoobench.analysis.transfer import judge
 from zoobench.schema import Record
-from zoobench.store import Run
+from zoobench.store import Run, no_collection
 from zoobench.tasks import TASKS
 
 METHODS = ("fine-tune", "linear-probe", "ridge", "knn", "zero-shot", "from-scratch")
 """Order in which methods are shown; others follow by name."""
 
 
+@no_collection()
 def rank(runs: Iterable[Run], metric: str | None = None) -> Ranking:
     """Rank everything in `runs` by `metric` (the task's primary one by default).
 

@@ -173,7 +173,7 @@ def _pairwise_unpaired(value: Floats, draws: Floats) -> Floats:
     """
     from scipy.special import ndtr
 
-    spread = draws.var(axis=0, ddof=1)
+    spread = np.concatenate([block.var(axis=0, ddof=1) for block in _blocks(draws)])
     p = np.empty((len(value), len(value)))
     for start in range(0, len(value), ROWS):
         own = slice(start, start + ROWS)
@@ -190,8 +190,12 @@ def _pairwise_unpaired(value: Floats, draws: Floats) -> Floats:
 def error_against(draws: Floats, model: int) -> Floats:
     """(M,) bootstrap standard errors of every model's difference from one of them."""
     from_it = draws[:, model, None]
-    blocks = [draws[:, at : at + ROWS] for at in range(0, draws.shape[1], ROWS)]  # as above
-    return np.concatenate([(block - from_it).std(axis=0, ddof=1) for block in blocks])
+    return np.concatenate([(block - from_it).std(axis=0, ddof=1) for block in _blocks(draws)])
+
+
+def _blocks(draws: Floats) -> list[Floats]:
+    """(B, M) as views of ROWS models each, whose sums stay in the cache."""
+    return [draws[:, at : at + ROWS] for at in range(0, draws.shape[1], ROWS)]
 
 
 def mcnemar_pairs(right: NDArray[np.float32]) -> Floats:
@@ -247,9 +251,8 @@ def holm_limits(p: Floats) -> Floats:
         own = np.arange(len(off))
         off[own, start + own] = np.inf  # sorted to the end, and left out there
         off.sort(axis=1)
-        off = off[:, :-1]
-        rejected = np.logical_and.accumulate(off * np.arange(count - 1, 0, -1) <= ALPHA, axis=1)
-        many = rejected.sum(axis=1)
+        kept = off[:, :-1] * np.arange(count - 1, 0, -1) > ALPHA
+        many = np.where(kept.any(axis=1), kept.argmax(axis=1), count - 1)  # before the first kept
         limits[start : start + ROWS] = np.where(many > 0, off[own, np.maximum(many - 1, 0)], -1.0)
     return limits
 
@@ -276,10 +279,15 @@ def rank_ranges(value: Floats, p: Floats) -> tuple[NDArray[np.int64], NDArray[np
     best every rejection would be a false one, so rank 1 stays in its range with
     probability at least 95%, however the observed best was come by.
     """
-    sure = p <= holm_limits(p)[:, None]
-    np.fill_diagonal(sure, False)
-    low = 1 + (sure & (value[None, :] > value[:, None])).sum(axis=1)
-    high = len(value) - (sure & (value[None, :] < value[:, None])).sum(axis=1)
+    limits = holm_limits(p)
+    low, high = np.empty(len(p), np.int64), np.empty(len(p), np.int64)
+    for start in range(0, len(p), ROWS):  # blocks that stay in the cache
+        own = slice(start, start + ROWS)
+        sure = p[own] <= limits[own, None]
+        above = value[None, :] > value[own, None]
+        below = value[None, :] < value[own, None]
+        low[own] = 1 + np.count_nonzero(sure & above, axis=1)
+        high[own] = len(p) - np.count_nonzero(sure & below, axis=1)
     return low, high
 
 
@@ -332,20 +340,28 @@ def posterior(value: Floats, draws: Floats) -> Floats:
     """
     near = contenders(value, draws)
     plausible = draws.copy()
-    if near.sum() > 1:
-        some, own = value[near], draws[:, near]
-        k = shrinkage(some, own)[:, None]
-        centre = some.mean()
-        plausible[:, near] = centre + k * (some - centre) + np.sqrt(k) * (own - some)
+    plausible[:, near] = _shrunk(value[near], draws[:, near])
     return plausible
+
+
+def _shrunk(value: Floats, draws: Floats) -> Floats:
+    """(B, M) plausible true scores of M contenders."""
+    if len(value) < 2:
+        return draws
+    k = shrinkage(value, draws)[:, None]
+    centre = value.mean()
+    return np.asarray(centre + k * (value - centre) + np.sqrt(k) * (draws - value))
 
 
 def probability_first(value: Floats, draws: Floats) -> Floats:
     """(M,) probability of being the true best, summing to 1; exact ties share."""
-    plausible = posterior(value, draws)
+    near = contenders(value, draws)
+    shrunk = _shrunk(value[near], draws[:, near])
     # Of a thousand models a few are ever first; the others need no look at each draw.
-    able = plausible.max(axis=0) >= plausible.max(axis=1).min() - 1e-9
-    tops = np.round(plausible[:, able], 9)
+    able = near | (draws.max(axis=0) >= shrunk.max(axis=1).min() - 1e-9)
+    plausible = draws[:, able]
+    plausible[:, near[able]] = shrunk
+    tops = np.round(plausible, 9)
     first = tops == tops.max(axis=1, keepdims=True)
     chance = np.zeros(len(value))
     chance[able] = (first / first.sum(axis=1, keepdims=True)).mean(axis=0)

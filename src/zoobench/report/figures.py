@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -72,6 +73,7 @@ def _save(stem: Path, draw: Callable[[], Figure]) -> list[Path]:
         "axes.spines.right": False,
     }
     paths = []
+    gc.collect(0)  # earlier figures: each is a knot of cycles, of several MB
     with mpl.rc_context(style):
         figure = draw()
         _lay_out(figure)  # once, not for each format
@@ -150,7 +152,8 @@ def scatter(overall: OverallRanking, axis: str) -> Figure:
     axes.set_title(_title(overall), fontsize=10)
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, fontsize=8, loc="lower right")
-    shown = rows if len(rows) <= MOST_LABELS else [r for r in rows if r.tied or r in front]
+    ahead = {row.model for row in front}
+    shown = rows if len(rows) <= MOST_LABELS else [r for r in rows if r.tied or r.model in ahead]
     spots = [(row.costs[axis], factor * row.value) for row in (rows if crowd else shown)]
     _name_points(figure, axes, shown[:MOST_LABELS], (axis, factor), spots)
     return figure

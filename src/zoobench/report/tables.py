@@ -1,4 +1,4 @@
-"""The measurements and the ranking as data frames: what the CSV files hold."""
+"""The measurements and the ranking as tables: what the CSV and Parquet files hold."""
 
 from __future__ import annotations
 
@@ -59,55 +59,60 @@ RANKING = (
 )
 
 
-def csv_bytes(frame: pd.DataFrame) -> bytes:
-    """`frame.to_csv(index=False)`, in a third of its time; unknown values are empty."""
-    columns = []
-    for name in frame:
-        column = frame[name]
-        values = column.astype(object)
-        values[column.isna()] = ""
-        columns.append(values.tolist())
+WHOLE = ("seed", "shots", "n", "rank_low", "rank_high", "datasets", "seeds")
+"""Columns of whole numbers."""
+NAMES = frozenset(
+    {"model", "dataset", "method", "metric", "unit", "better", "status", "scope", "worst_dataset",
+     "license", "family", "device", "flags"}
+)  # fmt: skip
+"""Columns of text."""
+
+Columns = dict[str, list[Any]]
+"""A table: name -> values, None where one is unknown."""
+
+
+def csv_bytes(columns: Columns) -> bytes:
+    """`frame(columns).to_csv(index=False)`, without pandas; unknown values are empty."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(frame.columns)
-    writer.writerows(zip(*columns, strict=True))
+    writer.writerow(columns)
+    known = ([None if v != v else v for v in column] for column in columns.values())  # NaN != NaN
+    writer.writerows(zip(*known, strict=True))
     return text.getvalue().encode()
 
 
-def measurements_frame(records: Iterable[Record]) -> pd.DataFrame:
-    """Long: one row a measurement; a failed cell has one row, its status and no value."""
+def frame(columns: Columns) -> pd.DataFrame:
+    """The table for pandas: text, nullable whole numbers, else what the values are."""
     import pandas as pd
 
-    rows: list[dict[str, Any]] = []
+    numbers = {
+        name: "Int64" if name in WHOLE else "float64"
+        for name, column in columns.items()
+        if name in WHOLE or (name not in NAMES and name != "tied")
+    }
+    return pd.DataFrame(columns).astype(numbers)
+
+
+def measurements_table(records: Iterable[Record]) -> Columns:
+    """Long: one row a measurement; a failed cell has one row, its status and no value."""
+    rows: list[tuple[Any, ...]] = []
     for record in records:
-        cell = record.cell
-        about = {
-            "model": cell.model,
-            "dataset": cell.dataset,
-            "method": cell.method,
-            "seed": cell.seed,
-            "shots": cell.shots,
-            "status": record.status,
-        }
+        cell, status = record.cell, record.status
+        about = cell.model, cell.dataset, cell.method, cell.seed, cell.shots
         if not record.measurements:
-            rows.append(about)
-        for m in record.measurements:
-            rows.append(
-                about
-                | {"metric": m.metric, "value": m.value, "low": m.low, "high": m.high}
-                | {"unit": m.unit, "better": m.better, "n": m.n}
-            )
-    frame = pd.DataFrame(rows, columns=list(MEASUREMENTS))
-    return frame.astype({"shots": "Int64", "n": "Int64", "seed": "Int64"})
+            rows.append((*about, *[None] * 7, status))
+        rows += [
+            (*about, m.metric, m.value, m.low, m.high, m.unit, m.better, m.n, status)
+            for m in record.measurements
+        ]
+    return _columns(MEASUREMENTS, rows)
 
 
-def ranking_frame(ranking: Ranking) -> pd.DataFrame:
+def ranking_table(ranking: Ranking) -> Columns:
     """One row a model, dataset and method; then one a model overall, a method.
 
     Controls (status "control") and failed cells stand in it without a rank.
     """
-    import pandas as pd
-
     rows = [row for section in ranking.sections for row in _section_rows(section)]
     for overall in ranking.overall:
         about = {
@@ -124,9 +129,13 @@ def ranking_frame(ranking: Ranking) -> pd.DataFrame:
             about | {"model": model, "status": f"left out: {why}"}
             for model, why in overall.left_out_models.items()
         ]
-    frame = pd.DataFrame(rows, columns=list(RANKING))
-    whole = ("shots", "rank_low", "rank_high", "datasets", "seeds", "n")
-    return frame.astype(dict.fromkeys(whole, "Int64"))
+    return _columns(RANKING, [tuple(map(row.get, RANKING)) for row in rows])
+
+
+def _columns(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> Columns:
+    if not rows:
+        return {name: [] for name in names}
+    return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
 
 
 def _section_rows(section: SectionRanking) -> list[dict[str, Any]]:

@@ -224,12 +224,12 @@ def _overall(console: Console, overall: OverallRanking, name: str) -> None:
         console.print(table)
     else:
         _say(console, f"\n{title}", "bold")
-    for line in overall_notes(overall):
+    for line in overall_notes(overall, MOST_ROWS):
         _say(console, line)
 
 
-def overall_notes(overall: OverallRanking) -> list[str]:
-    """The decision and what limits it, a sentence or two a line."""
+def overall_notes(overall: OverallRanking, most: int | None = None) -> list[str]:
+    """The decision and what limits it, a sentence or two a line; `most` disagreements."""
     lines = [headline(overall)]
     published = imported_from(overall)
     lines += [f"Published numbers, not measured here: {text}." for text in published]
@@ -245,7 +245,10 @@ def overall_notes(overall: OverallRanking) -> list[str]:
         lines.append(f"{many} datasets {why}: intervals and ties hold for these datasets.")
     if overall.critical is not None:
         lines.append(critical_note(overall.critical))
-    lines += [f"The orders disagree: {text}." for text in overall.disagreements]
+    lines += [f"The orders disagree: {text}." for text in overall.disagreements[:most]]
+    if most is not None and len(overall.disagreements) > most:
+        left = len(overall.disagreements) - most
+        lines.append(f"... and {left} more models on which they disagree: see the report.")
     lines += [
         f"Not ranked: {Ref.parse(m).short} ({w})." for m, w in overall.left_out_models.items()
     ]

@@ -14,14 +14,15 @@ from zoobench.errors import UserError
 from zoobench.report.figures import write_figures
 from zoobench.report.markdown import markdown
 from zoobench.report.page import page
-from zoobench.report.tables import csv_bytes, measurements_frame, ranking_frame
-from zoobench.store import ENVIRONMENT, Run, write_atomic
+from zoobench.report.tables import csv_bytes, frame, measurements_table, ranking_table
+from zoobench.store import ENVIRONMENT, Run, no_collection, write_atomic
 
 FILES = ("report.html", "report.md", "ranking.csv", "measurements.csv")
 PARQUET = ("ranking.parquet", "measurements.parquet")
 """Beside the CSV files where pyarrow is installed (the extra `parquet`)."""
 
 
+@no_collection()
 def write_report(runs: Sequence[Run], out: Path, ranking: Ranking | None = None) -> list[Path]:
     """Write report.html, report.md, the CSV files, Parquet ones and figures/ under `out`.
 
@@ -36,12 +37,12 @@ def write_report(runs: Sequence[Run], out: Path, ranking: Ranking | None = None)
         written = [out / name for name in FILES]
         write_atomic(written[0], page(found, title, environment, title).encode())
         write_atomic(written[1], markdown(found, title, environment).encode())
-        frames = ranking_frame(found), measurements_frame(found.records)
-        for path, frame in zip(written[2:], frames, strict=True):
-            write_atomic(path, csv_bytes(frame))
+        tables = ranking_table(found), measurements_table(found.records)
+        for path, table in zip(written[2:], tables, strict=True):
+            write_atomic(path, csv_bytes(table))
         if parquet_is_here():
-            for name, frame in zip(PARQUET, frames, strict=True):
-                write_atomic(out / name, frame.to_parquet(index=False, engine="pyarrow"))
+            for name, table in zip(PARQUET, tables, strict=True):
+                write_atomic(out / name, frame(table).to_parquet(index=False, engine="pyarrow"))
                 written.append(out / name)
         written += write_figures(found, out / "figures")
         for path in written:
