@@ -247,3 +247,12 @@ def test_mcnemar_takes_counts_of_any_type(dtype: Any) -> None:
     np.testing.assert_array_equal(
         zs.mcnemar(lost.astype(dtype), won.astype(dtype)), zs.mcnemar(lost, won)
     )
+
+
+@pytest.mark.parametrize("draws", [1, 2, 41, 2000])
+def test_percentiles_are_numpys_to_the_bit(draws: int) -> None:
+    values = np.random.default_rng(draws).standard_normal((draws, 70))
+    for level in (0.1, 0.9, 0.95):
+        tails = [50 * (1 - level), 100 - 50 * (1 - level)]
+        found = np.stack(zs.percentile(values, level))
+        assert np.array_equal(found, np.percentile(values, tails, axis=0))

@@ -18,6 +18,7 @@ from zoobench.analysis.recommend import Limits, license_fits, recommend, to_json
 from zoobench.cli import main
 from zoobench.errors import UserError
 from zoobench.report import text
+from zoobench.report.figures import heatmap
 from zoobench.report.page import _cell_tags, _keyed_tags
 from zoobench.report.tables import (
     MEASUREMENTS,
@@ -27,7 +28,7 @@ from zoobench.report.tables import (
     measurements_table,
     ranking_table,
 )
-from zoobench.report.terminal import print_ranking
+from zoobench.report.terminal import overall_notes, print_ranking
 from zoobench.report.write import write_report
 from zoobench.store import Run
 
@@ -109,6 +110,21 @@ def test_markdown_and_figures(run: Run, tmp_path: Path) -> None:
         assert (tmp_path / "one" / linked).stat().st_size > 1000
     svg = (tmp_path / "one" / "figures" / "heatmap-linear-probe.svg").read_text()
     assert "<dc:date>" not in svg
+
+
+def test_what_is_too_long_to_read_is_cut_and_says_so(run: Run) -> None:
+    (one,) = rank([run]).overall
+    rows = tuple(dataclasses.replace(one.rows[0], model=f"timm/net{i}@1") for i in range(41))
+    for count, shown_rows, title in ((40, 40, "accuracy"), (41, 20, "the best 20 of 41")):
+        some = dataclasses.replace(one, rows=rows[:count], left_out_models={})
+        (axes,) = heatmap(some).axes
+        assert len(axes.get_yticks()) == shown_rows
+        assert axes.get_title().endswith(title)
+    many = dataclasses.replace(one, disagreements=tuple(f"net{i} is odd" for i in range(30)))
+    assert sum("The orders disagree" in line for line in overall_notes(many)) == 30
+    notes = overall_notes(many, 25)
+    assert sum("The orders disagree" in line for line in notes) == 25
+    assert "... and 5 more models on which they disagree: see the report." in notes
 
 
 def test_csv_is_what_pandas_writes(run: Run) -> None:

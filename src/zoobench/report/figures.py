@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 MOST_LABELS = 30
 """With more models only the front and the tied ones are named."""
-MOST_ROWS = 40
-"""Longer heat maps are cut: nobody reads them, and the CSV files hold all of it."""
+MOST_ROWS, CUT_ROWS = 40, 20
+"""A heat map of more models shows the best CUT_ROWS, which fit a page; other files hold all."""
 CROWD = 100
 """With more models marks are small, and a name stands where it covers no mark of any model."""
 
@@ -220,7 +220,8 @@ def heatmap(overall: OverallRanking) -> Figure:
     """Models x datasets, best model on top; a failed or missing cell says so."""
     grid, models, datasets = heat_cells(overall)
     every = len(models)
-    grid, models = grid[:MOST_ROWS], models[:MOST_ROWS]
+    if every > MOST_ROWS:
+        grid, models = grid[:CUT_ROWS], models[:CUT_ROWS]
     names = labels(models)
     width, height = 2.6 + 1.25 * len(datasets), 1.4 + 0.28 * len(models)
     figure, axes = blank(min(max(width, 4.0), 40.0), min(max(height, 2.0), 60.0))
@@ -236,7 +237,7 @@ def heatmap(overall: OverallRanking) -> Figure:
     axes.set_xticks(range(len(datasets)), [Ref.parse(d).short.split("/", 1)[1] for d in datasets])
     axes.tick_params(axis="x", labelrotation=0 if len(datasets) < 5 else 45)
     axes.set_yticks(range(len(models)), [names[m] for m in models])
-    cut = f", the best {MOST_ROWS} of {every}" if every > MOST_ROWS else ""
+    cut = f", the best {len(models)} of {every}" if len(models) < every else ""
     title = f"{method_text(overall.method, overall.shots)}: {overall.metric}{cut}"
     axes.set_title(title, fontsize=10)
     return figure
