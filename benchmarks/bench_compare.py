@@ -23,7 +23,7 @@ from zoobench.analysis.compare import compare, load_both
 from zoobench.analysis.compare_baseline import propose
 from zoobench.report import gate
 from zoobench.schema import Cell, Measurement, Predictions, Record
-from zoobench.store import encode, pack_predictions
+from zoobench.store import encode, no_collection, pack_predictions
 
 EXAMPLES = 1000
 ENVIRONMENT = {
@@ -109,7 +109,7 @@ def main() -> None:
     parser.add_argument("records", nargs="?", type=int, default=100_000)
     parser.add_argument("--changed", type=int, default=1000)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, no_collection():  # as the command has it
         sides = Path(scratch, "baseline"), Path(scratch, "candidate")
         for seed, side in enumerate(sides):
             write(side, options.records, options.changed, seed)

@@ -123,6 +123,7 @@ def compare_runs(baseline: Path, candidate: Path, gates: Gates, as_json: bool) -
     from zoobench.analysis.compare import load, load_both
     from zoobench.analysis.compare_baseline import propose
     from zoobench.report import gate
+    from zoobench.store import no_collection
 
     folder = candidate / "gate" if candidate.is_dir() else candidate.parent / "gate"
     if not baseline.exists():
@@ -136,10 +137,11 @@ def compare_runs(baseline: Path, candidate: Path, gates: Gates, as_json: bool) -
             f"{made.folder}; to take it: zoobench baseline accept {candidate} "
             f"--suite {name or 'NAME'} --reason ..."
         )
-    before, after = load_both(baseline, candidate, gates.metrics)
-    found = decide(before, after, gates)
-    gate.write(found, folder)
-    propose(after, before, str(after.suite.get("name", "")), folder / "baseline")
+    with no_collection():
+        before, after = load_both(baseline, candidate, gates.metrics)
+        found = decide(before, after, gates)
+        gate.write(found, folder)
+        propose(after, before, str(after.suite.get("name", "")), folder / "baseline")
     click.echo(gate.gate_json(found) if as_json else gate.text(found))
     raise SystemExit(found.exit_code)
 

@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from functools import cached_property, lru_cache
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -349,15 +349,21 @@ def to_json(value: Any) -> Any:
     """Dataclasses, tuples and mappings as plain JSON types; absent fields are left out."""
     if value is None or type(value) in _PLAIN:  # most values, and the checks below are slow
         return value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        items = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-        body = {k: to_json(v) for k, v in items.items() if k in _ALWAYS or not _absent(v)}
+    if names := _field_names(value.__class__):
+        items = [(name, getattr(value, name)) for name in names]
+        body = {k: to_json(v) for k, v in items if k in _ALWAYS or not _absent(v)}
         return {"key": value.key, **body} if isinstance(value, Record) else body
     if isinstance(value, Mapping):
         return {str(k): to_json(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [to_json(v) for v in value]
     return value
+
+
+@lru_cache(maxsize=256)
+def _field_names(kind: type) -> tuple[str, ...]:
+    """Of a dataclass; of anything else none."""
+    return tuple(f.name for f in dataclasses.fields(kind)) if is_dataclass(kind) else ()
 
 
 def _absent(value: Any) -> bool:

@@ -62,10 +62,11 @@ class Evidence:
 
 @dataclass
 class Pool:
-    """One model's differences over its datasets: (N,) summed over cells, and the seeds' share."""
+    """One model's differences over its datasets: (N,) summed over cells, None where no answer
+    changed, and the seeds' share."""
 
     cell: Cell
-    sums: dict[tuple[str, int], NDArray[np.float64]] = field(default_factory=dict)
+    sums: dict[tuple[str, int], NDArray[np.float64] | None] = field(default_factory=dict)
     seed_variance: float = 0.0
     seed_dof: int = 0
     seeds: int = 1
@@ -74,14 +75,16 @@ class Pool:
 
     def add(self, key: Identity, answers: Answers, values: tuple[float, float]) -> None:
         self.values.append(values)
-        total = self.sums.setdefault((key[1], answers.n), np.zeros(answers.n))
+        where = (key[1], answers.n)
+        total = self.sums.setdefault(where, None)
         if answers.identical:
             return
         table = differences(answers, lambda p: right(p, "accuracy"))
         if not table.any():
             return
         self.changed += 1
-        total += table.mean(axis=0)
+        mean = table.mean(axis=0)
+        self.sums[where] = mean if total is None else total + mean
         if len(table) > 1:
             self.seeds = max(self.seeds, len(table))
             self.seed_variance += float(table.mean(axis=1).var(ddof=1)) / len(table)
@@ -98,14 +101,15 @@ class Pool:
             return None
         cells = len(self.values)
         old, new = np.mean(self.values, axis=0)
-        change = sum(float(s.mean()) for s in self.sums.values()) / cells
-        examples = sum(float(s.var(ddof=1)) / len(s) for s in self.sums.values() if len(s) > 1)
-        total = examples + self.seed_variance
-        n = sum(len(s) for s in self.sums.values())
+        sums = [s for s in self.sums.values() if s is not None]
+        change = sum(float(s.mean()) for s in sums) / cells
+        spread = sum(float(s.var(ddof=1)) / len(s) for s in sums if len(s) > 1)
+        total = spread + self.seed_variance
+        n = sum(examples for _, examples in self.sums)
         share = self.seed_variance / total if total > 0 else 0.0
         found = student(change, total**0.5 / cells, max(n - 1, 1), max(self.seed_dof, 1), share)
         if self.seeds == 1:
-            net = np.concatenate(list(self.sums.values()))
+            net = np.concatenate(sums)
             less, greater = sign_flip(np.rint(net))
             found = dataclasses.replace(found, less=less, greater=greater)
         cell = Cell(self.cell.model, POOLED, "pooled")

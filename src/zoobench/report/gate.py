@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
@@ -146,24 +146,23 @@ def markdown(found: Comparison, limit: int = COMMENT_LIMIT) -> str:
     `limit` are left out and counted."""
     head = [marker(found), f"### {_escape(title(found))}", "", _escape(tally(found)), ""]
     out = "\n".join(head) + "\n"
-    blocks: list[tuple[str, str, list[str]]] = []
+    blocks: list[tuple[str, str, int, Iterator[str]]] = []
     for name, findings in _groups(found):
-        rows = [_row(f) for f in findings]
         top = "| cell | metric | baseline | candidate | why |\n| --- | --- | --: | --: | --- |\n"
-        blocks.append((name, top, rows))
-    for heading, rows in _extras(found):
-        blocks.append((heading, "", [f"- {_escape(row)}\n" for row in rows]))
+        blocks.append((name, top, len(findings), map(_row, findings)))
+    for heading, told in _extras(found):
+        blocks.append((heading, "", len(told), (f"- {_escape(row)}\n" for row in told)))
     reserve = 200 * (len(blocks) + 1)
-    for name, top, rows in blocks:
+    for name, top, count, rows in blocks:
         opened = name.startswith(("regressed", "missing", "where the runs part"))
         start, end = (
-            (f"\n**{name.capitalize()}** ({len(rows)})\n\n{top}", "\n")
+            (f"\n**{name.capitalize()}** ({count})\n\n{top}", "\n")
             if opened
-            else (f"\n<details><summary>{name} ({len(rows)})</summary>\n\n{top}", "\n</details>\n")
+            else (f"\n<details><summary>{name} ({count})</summary>\n\n{top}", "\n</details>\n")
         )
         room = limit - reserve - len(out) - len(start) - len(end)
         kept = _fitting(rows, room)
-        left = len(rows) - len(kept)
+        left = count - len(kept)
         more = f"\n... and {left} more in gate.json\n" if left else ""
         if kept or len(start) + len(end) + len(more) < limit - len(out) - 100:
             out += start + "".join(kept) + more + end
@@ -181,7 +180,8 @@ def summary(found: Comparison) -> str:
         limit = int(limit * 0.95 * SUMMARY_LIMIT / size)
 
 
-def _fitting(rows: Sequence[str], room: int) -> list[str]:
+def _fitting(rows: Iterable[str], room: int) -> list[str]:
+    """The first rows, in `room` characters; no more of them are made than that takes."""
     kept = []
     for row in rows:
         room -= len(row)
@@ -252,6 +252,8 @@ def junit(found: Comparison) -> str:
 
 def _printable(words: str) -> str:
     """Without the control characters that XML 1.0 has no way to write."""
+    if words.isprintable():
+        return words
     return "".join(c for c in words if c >= " " and not "\ud800" <= c <= "\udfff")
 
 
