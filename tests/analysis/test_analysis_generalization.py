@@ -9,8 +9,9 @@ import pytest
 
 from fakes import make_predictions, make_record
 from zoobench.analysis.ranking import rank
-from zoobench.report.beyond import beyond, datasets
+from zoobench.report.beyond import beyond
 from zoobench.report.terminal import print_ranking
+from zoobench.report.text import dataset_labels
 from zoobench.store import Run, Store, load
 
 A, B = "timm/netA@1", "timm/netB@1"
@@ -96,5 +97,11 @@ def test_a_narrow_terminal_says_once_what_rows_share(
 
 def test_datasets_keep_what_tells_them_apart() -> None:
     few, many = f"{CLEAN}?max_train=10", f"{CLEAN}?max_train=99"
-    assert datasets([few, "packaged/digits@1"]) == {few: "mnist-5k", "packaged/digits@1": "digits"}
-    assert datasets([few, many]) == {few: "mnist-5k?max_train=10", many: "mnist-5k?max_train=99"}
+    assert dataset_labels([few, "packaged/digits@1"]) == {
+        few: "mnist-5k",
+        "packaged/digits@1": "digits",
+    }
+    assert dataset_labels([few, many]) == {
+        few: "mnist-5k?max_train=10",
+        many: "mnist-5k?max_train=99",
+    }

@@ -6,13 +6,12 @@ enough, and how far train and test accuracy lie apart (PROTOCOL sections 5 and 6
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zoobench.analysis.decision import Efficiency, Gap, Judged, Ranking, Shift, points
 from zoobench.analysis.transfer import mean_over
-from zoobench.datasets.options import BOUNDS
-from zoobench.report.text import labels, row_score
+from zoobench.report.text import dataset_labels, labels, row_score
 from zoobench.schema import Ref
 
 
@@ -79,7 +78,7 @@ def foreseen(judged: Sequence[Judged]) -> Table | None:
 def shifted(shifts: Sequence[Shift]) -> Table | None:
     if not shifts:
         return None
-    names, on = labels(s.model for s in shifts), datasets(s.dataset for s in shifts)
+    names, on = labels(s.model for s in shifts), dataset_labels(s.dataset for s in shifts)
     rows = tuple(
         (
             names[s.model],
@@ -107,28 +106,19 @@ def shifted(shifts: Sequence[Shift]) -> Table | None:
     )  # fmt: skip
 
 
-def datasets(names: Iterable[str]) -> dict[str, str]:
-    """dataset -> its shortest unique name; without its splits' bounds, where that is unique."""
-    bare = {name: str(Ref.parse(name).without(*BOUNDS)) for name in dict.fromkeys(names)}
-    if len(set(bare.values())) < len(bare):
-        bare = {name: name for name in bare}
-    short = labels(bare.values())
-    return {name: short[rest] for name, rest in bare.items()}
-
-
 def _kind(kind: str) -> str:
     """A corruption's name, or "to mnist-5k"."""
     before, to, other = kind.partition("to ")
     if before or not to:
         return kind
-    return to + next(iter(datasets([other]).values()))
+    return to + next(iter(dataset_labels([other]).values()))
 
 
 def labelled(curves: Sequence[Efficiency]) -> Table | None:
     if not curves:
         return None
     ks = sorted({k for one in curves for k in one.curve})
-    names, on = labels(one.model for one in curves), datasets(one.dataset for one in curves)
+    names, on = labels(one.model for one in curves), dataset_labels(one.dataset for one in curves)
     rows = tuple(
         (
             names[one.model],

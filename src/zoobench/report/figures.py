@@ -15,6 +15,7 @@ from zoobench.report.critical import DPI, blank, ranks_diagram
 from zoobench.report.text import (
     COST_TITLES,
     FRACTIONS,
+    dataset_labels,
     labels,
     method_text,
     row_score,
@@ -222,7 +223,7 @@ def heatmap(overall: OverallRanking) -> Figure:
     every = len(models)
     if every > MOST_ROWS:
         grid, models = grid[:CUT_ROWS], models[:CUT_ROWS]
-    names = labels(models)
+    names, on = labels(models), dataset_labels(datasets)
     width, height = 2.6 + 1.25 * len(datasets), 1.4 + 0.28 * len(models)
     figure, axes = blank(min(max(width, 4.0), 40.0), min(max(height, 2.0), 60.0))
     values = [[float("nan") if v is None else v for v, _ in row] for row in grid]
@@ -234,7 +235,7 @@ def heatmap(overall: OverallRanking) -> Figure:
             cell = axes.text(j, i, text, ha="center", va="center", fontsize=7.5,
                              color="white" if dark else "black")  # fmt: skip
             cell.set_in_layout(False)  # it lies inside the axes; measuring it takes time
-    axes.set_xticks(range(len(datasets)), [Ref.parse(d).short.split("/", 1)[1] for d in datasets])
+    axes.set_xticks(range(len(datasets)), [on[d] for d in datasets])
     axes.tick_params(axis="x", labelrotation=0 if len(datasets) < 5 else 45)
     axes.set_yticks(range(len(models)), [names[m] for m in models])
     cut = f", the best {len(models)} of {every}" if len(models) < every else ""

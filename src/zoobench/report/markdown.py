@@ -14,12 +14,14 @@ from zoobench.report.text import (
     board_names,
     control_label,
     cost,
+    dataset_labels,
     labels,
     method_text,
     rank_text,
     row_score,
     row_text,
     with_interval,
+    worst_texts,
 )
 from zoobench.schema import Ref
 
@@ -177,11 +179,11 @@ def overall_table(o: OverallRanking) -> str:
             f"{row.first:.2f}",
             f"{row.mean_rank:.2f}",
             f"{row.mean_z:+.2f}",
-            f"{row_score(o.metric, row.worst)} ({row.worst_dataset})",
+            worst,
             *_costs(row),
             row.license,
         ]
-        for row in o.rows[:MOST_ROWS]
+        for row, worst in list(zip(o.rows, worst_texts(o), strict=True))[:MOST_ROWS]
     ]
     return table([*header, *_titles(), "license"], rows) + more(len(o.rows))
 
@@ -241,9 +243,9 @@ def fronts(o: OverallRanking) -> str:
 
 def heat(o: OverallRanking) -> str:
     grid, models, datasets = heat_cells(o)
-    names = labels(models)
+    names, on = labels(models), dataset_labels(datasets)
     rows = [[names[m], *(text for _, text in row)] for m, row in zip(models, grid, strict=True)]
-    header = ["model", *(Ref.parse(d).short for d in datasets)]
+    header = ["model", *(on[d] for d in datasets)]
     return table(header, rows[:MOST_ROWS]) + more(len(rows))
 
 

@@ -37,12 +37,13 @@ from zoobench.report.text import (
     board_names,
     control_label,
     cost,
+    dataset_labels,
     labels,
     method_text,
     rank_text,
-    row_score,
     row_sign,
     row_text,
+    worst_texts,
 )
 from zoobench.schema import Ref
 
@@ -187,11 +188,12 @@ def _data(ranking: Ranking, boards: Sequence[Mapping[str, Any]]) -> dict[str, An
 def _shots(ranking: Ranking) -> list[dict[str, Any]]:
     """Points of the few-shot curves: a model, a dataset and method, k, its score."""
     found = [s for s in ranking.sections if s.shots is not None]
+    on = dataset_labels(s.dataset for s in found)
     names = labels(row.model for s in found for row in s.rows)
     return [
         {
             "label": names[row.model],
-            "facet": f"{_tail(s.dataset)}, {s.method}",
+            "facet": f"{on[s.dataset]}, {s.method}",
             "shots": s.shots,
             "value": _round(row.value),
         }
@@ -204,14 +206,11 @@ def _round(value: float) -> float:
     return round(value, 5)
 
 
-def _tail(ref: str) -> str:
-    return Ref.parse(ref).short.split("/", 1)[1]
-
-
 def board(o: OverallRanking, name: str) -> dict[str, Any]:
     """One overall ranking: its table for the page, and its numbers for the script."""
     names = labels([row.model for row in o.rows] + list(o.left_out_models))
     grid, models, datasets = heat_cells(o)
+    on = dataset_labels([*datasets, *o.datasets, *(s.dataset for s in o.sections)])
     return {
         "name": name,
         "metric": o.metric,
@@ -224,17 +223,18 @@ def board(o: OverallRanking, name: str) -> dict[str, Any]:
         "raw": [[float(f"{p:.3g}") for p in line] for line in o.raw],
         "posterior": [[round(1e5 * v) for v in draw] for draw in o.posterior],
         "heat": {
-            "datasets": [Ref.parse(data).short for data in datasets],
+            "datasets": [on[data] for data in datasets],
             "models": [names.get(model, model) for model in models],
             "value": [[None if v is None else _round(v) for v, _ in line] for line in grid],
             "text": [[text for _, text in line] for line in grid],
         },
-        "forest": [
-            {"dataset": Ref.parse(s.dataset).short, "rows": _forest(s, names)} for s in o.sections
-        ],
+        "forest": [{"dataset": on[s.dataset], "rows": _forest(s, names)} for s in o.sections],
         "ranks": _ranks(o.critical, names),
         "columns": _columns(o),
-        "table": [_cells(o, row, names[row.model]) for row in o.rows],
+        "table": [
+            _cells(o, row, names[row.model], worst)
+            for row, worst in zip(o.rows, worst_texts(o), strict=True)
+        ],
     }
 
 
@@ -308,7 +308,7 @@ def _columns(o: OverallRanking) -> list[tuple[str, str]]:
     ]
 
 
-def _cells(o: OverallRanking, row: OverallRow, label: str) -> dict[str, Any]:
+def _cells(o: OverallRanking, row: OverallRow, label: str, worst: str) -> dict[str, Any]:
     mark = " =" if row.tied and len(o.tied) > 1 else ""
     cells: list[tuple[str, Any]] = [
         (rank_text(row.rank_low, row.rank_high) + mark, row.rank_low + row.rank_high / 1e4),
@@ -317,7 +317,7 @@ def _cells(o: OverallRanking, row: OverallRow, label: str) -> dict[str, Any]:
         (f"{row.first:.2f}", _round(row.first)),
         (f"{row.mean_rank:.2f}", row.mean_rank),
         (f"{row.mean_z:+.2f}", row.mean_z),
-        (f"{row_score(o.metric, row.worst)} ({_tail(row.worst_dataset)})", _round(row.worst)),
+        (worst, _round(row.worst)),
     ]
     cells += [(cost(name, row.costs.get(name)), row.costs.get(name, "")) for name in LIMITED]
     flags = ", ".join(f"{flag.name} {flag.why}" for flag in row.flags)

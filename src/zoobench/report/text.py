@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from zoobench.analysis.decision import OverallRanking, Row, SectionRanking, natural, points
 from zoobench.analysis.pareto import smallest_tied
 from zoobench.analysis.recommend import Recommendation
+from zoobench.datasets.options import BOUNDS
 from zoobench.schema import Ref
 
 FRACTIONS = frozenset(
@@ -123,6 +124,21 @@ def labels(models: Iterable[str]) -> dict[str, str]:
         model: tail if counts[tail] == 1 else text if full[text] == 1 else model
         for model, text, tail in zip(refs, plain, tails, strict=True)
     }
+
+
+def dataset_labels(names: Iterable[str]) -> dict[str, str]:
+    """dataset -> its shortest unique name; without its splits' bounds, where that is unique."""
+    bare = {name: str(Ref.parse(name).without(*BOUNDS)) for name in dict.fromkeys(names)}
+    if len(set(bare.values())) < len(bare):
+        bare = {name: name for name in bare}
+    short = labels(bare.values())
+    return {name: short[rest] for name, rest in bare.items()}
+
+
+def worst_texts(o: OverallRanking) -> list[str]:
+    """Each row's score on the dataset where it is worst."""
+    on = {Ref.parse(name).short: label for name, label in dataset_labels(o.datasets).items()}
+    return [f"{row_score(o.metric, row.worst)} ({on[row.worst_dataset]})" for row in o.rows]
 
 
 def shared_options(models: Iterable[str]) -> dict[str, object]:
