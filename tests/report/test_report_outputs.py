@@ -105,6 +105,8 @@ def test_markdown_and_figures(run: Run, tmp_path: Path) -> None:
         assert path.read_bytes() == other.read_bytes(), path.name
     said = (tmp_path / "one" / "report.md").read_text()
     assert "**2 of 3 models are tied" in said
+    assert "| model | digits | mnist-5k |" in said
+    assert "Not all of the data: mnist-5k (max_train = 500)." in said
     assert r"needed 3 GB \| had 2 GB" in said
     for linked in re.findall(r"\]\((figures/[^)]+)\)", said):
         assert (tmp_path / "one" / linked).stat().st_size > 1000

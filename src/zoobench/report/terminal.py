@@ -15,11 +15,13 @@ from zoobench.analysis.decision import (
     points,
 )
 from zoobench.analysis.stats import ALPHA
+from zoobench.datasets.options import BOUNDS
 from zoobench.report.beyond import Table as Table_
 from zoobench.report.beyond import beyond
 from zoobench.report.text import (
     board_names,
     control_label,
+    dataset_labels,
     family_note,
     headline,
     labels,
@@ -156,6 +158,17 @@ def _options(rows: Sequence[Row]) -> str:
     return ", ".join(f"{name} = {value}" for name, value in found.items())
 
 
+def _bounds(datasets: Sequence[str]) -> str:
+    """What `dataset_labels` leaves out of names: how their splits are bounded."""
+    told = []
+    for name, label in dataset_labels(datasets).items():
+        options = dict(Ref.parse(name).options)
+        own = [f"{bound} = {options[bound]}" for bound in BOUNDS if bound in options]
+        if own and "?" not in label:
+            told.append(f"{label} ({', '.join(own)})")
+    return ", ".join(told)
+
+
 def _seeds(row: Row) -> str:
     return f" ({row.seeds} seeds)" if row.seeds > 1 else ""
 
@@ -235,6 +248,8 @@ def overall_notes(overall: OverallRanking, most: int | None = None) -> list[str]
     lines += [f"Published numbers, not measured here: {text}." for text in published]
     if options := _options(overall.rows):
         lines.append(f"All models with {options}.")
+    if cut := _bounds(overall.datasets):
+        lines.append(f"Not all of the data: {cut}.")
     if len(overall.tied) > 1 and (note := family_note(overall.tied)):
         lines.append(note)
     if len(overall.rows) > 1:
