@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from zoobench.advise.answer import beaten, verdicts
+from zoobench.advise.answer import beaten, posterior, verdicts
 from zoobench.analysis.stats import Floats
 
 
@@ -75,6 +75,30 @@ def test_three_models_are_not_taken_to_be_alike_for_want_of_more() -> None:
     assert found.first[0] > 0.4
     assert found.first[2] < 0.2
     assert found.loss > 0.002
+
+
+def test_near_copies_are_no_proof_that_all_models_are_alike() -> None:
+    """a and b are right on the same examples; c is significantly worse than both."""
+    perfect, c, d = np.ones(200), np.ones(200), np.ones(200)
+    c[:8] = 0
+    d[20:26] = 0
+    found = verdicts([{"a": perfect, "b": perfect.copy(), "c": c, "d": d}], [1.0])
+    assert found is not None
+    chance = dict(zip(found.models, found.first.tolist(), strict=True))
+    assert chance["a"] == pytest.approx(chance["b"], abs=0.01)
+    assert chance["a"] > 0.4
+    assert chance["c"] < 0.06
+    assert found.loss < 0.002
+
+
+def test_draws_without_spread_are_exact_ties() -> None:
+    rng = np.random.default_rng(9)
+    value = np.array([0.8, 0.79, 0.8, 0.795])
+    draws = value + 0.03 * rng.standard_normal((2000, 4)) @ rng.uniform(0.5, 1, (4, 4))
+    plausible = posterior(value, draws)
+    equal = np.ptp(plausible, axis=1) < 1e-6
+    assert equal.mean() > 0.05
+    assert (np.ptp(plausible[equal], axis=1) < 1e-12).all()
 
 
 def test_nobody_who_left_passes_the_best_of_the_last_level() -> None:

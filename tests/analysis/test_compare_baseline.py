@@ -224,6 +224,17 @@ def test_the_accepted_smoke_baseline_asks_what_the_suite_asks() -> None:
     assert all(held.predictions(r) is not None for r in held.records)
 
 
+def test_what_another_tool_wrote_can_be_accepted_and_replaced(tmp_path: Path) -> None:
+    folder = run(tmp_path / "run", knn=GOOD)
+    path = folder / "records.jsonl"
+    text = path.read_text().replace('"n": 1000', '"n": 1000.0', 1)
+    assert "1000.0" in text
+    path.write_text(text)
+    accept(folder, "smoke", request(), tmp_path / "b")
+    new = accept(run(tmp_path / "new", knn=BAD), "smoke", request("worse"), tmp_path / "b")
+    assert len(new.changed) == 1
+
+
 def test_without_a_baseline_a_run_says_how_to_make_one(tmp_path: Path) -> None:
     from click.testing import CliRunner
 

@@ -29,6 +29,7 @@ from zoobench.report.tables import (
     ranking_table,
 )
 from zoobench.report.terminal import overall_notes, print_ranking
+from zoobench.report.text import worst_texts
 from zoobench.report.write import write_report
 from zoobench.store import Run
 
@@ -112,6 +113,18 @@ def test_markdown_and_figures(run: Run, tmp_path: Path) -> None:
         assert (tmp_path / "one" / linked).stat().st_size > 1000
     svg = (tmp_path / "one" / "figures" / "heatmap-linear-probe.svg").read_text()
     assert "<dc:date>" not in svg
+
+
+def test_datasets_of_one_short_name_are_not_taken_for_each_other(run: Run) -> None:
+    (one,) = rank([run]).overall
+    first, second = "folder/given@a?path=/a", "folder/given@b?path=/b"
+    row = dataclasses.replace(one.rows[0], worst=0.5, worst_dataset="folder/given")
+    some = dataclasses.replace(one, rows=(row,), datasets=(first, second))
+    assert worst_texts(some) == ["50.0 (folder/given)"]
+    parted = "packaged/digits@1?classes=5&max_test=9&max_train=50"
+    whole = dataclasses.replace(one, datasets=("packaged/mnist-5k@1", parted))
+    said = "Not all of the data: digits?classes=5 (max_train = 50, max_test = 9)."
+    assert said in overall_notes(whole)
 
 
 def test_what_is_too_long_to_read_is_cut_and_says_so(run: Run) -> None:

@@ -39,6 +39,9 @@ EQUAL = 0.1
 log scores of P(best) in drawn worlds, and this says the expected loss best
 (benchmarks/bench_chances.py)."""
 
+TWINS = 1e-12
+"""A variance is at least this, where two models are right on the same examples."""
+
 SPREADS = 64
 """Steps of the distribution of the true scores' spread."""
 
@@ -194,7 +197,6 @@ def posterior(value: stats.Floats, draws: stats.Floats) -> stats.Floats:
     if len(near) < 2:
         return plausible
     own, noise = value[near], np.cov(draws[:, near], rowvar=False)
-    noise += 1e-12 * np.eye(len(near))  # two models may have been right on the same examples
     spreads, weights = _spreads(own, noise)
     # Quantiles at the golden ratio's multiples: even in every stretch of the draws, no luck.
     at = np.modf((np.arange(len(draws)) + 1) * 0.6180339887498949)[0]
@@ -203,7 +205,8 @@ def posterior(value: stats.Floats, draws: stats.Floats) -> stats.Floats:
     for number in np.unique(taken):
         mean, cov = _given(spreads[number], own, noise)
         values, vectors = np.linalg.eigh(cov)
-        root = vectors * np.sqrt(np.maximum(values, 0.0))
+        # Without spread all are equal: rounding must not part them.
+        root = vectors * np.sqrt(np.where(values > 1e-9 * values.max(), values, 0.0))
         rows = np.flatnonzero(taken == number)
         plausible[np.ix_(rows, near)] = mean + normal[rows] @ root.T
     return plausible
@@ -214,7 +217,7 @@ def _given(
 ) -> tuple[stats.Floats, stats.Floats]:
     """Mean (M,) and covariance (M, M) of true scores with variance `spread` about an unknown
     mean (Morris 1983): each is drawn to it by its share of noise."""
-    inverse = np.linalg.inv(spread * np.eye(len(value)) + noise)
+    inverse = np.linalg.inv(max(spread, TWINS) * np.eye(len(value)) + noise)
     sure = float(inverse.sum())
     centre = float((inverse @ value).sum()) / sure
     drawn = np.eye(len(value)) - spread * inverse
@@ -230,19 +233,19 @@ def _spreads(value: stats.Floats, noise: stats.Floats) -> tuple[stats.Floats, st
     The prior is of the kind of `stats.shrinkage`, for scores known unequally well: none with
     probability EQUAL, else such that spread / (spread + noise) is uniform (Daniels 1999), where
     noise is the harmonic mean over models (Christiansen and Morris 1997). The likelihood is
-    that of the differences alone (REML).
+    that of the distances to the mean (REML), each with its own noise as if the others' had
+    nothing to do with it: two models that are right on the same examples are near-copies, no
+    proof that all models are alike.
     """
     count = len(value)
     centring = np.eye(count) - 1 / count
-    apart = np.diag(centring @ noise @ centring) * count / (count - 1)
+    apart = np.maximum(np.diag(centring @ noise @ centring) * count / (count - 1), TWINS)
     share = (np.arange(SPREADS) + 0.5) / SPREADS
     spreads = np.concatenate([[0.0], share / (1 - share) / np.mean(1 / apart)])
-    log = np.empty(len(spreads))
-    for i, spread in enumerate(spreads):
-        inverse = np.linalg.inv(spread * np.eye(count) + noise)
-        total = inverse.sum()
-        rest = value - (inverse @ value).sum() / total
-        log[i] = 0.5 * (np.linalg.slogdet(inverse)[1] - np.log(total) - rest @ inverse @ rest)
+    sure = 1 / (spreads[:, None] + apart)
+    total = sure.sum(axis=1)
+    rest = value - ((sure @ value) / total)[:, None]
+    log = 0.5 * (np.log(sure).sum(axis=1) - np.log(total) - (sure * rest**2).sum(axis=1))
     prior = np.concatenate([[EQUAL], np.full(SPREADS, (1 - EQUAL) / SPREADS)])
     weights = prior * np.exp(log - log.max())
     return spreads, weights / weights.sum()

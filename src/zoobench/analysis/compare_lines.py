@@ -59,7 +59,14 @@ class Lean(msgspec.Struct, gc=False):
         return decoded_table(f"{{{', '.join(self.provenance)}}}")
 
 
-_NUMBERS = msgspec.json.Decoder(list[Number]).decode
+class _Value(msgspec.Struct, gc=False):
+    """Of a measurement in any form that a baseline may hold."""
+
+    metric: str
+    value: Any
+
+
+_NUMBERS = msgspec.json.Decoder(list[_Value]).decode
 
 
 class Lines:

@@ -163,9 +163,9 @@ def _bounds(datasets: Sequence[str]) -> str:
     told = []
     for name, label in dataset_labels(datasets).items():
         options = dict(Ref.parse(name).options)
-        own = [f"{bound} = {options[bound]}" for bound in BOUNDS if bound in options]
-        if own and "?" not in label:
-            told.append(f"{label} ({', '.join(own)})")
+        dropped = [bound for bound in BOUNDS if bound in options and f"{bound}=" not in label]
+        if dropped:
+            told.append(f"{label} ({', '.join(f'{b} = {options[b]}' for b in dropped)})")
     return ", ".join(told)
 
 
