@@ -190,6 +190,10 @@ def test_a_run_does_not_regress_against_itself(
     body = json.loads(out)
     assert (folder / "run" / "gate" / "gate.json").exists()
     assert body["exit_code"] == code, err
+    other = tmp_path / "elsewhere"
+    again, *_ = zoobench("compare", str(tmp_path / "t"), str(folder / "run"), "--out", str(other))
+    assert again == code
+    assert json.loads((other / "gate.json").read_text()) == body
     assert code != 1
 
 

@@ -83,11 +83,15 @@ def recommend_run(run: Path, limits: Limits, objective: str, as_json: bool) -> N
 @click.option("--suite", help="With --measure: the models of this suite.")
 @click.option("--model", "models", multiple=True, help="With --measure and --aa: this model.")
 @click.option("--device", default="cpu", show_default=True, help="With --measure and --aa.")
-@click.option("--out", type=PATH, default=Path("zoobench-measure"), help="With --measure.")
+@click.option(
+    "--out",
+    type=PATH,
+    help="Where the verdicts go; else CANDIDATE/gate, or zoobench-measure with --measure.",
+)
 @JSON_FLAG
 @user_errors
 def compare(baseline: Path, candidate: Path | None, as_json: bool, **options: Any) -> None:
-    """Did CANDIDATE regress against BASELINE? Verdicts go to CANDIDATE/gate as well.
+    """Did CANDIDATE regress against BASELINE? Verdicts are written too.
 
     \b
     compare BASELINE CANDIDATE        two runs: run directories, or an accepted baseline
@@ -114,18 +118,20 @@ def compare(baseline: Path, candidate: Path | None, as_json: bool, **options: An
         measure(str(baseline), str(candidate), gates, options, as_json)
     if options["suite"] or options["models"]:
         raise UserError("compare: --suite and --model go with --measure; two runs say themselves")
-    compare_runs(baseline, candidate, gates, as_json)
+    folder = candidate if candidate.is_dir() else candidate.parent
+    compare_runs(baseline, candidate, gates, options["out"] or folder / "gate", as_json)
 
 
-def compare_runs(baseline: Path, candidate: Path, gates: Gates, as_json: bool) -> NoReturn:
-    """Decide, write CANDIDATE/gate, print, and exit with the verdict's code."""
+def compare_runs(
+    baseline: Path, candidate: Path, gates: Gates, folder: Path, as_json: bool
+) -> NoReturn:
+    """Decide, write the verdicts into `folder`, print, and exit with the verdict's code."""
     from zoobench.analysis.compare import compare as decide
     from zoobench.analysis.compare import load, load_both
     from zoobench.analysis.compare_baseline import propose
     from zoobench.report import gate
     from zoobench.store import no_collection
 
-    folder = candidate / "gate" if candidate.is_dir() else candidate.parent / "gate"
     if not baseline.exists():
         after = load(candidate, gates.metrics)
         name = str(after.suite.get("name", ""))
@@ -163,7 +169,7 @@ def measure(
     plan = Plan(gates.measure, devices.place(options["device"]))
     with side(base) as one, side(head) as other:
         found = measured(list(dict.fromkeys(names)), one, other, plan, gates.strict, said)
-    gate.write(found, options["out"])
+    gate.write(found, options["out"] or Path("zoobench-measure"))
     click.echo(gate.gate_json(found) if as_json else gate.text(found))
     raise SystemExit(found.exit_code)
 

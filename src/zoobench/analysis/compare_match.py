@@ -93,50 +93,43 @@ def match(baseline: Run, candidate: Run) -> Matched:
     notes: list[str] = []
     old = _index(baseline.records, names, "the baseline", notes)
     new = _index(candidate.records, names, "the candidate", notes)
-    pairs, missing, own = [], [], []
-    for key, before in old.items():
-        after = new.get(key, {})
-        matched = _settle(key, before, after)
-        for one, other in matched:
-            if one is None:
-                own.append(other)
-            elif other is None:
-                if one.status == "ok":
-                    missing.append((one, "absent from the candidate"))
-            elif one.status != "ok":
-                own.append(other)
-            elif other.status != "ok":
-                missing.append((one, _failure(other)))
-            else:
-                pairs.append(Pair(key, one, other, differing(one, other)))
-    for key, after in new.items():
-        if key not in old:
-            own.extend(after.values())
-    found = tuple(r for r in own if r is not None)
+    gone, spare = _apart(old, new), _apart(new, old)
+    pairs: list[Pair] = []
+    missing: list[tuple[Record, str]] = []
+    own: list[Record] = []
+    for asked, one in old.items():
+        key, other = asked[0], new.get(asked)
+        if other is not None:
+            _settle(key, one, other, pairs, missing, own)
+            continue
+        left, right = gone.pop(key, []), spare.pop(key, [])
+        if left and right:
+            _settle(key, *_only(key, left, right), pairs, missing, own)
+        else:
+            missing += [(r, "absent from the candidate") for r in left if r.status == "ok"]
+            own += right
+    own += [r for rest in spare.values() for r in rest]
+    found = tuple(own)
     return Matched(tuple(pairs), _hinted(missing, found), found, tuple(notes))
 
 
-_Revisions: TypeAlias = dict[tuple[str, str], Record]
+_Asked: TypeAlias = tuple[Identity, tuple[str, str]]
+"""An identity, and the names of its model and dataset with revisions."""
 
 
 def _index(
     records: Iterable[Record], names: _Names, side: str, notes: list[str]
-) -> dict[Identity, _Revisions]:
-    """identity -> (model, dataset) with revisions -> the record; of two, the one started later."""
-    found: dict[Identity, _Revisions] = {}
+) -> dict[_Asked, Record]:
+    """What a cell asks -> the record; of two, the one started later."""
+    found: dict[_Asked, Record] = {}
     twice = 0
     for record in records:
-        key, name = names(record.cell)
-        revisions = found.get(key)
-        if revisions is None:
-            found[key] = {name: record}
-            continue
-        held = revisions.get(name)
-        if held is not None:
+        asked = names(record.cell)
+        held = found.setdefault(asked, record)
+        if held is not record:
             twice += 1
-            if held.started > record.started:
-                continue
-        revisions[name] = record
+            if held.started <= record.started:
+                found[asked] = record
     if twice:
         notes.append(
             f"{twice} records of {side} ask what another one asks (of another version of the "
@@ -145,25 +138,43 @@ def _index(
     return found
 
 
-def _settle(
-    key: Identity, before: _Revisions, after: _Revisions
-) -> list[tuple[Record | None, Record | None]]:
-    """Pair one question's revisions: equal ones first, then the one that is left on each side."""
-    if len(before) == 1 and len(after) == 1:
-        return [(*before.values(), *after.values())]  # type: ignore[list-item]
-    same = [name for name in before if name in after]
-    pairs: list[tuple[Record | None, Record | None]] = [(before[n], after[n]) for n in same]
-    left = [before[n] for n in before if n not in after]
-    right = [after[n] for n in after if n not in before]
-    if len(left) + len(right) > 2 and left and right:
+def _apart(
+    these: Mapping[_Asked, Record], those: Mapping[_Asked, Record]
+) -> dict[Identity, list[Record]]:
+    """Records of `these` of which `those` have no equal revision, by what they ask."""
+    found: dict[Identity, list[Record]] = {}
+    for asked, record in these.items():
+        if asked not in those:
+            found.setdefault(asked[0], []).append(record)
+    return found
+
+
+def _only(key: Identity, left: list[Record], right: list[Record]) -> tuple[Record, Record]:
+    """The one revision that is left on each side. Raises UserError where there are more."""
+    if len(left) + len(right) > 2:
         raise UserError(
             f"{key[0]} on {key[1]} by {key[2]}: {len(left)} revisions of the baseline and "
             f"{len(right)} of the candidate have no counterpart, so which is to be compared with "
             "which is open. Run one revision of a model a suite, or pin the same ones."
         )
-    if left and right:
-        return [*pairs, (left[0], right[0])]
-    return [*pairs, *((one, None) for one in left), *((None, one) for one in right)]
+    return left[0], right[0]
+
+
+def _settle(
+    key: Identity,
+    one: Record,
+    other: Record,
+    pairs: list[Pair],
+    missing: list[tuple[Record, str]],
+    own: list[Record],
+) -> None:
+    """What becomes of two records that ask the same: only what succeeded can be compared."""
+    if one.status != "ok":
+        own.append(other)
+    elif other.status != "ok":
+        missing.append((one, _failure(other)))
+    else:
+        pairs.append(Pair(key, one, other, differing(one, other)))
 
 
 def _failure(record: Record) -> str:
