@@ -71,7 +71,7 @@ def test_golden_text() -> None:
         "\n"
         "WHAT THE TEST SETS CAN SHOW\n"
         "  packaged/mnist-5k accuracy: drops of 3.0 points or more are seen (500\n"
-        "    examples); the margin of 1 is below that, and can't be\n"
+        "    examples); a drop of the margin, 1, is not\n"
         "\n"
         "TIMES AND MEMORY (WARNINGS ONLY)\n"
         "  packaged/lite0  latency_ms_p50: slow\n"

@@ -116,7 +116,7 @@ def _extras(found: Comparison) -> list[tuple[str, list[str]]]:
     seen = [
         f"{r.dataset} {r.metric}: drops of {r.detectable / POINT:.1f} points or more are seen "
         f"({r.n} examples)"
-        + (f"; the margin of {r.margin / POINT:g} is below that, and can't be" if r.blind else "")
+        + (f"; a drop of the margin, {r.margin / POINT:g}, is not" if r.blind else "")
         for r in found.resolutions
     ]
     times = [f"{f.name}  {f.metric}: {f.why}" for f in found.warnings]
