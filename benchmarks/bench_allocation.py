@@ -15,14 +15,12 @@ import argparse
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from races import Race
+from races import Race, hardness
 
 from zoobench.advise import decide
 from zoobench.advise.answer import verdicts
 from zoobench.advise.nouns import Rung, State
 
-OWN = 0.35
-"""The share of examples on which a model's outcome has nothing to do with the others'."""
 CROSSING = 0.2
 """Models differ in how far their accuracy rises by this share of it (standard deviation)."""
 
@@ -75,8 +73,7 @@ class Drawn(Race):
         rises = rng.uniform(0.08, 0.25) * (1 + CROSSING * rng.standard_normal(k))
         self.rise = dict(zip(names, rises, strict=True))
         pace = dict(zip(names, rng.uniform(0.008, 0.014, k), strict=True))
-        self.hard = rng.random(n)
-        self.own = {name: (rng.random(n) < OWN, rng.random(n)) for name in names}
+        self.hard = dict(zip(names, hardness(k, n, rng), strict=True))
         train, valid = int(0.72 * n), int(0.08 * n)
         super().__init__(truth, pace, (train, valid, n - train - valid), rng)
 
@@ -85,9 +82,7 @@ class Drawn(Race):
             return (many / 150) ** -self.decay
 
         left = (missing(rung.total) - missing(self.n)) / (1 - missing(self.n))
-        own, luck = self.own[model]
-        reach = np.where(own, luck, self.hard)[: rung.total]
-        return reach < self.truth[model] - self.rise[model] * left
+        return self.hard[model][: rung.total] < self.truth[model] - self.rise[model] * left
 
 
 def judged(race: Race, state: State) -> tuple[float, float, bool]:

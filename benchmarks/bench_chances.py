@@ -16,14 +16,13 @@ import itertools
 from collections.abc import Mapping
 
 import numpy as np
+from races import hardness
 
 from zoobench.advise import answer
 from zoobench.advise.answer import Outcomes, verdicts
 
 EQUAL = (answer.EQUAL, 0.0, 0.03, 0.3)
 SHARES = (0.14, 0.33)
-OWN = 0.35
-"""The share of examples on which a model's outcome has nothing to do with the others'."""
 
 
 def world(
@@ -34,15 +33,14 @@ def world(
     truth = rng.normal(0.85, spread, k)
     rise = rng.uniform(0.05, 0.15) * (1 + crossing * rng.standard_normal(k))
     decay = rng.uniform(0.3, 0.7)
-    hard = rng.random(n)
-    own = [(rng.random(n) < OWN, rng.random(n)) for _ in range(k)]
+    hard = hardness(k, n, rng)
 
     def seen(share: float) -> dict[str, np.ndarray]:
         left = (share**-decay - 1) / (0.1**-decay - 1)  # of the rise from a tenth on
         many = int(share * n)
         return {
-            f"m{i}": (np.where(mine, luck, hard)[:many] < truth[i] - rise[i] * left).astype(float)
-            for i, (mine, luck) in enumerate(own)
+            f"m{i}": (own[:many] < truth[i] - rise[i] * left).astype(float)
+            for i, own in enumerate(hard)
         }
 
     first, then = map(seen, SHARES)
@@ -74,12 +72,11 @@ def main() -> None:
     every: dict[float, list[np.ndarray]] = {equal: [] for equal in EQUAL}
     kinds = itertools.product((2, 3, 5, 10), (0.003, 0.01, 0.03, 0.06), (0.1, 0.3))
     for k, spread, crossing in kinds:
+        seeds = ([k, int(1000 * spread), int(10 * crossing), i] for i in range(given.worlds))
+        worlds = [world(k, spread, crossing, np.random.default_rng(seed)) for seed in seeds]
         for equal in EQUAL:
             answer.EQUAL = equal
-            rows = []
-            for number in range(given.worlds):
-                rng = np.random.default_rng([k, int(1000 * spread), int(10 * crossing), number])
-                rows += scores(*world(k, spread, crossing, rng))
+            rows = [row for one in worlds for row in scores(*one)]
             every[equal].append(np.array(rows, dtype=float))
             if equal == EQUAL[0]:
                 show(f"{k:2} models, spread {100 * spread:g}, crossing {crossing}", rows)

@@ -22,6 +22,17 @@ WHOLE_FIT = 2.5
 """Seconds in which the exhaustive run loads a model and fits its probe."""
 
 
+OWN = 0.35
+"""The share of examples on which a model's outcome has nothing to do with the others'."""
+
+
+def hardness(k: int, n: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """For each of `k` models (n,) in [0, 1): it is right on an example that lies below its
+    accuracy. On most examples models share how hard it is."""
+    hard = rng.random(n)
+    return [np.where(rng.random(n) < OWN, rng.random(n), hard) for _ in range(k)]
+
+
 class Race:
     """Models with a `truth` (accuracy on all of the data) and a `pace` (seconds an example), on
     data of `sizes` (train, valid, test); the noise of the clock is drawn from `rng`."""

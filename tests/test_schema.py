@@ -16,6 +16,7 @@ from zoobench.schema import (
     Record,
     Ref,
     canonical,
+    digest,
     record_from_json,
     to_json,
 )
@@ -84,6 +85,13 @@ def test_the_key_does_not_depend_on_where_files_lie() -> None:
         dataset="folder/pets@3f?path=/b/pets",
     )
     assert here.key == there.key
+
+
+def test_a_key_knows_every_field_of_a_cell() -> None:
+    body = {field.name: to_json(getattr(CELL, field.name)) for field in dataclasses.fields(Cell)}
+    for name in ("model", "dataset"):
+        body[name] = Ref.parse(body[name]).located.text
+    assert CELL.key == digest(body)
 
 
 def test_a_key_is_the_same_for_ever() -> None:

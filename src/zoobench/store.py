@@ -65,14 +65,20 @@ class Run:
 def load(path: str | Path) -> Run:
     """Read a run directory, or a lone records.jsonl. Raises StoreError."""
     path = Path(path)
-    folder, file = (path.parent, path) if path.is_file() else (path, path / RECORDS)
-    if not file.exists():
-        raise StoreError(f"{path}: no {RECORDS} here, so this is no run directory")
+    folder, file = located(path)
     with no_collection():
         newest: dict[str, Record] = {record.key: record for record in _records(file)}
     suite = folder / SUITE
     body = tomllib.loads(suite.read_text(encoding="utf-8")) if suite.exists() else {}
     return Run(folder, tuple(newest.values()), body)
+
+
+def located(path: Path) -> tuple[Path, Path]:
+    """The run directory that `path` is or lies in, and its records. Raises StoreError."""
+    folder, file = (path.parent, path) if path.is_file() else (path, path / RECORDS)
+    if not file.exists():
+        raise StoreError(f"{path}: no {RECORDS} here, so this is no run directory")
+    return folder, file
 
 
 @contextmanager

@@ -291,6 +291,8 @@ def test_lines_are_what_the_store_writes_of_lean_records() -> None:
     lines = Lines()
     for one in (full, dataclasses.replace(full, cell=cell), bare, full):
         lean = dataclasses.replace(one, chosen={}, flags=(), started="", seconds=0.0, error=None)
-        assert lines.line(one) == encode(lean)
+        assert lines.write(lines.lean(one)) == encode(lean)
     with pytest.raises(ValueError, match="not JSON compliant"):
-        lines.line(dataclasses.replace(full, measurements=(Measurement("ece", float("nan")),)))
+        lines.write(
+            lines.lean(dataclasses.replace(full, measurements=(Measurement("ece", float("nan")),)))
+        )

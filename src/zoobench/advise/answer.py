@@ -198,9 +198,7 @@ def posterior(value: stats.Floats, draws: stats.Floats) -> stats.Floats:
         return plausible
     own, noise = value[near], np.cov(draws[:, near], rowvar=False)
     spreads, weights = _spreads(own, noise)
-    # Quantiles at the golden ratio's multiples: even in every stretch of the draws, no luck.
-    at = np.modf((np.arange(len(draws)) + 1) * 0.6180339887498949)[0]
-    taken = np.searchsorted(np.cumsum(weights)[:-1], at)
+    taken = np.searchsorted(np.cumsum(weights)[:-1], stats.even_shares(len(draws)))
     normal = np.random.default_rng(len(value)).standard_normal((len(draws), len(near)))
     for number in np.unique(taken):
         mean, cov = _given(spreads[number], own, noise)

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from zoobench.analysis.compare_lines import Lean, Lines
-from zoobench.analysis.compare_load import EXACT, TIMED, located, read_suite
+from zoobench.analysis.compare_load import EXACT, TIMED, read_suite
 from zoobench.analysis.compare_packed import (
     BASELINE,
     FORMAT,
@@ -30,7 +30,15 @@ from zoobench.analysis.compare_packed import (
 )
 from zoobench.errors import StoreError, UserError, unknown
 from zoobench.schema import Predictions, Ref
-from zoobench.store import PREDICTIONS, RECORDS, Run, no_collection, read_predictions, write_atomic
+from zoobench.store import (
+    PREDICTIONS,
+    RECORDS,
+    Run,
+    located,
+    no_collection,
+    read_predictions,
+    write_atomic,
+)
 
 ROOT = Path("results") / "baselines"
 FIELDS = ("model", "dataset", "method")

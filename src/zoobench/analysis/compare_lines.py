@@ -123,10 +123,6 @@ class Lines:
             lean.unfit = "an entry of its environment or provenance"
         return lean
 
-    def line(self, record: Record) -> bytes:
-        """`write` of a whole record."""
-        return self.write(self.lean(record))
-
     def write(self, lean: Lean) -> bytes:
         """One line of records.jsonl, newline included: what `store.encode` gives of the record
         without what a baseline leaves out. Raises ValueError for NaN."""

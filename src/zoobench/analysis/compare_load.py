@@ -26,7 +26,7 @@ from pydantic_core import from_json
 from zoobench.analysis.compare_packed import BASELINE, SUPERSEDED, packed_run
 from zoobench.errors import StoreError
 from zoobench.schema import SCHEMA, Cell, Measurement, Record, record_from_json
-from zoobench.store import RECORDS, SUITE, Run, no_collection, upgrade
+from zoobench.store import SUITE, Run, located, no_collection, upgrade
 
 EXACT = ("params", "macs", "weights_bytes", "feature_dim")
 TIMED = ("latency_ms_p50", "throughput", "peak_memory_bytes")
@@ -200,14 +200,6 @@ def _load(path: Path, shared: Shared, today: date | None = None) -> Run:
     superseded = folder / SUPERSEDED
     older = read_records(superseded, shared) if superseded.exists() else ()
     return packed_run(folder, records, older, today or date.today())
-
-
-def located(path: Path) -> tuple[Path, Path]:
-    """The run directory that `path` is or lies in, and its records. Raises StoreError."""
-    folder, file = (path.parent, path) if path.is_file() else (path, path / RECORDS)
-    if not file.exists():
-        raise StoreError(f"{path}: no {RECORDS} here, so this is no run directory")
-    return folder, file
 
 
 def read_suite(folder: Path) -> dict[str, Any]:

@@ -325,10 +325,15 @@ def shrinkage(value: Floats, draws: Floats) -> Floats:
     weight = np.exp(log - log.max())
     evidence = float(np.log(weight.mean()) + log.max())
     equal = float(expit(np.log(EQUAL / (1 - EQUAL)) - rate - evidence))
-    # Quantiles at the golden ratio's multiples: even in every stretch of the draws, no luck.
-    at = np.modf((np.arange(len(draws)) + 1) * 0.6180339887498949)[0]
+    at = even_shares(len(draws))
     inside = np.interp((at - equal) / (1 - equal), np.cumsum(weight) / weight.sum(), rest)
     return np.where(at < equal, 0.0, 1 - inside)
+
+
+def even_shares(count: int) -> Floats:
+    """(count,) shares in [0, 1) to take quantiles at, one a draw: the golden ratio's multiples
+    are even in every stretch of the draws, where random ones would need luck."""
+    return np.asarray(np.modf((np.arange(count) + 1) * 0.6180339887498949)[0])
 
 
 def posterior(value: Floats, draws: Floats) -> Floats:
