@@ -3,7 +3,8 @@
     python benchmarks/bench_compare.py [RECORDS] [--changed 1000]
 
 Each side's records name 200 models, 50 datasets and 10 few-shot draws; `--changed` of the
-candidate's cells have other predictions (1,000 examples each) than the baseline's.
+candidate's cells have other predictions (1,000 examples each) than the baseline's. A record is
+as long as the runner writes one with all costs, and its numbers are its own: 8 kB.
 """
 
 from __future__ import annotations
@@ -12,73 +13,124 @@ import argparse
 import dataclasses
 import hashlib
 import resource
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from resource import RUSAGE_CHILDREN, RUSAGE_SELF
 
 import numpy as np
 
-from zoobench.analysis.compare import compare, load_both
-from zoobench.analysis.compare_baseline import propose
-from zoobench.report import gate
+from zoobench.analysis.compare import Comparison, compare_paths
+from zoobench.devices import cores
 from zoobench.schema import Cell, Measurement, Predictions, Record
-from zoobench.store import encode, no_collection, pack_predictions
+from zoobench.store import encode, pack_predictions
 
 EXAMPLES = 1000
 ENVIRONMENT = {
-    "device": "cpu", "device_name": "AMD EPYC", "threads": 2, "precision": "fp32",
+    "device": "cpu", "device_name": "AMD EPYC", "threads": 2, "workers": 1, "precision": "fp32",
     "python": "3.11.9", "torch": "2.15.0", "zoobench": "0.1.0",
 }  # fmt: skip
 QUALITY = (
     "accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "nll", "ece",
     "ece_calibrated",
 )  # fmt: skip
+COUNTS = ("params", "weights_bytes", "feature_dim", "macs", "flops")
+SECONDS = ("fit_seconds", "predict_seconds", "extract_seconds", "total_seconds")
+SOLVED = (
+    "train_accuracy", "valid_nll", "valid_accuracy", "iterations", "path_points", "grid_extended",
+    "objective", "relative_gradient_norm", "relative_gap", "valid_relative_gap",
+    "trainable_params", "logme", "h_score", "transrate", "leep", "nce",
+)  # fmt: skip
 
 
-def records(count: int) -> Iterator[Record]:
-    """`count` records of the size that the runner writes, costs and samples included."""
-    for i in range(count):
-        model, rest = divmod(i, max(1, count // 200))
+def quality(rng: np.random.Generator) -> Iterator[Measurement]:
+    """Of one cell, with intervals; accuracies are counts."""
+    widths = (rng.random((8, 2)) / 30).tolist()
+    for name, value, width in zip(QUALITY, rng.random(8).tolist(), widths, strict=True):
+        near = round(value, 3) if name == "accuracy" else value
+        yield Measurement(
+            name, near, "fraction", "higher", near - width[0], near + width[1], EXAMPLES,
+            {"resamples": 1000},
+        )  # fmt: skip
+
+
+def costs(model: int, side: int) -> Iterator[Measurement]:
+    """Of one model: counts are the same in both runs, times were measured in each."""
+    how = {"counter": "zoobench 1", "convention": "1 MAC = 2 FLOPs", "attention": "none"}
+    for name in COUNTS:
+        detail = {"input_shape": [1, 3, 224, 224], **how} if name in ("macs", "flops") else {}
+        yield Measurement(name, float(1_000_000 + model), better="lower", detail=detail)
+    rng = np.random.default_rng((model, side))
+    setting = {
+        "device": "cpu", "dtype": "float32", "layout": "channels_last", "threads": 2, "batch": 1,
+    }  # fmt: skip
+    for name, unit, samples in (
+        ("latency_ms_p50", "ms", 40), ("latency_ms_p95", "ms", 0), ("throughput", "examples/s", 72),
+    ):  # fmt: skip
+        taken = {"samples_ms": (10 + rng.random(samples)).round(2).tolist()} if samples else {}
+        detail = {**setting, **taken, "warmups": 10, "spread": 0.0655, "noisy": False}
+        better = "higher" if name == "throughput" else "lower"
+        yield Measurement(name, 10 + float(rng.random()), unit, better, 10.0, 11.0, 40, detail)
+    peak = {**setting, "how": "VmHWM, reset before", "over": "memory with the model loaded"}
+    yield Measurement("peak_memory_bytes", 25e6 + model, "bytes", "lower", detail=peak)
+
+
+def provenance(model: int, dataset: int, variant: int) -> dict[str, object]:
+    return {
+        "nature": "real",
+        "classes": 10,
+        "model": {
+            "license": "Apache-2.0", "family": "resnet", "pretrained_on": "ImageNet-1k",
+            "modality": "image", "pooling": "avg", "input_size": [3, 224, 224],
+            "preprocessing": "e" * 16, "state": f"{model:032x}", "weights": "pretrained",
+            "weights_sha256": f"{model:064x}", "state_sha256": f"{model + 1:064x}",
+            "file": f"resnet-{model:08x}.pth", "parameters": 1_000_000 + model,
+            "libraries": {"torch": "2.15.0", "pillow": "13.0.0", "timm": "1.0.31"},
+            "probe_batch": 1,
+            "pixels": {"digest": "f" * 16, "sketch": [0.1234567 * k for k in range(16)]},
+            "features": {"sketch": [model + 0.1234567 * k for k in range(16)]},
+        },
+        # A few-shot draw has a train split of its own: no two tables of a model are equal.
+        "splits": {
+            "train": f"{10 * dataset + variant:016x}", "valid": "b" * 16, "test": f"{dataset:016x}",
+        },
+        "sizes": {"train": 160, "valid": 1000, "test": EXAMPLES},
+        "notes": {},
+    }  # fmt: skip
+
+
+def records(total: int, side: int) -> Iterator[Record]:
+    """`total` records as the runner writes them."""
+    for i in range(total):
+        model, rest = divmod(i, max(1, total // 200))
         dataset, variant = rest % 50, rest // 50
         cell = Cell(
             f"timm/model-{model}@1", f"hf/dataset-{dataset}@1", "linear-probe",
-            {"decades": 11, "points": 40}, variant, 16,
+            {"lambdas": 45, "decades": 11.0, "refit": True}, variant, 16,
             versions={"protocol": 1, "task": 1, "dataset": 1, "method": 1, "precision": "fp32"},
         )  # fmt: skip
-        measured = [
-            Measurement(
-                q,
-                0.7 + 0.001 * (i * k % 251),
-                "fraction",
-                "higher",
-                n=EXAMPLES,
-                low=0.68,
-                high=0.98,
-                detail={"resamples": 1000},
-            )
-            for k, q in enumerate(QUALITY, 7)
-        ]
-        for name in ("params", "macs", "weights_bytes", "feature_dim"):
-            measured.append(Measurement(name, float(1_000_000 + model), better="lower"))
-        samples = {"samples_ms": [3.0 + 0.01 * k for k in range(40)], "batch": 1, "threads": 2}
-        measured.append(Measurement("latency_ms_p50", 3.2, "ms", "lower", detail=samples))
-        provenance = {
-            # A few-shot draw has a train split of its own: no two tables of a model are equal.
-            "splits": {"train": f"{i:016x}", "valid": "b" * 16, "test": f"{dataset:016x}"},
-            "sizes": {"train": 160, "valid": 1000, "test": EXAMPLES},
-            "classes": 10,
-            "model": {
-                "license": "MIT", "family": "resnet", "input_size": [3, 224, 224],
-                "weights": f"{model:064x}", "preprocessing": "e" * 16, "probe_batch": 1,
-                "pixels": {"digest": "f" * 16, "sketch": [0.1234567 * k for k in range(16)]},
-                "features": {"sketch": [model + 0.1234567 * k for k in range(16)]},
-            },
-        }  # fmt: skip
+        # Answers are the same in both runs, what a clock said isn't.
+        own, clock = np.random.default_rng(i), np.random.default_rng((i, side))
+        took = clock.random(5).round(6).tolist()
+        measured = (
+            *quality(own),
+            Measurement("load_seconds", took[4], "s", "lower"),
+            *costs(model, side),
+            *(Measurement(n, t, "s", "lower") for n, t in zip(SECONDS, took, strict=False)),
+            *(
+                Measurement(n, v)
+                for n, v in zip(SOLVED, own.random(len(SOLVED)).tolist(), strict=True)
+            ),
+        )
         yield Record(
-            cell, "ok", tuple(measured), {"lambda": 0.1}, f"{i:016x}", environment=ENVIRONMENT,
-            provenance=provenance, started="2026-01-01T00:00:00+00:00", seconds=1.0,
+            cell, "ok", measured, {"lambda": 0.03162277660168379}, f"{i:016x}",
+            ("derived-test", "derived-valid"), ENVIRONMENT, provenance(model, dataset, variant),
+            f"2026-01-0{side + 1}T00:{i // 60 % 60:02}:{i % 60:02}+00:00", took[3],
         )  # fmt: skip
 
 
@@ -90,13 +142,13 @@ def answers(rng: np.random.Generator, accuracy: float) -> Predictions:
     return Predictions(label, predicted, rank, sure, sure, sure)
 
 
-def write(folder: Path, count: int, changed: int, seed: int) -> None:
-    """A run directory; the `changed` records' predictions depend on `seed`."""
+def write(folder: Path, total: int, changed: int, side: int) -> None:
+    """A run directory; the `changed` records' predictions depend on `side`."""
     (folder / "predictions").mkdir(parents=True)
-    every = max(1, count // changed) if changed else count + 1
-    rng = np.random.default_rng(seed)
+    every = max(1, total // changed) if changed else total + 1
+    rng = np.random.default_rng(side)
     with (folder / "records.jsonl").open("wb") as lines:
-        for i, record in enumerate(records(count)):
+        for i, record in enumerate(records(total, side)):
             if i % every == 0 and changed:
                 blob = pack_predictions(answers(rng, 0.9))
                 stamp = hashlib.sha256(blob).hexdigest()[:16]
@@ -105,33 +157,30 @@ def write(folder: Path, count: int, changed: int, seed: int) -> None:
             lines.write(encode(record))
 
 
-def measure(base: str, candidate: str, changed: int) -> None:
-    """Compare the two sides, as the command does, and print what each part took."""
-    sides = Path(base), Path(candidate)
-    size = (sides[0] / "records.jsonl").stat().st_size / 2**20
-    with no_collection():  # as the command has it
-        clocks = [(time.perf_counter(), time.process_time())]
+def compared(base: Path, candidate: Path, processes: int) -> tuple[Comparison, str]:
+    """The outcome, and what it took: its seconds, the processors', and everybody's memory."""
+    start = time.perf_counter()
+    found = compare_paths(base, candidate, processes=processes)
+    wall = time.perf_counter() - start
+    own, theirs = (resource.getrusage(who) for who in (RUSAGE_SELF, RUSAGE_CHILDREN))
+    cpu = sum(u.ru_utime + u.ru_stime for u in (own, theirs))
+    peak = (own.ru_maxrss + (processes - 1) * theirs.ru_maxrss) / 2**20
+    return found, f"{wall:5.1f} s, processors {cpu:5.1f} s, at most {peak:.2f} GiB"
 
-        def lap() -> None:
-            clocks.append((time.perf_counter(), time.process_time()))
 
-        loaded = load_both(*sides)
-        lap()
-        found = compare(*loaded)
-        lap()
-        gate.write(found, sides[1] / "gate")
-        lap()
-        propose(loaded[1], loaded[0], "bench", sides[1] / "gate" / "baseline")
-        lap()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"{len(loaded[0].records):,} records a side of {size:.0f} MiB, {changed:,} changed")
-    for part, one, other in zip(
-        ("load", "compare", "write the verdicts", "propose a baseline"),
-        clocks, clocks[1:], strict=False,
-    ):  # fmt: skip
-        print(f"{part:20} {other[0] - one[0]:5.1f} s, processor {other[1] - one[1]:5.1f} s")
-    print(f"load and compare     {clocks[2][0] - clocks[0][0]:5.1f} s; peak memory {peak:.2f} GiB")
-    print({name: count for name, count in found.counts.items() if count})
+def whole_command(base: Path, candidate: Path) -> str:
+    """The same for `zoobench compare`, which writes verdicts and a proposed baseline too."""
+    start, before = time.perf_counter(), processors()
+    command = [sys.executable, "-m", "zoobench", "compare", str(base), str(candidate)]
+    subprocess.run(command, check=True, capture_output=True)
+    wall = time.perf_counter() - start
+    return f"{wall:5.1f} s, processors {processors() - before:5.1f} s"
+
+
+def processors() -> float:
+    """Seconds of all processes that have ended."""
+    used = resource.getrusage(RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def main() -> None:
@@ -139,15 +188,28 @@ def main() -> None:
     parser.add_argument("records", nargs="?", type=int, default=100_000)
     parser.add_argument("--changed", type=int, default=1000)
     options = parser.parse_args()
+    context = get_context("spawn")
     with tempfile.TemporaryDirectory() as scratch:
-        sides = [str(Path(scratch, name)) for name in ("baseline", "candidate")]
-        for seed, side in enumerate(sides):
-            write(Path(side), options.records, options.changed, seed)
-        # In a process of its own, as a user's: what made the records leaves its heap in pieces.
-        child = get_context("spawn").Process(target=measure, args=(*sides, options.changed))
-        child.start()
-        child.join()
-    raise SystemExit(child.exitcode)
+        sides = Path(scratch, "baseline"), Path(scratch, "candidate")
+        with ProcessPoolExecutor(2, context) as pool:
+            made = [
+                pool.submit(write, folder, options.records, options.changed, side)
+                for side, folder in enumerate(sides)
+            ]
+            for each in made:
+                each.result()
+        size = (sides[0] / "records.jsonl").stat().st_size / 2**20
+        print(f"{options.records:,} records a side of {size:.0f} MiB, {options.changed:,} changed")
+        outcomes = []
+        for processes in (1, cores()):
+            # In a process of its own, as a user's: what went before leaves a heap in pieces.
+            with ProcessPoolExecutor(1, context) as pool:
+                found, took = pool.submit(compared, *sides, processes).result()
+            outcomes.append(found)
+            print(f"compare in {processes:2} processes: {took}")
+        assert outcomes[0] == outcomes[1], "the outcome depends on the number of processes"
+        print(f"the whole command:       {whole_command(*sides)}")
+        print({name: found for name, found in outcomes[0].counts.items() if found})
 
 
 if __name__ == "__main__":

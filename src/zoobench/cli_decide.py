@@ -126,28 +126,31 @@ def compare_runs(
     baseline: Path, candidate: Path, gates: Gates, folder: Path, as_json: bool
 ) -> NoReturn:
     """Decide, write the verdicts into `folder`, print, and exit with the verdict's code."""
-    from zoobench.analysis.compare import compare as decide
-    from zoobench.analysis.compare import load, load_both
+    from zoobench.analysis.compare import compare_paths
     from zoobench.analysis.compare_baseline import propose
+    from zoobench.analysis.compare_shares import worthwhile
+    from zoobench.analysis.helpers import helpers
+    from zoobench.devices import cores
     from zoobench.report import gate
     from zoobench.store import no_collection
 
     if not baseline.exists():
-        after = load(candidate, gates.metrics)
-        name = str(after.suite.get("name", ""))
-        made = propose(after, None, name, folder / "baseline")
+        made = propose(candidate, None, folder / "baseline")
         if made is None:
             raise UserError(f"{baseline}: there is no baseline yet, and no cell to make one of")
+        name = "NAME" if made.folder.name == "unnamed" else made.folder.name
         raise UserError(
             f"{baseline}: there is no baseline yet. What this run would make is in "
             f"{made.folder}; to take it: zoobench baseline accept {candidate} "
-            f"--suite {name or 'NAME'} --reason ..."
+            f"--suite {name} --reason ..."
         )
-    with no_collection():
-        before, after = load_both(baseline, candidate, gates.metrics)
-        found = decide(before, after, gates)
+    beside = worthwhile(baseline, candidate, cores()) > 1
+    preload = ["zoobench.analysis.compare_baseline"]
+    with no_collection(), helpers(int(beside), preload) as other:
+        proposed = other.call(propose, candidate, baseline, folder / "baseline")
+        found = compare_paths(baseline, candidate, gates, cores())
         gate.write(found, folder)
-        propose(after, before, str(after.suite.get("name", "")), folder / "baseline")
+        proposed()
     click.echo(gate.gate_json(found) if as_json else gate.text(found))
     raise SystemExit(found.exit_code)
 

@@ -23,7 +23,8 @@ from compare_runs import (
 from zoobench import store
 from zoobench.analysis.compare import compare, compare_paths, load
 from zoobench.analysis.compare_gates import Gates, gates_from
-from zoobench.analysis.compare_load import EXACT, TIMED
+from zoobench.analysis.compare_load import READ, slimmed
+from zoobench.analysis.compare_slim import EXACT, TIMED, SlimRun
 from zoobench.analysis.compare_types import Comparison
 from zoobench.errors import StoreError, UserError
 from zoobench.schema import to_json
@@ -550,12 +551,19 @@ def test_other_test_labels_are_incomparable(tmp_path: Path) -> None:
     assert [f.why for f in found.findings if f.kind == "quality"] == ["the test labels differ"]
 
 
-def test_a_full_run_and_a_slim_one_decide_the_same(tmp_path: Path) -> None:
+def slim(folder: Path) -> SlimRun:
+    run = store.load(folder)
+    records = tuple(slimmed(r, ("accuracy",)) for r in run.records)
+    return SlimRun(run.path, records, run.suite)
+
+
+def test_lines_and_whole_records_are_slimmed_alike(tmp_path: Path) -> None:
     old = Folder(tmp_path / "old").add(record(answers(500, wrong(50)))).write()
     new = Folder(tmp_path / "new").add(record(answers(500, wrong(80)), latency=[30.0, 31.0]))
-    slim = compare_paths(old, new.write())
-    full = compare(store.load(old), store.load(tmp_path / "new"))
-    assert slim == full
+    read = compare_paths(old, new.write())
+    assert read == compare(slim(old), slim(tmp_path / "new"))
+    for folder in (old, tmp_path / "new"):
+        assert load(folder) == slim(folder)
 
 
 def test_lines_are_read_in_pieces_or_whole_alike(tmp_path: Path) -> None:
@@ -571,14 +579,18 @@ def test_lines_are_read_in_pieces_or_whole_alike(tmp_path: Path) -> None:
     path = folder.line(compact + "\n").write()
     wanted = ("accuracy", *EXACT, *TIMED)
     full = store.load(path).records
-    slim = load(path).records
-    assert [(r.cell, r.status, r.predictions, r.error) for r in slim] == [
+    read = load(path).records
+    assert [(r.cell, r.status, r.predictions, r.error) for r in read] == [
         (r.cell, r.status, r.predictions, r.error) for r in full
     ]
-    assert [r.provenance for r in slim] == [r.provenance for r in full]
-    assert [[(m.metric, m.value, m.n) for m in r.measurements] for r in slim] == [
-        [(m.metric, m.value, m.n) for m in r.measurements if m.metric in wanted] for r in full
+    assert [r.provenance for r in read] == [
+        {name: entry for name, entry in r.provenance.items() if name in READ} for r in full
     ]
+    measured = [sorted((m.metric, m.value, m.n) for m in (*r.quality, *r.costs)) for r in read]
+    assert measured == [
+        sorted((m.metric, m.value, m.n) for m in r.measurements if m.metric in wanted) for r in full
+    ]
+    assert read == slim(path).records
 
 
 def test_a_lone_file_finds_its_predictions(tmp_path: Path) -> None:

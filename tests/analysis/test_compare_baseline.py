@@ -153,9 +153,9 @@ def test_a_removed_cell_is_accepted_and_a_failed_one_is_not(tmp_path: Path) -> N
 def test_a_proposal_stands_beside_the_verdicts(tmp_path: Path) -> None:
     root = tmp_path / "b"
     accept(run(tmp_path / "1", knn=GOOD), "smoke", request(), root)
-    candidate = load(run(tmp_path / "2", knn=BAD))
-    baseline = load(root / "smoke")
-    made = propose(candidate, baseline, "smoke", tmp_path / "gate" / "baseline")
+    new = run(tmp_path / "2", knn=BAD)
+    candidate = load(new)
+    made = propose(new, root / "smoke", tmp_path / "gate" / "baseline")
     assert made is not None
     proposed = made.folder
     assert compare(load(proposed), candidate).exit_code == 0

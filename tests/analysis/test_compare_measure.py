@@ -29,13 +29,13 @@ from zoobench.analysis.compare_measure import (
     sample,
 )
 from zoobench.analysis.compare_sides import side
+from zoobench.analysis.compare_slim import Slim, SlimRun
 from zoobench.cli import main
 from zoobench.errors import UserError
 from zoobench.metrics import ab, fresh
 from zoobench.metrics.measure import Place
 from zoobench.report.gate_aa import aa_text
 from zoobench.schema import Cell, Record
-from zoobench.store import Run
 
 MIB = 2**20
 LIMITS = Measure()
@@ -212,10 +212,10 @@ def test_a_against_a_of_some_models_until_it_is_interrupted(
 
 def test_models_of_a_run_leave_out_controls(tmp_path: Path) -> None:
     names = ("control/chance", "timm/a@1", "timm/a@1?weights=random", "timm/b@1")
-    found = tuple(Record(Cell(n, "packaged/digits@1", "knn"), "ok") for n in names)
-    assert models_of(Run(tmp_path, found, {})) == ["timm/a@1", "timm/b@1"]
+    found = tuple(Slim(Cell(n, "packaged/digits@1", "knn"), "ok") for n in names)
+    assert models_of(SlimRun(tmp_path, found, {})) == ["timm/a@1", "timm/b@1"]
     with pytest.raises(UserError, match="no model to time"):
-        models_of(Run(tmp_path, found[:1], {}))
+        models_of(SlimRun(tmp_path, found[:1], {}))
 
 
 # Sides: environments, folders of sources, git revisions.

@@ -19,11 +19,11 @@ from zoobench.analysis.compare_measure import (
     draws,
     sample,
 )
+from zoobench.analysis.compare_slim import SlimRun
 from zoobench.errors import UserError
 from zoobench.metrics.ab import SECONDS, Block, interleaved, tried
 from zoobench.metrics.fresh import HERE
 from zoobench.schema import Ref
-from zoobench.store import Run as StoredRun
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ MOST = 3.0
 """The largest ratio that is tried as a threshold."""
 
 
-def models_of(run: StoredRun) -> list[str]:
+def models_of(run: SlimRun) -> list[str]:
     """The models of a run, as trained or not; controls have nothing to time. Raises UserError."""
     refs = [Ref.parse(record.cell.model) for record in run.records]
     names = [str(ref.without("weights")) for ref in refs if ref.source != "control"]

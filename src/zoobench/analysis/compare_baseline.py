@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from zoobench.analysis.compare_lines import Lean, Lines
-from zoobench.analysis.compare_load import EXACT, TIMED, read_suite
+from zoobench.analysis.compare_load import read_suite
 from zoobench.analysis.compare_packed import (
     BASELINE,
     FORMAT,
@@ -28,12 +28,12 @@ from zoobench.analysis.compare_packed import (
     packed_run,
     unpack,
 )
+from zoobench.analysis.compare_slim import EXACT, TIMED, SlimRun
 from zoobench.errors import StoreError, UserError, unknown
 from zoobench.schema import Predictions, Ref
 from zoobench.store import (
     PREDICTIONS,
     RECORDS,
-    Run,
     located,
     no_collection,
     read_predictions,
@@ -85,16 +85,18 @@ def accept(run: str | Path, suite: str, request: Request, root: str | Path = ROO
     return build(loaded, suite, request, folder, _previous(folder))
 
 
-def propose(candidate: Run, baseline: Run | None, suite: str, out: Path) -> Accepted | None:
-    """The baseline that `candidate` would make, in out/<suite>/, beside its verdicts.
+def propose(candidate: Path, baseline: Path | None, out: Path) -> Accepted | None:
+    """The baseline that `candidate` would make, in out/<suite>/, beside its verdicts. What
+    `baseline` holds, where it is an accepted one, is merged as in `accept`.
 
     Copying that folder over the suite's baseline accepts everything, once somebody has
     written a reason into its baseline.toml. A cell with a NaN counts as failed; None where no
-    cell succeeded.
+    cell succeeded. Raises StoreError.
     """
     with no_collection():
-        previous = _previous(baseline.path) if isinstance(baseline, PackedRun) else None
-        whole = _read(candidate.path, date.today())
+        previous = None if baseline is None else _previous(located(baseline)[0])
+        whole = _read(candidate, date.today())
+        suite = str(whole.run.suite.get("name", ""))
         records = tuple(
             msgspec.structs.replace(r, status="nan") if r.status == "ok" and r.unfit else r
             for r in whole.records
@@ -110,7 +112,7 @@ def propose(candidate: Run, baseline: Run | None, suite: str, out: Path) -> Acce
 class _Held:
     """A run, or a baseline, with its records as a baseline keeps them; `run` has none."""
 
-    run: Run
+    run: SlimRun
     records: tuple[Lean, ...]
     superseded: Mapping[str, Lean] = field(default_factory=dict)
 
@@ -121,7 +123,7 @@ def _read(path: Path, today: date) -> _Held:
     lines = Lines()
     records = lines.read(file)
     if not (folder / BASELINE).exists():
-        return _Held(Run(folder, (), read_suite(folder)), records)
+        return _Held(SlimRun(folder, (), read_suite(folder)), records)
     superseded = folder / SUPERSEDED
     older = lines.read(superseded) if superseded.exists() else ()
     run = packed_run(folder, (), (), today)

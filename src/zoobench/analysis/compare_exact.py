@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from zoobench.analysis.compare_load import EXACT, finite
+from zoobench.analysis.compare_load import finite
 from zoobench.analysis.compare_match import Pair, text_of
+from zoobench.analysis.compare_slim import EXACT
 from zoobench.analysis.compare_types import Drift, Finding, Stage
 from zoobench.errors import UserError
 from zoobench.metrics.fingerprint import distance
@@ -75,24 +77,24 @@ def exact_findings(models: Mapping[str, Model]) -> list[Finding]:
     return out
 
 
-_Exact: TypeAlias = list[Measurement]
+_Costs: TypeAlias = tuple[Measurement, ...]
 
 
-def _distinct(pairs: Iterable[Pair]) -> list[tuple[_Exact, _Exact, int]]:
-    """Exact measurements of (baseline, candidate), and the number of pairs that have them: a
-    model's cells share theirs, so they are told apart by id."""
-    seen: dict[tuple[int, ...], tuple[_Exact, _Exact, int]] = {}
+def _distinct(pairs: Iterable[Pair]) -> list[tuple[_Costs, _Costs, int]]:
+    """Costs of (baseline, candidate), and the number of pairs that have them: a model's cells
+    share theirs, so they are told apart by id."""
+    seen: dict[tuple[int, int], tuple[_Costs, _Costs]] = {}
+    count: Counter[tuple[int, int]] = Counter()
     for pair in pairs:
-        old = [m for m in pair.baseline.measurements if m.metric in EXACT]
-        new = [m for m in pair.candidate.measurements if m.metric in EXACT]
-        key = (len(old), *map(id, old), *map(id, new))
-        held = seen.get(key)
-        seen[key] = (old, new, 1 + (held[2] if held else 0))
-    return list(seen.values())
+        old, new = pair.baseline.costs, pair.candidate.costs
+        key = (id(old), id(new))
+        seen[key] = (old, new)
+        count[key] += 1
+    return [(*held, count[key]) for key, held in seen.items()]
 
 
 def _counts(
-    model: Model, metric: str, found: Sequence[tuple[_Exact, _Exact, int]]
+    model: Model, metric: str, found: Sequence[tuple[_Costs, _Costs, int]]
 ) -> list[Finding]:
     merged: dict[tuple[Any, ...], tuple[Finding, int]] = {}
     for before, after, cells in found:

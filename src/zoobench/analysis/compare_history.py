@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from zoobench import plugins
-from zoobench.analysis.compare_load import EXACT, TIMED, finite, load
+from zoobench.analysis.compare_load import finite, load
 from zoobench.analysis.compare_match import identity
+from zoobench.analysis.compare_slim import Slim, SlimRun
 from zoobench.errors import UserError, missing_extra
-from zoobench.schema import Cell, Record
-from zoobench.store import Run
+from zoobench.schema import Cell
 
 SHORTEST = 3
 """Runs that a level must last to be one: a step of one run is an outlier."""
@@ -91,7 +91,7 @@ def history(
     for run in ordered:
         started = min((r.started for r in run.records), default="")
         for record in run.records:
-            for metric, value in _values(record, metrics):
+            for metric, value in _values(record):
                 key = (identity(record.cell), metric)
                 cells[key] = record.cell
                 points.setdefault(key, []).append(Point(run.path.name, started, value))
@@ -106,7 +106,7 @@ def history(
 
 
 def _marks(
-    runs: Sequence[Run], accepted: str | Path | None, release: str | Path | None
+    runs: Sequence[SlimRun], accepted: str | Path | None, release: str | Path | None
 ) -> dict[str, str]:
     """Run name -> what it is. A baseline knows no run: the latest one that gave most of its
     answers is where it came from. Raises UserError."""
@@ -124,15 +124,10 @@ def _marks(
     return {name: ", ".join(told) for name, told in marks.items()}
 
 
-def _values(record: Record, metrics: Sequence[str]) -> list[tuple[str, float]]:
+def _values(record: Slim) -> list[tuple[str, float]]:
     if record.status != "ok":
         return []
-    wanted = (*metrics, *EXACT, *TIMED)
-    return [
-        (m.metric, float(m.value))
-        for m in record.measurements
-        if m.metric in wanted and finite(m.value)
-    ]
+    return [(m.metric, float(m.value)) for m in (*record.quality, *record.costs) if finite(m.value)]
 
 
 def find_steps(values: Sequence[float]) -> tuple[Step, ...]:

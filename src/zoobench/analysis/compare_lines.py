@@ -7,6 +7,7 @@ so each part's text is made once; what is new in each, its numbers, is written a
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -14,20 +15,29 @@ from typing import Any
 
 import msgspec
 
-from zoobench.analysis.compare_gates import GATED
-from zoobench.analysis.compare_load import (
+from zoobench.analysis.compare_decode import (
+    WHOLE,
     Line,
     Number,
-    Shared,
+    alike,
     decoded,
     decoded_table,
-    finite,
+    detached,
     read_lines,
+)
+from zoobench.analysis.compare_gates import GATED
+from zoobench.analysis.compare_load import (
+    COSTS,
+    Shared,
+    finite,
     slim_detail,
-    slow,
+    slim_measurement,
+    whole_record,
 )
 from zoobench.schema import SCHEMA, Cell, Measurement, Record, canonical, to_json
 
+KEPT = frozenset(GATED) | COSTS
+"""Metrics that a baseline keeps."""
 _text = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 """As `store.encode` writes. Raises ValueError for NaN."""
 
@@ -73,10 +83,9 @@ class Lines:
     """Reads the records of a run or a baseline as their lines in a baseline."""
 
     def __init__(self) -> None:
-        self._shared = Shared.of(GATED)
-        self._heads = {
-            name: f'{{"metric": {_text(name)}, "value": ' for name in self._shared.wanted
-        }
+        self._shared = Shared(frozenset())
+        self._heads = {name: f'{{"metric": {_text(name)}, "value": ' for name in KEPT}
+        self._costs: dict[str, tuple[list[Number], str]] = {}
         self._ends: dict[tuple[str, str, int | None, bytes], str] = {}
         self._entries: dict[tuple[str, bytes], str] = {}
         self._environments = {b"": "", b"null": ""}
@@ -84,7 +93,7 @@ class Lines:
 
     def read(self, file: Path) -> tuple[Lean, ...]:
         """The newest record of each key in `file`. Raises StoreError."""
-        return read_lines(file, self._quick, self._slow)
+        return read_lines(file, self._quick, self._slow, WHOLE)
 
     def _quick(self, lines: Iterable[Line]) -> Iterator[tuple[str, Lean]]:
         for body in lines:
@@ -95,15 +104,16 @@ class Lines:
                 cell.label,
                 body.status,
                 body.predictions,
-                self._measured(body.measurements),
+                self._measured(cell.model, body.measurements),
                 self._environment(body.environment),
                 tuple([self._entry(name, raw) for name, raw in body.provenance.items()]),
             )
             yield body.key or lean.key, lean
 
     def _slow(self, line: bytes) -> tuple[str, Lean]:
-        key, record = slow(line, self._shared)
-        return key, self.lean(record)
+        key, record = whole_record(line)
+        kept = tuple(slim_measurement(m) for m in record.measurements if m.metric in KEPT)
+        return key, self.lean(dataclasses.replace(record, measurements=kept))
 
     def lean(self, record: Record) -> Lean:
         """The same of a whole record, with all of its measurements."""
@@ -155,17 +165,27 @@ class Lines:
             held = self._tables[id(table)] = (table, _text(plain), canonical(plain))
         return held
 
-    def _measured(self, numbers: Iterable[Number]) -> str:
+    def _measured(self, model: str, numbers: Iterable[Number]) -> str:
+        """From the first cost on they are mostly what the model's last cell said."""
+        kept = [m for m in numbers if m.metric in KEPT]
+        first = next((i for i, m in enumerate(kept) if m.metric in COSTS), len(kept))
+        told, costs = kept[:first], kept[first:]
+        if not costs:
+            return self._numbers(told)
+        held = self._costs.get(model)
+        if held is None or not alike(held[0], costs):
+            held = self._costs[model] = (detached(costs), self._numbers(costs))
+        return f"{self._numbers(told)}, {held[1]}" if told else held[1]
+
+    def _numbers(self, numbers: Iterable[Number]) -> str:
         heads, ends = self._heads, self._ends
         told = []
         for m in numbers:
-            head = heads.get(m.metric)
-            if head is not None:
-                name = (m.unit, m.better, m.n, bytes(m.detail))
-                end = ends.get(name)
-                if end is None:
-                    end = ends[name] = _end(*name)
-                told.append(f"{head}{m.value!r}, {end}")  # as the encoder writes a finite number
+            name = (m.unit, m.better, m.n, bytes(m.detail))
+            end = ends.get(name)
+            if end is None:
+                end = ends[name] = _end(*name)
+            told.append(f"{heads[m.metric]}{m.value!r}, {end}")  # as the encoder writes a number
         return ", ".join(told)
 
     def _environment(self, raw: msgspec.Raw) -> str:

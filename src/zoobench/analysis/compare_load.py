@@ -8,101 +8,78 @@ and what no gate reads is dropped.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
 from sys import intern
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeAlias
 
 import msgspec
-import numpy as np
 from pydantic_core import from_json
 
+from zoobench.analysis.compare_decode import (
+    WHOLE,
+    Line,
+    Number,
+    Span,
+    asked,
+    decoded,
+    decoded_table,
+    detached,
+    read_lines,
+)
+from zoobench.analysis.compare_match import short
 from zoobench.analysis.compare_packed import BASELINE, SUPERSEDED, packed_run
+from zoobench.analysis.compare_slim import EXACT, TIMED, Slim, SlimRun
 from zoobench.errors import StoreError
-from zoobench.schema import SCHEMA, Cell, Measurement, Record, record_from_json
-from zoobench.store import SUITE, Run, located, no_collection, upgrade
+from zoobench.schema import Cell, Measurement, Record, record_from_json
+from zoobench.store import SUITE, located, no_collection, upgrade
 
-EXACT = ("params", "macs", "weights_bytes", "feature_dim")
-TIMED = ("latency_ms_p50", "throughput", "peak_memory_bytes")
-_SETTING = ("device", "dtype", "layout", "threads", "batch", "counter", "how", "over")
+COSTS = frozenset((*EXACT, *TIMED))
+READ = frozenset(("splits", "sizes", "classes", "model"))
+"""Entries of a provenance that a comparison reads."""
+_SETTING = (
+    "device", "dtype", "layout", "threads", "batch", "counter", "how", "over", "compiled",
+)  # fmt: skip
 """Entries of a measurement's detail that decide whether two of them may be compared."""
 SAMPLES = ("samples_ms", "samples")
 
 
-class Number(msgspec.Struct, gc=False):
-    """A measurement, without its interval."""
+@dataclass(frozen=True)
+class Share:
+    """Models, by their short names, and the lines of the two sides' records that are theirs."""
 
-    metric: str
-    value: int | float
-    n: int | None = None
-    unit: str = ""
-    better: Literal["higher", "lower", "none"] = "none"
-    detail: msgspec.Raw = msgspec.Raw()
+    models: frozenset[str]
+    baseline: Sequence[Span]
+    candidate: Sequence[Span]
 
 
-class _Cell(msgspec.Struct, gc=False):
-    model: str
-    dataset: str
-    method: str
-    params: msgspec.Raw = msgspec.Raw()
-    seed: int = 0
-    shots: int | None = None
-    versions: msgspec.Raw = msgspec.Raw()
-
-
-class Line(msgspec.Struct, gc=False):
-    """A record as far as a comparison reads it; tables stay text until they are new."""
-
-    schema: int
-    status: str
-    cell: msgspec.Raw
-    key: str = ""
-    measurements: tuple[Number, ...] = ()
-    predictions: str = ""
-    environment: msgspec.Raw = msgspec.Raw()
-    provenance: dict[str, msgspec.Raw] = msgspec.field(default_factory=dict)
-    started: str = ""
-    error: msgspec.Raw = msgspec.Raw()
-
-
-_LINES = msgspec.json.Decoder(Line).decode_lines
-_CELL = msgspec.json.Decoder(_Cell).decode
-decoded_table = msgspec.json.Decoder(dict[str, Any]).decode
-decoded = msgspec.json.Decoder(Any).decode
-_Kept = TypeVar("_Kept")
-_NEWLINE = ord("\n")
-_BLOCK = 2**16
-"""Bytes that are read and decoded at one time: a call a line costs as much as the line."""
+_Costs: TypeAlias = tuple[list[Number], tuple[Measurement, ...]]
+"""As decoded, and as they are kept."""
 
 
 @dataclass
 class Shared:
     """Equal values, kept once: all cells of a model repeat its provenance and its costs, and
-    the two sides of a comparison repeat each other's cells. `wanted` metrics are kept."""
+    the two sides of a comparison repeat each other's cells. `metrics` are kept, and the costs."""
 
-    wanted: frozenset[str]
+    metrics: frozenset[str]
     cells: dict[bytes, Cell] = field(default_factory=dict)
     tables: dict[bytes, Mapping[str, Any]] = field(default_factory=lambda: {b"": {}, b"null": {}})
     values: dict[bytes, Any] = field(default_factory=dict)
-    slim: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     numbers: dict[tuple[Any, ...], Measurement] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, metrics: Iterable[str]) -> Shared:
-        """For the quality `metrics`, and the counts and times of every run."""
-        return cls(frozenset((*metrics, *EXACT, *TIMED)))
+    costs: dict[tuple[Any, ...], _Costs] = field(default_factory=dict)
+    latest: dict[str, _Costs] = field(default_factory=dict)
 
     def cell(self, raw: msgspec.Raw) -> Cell:
         text = bytes(raw)
         held = self.cells.get(text)
         if held is None:
-            body = _CELL(text)
+            body = asked(text)
             held = self.cells[text] = Cell(
                 intern(body.model), intern(body.dataset), intern(body.method),
                 self.table(body.params), body.seed, body.shots, self.table(body.versions),
@@ -120,33 +97,53 @@ class Shared:
         """A table that is new with each few-shot draw, though most of its entries aren't."""
         values, found = self.values, {}
         for name, entry in raw.items():
-            text = bytes(entry)
-            held = values.get(text)
-            if held is None:
-                held = values[text] = decoded(text)
-            found[name] = held
+            if name in READ:
+                text = bytes(entry)
+                held = values.get(text)
+                if held is None:
+                    held = values[text] = decoded(text)
+                found[name] = held
         return found
 
-    def equal(self, value: Mapping[str, Any]) -> Mapping[str, Any]:
-        return self.slim.setdefault(repr(value), value)
-
-    def measurements(self, numbers: Iterable[Number]) -> tuple[Measurement, ...]:
-        """Those of wanted metrics."""
-        wanted, known = self.wanted, self.numbers
-        found = []
+    def quality(self, numbers: Iterable[Number]) -> tuple[Measurement, ...]:
+        """Accuracies are counts over n: few are new."""
+        known, found = self.numbers, []
         for m in numbers:
-            if m.metric in wanted:
-                # 3 and 3.0 are one key, but not one text in a baseline's file.
-                key = (m.metric, m.value, type(m.value), m.n, m.unit, m.better, bytes(m.detail))
-                held = known.get(key)
-                if held is None:
-                    slim = self.equal(slim_detail(decoded_table(key[-1]) if key[-1] else {}))
-                    held = known[key] = Measurement(
-                        intern(m.metric), m.value, unit=intern(m.unit), better=m.better, n=m.n,
-                        detail=slim,
-                    )  # fmt: skip
-                found.append(held)
+            key = (m.metric, m.value, type(m.value), m.n)
+            held = known.get(key)
+            if held is None:
+                held = known[key] = _measurement(m, {})
+            found.append(held)
         return tuple(found)
+
+    def repeated(self, model: str, numbers: list[Number]) -> tuple[Measurement, ...]:
+        """The costs of a model, the same object for all of its cells that repeat them."""
+        held = self.latest.get(model)
+        if held is None or held[0] != numbers:
+            held = self.latest[model] = self._costs(model, numbers)
+        return held[1]
+
+    def _costs(self, model: str, numbers: list[Number]) -> _Costs:
+        """Those that an earlier cell had, or new ones."""
+        key = (model, *[m.value for m in numbers])
+        held = self.costs.get(key)
+        if held is None or held[0] != numbers:
+            kept = detached(numbers)
+            details = [decoded_table(m.detail) if bytes(m.detail) else {} for m in kept]
+            made = [_measurement(m, slim_detail(d)) for m, d in zip(kept, details, strict=True)]
+            held = self.costs[key] = (kept, tuple(made))
+        return held
+
+
+def _measurement(m: Number, detail: Mapping[str, Any]) -> Measurement:
+    return Measurement(
+        intern(m.metric), m.value, unit=intern(m.unit), better=m.better, n=m.n, detail=detail
+    )
+
+
+def slim_measurement(m: Measurement) -> Measurement:
+    """Without its interval, and with its samples as what says enough of them."""
+    return replace(m, detail=slim_detail(m.detail), low=None, high=None)
 
 
 def slim_detail(detail: Mapping[str, Any]) -> dict[str, Any]:
@@ -173,32 +170,48 @@ def _median(values: list[float]) -> float:
 
 def load(
     path: str | Path, metrics: tuple[str, ...] = ("accuracy",), today: date | None = None
-) -> Run:
+) -> SlimRun:
     """A run directory, a lone records.jsonl or an accepted baseline, for `compare`.
 
     `metrics` are the quality metrics to keep; `today` decides which acceptances "until" a
     date still hold. Raises StoreError for what cannot be read: no records, a line that is no
     record, a newer schema. A last line that a kill cut short is left out, as `store.load` does.
     """
-    return _load(Path(path), Shared.of(metrics), today)
+    return _load(Path(path), Shared(frozenset(metrics)), today)
 
 
 def load_both(
-    baseline: str | Path, candidate: str | Path, metrics: tuple[str, ...] = ("accuracy",)
-) -> tuple[Run, Run]:
-    """`load` of both sides of a comparison: what they have in common is kept once."""
-    shared = Shared.of(metrics)
+    baseline: str | Path,
+    candidate: str | Path,
+    metrics: tuple[str, ...] = ("accuracy",),
+    share: Share | None = None,
+) -> tuple[SlimRun, SlimRun]:
+    """`load` of both sides of a comparison, or of a `share` of their models: what they have in
+    common is kept once."""
+    shared = Shared(frozenset(metrics))
     with no_collection():
-        return _load(Path(baseline), shared), _load(Path(candidate), shared)
+        if share is None:
+            return _load(Path(baseline), shared), _load(Path(candidate), shared)
+        sides = ((baseline, share.baseline), (candidate, share.candidate))
+        one, other = (_load(Path(p), shared, None, spans, share.models) for p, spans in sides)
+        return one, other
 
 
-def _load(path: Path, shared: Shared, today: date | None = None) -> Run:
+def _load(
+    path: Path,
+    shared: Shared,
+    today: date | None = None,
+    spans: Sequence[Span] = WHOLE,
+    models: Container[str] | None = None,
+) -> SlimRun:
     folder, file = located(path)
-    records = read_records(file, shared)
+    records = read_records(file, shared, spans)
     if not (folder / BASELINE).exists():
-        return Run(folder, records, read_suite(folder))
+        return SlimRun(folder, records, read_suite(folder))
     superseded = folder / SUPERSEDED
     older = read_records(superseded, shared) if superseded.exists() else ()
+    if models is not None:
+        older = tuple(r for r in older if short(r.cell.model) in models)
     return packed_run(folder, records, older, today or date.today())
 
 
@@ -213,94 +226,59 @@ def read_suite(folder: Path) -> dict[str, Any]:
         raise StoreError(f"{suite}: not TOML: {error}") from error
 
 
-def read_records(file: Path, shared: Shared) -> tuple[Record, ...]:
+def read_records(file: Path, shared: Shared, spans: Sequence[Span] = WHOLE) -> tuple[Slim, ...]:
     """The newest record of each key, with only the wanted metrics. Raises StoreError."""
-    return read_lines(file, partial(_quick, shared=shared), partial(slow, shared=shared))
+    return read_lines(file, partial(_quick, shared=shared), partial(_slow, shared=shared), spans)
 
 
-def read_lines(
-    file: Path,
-    quick: Callable[[Iterable[Line]], Iterable[tuple[str, _Kept]]],
-    one: Callable[[bytes], tuple[str, _Kept]],
-) -> tuple[_Kept, ...]:
-    """What is kept of the newest record of each key. `quick` gives (key, kept) of decoded lines,
-    `one` the same of a line that is of an older schema or has NaN. Raises StoreError."""
-    newest: dict[str, _Kept] = {}
-    number = 0
-    with no_collection():
-        for block in _blocks(file):
-            try:
-                lines = _decoded(block)
-                newest.update(quick(lines))
-                number += len(lines)
-                continue
-            except (msgspec.MsgspecError, *_MISTAKES):
-                pass  # an older schema, NaN or a damaged line: which one, and where?
-            for line in block.split(b"\n")[:-1]:
-                number += 1
-                try:
-                    key, kept = one(line)
-                except _MISTAKES as error:
-                    raise StoreError(f"{file}:{number}: not a record: {error}") from error
-                newest[key] = kept
-    return tuple(newest.values())
-
-
-_MISTAKES = (ValueError, KeyError, TypeError, AttributeError)
-"""What decoding raises of a line that is no record."""
-
-
-def _blocks(file: Path) -> Iterator[bytes]:
-    """The whole lines of a file, many at a time; a last one that was cut short is left out."""
-    rest = b""
-    with file.open("rb", buffering=0) as handle:
-        while block := handle.read(_BLOCK):
-            whole, newline, tail = block.rpartition(b"\n")
-            if newline:
-                yield b"".join((rest, whole, newline))
-                rest = tail
-            else:
-                rest += block
-
-
-def _decoded(block: bytes) -> list[Line]:
-    """Lines of today's schema. Raises ValueError, or one of msgspec's errors, where a line is of
-    another, is empty, or holds NaN."""
-    bodies = _LINES(block)
-    whole = np.count_nonzero(np.frombuffer(block, np.uint8) == _NEWLINE)  # bytes.count: half speed
-    if len(bodies) != whole or any(b.schema != SCHEMA for b in bodies):
-        raise ValueError("not all lines are records of today's schema")
-    return bodies
-
-
-def _quick(bodies: Iterable[Line], shared: Shared) -> Iterator[tuple[str, Record]]:
+def _quick(bodies: Iterable[Line], shared: Shared) -> Iterator[tuple[str, Slim]]:
     """(key, record) of decoded lines."""
+    metrics = shared.metrics
+    wanted = metrics | COSTS
     for body in bodies:
+        cell = shared.cell(body.cell)
+        kept = [m for m in body.measurements if m.metric in wanted]
         error = bytes(body.error)
-        record = Record(
-            shared.cell(body.cell),
+        record = Slim(
+            cell,
             intern(body.status),
-            shared.measurements(body.measurements),
-            predictions=body.predictions,
-            environment=shared.table(body.environment),
-            provenance=shared.entries(body.provenance),
-            started=intern(body.started),
-            error=decoded_table(error) if error and error != b"null" else None,
+            shared.quality([m for m in kept if m.metric in metrics]),
+            shared.repeated(cell.model, [m for m in kept if m.metric in COSTS]),
+            body.predictions,
+            shared.table(body.environment),
+            shared.entries(body.provenance),
+            intern(body.started),
+            decoded_table(error) if error and error != b"null" else None,
         )
         yield body.key or record.key, record
 
 
-def slow(line: bytes, shared: Shared) -> tuple[str, Record]:
+def whole_record(line: bytes) -> tuple[str, Record]:
     """The same of any schema that is not newer than this zoobench, NaN and all."""
     body = upgrade(from_json(line))
     record = record_from_json(body)
-    kept = [
-        dataclasses.replace(m, detail=shared.equal(slim_detail(m.detail)), low=None, high=None)
-        for m in record.measurements
-        if m.metric in shared.wanted
-    ]
-    slim = dataclasses.replace(record, measurements=tuple(kept), chosen={}, flags=(), seconds=0.0)
-    return body.get("key", "") or record.key, slim
+    return body.get("key", "") or record.key, record
+
+
+def _slow(line: bytes, shared: Shared) -> tuple[str, Slim]:
+    key, record = whole_record(line)
+    return key, slimmed(record, shared.metrics)
+
+
+def slimmed(record: Record, metrics: Container[str]) -> Slim:
+    """What a comparison looks at."""
+    kept = [slim_measurement(m) for m in record.measurements]
+    return Slim(
+        record.cell,
+        record.status,
+        tuple(replace(m, detail={}) for m in kept if m.metric in metrics),
+        tuple(m for m in kept if m.metric in COSTS),
+        record.predictions,
+        record.environment,
+        {name: entry for name, entry in record.provenance.items() if name in READ},
+        record.started,
+        record.error,
+    )
 
 
 def finite(value: Any) -> bool:

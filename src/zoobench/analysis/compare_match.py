@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias
 
+import msgspec
+
+from zoobench.analysis.compare_slim import Slim, SlimRun
 from zoobench.errors import UserError
-from zoobench.schema import Cell, Record, Ref, canonical
-from zoobench.store import Run
+from zoobench.schema import Cell, Ref, canonical
 
 Identity: TypeAlias = tuple[str, str, str, str, int, int | None]
 """model and dataset without revision, method, params, seed, shots."""
@@ -28,24 +30,24 @@ PLACES = (
 """Where provenance holds what must agree, and what each entry is called."""
 
 
-@dataclass(frozen=True)
-class Pair:
+class Pair(msgspec.Struct, gc=False, frozen=True):
     """The same question in both runs. `differing` is empty where they may be compared."""
 
     identity: Identity
-    baseline: Record
-    candidate: Record
+    baseline: Slim
+    candidate: Slim
     differing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Matched:
-    """Pairs of ok cells; `missing` are (baseline record, why); `new` the candidate's own."""
+    """Pairs of ok cells; `missing` are (baseline record, why); `new` the candidate's own. `twice`
+    are (the baseline's, the candidate's) records that gave way to a later one."""
 
     pairs: tuple[Pair, ...]
-    missing: tuple[tuple[Record, str], ...]
-    new: tuple[Record, ...]
-    notes: tuple[str, ...] = field(default=())
+    missing: tuple[tuple[Slim, str], ...]
+    new: tuple[Slim, ...]
+    twice: tuple[int, int] = (0, 0)
 
 
 @lru_cache(maxsize=65_536)
@@ -86,17 +88,16 @@ def identity(cell: Cell, params: str = "") -> Identity:
     return (short(cell.model), short(cell.dataset), cell.method, params, cell.seed, cell.shots)
 
 
-def match(baseline: Run, candidate: Run) -> Matched:
+def match(baseline: SlimRun, candidate: SlimRun) -> Matched:
     """Pair two runs. Raises UserError where a run asks one thing of two revisions of a model
     or dataset and the other run can't tell which is meant."""
     names = _Names()
-    notes: list[str] = []
-    old = _index(baseline.records, names, "the baseline", notes)
-    new = _index(candidate.records, names, "the candidate", notes)
+    old, older = _index(baseline.records, names)
+    new, newer = _index(candidate.records, names)
     gone, spare = _apart(old, new), _apart(new, old)
     pairs: list[Pair] = []
-    missing: list[tuple[Record, str]] = []
-    own: list[Record] = []
+    missing: list[tuple[Slim, str]] = []
+    own: list[Slim] = []
     for asked, one in old.items():
         key, other = asked[0], new.get(asked)
         if other is not None:
@@ -110,18 +111,16 @@ def match(baseline: Run, candidate: Run) -> Matched:
             own += right
     own += [r for rest in spare.values() for r in rest]
     found = tuple(own)
-    return Matched(tuple(pairs), _hinted(missing, found), found, tuple(notes))
+    return Matched(tuple(pairs), _hinted(missing, found), found, (older, newer))
 
 
 _Asked: TypeAlias = tuple[Identity, tuple[str, str]]
 """An identity, and the names of its model and dataset with revisions."""
 
 
-def _index(
-    records: Iterable[Record], names: _Names, side: str, notes: list[str]
-) -> dict[_Asked, Record]:
-    """What a cell asks -> the record; of two, the one started later."""
-    found: dict[_Asked, Record] = {}
+def _index(records: Iterable[Slim], names: _Names) -> tuple[dict[_Asked, Slim], int]:
+    """What a cell asks -> the record; of two, the one started later. And how many gave way."""
+    found: dict[_Asked, Slim] = {}
     twice = 0
     for record in records:
         asked = names(record.cell)
@@ -130,26 +129,21 @@ def _index(
             twice += 1
             if held.started <= record.started:
                 found[asked] = record
-    if twice:
-        notes.append(
-            f"{twice} records of {side} ask what another one asks (of another version of the "
-            "protocol, method or reader): the latest was taken"
-        )
-    return found
+    return found, twice
 
 
 def _apart(
-    these: Mapping[_Asked, Record], those: Mapping[_Asked, Record]
-) -> dict[Identity, list[Record]]:
+    these: Mapping[_Asked, Slim], those: Mapping[_Asked, Slim]
+) -> dict[Identity, list[Slim]]:
     """Records of `these` of which `those` have no equal revision, by what they ask."""
-    found: dict[Identity, list[Record]] = {}
+    found: dict[Identity, list[Slim]] = {}
     for asked, record in these.items():
         if asked not in those:
             found.setdefault(asked[0], []).append(record)
     return found
 
 
-def _only(key: Identity, left: list[Record], right: list[Record]) -> tuple[Record, Record]:
+def _only(key: Identity, left: list[Slim], right: list[Slim]) -> tuple[Slim, Slim]:
     """The one revision that is left on each side. Raises UserError where there are more."""
     if len(left) + len(right) > 2:
         raise UserError(
@@ -162,11 +156,11 @@ def _only(key: Identity, left: list[Record], right: list[Record]) -> tuple[Recor
 
 def _settle(
     key: Identity,
-    one: Record,
-    other: Record,
+    one: Slim,
+    other: Slim,
     pairs: list[Pair],
-    missing: list[tuple[Record, str]],
-    own: list[Record],
+    missing: list[tuple[Slim, str]],
+    own: list[Slim],
 ) -> None:
     """What becomes of two records that ask the same: only what succeeded can be compared."""
     if one.status != "ok":
@@ -177,13 +171,13 @@ def _settle(
         pairs.append(Pair(key, one, other, differing(one, other)))
 
 
-def _failure(record: Record) -> str:
+def _failure(record: Slim) -> str:
     message = str((record.error or {}).get("message", "")).strip()
     first = message.splitlines()[0][:200] if message else ""
     return f"failed in the candidate: {record.status}{': ' + first if first else ''}"
 
 
-def differing(one: Record, other: Record) -> tuple[str, ...]:
+def differing(one: Slim, other: Slim) -> tuple[str, ...]:
     """The comparability fields in which two records differ, as "field old -> new"."""
     found: list[str] = []
     old, new = one.cell.versions, other.cell.versions
@@ -198,7 +192,10 @@ def differing(one: Record, other: Record) -> tuple[str, ...]:
         was, now = before.get(place), after.get(place)
         if was is not now and was != now and isinstance(was, Mapping) and isinstance(now, Mapping):
             found += _changes([(said, was.get(n), now.get(n)) for n, said in entries])
-    return (*found, *_changes([("classes", before.get("classes"), after.get("classes"))]))
+    was, now = before.get("classes"), after.get("classes")
+    if was is not now:
+        found += _changes([("classes", was, now)])
+    return tuple(found)
 
 
 def _changes(entries: Iterable[tuple[str, Any, Any]]) -> list[str]:
@@ -220,9 +217,7 @@ def _change(name: str, old: Any, new: Any) -> str:
     )
 
 
-def _hinted(
-    missing: list[tuple[Record, str]], new: tuple[Record, ...]
-) -> tuple[tuple[Record, str], ...]:
+def _hinted(missing: list[tuple[Slim, str]], new: tuple[Slim, ...]) -> tuple[tuple[Slim, str], ...]:
     """Absent cells, each with the new cell that differs from it only in the parameters."""
     near: dict[tuple[Any, ...], Cell] = {}
     for record in new:

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 
 from zoobench.analysis.compare_match import identity
+from zoobench.analysis.compare_slim import Slim, SlimRun
 from zoobench.errors import StoreError
-from zoobench.schema import Cell, Predictions, Record, canonical, digest, word
-from zoobench.store import Run
+from zoobench.schema import Cell, Predictions, canonical, digest, word
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,7 +47,7 @@ class Acceptance:
 
 
 @dataclass(frozen=True)
-class PackedRun(Run):
+class PackedRun(SlimRun):
     """A baseline read as a run. `log` is oldest first; `expired` those whose `until` is past."""
 
     log: tuple[Acceptance, ...] = ()
@@ -58,8 +58,8 @@ class PackedRun(Run):
         """The packed arrays by name. Raises StoreError where the file is damaged."""
         return read_packed(self.path / PACKED)
 
-    def predictions(self, record: Record) -> Predictions | None:
-        """As `Run.predictions`; nll and confidences have the precision of float16."""
+    def predictions(self, record: Slim) -> Predictions | None:
+        """As `SlimRun.predictions`; nll and confidences have the precision of float16."""
         return unpack(self.arrays, record.predictions)
 
 
@@ -74,7 +74,7 @@ _Asking = TypeVar("_Asking", bound=Asking)
 
 
 def packed_run(
-    folder: Path, records: Sequence[Record], older: Sequence[Record], today: date
+    folder: Path, records: Sequence[Slim], older: Sequence[Slim], today: date
 ) -> PackedRun:
     """The baseline of `folder` as it holds `today`. Raises StoreError for a bad baseline.toml."""
     body = read_baseline(folder)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from zoobench.analysis.compare_gates import better_sign
 from zoobench.analysis.compare_match import Pair
+from zoobench.analysis.compare_slim import Slim, SlimRun
 from zoobench.analysis.statistics import (
     Estimate,
     from_draws,
@@ -20,8 +21,7 @@ from zoobench.analysis.statistics import (
 )
 from zoobench.errors import StoreError
 from zoobench.metrics.quality import Statistics
-from zoobench.schema import Predictions, Record, digest
-from zoobench.store import Run
+from zoobench.schema import Predictions, digest
 
 Floats = NDArray[np.float64]
 RIGHT_OR_WRONG = ("accuracy", "top5_accuracy")
@@ -52,7 +52,7 @@ class Answers:
         return not self.problem and not self.apart and all(pair is None for pair in self.seeds)
 
 
-def read_answers(pairs: Sequence[Pair], baseline: Run, candidate: Run) -> Answers:
+def read_answers(pairs: Sequence[Pair], baseline: SlimRun, candidate: SlimRun) -> Answers:
     """Read what differs; predictions of equal digest are equal and stay unread.
 
     Raises StoreError for damaged arrays of either side.
@@ -90,9 +90,9 @@ def _alike(old: Predictions, new: Predictions) -> bool:
     )
 
 
-def test_size(record: Record) -> int:
+def test_size(record: Slim) -> int:
     """Test examples of a record: what accuracy was measured on, or the split's size; 0 unknown."""
-    measured = record.get("accuracy") or next(iter(record.measurements), None)
+    measured = record.get("accuracy") or next(iter(record.quality), None)
     if measured is not None and measured.n:
         return measured.n
     return int((record.provenance.get("sizes") or {}).get("test", 0))

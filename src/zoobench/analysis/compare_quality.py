@@ -22,11 +22,11 @@ from zoobench.analysis.compare_pairs import (
     read_answers,
     right,
 )
+from zoobench.analysis.compare_slim import SlimRun
 from zoobench.analysis.compare_types import POOLED, Finding, Resolution
 from zoobench.analysis.statistics import Estimate, detectable_drop, sign_flip, student
 from zoobench.errors import UserError
 from zoobench.schema import Cell
-from zoobench.store import Run
 
 POWER = 0.8
 TRAINED = ("fine-tune", "from-scratch")
@@ -130,7 +130,7 @@ class Gathered:
 
 
 def gather(
-    groups: Mapping[Identity, Sequence[Pair]], baseline: Run, candidate: Run, gates: Gates
+    groups: Mapping[Identity, Sequence[Pair]], baseline: SlimRun, candidate: SlimRun, gates: Gates
 ) -> Gathered:
     """Evidence of every cell and metric, then one pooled test a model. Raises UserError for a
     baseline that holds NaN, StoreError for damaged predictions."""

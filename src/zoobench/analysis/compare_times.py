@@ -8,12 +8,13 @@ measurement of both sides at one time (compare_measure).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from zoobench.analysis.compare_exact import Model, machine_differs
 from zoobench.analysis.compare_gates import Times
-from zoobench.analysis.compare_load import TIMED, finite, slim_detail
+from zoobench.analysis.compare_load import finite, slim_detail
 from zoobench.analysis.compare_match import Pair, text_of
+from zoobench.analysis.compare_slim import TIMED
 from zoobench.analysis.compare_types import Finding
 from zoobench.schema import Cell, Measurement
 
@@ -21,12 +22,14 @@ SETTING = ("device", "dtype", "layout", "threads", "batch", "how", "over", "comp
 PLACE = ("device", "device_name", "threads", "driver", "precision", "compiled")
 
 
-def time_findings(
-    models: Mapping[str, Model], limits: Times
-) -> tuple[list[Finding], list[Finding]]:
-    """(warnings, incomparable). Incomparable times are one finding for each set of differing
-    fields, with the number of models behind it."""
-    warnings, apart = [], dict[str, list[tuple[Cell, str]]]()
+Apart: TypeAlias = dict[str, list[tuple[Cell, str]]]
+"""Differing fields, in words -> (a model's cell, metric) of the times that can't be compared."""
+
+
+def time_changes(models: Mapping[str, Model], limits: Times) -> tuple[list[Finding], Apart]:
+    """Warnings, and what can't be compared."""
+    warnings: list[Finding] = []
+    apart: Apart = {}
     for model in models.values():
         for metric in TIMED:
             pair = next((p for p in model.pairs if p.baseline.get(metric)), None)
@@ -46,20 +49,27 @@ def time_findings(
                         model.cell, metric, old.value, new.value, "inconclusive", why, kind="times"
                     )
                 )
-    incomparable = [
-        Finding(
-            found[0][0],
-            " ".join(sorted({metric for _, metric in found})),
-            None,
-            None,
-            "incomparable",
-            f"times and memory of {len({c.model for c, _ in found})} models: {fields}",
-            kind="times",
-            cells=len({c.model for c, _ in found}),
+    return warnings, apart
+
+
+def incomparable_times(apart: Apart) -> list[Finding]:
+    """One finding for each set of differing fields, with the number of models behind it."""
+    out = []
+    for fields, found in apart.items():
+        models = {cell.model: cell for cell, _ in found}
+        out.append(
+            Finding(
+                models[min(models)],
+                " ".join(sorted({metric for _, metric in found})),
+                None,
+                None,
+                "incomparable",
+                f"times and memory of {len(models)} models: {fields}",
+                kind="times",
+                cells=len(models),
+            )
         )
-        for fields, found in apart.items()
-    ]
-    return warnings, incomparable
+    return out
 
 
 def differing_times(pair: Pair, old: Measurement, new: Measurement) -> list[str]:
