@@ -118,9 +118,9 @@ def test_markdown_and_figures(run: Run, tmp_path: Path) -> None:
 def test_datasets_of_one_short_name_are_not_taken_for_each_other(run: Run) -> None:
     (one,) = rank([run]).overall
     first, second = "folder/given@a?path=/a", "folder/given@b?path=/b"
-    row = dataclasses.replace(one.rows[0], worst=0.5, worst_dataset="folder/given")
+    row = dataclasses.replace(one.rows[0], worst=0.5, worst_dataset=second)
     some = dataclasses.replace(one, rows=(row,), datasets=(first, second))
-    assert worst_texts(some) == ["50.0 (folder/given)"]
+    assert worst_texts(some) == [f"50.0 ({second})"]
     parted = "packaged/digits@1?classes=5&max_test=9&max_train=50"
     whole = dataclasses.replace(one, datasets=("packaged/mnist-5k@1", parted))
     said = "Not all of the data: digits?classes=5 (max_train = 50, max_test = 9)."

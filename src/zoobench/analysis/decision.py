@@ -153,7 +153,6 @@ class OverallRow(Row):
     worst_dataset: str = ""
     order_by_rank: int = 0
     order_by_z: int = 0
-    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -279,10 +279,9 @@ def _rows(
                 mean_rank=float(ranks[m]),
                 mean_z=float(z[m]),
                 worst=float(values[low_at, m]),
-                worst_dataset=names[low_at],
+                worst_dataset=common[low_at].ranking.dataset,
                 order_by_rank=int(by_rank[m]),
                 order_by_z=int(by_z[m]),
-                scores=dict(zip(names, map(float, values[:, m]), strict=True)),
             )
         )
     return tuple(rows)

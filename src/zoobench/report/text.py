@@ -137,9 +137,7 @@ def dataset_labels(names: Iterable[str]) -> dict[str, str]:
 
 def worst_texts(o: OverallRanking) -> list[str]:
     """Each row's score on the dataset where it is worst."""
-    shorts = Counter(Ref.parse(name).short for name in o.datasets)
-    on = {Ref.parse(name).short: label for name, label in dataset_labels(o.datasets).items()}
-    on |= {short: short for short, count in shorts.items() if count > 1}
+    on = dataset_labels(o.datasets)
     return [f"{row_score(o.metric, row.worst)} ({on[row.worst_dataset]})" for row in o.rows]
 
 
