@@ -127,7 +127,7 @@ def compare_runs(
 ) -> NoReturn:
     """Decide, write the verdicts into `folder`, print, and exit with the verdict's code."""
     from zoobench.analysis.compare import compare_paths
-    from zoobench.analysis.compare_baseline import propose
+    from zoobench.analysis.compare_baseline import aside, propose, put
     from zoobench.analysis.compare_shares import worthwhile
     from zoobench.analysis.helpers import helpers
     from zoobench.devices import cores
@@ -146,11 +146,13 @@ def compare_runs(
         )
     beside = worthwhile(baseline, candidate, cores()) > 1
     preload = ["zoobench.analysis.compare_baseline"]
-    with no_collection(), helpers(int(beside), preload) as other:
-        proposed = other.call(propose, candidate, baseline, folder / "baseline")
+    with no_collection(), aside(folder) as held, helpers(int(beside), preload) as other:
+        proposed = other.call(propose, candidate, baseline, held)
         found = compare_paths(baseline, candidate, gates, cores())
         gate.write(found, folder)
-        proposed()
+        made = proposed()
+        if made is not None:
+            put(made.folder, folder / "baseline" / made.folder.name)
     click.echo(gate.gate_json(found) if as_json else gate.text(found))
     raise SystemExit(found.exit_code)
 

@@ -51,6 +51,12 @@ def test_an_exact_count_steps_without_noise() -> None:
     assert (step.at, step.before, step.after) == (5, 5e6, 6e6)
 
 
+def test_a_count_that_is_asked_for_is_one_series_of_one_point_a_run(tmp_path: Path) -> None:
+    found = history(runs(tmp_path, [100] * 3), ("accuracy", "params"))
+    counts = [len(s.points) for s in found.series if s.metric == "params"]
+    assert counts == [3]
+
+
 def test_history_of_runs(tmp_path: Path) -> None:
     folders = runs(tmp_path, [100] * 6 + [106] * 6 + [112] * 6)
     accept(tmp_path / "run-03", "smoke", Request("the first"), tmp_path / "baselines")

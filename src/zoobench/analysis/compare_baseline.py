@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date
 from fnmatch import fnmatchcase
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import msgspec
 
@@ -263,19 +265,48 @@ def _write(
     superseded: Mapping[str, Lean],
     sources: Sequence[_Held | None],
 ) -> None:
-    """Predictions first and baseline.toml last: its presence says that the rest is whole."""
+    """All of it aside, then into place: what ends this early leaves the old files as they are."""
     everything = [*kept.values(), *superseded.values()]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(folder / PACKED, pack(_arrays(everything, sources).items()))
-        write_atomic(folder / RECORDS, _written(kept))
-        if superseded:
-            write_atomic(folder / SUPERSEDED, _written(superseded))
-        else:
-            (folder / SUPERSEDED).unlink(missing_ok=True)
-        write_atomic(folder / BASELINE, baseline_toml(suite, log).encode())
+        with aside(folder.parent) as made:
+            write_atomic(made / PACKED, pack(_arrays(everything, sources).items()))
+            write_atomic(made / RECORDS, _written(kept))
+            if superseded:
+                write_atomic(made / SUPERSEDED, _written(superseded))
+            write_atomic(made / BASELINE, baseline_toml(suite, log).encode())
+            put(made, folder)
     except OSError as error:
         raise StoreError(f"{folder}: cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def aside(folder: Path) -> Iterator[Path]:
+    """A directory in `folder` for what is made beside. It goes at the end, and with it `folder`
+    where that is new and nothing else came into it. Raises StoreError where it can't be written."""
+    new = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = TemporaryDirectory(dir=folder, prefix=".tmp-")
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be written: {error.strerror}") from error
+    try:
+        with held as name:
+            yield Path(name)
+    finally:
+        if new:
+            with suppress(OSError):  # not empty
+                folder.rmdir()
+
+
+def put(made: Path, folder: Path) -> None:
+    """Move a baseline's files from `made` to `folder`, on one disk. baseline.toml is the last:
+    its presence says that the rest is whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (PACKED, RECORDS, SUPERSEDED, BASELINE):
+        if (made / name).exists():
+            os.replace(made / name, folder / name)
+        else:
+            (folder / name).unlink(missing_ok=True)
 
 
 def _arrays(records: Iterable[Lean], sources: Sequence[_Held | None]) -> dict[str, Predictions]:

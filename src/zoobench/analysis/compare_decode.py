@@ -34,9 +34,11 @@ def detached(numbers: Iterable[Number]) -> list[Number]:
 
 
 def alike(some: Sequence[Number], others: Sequence[Number]) -> bool:
-    """Whether they would be written the same: 3 and 3.0 are equal, but not one text."""
+    """Whether they would be written the same: 3 and 3.0 are equal, as 0.0 and -0.0 are, but not
+    one text."""
     return some == others and all(
-        type(m.value) is type(o.value) for m, o in zip(some, others, strict=True)
+        type(m.value) is type(o.value) and (m.value or str(m.value) == str(o.value))
+        for m, o in zip(some, others, strict=True)
     )
 
 
@@ -159,7 +161,7 @@ def _whose(line: bytes) -> bytes:
 def _blocks(file: Path, spans: Iterable[Span]) -> Iterator[tuple[int, bytes]]:
     """A place in the file, and the whole lines from there on, many at a time; a last one that was
     cut short is left out."""
-    with file.open("rb", buffering=0) as handle:
+    with file.open("rb") as handle:
         for start, stop in spans:
             size = _BLOCK
             while start < stop:

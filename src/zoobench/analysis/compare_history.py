@@ -127,7 +127,8 @@ def _marks(
 def _values(record: Slim) -> list[tuple[str, float]]:
     if record.status != "ok":
         return []
-    return [(m.metric, float(m.value)) for m in (*record.quality, *record.costs) if finite(m.value)]
+    measured = {m.metric: m.value for m in (*record.costs, *record.quality)}
+    return [(metric, float(value)) for metric, value in measured.items() if finite(value)]
 
 
 def find_steps(values: Sequence[float]) -> tuple[Step, ...]:

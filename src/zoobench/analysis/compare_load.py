@@ -26,6 +26,7 @@ from zoobench.analysis.compare_decode import (
     Line,
     Number,
     Span,
+    alike,
     asked,
     decoded,
     decoded_table,
@@ -109,7 +110,7 @@ class Shared:
         """Accuracies are counts over n: few are new."""
         known, found = self.numbers, []
         for m in numbers:
-            key = (m.metric, m.value, type(m.value), m.n)
+            key = (m.metric, m.value or str(m.value), type(m.value), m.n)
             held = known.get(key)
             if held is None:
                 held = known[key] = _measurement(m, {})
@@ -119,7 +120,7 @@ class Shared:
     def repeated(self, model: str, numbers: list[Number]) -> tuple[Measurement, ...]:
         """The costs of a model, the same object for all of its cells that repeat them."""
         held = self.latest.get(model)
-        if held is None or held[0] != numbers:
+        if held is None or not alike(held[0], numbers):
             held = self.latest[model] = self._costs(model, numbers)
         return held[1]
 
@@ -127,7 +128,7 @@ class Shared:
         """Those that an earlier cell had, or new ones."""
         key = (model, *[m.value for m in numbers])
         held = self.costs.get(key)
-        if held is None or held[0] != numbers:
+        if held is None or not alike(held[0], numbers):
             kept = detached(numbers)
             details = [decoded_table(m.detail) if bytes(m.detail) else {} for m in kept]
             made = [_measurement(m, slim_detail(d)) for m, d in zip(kept, details, strict=True)]

@@ -9,6 +9,7 @@ from pathlib import Path
 from zoobench.analysis.compare_decode import Span, spans_of_models
 from zoobench.analysis.compare_load import Share
 from zoobench.analysis.compare_match import short
+from zoobench.analysis.compare_packed import SUPERSEDED
 from zoobench.store import located
 
 LARGE = 2**25
@@ -27,8 +28,9 @@ def shares(baseline: Path, candidate: Path, count: int) -> list[Share]:
     """The models of both sides in `count` shares of about equal size, or in fewer where there are
     fewer models. Empty where a line doesn't say its model: whose it is has to be read first."""
     sides = [spans_of_models(located(path)[1]) for path in (baseline, candidate)]
+    older = located(baseline)[0] / SUPERSEDED  # may bring back models that nothing else has
     size: Counter[str] = Counter()
-    for side in sides:
+    for side in (*sides, spans_of_models(older) if older.exists() else {}):
         for model, spans in side.items():
             if not model:
                 return []

@@ -55,7 +55,7 @@ def time_changes(models: Mapping[str, Model], limits: Times) -> tuple[list[Findi
 def incomparable_times(apart: Apart) -> list[Finding]:
     """One finding for each set of differing fields, with the number of models behind it."""
     out = []
-    for fields, found in apart.items():
+    for fields, found in sorted(apart.items()):
         models = {cell.model: cell for cell, _ in found}
         out.append(
             Finding(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from importlib import import_module
-from multiprocessing import get_context
+from multiprocessing import current_process, get_context
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any, ParamSpec, TypeVar
 
 from zoobench.errors import UserError
@@ -26,20 +27,22 @@ def helpers(count: int, preload: Sequence[str] = ()) -> Iterator[Helpers]:
     a script that uses them needs the usual `if __name__ == "__main__":`.
     """
     context = get_context("spawn")
-    started, idle = [], []
+    started: list[tuple[BaseProcess, Connection]] = []
     try:
-        for _ in range(count):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, tuple(preload)), daemon=True)
-            process.start()
-            theirs.close()  # so that its end is heard of
-            started.append(process)
-            idle.append(ours)
-        yield Helpers(idle)
+        # A daemon may have no children; where a process can't be had, calls are made here.
+        with suppress(OSError):
+            for _ in range(0 if current_process().daemon else count):
+                ours, theirs = context.Pipe()
+                one = context.Process(target=_serve, args=(theirs, tuple(preload)), daemon=True)
+                one.start()
+                theirs.close()  # so that its end is heard of
+                started.append((one, ours))
+        yield Helpers([connection for _, connection in started])
     finally:
-        for process in started:
+        for process, connection in started:
             process.terminate()
-        for process in started:
+            connection.close()
+        for process, _ in started:
             process.join()
 
 
@@ -63,7 +66,7 @@ class Helpers:
         connection = self._idle.pop()
         try:
             connection.send(here)
-        except BrokenPipeError:
+        except ConnectionError:
             return here
         return partial(_result, connection, here)
 
@@ -71,7 +74,7 @@ class Helpers:
 def _result(connection: Connection, here: Callable[[], T]) -> T:
     try:
         found, error = connection.recv()
-    except (EOFError, ConnectionResetError):
+    except (EOFError, OSError):  # also where it dies in the middle of its answer
         return here()
     if error is not None:
         raise error
@@ -81,13 +84,15 @@ def _result(connection: Connection, here: Callable[[], T]) -> T:
 
 def _serve(connection: Connection, preload: Sequence[str]) -> None:
     """Make the one call that comes, and send (result, the user's mistake or None)."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C: the caller alone has something to say
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the caller will terminate this
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # unfinished files are cleared away
     for module in preload:
         import_module(module)
-    answer: tuple[Any, UserError | None]
-    try:
-        answer = (connection.recv()(), None)
-    except UserError as error:
-        answer = (None, error)
-    connection.send(answer)
+    with suppress(EOFError, ConnectionError):  # the caller is gone
+        call = connection.recv()
+        answer: tuple[Any, UserError | None]
+        try:
+            answer = (call(), None)
+        except UserError as error:
+            answer = (None, error)
+        connection.send(answer)
