@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
+import zipfile
 from datetime import date
 from pathlib import Path
 
@@ -205,6 +206,26 @@ def test_damaged_baselines(tmp_path: Path) -> None:
     (folder / "baseline.toml").write_text("format = 1\n[[accepted]]\nuntil = 'soon'")
     with pytest.raises(StoreError, match=r"accepted\[0\]"):
         load(folder)
+
+
+def test_arrays_are_read_when_they_are_asked_for(tmp_path: Path) -> None:
+    folder = accept(run(tmp_path / "1", knn=GOOD, ridge=BAD), "smoke", request(), tmp_path / "b")
+    baseline = load(folder.folder)
+    packed = folder.folder / PACKED
+    blob = bytearray(packed.read_bytes())
+    name = next(r.predictions for r in baseline.records if r.cell.method == "knn")
+    with zipfile.ZipFile(packed) as members:
+        start = members.getinfo(f"float.{name}.npy").header_offset
+    blob[start + 80] ^= 255
+    packed.write_bytes(blob)
+    answers = {r.cell.method: r for r in baseline.records}
+    assert baseline.predictions(answers["ridge"]) is not None
+    with pytest.raises(StoreError, match="damaged predictions"):
+        baseline.predictions(answers["knn"])
+    np.save(packed.with_suffix(".npy"), np.zeros(3))
+    packed.with_suffix(".npy").rename(packed)
+    with pytest.raises(StoreError, match=r"damaged predictions: not an \.npz file"):
+        load(folder.folder).predictions(answers["knn"])
 
 
 def test_the_model_of_a_baseline_keeps_its_revision(tmp_path: Path) -> None:

@@ -28,7 +28,6 @@ from zoobench.analysis.compare_packed import (
     keyed,
     pack,
     packed_run,
-    unpack,
 )
 from zoobench.analysis.compare_slim import EXACT, TIMED, SlimRun
 from zoobench.errors import StoreError, UserError, unknown
@@ -327,7 +326,7 @@ def _kept_by(source: _Held, wanted: Set[str]) -> dict[str, Predictions]:
     """Those arrays of the digests `wanted` that `source` has."""
     found: dict[str, Predictions] = {}
     if isinstance(source.run, PackedRun):
-        packed = {name: unpack(source.run.arrays, name) for name in wanted}
+        packed = {name: source.run.packed.get(name) for name in wanted}
         return {name: held for name, held in packed.items() if held is not None}
     folder = source.run.path / PREDICTIONS
     there = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()

@@ -11,15 +11,18 @@ from __future__ import annotations
 import hashlib
 import io
 import tomllib
-import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from zipfile import BadZipFile
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 
 from zoobench.analysis.compare_match import identity
 from zoobench.analysis.compare_slim import Slim, SlimRun
@@ -54,13 +57,13 @@ class PackedRun(SlimRun):
     expired: tuple[Acceptance, ...] = field(default=())
 
     @cached_property
-    def arrays(self) -> Mapping[str, NDArray[Any]]:
-        """The packed arrays by name. Raises StoreError where the file is damaged."""
-        return read_packed(self.path / PACKED)
+    def packed(self) -> Packed:
+        """All that was kept. Raises StoreError where the file is damaged."""
+        return Packed(self.path / PACKED)
 
     def predictions(self, record: Slim) -> Predictions | None:
         """As `SlimRun.predictions`; nll and confidences have the precision of float16."""
-        return unpack(self.arrays, record.predictions)
+        return self.packed.get(record.predictions)
 
 
 class Asking(Protocol):
@@ -175,29 +178,39 @@ def _small(array: NDArray[np.int32]) -> NDArray[Any]:
     return array.astype(np.result_type(np.min_scalar_type(top), np.min_scalar_type(low)))
 
 
-def read_packed(path: Path) -> dict[str, NDArray[Any]]:
-    """Name -> array of a packed file; empty where it is absent. Raises StoreError."""
-    if not path.exists():
-        return {}
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in arrays.files}
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise StoreError(f"{path}: damaged predictions: {error}") from error
-    # "int.<digest>.<labels>" is looked up by its digest.
-    named = {".".join(k.split(".")[:2]): k.split(".")[2] for k in found if k.startswith("int.")}
-    links = {f"link.{k.split('.')[1]}": np.array(v) for k, v in named.items()}
-    return {".".join(k.split(".")[:2]): v for k, v in found.items()} | links
+class Packed:
+    """The predictions of a packed file by their digest, each read when it is asked for: a
+    comparison needs those of the cells that changed. Raises StoreError where it is damaged."""
 
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._arrays: Mapping[str, NDArray[Any]] = {}
+        if path.exists():
+            with self._readable():
+                arrays = np.load(path, allow_pickle=False)
+                if not isinstance(arrays, NpzFile):
+                    raise ValueError("not an .npz file")
+                self._arrays = arrays
+        # "int.<digest>.<digest of the labels>": many cells share their labels.
+        parts = [name.split(".") for name in self._arrays if name.startswith("int.")]
+        self._labels_of = {digest: labels for _, digest, labels in parts}
+        self._labels: dict[str, NDArray[np.int32]] = {}
 
-def unpack(arrays: Mapping[str, NDArray[Any]], name: str) -> Predictions | None:
-    """The predictions of one digest, or None where none were kept."""
-    if not name or f"int.{name}" not in arrays:
-        return None
-    label = arrays[f"label.{arrays[f'link.{name}']}"]
-    predicted, rank = arrays[f"int.{name}"]
-    nll, confidence, calibrated = arrays[f"float.{name}"].astype(np.float32)
-    return Predictions(
-        label.astype(np.int32), predicted.astype(np.int32), rank.astype(np.int32),
-        nll, confidence, calibrated,
-    )  # fmt: skip
+    def get(self, name: str) -> Predictions | None:
+        """Those of the digest `name`, or None where none were kept."""
+        labels = self._labels_of.get(name)
+        if labels is None:
+            return None
+        with self._readable():
+            if labels not in self._labels:
+                self._labels[labels] = self._arrays[f"label.{labels}"].astype(np.int32)
+            predicted, rank = self._arrays[f"int.{name}.{labels}"].astype(np.int32)
+            nll, confidence, calibrated = self._arrays[f"float.{name}"].astype(np.float32)
+        return Predictions(self._labels[labels], predicted, rank, nll, confidence, calibrated)
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, KeyError, OSError, EOFError, BadZipFile, zlib.error) as error:
+            raise StoreError(f"{self.path}: damaged predictions: {error}") from error
