@@ -255,7 +255,7 @@ def _quick(bodies: Iterable[Line], shared: Shared) -> Iterator[tuple[str, Slim]]
 
 
 def whole_record(line: bytes) -> tuple[str, Record]:
-    """The same of any schema that is not newer than this zoobench, NaN and all."""
+    """(key, record) of a line of any schema that is not newer than this zoobench, NaN and all."""
     body = upgrade(from_json(line))
     record = record_from_json(body)
     return body.get("key", "") or record.key, record
