@@ -185,15 +185,15 @@ class Packed:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._arrays: Mapping[str, NDArray[Any]] = {}
-        if path.exists():
-            with self._readable():
+        with self._readable():
+            if path.exists():
                 arrays = np.load(path, allow_pickle=False)
                 if not isinstance(arrays, NpzFile):
                     raise ValueError("not an .npz file")
                 self._arrays = arrays
-        # "int.<digest>.<digest of the labels>": many cells share their labels.
-        parts = [name.split(".") for name in self._arrays if name.startswith("int.")]
-        self._labels_of = {digest: labels for _, digest, labels in parts}
+            # "int.<digest>.<digest of the labels>": many cells share their labels.
+            parts = [name.split(".") for name in self._arrays if name.startswith("int.")]
+            self._labels_of = {digest: labels for _, digest, labels in parts}
         self._labels: dict[str, NDArray[np.int32]] = {}
 
     def get(self, name: str) -> Predictions | None:
