@@ -25,7 +25,6 @@ from zoobench.analysis.compare_times import Apart, incomparable_times, time_chan
 from zoobench.analysis.compare_types import Comparison, Drift, Finding, NewCell
 from zoobench.analysis.helpers import helpers
 from zoobench.errors import UserError
-from zoobench.schema import Cell
 from zoobench.store import no_collection
 
 __all__ = [
@@ -49,7 +48,7 @@ class Examined:
     `records` and `twice` are counts of (baseline, candidate); `pairs` how many were found.
     """
 
-    suites: tuple[str, str]
+    suite: str
     paths: tuple[str, str]
     records: tuple[int, int]
     twice: tuple[int, int]
@@ -75,7 +74,8 @@ def compare_paths(
     sides = Path(baseline), Path(candidate)
     count = worthwhile(*sides, processes)
     with no_collection(), helpers(count - 1, preload=[__name__]) as others:
-        own, *rest = (shares(*sides, count) if count > 1 else ()) or (None,)
+        found: Sequence[Share | None] = shares(*sides, count) if count > 1 else ()
+        own, *rest = found or (None,)
         calls = [others.call(_examined, *sides, gates, share) for share in rest]
         parts = [_examined(*sides, gates, own), *(call() for call in calls)]
         return conclude(parts, gates)
@@ -99,13 +99,13 @@ def compare(baseline: SlimRun, candidate: SlimRun, gates: Gates | None = None) -
 
 def examine(baseline: SlimRun, candidate: SlimRun, gates: Gates) -> Examined:
     """All that can be said of each model by itself. Raises as `compare`."""
-    suites = _same_suite(baseline, candidate)
+    suite = _same_suite(baseline, candidate)
     matched = match(baseline, candidate)
     gathered = gather(by_seed(matched.pairs), baseline, candidate, gates)
     models = by_model(p for p in matched.pairs if not p.differing)
     warnings, apart = time_changes(models, gates.times)
     return Examined(
-        suites=suites,
+        suite=suite,
         paths=(str(baseline.path), str(candidate.path)),
         records=(len(baseline.records), len(candidate.records)),
         twice=matched.twice,
@@ -132,7 +132,7 @@ def conclude(parts: Sequence[Examined], gates: Gates) -> Comparison:
             apart.setdefault(fields, []).extend(found)
     findings = [*quality, *incomparable_times(apart), *(f for p in parts for f in p.findings)]
     return Comparison(
-        suite=first.suites[1] or first.suites[0],
+        suite=first.suite,
         baseline=first.paths[0],
         candidate=first.paths[1],
         findings=tuple(sorted(findings, key=_worst_first)),
@@ -147,23 +147,21 @@ def conclude(parts: Sequence[Examined], gates: Gates) -> Comparison:
     )
 
 
-def _same_suite(baseline: SlimRun, candidate: SlimRun) -> tuple[str, str]:
+def _same_suite(baseline: SlimRun, candidate: SlimRun) -> str:
     old, new = (str(run.suite.get("name", "")) for run in (baseline, candidate))
     if old and new and old != new:
         raise UserError(
             f"{baseline.path} holds the suite {old!r}, but {candidate.path} holds {new!r}: "
             "compare two runs of one suite"
         )
-    return old, new
+    return new or old
 
 
 def _worst_first(f: Finding) -> tuple[int, float, str, str]:
     rank = 0 if f.failing else 1 + _ORDER.get(f.outcome, 5)
-    return rank, f.change or 0.0, _name(f.cell), f.metric
-
-
-def _name(cell: Cell) -> str:
-    return f"{cell.model} {cell.dataset} {cell.method} {cell.shots} {cell.seed}"
+    cell = f.cell
+    name = f"{cell.model} {cell.dataset} {cell.method} {cell.shots} {cell.seed}"
+    return rank, f.change or 0.0, name, f.metric
 
 
 def _unpaired(matched: Matched) -> list[Finding]:

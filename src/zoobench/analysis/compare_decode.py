@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -15,6 +15,9 @@ import numpy as np
 from zoobench.errors import StoreError
 from zoobench.schema import SCHEMA
 from zoobench.store import no_collection
+
+_Kept = TypeVar("_Kept")
+_Made = TypeVar("_Made")
 
 
 class Number(msgspec.Struct, gc=False):
@@ -28,12 +31,24 @@ class Number(msgspec.Struct, gc=False):
     detail: msgspec.Raw = msgspec.Raw()
 
 
-def detached(numbers: Iterable[Number]) -> list[Number]:
-    """To be kept: a decoded detail is a view of its whole block, which needn't stay for it."""
-    return [msgspec.structs.replace(m, detail=m.detail.copy()) for m in numbers]
+class Repeated(Generic[_Made]):
+    """What `make` gives of a model's costs, one object for all of its cells that repeat them."""
+
+    def __init__(self, make: Callable[[list[Number]], _Made]) -> None:
+        self._make = make
+        self._held: dict[tuple[str | int | float, ...], tuple[list[Number], _Made]] = {}
+
+    def __call__(self, model: str, numbers: list[Number]) -> _Made:
+        key = (model, *[m.value for m in numbers])
+        held = self._held.get(key)
+        if held is None or not _alike(held[0], numbers):
+            # A decoded detail is a view of its whole block, which needn't stay for it.
+            kept = [msgspec.structs.replace(m, detail=m.detail.copy()) for m in numbers]
+            held = self._held[key] = (kept, self._make(kept))
+        return held[1]
 
 
-def alike(some: Sequence[Number], others: Sequence[Number]) -> bool:
+def _alike(some: Sequence[Number], others: Sequence[Number]) -> bool:
     """Whether they would be written the same: 3 and 3.0 are equal, as 0.0 and -0.0 are, but not
     one text."""
     return some == others and all(
@@ -81,7 +96,6 @@ _LINES = msgspec.json.Decoder(Line).decode_lines
 asked = msgspec.json.Decoder(Asked).decode
 decoded_table = msgspec.json.Decoder(dict[str, Any]).decode
 decoded = msgspec.json.Decoder(Any).decode
-_Kept = TypeVar("_Kept")
 _NEWLINE = ord("\n")
 _BLOCK = 2**17
 """Bytes that are read and decoded at one time: a call a line costs as much as the line."""

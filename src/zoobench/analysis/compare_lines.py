@@ -19,21 +19,20 @@ from zoobench.analysis.compare_decode import (
     WHOLE,
     Line,
     Number,
-    alike,
+    Repeated,
     decoded,
     decoded_table,
-    detached,
     read_lines,
 )
 from zoobench.analysis.compare_gates import GATED
 from zoobench.analysis.compare_load import (
-    COSTS,
     Shared,
     finite,
     slim_detail,
     slim_measurement,
     whole_record,
 )
+from zoobench.analysis.compare_slim import COSTS
 from zoobench.schema import SCHEMA, Cell, Measurement, Record, canonical, to_json
 
 KEPT = frozenset(GATED) | COSTS
@@ -85,7 +84,7 @@ class Lines:
     def __init__(self) -> None:
         self._shared = Shared(frozenset())
         self._heads = {name: f'{{"metric": {_text(name)}, "value": ' for name in KEPT}
-        self._costs: dict[str, tuple[list[Number], str]] = {}
+        self._costs = Repeated(self._numbers)
         self._ends: dict[tuple[str, str, int | None, bytes], str] = {}
         self._entries: dict[tuple[str, bytes], str] = {}
         self._environments = {b"": "", b"null": ""}
@@ -166,16 +165,12 @@ class Lines:
         return held
 
     def _measured(self, model: str, numbers: Iterable[Number]) -> str:
-        """From the first cost on they are mostly what the model's last cell said."""
+        """From the first cost on they are mostly what other cells of the model say."""
         kept = [m for m in numbers if m.metric in KEPT]
         first = next((i for i, m in enumerate(kept) if m.metric in COSTS), len(kept))
         told, costs = kept[:first], kept[first:]
-        if not costs:
-            return self._numbers(told)
-        held = self._costs.get(model)
-        if held is None or not alike(held[0], costs):
-            held = self._costs[model] = (detached(costs), self._numbers(costs))
-        return f"{self._numbers(told)}, {held[1]}" if told else held[1]
+        texts = (self._numbers(told), self._costs(model, costs))
+        return ", ".join(filter(None, texts))
 
     def _numbers(self, numbers: Iterable[Number]) -> str:
         heads, ends = self._heads, self._ends

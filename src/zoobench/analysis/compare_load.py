@@ -16,7 +16,7 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 from sys import intern
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 from pydantic_core import from_json
@@ -25,22 +25,20 @@ from zoobench.analysis.compare_decode import (
     WHOLE,
     Line,
     Number,
+    Repeated,
     Span,
-    alike,
     asked,
     decoded,
     decoded_table,
-    detached,
     read_lines,
 )
 from zoobench.analysis.compare_match import short
 from zoobench.analysis.compare_packed import BASELINE, SUPERSEDED, packed_run
-from zoobench.analysis.compare_slim import EXACT, TIMED, Slim, SlimRun
+from zoobench.analysis.compare_slim import COSTS, Slim, SlimRun
 from zoobench.errors import StoreError
 from zoobench.schema import Cell, Measurement, Record, record_from_json
 from zoobench.store import SUITE, located, no_collection, upgrade
 
-COSTS = frozenset((*EXACT, *TIMED))
 READ = frozenset(("splits", "sizes", "classes", "model"))
 """Entries of a provenance that a comparison reads."""
 _SETTING = (
@@ -59,10 +57,6 @@ class Share:
     candidate: Sequence[Span]
 
 
-_Costs: TypeAlias = tuple[list[Number], tuple[Measurement, ...]]
-"""As decoded, and as they are kept."""
-
-
 @dataclass
 class Shared:
     """Equal values, kept once: all cells of a model repeat its provenance and its costs, and
@@ -73,8 +67,7 @@ class Shared:
     tables: dict[bytes, Mapping[str, Any]] = field(default_factory=lambda: {b"": {}, b"null": {}})
     values: dict[bytes, Any] = field(default_factory=dict)
     numbers: dict[tuple[Any, ...], Measurement] = field(default_factory=dict)
-    costs: dict[tuple[Any, ...], _Costs] = field(default_factory=dict)
-    latest: dict[str, _Costs] = field(default_factory=dict)
+    costs: Repeated[tuple[Measurement, ...]] = field(default_factory=lambda: Repeated(_costs))
 
     def cell(self, raw: msgspec.Raw) -> Cell:
         text = bytes(raw)
@@ -117,23 +110,10 @@ class Shared:
             found.append(held)
         return tuple(found)
 
-    def repeated(self, model: str, numbers: list[Number]) -> tuple[Measurement, ...]:
-        """The costs of a model, the same object for all of its cells that repeat them."""
-        held = self.latest.get(model)
-        if held is None or not alike(held[0], numbers):
-            held = self.latest[model] = self._costs(model, numbers)
-        return held[1]
 
-    def _costs(self, model: str, numbers: list[Number]) -> _Costs:
-        """Those that an earlier cell had, or new ones."""
-        key = (model, *[m.value for m in numbers])
-        held = self.costs.get(key)
-        if held is None or not alike(held[0], numbers):
-            kept = detached(numbers)
-            details = [decoded_table(m.detail) if bytes(m.detail) else {} for m in kept]
-            made = [_measurement(m, slim_detail(d)) for m, d in zip(kept, details, strict=True)]
-            held = self.costs[key] = (kept, tuple(made))
-        return held
+def _costs(numbers: Iterable[Number]) -> tuple[Measurement, ...]:
+    details = ((m, decoded_table(m.detail) if bytes(m.detail) else {}) for m in numbers)
+    return tuple(_measurement(m, slim_detail(detail)) for m, detail in details)
 
 
 def _measurement(m: Number, detail: Mapping[str, Any]) -> Measurement:
@@ -244,7 +224,7 @@ def _quick(bodies: Iterable[Line], shared: Shared) -> Iterator[tuple[str, Slim]]
             cell,
             intern(body.status),
             shared.quality([m for m in kept if m.metric in metrics]),
-            shared.repeated(cell.model, [m for m in kept if m.metric in COSTS]),
+            shared.costs(cell.model, [m for m in kept if m.metric in COSTS]),
             body.predictions,
             shared.table(body.environment),
             shared.entries(body.provenance),
@@ -268,12 +248,12 @@ def _slow(line: bytes, shared: Shared) -> tuple[str, Slim]:
 
 def slimmed(record: Record, metrics: Container[str]) -> Slim:
     """What a comparison looks at."""
-    kept = [slim_measurement(m) for m in record.measurements]
+    measured = record.measurements
     return Slim(
         record.cell,
         record.status,
-        tuple(replace(m, detail={}) for m in kept if m.metric in metrics),
-        tuple(m for m in kept if m.metric in COSTS),
+        tuple(replace(m, detail={}, low=None, high=None) for m in measured if m.metric in metrics),
+        tuple(slim_measurement(m) for m in measured if m.metric in COSTS),
         record.predictions,
         record.environment,
         {name: entry for name, entry in record.provenance.items() if name in READ},

@@ -14,11 +14,12 @@ from zoobench.store import PREDICTIONS, read_predictions
 
 EXACT = ("params", "macs", "weights_bytes", "feature_dim")
 TIMED = ("latency_ms_p50", "throughput", "peak_memory_bytes")
+COSTS = frozenset((*EXACT, *TIMED))
 
 
 class Slim(msgspec.Struct, gc=False, frozen=True):
     """What a comparison keeps of a `schema.Record`: fields that it reads, without intervals and
-    samples. `costs` are the measurements of EXACT and TIMED, one object for all cells of a model
+    samples. `costs` are the measurements of COSTS, one object for all cells of a model
     that repeat them; `quality` those of the metrics that were asked for.
     """
 
