@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from zoobench.advise.answer import beaten, posterior, verdicts
-from zoobench.analysis.stats import Floats
+from zoobench.statistics.bootstrap import Floats
 
 
 def right(rng: np.random.Generator, share: float, n: int = 300) -> Floats:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from zoobench.errors import NotFinite, UnknownName
 from zoobench.metrics import METRICS, metric
-from zoobench.metrics.quality import evaluate, predictions, wilson
+from zoobench.metrics.quality import evaluate, predictions
 from zoobench.schema import Measurement, Predictions
+from zoobench.statistics.paired import wilson
 from zoobench.tasks import TASKS
 
 
@@ -143,7 +144,7 @@ def test_same_seed_same_interval_other_seed_other_interval() -> None:
 def test_chunks_do_not_change_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     p = made(150, 6)
     whole = evaluate(p, 6, seed=0)
-    monkeypatch.setattr("zoobench.metrics.quality.CHUNK", 1000)
+    monkeypatch.setattr("zoobench.statistics.bootstrap.CHUNK", 1000)
     assert [m.low for m in evaluate(p, 6, seed=0)] == pytest.approx([m.low for m in whole])
 
 

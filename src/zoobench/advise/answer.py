@@ -22,8 +22,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from zoobench.analysis import stats
-from zoobench.analysis.statistics import holm, mcnemar
+from zoobench.statistics import bootstrap, plausible
+from zoobench.statistics.paired import holm, mcnemar
 
 DRIFT = 0.01
 """Least standard deviation, in accuracy, of a difference's change between two levels."""
@@ -45,7 +45,7 @@ TWINS = 1e-12
 SPREADS = 64
 """Steps of the distribution of the true scores' spread."""
 
-Outcomes = Mapping[str, stats.Floats]
+Outcomes = Mapping[str, bootstrap.Floats]
 """model -> (N,) 0/1 outcomes on the same N examples."""
 
 
@@ -58,9 +58,9 @@ class Verdicts:
     """
 
     models: tuple[str, ...]
-    value: stats.Floats
-    draws: stats.Floats
-    first: stats.Floats
+    value: bootstrap.Floats
+    draws: bootstrap.Floats
+    first: bootstrap.Floats
     tied: tuple[bool, ...]
     loss: float
 
@@ -69,8 +69,8 @@ class Verdicts:
 class _Sample:
     """M models on the same examples: accuracies (M,), and their bootstrap draws (B, M)."""
 
-    value: stats.Floats
-    draws: stats.Floats
+    value: bootstrap.Floats
+    draws: bootstrap.Floats
 
 
 def telling(levels: Sequence[Outcomes]) -> int:
@@ -159,14 +159,14 @@ def beaten(level: Outcomes, share: float) -> list[str]:
     return [
         name
         for name, one in zip(others, holm(np.minimum(p, 1.0)), strict=True)
-        if one <= stats.ALPHA
+        if one <= bootstrap.ALPHA
     ]
 
 
 def _verdicts(
     order: Sequence[str],
     value: Mapping[str, float],
-    draws: Mapping[str, stats.Floats],
+    draws: Mapping[str, bootstrap.Floats],
     untried: int,
 ) -> Verdicts:
     means = np.array([value[name] for name in order])
@@ -176,29 +176,29 @@ def _verdicts(
     first = np.asarray((tops / tops.sum(axis=1, keepdims=True)).mean(axis=0))
     first *= len(order) / (len(order) + untried)
     loss = float((plausible.max(axis=1) - plausible[:, 0]).mean())
-    error = stats.error_against(drawn, 0)
+    error = bootstrap.error_against(drawn, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(means[0] > means, (means[0] - means) / error, 0.0)
     from scipy.special import ndtri
 
-    bound = -ndtri(stats.ALPHA / (2 * max(1, len(order) - 1)))
+    bound = -ndtri(bootstrap.ALPHA / (2 * max(1, len(order) - 1)))
     tied = tuple(bool(one <= bound) for one in z)
     return Verdicts(tuple(order), means, drawn, first, tied, loss)
 
 
-def posterior(value: stats.Floats, draws: stats.Floats) -> stats.Floats:
+def posterior(value: bootstrap.Floats, draws: bootstrap.Floats) -> bootstrap.Floats:
     """(B, M) plausible true scores from `value` (M,) and its bootstrap `draws` (B, M).
 
     The contenders' are normal about a common mean; what else is known of their spread is a
     distribution (`_spreads`), and each draw has a spread of its own.
     """
-    near = np.flatnonzero(stats.contenders(value, draws))
-    plausible = np.asarray(value + draws - draws.mean(axis=0))
+    near = np.flatnonzero(plausible.contenders(value, draws))
+    scores = np.asarray(value + draws - draws.mean(axis=0))
     if len(near) < 2:
-        return plausible
+        return scores
     own, noise = value[near], np.cov(draws[:, near], rowvar=False)
     spreads, weights = _spreads(own, noise)
-    taken = np.searchsorted(np.cumsum(weights)[:-1], stats.even_shares(len(draws)))
+    taken = np.searchsorted(np.cumsum(weights)[:-1], plausible.even_shares(len(draws)))
     normal = np.random.default_rng(len(value)).standard_normal((len(draws), len(near)))
     for number in np.unique(taken):
         mean, cov = _given(spreads[number], own, noise)
@@ -206,13 +206,13 @@ def posterior(value: stats.Floats, draws: stats.Floats) -> stats.Floats:
         # Without spread all are equal: rounding must not part them.
         root = vectors * np.sqrt(np.where(values > 1e-9 * values.max(), values, 0.0))
         rows = np.flatnonzero(taken == number)
-        plausible[np.ix_(rows, near)] = mean + normal[rows] @ root.T
-    return plausible
+        scores[np.ix_(rows, near)] = mean + normal[rows] @ root.T
+    return scores
 
 
 def _given(
-    spread: float, value: stats.Floats, noise: stats.Floats
-) -> tuple[stats.Floats, stats.Floats]:
+    spread: float, value: bootstrap.Floats, noise: bootstrap.Floats
+) -> tuple[bootstrap.Floats, bootstrap.Floats]:
     """Mean (M,) and covariance (M, M) of true scores with variance `spread` about an unknown
     mean (Morris 1983): each is drawn to it by its share of noise."""
     inverse = np.linalg.inv(max(spread, TWINS) * np.eye(len(value)) + noise)
@@ -224,7 +224,9 @@ def _given(
     return mean, spread * drawn + np.outer(shared, shared) / sure
 
 
-def _spreads(value: stats.Floats, noise: stats.Floats) -> tuple[stats.Floats, stats.Floats]:
+def _spreads(
+    value: bootstrap.Floats, noise: bootstrap.Floats
+) -> tuple[bootstrap.Floats, bootstrap.Floats]:
     """Plausible variances of true scores, and their weights, from `value` (M,) and the
     covariance of its noise (M, M).
 
@@ -253,6 +255,6 @@ def _sample(level: Outcomes, seed: int, number: int) -> _Sample:
     """The paired bootstrap over examples, drawn by patterns of outcomes: few are distinct."""
     rows = np.stack([np.asarray(right, dtype=np.float64) for right in level.values()], axis=1)
     patterns, counts = np.unique(rows, axis=0, return_counts=True)
-    rng = np.random.default_rng(stats.seed_of(seed, number))
-    drawn = rng.multinomial(len(rows), counts / len(rows), size=stats.RESAMPLES)
+    rng = np.random.default_rng(bootstrap.seed_of(seed, number))
+    drawn = rng.multinomial(len(rows), counts / len(rows), size=bootstrap.RESAMPLES)
     return _Sample(rows.mean(axis=0), drawn @ patterns / len(rows))

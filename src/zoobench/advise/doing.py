@@ -34,9 +34,9 @@ from zoobench.engines.local import died
 from zoobench.engines.servant import Died, Servant
 from zoobench.errors import UserError
 from zoobench.methods.features import cache_dir
-from zoobench.metrics.quality import wilson
 from zoobench.runner import Settings
 from zoobench.schema import Cell, Record, Ref
+from zoobench.statistics.paired import wilson
 from zoobench.store import Store
 
 GRACE = 0.08

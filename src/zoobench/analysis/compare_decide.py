@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from zoobench.analysis.statistics import holm, mcnemar, score_interval
+from zoobench.statistics.paired import holm, mcnemar, score_interval
 
 Floats = NDArray[np.float64]
 

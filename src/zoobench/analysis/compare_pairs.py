@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 from zoobench.analysis.compare_gates import better_sign
 from zoobench.analysis.compare_match import Pair
 from zoobench.analysis.compare_slim import Slim, SlimRun
-from zoobench.analysis.statistics import (
+from zoobench.errors import StoreError
+from zoobench.metrics.quality import Statistics
+from zoobench.schema import Predictions, digest
+from zoobench.statistics.bootstrap import resample_counts
+from zoobench.statistics.paired import (
     Estimate,
     from_draws,
     hierarchical_bootstrap,
     paired_bootstrap,
-    resample_counts,
     student,
 )
-from zoobench.errors import StoreError
-from zoobench.metrics.quality import Statistics
-from zoobench.schema import Predictions, digest
 
 Floats = NDArray[np.float64]
 RIGHT_OR_WRONG = ("accuracy", "top5_accuracy")

@@ -24,9 +24,9 @@ from zoobench.analysis.compare_pairs import (
 )
 from zoobench.analysis.compare_slim import SlimRun
 from zoobench.analysis.compare_types import POOLED, Finding, Resolution
-from zoobench.analysis.statistics import Estimate, detectable_drop, sign_flip, student
 from zoobench.errors import UserError
 from zoobench.schema import Cell
+from zoobench.statistics.paired import Estimate, detectable_drop, sign_flip, student
 
 POWER = 0.8
 TRAINED = ("fine-tune", "from-scratch")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from zoobench.analysis import stats
 from zoobench.analysis.comparability import CONTROL_SOURCE, Section, is_control
 from zoobench.analysis.decision import Control, Flag
 from zoobench.analysis.outcomes import Book, by_model, mean_of, sample_of
 from zoobench.schema import Record, Ref
+from zoobench.statistics import bootstrap, many
 
 PROBES = frozenset({"knn", "linear-probe", "ridge"})
 """Frozen methods: their pretrained features must beat the raw input."""
@@ -70,7 +70,7 @@ def versus(
     """(mine - theirs, two-sided p), paired where predictions allow."""
     shared = mine[0].cell.shots is not None
     one, _ = sample_of(book, [mine, theirs], metric, shared)
-    return float(one.value[0] - one.value[1]), float(stats.pairwise(one)[0, 1])
+    return float(one.value[0] - one.value[1]), float(many.pairwise(one)[0, 1])
 
 
 def control_rows(
@@ -106,7 +106,7 @@ def flags_of(
     raw = controls.plain(section).get(f"{CONTROL_SOURCE}/raw-input")
     if method in PROBES and raw and raw[0].get(metric):
         gap, p = versus(book, records, raw, metric)
-        if gap <= 0 or p > stats.ALPHA:
+        if gap <= 0 or p > bootstrap.ALPHA:
             why = f"raw input reaches {_percent(mean_of(raw, metric))}"
             found.append(
                 Flag(
@@ -117,7 +117,7 @@ def flags_of(
     twin = random.get(architecture(model)) if random else None
     if twin:
         gap, p = versus(book, records, twin, metric)
-        if gap <= 0 or p > stats.ALPHA:
+        if gap <= 0 or p > bootstrap.ALPHA:
             why = f"random weights reach {_percent(mean_of(twin, metric))}{_noise(gap, p)}"
             found.append(Flag(NOT_BETTER, why))
     scratch = controls.scratch(section, model) if method == "fine-tune" else []
@@ -135,7 +135,11 @@ def flags_of(
 def _noise(gap: float, p: float) -> str:
     if abs(gap) < 1e-12:
         return " (no difference)"
-    return f" (the difference, {100 * gap:+.1f} points, is within noise)" if p > stats.ALPHA else ""
+    return (
+        f" (the difference, {100 * gap:+.1f} points, is within noise)"
+        if p > bootstrap.ALPHA
+        else ""
+    )
 
 
 def _percent(value: float) -> str:

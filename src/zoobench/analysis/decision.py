@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from zoobench.analysis.critical import CriticalDifference
 from zoobench.metrics import METRICS
 from zoobench.schema import Record
+from zoobench.statistics.critical import CriticalDifference
 
 COSTS = (
     "params",

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from zoobench.analysis import stats
 from zoobench.analysis.comparability import is_control
 from zoobench.analysis.decision import Efficiency, Gap, SectionRanking, Shift
 from zoobench.analysis.outcomes import Book, outcome_rows
-from zoobench.analysis.statistics import percentile
 from zoobench.datasets.shift import clean, is_shifted, named
 from zoobench.schema import Record, Ref, canonical
+from zoobench.statistics import bootstrap
+from zoobench.statistics.bootstrap import percentile
 
 ENOUGH = 0.95
 """The share of the full-data score that a few-shot curve is asked to reach."""
@@ -61,7 +61,7 @@ def _shift(book: Book, base: Record, kind: str, records: dict[int, Record], metr
     rows = outcome_rows(book, [base], metric)
     others = [outcome_rows(book, [r], metric) for r in records.values()]
     if rows is not None and all(o is not None for o in others):
-        seed = stats.seed_of(base.cell.dataset, kind, metric)
+        seed = bootstrap.seed_of(base.cell.dataset, kind, metric)
         mean = np.mean([o[0] for o in others if o is not None], axis=0)
         low, high = _ratio(rows[0], mean, 0 in records, seed)
     mean_value = float(np.mean(list(values.values())))
@@ -84,8 +84,8 @@ def _ratio(
     base: np.ndarray, other: np.ndarray, apart: bool, seed: int
 ) -> tuple[float | None, float | None]:
     """95% interval of mean(other) / mean(base); resampled together unless `apart`."""
-    first = stats.resampled_means(base[:, None], seed)[:, 0]
-    second = stats.resampled_means(
+    first = bootstrap.resampled_means(base[:, None], seed)[:, 0]
+    second = bootstrap.resampled_means(
         np.asarray(other, dtype=np.float32)[:, None], seed + 1 if apart else seed
     )[:, 0]
     if not (first > 0).all():

@@ -9,10 +9,10 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
-from zoobench.analysis import stats
 from zoobench.analysis.comparability import cost_key
 from zoobench.analysis.decision import COSTS, SEVERAL
 from zoobench.schema import Measurement, Predictions, Record, Ref
+from zoobench.statistics import bootstrap, many
 from zoobench.store import Run
 
 
@@ -81,7 +81,7 @@ def outcome_rows(book: Book, records: Sequence[Record], metric: str) -> NDArray[
 
 def sample_of(
     book: Book, models: Sequence[Sequence[Record]], metric: str, shared_seeds: bool
-) -> tuple[stats.Sample, bool]:
+) -> tuple[many.Sample, bool]:
     """The `Sample` of models[m] = its records, and whether it is paired.
 
     Where one model's predictions are missing all fall back on their intervals.
@@ -89,13 +89,13 @@ def sample_of(
     outcomes = [outcome_rows(book, records, metric) for records in models]
     kept = [rows for rows in outcomes if rows is not None]
     cell = models[0][0].cell
-    seed = stats.seed_of(cell.dataset, metric)
+    seed = bootstrap.seed_of(cell.dataset, metric)
     if len(kept) == len(models) and len({rows.shape[1] for rows in kept}) == 1:
-        return stats.sample(kept, seed, shared_seeds=shared_seeds), True
+        return many.sample(kept, seed, shared_seeds=shared_seeds), True
     value = np.array([mean_of(records, metric) for records in models])
     error = np.array([_error_of(records, metric) for records in models])
     sizes = [m.n or 0 for records in models for r in records if (m := r.get(metric))]
-    return stats.sample_from_intervals(value, error, max(sizes, default=0), seed), False
+    return many.sample_from_intervals(value, error, max(sizes, default=0), seed), False
 
 
 def mean_of(records: Iterable[Record], metric: str) -> float:

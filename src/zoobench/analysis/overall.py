@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr
 
-from zoobench.analysis import stats
-from zoobench.analysis.critical import critical_difference
 from zoobench.analysis.decision import (
     Flag,
     OverallRanking,
@@ -18,8 +16,10 @@ from zoobench.analysis.decision import (
     SectionRanking,
 )
 from zoobench.analysis.outcomes import costs_of, device_of
-from zoobench.analysis.statistics import percentile
 from zoobench.schema import Ref, canonical
+from zoobench.statistics import bootstrap, many, plausible
+from zoobench.statistics.bootstrap import percentile
+from zoobench.statistics.critical import critical_difference
 
 GENERAL = 5
 """With fewer datasets than this, resampling datasets says nothing: they stand for themselves."""
@@ -34,7 +34,7 @@ class Ranked:
 
     ranking: SectionRanking
     models: tuple[str, ...]
-    sample: stats.Sample | None
+    sample: many.Sample | None
 
 
 def rank_overall(ranked: Sequence[Ranked]) -> tuple[OverallRanking, ...]:
@@ -128,20 +128,20 @@ def _overall(group: Sequence[Ranked]) -> OverallRanking | None:
     mean_draws = np.concatenate(
         [
             _mean_draws(
-                [stats.pick(one, at[m : m + stats.ROWS]).draws for one, at in samples], general
+                [many.pick(one, at[m : m + bootstrap.ROWS]).draws for one, at in samples], general
             )
-            for m in range(0, len(models), stats.ROWS)
+            for m in range(0, len(models), bootstrap.ROWS)
         ],
         axis=1,
     )
     if len(samples) == 1:
-        p = stats.pairwise(stats.pick(*samples[0]))
+        p = many.pairwise(many.pick(*samples[0]))
     else:
         p = _pairwise(values, mean_draws, general)
     rows = _rows(models, common, values, mean_draws, p)
     first = group[0].ranking
     order = [models.index(row.model) for row in rows]
-    few = len(order) <= stats.MATRIX_LIMIT
+    few = len(order) <= many.MATRIX_LIMIT
     return OverallRanking(
         name=_name(group),
         method=first.method,
@@ -155,17 +155,19 @@ def _overall(group: Sequence[Ranked]) -> OverallRanking | None:
         gap=_gap(values.mean(axis=0), mean_draws),
         general=general,
         sections=tuple(one.ranking for one in group),
-        p=stats.holm_matrix(p, order),
+        p=many.holm_matrix(p, order),
         raw=_nested(p[np.ix_(order, order)]) if few else (),
         posterior=_kept_posterior(values.mean(axis=0), mean_draws, order) if few else (),
         critical=critical_difference(models, values),
     )
 
 
-def _kept_posterior(mean: stats.Floats, draws: stats.Floats, order: list[int]) -> stats.Matrix:
+def _kept_posterior(
+    mean: bootstrap.Floats, draws: bootstrap.Floats, order: list[int]
+) -> bootstrap.Matrix:
     """Plausible true scores in `order`, as many draws as leave a page light."""
-    kept = min(stats.RESAMPLES, _KEPT // len(order))
-    return _nested(stats.posterior(mean, draws)[:kept, order])
+    kept = min(bootstrap.RESAMPLES, _KEPT // len(order))
+    return _nested(plausible.posterior(mean, draws)[:kept, order])
 
 
 def _views(sections: Sequence[Ranked]) -> bool:
@@ -173,7 +175,7 @@ def _views(sections: Sequence[Ranked]) -> bool:
     return any(flag.name == "imported" for one in sections for flag in one.ranking.flags)
 
 
-def _nested(matrix: stats.Floats) -> stats.Matrix:
+def _nested(matrix: bootstrap.Floats) -> bootstrap.Matrix:
     return tuple(map(tuple, matrix.tolist()))
 
 
@@ -187,7 +189,7 @@ def _name(group: Sequence[Ranked]) -> str:
     return ""
 
 
-def _mean_draws(draws: Sequence[stats.Floats], general: bool) -> stats.Floats:
+def _mean_draws(draws: Sequence[bootstrap.Floats], general: bool) -> bootstrap.Floats:
     """(B, M) draws of the mean over D datasets, from (B, M) draws of each.
 
     With `general`, datasets are drawn with replacement too (spread corrected by
@@ -205,12 +207,14 @@ def _mean_draws(draws: Sequence[stats.Floats], general: bool) -> stats.Floats:
     return np.asarray(centre + (drawn - centre) * np.sqrt(count / (count - 1)))
 
 
-def _pairwise(values: stats.Floats, mean_draws: stats.Floats, general: bool) -> stats.Floats:
+def _pairwise(
+    values: bootstrap.Floats, mean_draws: bootstrap.Floats, general: bool
+) -> bootstrap.Floats:
     """(M, M) two-sided p of differences of means: normal, or Student's t over D datasets."""
     mean = values.mean(axis=0)
-    p = stats.difference_error(mean_draws)
-    for start in range(0, len(p), stats.ROWS):
-        own = slice(start, start + stats.ROWS)
+    p = many.difference_error(mean_draws)
+    for start in range(0, len(p), bootstrap.ROWS):
+        own = slice(start, start + bootstrap.ROWS)
         gap = np.abs(mean[own, None] - mean[None, :])
         with np.errstate(divide="ignore", invalid="ignore"):
             score = np.where(gap > 1e-12, gap / p[own], 0.0)
@@ -220,17 +224,17 @@ def _pairwise(values: stats.Floats, mean_draws: stats.Floats, general: bool) -> 
     return p
 
 
-def _gap(mean: stats.Floats, mean_draws: stats.Floats) -> float:
+def _gap(mean: bootstrap.Floats, mean_draws: bootstrap.Floats) -> float:
     count = len(mean)
     if count < 2:
         return 0.0
     best = int(np.argmax(mean))
     rivals = np.arange(count) != best
-    error = stats.error_against(mean_draws, best)[rivals]
-    return float(-ndtri(stats.ALPHA / (2 * (count - 1))) * np.median(error))
+    error = bootstrap.error_against(mean_draws, best)[rivals]
+    return float(-ndtri(bootstrap.ALPHA / (2 * (count - 1))) * np.median(error))
 
 
-def z_scores(values: stats.Floats) -> stats.Floats:
+def z_scores(values: bootstrap.Floats) -> bootstrap.Floats:
     """(D, M) scores, each dataset with mean 0 and standard deviation 1 over the models."""
     spread = values.std(axis=1, keepdims=True)
     centred = values - values.mean(axis=1, keepdims=True)
@@ -240,17 +244,17 @@ def z_scores(values: stats.Floats) -> stats.Floats:
 def _rows(
     models: Sequence[str],
     common: Sequence[Ranked],
-    values: stats.Floats,
-    mean_draws: stats.Floats,
-    p: stats.Floats,
+    values: bootstrap.Floats,
+    mean_draws: bootstrap.Floats,
+    p: bootstrap.Floats,
 ) -> tuple[OverallRow, ...]:
     mean = values.mean(axis=0)
-    ranks = stats.ranks(-values).mean(axis=0)
+    ranks = many.ranks(-values).mean(axis=0)
     z = z_scores(values).mean(axis=0)
     low, high = percentile(mean_draws)
-    best, worst = stats.rank_ranges(mean, p)
-    first = stats.probability_first(mean, mean_draws)
-    by_rank, by_z = stats.ranks(np.stack([ranks, -z]), "min")
+    best, worst = many.rank_ranges(mean, p)
+    first = plausible.probability_first(mean, mean_draws)
+    by_rank, by_z = many.ranks(np.stack([ranks, -z]), "min")
     names = [Ref.parse(one.ranking.dataset).short for one in common]
     rows = []
     held = [{row.model: row for row in one.ranking.rows} for one in common]

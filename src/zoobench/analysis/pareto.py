@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 from zoobench.analysis.decision import SEVERAL, TIMED, Row
-from zoobench.analysis.stats import Floats
+from zoobench.statistics.bootstrap import Floats
 
 AXES = ("macs", "params", "latency_ms_p50", "peak_memory_bytes", "train_seconds")
 AnyRow = TypeVar("AnyRow", bound=Row)

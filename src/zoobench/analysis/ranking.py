@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
-from zoobench.analysis import stats
 from zoobench.analysis.comparability import Section, is_control, split_comparable
 from zoobench.analysis.controls import (
     DATASET_FLAGS,
@@ -26,9 +25,10 @@ from zoobench.analysis.outcomes import (
     sample_of,
 )
 from zoobench.analysis.overall import Ranked, rank_overall
-from zoobench.analysis.statistics import percentile
 from zoobench.analysis.transfer import judge
 from zoobench.schema import Record
+from zoobench.statistics import bootstrap, many, plausible
+from zoobench.statistics.bootstrap import percentile
 from zoobench.store import Run, no_collection
 from zoobench.tasks import TASKS
 
@@ -101,11 +101,11 @@ def rank_section(controls: Controls, section: Section, metric: str) -> Ranked | 
     }
     rows, order, p = _rows(one, models, flags)
     ranking = _section(section, metric, rows, shown, failures, usable)
-    gap = stats.resolvable_gap(one)
+    gap = many.resolvable_gap(one)
     top = float(one.value.max())
     ranking = _with(
         ranking,
-        p=stats.holm_matrix(p, order),
+        p=many.holm_matrix(p, order),
         gap=gap,
         saturated=metric.endswith("accuracy") and len(names) > 1 and 1 - top < gap,
         paired=paired,
@@ -127,15 +127,15 @@ def _lost_seeds(mine: Sequence[Record]) -> tuple[Flag, ...]:
 
 
 def _rows(
-    one: stats.Sample,
+    one: many.Sample,
     models: Mapping[str, Sequence[Record]],
     flags: Mapping[str, tuple[Flag, ...]],
-) -> tuple[tuple[Row, ...], list[int], stats.Floats]:
+) -> tuple[tuple[Row, ...], list[int], bootstrap.Floats]:
     names = list(models)
-    p = stats.pairwise(one)
+    p = many.pairwise(one)
     low, high = percentile(one.draws)
-    best, worst = stats.rank_ranges(one.value, p)
-    first = stats.probability_first(one.value, one.draws)
+    best, worst = many.rank_ranges(one.value, p)
+    first = plausible.probability_first(one.value, one.draws)
     order = sorted(range(len(names)), key=lambda m: (-one.value[m], names[m]))
     rows = tuple(
         Row(

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from zoobench.analysis import stats
 from zoobench.analysis.decision import TIMED, OverallRanking, OverallRow, natural, points
 from zoobench.analysis.pareto import one_device
 from zoobench.errors import UserError
 from zoobench.schema import Ref
+from zoobench.statistics import bootstrap, many
 
 PERMISSIVE = frozenset(
     name.casefold()
@@ -171,11 +171,11 @@ def _tied(overall: OverallRanking, allowed: Sequence[int]) -> list[int]:
         p = np.array(overall.raw)[np.ix_(allowed, allowed)]
     else:
         p = _p_from_intervals([overall.rows[i] for i in allowed])
-    low, _ = stats.rank_ranges(value, p)
+    low, _ = many.rank_ranges(value, p)
     return [k for k in range(len(allowed)) if low[k] == 1]
 
 
-def _p_from_intervals(rows: Sequence[OverallRow]) -> stats.Floats:
+def _p_from_intervals(rows: Sequence[OverallRow]) -> bootstrap.Floats:
     from scipy.special import ndtr
 
     value = np.array([row.value for row in rows])

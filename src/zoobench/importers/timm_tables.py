@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from zoobench.errors import StoreError, UserError, unknown
-from zoobench.metrics.quality import wilson
 from zoobench.schema import Cell, Measurement, ModelCard, Record, Ref
+from zoobench.statistics.paired import wilson
 from zoobench.store import ENVIRONMENT, RECORDS, SUITE, encode, write_atomic
 
 SOURCE = "timm's published result tables (huggingface/pytorch-image-models, results/)"

@@ -18,7 +18,6 @@ Definitions, where libraries differ:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,6 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 from zoobench.errors import NotFinite
 from zoobench.metrics import measured
 from zoobench.schema import Measurement, Predictions
+from zoobench.statistics.bootstrap import _resamples
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -40,8 +40,6 @@ LOWEST = float(np.log(np.finfo(np.float32).tiny))
 the mean NLL infinite."""
 BLOCK = 64_000
 """Scores handled at once (float64: 512 KB)."""
-CHUNK = 2_000_000
-"""Resampling weights held at once (float64: 16 MB)."""
 
 
 def _log_probs(scores: ArrayLike, what: str) -> Floats:
@@ -196,17 +194,6 @@ class Statistics:
         }
 
 
-def _resamples(n: int, seed: int, resamples: int) -> Iterator[Floats]:
-    """(b, N) counts of how often each example is drawn, b at a time, B rows in all."""
-    generator = np.random.default_rng([seed, n])
-    rows = max(1, CHUNK // n)
-    for start in range(0, resamples, rows):
-        b = min(rows, resamples - start)
-        drawn = generator.integers(0, n, size=(b, n))
-        drawn += np.arange(b)[:, None] * n
-        yield np.bincount(drawn.ravel(), minlength=b * n).reshape(b, n).astype(np.float64)
-
-
 def evaluate(
     p: Predictions, classes: int, seed: int, resamples: int = 1000
 ) -> tuple[Measurement, ...]:
@@ -241,10 +228,3 @@ def evaluate(
         bounds = {"low": min(float(low), value), "high": max(float(high), value)}
         out.append(measured(name, value, n=n, detail=detail, **bounds))
     return tuple(out)
-
-
-def wilson(share: float, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
-    """The 95% score interval of a share of n (Wilson 1927)."""
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, middle - half), min(1.0, middle + half)

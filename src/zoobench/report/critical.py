@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zoobench.analysis.critical import CriticalDifference
 from zoobench.report.text import labels
+from zoobench.statistics.critical import CriticalDifference
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from zoobench.analysis.critical import CriticalDifference
 from zoobench.analysis.decision import (
     COSTS,
     TIMED,
@@ -46,6 +45,7 @@ from zoobench.report.text import (
     worst_texts,
 )
 from zoobench.schema import Ref
+from zoobench.statistics.critical import CriticalDifference
 
 if TYPE_CHECKING:
     from markupsafe import Markup

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from zoobench.analysis.critical import CriticalDifference
 from zoobench.analysis.decision import (
     Failure,
     OverallRanking,
@@ -14,7 +13,6 @@ from zoobench.analysis.decision import (
     SectionRanking,
     points,
 )
-from zoobench.analysis.stats import ALPHA
 from zoobench.datasets.options import BOUNDS
 from zoobench.report.beyond import Table as Table_
 from zoobench.report.beyond import beyond
@@ -34,6 +32,8 @@ from zoobench.report.text import (
     with_interval,
 )
 from zoobench.schema import Ref
+from zoobench.statistics.bootstrap import ALPHA
+from zoobench.statistics.critical import CriticalDifference
 
 if TYPE_CHECKING:
     from rich.console import Console

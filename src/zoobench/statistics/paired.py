@@ -10,18 +10,17 @@ same records always give the same decision.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from zoobench.statistics.bootstrap import bootstrap_sums, percentile
+
 Floats = NDArray[np.float64]
 Alternative = Literal["less", "greater", "two-sided"]
-
-_CHUNK = 4_000_000
-"""Cells of the (resamples, N) weight matrix that are held at one time: 32 MB."""
 
 
 @dataclass(frozen=True)
@@ -132,55 +131,6 @@ def holm(p: ArrayLike) -> Floats:
     adjusted = np.empty_like(climbed)
     np.put_along_axis(adjusted, order, climbed, axis=-1)
     return adjusted
-
-
-def resample_counts(
-    n: int, resamples: int, rng: np.random.Generator
-) -> Iterator[NDArray[np.float64]]:
-    """How often each of n examples is drawn, in blocks of rows; `resamples` rows in all.
-
-    Each (r, n) block has rows that sum to n. Any statistic of sums over examples is a
-    function of `block @ columns`, which is how a bootstrap becomes one matrix product.
-    """
-    rows = max(1, _CHUNK // max(n, 1))
-    for start in range(0, resamples, rows):
-        r = min(rows, resamples - start)
-        drawn = rng.integers(n, size=(r, n)) + np.arange(r)[:, None] * n
-        yield np.bincount(drawn.ravel(), minlength=r * n).reshape(r, n).astype(np.float64)
-
-
-def bootstrap_sums(columns: ArrayLike, resamples: int, seed: int = 0) -> Floats:
-    """(R, K): sums of the (N, K) columns over N examples drawn with replacement, R times.
-
-    All K columns see the same draws, so differences between columns are paired.
-    """
-    table = np.asarray(columns, dtype=np.float64)
-    rng = np.random.default_rng(seed)
-    return np.concatenate([block @ table for block in resample_counts(len(table), resamples, rng)])
-
-
-def percentile(draws: ArrayLike, level: float = 0.95) -> tuple[Any, Any]:
-    """The central interval of the draws (R, ...) along their first axis: (low, high)."""
-    tail = 50 * (1 - level)
-    array = np.asarray(draws, dtype=np.float64)
-    columns = array.reshape(len(array), -1)
-    bounds = []
-    # Blocks whose draws are copied so that a column's lie together: the copy stays in the cache.
-    for at in range(0, max(columns.shape[1], 1), 64):
-        block = np.array(columns[:, at : at + 64].T, order="C")
-        block.sort(axis=1)  # in one go: a third of the time of `np.percentile`, for the same bits
-        bounds.append([_quantile(block, tail / 100), _quantile(block, (100 - tail) / 100)])
-    low, high = np.concatenate(bounds, axis=1).reshape(2, *array.shape[1:])
-    return low[()], high[()]
-
-
-def _quantile(ordered: Floats, share: float) -> Floats:
-    """(M,) quantiles of sorted rows (M, R), interpolated linearly."""
-    place = share * (ordered.shape[1] - 1)
-    before = int(place)
-    low, high = ordered[:, before], ordered[:, min(before + 1, ordered.shape[1] - 1)]
-    part, gap = place - before, high - low
-    return np.asarray(low + gap * part if part < 0.5 else high - gap * (1 - part))
 
 
 def from_draws(value: float, draws: ArrayLike, dof: float) -> Estimate:
@@ -300,3 +250,10 @@ def detectable_drop(
         low, high = np.where(seen, low, drop), np.where(seen, drop, high)
     fewest = np.ceil(-np.log2(alpha)) / size
     return np.asarray(np.minimum(np.maximum(high + 1 / size, fewest), 1.0), dtype=np.float64)
+
+
+def wilson(share: float, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
+    """The 95% score interval of a share of n (Wilson 1927)."""
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, middle - half), min(1.0, middle + half)

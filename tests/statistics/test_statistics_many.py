@@ -5,8 +5,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binomtest, norm, rankdata
 
-from zoobench.analysis import stats
-from zoobench.analysis.statistics import holm, percentile
+from zoobench.statistics import bootstrap, many, plausible
+from zoobench.statistics.bootstrap import percentile
+from zoobench.statistics.paired import holm
 
 
 def outcomes(
@@ -35,11 +36,11 @@ def simulate(truths: str, models: int, runs: int) -> tuple[float, Claims]:
             "tail": -rng.exponential(0.15, models),
         }[truths]
         z = 0.8416 + np.array(spread)  # near 80% right
-        one = stats.sample(outcomes(z, 300, rng), 7, resamples=300)
-        low, _ = stats.rank_ranges(one.value, stats.pairwise(one))
+        one = many.sample(outcomes(z, 300, rng), 7, resamples=300)
+        low, _ = many.rank_ranges(one.value, many.pairwise(one))
         best = int(np.argmax(z))
         kept += int(low[best] == 1)
-        first = stats.probability_first(one.value, one.draws)
+        first = plausible.probability_first(one.value, one.draws)
         claims.append(np.stack([first, np.arange(models) == best], axis=1))
     return kept / runs, np.concatenate(claims)
 
@@ -69,16 +70,16 @@ def test_few_models_are_calibrated_over_worlds_and_never_far_off_in_one(models: 
 
 def test_a_clear_best_stands_alone() -> None:
     rng = np.random.default_rng(0)
-    one = stats.sample(outcomes(np.asarray(norm.ppf([0.95, 0.7, 0.5])), 500, rng), 1)
-    low, high = stats.rank_ranges(one.value, stats.pairwise(one))
+    one = many.sample(outcomes(np.asarray(norm.ppf([0.95, 0.7, 0.5])), 500, rng), 1)
+    low, high = many.rank_ranges(one.value, many.pairwise(one))
     assert low.tolist() == high.tolist() == [1, 2, 3]
-    assert stats.probability_first(one.value, one.draws)[0] > 0.99
+    assert plausible.probability_first(one.value, one.draws)[0] > 0.99
 
 
 def test_mcnemar_agrees_with_the_binomial_test() -> None:
     rng = np.random.default_rng(0)
     right = (rng.random((60, 3)) < [0.9, 0.8, 0.6]).astype(np.float32)
-    p = stats.mcnemar_pairs(right)
+    p = many.mcnemar_pairs(right)
     for i, j in ((0, 1), (0, 2), (1, 2)):
         only_i = int((right[:, i] > right[:, j]).sum())
         only_j = int((right[:, j] > right[:, i]).sum())
@@ -87,9 +88,9 @@ def test_mcnemar_agrees_with_the_binomial_test() -> None:
 
 def test_identical_models_share_the_first_place() -> None:
     column = (np.arange(100) % 3 > 0).astype(np.float32)[None]
-    one = stats.sample([column, column], 1)
-    assert stats.pairwise(one)[0, 1] == 1.0
-    assert stats.probability_first(one.value, one.draws) == pytest.approx([0.5, 0.5])
+    one = many.sample([column, column], 1)
+    assert many.pairwise(one)[0, 1] == 1.0
+    assert plausible.probability_first(one.value, one.draws) == pytest.approx([0.5, 0.5])
 
 
 def test_the_limits_of_holm_are_its_own_rejections() -> None:
@@ -97,11 +98,11 @@ def test_the_limits_of_holm_are_its_own_rejections() -> None:
     for count in (2, 3, 9, 40):
         p = rng.random((count, count)) ** 6
         p[:, 0] = p[:, -1]  # ties
-        limits = stats.holm_limits(p)
+        limits = many.holm_limits(p)
         for row in range(count):
             others = np.delete(p[row], row)
             assert ((others <= limits[row]) == (holm(others) <= 0.05)).all()
-    assert stats.holm_limits(np.ones((1, 1))).tolist() == [-1.0]
+    assert many.holm_limits(np.ones((1, 1))).tolist() == [-1.0]
 
 
 def test_holm_against_worked_values() -> None:
@@ -113,9 +114,9 @@ def test_holm_against_worked_values() -> None:
 def test_the_bootstrap_error_is_the_analytic_one() -> None:
     rng = np.random.default_rng(0)
     rows = [(rng.random((1, 800)) < p).astype(np.float32) for p in (0.8, 0.7)]
-    one = stats.sample(rows, 5)
+    one = many.sample(rows, 5)
     difference = rows[0][0] - rows[1][0]
-    assert stats.difference_error(one.draws)[0, 1] == pytest.approx(
+    assert many.difference_error(one.draws)[0, 1] == pytest.approx(
         difference.std() / np.sqrt(800), rel=0.06
     )
     low, high = percentile(one.draws)
@@ -127,7 +128,7 @@ def test_seeds_that_disagree_widen_the_interval() -> None:
     rng = np.random.default_rng(0)
     same = np.repeat((rng.random((1, 400)) < 0.8).astype(np.float32), 3, axis=0)
     apart = np.stack([(rng.random(400) < p).astype(np.float32) for p in (0.9, 0.8, 0.7)])
-    narrow, wide = stats.sample([same], 1), stats.sample([apart], 1)
+    narrow, wide = many.sample([same], 1), many.sample([apart], 1)
     assert wide.draws.std() > 2 * narrow.draws.std()
     assert narrow.seed_variance[0] == 0 < wide.seed_variance[0]
     assert not wide.exact[0]
@@ -138,14 +139,14 @@ def test_shared_draws_cancel_in_a_difference() -> None:
     levels = (0.9, 0.8, 0.7, 0.6, 0.5)
     base = np.stack([(rng.random(400) < p).astype(np.float32) for p in levels])
     other = np.where(rng.random(base.shape) < 0.02, 1 - base, base).astype(np.float32)
-    own = stats.difference_error(stats.sample([base, other], 1).draws)[0, 1]
-    shared = stats.difference_error(stats.sample([base, other], 1, shared_seeds=True).draws)
+    own = many.difference_error(many.sample([base, other], 1).draws)[0, 1]
+    shared = many.difference_error(many.sample([base, other], 1, shared_seeds=True).draws)
     assert shared[0, 1] < 0.2 * own
 
 
 def test_the_same_input_gives_the_same_draws() -> None:
     rows = [np.ones((1, 50), np.float32), np.zeros((1, 50), np.float32)]
-    assert (stats.sample(rows, 9).draws == stats.sample(rows, 9).draws).all()
+    assert (many.sample(rows, 9).draws == many.sample(rows, 9).draws).all()
 
 
 def test_a_gap_just_above_the_resolvable_one_is_found_and_half_of_it_is_not() -> None:
@@ -163,9 +164,9 @@ def test_a_gap_just_above_the_resolvable_one_is_found_and_half_of_it_is_not() ->
         return other.astype(np.float32)
 
     def p_and_gap(extra: int) -> tuple[float, float, float]:
-        one = stats.sample([base[None], rival(extra)[None]], 3)
+        one = many.sample([base[None], rival(extra)[None]], 3)
         lead = float(one.value[0] - one.value[1])
-        return float(stats.pairwise(one)[0, 1]), lead, stats.resolvable_gap(one)
+        return float(many.pairwise(one)[0, 1]), lead, many.resolvable_gap(one)
 
     for extra in range(0, 60, 5):
         p, lead, gap = p_and_gap(extra)
@@ -178,28 +179,26 @@ def test_a_gap_just_above_the_resolvable_one_is_found_and_half_of_it_is_not() ->
 def test_many_models_in_blocks_are_as_few_at_once() -> None:
     rng = np.random.default_rng(7)
     value = rng.random(150)
-    one = stats.sample_from_intervals(value, rng.uniform(0.01, 0.1, 150), 500, seed=3)
-    p = stats.pairwise(one)
+    one = many.sample_from_intervals(value, rng.uniform(0.01, 0.1, 150), 500, seed=3)
+    p = many.pairwise(one)
     error = np.sqrt(np.add.outer(one.draws.var(axis=0, ddof=1), one.draws.var(axis=0, ddof=1)))
     expected = 2 * norm.sf(np.abs(np.subtract.outer(value, value)) / error)
     assert np.abs(p - expected)[~np.eye(150, dtype=bool)].max() < 1e-12
     assert (p == p.T).all()
     assert (np.diag(p) == 1).all()
 
-    limits = stats.holm_limits(p)
+    limits = many.holm_limits(p)
     for j in (0, 63, 64, 128, 149):
-        rejected = holm(np.delete(p[j], j)) <= stats.ALPHA
+        rejected = holm(np.delete(p[j], j)) <= bootstrap.ALPHA
         assert rejected.any()
         assert limits[j] == np.delete(p[j], j)[rejected].max()
     low, high = percentile(one.draws)
     assert np.allclose([low, high], np.percentile(one.draws, [2.5, 97.5], axis=0), rtol=1e-12)
     against = (one.draws - one.draws[:, [70]]).std(axis=0, ddof=1)
-    assert np.array_equal(stats.error_against(one.draws, 70), against)
+    assert np.array_equal(bootstrap.error_against(one.draws, 70), against)
 
 
 def test_ranks_agree_with_scipy() -> None:
     values = np.random.default_rng(5).integers(0, 6, (7, 11)).astype(np.float64)
-    np.testing.assert_array_equal(stats.ranks(values), rankdata(values, axis=1))
-    np.testing.assert_array_equal(
-        stats.ranks(values, "min"), rankdata(values, method="min", axis=1)
-    )
+    np.testing.assert_array_equal(many.ranks(values), rankdata(values, axis=1))
+    np.testing.assert_array_equal(many.ranks(values, "min"), rankdata(values, method="min", axis=1))

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import PermutationMethod, friedmanchisquare, wilcoxon
 
-from zoobench.analysis import critical
-from zoobench.analysis.critical import critical_difference
 from zoobench.report.critical import lanes, ranks_diagram
+from zoobench.statistics import critical
+from zoobench.statistics.critical import critical_difference
 
 
 def test_the_signed_rank_test_is_scipys() -> None:

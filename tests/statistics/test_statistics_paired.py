@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from scipy.optimize import minimize_scalar
-from scipy.stats import binomtest, bootstrap, permutation_test, t
+from scipy.stats import binomtest, permutation_test, t
 
-from zoobench.analysis import statistics as zs
+from zoobench.statistics import bootstrap
+from zoobench.statistics import paired as zs
 
 COUNTS = [(0, 0), (1, 0), (0, 3), (7, 2), (30, 50), (50, 30), (12, 12), (400, 371)]
 
@@ -128,7 +130,7 @@ def test_score_interval_holds_the_estimate(n: int, data: st.DataObject) -> None:
 
 
 def test_bootstrap_sums_are_sums_over_draws_with_replacement() -> None:
-    sums = zs.bootstrap_sums(np.column_stack([np.ones(37), np.arange(37)]), 5_000, seed=3)
+    sums = bootstrap.bootstrap_sums(np.column_stack([np.ones(37), np.arange(37)]), 5_000, seed=3)
     assert (sums[:, 0] == 37).all()
     assert sums[:, 1].mean() / 37 == pytest.approx(18, abs=0.15)
     expected = np.arange(37).std() / np.sqrt(37)
@@ -137,15 +139,15 @@ def test_bootstrap_sums_are_sums_over_draws_with_replacement() -> None:
 
 def test_bootstrap_blocks_do_not_change_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     columns = np.random.default_rng(0).normal(size=(50, 2))
-    whole = zs.bootstrap_sums(columns, 100, seed=5)
-    monkeypatch.setattr(zs, "_CHUNK", 50 * 7)
-    assert zs.bootstrap_sums(columns, 100, seed=5) == pytest.approx(whole)
+    whole = bootstrap.bootstrap_sums(columns, 100, seed=5)
+    monkeypatch.setattr(bootstrap, "_TABLE_AT_ONCE", 50 * 7)
+    assert bootstrap.bootstrap_sums(columns, 100, seed=5) == pytest.approx(whole)
 
 
 def test_paired_bootstrap_agrees_with_scipy() -> None:
     difference = np.random.default_rng(2).gamma(2.0, 0.1, size=400) - 0.22
     ours = zs.paired_bootstrap(difference, 9_999)
-    theirs = bootstrap(
+    theirs = stats.bootstrap(
         (difference,), np.mean, n_resamples=9_999, method="percentile", rng=np.random.default_rng(0)
     )
     interval = theirs.confidence_interval
@@ -254,5 +256,5 @@ def test_percentiles_are_numpys_to_the_bit(draws: int) -> None:
     values = np.random.default_rng(draws).standard_normal((draws, 70))
     for level in (0.1, 0.9, 0.95):
         tails = [50 * (1 - level), 100 - 50 * (1 - level)]
-        found = np.stack(zs.percentile(values, level))
+        found = np.stack(bootstrap.percentile(values, level))
         assert np.array_equal(found, np.percentile(values, tails, axis=0))

@@ -6,27 +6,27 @@ did on the same N examples; every function here is deterministic.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zoobench.analysis.statistics import holm, mcnemar
+from zoobench.statistics.bootstrap import (
+    ALPHA,
+    RESAMPLES,
+    ROWS,
+    Floats,
+    Matrix,
+    _blocks,
+    error_against,
+    resampled_means,
+)
+from zoobench.statistics.paired import holm, mcnemar
 
-Floats = NDArray[np.float64]
-Matrix = tuple[tuple[float, ...], ...]
-RESAMPLES = 2000
-ALPHA = 0.05
 MATRIX_LIMIT = 200
 """Above this many models no matrix of pairs is kept: nobody reads it."""
-_CHUNK = 2**24
-"""Most resampling weights held at once (64 MB of float32)."""
-ROWS = 64
-"""Rows of a matrix of pairs, or models, that are worked on at once: they stay in the cache."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,6 @@ class Sample:
     n: int
 
 
-def seed_of(*parts: object) -> int:
-    """A 64-bit seed that depends on the parts' text alone."""
-    return int.from_bytes(hashlib.sha256("\0".join(map(str, parts)).encode()).digest()[:8], "big")
-
-
 def ranks(values: Floats, ties: Literal["mean", "min"] = "mean") -> Floats:
     """(D, M) -> each row's ranks from 1 for the least; equal values share their mean or least.
 
@@ -65,28 +60,6 @@ def ranks(values: Floats, ties: Literal["mean", "min"] = "mean") -> Floats:
         upto = below + 1 if ties == "min" else np.searchsorted(ordered, row, "right")
         into[:] = (below + 1 + upto) / 2
     return out
-
-
-@lru_cache(maxsize=4)
-def _counts(n: int, resamples: int, seed: int) -> NDArray[np.uint8]:
-    """(B, N): how often each example is drawn; rows sum to N."""
-    rng = np.random.default_rng(seed)
-    counts = np.empty((resamples, n), dtype=np.uint8)
-    for row in counts:
-        row[:] = np.bincount(rng.integers(0, n, n, dtype=np.int32), minlength=n)
-    return counts
-
-
-def resampled_means(scores: NDArray[np.float32], seed: int, resamples: int = RESAMPLES) -> Floats:
-    """(B, M) means of `scores` (N, M) over examples drawn with replacement, paired over models."""
-    n = len(scores)
-    counts = _counts(n, resamples, seed)
-    step = max(1, _CHUNK // n)
-    sums = [
-        counts[start : start + step].astype(np.float32) @ scores
-        for start in range(0, resamples, step)
-    ]
-    return np.concatenate(sums).astype(np.float64) / n
 
 
 def sample(
@@ -187,17 +160,6 @@ def _pairwise_unpaired(value: Floats, draws: Floats) -> Floats:
     return p
 
 
-def error_against(draws: Floats, model: int) -> Floats:
-    """(M,) bootstrap standard errors of every model's difference from one of them."""
-    from_it = draws[:, model, None]
-    return np.concatenate([(block - from_it).std(axis=0, ddof=1) for block in _blocks(draws)])
-
-
-def _blocks(draws: Floats) -> list[Floats]:
-    """(B, M) as views of ROWS models each, whose sums stay in the cache."""
-    return [draws[:, at : at + ROWS] for at in range(0, draws.shape[1], ROWS)]
-
-
 def mcnemar_pairs(right: NDArray[np.float32]) -> Floats:
     """(M, M) two-sided p of McNemar's exact test between the columns of 0/1 outcomes (N, M)."""
     only = (right.T @ (1.0 - right)).round().astype(np.int64)
@@ -289,88 +251,6 @@ def rank_ranges(value: Floats, p: Floats) -> tuple[NDArray[np.int64], NDArray[np
         low[own] = 1 + np.count_nonzero(sure & above, axis=1)
         high[own] = len(p) - np.count_nonzero(sure & below, axis=1)
     return low, high
-
-
-EQUAL = 0.3
-"""Prior probability that the contenders are all alike. Of the weights tried, the one whose
-worst error of P(rank 1) is the least over worlds of 2 to 8 models (docs/report.md)."""
-
-
-def contenders(value: Floats, draws: Floats) -> NDArray[np.bool_]:
-    """(M,) the models within reach of the top: four standard errors of the difference."""
-    best = int(np.argmax(value))
-    reach = 4 * np.maximum(error_against(draws, best), 1e-12)
-    return np.asarray(value[best] - value <= reach)
-
-
-def shrinkage(value: Floats, draws: Floats) -> Floats:
-    """(B,) plausible shares K in [0, 1] of the spread between M contenders that is no noise.
-
-    True scores are taken as normal about a common mean; K = tau^2 / (tau^2 + noise) is 0
-    with probability EQUAL and else uniform (Daniels 1999, Canadian Journal of Statistics
-    27). Scores with sum of squares S about their mean have the likelihood
-    (1 - K)^((M - 1) / 2) exp(-(1 - K) S / (2 noise)). A whole distribution and no
-    estimate: from the spread of three models no K can be estimated.
-    """
-    from scipy.special import expit
-
-    count = len(value)
-    apart = draws - draws.mean(axis=1, keepdims=True)
-    noise = float(apart.var(axis=0, ddof=1).sum()) / max(count - 1, 1)
-    if noise <= 0:
-        return np.ones(len(draws))
-    rate = float(((value - value.mean()) ** 2).sum()) / (2 * noise)
-    rest = (np.arange(2048) + 0.5) / 2048  # 1 - K
-    log = (count - 1) / 2 * np.log(rest) - rate * rest
-    weight = np.exp(log - log.max())
-    evidence = float(np.log(weight.mean()) + log.max())
-    equal = float(expit(np.log(EQUAL / (1 - EQUAL)) - rate - evidence))
-    at = even_shares(len(draws))
-    inside = np.interp((at - equal) / (1 - equal), np.cumsum(weight) / weight.sum(), rest)
-    return np.where(at < equal, 0.0, 1 - inside)
-
-
-def even_shares(count: int) -> Floats:
-    """(count,) shares in [0, 1) to take quantiles at, one a draw: the golden ratio's multiples
-    are even in every stretch of the draws, where random ones would need luck."""
-    return np.asarray(np.modf((np.arange(count) + 1) * 0.6180339887498949)[0])
-
-
-def posterior(value: Floats, draws: Floats) -> Floats:
-    """(B, M) plausible true scores: contenders shrunk to their mean by K, noise by sqrt(K).
-
-    A plain bootstrap is centred on what was observed, and the observed best was
-    partly lucky; `shrinkage` says by how much, with a K of its own for each draw. Models
-    out of reach keep their distance.
-    """
-    near = contenders(value, draws)
-    plausible = draws.copy()
-    plausible[:, near] = _shrunk(value[near], draws[:, near])
-    return plausible
-
-
-def _shrunk(value: Floats, draws: Floats) -> Floats:
-    """(B, M) plausible true scores of M contenders."""
-    if len(value) < 2:
-        return draws
-    k = shrinkage(value, draws)[:, None]
-    centre = value.mean()
-    return np.asarray(centre + k * (value - centre) + np.sqrt(k) * (draws - value))
-
-
-def probability_first(value: Floats, draws: Floats) -> Floats:
-    """(M,) probability of being the true best, summing to 1; exact ties share."""
-    near = contenders(value, draws)
-    shrunk = _shrunk(value[near], draws[:, near])
-    # Of a thousand models a few are ever first; the others need no look at each draw.
-    able = near | (draws.max(axis=0) >= shrunk.max(axis=1).min() - 1e-9)
-    plausible = draws[:, able]
-    plausible[:, near[able]] = shrunk
-    tops = np.round(plausible, 9)
-    first = tops == tops.max(axis=1, keepdims=True)
-    chance = np.zeros(len(value))
-    chance[able] = (first / first.sum(axis=1, keepdims=True)).mean(axis=0)
-    return chance
 
 
 def resolvable_gap(one: Sample) -> float:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from zoobench.analysis import stats
-from zoobench.analysis.statistics import holm, sign_flip
+from zoobench.statistics.bootstrap import ALPHA, Floats, Matrix
+from zoobench.statistics.many import ranks as ranked
+from zoobench.statistics.paired import holm, sign_flip
 
 FEWEST = 5
 """Datasets below which no diagram is drawn: ranks over so few say nothing of others."""
@@ -35,13 +36,13 @@ class CriticalDifference:
     models: tuple[str, ...]
     ranks: tuple[float, ...]
     friedman: float
-    p: stats.Matrix
+    p: Matrix
     cliques: tuple[tuple[int, int], ...]
     datasets: int
     smallest: float
 
 
-def wilcoxon(difference: stats.Floats) -> float:
+def wilcoxon(difference: Floats) -> float:
     """Two-sided exact p of Wilcoxon's signed-rank test on D differences (Wilcoxon 1945).
 
     Zeros are dropped and ties get their mean rank; the distribution over all sign flips
@@ -49,12 +50,12 @@ def wilcoxon(difference: stats.Floats) -> float:
     """
     moved = np.round(difference, 12)
     moved = moved[moved != 0]
-    ranks = stats.ranks(np.abs(moved)[None])[0]
+    ranks = ranked(np.abs(moved)[None])[0]
     less, greater = sign_flip((2 * ranks * np.sign(moved)).astype(np.int64))
     return min(1.0, 2 * min(less, greater))
 
 
-def critical_difference(models: Sequence[str], values: stats.Floats) -> CriticalDifference | None:
+def critical_difference(models: Sequence[str], values: Floats) -> CriticalDifference | None:
     """The diagram of `values` (D, M), larger better; None outside 3..MOST models or D < FEWEST."""
     count, many = values.shape
     if count < FEWEST or not 3 <= many <= MOST:
@@ -62,7 +63,7 @@ def critical_difference(models: Sequence[str], values: stats.Floats) -> Critical
     from scipy.stats import friedmanchisquare
 
     rounded = np.round(values, 12)
-    ranks = stats.ranks(-rounded).mean(axis=0)
+    ranks = ranked(-rounded).mean(axis=0)
     order = sorted(range(many), key=lambda m: (ranks[m], models[m]))
     p = np.ones((many, many))
     rows, columns = np.triu_indices(many, 1)
@@ -83,12 +84,12 @@ def critical_difference(models: Sequence[str], values: stats.Floats) -> Critical
     )
 
 
-def _cliques(p: stats.Floats) -> list[tuple[int, int]]:
+def _cliques(p: Floats) -> list[tuple[int, int]]:
     """(first, last) of each run of models without a significant pair, inside no other run."""
     found: list[tuple[int, int]] = []
     for first in range(len(p)):
         last = first
-        while last + 1 < len(p) and (p[first : last + 1, last + 1] > stats.ALPHA).all():
+        while last + 1 < len(p) and (p[first : last + 1, last + 1] > ALPHA).all():
             last += 1
         if last > first and (not found or last > found[-1][1]):
             found.append((first, last))
