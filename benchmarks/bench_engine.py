@@ -65,10 +65,11 @@ def plain(suite_file: str) -> dict[str, str]:
     from zoobench.methods.extraction import lay_out
     from zoobench.methods.features import Features, View
     from zoobench.methods.foresight import foresee
-    from zoobench.metrics import cost, fingerprint, quality
+    from zoobench.metrics import cost, fingerprint
     from zoobench.runner import RESAMPLES, groups
     from zoobench.schema import Ref, digest
     from zoobench.store import pack_predictions
+    from zoobench.tasks import classification, evaluate
 
     found = {}
     for group in groups(suite.plan(suite.read(suite_file))):
@@ -84,10 +85,10 @@ def plain(suite_file: str) -> dict[str, str]:
             torch.manual_seed(seed)
             adapted = methods.build(cell.method, cell.params).adapt(features, splits, cell.seed)
             scores = adapted.predict(splits.test).numpy()
-            kept = quality.predictions(
+            kept = classification.predictions(
                 scores, splits.test.labels, adapted.valid_scores.numpy(), splits.valid.labels
             )
-            quality.evaluate(kept, len(splits.classes), seed, RESAMPLES)
+            evaluate.evaluate(kept, len(splits.classes), seed, RESAMPLES)
             found[cell.key] = hashlib.sha256(pack_predictions(kept)).hexdigest()[:16]
         foresee(features, splits.train)
     return found

@@ -26,10 +26,11 @@ from zoobench.methods.features import FeatureCache, Features, Progress, View
 from zoobench.methods.foresight import foresee
 from zoobench.methods.pixels import PixelCache
 from zoobench.methods.sharing import Team, out_of_memory
-from zoobench.metrics import cost, fingerprint, measured, quality
+from zoobench.metrics import cost, fingerprint, measured
 from zoobench.metrics.measure import Place, device_name, measured_costs
 from zoobench.provenance import compiled, planned, precision_of, provenance
 from zoobench.schema import Cell, Measurement, Predictions, Record, Ref, digest
+from zoobench.tasks import classification, evaluate
 
 if TYPE_CHECKING:
     import torch
@@ -140,10 +141,10 @@ class Bench:
                 self.prepare(loaded.features, splits)
         work = Work(cell, method, splits, loaded.features if loaded else None)
         adapted, scores, seconds = work.adapt()
-        kept = quality.predictions(
+        kept = classification.predictions(
             scores.numpy(), splits.test.labels, adapted.valid_scores.numpy(), splits.valid.labels
         )
-        numbers = quality.evaluate(kept, len(splits.classes), seed, RESAMPLES)
+        numbers = evaluate.evaluate(kept, len(splits.classes), seed, RESAMPLES)
         costs, trouble = self._costs(loaded, trained=method.needs == "module")
         foreseen = () if loaded is None else loaded.foresight(cell, method, splits.train)
         if loaded is not None and method.needs == "features" and loaded.features.compiling.failed:

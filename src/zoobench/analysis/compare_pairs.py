@@ -12,7 +12,6 @@ from zoobench.analysis.compare_gates import better_sign
 from zoobench.analysis.compare_match import Pair
 from zoobench.analysis.compare_slim import Slim, SlimRun
 from zoobench.errors import StoreError
-from zoobench.metrics.quality import Statistics
 from zoobench.schema import Predictions, digest
 from zoobench.statistics.bootstrap import resample_counts
 from zoobench.statistics.paired import (
@@ -22,6 +21,7 @@ from zoobench.statistics.paired import (
     paired_bootstrap,
     student,
 )
+from zoobench.tasks.classification import Statistics
 
 Floats = NDArray[np.float64]
 RIGHT_OR_WRONG = ("accuracy", "top5_accuracy")

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from zoobench.errors import NotFinite, UnknownName
 from zoobench.metrics import METRICS, metric
-from zoobench.metrics.quality import evaluate, predictions
 from zoobench.schema import Measurement, Predictions
 from zoobench.statistics.paired import wilson
 from zoobench.tasks import TASKS
+from zoobench.tasks.classification import predictions
+from zoobench.tasks.evaluate import evaluate
 
 
 def log_softmax(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -248,7 +249,9 @@ def test_importing_the_package_does_not_load_torch() -> None:
     import subprocess
     import sys
 
-    code = "import sys, zoobench.metrics.quality, zoobench.metrics; print('torch' in sys.modules)"
+    code = (
+        "import sys, zoobench.tasks.classification, zoobench.metrics; print('torch' in sys.modules)"
+    )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "False"
 
