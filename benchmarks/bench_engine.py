@@ -62,10 +62,11 @@ def plain(suite_file: str) -> dict[str, str]:
     import torch
 
     from zoobench import datasets, methods, models, suite
+    from zoobench.costs import counted
     from zoobench.methods.extraction import lay_out
     from zoobench.methods.features import Features, View
     from zoobench.methods.foresight import foresee
-    from zoobench.metrics import cost, fingerprint
+    from zoobench.metrics import fingerprint
     from zoobench.runner import RESAMPLES, groups
     from zoobench.schema import Ref, digest
     from zoobench.store import pack_predictions
@@ -77,7 +78,7 @@ def plain(suite_file: str) -> dict[str, str]:
         backbone = models.load(ref)
         lay_out(backbone, "cpu")
         features = Features(backbone, View(str(ref)))
-        cost.static_costs(backbone)
+        counted.static_costs(backbone)
         fingerprint.fingerprint(features)
         splits = datasets.load(Ref.parse(group[0].dataset))
         for cell in group:

@@ -243,7 +243,7 @@ def matmul_peak(dtype: str) -> float:
 def flops(case: Case, items: tuple[str, ...]) -> float:
     """FLOPs of one item, counted by the product at the dispatcher; texts at their mean length."""
     from zoobench import models
-    from zoobench.metrics import cost
+    from zoobench.costs import counted as cost
 
     ref = models.resolve(case.ref)
     if not case.architecture:

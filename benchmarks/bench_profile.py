@@ -94,7 +94,7 @@ def cases() -> list[Case]:
 
 
 def ours(module: nn.Module, inputs: Inputs) -> float:
-    from zoobench.metrics.counter import count
+    from zoobench.costs.counter import count
 
     return count(module.to("meta"), tuple(x.to("meta") for x in inputs())).macs
 

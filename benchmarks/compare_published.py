@@ -27,7 +27,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from zoobench.metrics.profile import profile
+from zoobench.costs.profile import profile
 
 COSTS = Path(__file__).parents[1] / "results" / "costs"
 COLUMNS = (

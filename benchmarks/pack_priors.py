@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 
 from zoobench import models
+from zoobench.costs.known import counted
 from zoobench.importers.timm_tables import TEST_SETS
-from zoobench.metrics.tables import counted
 from zoobench.models.priors import FILE, TESTS
 
 SOURCE = (

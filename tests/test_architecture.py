@@ -20,7 +20,7 @@ FLOORS = (
     {"statistics", "errors", "plugins"},
     {"hub", "machine"},
     {"solvers", "schema"},
-    {"interfaces", "store", "metrics"},
+    {"interfaces", "store"},
     {"tasks"},
     {"models"},
     {"datasets"},

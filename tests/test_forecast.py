@@ -8,7 +8,7 @@ import pytest
 
 from cells import GABOR, cell
 from zoobench import forecast
-from zoobench.metrics.tables import network
+from zoobench.costs.known import network
 from zoobench.schema import Record, Ref
 
 LITE = "packaged/efficientnet-lite0@0.1.0"

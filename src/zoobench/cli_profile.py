@@ -58,10 +58,10 @@ def profile(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
 def one(name: str, options: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """The static costs of a model, the measured ones under `measured` if asked, and the lines."""
     from zoobench import devices
+    from zoobench.costs.architectures import sized
+    from zoobench.costs.device_costs import device_costs
+    from zoobench.costs.profile import profile as counted
     from zoobench.metrics import render
-    from zoobench.metrics.architectures import sized
-    from zoobench.metrics.device_costs import device_costs
-    from zoobench.metrics.profile import profile as counted
     from zoobench.schema import Ref
 
     side, length = options["input_size"], options["seq_len"]
@@ -82,11 +82,12 @@ def one(name: str, options: Mapping[str, Any]) -> tuple[dict[str, Any], list[str
 def one_against_other(models: tuple[str, ...], options: Mapping[str, Any], as_json: bool) -> None:
     """`--ab`: the ratio of two models' times, measured interleaved."""
     from zoobench import devices
-    from zoobench.metrics import ab, render
+    from zoobench.costs import interleaved
+    from zoobench.metrics import render
 
     if len(models) != 2:
         raise UserError(f"profile --ab: takes two models, got {len(models)}")
-    found = ab.ab(
+    found = interleaved.ab(
         models[0],
         models[1],
         devices.place(options["device"], options["precision"]),
@@ -102,7 +103,7 @@ def sweep(source: str, pattern: str, out: Path | None) -> None:
     from rich.console import Console
     from rich.progress import Progress
 
-    from zoobench.metrics.profile import sweep as rows
+    from zoobench.costs.profile import sweep as rows
 
     file = out or Path(f"{source}-costs.csv")
     failed = 0

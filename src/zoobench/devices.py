@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from zoobench.errors import UserError
 
 if TYPE_CHECKING:
-    from zoobench.metrics.measure import Place
+    from zoobench.costs.measured import Place
 
 
 def resolve(device: str) -> str:
@@ -50,7 +50,7 @@ def default_precision(device: str) -> Literal["bf16", "fp32"]:
 
 def place(device: str, precision: str = "auto") -> Place:
     """Where and how to time: `resolve` and, for "auto", `default_precision`. Raises UserError."""
-    from zoobench.metrics.measure import Place
+    from zoobench.costs.measured import Place
 
     found = resolve(device)
     return Place(found, default_precision(found) if precision == "auto" else precision)

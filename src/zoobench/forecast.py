@@ -13,8 +13,8 @@ from functools import lru_cache
 from typing import Any
 
 from zoobench import datasets, models
+from zoobench.costs.known import network
 from zoobench.errors import UnknownName
-from zoobench.metrics.tables import network
 from zoobench.schema import Cell, Record, Ref
 
 RATE = 5e10

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoobench import datasets, devices, methods, models, teams
+from zoobench.costs import counted as cost
+from zoobench.costs.measured import Place, device_name, measured_costs
 from zoobench.errors import CellError, MissingExtra, NotFinite, UserError
 from zoobench.interfaces import Adapted, Method, Split, Splits
 from zoobench.methods.extraction import lay_out
@@ -26,8 +28,7 @@ from zoobench.methods.features import FeatureCache, Features, Progress, View
 from zoobench.methods.foresight import foresee
 from zoobench.methods.pixels import PixelCache
 from zoobench.methods.sharing import Team, out_of_memory
-from zoobench.metrics import cost, fingerprint, measured
-from zoobench.metrics.measure import Place, device_name, measured_costs
+from zoobench.metrics import fingerprint, measured
 from zoobench.provenance import compiled, planned, precision_of, provenance
 from zoobench.schema import Cell, Measurement, Predictions, Record, Ref, digest
 from zoobench.tasks import classification, evaluate

@@ -352,7 +352,7 @@ def environment(device: str) -> dict[str, Any]:
     """environment.json: the machine and the libraries of a run."""
     import psutil
 
-    from zoobench.metrics.measure import device_name
+    from zoobench.costs.measured import device_name
 
     versions = {}
     for name in RELEVANT:

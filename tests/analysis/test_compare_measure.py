@@ -31,9 +31,9 @@ from zoobench.analysis.compare_measure import (
 from zoobench.analysis.compare_sides import side
 from zoobench.analysis.compare_slim import Slim, SlimRun
 from zoobench.cli import main
+from zoobench.costs import fresh_process, interleaved
+from zoobench.costs.measured import Place
 from zoobench.errors import UserError
-from zoobench.metrics import ab, fresh
-from zoobench.metrics.measure import Place
 from zoobench.report.gate_aa import aa_text
 from zoobench.schema import Cell, Record
 
@@ -373,13 +373,13 @@ def test_real_processes_of_two_source_trees(tmp_path: Path) -> None:
     text = slow.read_text()
     assert "misbehave(self.fault, self.seconds)\n" in text
     slow.write_text(text.replace("misbehave(self.fault, self.seconds)\n", "time.sleep(0.004)\n", 1))
-    timings: dict[str, fresh.Side] = {}
+    timings: dict[str, fresh_process.Side] = {}
     for name in trees:
         with side(str(tmp_path / name)) as found:
             timings[name] = found
     ref = "synthetic/gabor?weights=random"
     jobs = {"A": (timings["base"], ref), "B": (timings["head"], ref)}
-    (block,) = ab.interleaved(jobs, Place(), 1, 1, 120.0)
+    (block,) = interleaved.interleaved(jobs, Place(), 1, 1, 120.0)
     base, head = block["A"], block["B"]
     assert head["p50_ms"] - base["p50_ms"] > 3
     assert block["log"] > np.log(1.5)
@@ -396,7 +396,7 @@ class Ready:
         return {"peak_memory_bytes": MIB, "libraries": {}}
 
     def ask(self) -> list[float]:
-        return [50.0] * ab.TURN
+        return [50.0] * interleaved.TURN
 
 
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
@@ -404,17 +404,17 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     asked: list[tuple[str, str]] = []
 
     @contextlib.contextmanager
-    def process(where: fresh.Side, name: str, *_: object) -> Iterator[Ready]:
+    def process(where: fresh_process.Side, name: str, *_: object) -> Iterator[Ready]:
         asked.append((where.name, name))
         yield Ready()
 
-    monkeypatch.setattr(ab, "process", process)
+    monkeypatch.setattr(interleaved, "process", process)
     return asked
 
 
 def test_every_model_is_measured_in_processes_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = stand_in(monkeypatch)
-    one, other = fresh.Side("one"), fresh.Side("other")
+    one, other = fresh_process.Side("one"), fresh_process.Side("other")
     found = measured(["timm/a", "timm/b?input_size=64"], one, other, Plan(LIMITS))
     assert found.exit_code == 0
     assert [where for where, name in asked if name == "timm/a?weights=random"] == [

@@ -17,13 +17,13 @@ from zoobench.analysis.comparability import comparability, cost_key
 from zoobench.analysis.compare_load import slimmed
 from zoobench.analysis.compare_match import Pair, identity
 from zoobench.analysis.compare_times import differing_times
+from zoobench.costs.counted import static_costs
+from zoobench.costs.measured import Place, measured_costs, training_costs
 from zoobench.errors import UserError
 from zoobench.interfaces import Splits
 from zoobench.methods import compiled
 from zoobench.methods.compiled import Compiled, Compiling, rows_of
 from zoobench.methods.features import FeatureCache, Features, View, state_digest
-from zoobench.metrics.cost import static_costs
-from zoobench.metrics.measure import Place, measured_costs, training_costs
 from zoobench.runner import Bench, Settings
 from zoobench.schema import Record, Ref
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from zoobench import datasets, methods, models
+from zoobench.costs import counted as cost
 from zoobench.interfaces import Split, Splits
 from zoobench.methods import precision
 from zoobench.methods.features import FeatureCache, Features, View
-from zoobench.metrics import cost
 from zoobench.provenance import precision_of
 from zoobench.runner import Bench, Settings
 from zoobench.schema import PROTOCOL, Cell

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from zoobench import models
-from zoobench.metrics.tables import counted
+from zoobench.costs.known import counted
 from zoobench.models.priors import TESTS, prior_of, published
 
 

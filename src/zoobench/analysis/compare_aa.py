@@ -20,9 +20,9 @@ from zoobench.analysis.compare_measure import (
     sample,
 )
 from zoobench.analysis.compare_slim import SlimRun
+from zoobench.costs.fresh_process import HERE
+from zoobench.costs.interleaved import SECONDS, Block, interleaved, tried
 from zoobench.errors import UserError
-from zoobench.metrics.ab import SECONDS, Block, interleaved, tried
-from zoobench.metrics.fresh import HERE
 from zoobench.schema import Ref
 
 

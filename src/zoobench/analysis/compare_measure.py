@@ -28,10 +28,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from zoobench.analysis.compare_gates import Measure
 from zoobench.analysis.compare_types import Comparison, Finding, NewCell
+from zoobench.costs.fresh_process import Side
+from zoobench.costs.interleaved import CPU, Block, interleaved, tried
+from zoobench.costs.measured import Place
 from zoobench.errors import UserError
-from zoobench.metrics.ab import CPU, Block, interleaved, tried
-from zoobench.metrics.fresh import Side
-from zoobench.metrics.measure import Place
 from zoobench.schema import Cell, Outcome, Ref
 
 Floats = NDArray[np.float64]

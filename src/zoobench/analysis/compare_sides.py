@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from zoobench.costs.fresh_process import Side
 from zoobench.errors import UserError
-from zoobench.metrics.fresh import Side
 
 
 @contextmanager

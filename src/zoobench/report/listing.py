@@ -14,9 +14,9 @@ from typing import Any
 import click
 
 from zoobench import models
+from zoobench.costs.known import counted
 from zoobench.errors import ZoobenchError
 from zoobench.metrics.render import amount
-from zoobench.metrics.tables import counted
 from zoobench.schema import DatasetCard, ModelCard, Ref
 
 Row = dict[str, Any]

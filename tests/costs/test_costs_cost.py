@@ -11,20 +11,15 @@ import pytest
 import torch
 from torch import nn
 
+from zoobench.costs import fresh_process
+from zoobench.costs.counted import static_costs
+from zoobench.costs.device_costs import device_costs, load_seconds
+from zoobench.costs.measured import LARGEST_BATCH, Place, measured_costs, stepping, training_costs
+from zoobench.costs.stopwatch import Timing, peak_memory, timed, warm
 from zoobench.errors import UserError
 from zoobench.interfaces import Backbone, InputSpec
-from zoobench.metrics import METRICS, fresh
-from zoobench.metrics.cost import static_costs
-from zoobench.metrics.device_costs import device_costs, load_seconds
-from zoobench.metrics.measure import (
-    LARGEST_BATCH,
-    Place,
-    measured_costs,
-    stepping,
-    training_costs,
-)
+from zoobench.metrics import METRICS
 from zoobench.metrics.render import render_measured
-from zoobench.metrics.stopwatch import Timing, peak_memory, timed, warm
 from zoobench.schema import Measurement, Ref
 
 
@@ -167,7 +162,7 @@ def test_peak_memory_sees_a_large_array() -> None:
 
 
 def test_peak_memory_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoobench.metrics.stopwatch._reset_high_water", lambda: False)
+    monkeypatch.setattr("zoobench.costs.stopwatch._reset_high_water", lambda: False)
     size = 256 * 2**20
     with peak_memory(torch.device("cpu")) as peak:
         for _ in range(3):
@@ -178,7 +173,7 @@ def test_peak_memory_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_noisy_run_is_repeated_and_marked(monkeypatch: pytest.MonkeyPatch) -> None:
     noise = iter(([1.0, 3.0] * 100 + [1.0, 2.0] * 100) * 5)
-    monkeypatch.setattr("zoobench.metrics.stopwatch.once", lambda step, wait: next(noise))
+    monkeypatch.setattr("zoobench.costs.stopwatch.once", lambda step, wait: next(noise))
     timing = timed(lambda: None, lambda: None, seconds=0.0)
     assert timing.repeated
     assert timing.noisy
@@ -253,11 +248,11 @@ def test_precision_and_layout_stand_beside_the_time() -> None:
 
 
 def test_memory_on_a_card_is_the_models_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    from zoobench.metrics import measure
-    from zoobench.metrics.stopwatch import Peak
+    from zoobench.costs import measured
+    from zoobench.costs.stopwatch import Peak
 
     peak = Peak(before=5_000_000, peak=5_004_000, how="cuda allocator")
-    found = measure._memory(Pictures(), {"device": "a card"}, peak, baseline_rss=100)
+    found = measured._memory(Pictures(), {"device": "a card"}, peak, baseline_rss=100)
     assert found.value == 4_000 + 4 * (8 * 27 + 8)
 
 
@@ -265,7 +260,7 @@ def test_energy_is_read_where_the_machine_gives_it(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counter = tmp_path / "energy_uj"
-    monkeypatch.setattr("zoobench.metrics.stopwatch.RAPL", counter)
+    monkeypatch.setattr("zoobench.costs.stopwatch.RAPL", counter)
     monkeypatch.setitem(LARGEST_BATCH, "cpu", 1)
     assert "energy_joules" not in by_name(measured_costs(Pictures(), Place(), 0.0))
     counter.write_text("7")
@@ -298,15 +293,15 @@ def test_a_failing_training_step_and_a_lost_process_say_why() -> None:
     arguments = {"ref": "synthetc/gabor", **dataclasses.asdict(Place())}
     arguments |= {"train_batch": 1, "seconds": 0.0}
     with pytest.raises(UserError, match="Did you mean"):
-        fresh.call("zoobench.metrics.device_costs:costs", arguments)
+        fresh_process.call("zoobench.costs.device_costs:costs", arguments)
     with pytest.raises(UserError, match="no timing within"):
-        fresh.call("zoobench.metrics.device_costs:costs", arguments, timeout=0.05)
+        fresh_process.call("zoobench.costs.device_costs:costs", arguments, timeout=0.05)
     with pytest.raises(UserError, match="failed: exit code 3"):
-        fresh.call("os:_exit", {"status": 3})
-    for absent in ("zoobench.metrics.ab:gone", "zoobench.metrics.gone:turns"):
+        fresh_process.call("os:_exit", {"status": 3})
+    for absent in ("zoobench.costs.interleaved:gone", "zoobench.metrics.gone:turns"):
         with pytest.raises(UserError, match="its zoobench has no such measurement"):
-            fresh.call(absent, {})
+            fresh_process.call(absent, {})
 
 
 def test_an_answer_is_found_beside_what_a_library_prints() -> None:
-    assert fresh.call("builtins:print", {"end": "half a line", "sep": ""}) is None
+    assert fresh_process.call("builtins:print", {"end": "half a line", "sep": ""}) is None

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from zoobench.metrics.counter import count, params_by_block, plain_kernels
-from zoobench.metrics.counter_formulas import CHEAP, FORMULAS
+from zoobench.costs.counter import count, params_by_block, plain_kernels
+from zoobench.costs.counter_formulas import CHEAP, FORMULAS
 
 aten = torch.ops.aten
 
@@ -117,7 +117,7 @@ def test_formulas_of_the_fast_path_agree() -> None:
     layer = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True).eval()
     x = torch.rand(2, 10, 32)
     seen: dict[str, int] = {}
-    from zoobench.metrics.counter import _count_mode
+    from zoobench.costs.counter import _count_mode
 
     counting = _count_mode()()
     with torch.no_grad(), counting:
@@ -296,7 +296,7 @@ def test_fvcore_misses_what_we_count() -> None:
 
 
 def test_remembered_results_are_new_tensors() -> None:
-    from zoobench.metrics.counter_meta import MetaCache
+    from zoobench.costs.counter_meta import MetaCache
 
     call, x = MetaCache(), empty(2, 3)
     first, second = (call(aten.add.Tensor, (x, x), {}) for _ in range(2))

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from zoobench.costs.counted import batch_of, sequence_length, shapes
 from zoobench.errors import UserError, unknown
 from zoobench.methods.extraction import to_device
-from zoobench.metrics.cost import batch_of, sequence_length, shapes
 from zoobench.schema import Ref
 
 if TYPE_CHECKING:

@@ -10,12 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from zoobench.methods.compiled import Compiled, Compiling, training
-from zoobench.methods.extraction import lay_out, to_device
-from zoobench.methods.sharing import out_of_memory
-from zoobench.metrics import measured
-from zoobench.metrics.cost import batch_of, weights_bytes
-from zoobench.metrics.stopwatch import (
+from zoobench.costs.counted import batch_of, weights_bytes
+from zoobench.costs.stopwatch import (
     STEPS,
     WARMUPS,
     Timing,
@@ -25,6 +21,10 @@ from zoobench.metrics.stopwatch import (
     synchroniser,
     timed,
 )
+from zoobench.methods.compiled import Compiled, Compiling, training
+from zoobench.methods.extraction import lay_out, to_device
+from zoobench.methods.sharing import out_of_memory
+from zoobench.metrics import measured
 from zoobench.schema import Measurement
 
 if TYPE_CHECKING:

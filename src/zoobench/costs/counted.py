@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zoobench.costs.counter import OpCount, count
 from zoobench.methods.extraction import to_device
 from zoobench.metrics import measured
-from zoobench.metrics.counter import OpCount, count
 from zoobench.schema import Measurement
 
 if TYPE_CHECKING:

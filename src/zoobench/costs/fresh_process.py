@@ -22,7 +22,7 @@ OTHER_VERSION = (
     "ModuleNotFoundError: No module named 'zoobench",
 )
 """How the last line of a side begins whose zoobench lacks what it was asked for."""
-_CHILD = "import sys; from zoobench.metrics.fresh import child; child(*sys.argv[1:])"
+_CHILD = "import sys; from zoobench.costs.fresh_process import child; child(*sys.argv[1:])"
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from zoobench.metrics.architectures import Architecture, lean, quiet
-from zoobench.metrics.counter import OpCount
+from zoobench.costs.architectures import Architecture, lean, quiet
+from zoobench.costs.counter import OpCount
 
 if TYPE_CHECKING:
     import torch

@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from zoobench.costs import fresh_process
+from zoobench.costs.fresh_process import HERE, Side
+from zoobench.costs.measured import Place
 from zoobench.errors import UserError
-from zoobench.metrics import fresh
-from zoobench.metrics.fresh import HERE, Side
-from zoobench.metrics.measure import Place
 from zoobench.schema import Ref
 
 ORDER = "ABBA"
@@ -111,7 +111,7 @@ Round = Sequence[tuple[str, Sequence[float]]]
 """(letter, milliseconds of each step) of four turns in ORDER."""
 
 
-def turns_taken(pair: Mapping[str, fresh.Talk]) -> list[Round]:
+def turns_taken(pair: Mapping[str, fresh_process.Talk]) -> list[Round]:
     """Rounds of turns of two processes that are ready."""
     rounds: list[Round] = []
     spent = 0.0
@@ -151,10 +151,10 @@ def ratio(logs: Sequence[float]) -> dict[str, Any]:
 
 def process(
     side: Side, name: str, place: Place, batch: int, timeout: float
-) -> AbstractContextManager[fresh.Talk]:
+) -> AbstractContextManager[fresh_process.Talk]:
     """A context: a fresh process of `side` that runs `turns`, as fresh.Talk."""
     arguments = {"ref": name, **dataclasses.asdict(place), "batch": batch}
-    return fresh.talk("zoobench.metrics.ab:turns", arguments, timeout, side)
+    return fresh_process.talk("zoobench.costs.interleaved:turns", arguments, timeout, side)
 
 
 def tried(side: Side, name: str, place: Place, batch: int, timeout: float) -> dict[str, Any]:
@@ -176,8 +176,8 @@ def turns(
     import torch
 
     from zoobench import models
-    from zoobench.metrics.measure import stepping
-    from zoobench.metrics.stopwatch import peak_memory, warm
+    from zoobench.costs.measured import stepping
+    from zoobench.costs.stopwatch import peak_memory, warm
 
     place = Place(device, precision)
     with peak_memory(torch.device(device)) as peak:

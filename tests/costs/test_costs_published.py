@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from zoobench.metrics.profile import COLUMNS, row
+from zoobench.costs.profile import COLUMNS, row
 
 COSTS = Path(__file__).parents[2] / "results" / "costs"
 ROUNDED = {"shufflenet_v2_x0_5"}

@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from zoobench.costs import fresh_process
+from zoobench.costs.measured import Place
 from zoobench.methods.compiled import Compiling
-from zoobench.metrics import fresh, measured
-from zoobench.metrics.measure import Place
+from zoobench.metrics import measured
 from zoobench.schema import Measurement, Ref
 
 if TYPE_CHECKING:
@@ -52,7 +53,9 @@ def device_costs(
         "seconds": seconds,
         "compile": compile,
     }
-    body: dict[str, Any] = fresh.call("zoobench.metrics.device_costs:costs", arguments, timeout)
+    body: dict[str, Any] = fresh_process.call(
+        "zoobench.costs.device_costs:costs", arguments, timeout
+    )
     return body
 
 
@@ -66,8 +69,8 @@ def costs(
 ) -> dict[str, Any]:
     """In the fresh process: `measurements` as dictionaries, `device_name`, `weights`."""
     from zoobench import models
-    from zoobench.metrics.measure import device_name, measured_costs, training_costs
-    from zoobench.metrics.stopwatch import resident
+    from zoobench.costs.measured import device_name, measured_costs, training_costs
+    from zoobench.costs.stopwatch import resident
 
     place, name = Place(device, precision), Ref.parse(ref)
     random = name.option("weights") == "random"

@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import nn
 
+from zoobench.costs import architectures, fresh_process, interleaved
+from zoobench.costs.architectures import Architecture, lean
+from zoobench.costs.counter import count
+from zoobench.costs.crosscheck import cross_check, explain
+from zoobench.costs.measured import Place
+from zoobench.costs.profile import COLUMNS, profile, read_rows, row, sweep
 from zoobench.errors import UnknownName, UserError
-from zoobench.metrics import ab, architectures, fresh
-from zoobench.metrics.architectures import Architecture, lean
-from zoobench.metrics.counter import count
-from zoobench.metrics.crosscheck import cross_check, explain
-from zoobench.metrics.measure import Place
-from zoobench.metrics.profile import COLUMNS, profile, read_rows, row, sweep
 from zoobench.metrics.render import amount, render, render_ab
 
 
@@ -86,7 +86,7 @@ def test_model_that_reads_values_is_counted_on_the_cpu() -> None:
                 x = self.layer(x)
             return x
 
-    from zoobench.metrics.profile import _count
+    from zoobench.costs.profile import _count
 
     shape = Architecture(
         "x", "", lambda: Reads().eval(), lambda device: (torch.ones(1, 4).to(device),), [1, 4]
@@ -165,7 +165,7 @@ def test_sweep_resumes_and_keeps_failures(tmp_path: Path, monkeypatch: pytest.Mo
         return {"input_shape": [1, 3, 4, 4], "params": 5, "macs": 6, "flops": 12,
                 "lower_bound": True, "uncounted_ops": ["a::b", "c::d"]}  # fmt: skip
 
-    monkeypatch.setattr("zoobench.metrics.profile.profile", fake)
+    monkeypatch.setattr("zoobench.costs.profile.profile", fake)
     seen: list[tuple[int, int, str]] = []
 
     def progress(done: int, total: int, line: Mapping[str, Any]) -> None:
@@ -258,17 +258,17 @@ def test_ratio_of_turns() -> None:
     # B takes twice as long; the machine slows down by half on the way, and steadily in a round.
     def turns(*times: float) -> list[tuple[str, list[float]]]:
         # A step that was disturbed moves no turn.
-        return [(at, [t, t, 99.0]) for at, t in zip(ab.ORDER, times, strict=True)]
+        return [(at, [t, t, 99.0]) for at, t in zip(interleaved.ORDER, times, strict=True)]
 
     steady = turns(1.0, 2.0 * 1.1, 2.0 * 1.21, 1.331)
     late = turns(1.5, 3.0, 3.0, 1.5)
     disturbed = turns(1.0, 2.0, 20.0, 1.0)
-    assert ab.block_log([steady]) == pytest.approx(math.log(2))
-    assert ab.block_log([steady, disturbed, late]) == pytest.approx(math.log(2))
-    found = ab.ratio([math.log(0.5), math.log(0.52), math.log(0.48)])
+    assert interleaved.block_log([steady]) == pytest.approx(math.log(2))
+    assert interleaved.block_log([steady, disturbed, late]) == pytest.approx(math.log(2))
+    found = interleaved.ratio([math.log(0.5), math.log(0.52), math.log(0.48)])
     assert found["ratio"] == pytest.approx(0.5, rel=0.01)
     assert found["clear"]
-    mixed = ab.ratio([math.log(1.2), -math.log(1.2)])
+    mixed = interleaved.ratio([math.log(1.2), -math.log(1.2)])
     assert mixed["ratio"] == pytest.approx(1.0)
     assert not mixed["clear"]
     assert mixed["low"] < 1 < mixed["high"]
@@ -286,7 +286,7 @@ class Turns:
 
     def ask(self) -> list[float]:
         self.asked.append(self.name)
-        return [self.ms] * ab.TURN
+        return [self.ms] * interleaved.TURN
 
 
 def test_ab_takes_turns_of_fresh_processes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,37 +295,39 @@ def test_ab_takes_turns_of_fresh_processes(monkeypatch: pytest.MonkeyPatch) -> N
 
     @contextlib.contextmanager
     def talk(target: str, arguments: dict[str, Any], *_: object) -> Iterator[Turns]:
-        assert target == "zoobench.metrics.ab:turns"
+        assert target == "zoobench.costs.interleaved:turns"
         assert arguments["ref"].endswith("weights=random")
         name = "18" if "resnet18" in arguments["ref"] else "50"
         started.append(name)
         yield Turns(name, 50.0 if name == "18" else 200.0, asked)
 
-    monkeypatch.setattr("zoobench.metrics.fresh.talk", talk)
+    monkeypatch.setattr("zoobench.costs.fresh_process.talk", talk)
     monkeypatch.setattr("zoobench.models.resolve", lambda ref: ref)
-    found = ab.ab("timm/resnet18", "timm/resnet50", blocks=2)
+    found = interleaved.ab("timm/resnet18", "timm/resnet50", blocks=2)
     assert started == ["18", "50", "50", "18"]
-    assert asked == ["18", "50", "50", "18"] * ab.ROUNDS * 2
+    assert asked == ["18", "50", "50", "18"] * interleaved.ROUNDS * 2
     assert found["ratio"] == pytest.approx(0.25)
     assert found["runs"][1]["B"]["p50_ms"] == 200.0
     assert len(found["runs"][0]["A"]["samples_ms"]) == 40
     assert "A is faster" in "\n".join(render_ab(found))
     with pytest.raises(UserError, match="at least 2 blocks"):
-        ab.ab("timm/resnet18", "timm/resnet50", blocks=1)
+        interleaved.ab("timm/resnet18", "timm/resnet50", blocks=1)
 
 
 def test_a_fresh_process_takes_turns_until_it_is_let_go() -> None:
-    with ab.process(fresh.HERE, "synthetic/gabor", Place("cpu", "bf16"), 2, 120.0) as one:
+    with interleaved.process(
+        fresh_process.HERE, "synthetic/gabor", Place("cpu", "bf16"), 2, 120.0
+    ) as one:
         told = one.answer()
         assert (told["batch"], told["dtype"]) == (2, "bfloat16 autocast")
         assert told["peak_memory_bytes"] > 0
         turns = [one.ask() for _ in range(2)]
-    assert [len(turn) for turn in turns] == [ab.TURN] * 2
+    assert [len(turn) for turn in turns] == [interleaved.TURN] * 2
     assert min(map(min, turns)) > 0
 
 
 def test_a_process_that_ends_while_it_is_asked_says_so() -> None:
-    with fresh.talk("itertools:repeat", {"object": 7, "times": 2}) as one:
+    with fresh_process.talk("itertools:repeat", {"object": 7, "times": 2}) as one:
         assert (one.answer(), one.ask()) == (7, 7)
         for _ in range(2):  # before it has gone, and after
             with pytest.raises(UserError, match="wrote no result"):

@@ -9,10 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from zoobench.metrics.counter import (
-    count,
-    tensors,
-)
+from zoobench.costs.counter import count, tensors
 
 META = torch.device("meta")
 
@@ -181,7 +178,7 @@ def test_training_costs_three_forwards(source: str, name: str) -> None:
 
 def test_remembered_results_are_the_computed_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     """On meta each operator's result is remembered; its shape and strides must not change."""
-    from zoobench.metrics import counter_meta
+    from zoobench.costs import counter_meta
 
     class Check(counter_meta.MetaCache):
         compared = 0
@@ -196,7 +193,7 @@ def test_remembered_results_are_the_computed_ones(monkeypatch: pytest.MonkeyPatc
                     Check.compared += 1
             return made
 
-    monkeypatch.setattr("zoobench.metrics.counter.shared", Check)
+    monkeypatch.setattr("zoobench.costs.counter.shared", Check)
     model = torchvision_model("swin_t")
     expected = swin_t()
     for _ in range(2):

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoobench.costs import architectures
+from zoobench.costs.architectures import Architecture, lean, quiet
+from zoobench.costs.counted import count_detail, weights_bytes
+from zoobench.costs.counter import OpCount, count, params_by_block
 from zoobench.errors import UserError, ZoobenchError
-from zoobench.metrics import architectures
-from zoobench.metrics.architectures import Architecture, lean, quiet
-from zoobench.metrics.cost import count_detail, weights_bytes
-from zoobench.metrics.counter import OpCount, count, params_by_block
 from zoobench.schema import Ref
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def profile(
         body = _body(shape, found)
         body["seconds"] = round(time.perf_counter() - started, 4)
         if cross_check:
-            from zoobench.metrics.crosscheck import cross_check as check
+            from zoobench.costs.crosscheck import cross_check as check
 
             body["cross_check"] = check(shape, found.forward)
     return body

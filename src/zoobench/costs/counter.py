@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from zoobench.metrics.counter_formulas import CHEAP, COUNTER_VERSION, FORMULAS, Formula
-from zoobench.metrics.counter_meta import shared
+from zoobench.costs.counter_formulas import CHEAP, COUNTER_VERSION, FORMULAS, Formula
+from zoobench.costs.counter_meta import shared
 
 if TYPE_CHECKING:
     import torch

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from zoobench import models
-from zoobench.metrics.profile import profile
-from zoobench.metrics.tables import OTHER_HEADS, SOURCES, _table, counted, path_of
+from zoobench.costs.known import OTHER_HEADS, SOURCES, _table, counted, path_of
+from zoobench.costs.profile import profile
 from zoobench.schema import ModelCard
 
 
