@@ -63,10 +63,10 @@ def plain(suite_file: str) -> dict[str, str]:
 
     from zoobench import datasets, methods, models, suite
     from zoobench.costs import counted
-    from zoobench.methods.extraction import lay_out
-    from zoobench.methods.features import Features, View
+    from zoobench.features import fingerprint
+    from zoobench.features.extraction import lay_out
+    from zoobench.features.source import Features, View
     from zoobench.methods.foresight import foresee
-    from zoobench.metrics import fingerprint
     from zoobench.runner import RESAMPLES, groups
     from zoobench.schema import Ref, digest
     from zoobench.store import pack_predictions

@@ -150,7 +150,7 @@ class Ours:
         import torch
 
         from zoobench import models
-        from zoobench.methods.features import Features, View
+        from zoobench.features.source import Features, View
 
         if precision not in self.sources:
             backbone = models.load(self.ref, 0)
@@ -305,8 +305,8 @@ def sweep(case: Case) -> str:
     import torch
 
     from zoobench import models
-    from zoobench.methods.extraction import keep_large_blocks, picture_batch
-    from zoobench.methods.features import Features, View
+    from zoobench.features.extraction import keep_large_blocks, picture_batch
+    from zoobench.features.source import Features, View
 
     torch.set_num_threads(1)
     keep_large_blocks()

@@ -92,7 +92,8 @@ def flat(n: int = 12_000, d: int = 512, classes: int = 100) -> Data:
 def packaged(name: str, model: str, dataset: str) -> Data:
     """Features of a packaged model on a packaged dataset, through the product's own loaders."""
     from zoobench import datasets, models
-    from zoobench.methods.features import FeatureCache, Features, View, cache_dir
+    from zoobench.features.cache import FeatureCache
+    from zoobench.features.source import Features, View, cache_dir
 
     ref = models.resolve(model)
     splits = datasets.load(datasets.resolve(dataset))
@@ -128,8 +129,9 @@ def documents() -> Data:
 
     from zoobench import models
     from zoobench.datasets.readers import Texts, text_id
+    from zoobench.features.cache import FeatureCache
+    from zoobench.features.source import Features, View, cache_dir
     from zoobench.interfaces import Split
-    from zoobench.methods.features import FeatureCache, Features, View, cache_dir
 
     tables = ("languages", "territories", "scripts", "variants")
     known = {}

@@ -11,8 +11,8 @@ import torch
 
 from cells import cell, settings
 from zoobench import datasets, methods, models
+from zoobench.features.source import Features, View, state_digest
 from zoobench.interfaces import Splits, TestSetRead
-from zoobench.methods.features import Features, View, state_digest
 from zoobench.metrics import METRICS
 from zoobench.runner import Bench
 from zoobench.tasks import TASKS

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from zoobench import models, teams
 from zoobench.errors import CellError
-from zoobench.methods.features import Features, View
+from zoobench.features.source import Features, View
 from zoobench.methods.finetune import FineTune, Inputs, Run, fitting
 from zoobench.methods.sharing import Share
 from zoobench.runner import Bench, Result, Settings

@@ -22,13 +22,15 @@ from zoobench import datasets, devices, methods, models, teams
 from zoobench.costs import counted as cost
 from zoobench.costs.measured import Place, device_name, measured_costs
 from zoobench.errors import CellError, MissingExtra, NotFinite, UserError
+from zoobench.features import fingerprint
+from zoobench.features.cache import FeatureCache
+from zoobench.features.extraction import lay_out
+from zoobench.features.pixels import PixelCache
+from zoobench.features.source import Features, Progress, View
 from zoobench.interfaces import Adapted, Method, Split, Splits
-from zoobench.methods.extraction import lay_out
-from zoobench.methods.features import FeatureCache, Features, Progress, View
 from zoobench.methods.foresight import foresee
-from zoobench.methods.pixels import PixelCache
 from zoobench.methods.sharing import Team, out_of_memory
-from zoobench.metrics import fingerprint, measured
+from zoobench.metrics import measured
 from zoobench.provenance import compiled, planned, precision_of, provenance
 from zoobench.schema import Cell, Measurement, Predictions, Record, Ref, digest
 from zoobench.tasks import classification, evaluate

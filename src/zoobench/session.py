@@ -17,7 +17,7 @@ from zoobench import __version__, datasets, devices, forecast, models, suite
 from zoobench.engines import Engine, Event, Finished
 from zoobench.engines.local import Limits, LocalEngine
 from zoobench.errors import UserError, unknown
-from zoobench.methods.features import cache_dir
+from zoobench.features.source import cache_dir
 from zoobench.runner import Settings, groups
 from zoobench.schema import STATUSES, Cell, Record, Ref
 from zoobench.store import RECORDS, Answers, Store

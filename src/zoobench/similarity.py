@@ -13,8 +13,8 @@ from typing import Any
 from zoobench import datasets, devices, models
 from zoobench.datasets.splits import hash_order, limit
 from zoobench.errors import UserError
+from zoobench.features.source import cache_dir
 from zoobench.interfaces import Split
-from zoobench.methods.features import cache_dir
 from zoobench.runner import Settings, load
 from zoobench.schema import Ref
 

@@ -154,8 +154,8 @@ def main(folder: Path) -> None:
 
 def _train(job: Mapping[str, Any], device: str, share: Any) -> dict[str, Any] | None:
     """This rank's part; what rank 0 found is what all found."""
-    from zoobench.methods.extraction import lay_out
-    from zoobench.methods.features import Features, View
+    from zoobench.features.extraction import lay_out
+    from zoobench.features.source import Features, View
     from zoobench.methods.finetune import FineTune, Inputs, Run
 
     cell = cell_from_json(job["cell"])

@@ -15,9 +15,9 @@ from cells import run as run_cells
 from zoobench import datasets, models, synthetic
 from zoobench.analysis.compare import compare_paths
 from zoobench.analysis.compare_types import Comparison
+from zoobench.features.fingerprint import BUCKETS, distance, fingerprint, pictures, sketch
+from zoobench.features.source import Features, View
 from zoobench.interfaces import InputSpec
-from zoobench.methods.features import Features, View
-from zoobench.metrics.fingerprint import BUCKETS, distance, fingerprint, pictures, sketch
 from zoobench.runner import run_group
 from zoobench.schema import Cell, Record, Ref
 from zoobench.store import Store

@@ -9,7 +9,7 @@ import torch
 
 from cells import cell, run
 from zoobench import datasets, models
-from zoobench.methods.features import Features, View
+from zoobench.features.source import Features, View
 from zoobench.methods.foresight import foresee
 from zoobench.solvers import transferability
 

@@ -18,8 +18,8 @@ from zoobench import datasets, methods
 from zoobench.datasets.options import BOUNDS
 from zoobench.datasets.splits import bounded
 from zoobench.errors import CellError
+from zoobench.features.source import Features
 from zoobench.interfaces import Split, Splits
-from zoobench.methods.features import Features
 from zoobench.runner import Bench, Result, Settings, failed
 from zoobench.schema import Cell, Record, Ref
 

@@ -33,7 +33,7 @@ from zoobench.analysis.recommend import Limits
 from zoobench.engines.local import died
 from zoobench.engines.servant import Died, Servant
 from zoobench.errors import UserError
-from zoobench.methods.features import cache_dir
+from zoobench.features.source import cache_dir
 from zoobench.runner import Settings
 from zoobench.schema import Cell, Record, Ref
 from zoobench.statistics.paired import wilson

@@ -20,7 +20,7 @@ from zoobench.analysis.compare_match import Pair, text_of
 from zoobench.analysis.compare_slim import EXACT
 from zoobench.analysis.compare_types import Drift, Finding, Stage
 from zoobench.errors import UserError
-from zoobench.metrics.fingerprint import distance
+from zoobench.features.fingerprint import distance
 from zoobench.schema import Cell, Measurement, Outcome, Ref
 
 MACHINE = ("device", "device_name", "threads", "driver", "precision")

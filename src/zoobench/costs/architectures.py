@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoobench.costs.counted import batch_of, sequence_length, shapes
 from zoobench.errors import UserError, unknown
-from zoobench.methods.extraction import to_device
+from zoobench.features.extraction import to_device
 from zoobench.schema import Ref
 
 if TYPE_CHECKING:

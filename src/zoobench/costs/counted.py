@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoobench.costs.counter import OpCount, count
-from zoobench.methods.extraction import to_device
+from zoobench.features.extraction import to_device
 from zoobench.metrics import measured
 from zoobench.schema import Measurement
 

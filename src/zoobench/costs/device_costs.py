@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoobench.costs import fresh_process
 from zoobench.costs.measured import Place
-from zoobench.methods.compiled import Compiling
+from zoobench.features.compiled import Compiling
 from zoobench.metrics import measured
 from zoobench.schema import Measurement, Ref
 

@@ -21,8 +21,8 @@ from zoobench.costs.stopwatch import (
     synchroniser,
     timed,
 )
-from zoobench.methods.compiled import Compiled, Compiling, training
-from zoobench.methods.extraction import lay_out, to_device
+from zoobench.features.compiled import Compiled, Compiling, training
+from zoobench.features.extraction import lay_out, to_device
 from zoobench.methods.sharing import out_of_memory
 from zoobench.metrics import measured
 from zoobench.schema import Measurement

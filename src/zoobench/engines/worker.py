@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
-from zoobench.methods.extraction import keep_large_blocks
+from zoobench.features.extraction import keep_large_blocks
 from zoobench.runner import Settings, run_group
 from zoobench.schema import Cell
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from zoobench.errors import NotFinite
+from zoobench.features.compiled import Compiling, training
 from zoobench.interfaces import Adapted, SealedSplits, Split
-from zoobench.methods.compiled import Compiling, training
 from zoobench.methods.sharing import Share, Team, out_of_memory
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class Inputs:
 
     def batch(self, rows: list[int]) -> Any:
         """The batch of `rows` on the backbone's device."""
-        from zoobench.methods.extraction import to_device
+        from zoobench.features.extraction import to_device
 
         prepared = self.backbone.collate([self._one(i) for i in rows])
         return to_device(prepared, self.backbone.device)

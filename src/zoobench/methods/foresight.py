@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from zoobench.interfaces import Split
 
 if TYPE_CHECKING:
-    from zoobench.methods.features import Features
+    from zoobench.features.source import Features
 
 
 def foresee(source: Features, train: Split) -> dict[str, float]:

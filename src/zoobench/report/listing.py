@@ -159,7 +159,7 @@ def diagnosis() -> dict[str, Any]:
     import os
 
     from zoobench import devices
-    from zoobench.methods.features import cache_dir
+    from zoobench.features.source import cache_dir
     from zoobench.session import environment
 
     try:

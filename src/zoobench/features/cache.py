@@ -1,20 +1,24 @@
-"""A bounded directory of entries, each a data file and a manifest.
-
-The least recently used go first. The manifest is written last, so that its existence means
-the entry is whole. Two processes may share the directory: the worst that happens is work
-done twice.
-"""
+"""Frozen features on disk: written once, checked when read, bounded in size."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from zoobench.store import write_atomic
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+CACHE_VERSION = 2
+DEFAULT_LIMIT_BYTES = 20 * 2**30
 T = TypeVar("T")
 
 
@@ -77,3 +81,43 @@ class BoundedFolder:
                 return
             self.remove(key)
             held -= size
+
+
+@dataclass(frozen=True)
+class FeatureCache(BoundedFolder):
+    """A bounded directory of feature files; the least recently used go first."""
+
+    limit_bytes: int = DEFAULT_LIMIT_BYTES
+
+    suffix: ClassVar[str] = ".f4"
+
+    def get(self, key: str) -> tuple[NDArray[np.float32], dict[str, Any]] | None:
+        """(features, manifest) of `key`, or None. A damaged file is removed and None given."""
+        return self.read(key, _checked)
+
+    def put(self, key: str, features: NDArray[np.float32], facts: Mapping[str, Any]) -> None:
+        """Keep `features`; a full disk or an unwritable cache costs the cache, not the run."""
+        data, manifest = self.paths(key)
+        blob = features.astype("<f4").tobytes()
+        body = {
+            **facts,
+            "shape": list(features.shape),
+            "sha256": hashlib.sha256(blob).hexdigest(),
+            "cache_version": CACHE_VERSION,
+        }
+        try:
+            self.make_room(len(blob))
+            write_atomic(data, blob)
+            write_atomic(manifest, json.dumps(body, sort_keys=True).encode())
+        except OSError:
+            self.remove(key)
+
+
+def _checked(data: Path, body: dict[str, Any]) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    """Raises ValueError where the features are not those that were written."""
+    import numpy as np
+
+    blob = data.read_bytes()
+    if hashlib.sha256(blob).hexdigest() != body["sha256"]:
+        raise ValueError("the content does not match its manifest")
+    return np.frombuffer(blob, dtype="<f4").reshape(body["shape"]).astype(np.float32), body

@@ -13,32 +13,27 @@ import json
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from zoobench.errors import NotFinite
+from zoobench.features import onednn, precision
+from zoobench.features.batchnorm import folded
+from zoobench.features.cache import CACHE_VERSION, FeatureCache
+from zoobench.features.compiled import Compiled, Compiling
+from zoobench.features.extraction import Job, extract, to_device
+from zoobench.features.pixels import PixelCache
 from zoobench.interfaces import Backbone, InputSpec, Raw, Split
-from zoobench.methods import kernels, precision
-from zoobench.methods.compiled import Compiled, Compiling
-from zoobench.methods.extraction import Job, extract, to_device
-from zoobench.methods.folder import BoundedFolder
-from zoobench.methods.folding import folded
-from zoobench.methods.pixels import PixelCache
 from zoobench.schema import digest
 from zoobench.store import write_atomic
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
-    from numpy.typing import NDArray
 
     from zoobench.methods.sharing import Team
-
-CACHE_VERSION = 2
-DEFAULT_LIMIT_BYTES = 20 * 2**30
 MEMORY_LIMIT_BYTES = 2**30
 """Features kept in memory by one worker, besides those on disk."""
 
@@ -49,46 +44,6 @@ Progress = Callable[[str, int, int], None]
 def cache_dir() -> Path:
     """$ZOOBENCH_CACHE, or ~/.cache/zoobench."""
     return Path(os.environ.get("ZOOBENCH_CACHE", "~/.cache/zoobench")).expanduser()
-
-
-@dataclass(frozen=True)
-class FeatureCache(BoundedFolder):
-    """A bounded directory of feature files; the least recently used go first."""
-
-    limit_bytes: int = DEFAULT_LIMIT_BYTES
-
-    suffix: ClassVar[str] = ".f4"
-
-    def get(self, key: str) -> tuple[NDArray[np.float32], dict[str, Any]] | None:
-        """(features, manifest) of `key`, or None. A damaged file is removed and None given."""
-        return self.read(key, _checked)
-
-    def put(self, key: str, features: NDArray[np.float32], facts: Mapping[str, Any]) -> None:
-        """Keep `features`; a full disk or an unwritable cache costs the cache, not the run."""
-        data, manifest = self.paths(key)
-        blob = features.astype("<f4").tobytes()
-        body = {
-            **facts,
-            "shape": list(features.shape),
-            "sha256": hashlib.sha256(blob).hexdigest(),
-            "cache_version": CACHE_VERSION,
-        }
-        try:
-            self.make_room(len(blob))
-            write_atomic(data, blob)
-            write_atomic(manifest, json.dumps(body, sort_keys=True).encode())
-        except OSError:
-            self.remove(key)
-
-
-def _checked(data: Path, body: dict[str, Any]) -> tuple[NDArray[np.float32], dict[str, Any]]:
-    """Raises ValueError where the features are not those that were written."""
-    import numpy as np
-
-    blob = data.read_bytes()
-    if hashlib.sha256(blob).hexdigest() != body["sha256"]:
-        raise ValueError("the content does not match its manifest")
-    return np.frombuffer(blob, dtype="<f4").reshape(body["shape"]).astype(np.float32), body
 
 
 def state_digest(module: torch.nn.Module) -> str:
@@ -182,7 +137,7 @@ class Features:
         return self._fast[kind]
 
     def _quick(self, kind: str) -> Backbone:
-        return kernels.quick_linears(self._folded) if kind == "fp32" else self._folded
+        return onednn.quick_linears(self._folded) if kind == "fp32" else self._folded
 
     @cached_property
     def _folded(self) -> Backbone:

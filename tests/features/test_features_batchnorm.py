@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from zoobench import models
-from zoobench.methods.folding import folded
+from zoobench.features.batchnorm import folded
 
 NAMES = ["timm/resnet10t", "timm/mobilenetv3_small_050", "timm/regnetx_002", "timm/test_vit"]
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from zoobench.features.pixels import PixelCache, Pixels, pixel_reader
 from zoobench.interfaces import Backbone, Split
-from zoobench.methods.pixels import PixelCache, Pixels, pixel_reader
 
 if TYPE_CHECKING:
     import torch

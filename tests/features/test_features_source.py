@@ -14,8 +14,9 @@ import torch
 
 from zoobench import datasets, models
 from zoobench.errors import NotFinite
+from zoobench.features.cache import FeatureCache
+from zoobench.features.source import Features, View, state_digest
 from zoobench.interfaces import Splits
-from zoobench.methods.features import FeatureCache, Features, View, state_digest
 from zoobench.schema import Ref
 
 

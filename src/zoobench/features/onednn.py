@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from zoobench.methods.precision import time_ratio
+from zoobench.features.precision import time_ratio
 
 if TYPE_CHECKING:
     import torch

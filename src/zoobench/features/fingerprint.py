@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import torch
 
+    from zoobench.features.source import Features
     from zoobench.interfaces import Raw
-    from zoobench.methods.features import Features
 
 VERSION = 1
 """Another batch or another way to sum makes another version; two versions are not compared."""
@@ -80,7 +80,7 @@ def fingerprint(source: Features) -> dict[str, Any]:
     """
     import torch
 
-    from zoobench.methods.extraction import to_device
+    from zoobench.features.extraction import to_device
 
     raws = pictures() if source.input_spec.modality == "image" else list(TEXTS)
     batch = source.collate([source.prepare(raw) for raw in raws])

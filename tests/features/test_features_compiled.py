@@ -20,10 +20,11 @@ from zoobench.analysis.compare_times import differing_times
 from zoobench.costs.counted import static_costs
 from zoobench.costs.measured import Place, measured_costs, training_costs
 from zoobench.errors import UserError
+from zoobench.features import compiled
+from zoobench.features.cache import FeatureCache
+from zoobench.features.compiled import Compiled, Compiling, rows_of
+from zoobench.features.source import Features, View, state_digest
 from zoobench.interfaces import Splits
-from zoobench.methods import compiled
-from zoobench.methods.compiled import Compiled, Compiling, rows_of
-from zoobench.methods.features import FeatureCache, Features, View, state_digest
 from zoobench.runner import Bench, Settings
 from zoobench.schema import Record, Ref
 

@@ -10,9 +10,10 @@ import torch
 
 from zoobench import datasets, methods, models
 from zoobench.costs import counted as cost
+from zoobench.features import precision
+from zoobench.features.cache import FeatureCache
+from zoobench.features.source import Features, View
 from zoobench.interfaces import Split, Splits
-from zoobench.methods import precision
-from zoobench.methods.features import FeatureCache, Features, View
 from zoobench.provenance import precision_of
 from zoobench.runner import Bench, Settings
 from zoobench.schema import PROTOCOL, Cell

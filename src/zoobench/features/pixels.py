@@ -20,8 +20,8 @@ from typing import IO, TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from zoobench.features.cache import BoundedFolder
 from zoobench.interfaces import Backbone, Split
-from zoobench.methods.folder import BoundedFolder
 from zoobench.models.images import PixelPath, pixel_path
 from zoobench.schema import digest
 from zoobench.store import write_atomic
