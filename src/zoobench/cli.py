@@ -127,8 +127,9 @@ def run(suite: str, workers: int, as_json: bool, **given: Any) -> None:
     import dataclasses
     import threading
 
-    from zoobench import progress, session
+    from zoobench import session
     from zoobench import suite as suites
+    from zoobench.report import progress
 
     if workers < 1:
         raise UserError(f"--workers: must be at least 1, got {workers}")

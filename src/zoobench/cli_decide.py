@@ -188,7 +188,7 @@ def against_itself(run: Path, gates: Gates, options: Mapping[str, Any], as_json:
     from zoobench.analysis.compare_aa import false_alarms, models_of
     from zoobench.analysis.compare_load import load
     from zoobench.analysis.compare_measure import Plan
-    from zoobench.report.gate_aa import aa_text
+    from zoobench.report.gate import aa_text
     from zoobench.schema import Ref
     from zoobench.suite import matches
 
@@ -252,7 +252,7 @@ def history(
 ) -> None:
     """One suite over many RUNS, oldest first: a table, and where a metric stepped."""
     from zoobench.analysis.compare_history import history as follow
-    from zoobench.report.gate_history import history_figures, history_text
+    from zoobench.report.history import history_figures, history_text
 
     found = follow(runs, metrics, accepted, release)
     click.echo(history_text(found))

@@ -61,7 +61,7 @@ def one(name: str, options: Mapping[str, Any]) -> tuple[dict[str, Any], list[str
     from zoobench.costs.architectures import sized
     from zoobench.costs.device_costs import device_costs
     from zoobench.costs.profile import profile as counted
-    from zoobench.metrics import render
+    from zoobench.report import profile as render
     from zoobench.schema import Ref
 
     side, length = options["input_size"], options["seq_len"]
@@ -83,7 +83,7 @@ def one_against_other(models: tuple[str, ...], options: Mapping[str, Any], as_js
     """`--ab`: the ratio of two models' times, measured interleaved."""
     from zoobench import devices
     from zoobench.costs import interleaved
-    from zoobench.metrics import render
+    from zoobench.report import profile as render
 
     if len(models) != 2:
         raise UserError(f"profile --ab: takes two models, got {len(models)}")

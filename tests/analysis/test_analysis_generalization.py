@@ -9,9 +9,9 @@ import pytest
 
 from fakes import make_predictions, make_record
 from zoobench.analysis.ranking import rank
-from zoobench.report.beyond import beyond
 from zoobench.report.terminal import print_ranking
 from zoobench.report.text import dataset_labels
+from zoobench.report.transfer import beyond
 from zoobench.store import Run, Store, load
 
 A, B = "timm/netA@1", "timm/netB@1"

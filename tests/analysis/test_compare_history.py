@@ -11,7 +11,7 @@ from compare_runs import Folder, answers, record
 from zoobench.analysis.compare_baseline import Request, accept
 from zoobench.analysis.compare_history import find_steps, history
 from zoobench.errors import MissingExtra, UserError
-from zoobench.report.gate_history import history_figures, history_text
+from zoobench.report.history import history_figures, history_text
 
 pytest.importorskip("ruptures")
 

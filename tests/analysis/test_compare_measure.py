@@ -34,7 +34,7 @@ from zoobench.cli import main
 from zoobench.costs import fresh_process, interleaved
 from zoobench.costs.measured import Place
 from zoobench.errors import UserError
-from zoobench.report.gate_aa import aa_text
+from zoobench.report.gate import aa_text
 from zoobench.schema import Cell, Record
 
 MIB = 2**20

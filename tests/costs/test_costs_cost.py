@@ -19,7 +19,7 @@ from zoobench.costs.stopwatch import Timing, peak_memory, timed, warm
 from zoobench.errors import UserError
 from zoobench.interfaces import Backbone, InputSpec
 from zoobench.metrics import METRICS
-from zoobench.metrics.render import render_measured
+from zoobench.report.profile import render_measured
 from zoobench.schema import Measurement, Ref
 
 

@@ -19,7 +19,7 @@ from zoobench.costs.crosscheck import cross_check, explain
 from zoobench.costs.measured import Place
 from zoobench.costs.profile import COLUMNS, profile, read_rows, row, sweep
 from zoobench.errors import UnknownName, UserError
-from zoobench.metrics.render import amount, render, render_ab
+from zoobench.report.profile import amount, render, render_ab
 
 
 def test_profile_of_a_network() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import PermutationMethod, friedmanchisquare, wilcoxon
 
-from zoobench.report.critical import lanes, ranks_diagram
+from zoobench.report.figures import lanes, ranks_diagram
 from zoobench.statistics import critical
 from zoobench.statistics.critical import critical_difference
 

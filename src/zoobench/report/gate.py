@@ -15,7 +15,8 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 import msgspec
 
-from zoobench.analysis.compare_gates import POINT
+from zoobench.analysis.compare_aa import FalseAlarms
+from zoobench.analysis.compare_gates import POINT, Measure
 from zoobench.analysis.compare_types import Comparison, Finding
 from zoobench.schema import to_json
 from zoobench.store import write_atomic
@@ -301,3 +302,22 @@ def write(found: Comparison, folder: str | Path) -> tuple[Path, ...]:
     for name, render in FILES.items():
         write_atomic(folder / name, render(found).encode())
     return tuple(folder / name for name in FILES)
+
+
+def aa_text(found: FalseAlarms, limits: Measure) -> list[str]:
+    """Lines for a terminal; the last ones are a gates file."""
+    times = "comparison" if found.comparisons == 1 else "comparisons"
+    return [
+        f"A against A: {found.comparisons} {times} of {limits.blocks} blocks, "
+        f"{len(found.models)} models",
+        f"  called slower or faster, before any confirming set: {found.alarms}",
+        f"  the same blocks dealt anew: {found.rate:.1%} called slower, "
+        f"{found.confirmed_rate:.2%} with the confirming set (limit {limits.ratio:.2f})",
+        f"  one process against another: up to {found.spread:.2f} times (99 in 100)",
+        "thresholds that keep false alarms under 1% here, before the confirming set:",
+        "",
+        "[measure]",
+        f"low = {found.low:.3f}",
+        f"ratio = {found.ratio:.2f}",
+        f"memory_bytes = {found.memory_bytes}",
+    ]

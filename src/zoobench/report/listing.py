@@ -16,7 +16,7 @@ import click
 from zoobench import models
 from zoobench.costs.known import counted
 from zoobench.errors import ZoobenchError
-from zoobench.metrics.render import amount
+from zoobench.report.profile import amount
 from zoobench.schema import DatasetCard, ModelCard, Ref
 
 Row = dict[str, Any]

@@ -7,7 +7,6 @@ from typing import Any
 
 from zoobench.analysis.decision import OverallRanking, Ranking, Row
 from zoobench.analysis.pareto import AXES, front_of, one_device
-from zoobench.report.beyond import beyond
 from zoobench.report.figures import heat_cells, slugs
 from zoobench.report.text import (
     COST_TITLES,
@@ -23,6 +22,7 @@ from zoobench.report.text import (
     with_interval,
     worst_texts,
 )
+from zoobench.report.transfer import beyond
 from zoobench.schema import Ref
 
 COLUMNS = ("params", "macs", "latency_ms_p50", "peak_memory_bytes")

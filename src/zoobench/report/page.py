@@ -24,9 +24,7 @@ from zoobench.analysis.decision import (
 )
 from zoobench.analysis.pareto import AXES, one_device
 from zoobench.analysis.recommend import license_fits
-from zoobench.report.beyond import beyond
-from zoobench.report.critical import lanes
-from zoobench.report.figures import heat_cells
+from zoobench.report.figures import heat_cells, lanes
 from zoobench.report.markdown import flat
 from zoobench.report.models_page import model_pages
 from zoobench.report.terminal import critical_note, overall_notes
@@ -44,6 +42,7 @@ from zoobench.report.text import (
     row_text,
     worst_texts,
 )
+from zoobench.report.transfer import beyond
 from zoobench.schema import Ref
 from zoobench.statistics.critical import CriticalDifference
 

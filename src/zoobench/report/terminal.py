@@ -14,8 +14,6 @@ from zoobench.analysis.decision import (
     points,
 )
 from zoobench.datasets.options import BOUNDS
-from zoobench.report.beyond import Table as Table_
-from zoobench.report.beyond import beyond
 from zoobench.report.text import (
     board_names,
     control_label,
@@ -31,6 +29,8 @@ from zoobench.report.text import (
     si,
     with_interval,
 )
+from zoobench.report.transfer import Table as Table_
+from zoobench.report.transfer import beyond
 from zoobench.schema import Ref
 from zoobench.statistics.bootstrap import ALPHA
 from zoobench.statistics.critical import CriticalDifference
