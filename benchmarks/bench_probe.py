@@ -93,7 +93,8 @@ def packaged(name: str, model: str, dataset: str) -> Data:
     """Features of a packaged model on a packaged dataset, through the product's own loaders."""
     from zoobench import datasets, models
     from zoobench.features.cache import FeatureCache
-    from zoobench.features.source import Features, View, cache_dir
+    from zoobench.features.source import Features, View
+    from zoobench.machine import cache_dir
 
     ref = models.resolve(model)
     splits = datasets.load(datasets.resolve(dataset))
@@ -130,8 +131,9 @@ def documents() -> Data:
     from zoobench import models
     from zoobench.datasets.readers import Texts, text_id
     from zoobench.features.cache import FeatureCache
-    from zoobench.features.source import Features, View, cache_dir
+    from zoobench.features.source import Features, View
     from zoobench.interfaces import Split
+    from zoobench.machine import cache_dir
 
     tables = ("languages", "territories", "scripts", "variants")
     known = {}

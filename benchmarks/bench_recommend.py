@@ -149,7 +149,7 @@ def known(data: Path, names: list[str]) -> Known:
     import torch
 
     from zoobench import datasets, methods, models, suite
-    from zoobench.features.source import cache_dir
+    from zoobench.machine import cache_dir
     from zoobench.runner import Bench, Settings
     from zoobench.schema import Ref
 

@@ -20,7 +20,7 @@ FLOORS = (
     {"statistics", "errors", "plugins"},
     {"hub", "machine"},
     {"solvers", "schema"},
-    {"interfaces", "store"},
+    {"interfaces", "store", "metrics"},
     {"tasks"},
     {"models"},
     {"datasets"},

@@ -199,7 +199,7 @@ def test_hub_datasets_stay_at_the_commit_that_a_run_began_with(
     out = tmp_path / "run"
 
     def means(commit: str | None) -> None:
-        monkeypatch.setattr("zoobench.models.hub.pin", lambda repo, revision, kind: commit)
+        monkeypatch.setattr("zoobench.hub.pin", lambda repo, revision, kind: commit)
 
     means("a" * 40)
     began = session.pinned(spec, out)

@@ -130,7 +130,7 @@ def compare_runs(
     from zoobench.analysis.compare_baseline import aside, propose, put
     from zoobench.analysis.compare_shares import worthwhile
     from zoobench.analysis.helpers import helpers
-    from zoobench.devices import cores
+    from zoobench.machine import cores
     from zoobench.report import gate
     from zoobench.store import no_collection
 
@@ -161,7 +161,7 @@ def measure(
     base: str, head: str, gates: Gates, options: Mapping[str, Any], as_json: bool
 ) -> NoReturn:
     """Measure both sides, write the verdicts into --out, print, and exit with the code."""
-    from zoobench import devices, suite
+    from zoobench import machine, suite
     from zoobench.analysis.compare_measure import Plan, measured
     from zoobench.analysis.compare_sides import side
     from zoobench.report import gate
@@ -171,7 +171,7 @@ def measure(
         names += [str(ref.at("")) for ref in suite.read(options["suite"]).models]
     if not names:
         raise UserError("compare --measure: which models? Give --suite NAME or --model NAME")
-    plan = Plan(gates.measure, devices.place(options["device"]))
+    plan = Plan(gates.measure, machine.place(options["device"]))
     with side(base) as one, side(head) as other:
         found = measured(list(dict.fromkeys(names)), one, other, plan, gates.strict, said)
     gate.write(found, options["out"] or Path("zoobench-measure"))
@@ -184,7 +184,7 @@ def against_itself(run: Path, gates: Gates, options: Mapping[str, Any], as_json:
     import dataclasses
     import itertools
 
-    from zoobench import devices
+    from zoobench import machine
     from zoobench.analysis.compare_aa import false_alarms, models_of
     from zoobench.analysis.compare_load import load
     from zoobench.analysis.compare_measure import Plan
@@ -192,7 +192,7 @@ def against_itself(run: Path, gates: Gates, options: Mapping[str, Any], as_json:
     from zoobench.schema import Ref
     from zoobench.suite import matches
 
-    plan = Plan(gates.measure, devices.place(options["device"]))
+    plan = Plan(gates.measure, machine.place(options["device"]))
     names = models_of(load(run))
     if options["models"]:
         chosen = [[n for n in names if matches(Ref.parse(n), p)] for p in options["models"]]

@@ -57,7 +57,7 @@ def profile(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
 
 def one(name: str, options: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """The static costs of a model, the measured ones under `measured` if asked, and the lines."""
-    from zoobench import devices
+    from zoobench import machine
     from zoobench.costs.architectures import sized
     from zoobench.costs.device_costs import device_costs
     from zoobench.costs.profile import profile as counted
@@ -70,9 +70,9 @@ def one(name: str, options: Mapping[str, Any]) -> tuple[dict[str, Any], list[str
     lines = render.render(body)
     if options["measure"]:
         ref = sized(Ref.parse(name), size, length)
-        place = devices.place(options["device"], options["precision"])
+        place = machine.place(options["device"], options["precision"])
         if options["compile"]:
-            devices.check_compiler(place.device, "profile --compile")
+            machine.check_compiler(place.device, "profile --compile")
         measured = device_costs(ref, place, options["batch"] or 8, compile=options["compile"])
         body["measured"] = measured
         lines += render.render_measured(measured)
@@ -81,7 +81,7 @@ def one(name: str, options: Mapping[str, Any]) -> tuple[dict[str, Any], list[str
 
 def one_against_other(models: tuple[str, ...], options: Mapping[str, Any], as_json: bool) -> None:
     """`--ab`: the ratio of two models' times, measured interleaved."""
-    from zoobench import devices
+    from zoobench import machine
     from zoobench.costs import interleaved
     from zoobench.report import profile as render
 
@@ -90,7 +90,7 @@ def one_against_other(models: tuple[str, ...], options: Mapping[str, Any], as_js
     found = interleaved.ab(
         models[0],
         models[1],
-        devices.place(options["device"], options["precision"]),
+        machine.place(options["device"], options["precision"]),
         batch=options["batch"] or 1,
     )
     say(found, render.render_ab(found), as_json)

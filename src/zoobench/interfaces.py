@@ -226,3 +226,15 @@ class Method(Protocol):
         backbone's state_dict is the same afterwards unless `needs` is "module".
         Deterministic in `seed`. Raises a CellError where it cannot be done.
         """
+
+
+class Team(Protocol):
+    """Several processes that train one run of the grid together."""
+
+    @property
+    def ranks(self) -> int: ...
+
+    def train(self, rate: float, pieces: int) -> dict[str, Any] | None:
+        """`state` of the trained network, `valid_scores` and `facts`; None for a loss that left
+        the finite numbers. Raises torch.OutOfMemoryError, or CellError where a process died."""
+        ...

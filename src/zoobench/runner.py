@@ -18,18 +18,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoobench import datasets, devices, methods, models, teams
+from zoobench import datasets, machine, methods, models, teams
 from zoobench.costs import counted as cost
-from zoobench.costs.measured import Place, device_name, measured_costs
+from zoobench.costs.measured import measured_costs
 from zoobench.errors import CellError, MissingExtra, NotFinite, UserError
 from zoobench.features import fingerprint
 from zoobench.features.cache import FeatureCache
 from zoobench.features.extraction import lay_out
 from zoobench.features.pixels import PixelCache
 from zoobench.features.source import Features, Progress, View
-from zoobench.interfaces import Adapted, Method, Split, Splits
+from zoobench.interfaces import Adapted, Method, Split, Splits, Team
+from zoobench.machine import Place, device_name, out_of_memory
 from zoobench.methods.foresight import foresee
-from zoobench.methods.sharing import Team, out_of_memory
 from zoobench.metrics import measured
 from zoobench.provenance import compiled, planned, precision_of, provenance
 from zoobench.schema import Cell, Measurement, Predictions, Record, Ref, digest
@@ -390,5 +390,5 @@ def environment(settings: Settings, record: Record) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": str(torch.__version__),  # torch's own class would make the parent import torch
         "zoobench": __version__,
-        **({"driver": devices.driver(), "cuda": str(torch.version.cuda)} if cuda else {}),
+        **({"driver": machine.driver(), "cuda": str(torch.version.cuda)} if cuda else {}),
     }

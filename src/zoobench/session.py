@@ -13,11 +13,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from zoobench import __version__, datasets, devices, forecast, models, suite
+from zoobench import __version__, datasets, forecast, machine, models, suite
 from zoobench.engines import Engine, Event, Finished
 from zoobench.engines.local import Limits, LocalEngine
 from zoobench.errors import UserError, unknown
-from zoobench.features.source import cache_dir
+from zoobench.machine import cache_dir
 from zoobench.runner import Settings, groups
 from zoobench.schema import STATUSES, Cell, Record, Ref
 from zoobench.store import RECORDS, Answers, Store
@@ -149,7 +149,7 @@ def _lets(cell: Cell, key: str, glob: str) -> bool:
 
 def make_plan(spec: suite.Suite, options: Options) -> Plan:
     """What would be run, and what is done already in `options.out`. Writes nothing."""
-    devices.resolve(options.device)  # a device that is not here is said before the plan is shown
+    machine.resolve(options.device)  # a device that is not here is said before the plan is shown
     cells = chosen_cells(spec, options)
     return Plan(spec, cells, Answers(options.out / RECORDS), options.retry)
 
@@ -261,9 +261,9 @@ def opened(options: Options, bounds: Limits) -> Iterator[Site]:
     """This machine, or a cluster that is joined while the run lasts. Raises UserError."""
     workers = max(1, options.workers)
     if options.engine == "local":
-        threads = max(1, devices.cores() // workers)
+        threads = max(1, machine.cores() // workers)
         yield Site(
-            devices.resolve(options.device), threads, workers,
+            machine.resolve(options.device), threads, workers,
             lambda settings, preload, stopping: LocalEngine(
                 settings, bounds, workers, preload, stopping
             ),
@@ -273,7 +273,7 @@ def opened(options: Options, bounds: Limits) -> Iterator[Site]:
         raise unknown("--engine", "engine", options.engine, ("local", "ray"))
     from zoobench.engines import ray_
 
-    with ray_.connected(options.address, devices.cores()) as nodes:
+    with ray_.connected(options.address, machine.cores()) as nodes:
         device = ray_.resolve_device(options.device, nodes)
         asked = ray_.needs(device, workers, bounds, nodes)
         ray_.check_versions(nodes, ray_.versions())
@@ -303,7 +303,7 @@ def check_compiling(options: Options, device: str) -> None:
             "leave out one of the two"
         )
     if options.engine == "local":
-        devices.check_compiler(device, "compile = true")
+        machine.check_compiler(device, "compile = true")
 
 
 @contextlib.contextmanager
@@ -352,7 +352,7 @@ def environment(device: str) -> dict[str, Any]:
     """environment.json: the machine and the libraries of a run."""
     import psutil
 
-    from zoobench.costs.measured import device_name
+    from zoobench.machine import device_name
 
     versions = {}
     for name in RELEVANT:
@@ -363,7 +363,7 @@ def environment(device: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": device_name("cpu"),
-        "cores": devices.cores(),
+        "cores": machine.cores(),
         "memory_bytes": psutil.virtual_memory().total,
         "device": device,
         "libraries": versions,

@@ -10,11 +10,11 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from zoobench import datasets, devices, models
+from zoobench import datasets, machine, models
 from zoobench.datasets.splits import hash_order, limit
 from zoobench.errors import UserError
-from zoobench.features.source import cache_dir
 from zoobench.interfaces import Split
+from zoobench.machine import cache_dir
 from zoobench.runner import Settings, load
 from zoobench.schema import Ref
 
@@ -61,7 +61,7 @@ def similarity(model: str, first: str, second: str, most: int, device: str = "au
                 f"{ref.short} reads {models.card(ref).modality}, "
                 f"but {name.short} holds {datasets.card(name).modality}"
             )
-    place = devices.resolve(device)
+    place = machine.resolve(device)
     settings = Settings(place, cache=str(cache_dir() / "features"))
     source = load(ref, 0, "fp32", settings, None).features
     # Equal numbers: the sample's size is in a Frechet distance, and would look like a difference.

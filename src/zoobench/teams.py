@@ -129,7 +129,8 @@ def main(folder: Path) -> None:
     import torch
     import torch.distributed
 
-    from zoobench.methods.sharing import Share, out_of_memory
+    from zoobench.machine import out_of_memory
+    from zoobench.methods.sharing import Share
 
     job = json.loads((folder / JOB).read_text(encoding="utf-8"))
     _die_with(int(job["parent"]))

@@ -32,8 +32,8 @@ from zoobench.analysis.compare_sides import side
 from zoobench.analysis.compare_slim import Slim, SlimRun
 from zoobench.cli import main
 from zoobench.costs import fresh_process, interleaved
-from zoobench.costs.measured import Place
 from zoobench.errors import UserError
+from zoobench.machine import Place
 from zoobench.report.gate import aa_text
 from zoobench.schema import Cell, Record
 

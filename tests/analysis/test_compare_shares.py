@@ -102,7 +102,7 @@ def test_processes_come_to_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """The command too: verdicts and proposed baseline, to the byte."""
     old, new = drawn(tmp_path / "old", 0), drawn(tmp_path / "new", 7)
     numbers_only(old)
-    monkeypatch.setattr("zoobench.devices.cores", lambda: 3)
+    monkeypatch.setattr("zoobench.machine.cores", lambda: 3)
     said = {}
     for size in (2**40, 1):
         monkeypatch.setattr(compare_shares, "LARGE", size)

@@ -14,10 +14,11 @@ from torch import nn
 from zoobench.costs import fresh_process
 from zoobench.costs.counted import static_costs
 from zoobench.costs.device_costs import device_costs, load_seconds
-from zoobench.costs.measured import LARGEST_BATCH, Place, measured_costs, stepping, training_costs
+from zoobench.costs.measured import LARGEST_BATCH, measured_costs, stepping, training_costs
 from zoobench.costs.stopwatch import Timing, peak_memory, timed, warm
 from zoobench.errors import UserError
 from zoobench.interfaces import Backbone, InputSpec
+from zoobench.machine import Place
 from zoobench.metrics import METRICS
 from zoobench.report.profile import render_measured
 from zoobench.schema import Measurement, Ref

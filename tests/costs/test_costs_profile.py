@@ -16,9 +16,9 @@ from zoobench.costs import architectures, fresh_process, interleaved
 from zoobench.costs.architectures import Architecture, lean
 from zoobench.costs.counter import count
 from zoobench.costs.crosscheck import cross_check, explain
-from zoobench.costs.measured import Place
 from zoobench.costs.profile import COLUMNS, profile, read_rows, row, sweep
 from zoobench.errors import UnknownName, UserError
+from zoobench.machine import Place
 from zoobench.report.profile import amount, render, render_ab
 
 

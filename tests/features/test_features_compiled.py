@@ -12,19 +12,20 @@ import torch
 from click.testing import CliRunner
 
 from cells import cell, write_suite
-from zoobench import cli, datasets, devices, models, session, suite
+from zoobench import cli, datasets, machine, models, session, suite
 from zoobench.analysis.comparability import comparability, cost_key
 from zoobench.analysis.compare_load import slimmed
 from zoobench.analysis.compare_match import Pair, identity
 from zoobench.analysis.compare_times import differing_times
 from zoobench.costs.counted import static_costs
-from zoobench.costs.measured import Place, measured_costs, training_costs
+from zoobench.costs.measured import measured_costs, training_costs
 from zoobench.errors import UserError
 from zoobench.features import compiled
 from zoobench.features.cache import FeatureCache
 from zoobench.features.compiled import Compiled, Compiling, rows_of
 from zoobench.features.source import Features, View, state_digest
 from zoobench.interfaces import Splits
+from zoobench.machine import Place
 from zoobench.runner import Bench, Settings
 from zoobench.schema import Record, Ref
 
@@ -288,7 +289,7 @@ def test_a_machine_without_a_compiler_is_told_before_any_work(
     monkeypatch.delenv("CXX")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="Install one"):
-        devices.check_compiler("cpu", "here")
+        machine.check_compiler("cpu", "here")
     two = dataclasses.replace(options, ranks=2)
     with pytest.raises(UserError, match="--ranks"):
         session.execute(spec, two, lambda plan, event: None)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zoobench import datasets, devices, methods, session, store, suite
+from zoobench import datasets, machine, methods, session, store, suite
 from zoobench.advise.answer import Outcomes, Verdicts, telling, verdicts
 from zoobench.advise.candidates import available, broken, worth_fetching
 from zoobench.advise.decide import ladder, next_action, running
@@ -33,7 +33,7 @@ from zoobench.analysis.recommend import Limits
 from zoobench.engines.local import died
 from zoobench.engines.servant import Died, Servant
 from zoobench.errors import UserError
-from zoobench.features.source import cache_dir
+from zoobench.machine import cache_dir
 from zoobench.runner import Settings
 from zoobench.schema import Cell, Record, Ref
 from zoobench.statistics.paired import wilson
@@ -74,11 +74,11 @@ def advise(request: Request, say: Say = lambda line: None) -> Advice:
     modality = datasets.card(request.data).modality
     candidates = available(modality, request.models)
     spec = _suite(request, candidates)
-    device = devices.resolve(request.device)
+    device = machine.resolve(request.device)
     with Store(request.out, suite.to_toml(spec), spec.identity) as held:
         held.write_environment(session.environment(device))
         journal = read(request.out)
-        settings = Settings(device, devices.cores(), str(cache_dir() / "features"))
+        settings = Settings(device, machine.cores(), str(cache_dir() / "features"))
         desk = partial(Desk, dataset=str(request.data))
         heavy = session.preload(suite.plan(spec))
         with Servant(desk, settings, heavy) as servant:
@@ -226,7 +226,7 @@ class Work:
         method = suite.MethodSpec(name, methods.params_of(methods.build(name, recipe)))
         precision = self.spec.precision
         if precision == "auto":  # no time for the question that it asks
-            precision = devices.default_precision(devices.resolve(self.request.device))
+            precision = machine.default_precision(machine.resolve(self.request.device))
         one = dataclasses.replace(
             self.spec,
             models=(Ref.parse(action.model),),

@@ -30,8 +30,8 @@ from zoobench.analysis.compare_gates import Measure
 from zoobench.analysis.compare_types import Comparison, Finding, NewCell
 from zoobench.costs.fresh_process import Side
 from zoobench.costs.interleaved import CPU, Block, interleaved, tried
-from zoobench.costs.measured import Place
 from zoobench.errors import UserError
+from zoobench.machine import Place
 from zoobench.schema import Cell, Outcome, Ref
 
 Floats = NDArray[np.float64]

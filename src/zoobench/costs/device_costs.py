@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from zoobench.costs import fresh_process
-from zoobench.costs.measured import Place
 from zoobench.features.compiled import Compiling
+from zoobench.machine import Place
 from zoobench.metrics import measured
 from zoobench.schema import Measurement, Ref
 
@@ -69,8 +69,9 @@ def costs(
 ) -> dict[str, Any]:
     """In the fresh process: `measurements` as dictionaries, `device_name`, `weights`."""
     from zoobench import models
-    from zoobench.costs.measured import device_name, measured_costs, training_costs
+    from zoobench.costs.measured import measured_costs, training_costs
     from zoobench.costs.stopwatch import resident
+    from zoobench.machine import device_name
 
     place, name = Place(device, precision), Ref.parse(ref)
     random = name.option("weights") == "random"

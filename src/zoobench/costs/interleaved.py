@@ -22,8 +22,8 @@ import numpy as np
 
 from zoobench.costs import fresh_process
 from zoobench.costs.fresh_process import HERE, Side
-from zoobench.costs.measured import Place
 from zoobench.errors import UserError
+from zoobench.machine import Place
 from zoobench.schema import Ref
 
 ORDER = "ABBA"

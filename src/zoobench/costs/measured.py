@@ -7,7 +7,6 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from zoobench.costs.counted import batch_of, weights_bytes
@@ -23,7 +22,7 @@ from zoobench.costs.stopwatch import (
 )
 from zoobench.features.compiled import Compiled, Compiling, training
 from zoobench.features.extraction import lay_out, to_device
-from zoobench.methods.sharing import out_of_memory
+from zoobench.machine import Place, device_name, out_of_memory
 from zoobench.metrics import measured
 from zoobench.schema import Measurement
 
@@ -34,14 +33,6 @@ if TYPE_CHECKING:
 
 LARGEST_BATCH = {"cpu": 64, "cuda": 1024}
 """Bound of the throughput sweep."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where and how a backbone runs: a torch device string, and "fp32" or "bf16" (autocast)."""
-
-    device: str = "cpu"
-    precision: str = "fp32"
 
 
 def measured_costs(
@@ -163,23 +154,6 @@ def training_costs(
         measured("train_step_ms", p50, low=low, high=high, n=n, detail=detail),
         dataclasses.replace(_memory(twin, setting, peak, None), metric="train_peak_memory_bytes"),
     )
-
-
-def device_name(device: str) -> str:
-    """The card's name, or the processor's as the system gives it."""
-    import platform
-    from pathlib import Path
-
-    if device.startswith("cuda"):
-        import torch
-
-        return torch.cuda.get_device_name(device)
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _settle(backbone: Backbone, place: Place) -> torch.device:

@@ -11,12 +11,11 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from zoobench import plugins
+from zoobench import hub, plugins
 from zoobench.datasets import shift
 from zoobench.datasets.options import prefix
 from zoobench.errors import UserError, unknown
 from zoobench.interfaces import Splits
-from zoobench.models import hub
 from zoobench.schema import DatasetCard, Ref
 
 SOURCES: dict[str, str] = {

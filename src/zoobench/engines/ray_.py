@@ -206,7 +206,7 @@ def run_on_node(
     The features are kept below this node's own $ZOOBENCH_CACHE: the same folder on every
     node where it is shared, a folder each where it is not.
     """
-    from zoobench.features.source import cache_dir
+    from zoobench.machine import cache_dir
 
     check_same(versions(), expected, os.uname().nodename)  # it may have joined since the check
     # Else every worker process would import Ray's own worker script as its main module.

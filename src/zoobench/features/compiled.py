@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from zoobench.methods.sharing import out_of_memory
+from zoobench.machine import out_of_memory
 
 if TYPE_CHECKING:
     import torch

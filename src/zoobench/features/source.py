@@ -10,13 +10,11 @@ import contextlib
 import copy
 import hashlib
 import json
-import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoobench.errors import NotFinite
@@ -33,17 +31,12 @@ from zoobench.store import write_atomic
 if TYPE_CHECKING:
     import torch
 
-    from zoobench.methods.sharing import Team
+    from zoobench.interfaces import Team
 MEMORY_LIMIT_BYTES = 2**30
 """Features kept in memory by one worker, besides those on disk."""
 
 Progress = Callable[[str, int, int], None]
 """Called with (stage, done, total) examples."""
-
-
-def cache_dir() -> Path:
-    """$ZOOBENCH_CACHE, or ~/.cache/zoobench."""
-    return Path(os.environ.get("ZOOBENCH_CACHE", "~/.cache/zoobench")).expanduser()
 
 
 def state_digest(module: torch.nn.Module) -> str:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from zoobench.errors import NotFinite
 from zoobench.features.compiled import Compiling, training
-from zoobench.interfaces import Adapted, SealedSplits, Split
-from zoobench.methods.sharing import Share, Team, out_of_memory
+from zoobench.interfaces import Adapted, SealedSplits, Split, Team
+from zoobench.machine import out_of_memory
+from zoobench.methods.sharing import Share
 
 if TYPE_CHECKING:
     import torch

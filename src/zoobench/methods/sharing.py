@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -73,25 +73,3 @@ def synchronised(net: torch.nn.Module) -> torch.nn.Module:
 
     found: torch.nn.Module = convert_sync_batchnorm(net)
     return found
-
-
-class Team(Protocol):
-    """Several processes that train one run of the grid together."""
-
-    @property
-    def ranks(self) -> int: ...
-
-    def train(self, rate: float, pieces: int) -> dict[str, Any] | None:
-        """`state` of the trained network, `valid_scores` and `facts`; None for a loss that left
-        the finite numbers. Raises torch.OutOfMemoryError, or CellError where a process died."""
-        ...
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether `error` says that memory ended, on a card or on the CPU."""
-    import torch
-
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    # The CPU allocator of torch raises a plain RuntimeError.
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

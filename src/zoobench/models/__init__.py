@@ -10,8 +10,8 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from zoobench import errors, plugins
-from zoobench.models import catalog, hub, index
+from zoobench import errors, hub, plugins
+from zoobench.models import catalog, index
 from zoobench.schema import ModelCard, Ref
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoobench import errors
+from zoobench import errors, hub
 from zoobench.errors import MissingWeights, Unsupported, UserError
-from zoobench.models import checkpoints, hub, index, options, torchhub
+from zoobench.models import checkpoints, index, options, torchhub
 from zoobench.models.backbones import ImageBackbone, finish, seeded
 from zoobench.schema import ModelCard
 

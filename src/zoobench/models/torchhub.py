@@ -7,8 +7,9 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from zoobench import hub
 from zoobench.errors import MissingWeights
-from zoobench.models import checkpoints, hub
+from zoobench.models import checkpoints
 
 HASH = re.compile(r"-([0-9a-f]{8,64})\.")
 

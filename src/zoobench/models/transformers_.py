@@ -14,9 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoobench import errors
+from zoobench import errors, hub
 from zoobench.errors import UserError
-from zoobench.models import checkpoints, hub, options
+from zoobench.models import checkpoints, options
 from zoobench.models.catalog import HF
 from zoobench.schema import Modality, ModelCard
 

@@ -158,12 +158,12 @@ def diagnosis() -> dict[str, Any]:
     import importlib.util
     import os
 
-    from zoobench import devices
-    from zoobench.features.source import cache_dir
+    from zoobench import machine
+    from zoobench.machine import cache_dir
     from zoobench.session import environment
 
     try:
-        device = devices.resolve("auto")
+        device = machine.resolve("auto")
     except ZoobenchError as error:
         device = f"none: {error}"
     extras = {"datasets": "hub", "pyarrow": "parquet", "mlxtend": "demo", "babel": "demo"}

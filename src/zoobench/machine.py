@@ -1,16 +1,22 @@
-"""Which device a run uses. Torch is imported only where a CUDA device may be here."""
+"""This machine: its devices, cores and cache. Torch is imported only where CUDA may be here."""
 
 from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from zoobench.errors import UserError
 
-if TYPE_CHECKING:
-    from zoobench.costs.measured import Place
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how a backbone runs: a torch device string, and "fp32" or "bf16" (autocast)."""
+
+    device: str = "cpu"
+    precision: str = "fp32"
 
 
 def resolve(device: str) -> str:
@@ -50,8 +56,6 @@ def default_precision(device: str) -> Literal["bf16", "fp32"]:
 
 def place(device: str, precision: str = "auto") -> Place:
     """Where and how to time: `resolve` and, for "auto", `default_precision`. Raises UserError."""
-    from zoobench.costs.measured import Place
-
     found = resolve(device)
     return Place(found, default_precision(found) if precision == "auto" else precision)
 
@@ -98,3 +102,34 @@ def driver() -> str:
     query = [tool, "--query-gpu=driver_version", "--format=csv,noheader"]
     lines = subprocess.run(query, capture_output=True, text=True, check=False).stdout.split()
     return lines[0] if lines else ""
+
+
+def cache_dir() -> Path:
+    """$ZOOBENCH_CACHE, or ~/.cache/zoobench."""
+    return Path(os.environ.get("ZOOBENCH_CACHE", "~/.cache/zoobench")).expanduser()
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that memory ended, on a card or on the CPU."""
+    import torch
+
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    # The CPU allocator of torch raises a plain RuntimeError.
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def device_name(device: str) -> str:
+    """The card's name, or the processor's as the system gives it."""
+    import platform
+
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.get_device_name(device)
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
