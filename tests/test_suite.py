@@ -161,7 +161,7 @@ def test_paths_are_relative_to_the_suite_and_not_part_of_the_key(tmp_path: Path)
 
 
 def test_a_local_checkpoints_content_is_in_the_key(tmp_path: Path) -> None:
-    from zoobench.models.identity import weights_digest
+    from zoobench.models.weights import weights_digest
     from zoobench.schema import Ref
 
     file = tmp_path / "w.safetensors"

@@ -31,6 +31,7 @@ from zoobench.interfaces import Adapted, Method, Split, Splits, Team
 from zoobench.machine import Place, device_name, out_of_memory
 from zoobench.methods.foresight import foresee
 from zoobench.metrics import measured
+from zoobench.models import weights
 from zoobench.provenance import compiled, planned, precision_of, provenance
 from zoobench.schema import Cell, Measurement, Predictions, Record, Ref, digest
 from zoobench.tasks import classification, evaluate
@@ -194,7 +195,7 @@ class Bench:
 
     def load(self, cell: Cell, method: Method) -> Loaded:
         """The cell's model, kept for the group; a model that failed once fails at once again."""
-        ref, seed = teams.weights_of(cell, getattr(method, "random_weights", False))
+        ref, seed = weights.weights_of(cell, getattr(method, "random_weights", False))
         key = (str(ref), seed)
         if key in self._failed:
             raise self._failed[key]

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from zoobench import datasets, methods, models
 from zoobench.datasets.shift import is_shifted
 from zoobench.errors import UserError, unknown
-from zoobench.models.identity import weights_digest
+from zoobench.models.weights import weights_digest
 from zoobench.schema import PROTOCOL, Cell, Ref, Value, digest
 from zoobench.tasks import TASKS
 

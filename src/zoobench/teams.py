@@ -23,6 +23,7 @@ from zoobench import datasets, methods, models
 from zoobench.datasets.splits import few_shot
 from zoobench.errors import CellError
 from zoobench.interfaces import Split, Splits
+from zoobench.models.weights import weights_of
 from zoobench.schema import Cell, Ref, cell_from_json, to_json
 
 JOB, TUNED, TROUBLE = "job.json", "tuned.pt", "trouble-{}.json"
@@ -51,14 +52,6 @@ def at_most(split: Split, k: int) -> Split:
         if seen[label] <= k:
             kept.append(row)
     return split.subset(np.array(sorted(kept), dtype=np.intp))
-
-
-def weights_of(cell: Cell, random_weights: bool) -> tuple[Ref, int]:
-    """The model to load, and the seed of its weights where they are drawn."""
-    ref = Ref.parse(cell.model)
-    if random_weights:
-        ref = ref.with_options(weights="random")
-    return ref, cell.seed if ref.option("weights") == "random" else 0
 
 
 @dataclass(frozen=True)

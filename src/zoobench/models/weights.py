@@ -6,7 +6,7 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
-from zoobench.schema import Ref
+from zoobench.schema import Cell, Ref
 
 
 def weights_digest(ref: Ref) -> str:
@@ -34,3 +34,11 @@ def _file_digest(path: Path, mtime_ns: int, size: int) -> str:
     """Hashed once a process for each state of the file: a plan asks for every cell."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def weights_of(cell: Cell, random_weights: bool) -> tuple[Ref, int]:
+    """The model to load, and the seed of its weights where they are drawn."""
+    ref = Ref.parse(cell.model)
+    if random_weights:
+        ref = ref.with_options(weights="random")
+    return ref, cell.seed if ref.option("weights") == "random" else 0
