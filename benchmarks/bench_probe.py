@@ -129,7 +129,8 @@ def documents() -> Data:
     from babel import localedata
 
     from zoobench import models
-    from zoobench.datasets.readers import Texts, text_id
+    from zoobench.datasets.ids import text_id
+    from zoobench.datasets.readers import Texts
     from zoobench.features.cache import FeatureCache
     from zoobench.features.source import Features, View
     from zoobench.interfaces import Split

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from zoobench import datasets, machine, methods, models, teams
 from zoobench.costs import counted as cost
 from zoobench.costs.measured import measured_costs
+from zoobench.datasets import splits
 from zoobench.errors import CellError, MissingExtra, NotFinite, UserError
 from zoobench.features import fingerprint
 from zoobench.features.cache import FeatureCache
@@ -129,7 +130,7 @@ class Bench:
         import torch
 
         method = methods.build(cell.method, cell.params)
-        splits = teams.drawn(self._whole(cell), cell)
+        splits = splits.drawn(self._whole(cell), cell)
         seed = int(digest([cell.key, "seed"], 8), 16)
         torch.manual_seed(seed)
         # A probe's own draw is the cell's seed: cells that differ in nothing else share it.

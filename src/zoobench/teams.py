@@ -6,7 +6,6 @@ each global batch. Rank 0 leaves the trained network in a file for the process t
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -20,38 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from zoobench import datasets, methods, models
-from zoobench.datasets.splits import few_shot
+from zoobench.datasets.splits import drawn
 from zoobench.errors import CellError
-from zoobench.interfaces import Split, Splits
 from zoobench.models.weights import weights_of
 from zoobench.schema import Cell, Ref, cell_from_json, to_json
 
 JOB, TUNED, TROUBLE = "job.json", "tuned.pt", "trouble-{}.json"
 MEMORY = "memory"
-
-
-def drawn(splits: Splits, cell: Cell) -> Splits:
-    """`splits`, or the few-shot draw that the cell asks for."""
-    if cell.shots is None:
-        return splits
-    name = Ref.parse(cell.dataset).id
-    few = few_shot(splits.train, cell.shots, cell.seed, name)
-    # Choosing on thousands of labels would not be few-shot: valid has k a class at most.
-    return dataclasses.replace(splits, train=few, valid=at_most(splits.valid, cell.shots))
-
-
-def at_most(split: Split, k: int) -> Split:
-    """The first `k` examples of each class by id, fewer where a class has fewer."""
-    import numpy as np
-
-    seen: dict[int, int] = {}
-    kept = []
-    for row in sorted(range(len(split)), key=split.ids.__getitem__):
-        label = int(split.labels[row])
-        seen[label] = seen.get(label, 0) + 1
-        if seen[label] <= k:
-            kept.append(row)
-    return split.subset(np.array(sorted(kept), dtype=np.intp))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from hubstub import HubStub
 from zoobench import datasets
-from zoobench.datasets.readers import bytes_id
+from zoobench.datasets.ids import bytes_id
 from zoobench.errors import BadData, MissingExtra, UserError
 
 library = pytest.importorskip("datasets")

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zoobench.datasets import splits as sp
-from zoobench.datasets.readers import Texts, text_id
+from zoobench.datasets.ids import text_id
+from zoobench.datasets.readers import Texts
 from zoobench.errors import BadData
 from zoobench.interfaces import Split
 from zoobench.schema import Ref

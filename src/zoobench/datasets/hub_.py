@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from zoobench.datasets import catalog, options
-from zoobench.datasets.readers import Column, bytes_id, text_id
+from zoobench.datasets.ids import bytes_id, text_id
+from zoobench.datasets.readers import Column
 from zoobench.datasets.splits import Found, assemble
 from zoobench.errors import BadData, UserError, missing_extra, unknown
 from zoobench.interfaces import Split, Splits

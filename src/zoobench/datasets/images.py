@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from zoobench.datasets.readers import THREADS, bytes_id
+from zoobench.datasets.ids import THREADS, bytes_id
 from zoobench.errors import BadData
 
 SUFFIXES = frozenset(

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from zoobench.datasets import catalog, options, packaged_text
-from zoobench.datasets.readers import Pixels, array_ids
+from zoobench.datasets.ids import array_ids
+from zoobench.datasets.readers import Pixels
 from zoobench.datasets.splits import Found, assemble
 from zoobench.errors import BadData, missing_extra, unknown
 from zoobench.interfaces import Split, Splits

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from zoobench.datasets.readers import Texts, text_id
+from zoobench.datasets.ids import text_id
+from zoobench.datasets.readers import Texts
 from zoobench.datasets.splits import Found
 from zoobench.errors import BadData
 from zoobench.interfaces import Split

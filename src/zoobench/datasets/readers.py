@@ -5,10 +5,7 @@ Readers are small frozen dataclasses, so that a split can be pickled and cross p
 
 from __future__ import annotations
 
-import hashlib
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,31 +15,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from zoobench.interfaces import Raw
-
-THREADS = 8
-"""Hashing and decoding release the interpreter's lock, and wait for the disk."""
-
-
-def bytes_id(content: bytes) -> str:
-    """An example's id: the first 128 bits of the sha256 of its own bytes, in hex."""
-    return hashlib.sha256(content).hexdigest()[:32]
-
-
-def text_id(text: str) -> str:
-    """Id of a text: of its UTF-8 bytes. Unpaired surrogates are kept apart, not refused."""
-    return bytes_id(text.encode("utf-8", "surrogatepass"))
-
-
-def array_ids(pictures: NDArray[np.uint8]) -> tuple[str, ...]:
-    """Ids of N pictures (N, H, W) or (N, H, W, 3): of their pixels and their shape."""
-    shape = repr(pictures.shape[1:]).encode()
-    return tuple(bytes_id(shape + np.ascontiguousarray(row).tobytes()) for row in pictures)
-
-
-def file_ids(paths: tuple[str, ...]) -> tuple[str, ...]:
-    """Ids of files, of their bytes; read by a few threads."""
-    with ThreadPoolExecutor(THREADS) as pool:
-        return tuple(pool.map(lambda path: bytes_id(Path(path).read_bytes()), paths))
 
 
 @dataclass(frozen=True)

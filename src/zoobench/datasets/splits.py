@@ -6,6 +6,7 @@ random generator or the machine. N examples, C classes.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from zoobench.errors import BadData
 from zoobench.interfaces import Labels, Raw, Split, Splits
-from zoobench.schema import Modality, Ref
+from zoobench.schema import Cell, Modality, Ref
 
 SPLIT_VERSION = 1
 """Part of every membership hash: another version is another split."""
@@ -325,3 +326,27 @@ def joined(first: Split, second: Split, name: str) -> Split:
     """The examples of `first`, then those of `second` (the refit on train and valid)."""
     labels: Labels = np.concatenate([first.labels, second.labels])
     return Split(name, first.ids + second.ids, labels, _Joined(first, second))
+
+
+def drawn(splits: Splits, cell: Cell) -> Splits:
+    """`splits`, or the few-shot draw that the cell asks for."""
+    if cell.shots is None:
+        return splits
+    name = Ref.parse(cell.dataset).id
+    few = few_shot(splits.train, cell.shots, cell.seed, name)
+    # Choosing on thousands of labels would not be few-shot: valid has k a class at most.
+    return dataclasses.replace(splits, train=few, valid=at_most(splits.valid, cell.shots))
+
+
+def at_most(split: Split, k: int) -> Split:
+    """The first `k` examples of each class by id, fewer where a class has fewer."""
+    import numpy as np
+
+    seen: dict[int, int] = {}
+    kept = []
+    for row in sorted(range(len(split)), key=split.ids.__getitem__):
+        label = int(split.labels[row])
+        seen[label] = seen.get(label, 0) + 1
+        if seen[label] <= k:
+            kept.append(row)
+    return split.subset(np.array(sorted(kept), dtype=np.intp))

@@ -18,7 +18,8 @@ import numpy as np
 from zoobench.datasets import images, options
 from zoobench.datasets.faults import check_classes, check_faults
 from zoobench.datasets.folder_ import SPLIT_NAMES
-from zoobench.datasets.readers import Files, Texts, text_id
+from zoobench.datasets.ids import text_id
+from zoobench.datasets.readers import Files, Texts
 from zoobench.datasets.splits import Found, assemble
 from zoobench.errors import BadData, UserError, missing_extra, unknown
 from zoobench.interfaces import Split, Splits

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoobench.datasets import catalog, options
-from zoobench.datasets.readers import Files, Items, Pixels, array_ids, bytes_id, file_ids
+from zoobench.datasets.ids import array_ids, bytes_id, file_ids
+from zoobench.datasets.readers import Files, Items, Pixels
 from zoobench.datasets.splits import Found, assemble
 from zoobench.errors import BadData, unknown
 from zoobench.interfaces import Split, Splits
