@@ -66,7 +66,7 @@ def plain(suite_file: str) -> dict[str, str]:
     from zoobench.features import fingerprint
     from zoobench.features.extraction import lay_out
     from zoobench.features.source import Features, View
-    from zoobench.methods.foresight import foresee
+    from zoobench.methods.transferability import foresee
     from zoobench.runner import RESAMPLES, groups
     from zoobench.schema import Ref, digest
     from zoobench.store import pack_predictions

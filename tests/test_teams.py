@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from zoobench import models, teams
 from zoobench.errors import CellError
 from zoobench.features.source import Features, View
+from zoobench.methods.data_parallel import Share
 from zoobench.methods.finetune import FineTune, Inputs, Run, fitting
-from zoobench.methods.sharing import Share
 from zoobench.runner import Bench, Result, Settings
 from zoobench.schema import Cell, Ref
 from zoobench.suite import plan, read
@@ -150,7 +150,7 @@ def test_norms_keep_their_activations_when_they_are_synchronised() -> None:
     import timm
     from timm.layers import SyncBatchNormAct
 
-    from zoobench.methods.sharing import synchronised
+    from zoobench.methods.data_parallel import synchronised
 
     net = synchronised(timm.create_model("mobilenetv3_small_050", num_classes=0))
     acts = [m for m in net.modules() if isinstance(m, SyncBatchNormAct)]

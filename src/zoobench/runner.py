@@ -30,7 +30,7 @@ from zoobench.features.pixels import PixelCache
 from zoobench.features.source import Features, Progress, View
 from zoobench.interfaces import Adapted, Method, Split, Splits, Team
 from zoobench.machine import Place, device_name, out_of_memory
-from zoobench.methods.foresight import foresee
+from zoobench.methods.transferability import foresee
 from zoobench.metrics import measured
 from zoobench.models import weights
 from zoobench.provenance import compiled, planned, precision_of, provenance

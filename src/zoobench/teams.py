@@ -97,7 +97,7 @@ def main(folder: Path) -> None:
     import torch.distributed
 
     from zoobench.machine import out_of_memory
-    from zoobench.methods.sharing import Share
+    from zoobench.methods.data_parallel import Share
 
     job = json.loads((folder / JOB).read_text(encoding="utf-8"))
     _die_with(int(job["parent"]))

@@ -17,7 +17,7 @@ from zoobench.errors import NotFinite
 from zoobench.features.compiled import Compiling, training
 from zoobench.interfaces import Adapted, SealedSplits, Split, Team
 from zoobench.machine import out_of_memory
-from zoobench.methods.sharing import Share
+from zoobench.methods.data_parallel import Share
 
 if TYPE_CHECKING:
     import torch

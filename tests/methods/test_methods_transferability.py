@@ -10,7 +10,7 @@ import torch
 from cells import cell, run
 from zoobench import datasets, models
 from zoobench.features.source import Features, View
-from zoobench.methods.foresight import foresee
+from zoobench.methods.transferability import foresee
 from zoobench.solvers import transferability
 
 ALWAYS = {"logme", "h_score", "transrate"}
