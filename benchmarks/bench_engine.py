@@ -67,10 +67,10 @@ def plain(suite_file: str) -> dict[str, str]:
     from zoobench.features.extraction import lay_out
     from zoobench.features.source import Features, View
     from zoobench.methods.transferability import foresee
-    from zoobench.runner import RESAMPLES, groups
     from zoobench.schema import Ref, digest
     from zoobench.store import pack_predictions
     from zoobench.tasks import classification, evaluate
+    from zoobench.workers.runner import RESAMPLES, groups
 
     found = {}
     for group in groups(suite.plan(suite.read(suite_file))):
@@ -101,10 +101,11 @@ def harnessed(suite_file: str) -> dict[str, str]:
     Latency and throughput are not measured: they take as long as they are given.
     """
     from zoobench import session, suite
-    from zoobench.engines import Finished
-    from zoobench.engines.local import LocalEngine
-    from zoobench.runner import Settings, groups
     from zoobench.store import Store
+    from zoobench.workers.events import Finished
+    from zoobench.workers.local import LocalEngine
+    from zoobench.workers.runner import groups
+    from zoobench.workers.settings import Settings
 
     spec = suite.read(suite_file)
     cells = suite.plan(spec)

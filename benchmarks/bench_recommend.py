@@ -150,8 +150,9 @@ def known(data: Path, names: list[str]) -> Known:
 
     from zoobench import datasets, methods, models, suite
     from zoobench.machine import cache_dir
-    from zoobench.runner import Bench, Settings
     from zoobench.schema import Ref
+    from zoobench.workers.runner import Bench
+    from zoobench.workers.settings import Settings
 
     ref = datasets.resolve(Ref("folder", "given").with_options(path=str(data)))
     splits = datasets.load(ref)

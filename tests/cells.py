@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from zoobench import methods
-from zoobench.engines import Finished
-from zoobench.engines.local import Limits, LocalEngine
-from zoobench.runner import Settings, groups
 from zoobench.schema import PROTOCOL, Cell, Record
+from zoobench.workers.events import Finished
+from zoobench.workers.local import Limits, LocalEngine
+from zoobench.workers.runner import groups
+from zoobench.workers.settings import Settings
 
 STRIPES = "synthetic/stripes@1?test=60&train=80"
 GABOR = "synthetic/gabor@1"

@@ -14,8 +14,8 @@ from zoobench import datasets, methods, models
 from zoobench.features.source import Features, View, state_digest
 from zoobench.interfaces import Splits, TestSetRead
 from zoobench.metrics import METRICS
-from zoobench.runner import Bench
 from zoobench.tasks import TASKS
+from zoobench.workers.runner import Bench
 
 QUICK: dict[str, dict[str, Any]] = {
     "fine-tune": {"steps": 60, "batch_size": 32, "rates": [0.01]},

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from zoobench import __version__, datasets, forecast, machine, models, suite
-from zoobench.engines import Engine, Event, Finished
-from zoobench.engines.local import Limits, LocalEngine
 from zoobench.errors import UserError, unknown
 from zoobench.machine import cache_dir
-from zoobench.runner import Settings, groups
 from zoobench.schema import STATUSES, Cell, Record, Ref
 from zoobench.store import RECORDS, Answers, Store
+from zoobench.workers.events import Engine, Event, Finished
+from zoobench.workers.local import Limits, LocalEngine
+from zoobench.workers.runner import groups
+from zoobench.workers.settings import Settings
 
 RELEVANT = (
     "torch", "torchvision", "timm", "transformers", "tokenizers", "numpy", "scipy",
@@ -271,7 +272,7 @@ def opened(options: Options, bounds: Limits) -> Iterator[Site]:
         return
     if options.engine != "ray":
         raise unknown("--engine", "engine", options.engine, ("local", "ray"))
-    from zoobench.engines import ray_
+    from zoobench.workers import ray_
 
     with ray_.connected(options.address, machine.cores()) as nodes:
         device = ray_.resolve_device(options.device, nodes)

@@ -15,8 +15,9 @@ from zoobench.datasets.splits import hash_order, limit
 from zoobench.errors import UserError
 from zoobench.interfaces import Split
 from zoobench.machine import cache_dir
-from zoobench.runner import Settings, load
 from zoobench.schema import Ref
+from zoobench.workers.loaded import load
+from zoobench.workers.settings import Settings
 
 PERMUTATIONS = 500
 

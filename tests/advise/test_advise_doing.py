@@ -21,8 +21,8 @@ from zoobench.advise.journal import FILE, read
 from zoobench.advise.nouns import Action, Recipe
 from zoobench.analysis.recommend import Limits
 from zoobench.cli import main
-from zoobench.engines.servant import Servant
 from zoobench.errors import StoreError, UserError
+from zoobench.workers.request_worker import Servant
 
 DATA = "synthetic/stripes?train=500&valid=60&test=250&noise=300.0"
 GABOR = "synthetic/gabor"
@@ -61,7 +61,8 @@ def test_a_model_that_dies_and_one_that_fails_cost_no_answer(tmp_path: Path) -> 
 
 
 def test_near_ties_climb_to_all_of_the_data_and_pay_for_each_example_once(tmp_path: Path) -> None:
-    from zoobench.runner import Bench, Settings
+    from zoobench.workers.runner import Bench
+    from zoobench.workers.settings import Settings
 
     found = advise(request(tmp_path / "run", (GABOR, f"{GABOR}?mean=0.45")))
     assert found.ended == "all of the data was used"

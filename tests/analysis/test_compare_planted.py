@@ -18,9 +18,9 @@ from zoobench.analysis.compare_types import Comparison
 from zoobench.features.fingerprint import BUCKETS, distance, fingerprint, pictures, sketch
 from zoobench.features.source import Features, View
 from zoobench.interfaces import InputSpec
-from zoobench.runner import run_group
 from zoobench.schema import Cell, Record, Ref
 from zoobench.store import Store
+from zoobench.workers.runner import run_group
 
 KNN = cell(k=[5])
 BAG = cell("synthetic/bag@1", "synthetic/phrases@1?test=60&train=80", k=[5])
@@ -261,7 +261,7 @@ def test_entries_that_cannot_be_measured() -> None:
 
 
 def test_a_card_that_went_away_leaves_out_what_it_said() -> None:
-    from zoobench.provenance import planned
+    from zoobench.workers.provenance import planned
 
     gone = Cell("synthetic/none@1", "folder/gone?path=/nowhere", "knn")
     assert "model" not in planned(gone)

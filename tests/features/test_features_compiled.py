@@ -26,8 +26,9 @@ from zoobench.features.compiled import Compiled, Compiling, rows_of
 from zoobench.features.source import Features, View, state_digest
 from zoobench.interfaces import Splits
 from zoobench.machine import Place
-from zoobench.runner import Bench, Settings
 from zoobench.schema import Record, Ref
+from zoobench.workers.runner import Bench
+from zoobench.workers.settings import Settings
 
 TOLERANCE = 1e-4
 

@@ -14,9 +14,10 @@ from zoobench.features import precision
 from zoobench.features.cache import FeatureCache
 from zoobench.features.source import Features, View
 from zoobench.interfaces import Split, Splits
-from zoobench.provenance import precision_of
-from zoobench.runner import Bench, Settings
 from zoobench.schema import PROTOCOL, Cell
+from zoobench.workers.provenance import precision_of
+from zoobench.workers.runner import Bench
+from zoobench.workers.settings import Settings
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,9 @@ from zoobench.datasets.splits import bounded
 from zoobench.errors import CellError
 from zoobench.features.source import Features
 from zoobench.interfaces import Split, Splits
-from zoobench.runner import Bench, Result, Settings, failed
 from zoobench.schema import Cell, Record, Ref
+from zoobench.workers.runner import Bench, failed
+from zoobench.workers.settings import Result, Settings
 
 FACTS = ("params", "macs", "latency_ms_p50", "peak_memory_bytes", "logme", "h_score")
 LOOK = 32

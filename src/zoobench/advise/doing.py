@@ -30,14 +30,14 @@ from zoobench.advise.nouns import (
     unpacked,
 )
 from zoobench.analysis.recommend import Limits
-from zoobench.engines.local import died
-from zoobench.engines.servant import Died, Servant
 from zoobench.errors import UserError
 from zoobench.machine import cache_dir
-from zoobench.runner import Settings
 from zoobench.schema import Cell, Record, Ref
 from zoobench.statistics.paired import wilson
 from zoobench.store import Store
+from zoobench.workers.local import died
+from zoobench.workers.request_worker import Died, Servant
+from zoobench.workers.settings import Settings
 
 GRACE = 0.08
 """A step that is still at it when this share over the budget is spent is killed."""

@@ -10,8 +10,8 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from zoobench.engines import Begun, Event, Finished, Progressed
 from zoobench.schema import Cell, Record, Ref
+from zoobench.workers.events import Begun, Event, Finished, Progressed
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -17,8 +17,9 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from zoobench.features.extraction import keep_large_blocks
-from zoobench.runner import Settings, run_group
 from zoobench.schema import Cell
+from zoobench.workers.runner import run_group
+from zoobench.workers.settings import Settings
 
 BEAT_EVERY = 1.0
 """Seconds between two heartbeats, sent by a thread of their own while the cells run."""

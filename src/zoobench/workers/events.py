@@ -6,8 +6,8 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from zoobench.runner import Result
 from zoobench.schema import Cell
+from zoobench.workers.settings import Result
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,12 @@ import pytest
 
 from cells import GABOR, write_suite
 from zoobench import session, suite
-from zoobench.engines import Begun, Event, Finished, ray_
-from zoobench.engines.local import Limits
 from zoobench.errors import MissingExtra, UserError
 from zoobench.schema import Record
 from zoobench.session import Options, Plan
+from zoobench.workers import ray_
+from zoobench.workers.events import Begun, Event, Finished
+from zoobench.workers.local import Limits
 
 pytestmark = [
     pytest.mark.xdist_group("ray"),

@@ -12,14 +12,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zoobench import models, teams
+from zoobench import models
 from zoobench.errors import CellError
 from zoobench.features.source import Features, View
 from zoobench.methods.data_parallel import Share
 from zoobench.methods.finetune import FineTune, Inputs, Run, fitting
-from zoobench.runner import Bench, Result, Settings
 from zoobench.schema import Cell, Ref
 from zoobench.suite import plan, read
+from zoobench.workers import torchrun
+from zoobench.workers.runner import Bench
+from zoobench.workers.settings import Result, Settings
 
 TOLERANCE = 1e-4
 """Of log-probabilities after a few steps: fp32 sums in another order."""
@@ -123,7 +125,7 @@ def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
 def test_a_rank_that_fails_says_why(tmp_path: Path) -> None:
     cell = Cell("synthetic/gabor", "nonesuch/stripes", "fine-tune", {"steps": 1})
     with pytest.raises(CellError, match=r"rank 0: UnknownName: .*nonesuch"):
-        teams.Processes(cell, "cpu", 1).train(1e-3, 1)
+        torchrun.Processes(cell, "cpu", 1).train(1e-3, 1)
 
 
 def test_ranks_have_an_example_of_every_batch_each() -> None:
@@ -141,9 +143,9 @@ def test_ranks_have_an_example_of_every_batch_each() -> None:
 def test_memory_that_ended_in_one_rank_is_not_hidden_by_the_others(tmp_path: Path) -> None:
     for rank, kind in enumerate(("error", "memory", "error")):
         told = {"kind": kind, "message": f"rank {rank}: lost"}
-        (tmp_path / teams.TROUBLE.format(rank)).write_text(json.dumps(told))
-    assert isinstance(teams._trouble(tmp_path, ""), torch.OutOfMemoryError)
-    assert isinstance(teams._trouble(tmp_path / "none", "killed"), CellError)
+        (tmp_path / torchrun.TROUBLE.format(rank)).write_text(json.dumps(told))
+    assert isinstance(torchrun._trouble(tmp_path, ""), torch.OutOfMemoryError)
+    assert isinstance(torchrun._trouble(tmp_path / "none", "killed"), CellError)
 
 
 def test_norms_keep_their_activations_when_they_are_synchronised() -> None:

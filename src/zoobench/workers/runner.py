@@ -14,58 +14,28 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoobench import datasets, machine, methods, models, teams
-from zoobench.costs import counted as cost
-from zoobench.costs.measured import measured_costs
+from zoobench import datasets, machine, methods
 from zoobench.datasets import splits
 from zoobench.errors import CellError, MissingExtra, NotFinite, UserError
-from zoobench.features import fingerprint
-from zoobench.features.cache import FeatureCache
-from zoobench.features.extraction import lay_out
-from zoobench.features.pixels import PixelCache
-from zoobench.features.source import Features, Progress, View
+from zoobench.features.source import Features, Progress
 from zoobench.interfaces import Adapted, Method, Split, Splits, Team
-from zoobench.machine import Place, device_name, out_of_memory
-from zoobench.methods.transferability import foresee
+from zoobench.machine import device_name, out_of_memory
 from zoobench.metrics import measured
 from zoobench.models import weights
-from zoobench.provenance import compiled, planned, precision_of, provenance
-from zoobench.schema import Cell, Measurement, Predictions, Record, Ref, digest
+from zoobench.schema import Cell, Measurement, Record, Ref, digest
 from zoobench.tasks import classification, evaluate
+from zoobench.workers import torchrun
+from zoobench.workers.loaded import Loaded, load, second
+from zoobench.workers.provenance import compiled, planned, precision_of, provenance
+from zoobench.workers.settings import Result, Settings
 
 if TYPE_CHECKING:
     import torch
 
 RESAMPLES = 1000
 """Bootstrap resamples of every quality interval (PROTOCOL section 3)."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a worker needs to know beside its cells; none of it changes a quality number."""
-
-    device: str = "cpu"
-    threads: int = 0
-    cache: str = ""
-    cache_bytes: int = 20 * 2**30
-    pixel_bytes: int = 4 * 2**30
-    measure_costs: bool = True
-    cost_seconds: float = 3.0
-    workers: int = 1
-    ranks: int = 1
-    compile: bool = False
-
-
-@dataclass(frozen=True)
-class Result:
-    """A record, and the arrays that the store keeps beside it."""
-
-    record: Record
-    predictions: Predictions | None = None
 
 
 def groups(cells: Sequence[Cell]) -> list[Sequence[Cell]]:
@@ -174,7 +144,7 @@ class Bench:
         ranks = min(self.settings.ranks, batch)  # each rank has an example of every batch
         if method.needs != "module" or ranks == 1:
             return None
-        return teams.Processes(cell, self.settings.device, ranks, precision)
+        return torchrun.Processes(cell, self.settings.device, ranks, precision)
 
     def _costs(
         self, loaded: Loaded | None, trained: bool
@@ -209,80 +179,6 @@ class Bench:
                 self._failed[key] = error
                 raise
         return self._models[key]
-
-
-@dataclass
-class Loaded:
-    """A model on its device, and its costs: counted once, timed in each precision that is used."""
-
-    ref: Ref
-    features: Features
-    load_seconds: float
-    _costs: dict[str, tuple[Measurement, ...]] = field(default_factory=dict)
-    costs_failed: bool = False
-    _foreseen: dict[str, tuple[Measurement, ...]] = field(default_factory=dict)
-    _fingerprint: Mapping[str, Any] | None = None
-
-    def fingerprint(self) -> Mapping[str, Any]:
-        """What the model makes of the fixed probe batch, or why it could not be had."""
-        if self._fingerprint is None:
-            try:
-                self._fingerprint = fingerprint.fingerprint(self.features)
-            except Exception as error:  # noqa: BLE001  it attributes faults; it must not add one
-                self._fingerprint = {"probe_batch": f"{type(error).__name__}: {error}"[:200]}
-        return self._fingerprint
-
-    def foresight(self, cell: Cell, method: Method, train: Split) -> tuple[Measurement, ...]:
-        """Transferability scores of the features that a frozen method has just used, once."""
-        untrained = self.ref.option("weights") == "random"
-        if method.needs != "features" or cell.shots is not None or untrained:
-            return ()
-        key = train.fingerprint
-        if key not in self._foreseen:
-            found = foresee(self.features, train)
-            self._foreseen[key] = tuple(measured(name, value) for name, value in found.items())
-        return self._foreseen[key]
-
-    def costs(self, settings: Settings, trained: bool = False) -> tuple[Measurement, ...]:
-        """In the precision that was taken, for features or for training, once each.
-
-        What was counted stays where the stopwatch fails.
-        """
-        taken = self.features.training_precision if trained else self.features.precision
-        if taken not in self._costs:
-            self._costs[taken] = (second("load_seconds", self.load_seconds),)
-            backbone = self.features.backbone
-            try:
-                self._costs[taken] += self.counted
-                # Random weights cost what the pretrained ones do: once is enough.
-                if settings.measure_costs and self.ref.option("weights") != "random":
-                    place = Place(settings.device, taken)
-                    self._costs[taken] += measured_costs(backbone, place, settings.cost_seconds)
-            except Exception:  # noqa: BLE001  whatever the counter or the stopwatch met
-                self.costs_failed = True
-        return self._costs[taken]
-
-    @cached_property
-    def counted(self) -> tuple[Measurement, ...]:
-        """What no precision changes."""
-        return cost.static_costs(self.features.backbone)
-
-
-def load(
-    ref: Ref, seed: int, precision: str, settings: Settings, progress: Progress | None
-) -> Loaded:
-    """Raises CellError where the model cannot be had."""
-    clock = time.perf_counter()
-    backbone = models.load(ref, seed)
-    lay_out(backbone, settings.device)
-    seconds = time.perf_counter() - clock
-    name = str(dataclasses.replace(ref, revision=""))
-    view = View(name, settings.device, precision, compile=settings.compile)
-    if not settings.cache:
-        return Loaded(ref, Features(backbone, view, None, progress), seconds)
-    cache = FeatureCache(Path(settings.cache), settings.cache_bytes)
-    pixels = PixelCache(Path(settings.cache).parent / "pixels", settings.pixel_bytes)
-    return Loaded(ref, Features(backbone, view, cache, progress, pixels), seconds)
 
 
 @dataclass(frozen=True)
@@ -344,10 +240,6 @@ class Work:
 
     def _extraction(self) -> int:
         return len(self.features.computed) if self.features else 0
-
-
-def second(name: str, value: float, **detail: Any) -> Measurement:
-    return measured(name, round(value, 6), detail=detail)
 
 
 def facts(adapted: Adapted) -> tuple[Measurement, ...]:

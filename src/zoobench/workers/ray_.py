@@ -20,11 +20,11 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from zoobench.engines import Begun, Event, Finished
-from zoobench.engines.local import Limits, LocalEngine, default_memory_bytes, died
 from zoobench.errors import UserError, missing_extra
-from zoobench.runner import Result, Settings
 from zoobench.schema import Cell
+from zoobench.workers.events import Begun, Event, Finished
+from zoobench.workers.local import Limits, LocalEngine, default_memory_bytes, died
+from zoobench.workers.settings import Result, Settings
 
 POLL_SECONDS = 0.25
 LOSSES = 3

@@ -26,12 +26,12 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from zoobench.engines import Begun, Event, Finished, Progressed
-from zoobench.engines.oomkills import oom_kills
-from zoobench.engines.worker import work
-from zoobench.provenance import planned
-from zoobench.runner import Result, Settings
 from zoobench.schema import Cell, Record
+from zoobench.workers.events import Begun, Event, Finished, Progressed
+from zoobench.workers.oom_kills import oom_kills
+from zoobench.workers.provenance import planned
+from zoobench.workers.settings import Result, Settings
+from zoobench.workers.worker import work
 
 POLL_SECONDS = 0.25
 SUSPENDED_SECONDS = 5.0
@@ -40,7 +40,7 @@ SUSPENDED_SECONDS = 5.0
 LOG_TAIL = 4000
 """Characters of a dead worker's output that its record keeps."""
 
-PRELOAD = ("torch", "torch._dynamo", "PIL.ImageFile", "zoobench.engines.worker")
+PRELOAD = ("torch", "torch._dynamo", "PIL.ImageFile", "zoobench.workers.worker")
 """What every worker imports. torch loads `_dynamo` (900 modules, 2.4 s) when costs are counted."""
 
 DEATHS_IN_A_ROW = 2
@@ -229,7 +229,7 @@ def context_of(settings: Settings, preload: Sequence[str]) -> Any:
     if settings.device.startswith("cuda"):
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    around = "zoobench.engines.loading", "zoobench.engines.loaded"
+    around = "zoobench.workers.preload_begin", "zoobench.workers.preload_end"
     context.set_forkserver_preload([around[0], *PRELOAD, *preload, around[1]])
     return context
 

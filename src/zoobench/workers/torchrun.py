@@ -58,7 +58,7 @@ class Processes:
             done = subprocess.run(
                 [
                     sys.executable, "-m", "torch.distributed.run", "--standalone",
-                    f"--nproc-per-node={self.ranks}", "-m", "zoobench.teams", folder,
+                    f"--nproc-per-node={self.ranks}", "-m", "zoobench.workers.torchrun", folder,
                 ],
                 env=self._environment(), capture_output=True, text=True, check=False,
             )  # fmt: skip

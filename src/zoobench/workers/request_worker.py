@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from zoobench.engines.local import (
+from zoobench.workers.local import (
     POLL_SECONDS,
     Worker,
     cause_of_death,
@@ -28,8 +28,8 @@ from zoobench.engines.local import (
     outgrown,
     stop,
 )
-from zoobench.engines.worker import begin_child
-from zoobench.runner import Settings
+from zoobench.workers.settings import Settings
+from zoobench.workers.worker import begin_child
 
 Answerer = Callable[[Any], Any]
 """Answers a request in the child; must not raise but for a programming error."""

@@ -11,7 +11,7 @@ from zoobench.interfaces import Splits
 from zoobench.schema import Cell, Record, Ref
 
 if TYPE_CHECKING:
-    from zoobench.runner import Loaded
+    from zoobench.workers.loaded import Loaded
 
 CARDLESS = (ZoobenchError, LookupError, OSError)
 """What a card's look-up may raise where a folder or a plug-in has gone since it was planned."""

@@ -13,12 +13,14 @@ import pytest
 
 from cells import GABOR, cell, run, settings
 from zoobench import session
-from zoobench.engines import Begun, Event, Finished, local
-from zoobench.engines.local import Limits, LocalEngine
-from zoobench.engines.oomkills import oom_kills
-from zoobench.engines.servant import Servant
-from zoobench.runner import Settings, groups
 from zoobench.schema import Cell, Record
+from zoobench.workers import local
+from zoobench.workers.events import Begun, Event, Finished
+from zoobench.workers.local import Limits, LocalEngine
+from zoobench.workers.oom_kills import oom_kills
+from zoobench.workers.request_worker import Servant
+from zoobench.workers.runner import groups
+from zoobench.workers.settings import Settings
 
 GOOD = cell()
 

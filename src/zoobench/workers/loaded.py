@@ -1,0 +1,104 @@
+"""A model as a worker holds it: loaded once, given to every cell of its group."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from zoobench import models
+from zoobench.costs import counted as cost
+from zoobench.costs.measured import measured_costs
+from zoobench.features import fingerprint
+from zoobench.features.cache import FeatureCache
+from zoobench.features.extraction import lay_out
+from zoobench.features.pixels import PixelCache
+from zoobench.features.source import Features, Progress, View
+from zoobench.interfaces import Method, Split
+from zoobench.machine import Place
+from zoobench.methods.transferability import foresee
+from zoobench.metrics import measured
+from zoobench.schema import Cell, Measurement, Ref
+from zoobench.workers.settings import Settings
+
+
+@dataclass
+class Loaded:
+    """A model on its device, and its costs: counted once, timed in each precision that is used."""
+
+    ref: Ref
+    features: Features
+    load_seconds: float
+    _costs: dict[str, tuple[Measurement, ...]] = field(default_factory=dict)
+    costs_failed: bool = False
+    _foreseen: dict[str, tuple[Measurement, ...]] = field(default_factory=dict)
+    _fingerprint: Mapping[str, Any] | None = None
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        """What the model makes of the fixed probe batch, or why it could not be had."""
+        if self._fingerprint is None:
+            try:
+                self._fingerprint = fingerprint.fingerprint(self.features)
+            except Exception as error:  # noqa: BLE001  it attributes faults; it must not add one
+                self._fingerprint = {"probe_batch": f"{type(error).__name__}: {error}"[:200]}
+        return self._fingerprint
+
+    def foresight(self, cell: Cell, method: Method, train: Split) -> tuple[Measurement, ...]:
+        """Transferability scores of the features that a frozen method has just used, once."""
+        untrained = self.ref.option("weights") == "random"
+        if method.needs != "features" or cell.shots is not None or untrained:
+            return ()
+        key = train.fingerprint
+        if key not in self._foreseen:
+            found = foresee(self.features, train)
+            self._foreseen[key] = tuple(measured(name, value) for name, value in found.items())
+        return self._foreseen[key]
+
+    def costs(self, settings: Settings, trained: bool = False) -> tuple[Measurement, ...]:
+        """In the precision that was taken, for features or for training, once each.
+
+        What was counted stays where the stopwatch fails.
+        """
+        taken = self.features.training_precision if trained else self.features.precision
+        if taken not in self._costs:
+            self._costs[taken] = (second("load_seconds", self.load_seconds),)
+            backbone = self.features.backbone
+            try:
+                self._costs[taken] += self.counted
+                # Random weights cost what the pretrained ones do: once is enough.
+                if settings.measure_costs and self.ref.option("weights") != "random":
+                    place = Place(settings.device, taken)
+                    self._costs[taken] += measured_costs(backbone, place, settings.cost_seconds)
+            except Exception:  # noqa: BLE001  whatever the counter or the stopwatch met
+                self.costs_failed = True
+        return self._costs[taken]
+
+    @cached_property
+    def counted(self) -> tuple[Measurement, ...]:
+        """What no precision changes."""
+        return cost.static_costs(self.features.backbone)
+
+
+def load(
+    ref: Ref, seed: int, precision: str, settings: Settings, progress: Progress | None
+) -> Loaded:
+    """Raises CellError where the model cannot be had."""
+    clock = time.perf_counter()
+    backbone = models.load(ref, seed)
+    lay_out(backbone, settings.device)
+    seconds = time.perf_counter() - clock
+    name = str(dataclasses.replace(ref, revision=""))
+    view = View(name, settings.device, precision, compile=settings.compile)
+    if not settings.cache:
+        return Loaded(ref, Features(backbone, view, None, progress), seconds)
+    cache = FeatureCache(Path(settings.cache), settings.cache_bytes)
+    pixels = PixelCache(Path(settings.cache).parent / "pixels", settings.pixel_bytes)
+    return Loaded(ref, Features(backbone, view, cache, progress, pixels), seconds)
+
+
+def second(name: str, value: float, **detail: Any) -> Measurement:
+    return measured(name, round(value, 6), detail=detail)

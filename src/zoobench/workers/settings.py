@@ -1,0 +1,31 @@
+"""What a worker is told beside its cells, and what it gives back for each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from zoobench.schema import Predictions, Record
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a worker needs to know beside its cells; none of it changes a quality number."""
+
+    device: str = "cpu"
+    threads: int = 0
+    cache: str = ""
+    cache_bytes: int = 20 * 2**30
+    pixel_bytes: int = 4 * 2**30
+    measure_costs: bool = True
+    cost_seconds: float = 3.0
+    workers: int = 1
+    ranks: int = 1
+    compile: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """A record, and the arrays that the store keeps beside it."""
+
+    record: Record
+    predictions: Predictions | None = None
