@@ -61,12 +61,13 @@ def plain(suite_file: str) -> dict[str, str]:
     """Predictions digest by cell, as a script without a harness would get them."""
     import torch
 
-    from zoobench import datasets, methods, models, suite
+    from zoobench import datasets, methods, models
     from zoobench.costs import counted
     from zoobench.features import fingerprint
     from zoobench.features.extraction import lay_out
     from zoobench.features.source import Features, View
     from zoobench.methods.transferability import foresee
+    from zoobench.runs import suite
     from zoobench.schema import Ref, digest
     from zoobench.store import pack_predictions
     from zoobench.tasks import classification, evaluate
@@ -100,7 +101,7 @@ def harnessed(suite_file: str) -> dict[str, str]:
 
     Latency and throughput are not measured: they take as long as they are given.
     """
-    from zoobench import session, suite
+    from zoobench.runs import session, suite
     from zoobench.store import Store
     from zoobench.workers.events import Finished
     from zoobench.workers.local import LocalEngine
@@ -173,8 +174,8 @@ def measure(what: str, call: Callable[[], Any]) -> Any:
 
 def scale(count: int) -> None:
     """Plan, append, resume, guess: `count` cells with records as large as the runner's."""
-    from zoobench import session, suite
     from zoobench.metrics import METRICS, measured
+    from zoobench.runs import session, suite
     from zoobench.schema import Record
     from zoobench.store import RECORDS, Store
 

@@ -108,7 +108,8 @@ class Truth:
 
 def exhaustive(data: Path, names: list[str], out: Path) -> dict[str, Truth]:
     """model -> what was found on all of the data."""
-    from zoobench import session, store, suite
+    from zoobench import store
+    from zoobench.runs import session, suite
 
     file = suite.SuiteFile(
         name="exhaustive",
@@ -148,8 +149,9 @@ def known(data: Path, names: list[str]) -> Known:
     """From the exhaustive run's cache."""
     import torch
 
-    from zoobench import datasets, methods, models, suite
+    from zoobench import datasets, methods, models
     from zoobench.machine import cache_dir
+    from zoobench.runs import suite
     from zoobench.schema import Ref
     from zoobench.workers.runner import Bench
     from zoobench.workers.settings import Settings

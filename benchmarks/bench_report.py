@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from zoobench.importers.timm_tables import TEST_SETS, run
+from zoobench.runs.published import TEST_SETS, run
 
 MODELS = 1556
 LIMIT_SECONDS = 10.0

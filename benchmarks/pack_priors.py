@@ -16,8 +16,8 @@ from pathlib import Path
 
 from zoobench import models
 from zoobench.costs.known import counted
-from zoobench.importers.timm_tables import TEST_SETS
 from zoobench.models.priors import FILE, TESTS
+from zoobench.runs.published import TEST_SETS
 
 SOURCE = (
     "# timm's published results: github.com/huggingface/pytorch-image-models, folder results/, "

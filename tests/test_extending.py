@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from cells import write_suite
-from zoobench import session, store, suite
+from zoobench import store
 from zoobench.analysis.ranking import rank
-from zoobench.session import Options
+from zoobench.runs import session, suite
+from zoobench.runs.session import Options
 
 ROOT = Path(__file__).parents[1]
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from zoobench import session, store, suite
+from zoobench import store
 from zoobench.metrics import METRICS, measured
+from zoobench.runs import session, suite
+from zoobench.runs.session import Options
 from zoobench.schema import Record
-from zoobench.session import Options
 
 CELLS = 10_000
 MANY = f"""

@@ -22,7 +22,7 @@ from zoobench.cli_base import INTERRUPTED, JSON_FLAG, Commands, user_errors
 from zoobench.errors import UserError
 
 if TYPE_CHECKING:
-    from zoobench.session import Options, Plan
+    from zoobench.runs.session import Options, Plan
 
 CELLS_FAILED = 3
 
@@ -79,7 +79,7 @@ def suite_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def options_of(name: str, given: Mapping[str, Any]) -> Options:
     """The options that `plan` and `run` share. A shard has a directory of its own by default."""
-    from zoobench import session
+    from zoobench.runs import session
 
     shard = session.parse_shard(given["shard"])
     own = name if given["shard"] is None else f"{name}-{shard[0]}-of-{shard[1]}"
@@ -127,9 +127,9 @@ def run(suite: str, workers: int, as_json: bool, **given: Any) -> None:
     import dataclasses
     import threading
 
-    from zoobench import session
-    from zoobench import suite as suites
     from zoobench.report import progress
+    from zoobench.runs import session
+    from zoobench.runs import suite as suites
 
     if workers < 1:
         raise UserError(f"--workers: must be at least 1, got {workers}")
@@ -193,8 +193,9 @@ def rank_and_write(runs: Sequence[Path], out: Path) -> list[Path]:
 @user_errors
 def plan(suite: str, as_json: bool, **given: Any) -> None:
     """The cells of SUITE, which of them are done, and how long the rest may take."""
-    from zoobench import schema, session
-    from zoobench import suite as suites
+    from zoobench import schema
+    from zoobench.runs import session
+    from zoobench.runs import suite as suites
 
     spec = suites.read(suite)
     options = options_of(spec.name, given)
@@ -245,7 +246,7 @@ def merge(runs: tuple[Path, ...], out: Path, keep_first: bool) -> None:
     Nothing is written when two runs answer a cell with other numbers, unless --keep-first.
     Exit code 3 when cells failed or are missing.
     """
-    from zoobench import merge as joining
+    from zoobench.runs import merge as joining
 
     merged = joining.merge(runs, out, keep_first)
     for conflict in merged.conflicts:

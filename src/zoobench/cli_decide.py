@@ -161,10 +161,11 @@ def measure(
     base: str, head: str, gates: Gates, options: Mapping[str, Any], as_json: bool
 ) -> NoReturn:
     """Measure both sides, write the verdicts into --out, print, and exit with the code."""
-    from zoobench import machine, suite
+    from zoobench import machine
     from zoobench.analysis.compare_measure import Plan, measured
     from zoobench.analysis.compare_sides import side
     from zoobench.report import gate
+    from zoobench.runs import suite
 
     names = list(options["models"])
     if options["suite"]:
@@ -189,8 +190,8 @@ def against_itself(run: Path, gates: Gates, options: Mapping[str, Any], as_json:
     from zoobench.analysis.compare_load import load
     from zoobench.analysis.compare_measure import Plan
     from zoobench.report.gate import aa_text
+    from zoobench.runs.suite import matches
     from zoobench.schema import Ref
-    from zoobench.suite import matches
 
     plan = Plan(gates.measure, machine.place(options["device"]))
     names = models_of(load(run))

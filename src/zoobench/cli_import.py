@@ -27,7 +27,7 @@ def timm(tables: tuple[Path, ...], out: Path) -> None:
     Accuracy comes from results-*.csv, MACs from benchmark-infer-*.csv where the picture's
     size is the same. The records are marked as imported; they hold no predictions.
     """
-    from zoobench.importers.timm_tables import LICENSE, SOURCE, run
+    from zoobench.runs.published import LICENSE, SOURCE, run
 
     done = run(tables, out)
     click.echo(

@@ -235,8 +235,8 @@ def test_the_model_of_a_baseline_keeps_its_revision(tmp_path: Path) -> None:
 
 def test_the_accepted_smoke_baseline_asks_what_the_suite_asks() -> None:
     """Who changes the smoke suite accepts its baseline anew: .ci/run compares with it."""
-    from zoobench import suite
     from zoobench.analysis.compare_match import identity
+    from zoobench.runs import suite
 
     held = load(Path(__file__).parents[2] / "results" / "baselines" / "smoke")
     planned = suite.plan(suite.read("smoke"))

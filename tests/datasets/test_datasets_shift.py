@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zoobench import datasets, suite
+from zoobench import datasets
 from zoobench.datasets import shift
 from zoobench.errors import BadData, UserError
+from zoobench.runs import suite
 from zoobench.schema import Ref
 
 MNIST = "packaged/mnist-5k?max_train=100&max_valid=50&max_test=40"

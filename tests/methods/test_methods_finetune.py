@@ -12,7 +12,7 @@ from cells import cell, settings
 from zoobench import datasets
 from zoobench.datasets.splits import at_most
 from zoobench.methods.finetune import FineTune, Run, depths, parameter_groups
-from zoobench.suite import MethodSpec, few_shot_spec
+from zoobench.runs.suite import MethodSpec, few_shot_spec
 from zoobench.workers.runner import Bench
 
 

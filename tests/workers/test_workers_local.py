@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cells import GABOR, cell, run, settings
-from zoobench import session
+from zoobench.runs import session
 from zoobench.schema import Cell, Record
 from zoobench.workers import local
 from zoobench.workers.events import Begun, Event, Finished

@@ -12,10 +12,10 @@ import psutil
 import pytest
 
 from cells import GABOR, write_suite
-from zoobench import session, suite
 from zoobench.errors import MissingExtra, UserError
+from zoobench.runs import session, suite
+from zoobench.runs.session import Options, Plan
 from zoobench.schema import Record
-from zoobench.session import Options, Plan
 from zoobench.workers import ray_
 from zoobench.workers.events import Begun, Event, Finished
 from zoobench.workers.local import Limits

@@ -17,8 +17,8 @@ from zoobench.errors import CellError
 from zoobench.features.source import Features, View
 from zoobench.methods.data_parallel import Share
 from zoobench.methods.finetune import FineTune, Inputs, Run, fitting
+from zoobench.runs.suite import plan, read
 from zoobench.schema import Cell, Ref
-from zoobench.suite import plan, read
 from zoobench.workers import torchrun
 from zoobench.workers.runner import Bench
 from zoobench.workers.settings import Result, Settings

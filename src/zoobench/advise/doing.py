@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zoobench import datasets, machine, methods, session, store, suite
+from zoobench import datasets, machine, methods, store
 from zoobench.advise.answer import Outcomes, Verdicts, telling, verdicts
 from zoobench.advise.candidates import available, broken, worth_fetching
 from zoobench.advise.decide import ladder, next_action, running
@@ -32,6 +32,7 @@ from zoobench.advise.nouns import (
 from zoobench.analysis.recommend import Limits
 from zoobench.errors import UserError
 from zoobench.machine import cache_dir
+from zoobench.runs import session, suite
 from zoobench.schema import Cell, Record, Ref
 from zoobench.statistics.paired import wilson
 from zoobench.store import Store

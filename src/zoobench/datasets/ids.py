@@ -1,4 +1,4 @@
-"""Stable ids of examples: hashes of their content, which decide derived splits (PROTOCOL section 1)."""
+"""Stable ids of examples: hashes of content, which decide derived splits (PROTOCOL section 1)."""
 
 from __future__ import annotations
 

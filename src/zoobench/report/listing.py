@@ -91,7 +91,7 @@ def suite_rows() -> list[Row]:
     """One row a built-in suite."""
     import tomllib
 
-    from zoobench import suite
+    from zoobench.runs import suite
 
     rows = []
     for name in suite.BUILTIN:
@@ -160,7 +160,7 @@ def diagnosis() -> dict[str, Any]:
 
     from zoobench import machine
     from zoobench.machine import cache_dir
-    from zoobench.session import environment
+    from zoobench.runs.session import environment
 
     try:
         device = machine.resolve("auto")

@@ -16,7 +16,7 @@ from zoobench.workers.events import Begun, Event, Finished, Progressed
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from zoobench.session import Plan
+    from zoobench.runs.session import Plan
 
 
 class Watcher:

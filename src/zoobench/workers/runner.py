@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from zoobench import datasets, machine, methods
-from zoobench.datasets import splits
+from zoobench.datasets.splits import drawn
 from zoobench.errors import CellError, MissingExtra, NotFinite, UserError
 from zoobench.features.source import Features, Progress
 from zoobench.interfaces import Adapted, Method, Split, Splits, Team
@@ -100,7 +100,7 @@ class Bench:
         import torch
 
         method = methods.build(cell.method, cell.params)
-        splits = splits.drawn(self._whole(cell), cell)
+        splits = drawn(self._whole(cell), cell)
         seed = int(digest([cell.key, "seed"], 8), 16)
         torch.manual_seed(seed)
         # A probe's own draw is the cell's seed: cells that differ in nothing else share it.

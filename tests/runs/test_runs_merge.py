@@ -12,11 +12,12 @@ import pytest
 from click.testing import CliRunner
 
 from cells import GABOR, write_suite
-from zoobench import merge, session, store, suite
+from zoobench import store
 from zoobench.cli import main
 from zoobench.errors import StoreError, UserError
+from zoobench.runs import merge, session, suite
+from zoobench.runs.session import Options
 from zoobench.schema import Measurement, Predictions, Record
-from zoobench.session import Options
 
 MODELS = (GABOR, f"{GABOR}?mean=0.4", f"{GABOR}?mean=0.6")
 

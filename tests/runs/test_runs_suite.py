@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from cells import write_suite
-from zoobench import suite
 from zoobench.errors import UserError
+from zoobench.runs import suite
 from zoobench.schema import Cell
 
 GABOR = "synthetic/gabor"

@@ -18,9 +18,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from zoobench import store, suite
+from zoobench import store
 from zoobench.errors import StoreError, UserError
 from zoobench.metrics import METRICS
+from zoobench.runs import suite
 from zoobench.schema import Cell, Record, Ref
 
 TOLERANCE = 1e-4

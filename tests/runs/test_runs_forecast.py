@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from cells import GABOR, cell
-from zoobench import forecast
 from zoobench.costs.known import network
+from zoobench.runs import forecast
 from zoobench.schema import Record, Ref
 
 LITE = "packaged/efficientnet-lite0@0.1.0"

@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from cells import GABOR, write_suite
-from zoobench import session, store, suite
+from zoobench import store
 from zoobench.errors import StoreError, UserError
-from zoobench.session import Options
+from zoobench.runs import session, suite
+from zoobench.runs.session import Options
 
 
 def execute(file: Path, out: Path, **options: object) -> session.Plan:

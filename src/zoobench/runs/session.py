@@ -13,9 +13,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from zoobench import __version__, datasets, forecast, machine, models, suite
+from zoobench import __version__, datasets, machine, models
 from zoobench.errors import UserError, unknown
 from zoobench.machine import cache_dir
+from zoobench.runs import forecast, suite
 from zoobench.schema import STATUSES, Cell, Record, Ref
 from zoobench.store import RECORDS, Answers, Store
 from zoobench.workers.events import Engine, Event, Finished
