@@ -47,7 +47,7 @@ def main(tables: Path | None) -> None:
     import scipy.stats  # noqa: F401
 
     from zoobench import store
-    from zoobench.analysis.ranking import rank
+    from zoobench.ranking.rank import rank
     from zoobench.report.write import write_report
 
     with tempfile.TemporaryDirectory() as name:

@@ -12,7 +12,7 @@ import pytest
 
 from cells import write_suite
 from zoobench import store
-from zoobench.analysis.ranking import rank
+from zoobench.ranking.rank import rank
 from zoobench.runs import session, suite
 from zoobench.runs.session import Options
 

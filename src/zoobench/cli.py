@@ -177,7 +177,7 @@ def import_report() -> None:
 def rank_and_write(runs: Sequence[Path], out: Path) -> list[Path]:
     """Print the ranked tables of `runs` and write their report below `out`."""
     from zoobench import store
-    from zoobench.analysis.ranking import rank
+    from zoobench.ranking.rank import rank
     from zoobench.report.terminal import print_ranking
     from zoobench.report.write import write_report
 

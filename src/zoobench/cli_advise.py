@@ -13,7 +13,7 @@ from zoobench.cli_base import INTERRUPTED
 from zoobench.errors import UserError, unknown
 
 if TYPE_CHECKING:
-    from zoobench.analysis.recommend import Limits
+    from zoobench.ranking.recommend import Limits
     from zoobench.schema import Ref, Value
 
 UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}

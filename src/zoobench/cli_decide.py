@@ -16,7 +16,7 @@ from zoobench.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from zoobench.analysis.compare_gates import Gates
-    from zoobench.analysis.recommend import Limits, Recommendation
+    from zoobench.ranking.recommend import Limits, Recommendation
 
 PATH = click.Path(path_type=Path)
 
@@ -41,7 +41,7 @@ def recommend(
     tried within --budget. Run it again with the same --out, and it goes on.
     """
     from zoobench import metrics
-    from zoobench.analysis.recommend import Limits
+    from zoobench.ranking.recommend import Limits
 
     metrics.metric(objective, "--objective")
     names = ("max_params", "max_macs", "max_latency_ms", "max_memory")
@@ -58,9 +58,9 @@ def recommend(
 def recommend_run(run: Path, limits: Limits, objective: str, as_json: bool) -> None:
     """The pick of each overall ranking of `run`."""
     from zoobench import store
-    from zoobench.analysis.ranking import rank
-    from zoobench.analysis.recommend import recommend as choose
-    from zoobench.analysis.recommend import to_json
+    from zoobench.ranking.rank import rank
+    from zoobench.ranking.recommend import recommend as choose
+    from zoobench.ranking.recommend import to_json
     from zoobench.report.text import recommendation_text
 
     ranking = rank([store.load(run)], objective)
@@ -145,7 +145,7 @@ def compare_runs(
             f"--suite {name} --reason ..."
         )
     beside = worthwhile(baseline, candidate, cores()) > 1
-    preload = ["zoobench.analysis.compare_baseline"]
+    preload = ["zoobench.ranking.nouns.compare_baseline"]
     with no_collection(), aside(folder) as held, helpers(int(beside), preload) as other:
         proposed = other.call(propose, candidate, baseline, held)
         found = compare_paths(baseline, candidate, gates, cores())

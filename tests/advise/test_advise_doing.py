@@ -19,9 +19,9 @@ from zoobench.advise.desk import Look
 from zoobench.advise.doing import GRACE, Request, advise
 from zoobench.advise.journal import FILE, read
 from zoobench.advise.nouns import Action, Recipe
-from zoobench.analysis.recommend import Limits
 from zoobench.cli import main
 from zoobench.errors import StoreError, UserError
+from zoobench.ranking.recommend import Limits
 from zoobench.workers.request_worker import Servant
 
 DATA = "synthetic/stripes?train=500&valid=60&test=250&noise=300.0"

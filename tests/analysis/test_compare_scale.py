@@ -11,9 +11,9 @@ from types import ModuleType
 
 import pytest
 
-from zoobench.analysis import compare_decode
 from zoobench.analysis.compare import compare, load, load_both
 from zoobench.errors import StoreError
+from zoobench.ranking.nouns import compare_decode
 
 
 def benchmark() -> ModuleType:

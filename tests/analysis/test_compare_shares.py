@@ -19,8 +19,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compare_runs import OTHER_PIXELS, Folder, answers, record
-from zoobench.analysis import compare as comparing
-from zoobench.analysis import compare_decode, compare_shares
 from zoobench.analysis.compare import compare_paths
 from zoobench.analysis.compare_baseline import Request, accept
 from zoobench.analysis.compare_decode import spans_of_models
@@ -28,6 +26,8 @@ from zoobench.analysis.compare_shares import shares, worthwhile
 from zoobench.analysis.helpers import helpers
 from zoobench.cli import main
 from zoobench.errors import StoreError, UserError
+from zoobench.ranking.nouns import compare as comparing
+from zoobench.ranking.nouns import compare_decode, compare_shares
 from zoobench.store import RECORDS
 
 MODELS = ("timm/a@1", "timm/b@1", "timm/b@2", "timm/c@1", "timm/d@1", "control/chance")

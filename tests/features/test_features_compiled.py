@@ -13,7 +13,6 @@ from click.testing import CliRunner
 
 from cells import cell, write_suite
 from zoobench import cli, datasets, machine, models
-from zoobench.analysis.comparability import comparability, cost_key
 from zoobench.analysis.compare_load import slimmed
 from zoobench.analysis.compare_match import Pair, identity
 from zoobench.analysis.compare_times import differing_times
@@ -26,6 +25,7 @@ from zoobench.features.compiled import Compiled, Compiling, rows_of
 from zoobench.features.source import Features, View, state_digest
 from zoobench.interfaces import Splits
 from zoobench.machine import Place
+from zoobench.ranking.comparability import comparability, cost_key
 from zoobench.runs import session, suite
 from zoobench.schema import Record, Ref
 from zoobench.workers.runner import Bench

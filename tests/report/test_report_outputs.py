@@ -12,11 +12,11 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from fakes import make_run
-from zoobench.analysis.decision import OverallRanking
-from zoobench.analysis.ranking import rank
-from zoobench.analysis.recommend import Limits, license_fits, recommend, to_json
 from zoobench.cli import main
 from zoobench.errors import UserError
+from zoobench.ranking.nouns import OverallRanking
+from zoobench.ranking.rank import rank
+from zoobench.ranking.recommend import Limits, license_fits, recommend, to_json
 from zoobench.report import text
 from zoobench.report.figures import heatmap
 from zoobench.report.page import _cell_tags, _keyed_tags

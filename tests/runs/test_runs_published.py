@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from zoobench import store
-from zoobench.analysis.ranking import rank
 from zoobench.cli import main
 from zoobench.errors import StoreError, UserError
+from zoobench.ranking.rank import rank
 from zoobench.runs import published as tables
 
 RESULTS = "model,img_size,top1,top1_err,top5,top5_err,param_count,crop_pct,interpolation\n"

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from zoobench import models
 from zoobench.advise.decide import static_order
 from zoobench.advise.nouns import Candidate, Done, Wanted
-from zoobench.analysis.recommend import Limits, license_fits
 from zoobench.errors import UserError
 from zoobench.models.priors import Prior, prior_of, published
+from zoobench.ranking.recommend import Limits, license_fits
 from zoobench.schema import Modality, ModelCard, Ref
 
 NOT_CANDIDATES = ("synthetic",)

@@ -29,9 +29,9 @@ from zoobench.advise.nouns import (
     packed,
     unpacked,
 )
-from zoobench.analysis.recommend import Limits
 from zoobench.errors import UserError
 from zoobench.machine import cache_dir
+from zoobench.ranking.recommend import Limits
 from zoobench.runs import session, suite
 from zoobench.schema import Cell, Record, Ref
 from zoobench.statistics.paired import wilson

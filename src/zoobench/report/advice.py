@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from zoobench.advise.nouns import Advice, Standing
-from zoobench.analysis.decision import points
+from zoobench.ranking.nouns import points
 from zoobench.report.text import labels, score, seconds, si, with_interval
 from zoobench.schema import to_json
 

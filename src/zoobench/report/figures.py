@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from zoobench.analysis.decision import OverallRanking, Ranking, Row
-from zoobench.analysis.pareto import front_of
+from zoobench.ranking.nouns import OverallRanking, Ranking, Row
+from zoobench.ranking.pareto import front_of
 from zoobench.report.text import (
     COST_TITLES,
     FRACTIONS,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from zoobench.analysis.decision import OverallRanking, Ranking, Row
-from zoobench.analysis.pareto import AXES, front_of, one_device
+from zoobench.ranking.nouns import OverallRanking, Ranking, Row
+from zoobench.ranking.pareto import AXES, front_of, one_device
 from zoobench.report.figures import heat_cells, slugs
 from zoobench.report.text import (
     COST_TITLES,

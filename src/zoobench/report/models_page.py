@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from zoobench.analysis.comparability import is_control
-from zoobench.analysis.decision import Ranking
-from zoobench.analysis.outcomes import by_model, costs_of, device_of
+from zoobench.ranking.comparability import is_control
+from zoobench.ranking.nouns import Ranking
+from zoobench.ranking.outcomes import by_model, costs_of, device_of
 from zoobench.report.markdown import flat
 from zoobench.report.text import COST_TITLES, cost, labels, method_text, score, seconds
 from zoobench.report.text import with_interval as text_of

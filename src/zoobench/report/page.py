@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from zoobench.analysis.decision import (
+from zoobench.ranking.nouns import (
     COSTS,
     TIMED,
     OverallRanking,
@@ -22,8 +22,8 @@ from zoobench.analysis.decision import (
     Row,
     SectionRanking,
 )
-from zoobench.analysis.pareto import AXES, one_device
-from zoobench.analysis.recommend import license_fits
+from zoobench.ranking.pareto import AXES, one_device
+from zoobench.ranking.recommend import license_fits
 from zoobench.report.figures import heat_cells, lanes
 from zoobench.report.markdown import flat
 from zoobench.report.models_page import model_pages

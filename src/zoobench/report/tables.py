@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from zoobench.analysis.decision import COSTS, OverallRow, Ranking, Row, SectionRanking
+from zoobench.ranking.nouns import COSTS, OverallRow, Ranking, Row, SectionRanking
 from zoobench.schema import Record
 
 if TYPE_CHECKING:

@@ -5,15 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from zoobench.analysis.decision import (
-    Failure,
-    OverallRanking,
-    Ranking,
-    Row,
-    SectionRanking,
-    points,
-)
 from zoobench.datasets.options import BOUNDS
+from zoobench.ranking.nouns import Failure, OverallRanking, Ranking, Row, SectionRanking, points
 from zoobench.report.text import (
     board_names,
     control_label,

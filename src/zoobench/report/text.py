@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from zoobench.analysis.decision import OverallRanking, Row, SectionRanking, natural, points
-from zoobench.analysis.pareto import smallest_tied
-from zoobench.analysis.recommend import Recommendation
 from zoobench.datasets.options import BOUNDS
+from zoobench.ranking.nouns import OverallRanking, Row, SectionRanking, natural, points
+from zoobench.ranking.pareto import smallest_tied
+from zoobench.ranking.recommend import Recommendation
 from zoobench.schema import Ref
 
 FRACTIONS = frozenset(

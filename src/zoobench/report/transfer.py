@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from zoobench.analysis.decision import Efficiency, Gap, Judged, Ranking, Shift, points
-from zoobench.analysis.transfer import mean_over
+from zoobench.ranking.foresight import mean_over
+from zoobench.ranking.nouns import Efficiency, Gap, Judged, Ranking, Shift, points
 from zoobench.report.text import dataset_labels, labels, row_score
 from zoobench.schema import Ref
 

@@ -8,9 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from zoobench.analysis.decision import Ranking
-from zoobench.analysis.ranking import rank
 from zoobench.errors import UserError
+from zoobench.ranking.nouns import Ranking
+from zoobench.ranking.rank import rank
 from zoobench.report.figures import write_figures
 from zoobench.report.markdown import markdown
 from zoobench.report.page import page

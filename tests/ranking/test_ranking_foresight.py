@@ -11,8 +11,8 @@ import pytest
 from scipy.stats import weightedtau
 
 from fakes import make_record
-from zoobench.analysis.ranking import rank
-from zoobench.analysis.transfer import mean_over, regret, weighted_tau
+from zoobench.ranking.foresight import mean_over, regret, weighted_tau
+from zoobench.ranking.rank import rank
 from zoobench.report.transfer import beyond
 from zoobench.schema import Measurement, Record
 from zoobench.store import Run

@@ -9,8 +9,8 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
-from zoobench.analysis.comparability import cost_key
-from zoobench.analysis.decision import COSTS, SEVERAL
+from zoobench.ranking.comparability import cost_key
+from zoobench.ranking.nouns import COSTS, SEVERAL
 from zoobench.schema import Measurement, Predictions, Record, Ref
 from zoobench.statistics import bootstrap, many
 from zoobench.store import Run

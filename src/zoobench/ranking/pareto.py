@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from zoobench.analysis.decision import SEVERAL, TIMED, Row
+from zoobench.ranking.nouns import SEVERAL, TIMED, Row
 from zoobench.statistics.bootstrap import Floats
 
 AXES = ("macs", "params", "latency_ms_p50", "peak_memory_bytes", "train_seconds")

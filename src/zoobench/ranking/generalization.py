@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from zoobench.analysis.comparability import is_control
-from zoobench.analysis.decision import Efficiency, Gap, SectionRanking, Shift
-from zoobench.analysis.outcomes import Book, outcome_rows
 from zoobench.datasets.shift import clean, is_shifted, named
+from zoobench.ranking.comparability import is_control
+from zoobench.ranking.nouns import Efficiency, Gap, SectionRanking, Shift
+from zoobench.ranking.outcomes import Book, outcome_rows
 from zoobench.schema import Record, Ref, canonical
 from zoobench.statistics import bootstrap
 from zoobench.statistics.bootstrap import percentile

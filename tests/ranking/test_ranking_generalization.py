@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fakes import make_predictions, make_record
-from zoobench.analysis.ranking import rank
+from zoobench.ranking.rank import rank
 from zoobench.report.terminal import print_ranking
 from zoobench.report.text import dataset_labels
 from zoobench.report.transfer import beyond

@@ -5,17 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
-from zoobench.analysis.comparability import Section, is_control, split_comparable
-from zoobench.analysis.controls import (
-    DATASET_FLAGS,
-    RECORD_FLAGS,
-    Controls,
-    control_rows,
-    flags_of,
-)
-from zoobench.analysis.decision import Control, Failure, Flag, Ranking, Row, SectionRanking
-from zoobench.analysis.generalization import gaps, label_efficiency, shifted, shifts
-from zoobench.analysis.outcomes import (
+from zoobench.ranking.comparability import Section, is_control, split_comparable
+from zoobench.ranking.controls import DATASET_FLAGS, RECORD_FLAGS, Controls, control_rows, flags_of
+from zoobench.ranking.foresight import judge
+from zoobench.ranking.generalization import gaps, label_efficiency, shifted, shifts
+from zoobench.ranking.nouns import Control, Failure, Flag, Ranking, Row, SectionRanking
+from zoobench.ranking.outcomes import (
     by_model,
     costs_of,
     device_of,
@@ -24,8 +19,7 @@ from zoobench.analysis.outcomes import (
     open_book,
     sample_of,
 )
-from zoobench.analysis.overall import Ranked, rank_overall
-from zoobench.analysis.transfer import judge
+from zoobench.ranking.overall import Ranked, rank_overall
 from zoobench.schema import Record
 from zoobench.statistics import bootstrap, many, plausible
 from zoobench.statistics.bootstrap import percentile

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from zoobench.analysis.comparability import Section, is_control
-from zoobench.analysis.decision import Judged
-from zoobench.analysis.outcomes import by_model, mean_of
+from zoobench.ranking.comparability import Section, is_control
+from zoobench.ranking.nouns import Judged
+from zoobench.ranking.outcomes import by_model, mean_of
 from zoobench.schema import Record, Ref
 
 TARGET = "fine-tune"

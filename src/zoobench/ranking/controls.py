@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from zoobench.analysis.comparability import CONTROL_SOURCE, Section, is_control
-from zoobench.analysis.decision import Control, Flag
-from zoobench.analysis.outcomes import Book, by_model, mean_of, sample_of
+from zoobench.ranking.comparability import CONTROL_SOURCE, Section, is_control
+from zoobench.ranking.nouns import Control, Flag
+from zoobench.ranking.outcomes import Book, by_model, mean_of, sample_of
 from zoobench.schema import Record, Ref
 from zoobench.statistics import bootstrap, many
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from zoobench.analysis.decision import TIMED, OverallRanking, OverallRow, natural, points
-from zoobench.analysis.pareto import one_device
 from zoobench.errors import UserError
+from zoobench.ranking.nouns import TIMED, OverallRanking, OverallRow, natural, points
+from zoobench.ranking.pareto import one_device
 from zoobench.schema import Ref
 from zoobench.statistics import bootstrap, many
 

@@ -8,14 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr
 
-from zoobench.analysis.decision import (
-    Flag,
-    OverallRanking,
-    OverallRow,
-    Row,
-    SectionRanking,
-)
-from zoobench.analysis.outcomes import costs_of, device_of
+from zoobench.ranking.nouns import Flag, OverallRanking, OverallRow, Row, SectionRanking
+from zoobench.ranking.outcomes import costs_of, device_of
 from zoobench.schema import Ref, canonical
 from zoobench.statistics import bootstrap, many, plausible
 from zoobench.statistics.bootstrap import percentile

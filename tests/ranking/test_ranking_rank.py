@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from fakes import make_predictions, make_record, make_run
-from zoobench.analysis.comparability import comparability, differing, split_comparable
-from zoobench.analysis.pareto import front, front_of, smallest_tied
-from zoobench.analysis.ranking import rank
+from zoobench.ranking.comparability import comparability, differing, split_comparable
+from zoobench.ranking.pareto import front, front_of, smallest_tied
+from zoobench.ranking.rank import rank
 from zoobench.schema import Measurement
 from zoobench.store import Run, Store, load
 
@@ -193,7 +193,7 @@ def test_an_error_metric_ranks_the_other_way(tmp_path: Path) -> None:
 
 def test_torch_is_never_imported() -> None:
     code = (
-        "import sys, zoobench.analysis.ranking, zoobench.report.write, zoobench.report.terminal;"
+        "import sys, zoobench.ranking.rank, zoobench.report.write, zoobench.report.terminal;"
         "bad = {'torch', 'pandas', 'matplotlib', 'jinja2', 'scipy.stats'} & set(sys.modules);"
         "sys.exit(str(bad) if bad else 0)"
     )

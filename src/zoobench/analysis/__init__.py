@@ -1,1 +1,0 @@
-"""Records in, decisions out: no torch, no printing."""
