@@ -25,7 +25,7 @@ from resource import RUSAGE_CHILDREN, RUSAGE_SELF
 
 import numpy as np
 
-from zoobench.analysis.compare import Comparison, compare_paths
+from zoobench.compare.compare import Comparison, compare_paths
 from zoobench.machine import cores
 from zoobench.schema import Cell, Measurement, Predictions, Record
 from zoobench.store import encode, pack_predictions

@@ -15,7 +15,7 @@ from zoobench.cli_base import JSON_FLAG, Commands, say, user_errors
 from zoobench.errors import UserError, unknown
 
 if TYPE_CHECKING:
-    from zoobench.analysis.compare_gates import Gates
+    from zoobench.compare.gates import Gates
     from zoobench.ranking.recommend import Limits, Recommendation
 
 PATH = click.Path(path_type=Path)
@@ -102,7 +102,7 @@ def compare(baseline: Path, candidate: Path | None, as_json: bool, **options: An
     Exit codes: 0 fine, 1 confirmed regression, 3 cells failed or missing, 4 nothing
     comparable, 5 inconclusive under --strict.
     """
-    from zoobench.analysis.compare import read_gates
+    from zoobench.compare.compare import read_gates
 
     gates = read_gates(options["gates"])
     if options["strict"]:
@@ -126,10 +126,9 @@ def compare_runs(
     baseline: Path, candidate: Path, gates: Gates, folder: Path, as_json: bool
 ) -> NoReturn:
     """Decide, write the verdicts into `folder`, print, and exit with the verdict's code."""
-    from zoobench.analysis.compare import compare_paths
-    from zoobench.analysis.compare_baseline import aside, propose, put
-    from zoobench.analysis.compare_shares import worthwhile
-    from zoobench.analysis.helpers import helpers
+    from zoobench.compare.accept import aside, propose, put
+    from zoobench.compare.compare import compare_paths
+    from zoobench.compare.processes import helpers, worthwhile
     from zoobench.machine import cores
     from zoobench.report import gate
     from zoobench.store import no_collection
@@ -162,8 +161,7 @@ def measure(
 ) -> NoReturn:
     """Measure both sides, write the verdicts into --out, print, and exit with the code."""
     from zoobench import machine
-    from zoobench.analysis.compare_measure import Plan, measured
-    from zoobench.analysis.compare_sides import side
+    from zoobench.compare.measured import Plan, measured, side
     from zoobench.report import gate
     from zoobench.runs import suite
 
@@ -186,9 +184,9 @@ def against_itself(run: Path, gates: Gates, options: Mapping[str, Any], as_json:
     import itertools
 
     from zoobench import machine
-    from zoobench.analysis.compare_aa import false_alarms, models_of
-    from zoobench.analysis.compare_load import load
-    from zoobench.analysis.compare_measure import Plan
+    from zoobench.compare.false_alarms import false_alarms, models_of
+    from zoobench.compare.measured import Plan
+    from zoobench.compare.reading import load
     from zoobench.report.gate import aa_text
     from zoobench.runs.suite import matches
     from zoobench.schema import Ref
@@ -227,8 +225,8 @@ def accept(
     run: Path, suite: str, reason: str, only: tuple[str, ...], until: datetime | None, root: Path
 ) -> None:
     """Make RUN, or the cells of it that --only names, the baseline of its suite."""
-    from zoobench.analysis.compare_baseline import Request
-    from zoobench.analysis.compare_baseline import accept as take
+    from zoobench.compare.accept import Request
+    from zoobench.compare.accept import accept as take
 
     done = take(run, suite, Request(reason, only, until.date() if until else None), root)
     click.echo(
@@ -252,7 +250,7 @@ def history(
     figures: Path | None,
 ) -> None:
     """One suite over many RUNS, oldest first: a table, and where a metric stepped."""
-    from zoobench.analysis.compare_history import history as follow
+    from zoobench.compare.history import history as follow
     from zoobench.report.history import history_figures, history_text
 
     found = follow(runs, metrics, accepted, release)

@@ -13,9 +13,9 @@ from click.testing import CliRunner
 
 from cells import cell, write_suite
 from zoobench import cli, datasets, machine, models
-from zoobench.analysis.compare_load import slimmed
-from zoobench.analysis.compare_match import Pair, identity
-from zoobench.analysis.compare_times import differing_times
+from zoobench.compare.match import Pair, identity
+from zoobench.compare.reading import slimmed
+from zoobench.compare.times import differing_times
 from zoobench.costs.counted import static_costs
 from zoobench.costs.measured import measured_costs, training_costs
 from zoobench.errors import UserError

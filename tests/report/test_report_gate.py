@@ -8,7 +8,7 @@ from xml.etree.ElementTree import fromstring
 
 import pytest
 
-from zoobench.analysis.compare_types import Comparison, Drift, Finding, NewCell, Resolution
+from zoobench.compare.verdicts import Comparison, Drift, Finding, NewCell, Resolution
 from zoobench.report import gate
 from zoobench.schema import Cell, Outcome
 

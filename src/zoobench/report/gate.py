@@ -15,9 +15,9 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 import msgspec
 
-from zoobench.analysis.compare_aa import FalseAlarms
-from zoobench.analysis.compare_gates import POINT, Measure
-from zoobench.analysis.compare_types import Comparison, Finding
+from zoobench.compare.false_alarms import FalseAlarms
+from zoobench.compare.gates import POINT, Measure
+from zoobench.compare.verdicts import Comparison, Finding
 from zoobench.schema import to_json
 from zoobench.store import write_atomic
 

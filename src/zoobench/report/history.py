@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from zoobench.analysis.compare_history import History, Series
+from zoobench.compare.history import History, Series
 
 MOST = 20
 """Series in one figure; those that drifted most come first."""

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from zoobench.analysis.compare import compare, load, load_both
+from zoobench.compare.compare import compare, load, load_both
 from zoobench.errors import StoreError
 from zoobench.ranking.nouns import compare_decode
 

@@ -15,10 +15,10 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from zoobench.analysis.compare_load import finite
-from zoobench.analysis.compare_match import Pair, text_of
-from zoobench.analysis.compare_slim import EXACT
-from zoobench.analysis.compare_types import Drift, Finding, Stage
+from zoobench.compare.match import Pair, text_of
+from zoobench.compare.reading import finite
+from zoobench.compare.record import EXACT
+from zoobench.compare.verdicts import Drift, Finding, Stage
 from zoobench.errors import UserError
 from zoobench.features.fingerprint import distance
 from zoobench.schema import Cell, Measurement, Outcome, Ref

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from zoobench.analysis.compare_decide import Tests, concatenated, decide, right_or_wrong
+from zoobench.compare.decide import Tests, concatenated, decide, right_or_wrong
 
 POINT = 0.01
 

@@ -21,11 +21,11 @@ from compare_runs import (
     record,
 )
 from zoobench import store
-from zoobench.analysis.compare import compare, compare_paths, load
-from zoobench.analysis.compare_gates import Gates, gates_from
-from zoobench.analysis.compare_load import READ, slimmed
-from zoobench.analysis.compare_slim import EXACT, TIMED, SlimRun
-from zoobench.analysis.compare_types import Comparison
+from zoobench.compare.compare import compare, compare_paths, load
+from zoobench.compare.gates import Gates, gates_from
+from zoobench.compare.reading import READ, slimmed
+from zoobench.compare.record import EXACT, TIMED, SlimRun
+from zoobench.compare.verdicts import Comparison
 from zoobench.errors import StoreError, UserError
 from zoobench.schema import to_json
 
@@ -398,7 +398,7 @@ def test_margins_by_dataset_and_metric(tmp_path: Path) -> None:
     ],
 )
 def test_mistakes_in_the_gates_file(tmp_path: Path, text: str, said: str) -> None:
-    from zoobench.analysis.compare_gates import read_gates
+    from zoobench.compare.gates import read_gates
 
     file = tmp_path / "gates.toml"
     file.write_text(text)

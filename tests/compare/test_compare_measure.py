@@ -18,19 +18,11 @@ from click.testing import CliRunner
 from numpy.typing import ArrayLike
 
 from zoobench import store
-from zoobench.analysis.compare_aa import FalseAlarms, false_alarms, models_of, rates
-from zoobench.analysis.compare_gates import Measure
-from zoobench.analysis.compare_measure import (
-    Plan,
-    Sample,
-    block_interval,
-    decide,
-    measured,
-    sample,
-)
-from zoobench.analysis.compare_sides import side
-from zoobench.analysis.compare_slim import Slim, SlimRun
 from zoobench.cli import main
+from zoobench.compare.false_alarms import FalseAlarms, false_alarms, models_of, rates
+from zoobench.compare.gates import Measure
+from zoobench.compare.measured import Plan, Sample, block_interval, decide, measured, sample, side
+from zoobench.compare.record import Slim, SlimRun
 from zoobench.costs import fresh_process, interleaved
 from zoobench.errors import UserError
 from zoobench.machine import Place
@@ -176,7 +168,7 @@ def test_a_against_a_counts_alarms_and_suggests() -> None:
     assert f"ratio = {loud.ratio:.2f}" in text
     import tomllib
 
-    from zoobench.analysis.compare_gates import gates_from
+    from zoobench.compare.gates import gates_from
 
     gates_from(tomllib.loads(text[text.index("[measure]") :]), "aa")
 

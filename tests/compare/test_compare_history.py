@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from compare_runs import Folder, answers, record
-from zoobench.analysis.compare_baseline import Request, accept
-from zoobench.analysis.compare_history import find_steps, history
+from zoobench.compare.accept import Request, accept
+from zoobench.compare.history import find_steps, history
 from zoobench.errors import MissingExtra, UserError
 from zoobench.report.history import history_figures, history_text
 

@@ -10,16 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from zoobench.analysis.compare_gates import Measure
-from zoobench.analysis.compare_measure import (
-    Floats,
-    Plan,
-    Say,
-    block_interval,
-    draws,
-    sample,
-)
-from zoobench.analysis.compare_slim import SlimRun
+from zoobench.compare.gates import Measure
+from zoobench.compare.measured import Floats, Plan, Say, block_interval, draws, sample
+from zoobench.compare.record import SlimRun
 from zoobench.costs.fresh_process import HERE
 from zoobench.costs.interleaved import SECONDS, Block, interleaved, tried
 from zoobench.errors import UserError

@@ -15,24 +15,10 @@ from typing import Any
 
 import msgspec
 
-from zoobench.analysis.compare_decode import (
-    WHOLE,
-    Line,
-    Number,
-    Repeated,
-    decoded,
-    decoded_table,
-    read_lines,
-)
-from zoobench.analysis.compare_gates import GATED
-from zoobench.analysis.compare_load import (
-    Shared,
-    finite,
-    slim_detail,
-    slim_measurement,
-    whole_record,
-)
-from zoobench.analysis.compare_slim import COSTS
+from zoobench.compare.gates import GATED
+from zoobench.compare.lines import WHOLE, Line, Number, Repeated, decoded, decoded_table, read_lines
+from zoobench.compare.reading import Shared, finite, slim_detail, slim_measurement, whole_record
+from zoobench.compare.record import COSTS
 from zoobench.schema import SCHEMA, Cell, Measurement, Record, canonical, to_json
 
 KEPT = frozenset(GATED) | COSTS

@@ -21,7 +21,8 @@ from typing import Any
 import msgspec
 from pydantic_core import from_json
 
-from zoobench.analysis.compare_decode import (
+from zoobench.compare.baseline import BASELINE, SUPERSEDED, packed_run
+from zoobench.compare.lines import (
     WHOLE,
     Line,
     Number,
@@ -32,9 +33,8 @@ from zoobench.analysis.compare_decode import (
     decoded_table,
     read_lines,
 )
-from zoobench.analysis.compare_match import short
-from zoobench.analysis.compare_packed import BASELINE, SUPERSEDED, packed_run
-from zoobench.analysis.compare_slim import COSTS, Slim, SlimRun
+from zoobench.compare.match import short
+from zoobench.compare.record import COSTS, Slim, SlimRun
 from zoobench.errors import StoreError
 from zoobench.schema import Cell, Measurement, Record, record_from_json
 from zoobench.store import SUITE, located, no_collection, upgrade

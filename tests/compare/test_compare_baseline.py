@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from compare_runs import LITE0, Folder, answers, record
-from zoobench.analysis.compare import compare, compare_paths
-from zoobench.analysis.compare_baseline import Request, accept, propose
-from zoobench.analysis.compare_lines import Lines
-from zoobench.analysis.compare_load import load
-from zoobench.analysis.compare_packed import PACKED, PackedRun
+from zoobench.compare.accept import Request, accept, propose
+from zoobench.compare.baseline import PACKED, PackedRun
+from zoobench.compare.baseline_lines import Lines
+from zoobench.compare.compare import compare, compare_paths
+from zoobench.compare.reading import load
 from zoobench.errors import StoreError, UserError
 from zoobench.schema import Measurement, Record
 from zoobench.store import encode
@@ -235,7 +235,7 @@ def test_the_model_of_a_baseline_keeps_its_revision(tmp_path: Path) -> None:
 
 def test_the_accepted_smoke_baseline_asks_what_the_suite_asks() -> None:
     """Who changes the smoke suite accepts its baseline anew: .ci/run compares with it."""
-    from zoobench.analysis.compare_match import identity
+    from zoobench.compare.match import identity
     from zoobench.runs import suite
 
     held = load(Path(__file__).parents[2] / "results" / "baselines" / "smoke")

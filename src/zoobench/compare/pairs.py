@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from zoobench.analysis.compare_gates import better_sign
-from zoobench.analysis.compare_match import Pair
-from zoobench.analysis.compare_slim import Slim, SlimRun
+from zoobench.compare.gates import better_sign
+from zoobench.compare.match import Pair
+from zoobench.compare.record import Slim, SlimRun
 from zoobench.errors import StoreError
 from zoobench.schema import Predictions, digest
 from zoobench.statistics.bootstrap import resample_counts

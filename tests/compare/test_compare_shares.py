@@ -19,12 +19,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compare_runs import OTHER_PIXELS, Folder, answers, record
-from zoobench.analysis.compare import compare_paths
-from zoobench.analysis.compare_baseline import Request, accept
-from zoobench.analysis.compare_decode import spans_of_models
-from zoobench.analysis.compare_shares import shares, worthwhile
-from zoobench.analysis.helpers import helpers
 from zoobench.cli import main
+from zoobench.compare.accept import Request, accept
+from zoobench.compare.compare import compare_paths
+from zoobench.compare.lines import spans_of_models
+from zoobench.compare.processes import helpers, shares, worthwhile
 from zoobench.errors import StoreError, UserError
 from zoobench.ranking.nouns import compare as comparing
 from zoobench.ranking.nouns import compare_decode, compare_shares

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from zoobench import plugins
-from zoobench.analysis.compare_load import finite, load
-from zoobench.analysis.compare_match import identity
-from zoobench.analysis.compare_slim import Slim, SlimRun
+from zoobench.compare.match import identity
+from zoobench.compare.reading import finite, load
+from zoobench.compare.record import Slim, SlimRun
 from zoobench.errors import UserError, missing_extra
 from zoobench.schema import Cell
 

@@ -13,8 +13,8 @@ import pytest
 from cells import cell, settings
 from cells import run as run_cells
 from zoobench import datasets, models, synthetic
-from zoobench.analysis.compare import compare_paths
-from zoobench.analysis.compare_types import Comparison
+from zoobench.compare.compare import compare_paths
+from zoobench.compare.verdicts import Comparison
 from zoobench.features.fingerprint import BUCKETS, distance, fingerprint, pictures, sketch
 from zoobench.features.source import Features, View
 from zoobench.interfaces import InputSpec

@@ -24,8 +24,8 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.lib.npyio import NpzFile
 
-from zoobench.analysis.compare_match import identity
-from zoobench.analysis.compare_slim import Slim, SlimRun
+from zoobench.compare.match import identity
+from zoobench.compare.record import Slim, SlimRun
 from zoobench.errors import StoreError
 from zoobench.schema import Cell, Predictions, canonical, digest, word
 

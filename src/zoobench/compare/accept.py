@@ -15,9 +15,7 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
-from zoobench.analysis.compare_lines import Lean, Lines
-from zoobench.analysis.compare_load import read_suite
-from zoobench.analysis.compare_packed import (
+from zoobench.compare.baseline import (
     BASELINE,
     FORMAT,
     PACKED,
@@ -29,7 +27,9 @@ from zoobench.analysis.compare_packed import (
     pack,
     packed_run,
 )
-from zoobench.analysis.compare_slim import EXACT, TIMED, SlimRun
+from zoobench.compare.baseline_lines import Lean, Lines
+from zoobench.compare.reading import read_suite
+from zoobench.compare.record import EXACT, TIMED, SlimRun
 from zoobench.errors import StoreError, UserError, unknown
 from zoobench.schema import Predictions, Ref
 from zoobench.store import (

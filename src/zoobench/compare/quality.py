@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from zoobench.analysis.compare_decide import Tests, concatenated, decide, right_or_wrong
-from zoobench.analysis.compare_gates import POINT, Gates
-from zoobench.analysis.compare_load import finite
-from zoobench.analysis.compare_match import Identity, Pair, short, stands_for
-from zoobench.analysis.compare_pairs import (
+from zoobench.compare.decide import Tests, concatenated, decide, right_or_wrong
+from zoobench.compare.gates import POINT, Gates
+from zoobench.compare.match import Identity, Pair, short, stands_for
+from zoobench.compare.pairs import (
     RIGHT_OR_WRONG,
     Answers,
     differences,
@@ -22,8 +21,9 @@ from zoobench.analysis.compare_pairs import (
     read_answers,
     right,
 )
-from zoobench.analysis.compare_slim import SlimRun
-from zoobench.analysis.compare_types import POOLED, Finding, Resolution
+from zoobench.compare.reading import finite
+from zoobench.compare.record import SlimRun
+from zoobench.compare.verdicts import POOLED, Finding, Resolution
 from zoobench.errors import UserError
 from zoobench.schema import Cell
 from zoobench.statistics.paired import Estimate, detectable_drop, sign_flip, student

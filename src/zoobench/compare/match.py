@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from zoobench.analysis.compare_slim import Slim, SlimRun
+from zoobench.compare.record import Slim, SlimRun
 from zoobench.errors import UserError
 from zoobench.schema import Cell, Ref, canonical
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from zoobench.analysis.compare_exact import Model, machine_differs
-from zoobench.analysis.compare_gates import Times
-from zoobench.analysis.compare_load import finite, slim_detail
-from zoobench.analysis.compare_match import Pair, text_of
-from zoobench.analysis.compare_slim import TIMED
-from zoobench.analysis.compare_types import Finding
+from zoobench.compare.exact import Model, machine_differs
+from zoobench.compare.gates import Times
+from zoobench.compare.match import Pair, text_of
+from zoobench.compare.reading import finite, slim_detail
+from zoobench.compare.record import TIMED
+from zoobench.compare.verdicts import Finding
 from zoobench.schema import Cell, Measurement
 
 SETTING = ("device", "dtype", "layout", "threads", "batch", "how", "over", "compiled")

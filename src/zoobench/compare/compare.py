@@ -13,17 +13,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoobench.analysis.compare_exact import by_model, drifts, exact_findings
-from zoobench.analysis.compare_gates import Gates, read_gates
-from zoobench.analysis.compare_load import Share, load, load_both
-from zoobench.analysis.compare_match import Matched, by_seed, match
-from zoobench.analysis.compare_packed import Acceptance, PackedRun
-from zoobench.analysis.compare_quality import Gathered, gather, resolutions, verdicts
-from zoobench.analysis.compare_shares import shares, worthwhile
-from zoobench.analysis.compare_slim import Slim, SlimRun
-from zoobench.analysis.compare_times import Apart, incomparable_times, time_changes
-from zoobench.analysis.compare_types import Comparison, Drift, Finding, NewCell
-from zoobench.analysis.helpers import helpers
+from zoobench.compare.baseline import Acceptance, PackedRun
+from zoobench.compare.exact import by_model, drifts, exact_findings
+from zoobench.compare.gates import Gates, read_gates
+from zoobench.compare.match import Matched, by_seed, match
+from zoobench.compare.processes import helpers, shares, worthwhile
+from zoobench.compare.quality import Gathered, gather, resolutions, verdicts
+from zoobench.compare.reading import Share, load, load_both
+from zoobench.compare.record import Slim, SlimRun
+from zoobench.compare.times import Apart, incomparable_times, time_changes
+from zoobench.compare.verdicts import Comparison, Drift, Finding, NewCell
 from zoobench.errors import UserError
 from zoobench.store import no_collection
 
