@@ -17,19 +17,19 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from races import Race, hardness
 
-from zoobench.advise import decide
-from zoobench.advise.answer import verdicts
+from zoobench.advise import policy
 from zoobench.advise.nouns import Rung, State
+from zoobench.advise.verdict import verdicts
 
 CROSSING = 0.2
 """Models differ in how far their accuracy rises by this share of it (standard deviation)."""
 
 Rule = Callable[[State, int, Sequence[str]], list[str]]
-significant: Rule = decide.going_on
+significant: Rule = policy.going_on
 
 
 def nobody_leaves(state: State, rung: int, group: Sequence[str]) -> list[str]:
-    return decide.by_chance(state, rung, group)
+    return policy.by_chance(state, rung, group)
 
 
 def half_leaves(state: State, rung: int, group: Sequence[str]) -> list[str]:
@@ -100,7 +100,7 @@ def main() -> None:
     for k in (3, 5, 10):
         for n in (1800, 5000):
             for name, rule in RULES.items():
-                decide.going_on = rule
+                policy.going_on = rule
                 found = []
                 for number in range(given.races):
                     race = Drawn(k, n, np.random.default_rng([given.seed, k, n, number]))

@@ -246,10 +246,10 @@ def replay(all_of: Known, truth: dict[str, Truth], races: int) -> None:
 def curve(request, truth) -> list[dict[str, object]]:
     """After each step: the seconds spent, the pick, its P(best) and its regret."""
     from zoobench.advise.candidates import available
-    from zoobench.advise.decide import ladder
-    from zoobench.advise.doing import conclude
     from zoobench.advise.journal import FILE, read
+    from zoobench.advise.loop import conclude
     from zoobench.advise.nouns import State
+    from zoobench.advise.policy import ladder
 
     journal = read(request.out)
     lines = [json.loads(line) for line in (request.out / FILE).read_text().splitlines()]
@@ -339,7 +339,7 @@ def main() -> None:
     names = [name + size for name in MODELS]
 
     from zoobench import datasets
-    from zoobench.advise.doing import Request, advise
+    from zoobench.advise.loop import Request, advise
     from zoobench.report.advice import advice_text
     from zoobench.schema import Ref
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from zoobench.advise import decide
-from zoobench.advise.answer import verdicts
+from zoobench.advise import policy
 from zoobench.advise.nouns import Action, Candidate, Done, Rung, State, packed
+from zoobench.advise.verdict import verdicts
 
 SHARE = 1 / 3
 """The budget, as a part of the exhaustive run's seconds."""
@@ -73,9 +73,9 @@ class Race:
         """From the start until the budget or the questions end."""
         exhaustive = sum(pace * sum(self.sizes) + WHOLE_FIT for pace in self.pace.values())
         candidates = tuple(Candidate(name, "MIT", "f", 0.5) for name in self.truth)
-        rungs = decide.ladder(self.sizes, classes)
+        rungs = policy.ladder(self.sizes, classes)
         state = State(candidates, rungs, SHARE * exhaustive, START, fine_tune=False)
-        while isinstance(action := decide.next_action(state), Action):
+        while isinstance(action := policy.next_action(state), Action):
             one = self.do(state, action)
             state = replace(state, done=(*state.done, one), spent=state.spent + one.seconds)
         return state

@@ -54,7 +54,7 @@ def advise_data(
     import time
 
     started = time.monotonic()
-    from zoobench.advise.doing import Request, advise
+    from zoobench.advise.loop import Request, advise
     from zoobench.report.advice import advice_json, advice_text
     from zoobench.tasks import TASKS
 

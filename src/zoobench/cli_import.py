@@ -53,8 +53,8 @@ def similarity(model: str, first: str, second: str, most: int, device: str, as_j
     Frechet distance and maximum mean discrepancy of their train splits in the model's
     feature space, beside what two halves of FIRST give.
     """
-    from zoobench.similarity import similarity as measure
-    from zoobench.similarity import text
+    from zoobench.advise.similarity import similarity as measure
+    from zoobench.advise.similarity import text
 
     found = measure(model, first, second, most, device)
     click.echo(json.dumps(found.to_json()) if as_json else "\n".join(text(found)))

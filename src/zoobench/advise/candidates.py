@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from zoobench import models
-from zoobench.advise.decide import static_order
 from zoobench.advise.nouns import Candidate, Done, Wanted
+from zoobench.advise.policy import static_order
 from zoobench.errors import UserError
 from zoobench.models.priors import Prior, prior_of, published
 from zoobench.ranking.recommend import Limits, license_fits

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from zoobench.advise.answer import beaten, posterior, verdicts
+from zoobench.advise.verdict import beaten, posterior, verdicts
 from zoobench.statistics.bootstrap import Floats
 
 
@@ -185,7 +185,7 @@ def test_who_is_beaten_is_seldom_the_best() -> None:
 
 def test_no_verdict_waits_for_scipy_stats() -> None:
     code = (
-        "import sys, numpy as np; from zoobench.advise.answer import beaten, verdicts;"
+        "import sys, numpy as np; from zoobench.advise.verdict import beaten, verdicts;"
         "level = {'a': np.ones(50), 'b': np.arange(50) % 2.0, 'c': np.zeros(50)};"
         "assert beaten(level, 1.0) == ['b', 'c'] and verdicts([level], [1.0]).tied[0];"
         "bad = {'torch', 'pandas', 'scipy.stats'} & set(sys.modules);"

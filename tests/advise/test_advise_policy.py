@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from zoobench.advise.decide import RECIPES, finalists, ladder, next_action, static_order
 from zoobench.advise.nouns import Action, Candidate, Done, State, packed, unpacked
-from zoobench.advise.predict import BACKWARD, frozen_seconds
+from zoobench.advise.policy import RECIPES, finalists, ladder, next_action, static_order
+from zoobench.advise.seconds import BACKWARD, frozen_seconds
 
 SIZES = (3600, 400, 1000)
 FIRST = 32

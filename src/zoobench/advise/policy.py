@@ -13,14 +13,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from zoobench.advise.answer import beaten, verdicts
 from zoobench.advise.nouns import Action, Candidate, Recipe, Rung, Stage, State
-from zoobench.advise.predict import (
-    fine_tune_seconds,
-    frozen_seconds,
-    opening_seconds,
-    pace_seconds,
-)
+from zoobench.advise.seconds import fine_tune_seconds, frozen_seconds, opening_seconds, pace_seconds
+from zoobench.advise.verdict import beaten, verdicts
 
 FIRST_TRAIN, FIRST_TEST, FIRST_VALID = 200, 200, 50
 PER_CLASS = 10

@@ -12,10 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from zoobench import datasets, machine, methods, store
-from zoobench.advise.answer import Outcomes, Verdicts, telling, verdicts
 from zoobench.advise.candidates import available, broken, worth_fetching
-from zoobench.advise.decide import ladder, next_action, running
-from zoobench.advise.desk import Answer, Ask, Desk, Look, Open, Opened
 from zoobench.advise.journal import Journal, read
 from zoobench.advise.nouns import (
     Action,
@@ -29,6 +26,9 @@ from zoobench.advise.nouns import (
     packed,
     unpacked,
 )
+from zoobench.advise.policy import ladder, next_action, running
+from zoobench.advise.verdict import Outcomes, Verdicts, telling, verdicts
+from zoobench.advise.worker import Answer, Ask, Desk, Look, Open, Opened
 from zoobench.errors import UserError
 from zoobench.machine import cache_dir
 from zoobench.ranking.recommend import Limits

@@ -11,7 +11,7 @@ import torch
 
 from cells import GABOR, STRIPES, cell, settings
 from zoobench import datasets, models
-from zoobench.advise.desk import Answer, Desk, Look, nested
+from zoobench.advise.worker import Answer, Desk, Look, nested
 from zoobench.datasets.splits import bounded
 
 

@@ -14,11 +14,11 @@ import pytest
 from click.testing import CliRunner
 
 from zoobench import datasets, store
-from zoobench.advise import decide
-from zoobench.advise.desk import Look
-from zoobench.advise.doing import GRACE, Request, advise
+from zoobench.advise import policy
 from zoobench.advise.journal import FILE, read
+from zoobench.advise.loop import GRACE, Request, advise
 from zoobench.advise.nouns import Action, Recipe
+from zoobench.advise.worker import Look
 from zoobench.cli import main
 from zoobench.errors import StoreError, UserError
 from zoobench.ranking.recommend import Limits
@@ -177,14 +177,14 @@ def test_it_fine_tunes_where_the_budget_allows(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A budget that suffices on any machine would buy the longest recipe: leave a short one.
-    monkeypatch.setattr(decide, "RECIPES", (Recipe(4, 16, (3e-4,)),))
+    monkeypatch.setattr(policy, "RECIPES", (Recipe(4, 16, (3e-4,)),))
     ref = datasets.resolve(f"folder/stripes?path={pictures}")
     asked = Request(ref, 3600.0, tmp_path / "run", Limits(), MODELS, "cpu")
     found = advise(asked)
     tuned = [d for d in found.done if d.stage == "fine-tune"]
     assert len(tuned) == 2
     assert {d.status for d in tuned} == {"ok"}
-    assert {d.recipe for d in tuned} == set(decide.RECIPES)
+    assert {d.recipe for d in tuned} == set(policy.RECIPES)
 
 
 def test_a_table_of_texts_with_packaged_vectors(tmp_path: Path) -> None:
