@@ -1,6 +1,6 @@
 """`python -m zoobench`."""
 
-from zoobench.cli import entry
+from zoobench.cli.main import entry
 
 if __name__ == "__main__":
     entry()

@@ -19,7 +19,7 @@ from zoobench.advise.journal import FILE, read
 from zoobench.advise.loop import GRACE, Request, advise
 from zoobench.advise.nouns import Action, Recipe
 from zoobench.advise.worker import Look
-from zoobench.cli import main
+from zoobench.cli.main import main
 from zoobench.errors import StoreError, UserError
 from zoobench.ranking.recommend import Limits
 from zoobench.workers.request_worker import Servant

@@ -7,7 +7,7 @@ import json
 from click.testing import CliRunner
 
 from zoobench.advise.similarity import similarity
-from zoobench.cli import main
+from zoobench.cli.main import main
 
 GABOR, STRIPES = "synthetic/gabor", "synthetic/stripes?train=80&test=20"
 DIGITS = "packaged/digits?max_train=80"

@@ -259,7 +259,7 @@ def test_what_another_tool_wrote_can_be_accepted_and_replaced(tmp_path: Path) ->
 def test_without_a_baseline_a_run_says_how_to_make_one(tmp_path: Path) -> None:
     from click.testing import CliRunner
 
-    from zoobench.cli import main
+    from zoobench.cli.main import main
 
     new = run(tmp_path / "new", knn=GOOD)
     done = CliRunner().invoke(main, ["compare", str(tmp_path / "none"), str(new)])
@@ -276,7 +276,7 @@ def test_a_nan_or_a_run_of_failures_is_missing_and_not_a_mistake(
 ) -> None:
     from click.testing import CliRunner
 
-    from zoobench.cli import main
+    from zoobench.cli.main import main
 
     accept(run(tmp_path / "1", knn=GOOD, ridge=GOOD), "smoke", request(), tmp_path / "b")
     nan = [{"metric": "accuracy", "value": float("nan"), "n": 1000}]

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from numpy.typing import ArrayLike
 
 from zoobench import store
-from zoobench.cli import main
+from zoobench.cli.main import main
 from zoobench.compare.false_alarms import FalseAlarms, false_alarms, models_of, rates
 from zoobench.compare.gates import Measure
 from zoobench.compare.measured import Plan, Sample, block_interval, decide, measured, sample, side
@@ -361,7 +361,7 @@ def test_real_processes_of_two_source_trees(tmp_path: Path) -> None:
     trees = {name: tmp_path / name / "src" / "zoobench" for name in ("base", "head")}
     for tree in trees.values():
         shutil.copytree(own, tree, ignore=shutil.ignore_patterns("__pycache__"))
-    slow = trees["head"] / "synthetic.py"
+    slow = trees["head"] / "models" / "synthetic_.py"
     text = slow.read_text()
     assert "misbehave(self.fault, self.seconds)\n" in text
     slow.write_text(text.replace("misbehave(self.fault, self.seconds)\n", "time.sleep(0.004)\n", 1))

@@ -12,12 +12,13 @@ import pytest
 
 from cells import cell, settings
 from cells import run as run_cells
-from zoobench import datasets, models, synthetic
+from zoobench import datasets, models
 from zoobench.compare.compare import compare_paths
 from zoobench.compare.verdicts import Comparison
 from zoobench.features.fingerprint import BUCKETS, distance, fingerprint, pictures, sketch
 from zoobench.features.source import Features, View
 from zoobench.interfaces import InputSpec
+from zoobench.models import synthetic_
 from zoobench.schema import Cell, Record, Ref
 from zoobench.store import Store
 from zoobench.workers.runner import run_group
@@ -44,18 +45,18 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def normalisation(patch: pytest.MonkeyPatch) -> None:
     """Pictures are divided by another constant than the input spec says."""
-    prepare = synthetic.Synthetic.prepare
+    prepare = synthetic_.Synthetic.prepare
 
-    def wrong(self: synthetic.Synthetic, raw: Any) -> Any:
+    def wrong(self: synthetic_.Synthetic, raw: Any) -> Any:
         prepared = prepare(self, raw)
         return prepared / 1.02 if self.input_spec.modality == "image" else prepared
 
-    patch.setattr(synthetic.Synthetic, "prepare", wrong)
+    patch.setattr(synthetic_.Synthetic, "prepare", wrong)
 
 
 def settings_of_normalisation(patch: pytest.MonkeyPatch) -> None:
     """The input spec itself has another mean, and the pictures follow it."""
-    patch.setitem(synthetic.Models.KNOWN, "mean", 0.485)
+    patch.setitem(synthetic_.Models.KNOWN, "mean", 0.485)
 
 
 def resize_filter(patch: pytest.MonkeyPatch) -> None:
@@ -72,25 +73,25 @@ def resize_filter(patch: pytest.MonkeyPatch) -> None:
 
 def tokens(patch: pytest.MonkeyPatch) -> None:
     """Words are cut off after three letters."""
-    prepare = synthetic.Synthetic.prepare
+    prepare = synthetic_.Synthetic.prepare
 
-    def wrong(self: synthetic.Synthetic, raw: Any) -> Any:
+    def wrong(self: synthetic_.Synthetic, raw: Any) -> Any:
         if self.input_spec.modality == "text":
             raw = " ".join(word[:3] for word in raw.split())
         return prepare(self, raw)
 
-    patch.setattr(synthetic.Synthetic, "prepare", wrong)
+    patch.setattr(synthetic_.Synthetic, "prepare", wrong)
 
 
 def forward(patch: pytest.MonkeyPatch) -> None:
     """The features' activation is another one; the weights are what they were."""
-    embed = synthetic.Synthetic.embed
+    embed = synthetic_.Synthetic.embed
 
-    def wrong(self: synthetic.Synthetic, batch: Any) -> Any:
+    def wrong(self: synthetic_.Synthetic, batch: Any) -> Any:
         features = embed(self, batch)
         return features.sqrt() if self.input_spec.modality == "image" else features
 
-    patch.setattr(synthetic.Synthetic, "embed", wrong)
+    patch.setattr(synthetic_.Synthetic, "embed", wrong)
 
 
 def vote(patch: pytest.MonkeyPatch) -> None:
@@ -105,14 +106,14 @@ def larger(patch: pytest.MonkeyPatch) -> None:
     """A layer was added that the features never pass."""
     import torch
 
-    load = synthetic.Models.load.__func__  # type: ignore[attr-defined]
+    load = synthetic_.Models.load.__func__  # type: ignore[attr-defined]
 
     def wider(cls: Any, ref: Ref, seed: int) -> Any:
         found = load(cls, ref, seed)
         found.module.add_module("more", torch.nn.Linear(7, 7))
         return found
 
-    patch.setattr(synthetic.Models, "load", classmethod(wider))
+    patch.setattr(synthetic_.Models, "load", classmethod(wider))
 
 
 # The fault, the model it strikes, the stage named, the exit code.

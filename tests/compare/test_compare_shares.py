@@ -19,14 +19,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compare_runs import OTHER_PIXELS, Folder, answers, record
-from zoobench.cli import main
+from zoobench.cli.main import main
+from zoobench.compare import compare as comparing
+from zoobench.compare import processes
 from zoobench.compare.accept import Request, accept
 from zoobench.compare.compare import compare_paths
 from zoobench.compare.lines import spans_of_models
 from zoobench.compare.processes import helpers, shares, worthwhile
 from zoobench.errors import StoreError, UserError
-from zoobench.ranking.nouns import compare as comparing
-from zoobench.ranking.nouns import compare_decode, compare_shares
 from zoobench.store import RECORDS
 
 MODELS = ("timm/a@1", "timm/b@1", "timm/b@2", "timm/c@1", "timm/d@1", "control/chance")
@@ -104,7 +104,7 @@ def test_processes_come_to_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("zoobench.machine.cores", lambda: 3)
     said = {}
     for size in (2**40, 1):
-        monkeypatch.setattr(compare_shares, "LARGE", size)
+        monkeypatch.setattr(processes, "LARGE", size)
         assert worthwhile(old, new, 3) == (3 if size == 1 else 1)
         out = tmp_path / f"out{size}"
         done = CliRunner().invoke(main, ["compare", str(old), str(new), "--out", str(out)])
@@ -120,7 +120,7 @@ def test_processes_come_to_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_comparison_that_fails_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr(compare_shares, "LARGE", size)
+    monkeypatch.setattr(processes, "LARGE", size)
     old, new = (Folder(tmp_path / name, suite=name).add(record(answers(20))) for name in "ab")
     out = tmp_path / "out"
     asked = ["compare", str(old.write()), str(new.write()), "--out"]
@@ -137,7 +137,7 @@ def test_a_damaged_line_is_named_whoever_reads_it(
 ) -> None:
     old, new = drawn(tmp_path / "old", 1), drawn(tmp_path / "new", 2)
     numbers_only(old)
-    monkeypatch.setattr(compare_shares, "LARGE", 1)
+    monkeypatch.setattr(processes, "LARGE", 1)
     lines = (new / RECORDS).read_bytes().splitlines(keepends=True)
     for number in (3, 17):
         damaged = lines[number - 1].replace(b'"status"', b"'status'")
@@ -161,7 +161,7 @@ def test_lines_of_a_model_are_found(
         lines[3] = json.dumps(body, separators=(",", ":")).replace("/", "\\/").encode() + b"\n"
     file.write_bytes(b"".join(lines) + (b'{"key": "9", "cell": {"model": "t' if cut else b""))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compare_decode, "_BLOCK", size)
+        patch.setattr(lines, "_BLOCK", size)
         found = spans_of_models(file)
     text = file.read_bytes()
     held = {model: b"".join(text[a:b] for a, b in spans) for model, spans in found.items()}

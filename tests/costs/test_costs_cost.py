@@ -4,6 +4,7 @@ import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -302,6 +303,21 @@ def test_a_failing_training_step_and_a_lost_process_say_why() -> None:
     for absent in ("zoobench.costs.interleaved:gone", "zoobench.metrics.gone:turns"):
         with pytest.raises(UserError, match="its zoobench has no such measurement"):
             fresh_process.call(absent, {})
+
+
+def test_a_version_from_before_the_room_of_costs_is_asked_by_its_own_names(tmp_path: Path) -> None:
+    old = tmp_path / "zoobench" / "metrics"
+    old.mkdir(parents=True)
+    for folder in (old.parent, old):
+        (folder / "__init__.py").touch()
+    (old / "fresh.py").write_text(
+        "import json\n"
+        "def child(target, arguments):\n"
+        "    print(json.dumps({'value': [target, json.loads(arguments)]}))\n"
+    )
+    side = fresh_process.Side("old", path=str(tmp_path))
+    for new, former in fresh_process.FORMER.items():
+        assert fresh_process.call(new, {"a": 1}, side=side) == [former, {"a": 1}]
 
 
 def test_an_answer_is_found_beside_what_a_library_prints() -> None:

@@ -12,7 +12,8 @@ import torch
 from click.testing import CliRunner
 
 from cells import cell, write_suite
-from zoobench import cli, datasets, machine, models
+from zoobench import datasets, machine, models
+from zoobench.cli.main import main
 from zoobench.compare.match import Pair, identity
 from zoobench.compare.reading import slimmed
 from zoobench.compare.times import differing_times
@@ -298,6 +299,6 @@ def test_a_machine_without_a_compiler_is_told_before_any_work(
 
 
 def test_profile_compiles_only_what_it_measures() -> None:
-    done = CliRunner().invoke(cli.main, ["profile", "timm/resnet18", "--compile"])
+    done = CliRunner().invoke(main, ["profile", "timm/resnet18", "--compile"])
     assert done.exit_code == 2
     assert "--measure" in done.output

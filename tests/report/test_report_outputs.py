@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from fakes import make_run
-from zoobench.cli import main
+from zoobench.cli.main import main
 from zoobench.errors import UserError
 from zoobench.ranking.nouns import OverallRanking
 from zoobench.ranking.rank import rank

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from cells import GABOR, write_suite
 from zoobench import store
-from zoobench.cli import main
+from zoobench.cli.main import main
 from zoobench.errors import StoreError, UserError
 from zoobench.runs import merge, session, suite
 from zoobench.runs.session import Options

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from zoobench import store
-from zoobench.cli import main
+from zoobench.cli.main import main
 from zoobench.errors import StoreError, UserError
 from zoobench.ranking.rank import rank
 from zoobench.runs import published as tables

@@ -22,7 +22,21 @@ OTHER_VERSION = (
     "ModuleNotFoundError: No module named 'zoobench",
 )
 """How the last line of a side begins whose zoobench lacks what it was asked for."""
-_CHILD = "import sys; from zoobench.costs.fresh_process import child; child(*sys.argv[1:])"
+FORMER = {
+    "zoobench.costs.interleaved:turns": "zoobench.metrics.ab:turns",
+    "zoobench.costs.device_costs:costs": "zoobench.metrics.device_costs:costs",
+}
+"""Where a target stood in versions that had no room `costs`: a side may run one of them."""
+_CHILD = """
+import sys
+target, former, arguments = sys.argv[1:]
+try:
+    from zoobench.costs.fresh_process import child
+except ModuleNotFoundError:
+    from zoobench.metrics.fresh import child
+    target = former
+child(target, arguments)
+"""
 
 
 @dataclass(frozen=True)
@@ -68,7 +82,10 @@ def talk(
     """The process of `call`, to be asked again and again where `target` is a generator: it rests
     between its answers. `timeout` holds for each of them. Ended with the block."""
     # -P: the folder that the user stands in must not come before the side's own sources.
-    command = [side.python, "-P", "-W", "ignore", "-c", _CHILD, target, json.dumps(dict(arguments))]
+    command = [
+        side.python, "-P", "-W", "ignore", "-c", _CHILD,
+        target, FORMER.get(target, target), json.dumps(dict(arguments)),
+    ]  # fmt: skip
     name = str(arguments.get("ref", target))
     where = name if side is HERE else f"{name} in {side.name}"
     with tempfile.TemporaryFile() as said:

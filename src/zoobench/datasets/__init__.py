@@ -19,7 +19,7 @@ from zoobench.interfaces import Splits
 from zoobench.schema import DatasetCard, Ref
 
 SOURCES: dict[str, str] = {
-    "synthetic": "zoobench.synthetic:Datasets",
+    "synthetic": "zoobench.datasets.synthetic_:Datasets",
     "packaged": "zoobench.datasets.packaged_",
     "torchvision": "zoobench.datasets.torchvision_",
     "hf": "zoobench.datasets.hub_",

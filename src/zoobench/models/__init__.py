@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from zoobench.interfaces import Backbone
 
 SOURCES: dict[str, str] = {
-    "synthetic": "zoobench.synthetic:Models",
+    "synthetic": "zoobench.models.synthetic_:Models",
     "packaged": "zoobench.models.packaged_",
     "timm": "zoobench.models.timm_",
     "torchvision": "zoobench.models.torchvision_",

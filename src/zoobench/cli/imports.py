@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from zoobench.cli_base import JSON_FLAG, Commands, user_errors
+from zoobench.cli.base import JSON_FLAG, Commands, user_errors
 
 PATH = click.Path(path_type=Path)
 

@@ -1,7 +1,8 @@
-"""`zoobench recommend --data`: its options, and the call."""
+"""`zoobench recommend`: which model to take, from a run or for data that no run has seen."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoobench.cli_base import INTERRUPTED
+from zoobench.cli.base import INTERRUPTED, JSON_FLAG, user_errors
+from zoobench.cli.compare import PATH
 from zoobench.errors import UserError, unknown
 
 if TYPE_CHECKING:
-    from zoobench.ranking.recommend import Limits
+    from zoobench.ranking.recommend import Limits, Recommendation
     from zoobench.schema import Ref, Value
 
 UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -44,6 +46,58 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):  # fmt: skip
         command = decorate(command)
     return command
+
+
+@click.command()
+@click.argument("run", type=PATH, required=False)
+@click.option("--max-params", type=float, help="Parameters, at most.")
+@click.option("--max-macs", type=float, help="Multiply-accumulates of one example, at most.")
+@click.option("--max-latency-ms", type=float, help="Median of one example, at most.")
+@click.option("--max-memory", type=float, help="Peak memory in bytes, at most.")
+@click.option("--license", "license_", default="", help="permissive, or SPDX names by comma.")
+@click.option("--objective", default="accuracy", show_default=True, help="A quality metric.")
+@data_options
+@JSON_FLAG
+@user_errors
+def recommend(
+    run: Path | None, data: str | None, license_: str, objective: str, as_json: bool, **rest: Any
+) -> None:
+    """Which model of RUN to take under limits, what it is tied with, and how sure that is.
+
+    With --data in place of RUN: for a folder of pictures or a table of texts, models are
+    tried within --budget. Run it again with the same --out, and it goes on.
+    """
+    from zoobench import metrics
+    from zoobench.ranking.recommend import Limits
+
+    metrics.metric(objective, "--objective")
+    names = ("max_params", "max_macs", "max_latency_ms", "max_memory")
+    limits = Limits(**{name: rest.pop(name) for name in names}, license=license_)
+    if (run is None) == (data is None):
+        raise UserError("recommend: give either a RUN or --data, such as --data photos")
+    if data is not None:
+        advise_data(data, limits, objective, as_json, rest)
+    else:
+        assert run is not None
+        recommend_run(run, limits, objective, as_json)
+
+
+def recommend_run(run: Path, limits: Limits, objective: str, as_json: bool) -> None:
+    """The pick of each overall ranking of `run`."""
+    from zoobench import store
+    from zoobench.ranking.rank import rank
+    from zoobench.ranking.recommend import recommend as choose
+    from zoobench.ranking.recommend import to_json
+    from zoobench.report.text import recommendation_text
+
+    ranking = rank([store.load(run)], objective)
+    if not ranking.overall:
+        raise UserError(f"{run}: no model was measured: there is nothing to choose from")
+    found: list[Recommendation] = [choose(overall, limits) for overall in ranking.overall]
+    if as_json:
+        click.echo(json.dumps([to_json(one) for one in found], ensure_ascii=False))
+        return
+    click.echo("\n\n".join("\n".join(recommendation_text(one)) for one in found))
 
 
 def advise_data(

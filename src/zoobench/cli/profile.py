@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from zoobench.cli_base import JSON_FLAG, say, user_errors
+from zoobench.cli.base import JSON_FLAG, say, user_errors
 from zoobench.errors import UserError
 
 

@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoobench.errors import MissingWeights, UserError, unknown
-from zoobench.interfaces import InputSpec, Raw, Split, Splits
+from zoobench.interfaces import InputSpec, Raw
 from zoobench.models.catalog import SYNTHETIC
-from zoobench.schema import DatasetCard, ModelCard, Ref, Value
+from zoobench.schema import ModelCard, Ref, Value
 
 if TYPE_CHECKING:
     import torch
@@ -35,96 +35,6 @@ SIDE = 24
 """Side of a picture, in pixels."""
 
 FAULTS = ("crash", "exit", "hang", "oom", "nan", "error", "missing-weights")
-
-
-@dataclass(frozen=True)
-class Stripes:
-    """Reads picture i: stripes whose direction is the class, in noise."""
-
-    seed: int
-    directions: tuple[int, ...]
-    classes: int
-    noise: float
-
-    def __call__(self, i: int) -> Raw:
-        from PIL import Image
-
-        rng = np.random.default_rng([self.seed, i])
-        angle = math.pi * self.directions[i] / self.classes
-        y, x = np.mgrid[0:SIDE, 0:SIDE]
-        wave = np.sin(
-            0.9 * (x * math.cos(angle) + y * math.sin(angle)) + rng.uniform(0, 2 * math.pi)
-        )
-        grey = 128 + 60 * wave + self.noise * rng.standard_normal((SIDE, SIDE))
-        pixels = np.clip(np.repeat(grey[:, :, None], 3, axis=2), 0, 255).astype(np.uint8)
-        return Image.fromarray(pixels)
-
-
-@dataclass(frozen=True)
-class Phrases:
-    """Reads text i: three words of its class among five that every class uses."""
-
-    seed: int
-    topics: tuple[int, ...]
-
-    def __call__(self, i: int) -> Raw:
-        rng = np.random.default_rng([self.seed, i])
-        own = [f"topic{self.topics[i]}word{k}" for k in rng.integers(0, 20, 3)]
-        common = [f"common{k}" for k in rng.integers(0, 50, 5)]
-        return " ".join(rng.permutation(own + common).tolist())
-
-
-class Datasets:
-    """The source `synthetic` of datasets. Options: classes, train, valid, test, noise, shuffled."""
-
-    DEFAULTS: Mapping[str, Value] = {
-        "classes": 4, "train": 160, "valid": 40, "test": 100, "noise": 150.0, "shuffled": False,
-    }  # fmt: skip
-    CARDS = (
-        DatasetCard("synthetic", "stripes", "image", 4, (160, 40, 100), "1", nature="rendered",
-                    license="CC0-1.0", about="directions of stripes in noise"),
-        DatasetCard("synthetic", "phrases", "text", 4, (160, 40, 100), "1", nature="rendered",
-                    license="CC0-1.0", about="which vocabulary a phrase draws on"),
-    )  # fmt: skip
-
-    @classmethod
-    def cards(cls) -> tuple[DatasetCard, ...]:
-        return cls.CARDS
-
-    @classmethod
-    def resolve(cls, ref: Ref, where: str) -> Ref:
-        check(ref, where, "dataset", [card.name for card in cls.CARDS], cls.DEFAULTS)
-        return ref.at("1")
-
-    @classmethod
-    def available(cls, ref: Ref) -> tuple[bool, str]:
-        return True, "made on the spot"
-
-    @classmethod
-    def load(cls, ref: Ref) -> Splits:
-        """Three splits; labels carry no information where `shuffled`."""
-        options: dict[str, Any] = {**cls.DEFAULTS, **dict(ref.options)}
-        train, valid, test = (
-            cls._split(ref.name, name, int(options[name]), seed, options)
-            for seed, name in enumerate(("train", "valid", "test"))
-        )
-        names = tuple(f"class{c}" for c in range(int(options["classes"])))
-        return Splits(train, valid, test, names, "image" if ref.name == "stripes" else "text")
-
-    @staticmethod
-    def _split(name: str, split: str, n: int, seed: int, options: Mapping[str, Any]) -> Split:
-        classes = int(options["classes"])
-        truth = tuple(i % classes for i in range(n))
-        labels = np.array(truth, dtype=np.int64)
-        if options["shuffled"]:
-            labels = np.random.default_rng(seed).permutation(labels)
-        read: Stripes | Phrases = (
-            Stripes(seed, truth, classes, float(options["noise"]))
-            if name == "stripes"
-            else Phrases(seed, truth)
-        )
-        ids = tuple(f"{name}-{options['noise']}-{classes}-{split}-{i}" for i in range(n))
-        return Split(split, ids, labels, read)
 
 
 class Models:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoobench import __version__
-from zoobench.cli_base import INTERRUPTED, JSON_FLAG, Commands, user_errors
+from zoobench.cli.base import INTERRUPTED, JSON_FLAG, Commands, user_errors
 from zoobench.errors import UserError
 
 if TYPE_CHECKING:
@@ -312,13 +312,13 @@ def list_suites(as_json: bool) -> None:
 
 
 main.lazy = {
-    "profile": "zoobench.cli_profile:profile",
-    "recommend": "zoobench.cli_decide:recommend",
-    "compare": "zoobench.cli_decide:compare",
-    "baseline": "zoobench.cli_decide:baseline",
-    "history": "zoobench.cli_decide:history",
-    "import": "zoobench.cli_import:import_",
-    "similarity": "zoobench.cli_import:similarity",
+    "profile": "zoobench.cli.profile:profile",
+    "recommend": "zoobench.cli.recommend:recommend",
+    "compare": "zoobench.cli.compare:compare",
+    "baseline": "zoobench.cli.compare:baseline",
+    "history": "zoobench.cli.compare:history",
+    "import": "zoobench.cli.imports:import_",
+    "similarity": "zoobench.cli.imports:similarity",
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -10,67 +9,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from zoobench.cli_advise import advise_data, data_options
-from zoobench.cli_base import JSON_FLAG, Commands, say, user_errors
+from zoobench.cli.base import JSON_FLAG, Commands, say, user_errors
 from zoobench.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from zoobench.compare.gates import Gates
-    from zoobench.ranking.recommend import Limits, Recommendation
 
 PATH = click.Path(path_type=Path)
-
-
-@click.command()
-@click.argument("run", type=PATH, required=False)
-@click.option("--max-params", type=float, help="Parameters, at most.")
-@click.option("--max-macs", type=float, help="Multiply-accumulates of one example, at most.")
-@click.option("--max-latency-ms", type=float, help="Median of one example, at most.")
-@click.option("--max-memory", type=float, help="Peak memory in bytes, at most.")
-@click.option("--license", "license_", default="", help="permissive, or SPDX names by comma.")
-@click.option("--objective", default="accuracy", show_default=True, help="A quality metric.")
-@data_options
-@JSON_FLAG
-@user_errors
-def recommend(
-    run: Path | None, data: str | None, license_: str, objective: str, as_json: bool, **rest: Any
-) -> None:
-    """Which model of RUN to take under limits, what it is tied with, and how sure that is.
-
-    With --data in place of RUN: for a folder of pictures or a table of texts, models are
-    tried within --budget. Run it again with the same --out, and it goes on.
-    """
-    from zoobench import metrics
-    from zoobench.ranking.recommend import Limits
-
-    metrics.metric(objective, "--objective")
-    names = ("max_params", "max_macs", "max_latency_ms", "max_memory")
-    limits = Limits(**{name: rest.pop(name) for name in names}, license=license_)
-    if (run is None) == (data is None):
-        raise UserError("recommend: give either a RUN or --data, such as --data photos")
-    if data is not None:
-        advise_data(data, limits, objective, as_json, rest)
-    else:
-        assert run is not None
-        recommend_run(run, limits, objective, as_json)
-
-
-def recommend_run(run: Path, limits: Limits, objective: str, as_json: bool) -> None:
-    """The pick of each overall ranking of `run`."""
-    from zoobench import store
-    from zoobench.ranking.rank import rank
-    from zoobench.ranking.recommend import recommend as choose
-    from zoobench.ranking.recommend import to_json
-    from zoobench.report.text import recommendation_text
-
-    ranking = rank([store.load(run)], objective)
-    if not ranking.overall:
-        raise UserError(f"{run}: no model was measured: there is nothing to choose from")
-    found: list[Recommendation] = [choose(overall, limits) for overall in ranking.overall]
-    if as_json:
-        click.echo(json.dumps([to_json(one) for one in found], ensure_ascii=False))
-        return
-    click.echo("\n\n".join("\n".join(recommendation_text(one)) for one in found))
 
 
 @click.command()

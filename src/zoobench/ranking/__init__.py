@@ -1,0 +1,1 @@
+"""Records in, decisions out: no torch, no printing."""

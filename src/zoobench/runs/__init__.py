@@ -1,0 +1,1 @@
+"""A suite file, the cells that it asks for, and a whole run of them."""
