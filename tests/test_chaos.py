@@ -48,7 +48,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoobench import synthetic
+from zoobench.models import synthetic_
 from zoobench.methods.knn import Knn
 from zoobench.methods.ridge import Ridge
 from zoobench.models import hub
@@ -68,7 +68,7 @@ def available(ref):
 def load(ref, seed):
     held = hub.fetch("u/net", "", lambda names: [n for n in names if n == WEIGHTS], "weights")
     scale = float(Path(held.files[0]).read_text())
-    model = synthetic.Models.load(ref, seed)
+    model = synthetic_.Models.load(ref, seed)
     model.module.filters.weight.data *= scale
     return model
 

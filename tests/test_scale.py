@@ -31,7 +31,7 @@ draws = {CELLS // 10}
 RESUME = """
 import json, sys
 from pathlib import Path
-from zoobench import session, suite
+from zoobench.runs import session, suite
 folder = Path(sys.argv[1])
 plan = session.execute(
     suite.read(str(folder / "s.toml")), session.Options(folder / "run", device="cpu"),

@@ -58,7 +58,7 @@ def test_lines_are_the_same_in_whatever_blocks_and_spacing_they_come(
     mixed = [*lines[:7], compact, lines[8], escaped, *lines[10:]]
     file.write_bytes(b"\n".join(mixed) + b"\n" + lines[0][:200])
     for size in (100, 4096, 2**16):
-        monkeypatch.setattr(lines, "_BLOCK", size)
+        monkeypatch.setattr(record_lines, "_BLOCK", size)
         assert load(tmp_path / "a").records == whole
     file.write_bytes(b"\n".join([*lines[:20], b"{]", *lines[20:]]) + b"\n")
     with pytest.raises(StoreError, match=r"records\.jsonl:21: not a record"):

@@ -161,7 +161,7 @@ def test_lines_of_a_model_are_found(
         lines[3] = json.dumps(body, separators=(",", ":")).replace("/", "\\/").encode() + b"\n"
     file.write_bytes(b"".join(lines) + (b'{"key": "9", "cell": {"model": "t' if cut else b""))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lines, "_BLOCK", size)
+        patch.setattr(record_lines, "_BLOCK", size)
         found = spans_of_models(file)
     text = file.read_bytes()
     held = {model: b"".join(text[a:b] for a, b in spans) for model, spans in found.items()}

@@ -12,11 +12,11 @@ def test_the_fork_server_ends_without_complaints_of_its_bindings() -> None:
     """nanobind prints what is left at the end; frozen objects were, 600 lines of it."""
     pytest.importorskip("triton")
     code = """
-import zoobench.engines.loading
+import zoobench.workers.preload_begin
 import gc
 assert not gc.isenabled()
 import torch, triton._C.libtriton
-import zoobench.engines.loaded
+import zoobench.workers.preload_end
 assert gc.isenabled() and gc.get_freeze_count() > 10_000
 """
     done = subprocess.run(

@@ -127,8 +127,8 @@ def matches(ref: Ref, pattern: str) -> bool:
 
 def builtin_path(name: str) -> Path:
     """Where a built-in suite lies: inside the installed package, or benchmarks/ of a checkout."""
-    packed = Path(__file__).parent / "suites" / f"{name}.toml"
-    return packed if packed.exists() else Path(__file__).parents[2] / "benchmarks" / f"{name}.toml"
+    packed = Path(__file__).parents[1] / "suites" / f"{name}.toml"
+    return packed if packed.exists() else Path(__file__).parents[3] / "benchmarks" / f"{name}.toml"
 
 
 def locate(name: str) -> Path:
