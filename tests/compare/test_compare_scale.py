@@ -11,6 +11,7 @@ from types import ModuleType
 
 import pytest
 
+from zoobench.compare import lines as record_lines
 from zoobench.compare.compare import compare, load, load_both
 from zoobench.errors import StoreError
 

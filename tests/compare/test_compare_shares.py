@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from compare_runs import OTHER_PIXELS, Folder, answers, record
 from zoobench.cli.main import main
 from zoobench.compare import compare as comparing
+from zoobench.compare import lines as record_lines
 from zoobench.compare import processes
 from zoobench.compare.accept import Request, accept
 from zoobench.compare.compare import compare_paths
