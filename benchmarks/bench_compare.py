@@ -27,8 +27,8 @@ import numpy as np
 
 from zoobench.compare.compare import Comparison, compare_paths
 from zoobench.machine import cores
-from zoobench.schema import Cell, Measurement, Predictions, Record
-from zoobench.store import encode, pack_predictions
+from zoobench.schema import Cell, Measurement, Outcomes, Record
+from zoobench.store import encode, pack
 
 EXAMPLES = 1000
 ENVIRONMENT = {
@@ -134,12 +134,13 @@ def records(total: int, side: int) -> Iterator[Record]:
         )  # fmt: skip
 
 
-def answers(rng: np.random.Generator, accuracy: float) -> Predictions:
+def answers(rng: np.random.Generator, accuracy: float) -> Outcomes:
     label = (np.arange(EXAMPLES) % 10).astype(np.int32)
     rank = (rng.random(EXAMPLES) > accuracy).astype(np.int32)
     sure = rng.random(EXAMPLES).astype(np.float32)
     predicted = ((label + rank) % 10).astype(np.int32)
-    return Predictions(label, predicted, rank, sure, sure, sure)
+    arrays = {"label": label, "predicted": predicted, "rank": rank}
+    return Outcomes(EXAMPLES, {**arrays, "nll": sure, "confidence": sure, "calibrated": sure})
 
 
 def write(folder: Path, total: int, changed: int, side: int) -> None:
@@ -150,7 +151,7 @@ def write(folder: Path, total: int, changed: int, side: int) -> None:
     with (folder / "records.jsonl").open("wb") as lines:
         for i, record in enumerate(records(total, side)):
             if i % every == 0 and changed:
-                blob = pack_predictions(answers(rng, 0.9))
+                blob = pack(answers(rng, 0.9))
                 stamp = hashlib.sha256(blob).hexdigest()[:16]
                 record = dataclasses.replace(record, predictions=stamp)
                 (folder / "predictions" / f"{record.key}.npz").write_bytes(blob)

@@ -69,9 +69,10 @@ def plain(suite_file: str) -> dict[str, str]:
     from zoobench.methods.transferability import foresee
     from zoobench.runs import suite
     from zoobench.schema import Ref, digest
-    from zoobench.store import pack_predictions
-    from zoobench.tasks import classification, evaluate
-    from zoobench.workers.runner import RESAMPLES, groups
+    from zoobench.store import pack
+    from zoobench.tasks import task
+    from zoobench.tasks.evaluate import evaluate, seed_for
+    from zoobench.workers.runner import groups
 
     found = {}
     for group in groups(suite.plan(suite.read(suite_file))):
@@ -87,11 +88,11 @@ def plain(suite_file: str) -> dict[str, str]:
             torch.manual_seed(seed)
             adapted = methods.build(cell.method, cell.params).adapt(features, splits, cell.seed)
             scores = adapted.predict(splits.test).numpy()
-            kept = classification.predictions(
-                scores, splits.test.labels, adapted.valid_scores.numpy(), splits.valid.labels
-            )
-            evaluate.evaluate(kept, len(splits.classes), seed, RESAMPLES)
-            found[cell.key] = hashlib.sha256(pack_predictions(kept)).hexdigest()[:16]
+            asked = task(splits.task)
+            calibration = (adapted.valid_scores.numpy(), splits.valid)
+            outcomes = asked.judge(scores, splits.test, calibration)
+            evaluate(asked, outcomes, splits, seed_for(cell.dataset, asked))
+            found[cell.key] = hashlib.sha256(pack(outcomes)).hexdigest()[:16]
         foresee(features, splits.train)
     return found
 
@@ -118,7 +119,7 @@ def harnessed(suite_file: str) -> dict[str, str]:
             store.write_environment(session.environment("cpu"))
             for event in engine.events(groups(cells)):
                 if isinstance(event, Finished):
-                    record = store.append(event.result.record, event.result.predictions)
+                    record = store.append(event.result.record, event.result.outcomes)
                     assert record.status == "ok", record.error
                     found[record.key] = record.predictions
     return found

@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 from zoobench.solvers.basis import scaling
 from zoobench.solvers.grid import grid
 from zoobench.solvers.logistic import logistic_path
+from zoobench.tasks.classification import labels_of
 
 Array = NDArray[np.float32]
 LAMBDAS = grid()
@@ -102,7 +103,7 @@ def packaged(name: str, model: str, dataset: str) -> Data:
     parts = {s.name: s for s in (splits.train, splits.valid, splits.test)}
     names = dict(zip(("train", "valid", "test"), parts.values(), strict=True))
     x = {key: source.features(split).numpy() for key, split in names.items()}
-    return Data(name, x, {key: split.labels for key, split in names.items()})
+    return Data(name, x, {key: labels_of(split) for key, split in names.items()})
 
 
 def digits() -> Data:

@@ -128,9 +128,9 @@ def exhaustive(data: Path, names: list[str], out: Path) -> dict[str, Truth]:
         parts = [record.value(name) for name in wanted]
         assert None not in parts, f"{record.cell.label}: {record.error}"
         accuracy, total, load, features = (float(part or 0.0) for part in parts)
-        kept = run.predictions(record)
+        kept = run.outcomes(record)
         assert kept is not None
-        right = kept.predicted == kept.label
+        right = kept.arrays["predicted"] == kept.arrays["label"]
         found[record.cell.model] = Truth(accuracy, right, total + load, features / many)
     return found
 
@@ -170,7 +170,9 @@ def known(data: Path, names: list[str]) -> Known:
         source.settle(splits.train, splits.valid)
         found[str(model)] = torch.cat([source.features(part) for part in parts])
         assert not source.computed, "the exhaustive run's features are there"
-    labels = torch.from_numpy(np.concatenate([part.labels for part in parts]))
+    from zoobench.tasks.classification import labels_of
+
+    labels = torch.from_numpy(np.concatenate([labels_of(part) for part in parts]))
     sizes = (len(splits.train), len(splits.valid), len(splits.test))
     return Known(found, labels, sizes, len(splits.classes))
 

@@ -112,9 +112,11 @@ def prepare(folder: Path) -> None:
 
     splits = datasets.load(datasets.resolve(DATASET))
     arrays = {}
+    from zoobench.tasks.classification import labels_of
+
     for split in (splits.train, splits.valid, splits.test):
         pixels = np.stack([np.asarray(split.read(i)) for i in range(len(split))])
-        arrays[f"{split.name}_x"], arrays[f"{split.name}_y"] = pixels, split.labels
+        arrays[f"{split.name}_x"], arrays[f"{split.name}_y"] = pixels, labels_of(split)
     np.savez(folder / "data.npz", **arrays)
     for name, architecture in MODELS.items():
         module = models.load(models.resolve(f"packaged/{name}")).module

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoobench.schema import Cell, Measurement, Predictions, Record, to_json
-from zoobench.store import PREDICTIONS, pack_predictions
+from fakes import kept
+from zoobench.schema import Cell, Measurement, Outcomes, Record, to_json
+from zoobench.store import PREDICTIONS, pack
 from zoobench.store import encode as encode_line
 
 ENVIRONMENT = {
@@ -43,7 +44,7 @@ LITE0 = "packaged/efficientnet-lite0@0.1.0"
 MNIST = "packaged/mnist-5k@1"
 
 
-def answers(n: int, wrong: Sequence[int] | NDArray[np.intp] = (), classes: int = 10) -> Predictions:
+def answers(n: int, wrong: Sequence[int] | NDArray[np.intp] = (), classes: int = 10) -> Outcomes:
     """N examples, right but for the rows in `wrong`."""
     label = (np.arange(n) % classes).astype(np.int32)
     predicted, rank = label.copy(), np.zeros(n, dtype=np.int32)
@@ -52,11 +53,11 @@ def answers(n: int, wrong: Sequence[int] | NDArray[np.intp] = (), classes: int =
     rank[rows] = 1
     nll = np.where(rank > 0, 2.0, 0.1).astype(np.float32)
     sure = np.full(n, 0.9, dtype=np.float32)
-    return Predictions(label, predicted, rank, nll, sure, sure)
+    return kept(label, predicted, rank, nll, sure, sure)
 
 
 def record(
-    predictions: Predictions | None = None,
+    predictions: Outcomes | None = None,
     *,
     model: str = LITE0,
     dataset: str = MNIST,
@@ -64,7 +65,7 @@ def record(
     seed: int = 0,
     status: str = "ok",
     **changes: Any,
-) -> tuple[Record, Predictions | None]:
+) -> tuple[Record, Outcomes | None]:
     """A record and its arrays. `changes`: params, versions, costs, model_facts, environment,
     splits, latency (ms samples), memory, error, started, nll."""
     versions = {"protocol": 1, "task": 1, "dataset": 1, "method": 1, "precision": "fp32"}
@@ -74,10 +75,10 @@ def record(
     )  # fmt: skip
     measured: list[Measurement] = []
     if predictions is not None:
-        n = len(predictions.label)
-        accuracy = float((predictions.predicted == predictions.label).mean())
+        n = len(predictions.arrays["label"])
+        accuracy = float((predictions.arrays["predicted"] == predictions.arrays["label"]).mean())
         measured.append(Measurement("accuracy", changes.get("accuracy", accuracy), n=n))
-        nll = float(predictions.nll.mean())
+        nll = float(predictions.arrays["nll"].mean())
         measured.append(Measurement("nll", nll, "nats", "lower", n=n))
     costs = COSTS | changes.get("costs", {})
     measured += [Measurement(name, value, "", "lower") for name, value in costs.items()]
@@ -91,7 +92,7 @@ def record(
     measured += [timed, Measurement("peak_memory_bytes", memory, "bytes", "lower", detail=detail)]
     provenance = {
         "splits": {"train": "t1", "valid": "v1", "test": "s1"} | changes.get("splits", {}),
-        "sizes": {"test": 0 if predictions is None else len(predictions.label)},
+        "sizes": {"test": 0 if predictions is None else len(predictions.arrays["label"])},
         "classes": 10,
         "model": MODEL | changes.get("model_facts", {}),
     }
@@ -113,10 +114,10 @@ class Folder:
     suite: str = "smoke"
     lines: list[str] = field(default_factory=list)
 
-    def add(self, found: tuple[Record, Predictions | None], keep: bool = True) -> Folder:
+    def add(self, found: tuple[Record, Outcomes | None], keep: bool = True) -> Folder:
         one, arrays = found
         if arrays is not None:
-            blob = pack_predictions(arrays)
+            blob = pack(arrays)
             import hashlib
 
             one = dataclasses.replace(one, predictions=hashlib.sha256(blob).hexdigest()[:16])
@@ -126,7 +127,7 @@ class Folder:
         self.lines.append(encode_line(one).decode())
         return self
 
-    def raw(self, found: tuple[Record, Predictions | None], **changes: Any) -> Folder:
+    def raw(self, found: tuple[Record, Outcomes | None], **changes: Any) -> Folder:
         """A record with any JSON put over its top level, NaN allowed."""
         body: Mapping[str, Any] = to_json(found[0])
         self.lines.append(json.dumps({**body, **changes}) + "\n")

@@ -9,26 +9,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoobench.schema import Cell, Measurement, Predictions, Record, Ref
+from zoobench.schema import Cell, Measurement, Outcomes, Record, Ref
 from zoobench.store import Run as Run
 from zoobench.store import Store, load
 
 LICENSES = ("Apache-2.0", "MIT", "CC-BY-NC-4.0")
 
 
-def make_predictions(
-    right: NDArray[np.bool_], labels: NDArray[np.int32], classes: int
-) -> Predictions:
-    """Predictions that are right exactly where `right` (N,) says."""
+def kept(*arrays: NDArray[Any]) -> Outcomes:
+    """The outcomes of a classification: label, predicted, rank, nll, confidence, calibrated."""
+    names = ("label", "predicted", "rank", "nll", "confidence", "calibrated")
+    return Outcomes(len(arrays[0]), dict(zip(names, arrays, strict=True)))
+
+
+def make_outcomes(right: NDArray[np.bool_], labels: NDArray[np.int32], classes: int) -> Outcomes:
+    """Outcomes that are right exactly where `right` (N,) says."""
     wrong = (labels + 1) % classes
     confidence = np.where(right, 0.9, 0.6).astype(np.float32)
-    return Predictions(
-        label=labels.astype(np.int32),
-        predicted=np.where(right, labels, wrong).astype(np.int32),
-        rank=np.where(right, 0, 1).astype(np.int32),
-        nll=np.where(right, -np.log(0.9), -np.log(0.3)).astype(np.float32),
-        confidence=confidence,
-        calibrated=confidence,
+    return kept(
+        labels.astype(np.int32),
+        np.where(right, labels, wrong).astype(np.int32),
+        np.where(right, 0, 1).astype(np.int32),
+        np.where(right, -np.log(0.9), -np.log(0.3)).astype(np.float32),
+        confidence,
+        confidence,
     )
 
 
@@ -159,11 +163,11 @@ def make_run(
                         record = make_record(
                             model, dataset, method, right=right, seed=draw, size=size
                         )
-                        store.append(record, make_predictions(right, labels, 10))
+                        store.append(record, make_outcomes(right, labels, 10))
             if controls:
                 levels = {"chance": 0.1, "majority": 0.12, "raw-input": 0.5}
                 for name, right in outcomes(levels, n, rng).items():
                     record = make_record(f"control/{name}", dataset, name, right=right)
-                    store.append(record, make_predictions(right, labels, 10))
+                    store.append(record, make_outcomes(right, labels, 10))
         store.write_environment({"device_name": "Test CPU", "torch": "2.15"})
     return load(path)

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from zoobench.interfaces import Split, Splits
+from zoobench.tasks.classification import Labels
 
 
 @dataclass
@@ -25,7 +26,7 @@ class Table:
 
 
 def split_of(name: str, labels: NDArray[np.int64]) -> Split:
-    return Split(name, tuple(f"{name}{i}" for i in range(len(labels))), labels, lambda i: i)
+    return Split(name, tuple(f"{name}{i}" for i in range(len(labels))), Labels(labels), lambda i: i)
 
 
 def world(

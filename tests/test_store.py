@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fakes import kept
 from zoobench import store
 from zoobench.errors import StoreError
-from zoobench.schema import SCHEMA, Cell, Measurement, Predictions, Record
+from zoobench.schema import SCHEMA, Cell, Measurement, Outcomes, Record
 
 SUITE = 'name = "t"\nidentity = "abc"\n'
 
@@ -23,9 +24,9 @@ def record(seed: int = 0, status: str = "ok") -> Record:
     return Record(cell, status, (Measurement("accuracy", 0.5, "fraction"),))
 
 
-def arrays(n: int = 5) -> Predictions:
+def arrays(n: int = 5) -> Outcomes:
     ints, floats = np.arange(n, dtype=np.int32), np.linspace(0, 1, n, dtype=np.float32)
-    return Predictions(ints, ints, ints, floats, floats, floats)
+    return kept(ints, ints, ints, floats, floats, floats)
 
 
 def opened(path: Path, identity: str = "abc") -> store.Store:
@@ -39,10 +40,10 @@ def test_records_and_predictions_come_back(tmp_path: Path) -> None:
     run = store.load(tmp_path / "run")
     assert run.records[0] == written
     assert [r.status for r in run.records] == ["ok", "oom"]
-    kept = run.predictions(run.records[0])
+    kept = run.outcomes(run.records[0])
     assert kept is not None
-    np.testing.assert_array_equal(kept.nll, arrays().nll)
-    assert run.predictions(run.records[1]) is None
+    np.testing.assert_array_equal(kept.arrays["nll"], arrays().arrays["nll"])
+    assert run.outcomes(run.records[1]) is None
 
 
 def test_the_newest_record_of_a_key_is_its_answer(tmp_path: Path) -> None:
@@ -161,13 +162,13 @@ def test_nan_never_reaches_the_disk() -> None:
 
 
 def test_equal_predictions_give_equal_bytes() -> None:
-    assert store.pack_predictions(arrays()) == store.pack_predictions(arrays())
+    assert store.pack(arrays()) == store.pack(arrays())
 
 
 def test_damaged_predictions_say_so(tmp_path: Path) -> None:
     (tmp_path / "x.npz").write_bytes(b"junk")
     with pytest.raises(StoreError, match="damaged"):
-        store.read_predictions(tmp_path / "x.npz")
+        store.read_outcomes(tmp_path / "x.npz")
 
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("records-v*.jsonl"))

@@ -1,6 +1,6 @@
 """The protocols that hold tensors. N examples, D features, C classes.
 
-A `Split` is examples with labels; `Splits` are the three of them; a `Backbone`
+A `Split` is examples with their targets; `Splits` are the three of them; a `Backbone`
 turns raw examples into features; a `Method` adapts one to a dataset and gives
 an `Adapted`, which scores examples. Importing this imports neither torch nor numpy.
 """
@@ -8,9 +8,9 @@ an `Adapted`, which scores examples. Importing this imports neither torch nor nu
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from zoobench.errors import ZoobenchError
 from zoobench.schema import Modality, digest
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-Labels: TypeAlias = "NDArray[np.int64]"
 Raw = Any
 """One example as its dataset gives it: an RGB PIL.Image.Image, or a str."""
 
@@ -31,35 +30,56 @@ class TestSetRead(ZoobenchError):
     __test__ = False  # not a pytest class, whatever its name begins with
 
 
+class Targets(Protocol):
+    """The right answers to N examples, whatever a task takes for an answer: a label, a number, a
+    mask. The members are in tasks/; nothing above it looks inside."""
+
+    @property
+    def strata(self) -> NDArray[np.int64]:
+        """(N,) the stratum of each example, by which splits and few-shot draws are balanced."""
+
+    def __len__(self) -> int: ...
+
+    def subset(self, rows: NDArray[np.intp]) -> Targets:
+        """The targets at `rows`, in that order."""
+
+    def joined(self, other: Any) -> Targets:
+        """These, then those of `other`, which are of the same kind."""
+
+    def keys(self) -> Sequence[Hashable]:
+        """N values, equal where the answers are: twins that disagree are found by them."""
+
+    def content(self) -> bytes:
+        """All that the answers say, the same on every machine; a split's fingerprint hashes it."""
+
+
 @dataclass(frozen=True)
 class Split:
     """N examples of one split, decoded only when they are asked for.
 
     `ids` are stable across machines (a hash of the bytes, or the dataset's own
-    id); `labels` is (N,) int64; `read(i)` decodes example i, for several threads at once;
-    `reader` names the version of what decodes, for ids say nothing of it.
+    id); `targets` are the right answers; `read(i)` decodes example i, for several threads
+    at once; `reader` names the version of what decodes, for ids say nothing of it.
     """
 
     name: str
     ids: tuple[str, ...]
-    labels: Labels
+    targets: Targets
     read: Callable[[int], Raw] = field(repr=False, compare=False)
     reader: str = ""
 
     def __post_init__(self) -> None:
-        if len(self.ids) != len(self.labels):
-            raise ValueError(f"{self.name}: {len(self.ids)} ids but {len(self.labels)} labels")
+        if len(self.ids) != len(self.targets):
+            raise ValueError(f"{self.name}: {len(self.ids)} ids but {len(self.targets)} targets")
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @property
     def fingerprint(self) -> str:
-        """Hash over ids and labels in order; what a record carries (PROTOCOL section 1)."""
-        import numpy as np
-
+        """Hash over ids and targets in order; what a record carries (PROTOCOL section 1)."""
         hasher = hashlib.sha256("\n".join(self.ids).encode())
-        hasher.update(np.ascontiguousarray(self.labels, dtype="<i8").tobytes())
+        hasher.update(self.targets.content())
         return hasher.hexdigest()[:16]
 
     def subset(self, rows: NDArray[np.intp], name: str | None = None) -> Split:
@@ -69,7 +89,7 @@ class Split:
         picked = np.asarray(rows, dtype=np.intp)
         ids = tuple(self.ids[i] for i in picked)
         read = _Reindexed(self.read, picked)
-        return Split(name or self.name, ids, self.labels[picked], read, self.reader)
+        return Split(name or self.name, ids, self.targets.subset(picked), read, self.reader)
 
 
 @dataclass(frozen=True)
@@ -85,8 +105,9 @@ class _Reindexed:
 
 @dataclass(frozen=True)
 class Splits:
-    """A dataset, ready: three splits over the same `classes` (C names, by label).
+    """A dataset, ready: three splits that ask the same `task`.
 
+    `classes` are C names, by label, and empty where the task has no classes.
     `flags` name what a reader of the record must know (`derived-test`,
     `derived-valid`, ...); `notes` are counts such as duplicates and corrupt files.
     """
@@ -98,6 +119,7 @@ class Splits:
     modality: Modality
     flags: tuple[str, ...] = ()
     notes: Mapping[str, Any] = field(default_factory=dict)
+    task: str = "classification"
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -105,7 +127,7 @@ class Splits:
 
     def sealed(self) -> SealedSplits:
         """What a method may see while it adapts: reading `test` raises TestSetRead."""
-        return SealedSplits(self.train, self.valid, self.classes, self.modality)
+        return SealedSplits(self.train, self.valid, self.classes, self.modality, self.task)
 
 
 @dataclass(frozen=True)
@@ -116,6 +138,7 @@ class SealedSplits:
     valid: Split
     classes: tuple[str, ...]
     modality: Modality
+    task: str = "classification"
 
     @property
     def test(self) -> Split:
@@ -203,21 +226,25 @@ class Adapted(Protocol):
     def flags(self) -> tuple[str, ...]: ...
     @property
     def valid_scores(self) -> torch.Tensor:
-        """(N_valid, C) log-probabilities on `valid` from a fit that never saw `valid`."""
+        """The output on `valid` of a fit that never saw `valid`, shaped as `predict`'s."""
 
     def predict(self, split: Split) -> torch.Tensor:
-        """(N, C) float32 log-probabilities, on the CPU."""
+        """What the task judges, on the CPU: (N, C) float32 log-probabilities of classes, or (N,)
+        float64 numbers for a regression."""
 
 
 class Method(Protocol):
     """A frozen dataclass whose fields are its hyper-parameters, with defaults.
 
     `version` changes when the numbers it gives may change; `needs` is "features"
-    (frozen backbone), "module" (trains it) or "nothing" (controls).
+    (frozen backbone), "module" (trains it) or "nothing" (controls); `tasks` are the names
+    of those it serves, and `view` the method of `Backbone` that it calls, "" for none.
     """
 
     version: ClassVar[int]
     needs: ClassVar[str]
+    tasks: ClassVar[tuple[str, ...]] = ("classification",)
+    view: ClassVar[str] = "embed"
 
     def adapt(self, backbone: Any, splits: SealedSplits, seed: int) -> Adapted:
         """Adapt to `splits.train`, choosing on `splits.valid` only.

@@ -19,7 +19,6 @@ from urllib.parse import quote, unquote
 from zoobench.errors import UserError
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 SCHEMA = 1
@@ -305,21 +304,16 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Predictions:
-    """What is kept of N test examples for paired tests and intervals; each array is (N,).
+class Outcomes:
+    """What is kept of `n` independent test units (pictures, texts, documents, speakers).
 
-    `label` and `predicted` int32; `rank` int32, the classes scored above the true
-    one (0 = right; a tie counts against the model); `nll` float32, nats; `confidence`
-    float32, the predicted class's probability, and `calibrated` the same after
-    temperature scaling on `valid`.
+    Each array is (n, ...), or ragged: (K, ...) beside `owner` (K,) int32, the unit in [0, n)
+    that each row belongs to. A task says which arrays it keeps, and computes its metrics
+    and their intervals from them alone; ranking and comparison pair models by them.
     """
 
-    label: NDArray[np.int32]
-    predicted: NDArray[np.int32]
-    rank: NDArray[np.int32]
-    nll: NDArray[np.float32]
-    confidence: NDArray[np.float32]
-    calibrated: NDArray[np.float32]
+    n: int
+    arrays: Mapping[str, NDArray[Any]]
 
 
 Outcome = Literal["same", "improved", "regressed", "inconclusive", "missing", "incomparable"]

@@ -26,20 +26,14 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import msgspec
 
 from zoobench.errors import StoreError
-from zoobench.schema import SCHEMA, Predictions, Record, record_from_json, to_json
-
-if TYPE_CHECKING:
-    from zipfile import ZipInfo
-
-    from numpy.typing import NDArray
+from zoobench.schema import SCHEMA, Outcomes, Record, record_from_json, to_json
 
 RECORDS = "records.jsonl"
 SUITE = "suite.toml"
@@ -57,9 +51,9 @@ class Run:
     records: tuple[Record, ...]
     suite: dict[str, Any]
 
-    def predictions(self, record: Record) -> Predictions | None:
-        """The per-example arrays of `record`, or None where none were kept."""
-        return read_predictions(self.path / PREDICTIONS / f"{record.key}.npz")
+    def outcomes(self, record: Record) -> Outcomes | None:
+        """What was kept of the test units of `record`, or None where nothing was."""
+        return read_outcomes(self.path / PREDICTIONS / f"{record.key}.npz")
 
 
 def load(path: str | Path) -> Run:
@@ -246,14 +240,14 @@ class Store:
                 handle.seek(0, os.SEEK_END)
         return handle
 
-    def append(self, record: Record, predictions: Predictions | None = None) -> Record:
+    def append(self, record: Record, outcomes: Outcomes | None = None) -> Record:
         """Write one record; returns it as written. Raises StoreError when the disk is full."""
         assert self._records is not None, "append outside of the with block"
         if shutil.disk_usage(self.path).free < MIN_FREE_BYTES:
             raise StoreError(f"{self.path}: no space left on the device; what was recorded is kept")
         try:
-            if predictions is not None:
-                blob = pack_predictions(predictions)
+            if outcomes is not None:
+                blob = pack(outcomes)
                 write_atomic(self.path / PREDICTIONS / f"{record.key}.npz", blob)
                 stamp = hashlib.sha256(blob).hexdigest()[:16]
                 record = dataclasses.replace(record, predictions=stamp)
@@ -299,69 +293,35 @@ def write_atomic(path: Path, blob: bytes | Iterable[bytes]) -> None:
         raise
 
 
-def pack_predictions(predictions: Predictions) -> bytes:
-    """An .npz of the arrays. The same arrays give the same bytes."""
+def pack(outcomes: Outcomes) -> bytes:
+    """An .npz of the arrays; of ragged ones with `n`, which no array's length says. The same
+    arrays give the same bytes."""
     import numpy as np
 
     buffer = io.BytesIO()
-    arrays = {f.name: getattr(predictions, f.name) for f in dataclasses.fields(predictions)}
+    arrays = dict(outcomes.arrays)
+    if "owner" in arrays:
+        arrays["n"] = np.array(outcomes.n)
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
 
 
-def read_predictions(path: Path) -> Predictions | None:
+def read_outcomes(path: Path) -> Outcomes | None:
     """The arrays of one .npz; None where the file is absent, StoreError where it is damaged."""
-    import struct
     import zipfile
     import zlib
+
+    import numpy as np
 
     if not path.exists():
         return None
     try:
-        blob = path.read_bytes()
-        with zipfile.ZipFile(io.BytesIO(blob)) as members:
-            names = [f.name for f in dataclasses.fields(Predictions)]
-            found = {n: _array(_inflated(blob, members.getinfo(f"{n}.npy"))) for n in names}
-        return Predictions(**found)
+        with np.load(path, allow_pickle=False) as packed:
+            arrays = {name: packed[name] for name in packed.files}
+        n = int(arrays.pop("n")) if "n" in arrays else len(next(iter(arrays.values())))
+        return Outcomes(n, arrays)
     except (
-        ValueError, KeyError, OSError, EOFError, struct.error, zipfile.BadZipFile, zlib.error,
+        ValueError, KeyError, TypeError, AttributeError, StopIteration, OSError, EOFError,
+        zipfile.BadZipFile, zlib.error,
     ) as error:  # fmt: skip
         raise StoreError(f"{path}: damaged predictions: {error}") from error
-
-
-def _inflated(blob: bytes, member: ZipInfo) -> bytes:
-    """A member of the archive `blob`, its checksum verified: ZipFile.read takes four times as
-    long over small arrays, of which a comparison reads thousands."""
-    import struct
-    import zlib
-
-    start = member.header_offset
-    start += 30 + sum(struct.unpack_from("<HH", blob, start + 26))  # header, name, extra field
-    packed = blob[start : start + member.compress_size]
-    plain = zlib.decompress(packed, -zlib.MAX_WBITS) if member.compress_type else packed
-    if zlib.crc32(plain) != member.CRC:
-        raise ValueError(f"the checksum of {member.filename} is wrong")
-    return plain
-
-
-def _array(blob: bytes) -> NDArray[Any]:
-    """The array of a .npy (format 1.0); np.load would parse the same header again each time."""
-    import numpy as np
-
-    start = 10 + int.from_bytes(blob[8:10], "little")
-    shape, dtype = _layout(blob[:start])
-    return np.frombuffer(blob, dtype, offset=start).reshape(shape).copy()
-
-
-@lru_cache(maxsize=256)
-def _layout(header: bytes) -> tuple[tuple[int, ...], Any]:
-    """(shape, dtype) of a .npy header. Raises ValueError for any that we don't write."""
-    from numpy.lib import format as npy
-
-    stream = io.BytesIO(header)
-    if npy.read_magic(stream) != (1, 0):
-        raise ValueError("not an array of .npy format 1.0")
-    shape, fortran, dtype = npy.read_array_header_1_0(stream)
-    if fortran or dtype.hasobject:
-        raise ValueError("not a plain array of numbers")
-    return shape, dtype

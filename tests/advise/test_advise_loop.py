@@ -22,6 +22,7 @@ from zoobench.advise.worker import Look
 from zoobench.cli.main import main
 from zoobench.errors import StoreError, UserError
 from zoobench.ranking.recommend import Limits
+from zoobench.tasks.classification import labels_of
 from zoobench.workers.request_worker import Servant
 
 DATA = "synthetic/stripes?train=500&valid=60&test=250&noise=300.0"
@@ -40,7 +41,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data") / "stripes"
     split = datasets.load(datasets.resolve("synthetic/stripes?train=240")).train
     for i in range(len(split)):
-        folder = root / f"class{split.labels[i]}"
+        folder = root / f"class{labels_of(split)[i]}"
         folder.mkdir(parents=True, exist_ok=True)
         split.read(i).save(folder / f"{i}.png")
     return root

@@ -13,6 +13,7 @@ from cells import GABOR, STRIPES, cell, settings
 from zoobench import datasets, models
 from zoobench.advise.worker import Answer, Desk, Look, nested
 from zoobench.datasets.splits import bounded
+from zoobench.tasks.classification import labels_of
 
 
 def test_the_parts_of_nested_rungs_hold_each_example_once() -> None:
@@ -24,9 +25,9 @@ def test_the_parts_of_nested_rungs_hold_each_example_once() -> None:
     assert sum(map(len, parts)) == len(whole.train)
     assert set().union(*(part.ids for part in parts)) == set(whole.train.ids)
     assert parts[0].ids == rungs[0].ids
-    label = dict(zip(whole.train.ids, whole.train.labels.tolist(), strict=True))
+    label = dict(zip(whole.train.ids, labels_of(whole.train).tolist(), strict=True))
     for part in parts:
-        assert [label[one] for one in part.ids] == part.labels.tolist()
+        assert [label[one] for one in part.ids] == labels_of(part).tolist()
     assert nested(rungs[:1] * 2)[1:] == [], "what is held already is no part"
 
 
@@ -37,7 +38,7 @@ def test_a_bounded_dataset_is_what_loading_it_gives() -> None:
     again = bounded(whole, ref)
     assert again.fingerprints == loaded.fingerprints
     assert again.flags == loaded.flags
-    assert np.array_equal(again.test.labels, loaded.test.labels)
+    assert np.array_equal(labels_of(again.test), labels_of(loaded.test))
 
 
 def test_a_pace_is_never_that_of_reading_the_cache(

@@ -63,13 +63,14 @@ def test_a_baseline_is_small_sorted_and_the_same_bytes_again(tmp_path: Path) -> 
 def test_packed_predictions_are_exact_where_it_counts(tmp_path: Path) -> None:
     old = run(tmp_path / "old", knn=BAD)
     packed = load(accept(old, "smoke", request(), tmp_path / "b").folder)
-    kept, expected = packed.predictions(packed.records[0]), answers(1000, BAD)
+    kept, expected = packed.outcomes(packed.records[0]), answers(1000, BAD)
     assert kept is not None
-    for field in dataclasses.fields(expected):
-        ours, theirs = getattr(kept, field.name), getattr(expected, field.name)
+    assert kept.arrays.keys() == expected.arrays.keys()
+    for name, theirs in expected.arrays.items():
+        ours = kept.arrays[name]
         assert ours.dtype == theirs.dtype
         assert np.allclose(ours, theirs, rtol=1e-3, atol=0)
-    assert np.array_equal(kept.rank, expected.rank)
+    assert np.array_equal(kept.arrays["rank"], expected.arrays["rank"])
 
 
 def test_the_log_says_what_changed_and_why(tmp_path: Path) -> None:
@@ -136,7 +137,7 @@ def test_a_second_until_goes_back_to_before_the_first(tmp_path: Path) -> None:
     late = load(root / "smoke", today=date(2026, 5, 1))
     assert [r.value("accuracy") for r in late.records] == [0.95]
     assert compare(late, load(good)).exit_code == 0
-    assert late.predictions(late.records[0]) is not None
+    assert late.outcomes(late.records[0]) is not None
 
 
 def test_a_removed_cell_is_accepted_and_a_failed_one_is_not(tmp_path: Path) -> None:
@@ -219,13 +220,13 @@ def test_arrays_are_read_when_they_are_asked_for(tmp_path: Path) -> None:
     blob[start + 80] ^= 255
     packed.write_bytes(blob)
     answers = {r.cell.method: r for r in baseline.records}
-    assert baseline.predictions(answers["ridge"]) is not None
+    assert baseline.outcomes(answers["ridge"]) is not None
     with pytest.raises(StoreError, match="damaged predictions"):
-        baseline.predictions(answers["knn"])
+        baseline.outcomes(answers["knn"])
     np.save(packed.with_suffix(".npy"), np.zeros(3))
     packed.with_suffix(".npy").rename(packed)
     with pytest.raises(StoreError, match=r"damaged predictions: not an \.npz file"):
-        load(folder.folder).predictions(answers["knn"])
+        load(folder.folder).outcomes(answers["knn"])
 
 
 def test_the_model_of_a_baseline_keeps_its_revision(tmp_path: Path) -> None:
@@ -242,7 +243,7 @@ def test_the_accepted_smoke_baseline_asks_what_the_suite_asks() -> None:
     planned = suite.plan(suite.read("smoke"))
     assert {identity(r.cell) for r in held.records} == {identity(c) for c in planned}
     assert all(r.status == "ok" for r in held.records)
-    assert all(held.predictions(r) is not None for r in held.records)
+    assert all(held.outcomes(r) is not None for r in held.records)
 
 
 def test_what_another_tool_wrote_can_be_accepted_and_replaced(tmp_path: Path) -> None:

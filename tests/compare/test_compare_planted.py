@@ -34,7 +34,7 @@ def write(path: Path, cells: Sequence[Cell], **environment: Any) -> Path:
         for result in run_group(cells, settings()):
             told = {**result.record.environment, **environment}
             record = dataclasses.replace(result.record, environment=told)
-            store.append(record, result.predictions)
+            store.append(record, result.outcomes)
     return path
 
 

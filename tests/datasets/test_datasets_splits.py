@@ -17,6 +17,7 @@ from zoobench.datasets.readers import Texts
 from zoobench.errors import BadData
 from zoobench.interfaces import Split
 from zoobench.schema import Ref
+from zoobench.tasks.classification import Labels, labels_of
 
 REF = Ref("table", "t", "1")
 
@@ -24,7 +25,7 @@ REF = Ref("table", "t", "1")
 def make(rows: Sequence[tuple[str, int]], name: str = "train") -> Split:
     texts = tuple(text for text, _ in rows)
     labels = np.asarray([label for _, label in rows], dtype=np.int64)
-    return Split(name, tuple(map(text_id, texts)), labels, Texts(texts))
+    return Split(name, tuple(map(text_id, texts)), Labels(labels), Texts(texts))
 
 
 def numbered(sizes: Sequence[int], start: str = "") -> list[tuple[str, int]]:
@@ -66,9 +67,9 @@ def test_shares_are_a_stratified_fifth_and_a_tenth_of_the_rest(sizes: list[int])
     made = sp.assemble(found(numbered(sizes)), REF)
     assert {"derived-test", "derived-valid"} <= set(made.flags)
     for label, n in enumerate(sizes):
-        test = int((made.test.labels == label).sum())
-        valid = int((made.valid.labels == label).sum())
-        train = int((made.train.labels == label).sum())
+        test = int((labels_of(made.test) == label).sum())
+        valid = int((labels_of(made.valid) == label).sum())
+        train = int((labels_of(made.train) == label).sum())
         assert train + valid + test == n
         assert test == max(1, int(n * 0.2 + 0.5))
         assert valid == max(1, int((n - test) * 0.1 + 0.5))
@@ -166,7 +167,7 @@ def test_the_common_options_bound_the_splits() -> None:
     made = sp.assemble(rows, ref)
     assert (len(made.train), len(made.valid), len(made.test)) == (31, 4, 10)
     assert made.classes == ("class 0", "class 1")
-    assert sorted(Counter(made.train.labels.tolist()).values()) == [15, 16]
+    assert sorted(Counter(labels_of(made.train).tolist()).values()) == [15, 16]
     whole = sp.assemble(rows, REF)
     assert set(made.test.ids) <= set(whole.test.ids)
     with pytest.raises(BadData, match="has 3 classes, not 4"):
@@ -197,7 +198,7 @@ def test_seats_add_up_and_stay_within_bounds(sizes: list[int], data: st.DataObje
 def test_few_shot_is_balanced_and_decided_by_dataset_k_and_draw_alone() -> None:
     rows = numbered([30, 20, 10])
     one = sp.few_shot(make(rows), 4, 0, "a")
-    assert Counter(one.labels.tolist()) == {0: 4, 1: 4, 2: 4}
+    assert Counter(labels_of(one).tolist()) == {0: 4, 1: 4, 2: 4}
     assert len(set(one.ids)) == 12
     np.random.default_rng(3).random(7)  # no global state is read
     assert sp.few_shot(make(rows[::-1]), 4, 0, "a").fingerprint == one.fingerprint
@@ -225,7 +226,7 @@ def test_vtab_takes_800_and_200() -> None:
     made = sp.assemble(found(numbered([900, 600])), REF)
     vtab = sp.vtab1k(made)
     assert (len(vtab.train), len(vtab.valid)) == (800, 200)
-    assert Counter(vtab.valid.labels.tolist()) == {0: 120, 1: 80}
+    assert Counter(labels_of(vtab.valid).tolist()) == {0: 120, 1: 80}
     assert not set(vtab.train.ids) & set(vtab.valid.ids)
     assert vtab.test is made.test
     assert "vtab1k" in vtab.flags
@@ -239,4 +240,4 @@ def test_joined_reads_both_and_survives_pickling() -> None:
     first, second = make(numbered([3, 3])), make(numbered([2, 2], "s"), "valid")
     both = pickle.loads(pickle.dumps(sp.joined(first, second, "train+valid")))
     assert [text_id(both.read(i)) for i in range(len(both))] == list(both.ids)
-    assert both.labels.tolist() == [0, 0, 0, 1, 1, 1, 0, 0, 1, 1]
+    assert labels_of(both).tolist() == [0, 0, 0, 1, 1, 1, 0, 0, 1, 1]

@@ -12,6 +12,7 @@ from PIL import Image
 from zoobench import datasets
 from zoobench.errors import BadData, MissingExtra, UserError
 from zoobench.schema import Ref, Value
+from zoobench.tasks.classification import labels_of
 
 Picture = Callable[..., Image.Image]
 Rows = Sequence[Sequence[str]]
@@ -46,7 +47,7 @@ def test_text_and_label(tmp_path: Path) -> None:
     assert made.classes == ("bad", "good")
     assert made.modality == "text" == datasets.card(ref).modality
     assert (len(made.train), len(made.valid), len(made.test)) == (21, 3, 6)
-    texts = {made.train.read(i): int(made.train.labels[i]) for i in range(len(made.train))}
+    texts = {made.train.read(i): int(labels_of(made.train)[i]) for i in range(len(made.train))}
     truth = {text: int(label == "good") for text, label in reviews()}
     assert texts.items() <= truth.items()
 

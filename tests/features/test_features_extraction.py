@@ -22,6 +22,7 @@ from zoobench.features.source import Features, View
 from zoobench.interfaces import InputSpec, Split
 from zoobench.models.backbones import ImageBackbone
 from zoobench.models.images import pixel_path
+from zoobench.tasks.classification import Labels
 
 CPU = torch.device("cpu")
 
@@ -36,7 +37,7 @@ def pictures(count: int = 6) -> Split:
     """Colour noise of 40 x 60, which no resize leaves alone."""
     pixels = np.random.default_rng(0).integers(0, 256, (count, 40, 60, 3), dtype=np.uint8)
     labels = np.arange(count, dtype=np.int64) % 2
-    return Split("train", tuple(map(str, range(count))), labels, PixelReader(pixels))
+    return Split("train", tuple(map(str, range(count))), Labels(labels), PixelReader(pixels))
 
 
 def timm_backbone(name: str = "timm/resnet10t", options: str = "") -> Any:
@@ -64,7 +65,7 @@ def test_texts_of_any_length_keep_their_places(monkeypatch: pytest.MonkeyPatch) 
     words = tuple(
         " ".join(f"w{k}" for k in rng.integers(0, 99, n)) for n in rng.integers(1, 30, 23)
     )
-    split = Split("train", words, np.zeros(23, dtype=np.int64), words.__getitem__)
+    split = Split("train", words, Labels(np.zeros(23, dtype=np.int64)), words.__getitem__)
     bag = models.load(models.resolve("synthetic/bag"), seed=0)
     found = Features(bag, View("bag")).features(split)
     for i in range(len(split)):
@@ -181,7 +182,7 @@ def test_threads_change_no_bit(tmp_path: Path, five_threads: None) -> None:
 
 def test_texts_of_several_threads_keep_their_places(five_threads: None) -> None:
     words = tuple(f"{'a ' * (i % 7)}w{i}" for i in range(40))
-    split = Split("train", words, np.zeros(40, dtype=np.int64), words.__getitem__)
+    split = Split("train", words, Labels(np.zeros(40, dtype=np.int64)), words.__getitem__)
     bag = models.load(models.resolve("synthetic/bag"), seed=0)
     view = View("bag", batch_size=3)
     side_by_side = Features(bag, view).features(split)
@@ -224,7 +225,7 @@ def test_cores_are_shared_out(
 
     monkeypatch.setattr(type(bag), "embed", watched)
     words = tuple(map(str, range(examples)))
-    split = Split("train", words, np.zeros(examples, dtype=np.int64), words.__getitem__)
+    split = Split("train", words, Labels(np.zeros(examples, dtype=np.int64)), words.__getitem__)
     torch.set_num_threads(threads)
     Features(bag, View("bag", batch_size=3)).features(split)
     assert seen == {taken}

@@ -13,7 +13,7 @@ from zoobench.costs import counted as cost
 from zoobench.features import precision
 from zoobench.features.cache import FeatureCache
 from zoobench.features.source import Features, View
-from zoobench.interfaces import Split, Splits
+from zoobench.interfaces import Splits
 from zoobench.schema import PROTOCOL, Cell
 from zoobench.workers.provenance import precision_of
 from zoobench.workers.runner import Bench
@@ -96,7 +96,9 @@ def test_what_is_lost_is_seen(splits: Splits) -> None:
 
 
 def test_few_examples_decide_nothing(splits: Splits) -> None:
-    few = Split("valid", splits.valid.ids[:20], splits.valid.labels[:20], splits.valid.read)
+    import numpy as np
+
+    few = splits.valid.subset(np.arange(20))
     auto = source()
     auto.settle(splits.train, few)
     assert auto.precision == "fp32"

@@ -18,6 +18,7 @@ from zoobench.features.cache import FeatureCache
 from zoobench.features.source import Features, View, state_digest
 from zoobench.interfaces import Splits
 from zoobench.schema import Ref
+from zoobench.tasks.classification import Labels, labels_of
 
 
 def backbone(options: str = "", name: str = "gabor") -> Any:
@@ -64,7 +65,9 @@ def test_texts_come_back_in_their_own_order(tmp_path: Path) -> None:
 
 def ingredients(tmp_path: Path, splits: Splits) -> dict[str, str]:
     plain = source(tmp_path)
-    relabelled = dataclasses.replace(splits.train, labels=splits.train.labels[::-1].copy())
+    relabelled = dataclasses.replace(
+        splits.train, targets=Labels(labels_of(splits.train)[::-1].copy())
+    )
     pooled = source(tmp_path)
     pooled.pooling = "max"
     upgraded = source(tmp_path)

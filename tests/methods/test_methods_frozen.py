@@ -13,6 +13,7 @@ from probes import Table, world
 from zoobench import methods
 from zoobench.errors import NotFinite
 from zoobench.interfaces import Adapted, Splits
+from zoobench.tasks.classification import labels_of
 
 frozen = pytest.mark.parametrize("name", ["knn", "linear-probe", "ridge"])
 
@@ -34,9 +35,9 @@ def test_scores_are_log_probabilities_and_right(name: str) -> None:
     assert scores.shape == (60, 4)
     assert scores.dtype == torch.float32
     assert torch.allclose(scores.exp().sum(dim=1), torch.ones(60), atol=1e-4)
-    assert accuracy(scores, splits.test.labels) > 0.9
+    assert accuracy(scores, labels_of(splits.test)) > 0.9
     assert adapted.valid_scores.shape == (40, 4)
-    assert accuracy(adapted.valid_scores, splits.valid.labels) > 0.9
+    assert accuracy(adapted.valid_scores, labels_of(splits.valid)) > 0.9
     assert all(np.isfinite(value) for value in adapted.facts.values())
 
 
@@ -52,7 +53,7 @@ def test_the_same_call_gives_the_same_scores(name: str) -> None:
 def test_features_without_information_stay_at_chance(name: str) -> None:
     source, splits = world(train=200, valid=80, test=200, informative=False)
     scores = adapt(name, source, splits).predict(splits.test)
-    assert abs(accuracy(scores, splits.test.labels) - 0.25) < 0.12
+    assert abs(accuracy(scores, labels_of(splits.test)) - 0.25) < 0.12
 
 
 @frozen

@@ -11,6 +11,7 @@ import torch
 from probes import Table, world
 from zoobench.interfaces import Adapted, Splits
 from zoobench.methods.linear_probe import LinearProbe
+from zoobench.tasks.classification import labels_of
 
 
 def adapt(source: Table, splits: Splits, **params: Any) -> Adapted:
@@ -32,7 +33,7 @@ def test_valid_scores_come_from_a_fit_without_valid() -> None:
     """The refit has seen valid, so valid is likelier under it."""
     source, splits = world(train=40, valid=60)
     adapted = adapt(source, splits)
-    truth = torch.from_numpy(splits.valid.labels)
+    truth = torch.from_numpy(labels_of(splits.valid))
     honest = torch.nn.functional.nll_loss(adapted.valid_scores, truth)
     seen = torch.nn.functional.nll_loss(adapted.predict(splits.valid), truth)
     assert float(seen) < float(honest)

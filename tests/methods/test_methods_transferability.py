@@ -12,6 +12,7 @@ from zoobench import datasets, models
 from zoobench.features.source import Features, View
 from zoobench.methods.transferability import foresee
 from zoobench.solvers import transferability
+from zoobench.tasks.classification import labels_of
 
 ALWAYS = {"logme", "h_score", "transrate"}
 
@@ -36,7 +37,7 @@ def test_leep_and_nce_ask_the_classifier_that_the_weights_came_with() -> None:
     found = foresee(source, train)
     assert set(found) == {*ALWAYS, "leep", "nce"}
     logits = head(source.features(train))
-    labels = torch.from_numpy(train.labels)
+    labels = torch.from_numpy(labels_of(train))
     assert found["leep"] == pytest.approx(transferability.leep(logits.softmax(1), labels), rel=1e-6)
     assert found["nce"] == pytest.approx(transferability.nce(logits.argmax(1), labels))
     assert found["leep"] <= 0

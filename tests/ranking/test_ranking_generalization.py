@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fakes import make_predictions, make_record
+from fakes import make_outcomes, make_record
 from zoobench.ranking.rank import rank
 from zoobench.report.terminal import print_ranking
 from zoobench.report.text import dataset_labels
@@ -31,15 +31,15 @@ def write(path: Path) -> Run:
                 name = f"{CLEAN}?corrupt=gaussian_blur&severity={severity}" if severity else CLEAN
                 outcome = right(level)
                 store.append(make_record(model, name, right=outcome),
-                             make_predictions(outcome, labels, 10))  # fmt: skip
+                             make_outcomes(outcome, labels, 10))  # fmt: skip
             other = right(levels[0] / 2)
             moved = f"{CLEAN}?test_from=packaged%2Fdigits"
             store.append(make_record(model, moved, right=other),
-                         make_predictions(other, labels, 10))  # fmt: skip
+                         make_outcomes(other, labels, 10))  # fmt: skip
         for k, level in ((1, 0.4), (4, 0.77), (16, 0.79)):
             outcome = right(level)
             store.append(make_record(A, CLEAN, right=outcome, shots=k),
-                         make_predictions(outcome, labels, 10))  # fmt: skip
+                         make_outcomes(outcome, labels, 10))  # fmt: skip
     return load(path)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fakes import make_predictions, make_record, make_run
+from fakes import make_outcomes, make_record, make_run
 from zoobench.ranking.comparability import comparability, differing, split_comparable
 from zoobench.ranking.pareto import front, front_of, smallest_tied
 from zoobench.ranking.rank import rank
@@ -57,7 +57,7 @@ def test_negative_transfer(tmp_path: Path) -> None:
         for method, level in (("fine-tune", 0.7), ("from-scratch", 0.9)):
             right = rng.random(400) < level
             record = make_record(A, D1, method, right=right)
-            store.append(record, make_predictions(right, labels, 10))
+            store.append(record, make_outcomes(right, labels, 10))
     sections = {s.method: s for s in rank([load(tmp_path)]).sections}
     assert [f.name for f in sections["fine-tune"].rows[0].flags] == ["negative transfer"]
     assert sections["from-scratch"].rows[0].flags == ()

@@ -12,21 +12,22 @@ import pytest
 from click.testing import CliRunner
 
 from cells import GABOR, write_suite
+from fakes import kept
 from zoobench import store
 from zoobench.cli.main import main
 from zoobench.errors import StoreError, UserError
 from zoobench.runs import merge, session, suite
 from zoobench.runs.session import Options
-from zoobench.schema import Measurement, Predictions, Record
+from zoobench.schema import Measurement, Outcomes, Record
 
 MODELS = (GABOR, f"{GABOR}?mean=0.4", f"{GABOR}?mean=0.6")
 
 
-def arrays(seed: int, n: int = 40) -> Predictions:
-    """Predictions of `n` examples that no other seed gives."""
+def arrays(seed: int, n: int = 40) -> Outcomes:
+    """Outcomes of `n` examples that no other seed gives."""
     rng = np.random.default_rng(seed)
     ints, floats = rng.integers(0, 4, n).astype(np.int32), rng.random(n).astype(np.float32)
-    return Predictions(ints, ints, ints, floats, floats, floats)
+    return kept(ints, ints, ints, floats, floats, floats)
 
 
 def answer(file: Path, out: Path, shard: tuple[int, int] = (1, 1)) -> Path:
@@ -82,7 +83,7 @@ def test_shards_together_are_the_whole(world: Path, tmp_path: Path) -> None:
         (r.key, r.predictions) for r in whole
     ], "in the suite's order, with the same predictions"
     for record in run.records:
-        assert run.predictions(record) is not None
+        assert run.outcomes(record) is not None
     assert (tmp_path / "out" / store.ENVIRONMENT).exists()
     assert left(world / "s.toml", tmp_path / "out") == 0
 

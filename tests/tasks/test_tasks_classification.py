@@ -8,13 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from fakes import kept
+from zoobench import tasks
 from zoobench.errors import NotFinite, UnknownName
+from zoobench.interfaces import Split, Splits
 from zoobench.metrics import METRICS, metric
-from zoobench.schema import Measurement, Predictions
+from zoobench.schema import Measurement, Outcomes
 from zoobench.statistics.paired import wilson
-from zoobench.tasks import TASKS
-from zoobench.tasks.classification import predictions
-from zoobench.tasks.evaluate import evaluate
+from zoobench.tasks import evaluate as evaluating
+from zoobench.tasks.classification import Classification, Labels, outcomes_of
 
 
 def log_softmax(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -22,27 +24,35 @@ def log_softmax(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(x - np.log(np.exp(x).sum(axis=1, keepdims=True)))
 
 
-def made(n: int, classes: int, seed: int = 0, signal: float = 2.0) -> Predictions:
+def made(n: int, classes: int, seed: int = 0, signal: float = 2.0) -> Outcomes:
     """Predictions of a plausible classifier over an unbalanced label distribution."""
     rng = np.random.default_rng(seed)
     labels = np.minimum(rng.geometric(2.0 / classes, size=2 * n) - 1, classes - 1)
     logits = rng.normal(size=(2 * n, classes))
     logits[np.arange(2 * n), labels] += signal
     scores = log_softmax(2 * logits)
-    return predictions(scores[:n], labels[:n], scores[n:], labels[n:])
+    return outcomes_of(scores[:n], labels[:n], scores[n:], labels[n:])
+
+
+def evaluate(p: Outcomes, classes: int, seed: int) -> tuple[Measurement, ...]:
+    """`evaluate` of a dataset of so many classes."""
+    empty = Split("test", (), Labels(np.zeros(0, dtype=np.int64)), str)
+    names = tuple(f"class {c}" for c in range(classes))
+    splits = Splits(empty, empty, empty, names, "image")
+    return evaluating.evaluate(Classification(), p, splits, seed)
 
 
 def by_name(found: tuple[Measurement, ...]) -> dict[str, Measurement]:
     return {m.metric: m for m in found}
 
 
-def oracle(p: Predictions) -> dict[str, float]:
+def oracle(p: Outcomes) -> dict[str, float]:
     """scikit-learn's value of each metric, and ECE as Guo et al. write it."""
     import warnings
 
     import sklearn.metrics as sk
 
-    y, z = p.label, p.predicted
+    y, z = p.arrays["label"], p.arrays["predicted"]
     precision, recall, f1, _ = sk.precision_recall_fscore_support(
         y, z, average="macro", zero_division=0
     )
@@ -56,9 +66,12 @@ def oracle(p: Predictions) -> dict[str, float]:
         "macro_precision": precision,
         "macro_recall": recall,
         "macro_f1": f1,
-        "nll": float(np.mean(p.nll, dtype=np.float64)),
+        "nll": float(np.mean(p.arrays["nll"], dtype=np.float64)),
     }
-    for name, confidence in (("ece", p.confidence), ("ece_calibrated", p.calibrated)):
+    for name, confidence in (
+        ("ece", p.arrays["confidence"]),
+        ("ece_calibrated", p.arrays["calibrated"]),
+    ):
         total = 0.0
         for b in range(15):
             inside = (confidence > b / 15) & (confidence <= (b + 1) / 15)
@@ -70,11 +83,8 @@ def oracle(p: Predictions) -> dict[str, float]:
     return out
 
 
-def taken(p: Predictions, rows: NDArray[np.int64]) -> Predictions:
-    return Predictions(
-        p.label[rows], p.predicted[rows], p.rank[rows],
-        p.nll[rows], p.confidence[rows], p.calibrated[rows],
-    )  # fmt: skip
+def taken(p: Outcomes, rows: NDArray[np.int64]) -> Outcomes:
+    return Outcomes(len(rows), {name: array[rows] for name, array in p.arrays.items()})
 
 
 @pytest.mark.parametrize(("n", "classes"), [(1, 3), (7, 20), (500, 2), (800, 30)])
@@ -94,7 +104,7 @@ def test_top5_agrees_with_scikit_learn() -> None:
     rng = np.random.default_rng(3)
     labels = rng.integers(0, 40, size=600)
     scores = log_softmax(rng.normal(size=(600, 40)) + 1.5 * np.eye(40)[labels])
-    p = predictions(scores, labels, scores, labels)
+    p = outcomes_of(scores, labels, scores, labels)
     found = by_name(evaluate(p, 40, seed=0))
     expected = sk.top_k_accuracy_score(labels, scores, k=5, labels=np.arange(40))
     assert found["top5_accuracy"].value == pytest.approx(expected)
@@ -103,7 +113,7 @@ def test_top5_agrees_with_scikit_learn() -> None:
 
 def test_intervals_agree_with_a_naive_bootstrap() -> None:
     p = made(300, 12, seed=5)
-    found = by_name(evaluate(p, 12, seed=1, resamples=4000))
+    found = by_name(evaluate(p, 12, seed=1))
     rng = np.random.default_rng(99)
     draws: dict[str, list[float]] = {}
     for _ in range(600):
@@ -125,7 +135,7 @@ def test_accuracy_interval_covers_the_truth() -> None:
     for trial in range(60):
         right = rng.random(200) < 0.8
         label = np.zeros(200, np.int32)
-        p = Predictions(
+        p = kept(
             label, (1 - right).astype(np.int32), (1 - right).astype(np.int32),
             np.ones(200, np.float32), np.full(200, 0.8, np.float32), np.full(200, 0.8, np.float32),
         )  # fmt: skip
@@ -154,7 +164,7 @@ def test_large_problem_is_fast() -> None:
     label, predicted = rng.integers(0, 1000, size=(2, 10_000)).astype(np.int32)
     nll, confidence, calibrated = rng.random((3, 10_000)).astype(np.float32)
     rank = np.where(label == predicted, 0, 1).astype(np.int32)
-    p = Predictions(label, predicted, rank, nll, confidence, calibrated)
+    p = kept(label, predicted, rank, nll, confidence, calibrated)
     started = time.process_time()
     evaluate(p, 1000, seed=0)
     # Processor time: other processes on the machine do not count. 0.4 s is usual.
@@ -163,9 +173,9 @@ def test_large_problem_is_fast() -> None:
 
 def test_ties_behind_the_first_place_count_against() -> None:
     scores = np.log(np.full((4, 4), 0.25))
-    p = predictions(scores, np.array([0, 1, 2, 3]), scores, np.array([0, 1, 2, 3]))
-    assert p.predicted.tolist() == [0, 0, 0, 0]
-    assert p.rank.tolist() == [0, 3, 3, 3]
+    p = outcomes_of(scores, np.array([0, 1, 2, 3]), scores, np.array([0, 1, 2, 3]))
+    assert p.arrays["predicted"].tolist() == [0, 0, 0, 0]
+    assert p.arrays["rank"].tolist() == [0, 3, 3, 3]
     # A classifier that knows nothing is right once in C times, not never.
     assert by_name(evaluate(p, 4, seed=0))["accuracy"].value == 0.25
 
@@ -176,7 +186,7 @@ def test_temperature_repairs_overconfidence() -> None:
     probabilities = np.exp(log_softmax(logits))
     labels = np.array([rng.choice(5, p=row) for row in probabilities])
     sharp = log_softmax(3 * logits)
-    p = predictions(sharp[:2000], labels[:2000], sharp[2000:], labels[2000:])
+    p = outcomes_of(sharp[:2000], labels[:2000], sharp[2000:], labels[2000:])
     found = by_name(evaluate(p, 5, seed=0))
     assert found["ece"].value > 0.2
     assert found["ece_calibrated"].value < 0.06
@@ -185,9 +195,9 @@ def test_temperature_repairs_overconfidence() -> None:
 def test_impossible_class_gives_a_finite_nll() -> None:
     with np.errstate(divide="ignore"):
         scores = np.log(np.array([[1.0, 0.0], [0.5, 0.5]]))
-    p = predictions(scores, np.array([1, 0]), scores, np.array([0, 1]))
-    assert np.isfinite(p.nll).all()
-    assert p.nll[0] == pytest.approx(87.3, abs=0.1)
+    p = outcomes_of(scores, np.array([1, 0]), scores, np.array([0, 1]))
+    assert np.isfinite(p.arrays["nll"]).all()
+    assert p.arrays["nll"][0] == pytest.approx(87.3, abs=0.1)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -197,26 +207,24 @@ def test_non_finite_scores_raise(bad: float) -> None:
     broken[1, 0] = bad
     labels = np.array([0, 1, 0])
     with pytest.raises(NotFinite, match="1 of 3 test examples"):
-        predictions(broken, labels, scores, labels)
+        outcomes_of(broken, labels, scores, labels)
     with pytest.raises(NotFinite, match="1 of 3 valid examples"):
-        predictions(scores, labels, broken, labels)
+        outcomes_of(scores, labels, broken, labels)
 
 
 def test_bad_calls_raise() -> None:
     p = made(10, 3)
-    with pytest.raises(ValueError, match="1000 resamples"):
-        evaluate(p, 3, seed=0, resamples=10)
     with pytest.raises(ValueError, match="no test examples"):
         evaluate(taken(p, np.array([], dtype=np.int64)), 3, seed=0)
     scores = np.log(np.full((2, 2), 0.5))
     with pytest.raises(ValueError, match=r"0\.\.1"):
-        predictions(scores, np.array([0, 2]), scores, np.array([0, 1]))
+        outcomes_of(scores, np.array([0, 2]), scores, np.array([0, 1]))
 
 
 def test_classes_that_test_lacks_are_counted() -> None:
     p = made(30, 40)
     m = by_name(evaluate(p, 40, seed=0))["macro_f1"]
-    assert m.detail["classes_not_in_test"] == 40 - len(np.unique(p.label))
+    assert m.detail["classes_not_in_test"] == 40 - len(np.unique(p.arrays["label"]))
 
 
 @settings(max_examples=25, deadline=None)
@@ -227,7 +235,7 @@ def test_classes_that_test_lacks_are_counted() -> None:
 def test_values_lie_in_their_intervals(pairs: list[tuple[int, int]], seed: int) -> None:
     label, predicted = (np.array(side, np.int32) for side in zip(*pairs, strict=True))
     ones = np.ones(len(pairs), np.float32)
-    p = Predictions(label, predicted, (label != predicted).astype(np.int32), ones, ones, ones)
+    p = kept(label, predicted, (label != predicted).astype(np.int32), ones, ones, ones)
     for m in evaluate(p, 4, seed=seed):
         assert m.low is not None
         assert m.high is not None
@@ -235,8 +243,8 @@ def test_values_lie_in_their_intervals(pairs: list[tuple[int, int]], seed: int) 
 
 
 def test_every_metric_of_a_task_has_a_row() -> None:
-    for task in TASKS.values():
-        for name in task.metrics:
+    for each in tasks.names():
+        for name in tasks.task(each).metrics:
             assert metric(name).section == "quality"
 
 

@@ -112,9 +112,11 @@ def ran(folder: Path, ranks: int) -> Result:
 def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
     one, two = ran(tmp_path, 1), ran(tmp_path, 2)
     assert (one.record.status, two.record.status) == ("ok", "ok"), two.record.error
-    assert one.predictions is not None
-    assert two.predictions is not None
-    np.testing.assert_allclose(two.predictions.nll, one.predictions.nll, atol=TOLERANCE)
+    assert one.outcomes is not None
+    assert two.outcomes is not None
+    np.testing.assert_allclose(
+        two.outcomes.arrays["nll"], one.outcomes.arrays["nll"], atol=TOLERANCE
+    )
     assert two.record.environment["ranks"] == 2
     assert "ranks" not in one.record.environment
     same = ("train_accuracy_online", "accuracy", "steps")

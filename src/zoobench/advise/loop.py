@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from zoobench import datasets, machine, methods, store
 from zoobench.advise.candidates import available, broken, worth_fetching
 from zoobench.advise.journal import Journal, read
@@ -36,6 +34,7 @@ from zoobench.runs import session, suite
 from zoobench.schema import Cell, Record, Ref
 from zoobench.statistics.paired import wilson
 from zoobench.store import Store
+from zoobench.tasks import task_of
 from zoobench.workers.local import died
 from zoobench.workers.request_worker import Died, Servant
 from zoobench.workers.settings import Settings
@@ -190,7 +189,7 @@ class Work:
                 self.store.append(died(cell, error.status, error.reason, error.tail, seconds))
         value = None
         if answer.result is not None:
-            record = self.store.append(answer.result.record, answer.result.predictions)
+            record = self.store.append(answer.result.record, answer.result.outcomes)
             value = record.value("accuracy")
         right = "" if answer.right is None else packed(answer.right)
         if answer.right is not None:
@@ -272,10 +271,12 @@ def conclude(request: Request, state: State, ended: str) -> Advice:
             if done is None or one.model in state.ruled_out or done.key not in records:
                 continue
             if stage != "probe":
-                kept = run.predictions(records[done.key])
+                kept = run.outcomes(records[done.key])
                 if kept is None:
                     continue
-                level[one.model] = (kept.predicted == kept.label).astype(np.float64)
+                right = task_of(records[done.key].cell).statistics(kept).mean_of("accuracy")
+                assert right is not None
+                level[one.model] = right
             steps[-1][one.model] = done
         levels.append(level)
         shares.append(state.share(rung))

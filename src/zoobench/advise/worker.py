@@ -21,6 +21,7 @@ from zoobench.errors import CellError
 from zoobench.features.source import Features
 from zoobench.interfaces import Split, Splits
 from zoobench.schema import Cell, Record, Ref
+from zoobench.tasks.classification import labels_of
 from zoobench.workers.runner import Bench, failed
 from zoobench.workers.settings import Result, Settings
 
@@ -184,7 +185,7 @@ class Desk:
         source = bench.load(cell, methods.build(cell.method, cell.params)).features
         every = (splits.train, splits.valid, splits.test)
         features = torch.cat([source.features(split) for split in every]).to(source.device)
-        labels = torch.from_numpy(np.concatenate([s.labels for s in every])).to(source.device)
+        labels = torch.from_numpy(np.concatenate([labels_of(s) for s in every])).to(source.device)
         classes = len(splits.classes)
         present = present_classes(labels, classes)
         local = relabel(labels, present, classes)

@@ -12,7 +12,7 @@ import click
 
 from zoobench.cli.base import INTERRUPTED, JSON_FLAG, user_errors
 from zoobench.cli.compare import PATH
-from zoobench.errors import UserError, unknown
+from zoobench.errors import UserError
 
 if TYPE_CHECKING:
     from zoobench.ranking.recommend import Limits, Recommendation
@@ -108,14 +108,13 @@ def advise_data(
     import time
 
     started = time.monotonic()
+    from zoobench import tasks
     from zoobench.advise.loop import Request, advise
     from zoobench.report.advice import advice_json, advice_text
-    from zoobench.tasks import TASKS
 
-    if options["task"] not in TASKS:
-        raise unknown("--task", "task", options["task"], TASKS)
-    if objective != TASKS[options["task"]].primary:
-        raise UserError(f"--objective: with --data it is {TASKS[options['task']].primary}")
+    primary = tasks.task(options["task"], "--task").metrics[0]
+    if objective != primary:
+        raise UserError(f"--objective: with --data it is {primary}")
     budget = seconds(options["budget"])
     columns = {name: options[name] for name in ("text", "image", "label") if options[name]}
     ref = resolve_data(data, columns)

@@ -31,13 +31,13 @@ from zoobench.compare.baseline_lines import Lean, Lines
 from zoobench.compare.reading import read_suite
 from zoobench.compare.record import EXACT, TIMED, SlimRun
 from zoobench.errors import StoreError, UserError, unknown
-from zoobench.schema import Predictions, Ref
+from zoobench.schema import Outcomes, Ref
 from zoobench.store import (
     PREDICTIONS,
     RECORDS,
     located,
     no_collection,
-    read_predictions,
+    read_outcomes,
     write_atomic,
 )
 
@@ -308,23 +308,23 @@ def put(made: Path, folder: Path) -> None:
             (folder / name).unlink(missing_ok=True)
 
 
-def _arrays(records: Iterable[Lean], sources: Sequence[_Held | None]) -> dict[str, Predictions]:
+def _arrays(records: Iterable[Lean], sources: Sequence[_Held | None]) -> dict[str, Outcomes]:
     """The arrays of every digest that the records name, from whichever source holds them.
 
     A run directory files arrays by cell, so there a digest is looked up through its record:
     the same cell may hold other arrays now.
     """
     wanted = {record.predictions for record in records if record.predictions}
-    found: dict[str, Predictions] = {}
+    found: dict[str, Outcomes] = {}
     for source in sources:
         if source is not None:
             found |= _kept_by(source, wanted - found.keys())
     return found
 
 
-def _kept_by(source: _Held, wanted: Set[str]) -> dict[str, Predictions]:
+def _kept_by(source: _Held, wanted: Set[str]) -> dict[str, Outcomes]:
     """Those arrays of the digests `wanted` that `source` has."""
-    found: dict[str, Predictions] = {}
+    found: dict[str, Outcomes] = {}
     if isinstance(source.run, PackedRun):
         packed = {name: source.run.packed.get(name) for name in wanted}
         return {name: held for name, held in packed.items() if held is not None}
@@ -333,7 +333,7 @@ def _kept_by(source: _Held, wanted: Set[str]) -> dict[str, Predictions]:
     for record in source.records:
         name, file = record.predictions, f"{record.key}.npz"
         if file in there and name in wanted and name not in found:
-            held = read_predictions(folder / file)
+            held = read_outcomes(folder / file)
             if held is not None:
                 found[name] = held
     return found

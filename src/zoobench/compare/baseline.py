@@ -27,7 +27,7 @@ from numpy.lib.npyio import NpzFile
 from zoobench.compare.match import identity
 from zoobench.compare.record import Slim, SlimRun
 from zoobench.errors import StoreError
-from zoobench.schema import Cell, Predictions, canonical, digest, word
+from zoobench.schema import Cell, Outcomes, canonical, digest, word
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,8 +61,8 @@ class PackedRun(SlimRun):
         """All that was kept. Raises StoreError where the file is damaged."""
         return Packed(self.path / PACKED)
 
-    def predictions(self, record: Slim) -> Predictions | None:
-        """As `SlimRun.predictions`; nll and confidences have the precision of float16."""
+    def outcomes(self, record: Slim) -> Outcomes | None:
+        """As `SlimRun.outcomes`; real numbers have the precision of float16."""
         return self.packed.get(record.predictions)
 
 
@@ -153,19 +153,20 @@ def read_log(body: Mapping[str, Any], file: Path) -> tuple[Acceptance, ...]:
     return tuple(log)
 
 
-def pack(found: Iterable[tuple[str, Predictions]]) -> bytes:
+def pack(found: Iterable[tuple[str, Outcomes]]) -> bytes:
     """An .npz of every (digest, predictions), labels once each; equal input, equal bytes.
 
     Integers are exact, in the smallest type that holds them; nll and confidences are
     float16 (a relative error of 0.0005), which a margin of a point doesn't see.
     """
     arrays: dict[str, NDArray[Any]] = {}
-    for name, p in sorted(found, key=lambda item: item[0]):
-        label = _small(p.label)
+    for name, outcomes in sorted(found, key=lambda item: item[0]):
+        p = outcomes.arrays
+        label = _small(p["label"])
         where = digest(label.tolist())
         arrays[f"label.{where}"] = label
-        arrays[f"int.{name}.{where}"] = _small(np.stack([p.predicted, p.rank]))
-        floats = np.stack([p.nll, p.confidence, p.calibrated])
+        arrays[f"int.{name}.{where}"] = _small(np.stack([p["predicted"], p["rank"]]))
+        floats = np.stack([p["nll"], p["confidence"], p["calibrated"]])
         arrays[f"float.{name}"] = floats.astype(np.float16)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **{k: arrays[k] for k in sorted(arrays)})
@@ -196,7 +197,7 @@ class Packed:
             self._labels_of = {digest: labels for _, digest, labels in parts}
         self._labels: dict[str, NDArray[np.int32]] = {}
 
-    def get(self, name: str) -> Predictions | None:
+    def get(self, name: str) -> Outcomes | None:
         """Those of the digest `name`, or None where none were kept."""
         labels = self._labels_of.get(name)
         if labels is None:
@@ -206,7 +207,9 @@ class Packed:
                 self._labels[labels] = self._arrays[f"label.{labels}"].astype(np.int32)
             predicted, rank = self._arrays[f"int.{name}.{labels}"].astype(np.int32)
             nll, confidence, calibrated = self._arrays[f"float.{name}"].astype(np.float32)
-        return Predictions(self._labels[labels], predicted, rank, nll, confidence, calibrated)
+        label = self._labels[labels]
+        arrays = {"label": label, "predicted": predicted, "rank": rank, "nll": nll}
+        return Outcomes(len(label), {**arrays, "confidence": confidence, "calibrated": calibrated})
 
     @contextmanager
     def _readable(self) -> Iterator[None]:

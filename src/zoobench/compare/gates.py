@@ -22,14 +22,14 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from zoobench import tasks
 from zoobench.errors import UserError, unknown
 from zoobench.metrics import METRICS
 from zoobench.schema import Ref
-from zoobench.tasks import TASKS
 
 POINT = 0.01
 Points = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
-GATED = tuple(dict.fromkeys(name for task in TASKS.values() for name in task.metrics))
+GATED = tuple(dict.fromkeys(name for t in tasks.names() for name in tasks.task(t).metrics))
 
 
 class _Table(BaseModel):

@@ -1,8 +1,8 @@
-"""What two runs' per-example predictions say of one cell: differences, seed by seed."""
+"""What two runs' kept outcomes say of one cell: differences, seed by seed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +12,8 @@ from zoobench.compare.gates import better_sign
 from zoobench.compare.match import Pair
 from zoobench.compare.record import Slim, SlimRun
 from zoobench.errors import StoreError
-from zoobench.schema import Predictions, digest
-from zoobench.statistics.bootstrap import resample_counts
+from zoobench.schema import Outcomes, digest
+from zoobench.statistics.bootstrap import Floats, resample_counts
 from zoobench.statistics.paired import (
     Estimate,
     from_draws,
@@ -21,29 +21,28 @@ from zoobench.statistics.paired import (
     paired_bootstrap,
     student,
 )
-from zoobench.tasks.classification import Statistics
+from zoobench.tasks import Task, task_of
 
-Floats = NDArray[np.float64]
-RIGHT_OR_WRONG = ("accuracy", "top5_accuracy")
 RESAMPLES = 9_999
 CURVED_RESAMPLES = 1_999
-"""For metrics that are no mean over examples: each resample is evaluated as a test set."""
+"""For metrics that are no mean over units: each resample is evaluated as a test set."""
 ROUNDING = 2e-3
-"""Probabilities this near, with no answer changed, are one function computed on two processors: a
+"""Real numbers this near, with no integer changed, are one function computed on two processors: a
 baseline keeps them in float16 (0.0005), other kernels move them by less."""
 
 
 @dataclass(frozen=True)
-class Answers:
-    """The two sides of one cell, a `Predictions` pair a seed; None where they are identical,
-    or nothing but rounding keeps them apart.
+class PairedOutcomes:
+    """What was kept of both runs for one cell, a pair of `Outcomes` a seed; None where they are
+    identical, or nothing but rounding keeps them apart.
 
-    `n` test examples; `problem` says why there is nothing to compare, and `apart` that
-    the test sets are not the same, which makes the cell incomparable.
+    `n` test units of `task`; `problem` says why there is nothing to compare, and `apart`
+    that the test sets are not the same, which makes the cell incomparable.
     """
 
+    task: Task
     n: int
-    seeds: tuple[tuple[Predictions, Predictions] | None, ...] = ()
+    seeds: tuple[tuple[Outcomes, Outcomes] | None, ...] = ()
     problem: str = ""
     apart: str = ""
 
@@ -52,104 +51,125 @@ class Answers:
         return not self.problem and not self.apart and all(pair is None for pair in self.seeds)
 
 
-def read_answers(pairs: Sequence[Pair], baseline: SlimRun, candidate: SlimRun) -> Answers:
-    """Read what differs; predictions of equal digest are equal and stay unread.
+def read_outcomes(pairs: Sequence[Pair], baseline: SlimRun, candidate: SlimRun) -> PairedOutcomes:
+    """Read what differs; outcomes of equal digest are equal and stay unread.
 
     Raises StoreError for damaged arrays of either side.
     """
-    found: list[tuple[Predictions, Predictions] | None] = []
+    task = task_of(pairs[0].candidate.cell)
+    rows: list[tuple[Outcomes, Outcomes] | None] = []
     n = 0
     for pair in pairs:
         one, other = pair.baseline, pair.candidate
         if one.predictions and one.predictions == other.predictions:
-            found.append(None)
+            rows.append(None)
             n = n or test_size(one)
             continue
-        old, new = baseline.predictions(one), candidate.predictions(other)
-        absent = [side for side, p in (("baseline", old), ("candidate", new)) if p is None]
+        old, new = baseline.outcomes(one), candidate.outcomes(other)
+        absent = [side for side, kept in (("baseline", old), ("candidate", new)) if kept is None]
         if old is None or new is None:
             why = f"no predictions of the {' and the '.join(absent)}, so no paired test"
-            return Answers(test_size(one), problem=why)
-        if not np.array_equal(old.label, new.label):
-            return Answers(len(old.label), apart="the test labels differ")
-        for side, p in (("baseline", old), ("candidate", new)):
-            if not np.isfinite(p.nll).all() or not len(p.label):
+            return PairedOutcomes(task, test_size(one), problem=why)
+        if old.arrays.keys() != new.arrays.keys():
+            raise StoreError(f"{one.cell.label}: the two runs keep different arrays")
+        if not all(np.array_equal(old.arrays[name], new.arrays[name]) for name in task.truth):
+            return PairedOutcomes(task, old.n, apart="the test labels differ")
+        for side, kept in (("baseline", old), ("candidate", new)):
+            if not kept.n or not all(map(_finite, kept.arrays.values())):
                 raise StoreError(f"{one.cell.label}: damaged predictions of the {side}")
-        n = len(old.label)
-        found.append(None if _alike(old, new) else (old, new))
-    return Answers(n, tuple(found))
+        n = old.n
+        rows.append(None if _alike(old, new) else (old, new))
+    return PairedOutcomes(task, n, tuple(rows))
 
 
-def _alike(old: Predictions, new: Predictions) -> bool:
-    """Whether every answer is the same, and every probability up to `ROUNDING`."""
-    floats = [(getattr(old, n), getattr(new, n)) for n in ("nll", "confidence", "calibrated")]
-    return (
-        np.array_equal(old.predicted, new.predicted)
-        and np.array_equal(old.rank, new.rank)
-        and all(np.allclose(b, a, rtol=ROUNDING, atol=ROUNDING) for a, b in floats)
-    )
+def _finite(array: NDArray[np.generic]) -> bool:
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
+
+
+def _alike(old: Outcomes, new: Outcomes) -> bool:
+    """Whether every integer is the same, and every real number up to `ROUNDING`."""
+    for name, array in old.arrays.items():
+        other = new.arrays[name]
+        if array.shape != other.shape:
+            return False
+        if array.dtype.kind != "f":
+            if not np.array_equal(array, other):
+                return False
+        elif not np.allclose(other, array, rtol=ROUNDING, atol=ROUNDING):
+            return False
+    return True
 
 
 def test_size(record: Slim) -> int:
-    """Test examples of a record: what accuracy was measured on, or the split's size; 0 unknown."""
+    """Test units of a record: what a quality was measured on, or the split's size; 0 unknown."""
     measured = record.get("accuracy") or next(iter(record.quality), None)
     if measured is not None and measured.n:
         return measured.n
     return int((record.provenance.get("sizes") or {}).get("test", 0))
 
 
-def right(p: Predictions, metric: str) -> NDArray[np.bool_]:
-    """(N,) whether each example counts as right."""
-    return p.rank < 5 if metric == "top5_accuracy" else p.predicted == p.label
-
-
-def differences(answers: Answers, value: Callable[[Predictions], NDArray[np.generic]]) -> Floats:
-    """(S, N) candidate minus baseline of a per-example value; zeros where identical."""
-    table = np.zeros((len(answers.seeds), answers.n))
-    for row, pair in zip(table, answers.seeds, strict=True):
-        if pair is not None:
-            row[:] = np.asarray(value(pair[1]), float) - np.asarray(value(pair[0]), float)
+def differences(pairs: PairedOutcomes, metric: str) -> Floats | None:
+    """(S, n) candidate minus baseline, positive where better, of a metric that is a mean over
+    units; zeros where the outcomes are identical. None for a ratio or a curve."""
+    table = np.zeros((len(pairs.seeds), pairs.n))
+    for row, pair in zip(table, pairs.seeds, strict=True):
+        if pair is None:
+            continue
+        old, new = (pairs.task.statistics(kept).mean_of(metric) for kept in pair)
+        if old is None or new is None:
+            return None
+        row[:] = better_sign(metric) * (new - old)
     return table
 
 
-def estimate(answers: Answers, metric: str, pair: Pair) -> Estimate:
+def right_or_wrong(pairs: PairedOutcomes, metric: str) -> bool:
+    """Whether each unit's part of the metric is 0 or 1, so that exact tests apply."""
+    for pair in pairs.seeds:
+        for kept in pair or ():
+            values = pairs.task.statistics(kept).mean_of(metric)
+            if values is None or not np.isin(values, (0.0, 1.0)).all():
+                return False
+    return True
+
+
+def estimate(pairs: PairedOutcomes, metric: str, pair: Pair) -> Estimate:
     """The change of `metric`, positive where better, by the bootstrap that fits its kind.
 
-    One seed: paired over examples. Several: over seeds and examples (see statistics).
+    One seed: paired over units. Several: over seeds and units (see statistics).
     """
     seed = int(digest([list(pair.identity), metric], 8), 16)
-    if metric == "nll":
-        table = -differences(answers, lambda p: p.nll)
-    elif metric in RIGHT_OR_WRONG:
-        table = differences(answers, lambda p: right(p, metric))
-    else:
-        return _curved(answers, metric, seed)
+    table = differences(pairs, metric)
+    if table is None:
+        return _curved(pairs, metric, seed)
     if len(table) > 1:
         return hierarchical_bootstrap(table)
     return paired_bootstrap(table[0], RESAMPLES, seed)
 
 
-def _curved(answers: Answers, metric: str, seed: int) -> Estimate:
+def _curved(pairs: PairedOutcomes, metric: str, seed: int) -> Estimate:
     """A metric that is no mean: macro averages, balanced accuracy, calibration errors."""
-    sign, n = better_sign(metric), answers.n
+    n = pairs.n
     whole = np.ones((1, n))
-    rng = np.random.default_rng(seed)
-    weights = list(resample_counts(n, CURVED_RESAMPLES, rng))
+    weights = list(resample_counts(n, CURVED_RESAMPLES, np.random.default_rng(seed)))
     values, draws = [], []
-    for pair in answers.seeds:
+    for pair in pairs.seeds:
         if pair is None:
             values.append(0.0)
             draws.append(np.zeros(CURVED_RESAMPLES))
             continue
-        classes = 1 + max(int(max(p.label.max(), p.predicted.max())) for p in pair)
-        old, new = (Statistics(p, classes) for p in pair)
-        values.append(sign * float((new(whole)[metric] - old(whole)[metric])[0]))
-        draws.append(np.concatenate([sign * (new(w)[metric] - old(w)[metric]) for w in weights]))
+        values.append(float(_change(pairs.task, pair, metric, whole)[0]))
+        draws.append(np.concatenate([_change(pairs.task, pair, metric, w) for w in weights]))
     if len(values) == 1:
         return from_draws(values[0], draws[0], n - 1)
     seeds = len(values)
     of_seeds = float(np.var(values, ddof=1)) / seeds
-    of_examples = float(np.mean(draws, axis=0).var(ddof=1))
-    total = of_seeds + of_examples
+    of_units = float(np.mean(draws, axis=0).var(ddof=1))
+    total = of_seeds + of_units
     share = of_seeds / total if total > 0 else 0.0
     return student(float(np.mean(values)), total**0.5, n - 1, seeds - 1, share)
+
+
+def _change(task: Task, pair: tuple[Outcomes, Outcomes], metric: str, weights: Floats) -> Floats:
+    """(B,) candidate minus baseline under each of the (B, n) weights, positive where better."""
+    old, new = (task.statistics(kept)(weights, [metric])[metric] for kept in pair)
+    return better_sign(metric) * (new - old)

@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from zoobench.compare.decide import Tests, concatenated, decide, right_or_wrong
+from zoobench.compare import decide as deciding
+from zoobench.compare.decide import Tests, concatenated, decide
 from zoobench.compare.gates import POINT, Gates
 from zoobench.compare.match import Identity, Pair, short, stands_for
 from zoobench.compare.pairs import (
-    RIGHT_OR_WRONG,
-    Answers,
+    PairedOutcomes,
     differences,
     estimate,
-    read_answers,
-    right,
+    read_outcomes,
+    right_or_wrong,
 )
 from zoobench.compare.reading import finite
 from zoobench.compare.record import SlimRun
@@ -73,14 +73,14 @@ class Pool:
     values: list[tuple[float, float]] = field(default_factory=list)
     changed: int = 0
 
-    def add(self, key: Identity, answers: Answers, values: tuple[float, float]) -> None:
+    def add(self, key: Identity, outcomes: PairedOutcomes, values: tuple[float, float]) -> None:
         self.values.append(values)
-        where = (key[1], answers.n)
+        where = (key[1], outcomes.n)
         total = self.sums.setdefault(where, None)
-        if answers.identical:
+        if outcomes.identical:
             return
-        table = differences(answers, lambda p: right(p, "accuracy"))
-        if not table.any():
+        table = differences(outcomes, "accuracy")
+        if table is None or not table.any():
             return
         self.changed += 1
         mean = table.mean(axis=0)
@@ -142,21 +142,21 @@ def gather(
         if pool is None or pooled != key[0]:
             _close(pool, out)
             pool, pooled = Pool(pairs[0].candidate.cell), key[0]
-        answers: Answers | None = None
+        outcomes: PairedOutcomes | None = None
         for metric in gates.metrics:
             values = _values(pairs, metric, out)
             if values is None:
                 continue
-            if answers is None:
-                answers = read_answers(pairs, baseline, candidate)
+            if outcomes is None:
+                outcomes = read_outcomes(pairs, baseline, candidate)
                 kept = all(p.baseline.predictions and p.candidate.predictions for p in pairs)
-                if kept and not answers.identical:
+                if kept and not outcomes.identical:
                     out.moved.add(pairs[0].candidate.cell.model)
-            _one(pairs, metric, values, answers, out)
-            lone = len(pairs) == 1 and key[2] in TRAINED and not answers.identical
-            usable = not (answers.problem or answers.apart or lone)
-            if metric == "accuracy" and usable and answers.n:
-                pool.add(key, answers, values)
+            _one(pairs, metric, values, outcomes, out)
+            lone = len(pairs) == 1 and key[2] in TRAINED and not outcomes.identical
+            usable = not (outcomes.problem or outcomes.apart or lone)
+            if metric == "accuracy" and usable and outcomes.n:
+                pool.add(key, outcomes, values)
     _close(pool, out)
     return out
 
@@ -193,24 +193,26 @@ def _one(
     pairs: Sequence[Pair],
     metric: str,
     values: tuple[float, float],
-    answers: Answers,
+    outcomes: PairedOutcomes,
     out: Gathered,
 ) -> None:
     cell, seeds = stands_for(pairs), len(pairs)
-    if answers.apart or answers.problem:
-        outcome = "incomparable" if answers.apart else "inconclusive"
-        why = answers.apart or answers.problem
-        found = Finding(cell, metric, *values, outcome, why, n=answers.n, seeds=seeds)  # type: ignore[arg-type]
-        out.settled.append(found)
+    if outcomes.apart or outcomes.problem:
+        outcome = "incomparable" if outcomes.apart else "inconclusive"
+        why = outcomes.apart or outcomes.problem
+        finding = Finding(cell, metric, *values, outcome, why, n=outcomes.n, seeds=seeds)  # type: ignore[arg-type]
+        out.settled.append(finding)
         return
-    test = Evidence(cell, metric, *values, answers.n, seeds, cells=seeds)
-    if answers.identical:
+    test = Evidence(cell, metric, *values, outcomes.n, seeds, cells=seeds)
+    if outcomes.identical:
         pass
-    elif metric in RIGHT_OR_WRONG and seeds == 1:
-        table = differences(answers, lambda p: right(p, metric))[0]
-        test = dataclasses.replace(test, counts=(int((table < 0).sum()), int((table > 0).sum())))
+    elif seeds == 1 and right_or_wrong(outcomes, metric):
+        table = differences(outcomes, metric)
+        assert table is not None, "a metric that is right or wrong is a mean"
+        counts = (int((table < 0).sum()), int((table > 0).sum()))
+        test = dataclasses.replace(test, counts=counts)
     else:
-        test = dataclasses.replace(test, found=estimate(answers, metric, pairs[0]))
+        test = dataclasses.replace(test, found=estimate(outcomes, metric, pairs[0]))
     out.tests.append(test)
 
 
@@ -260,7 +262,7 @@ def _table(tests: Sequence[Evidence]) -> Tests:
     testable = np.array([e.less < 1 or e.greater < 1 for e in found], dtype=bool)
     joined = concatenated(
         [
-            right_or_wrong(counts[:, 0], counts[:, 1], sizes),
+            deciding.right_or_wrong(counts[:, 0], counts[:, 1], sizes),
             Tests(zero, zero, zero, one, one, np.zeros(len(same), dtype=bool)),
             Tests(columns[0], columns[1], columns[2], columns[3], columns[4], testable),
         ]

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from zoobench.schema import Cell, Measurement, Predictions
-from zoobench.store import PREDICTIONS, read_predictions
+from zoobench.schema import Cell, Measurement, Outcomes
+from zoobench.store import PREDICTIONS, read_outcomes
 
 EXACT = ("params", "macs", "weights_bytes", "feature_dim")
 TIMED = ("latency_ms_p50", "throughput", "peak_memory_bytes")
@@ -54,6 +54,6 @@ class SlimRun:
     records: tuple[Slim, ...]
     suite: Mapping[str, Any]
 
-    def predictions(self, record: Slim) -> Predictions | None:
-        """The per-example arrays of `record`, or None where none were kept."""
-        return read_predictions(self.path / PREDICTIONS / f"{record.key}.npz")
+    def outcomes(self, record: Slim) -> Outcomes | None:
+        """What was kept of the test units of `record`, or None where nothing was."""
+        return read_outcomes(self.path / PREDICTIONS / f"{record.key}.npz")

@@ -16,6 +16,7 @@ from zoobench.datasets.splits import Found, assemble
 from zoobench.errors import BadData, UserError
 from zoobench.interfaces import Split, Splits
 from zoobench.schema import DatasetCard, Ref, digest
+from zoobench.tasks.classification import Labels
 
 VERSION = 1
 """Counts changes of how a folder is read."""
@@ -116,7 +117,7 @@ def _found(
         rows = [i for i in sound if layout.pictures[i][0] in folders]
         labels = np.asarray([number[layout.pictures[i][1]] for i in rows], dtype=np.int64)
         paths = tuple(layout.pictures[i][2] for i in rows)
-        return Split(name, tuple(ids[i] for i in rows), labels, Files(paths))
+        return Split(name, tuple(ids[i] for i in rows), Labels(labels), Files(paths))
 
     valid = split("valid", "valid") if "valid" in layout.splits else None
     test = split("test", "test") if "test" in layout.splits else None

@@ -23,6 +23,7 @@ from zoobench.datasets.splits import Found, assemble
 from zoobench.errors import BadData, UserError, missing_extra, unknown
 from zoobench.interfaces import Split, Splits
 from zoobench.schema import DatasetCard, Modality, Ref
+from zoobench.tasks.classification import Labels
 
 OPTIONS = ("config", "text", "image", "label", "train_split", "valid_split", "test_split")
 
@@ -187,7 +188,7 @@ def _split(
         table = table.cast_column(row.column, library.Image(decode=False))
     table = table.select_columns([row.column, row.label])
     labels = np.asarray([number[value] for value in _values(table, row.label)], dtype=np.int64)
-    return Split(name, tuple(_ids(table, row.column)), labels, Column(table, row.column))
+    return Split(name, tuple(_ids(table, row.column)), Labels(labels), Column(table, row.column))
 
 
 def _values(table: Any, column: str) -> Iterator[Any]:

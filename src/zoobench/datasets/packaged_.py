@@ -22,6 +22,7 @@ from zoobench.datasets.splits import Found, assemble
 from zoobench.errors import BadData, missing_extra, unknown
 from zoobench.interfaces import Split, Splits
 from zoobench.schema import DatasetCard, Ref
+from zoobench.tasks.classification import Labels
 
 
 def cards() -> tuple[DatasetCard, ...]:
@@ -98,6 +99,6 @@ def _pictures(path: Path, card: DatasetCard, size: tuple[int, int], top: int) ->
         table = np.loadtxt(io.StringIO(file.read()), delimiter=",", dtype=np.uint8)
     grey = np.rint(table[:, :-1] * (255 / top)).astype(np.uint8).reshape(-1, *size)
     labels = table[:, -1].astype(np.int64)
-    train = Split("train", array_ids(grey), labels, Pixels(grey))
+    train = Split("train", array_ids(grey), Labels(labels), Pixels(grey))
     classes = tuple(str(digit) for digit in range(card.classes))
     return Found(train, None, None, classes, "image")

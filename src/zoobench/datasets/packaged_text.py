@@ -16,6 +16,7 @@ from zoobench.datasets.readers import Texts
 from zoobench.datasets.splits import Found
 from zoobench.errors import BadData
 from zoobench.interfaces import Split
+from zoobench.tasks.classification import Labels
 
 NEUTRAL = 1.0
 """A word whose mean rating lies nearer to 0 than this is left out: on VADER's scale
@@ -50,7 +51,7 @@ def word_polarity(path: Path) -> Found:
         labels.append(int(mean > 0))
     ids = tuple(text_id(word) for word in words)
     groups = {one: word[:STEM].casefold() for one, word in zip(ids, words, strict=True)}
-    train = Split("train", ids, np.asarray(labels, dtype=np.int64), Texts(tuple(words)))
+    train = Split("train", ids, Labels(np.asarray(labels, dtype=np.int64)), Texts(tuple(words)))
     notes = {"neutral_left_out": neutral}
     return Found(train, None, None, ("negative", "positive"), "text", notes, groups)
 
@@ -91,7 +92,7 @@ def language_id() -> Found:
         texts += own[:PER_LANGUAGE]
         labels += [label] * PER_LANGUAGE
     ids = tuple(text_id(text) for text in texts)
-    train = Split("train", ids, np.asarray(labels, dtype=np.int64), Texts(tuple(texts)))
+    train = Split("train", ids, Labels(np.asarray(labels, dtype=np.int64)), Texts(tuple(texts)))
     notes = {"babel": importlib.metadata.version("Babel")}
     return Found(train, None, None, tuple(LANGUAGES.values()), "text", notes)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoobench.errors import BadData
-from zoobench.interfaces import Labels, Raw, Split, Splits
+from zoobench.interfaces import Raw, Split, Splits
 from zoobench.schema import Cell, Modality, Ref
 
 SPLIT_VERSION = 1
@@ -78,7 +78,7 @@ def bounded(whole: Splits, ref: Ref) -> Splits:
     valid = limit(whole.valid, ref.option("max_valid"))
     test = limit(whole.test, ref.option("max_test"))
     _check_labels(train, valid, test, whole.classes, ref)
-    sizes = np.bincount(train.labels)
+    sizes = np.bincount(train.targets.strata)
     flags = tuple(flag for flag in whole.flags if flag != "class-imbalance")
     if sizes.max() > IMBALANCE * sizes[sizes > 0].min():
         flags = (*flags, "class-imbalance")
@@ -108,8 +108,8 @@ def hold_out(
 def _stratified(pool: Split, name: str, share: float) -> NDArray[np.bool_]:
     keys = np.asarray(hash_order(name, pool.ids))
     out = np.zeros(len(pool), dtype=np.bool_)
-    for label in np.unique(pool.labels):
-        rows = np.flatnonzero(pool.labels == label)
+    for label in np.unique(pool.targets.strata):
+        rows = np.flatnonzero(pool.targets.strata == label)
         many = min(max(1, int(len(rows) * share + 0.5)), len(rows) - 1)
         out[rows[np.argsort(keys[rows])[:many]]] = True
     return out
@@ -136,14 +136,14 @@ def limit(split: Split, most: int | None, *, every_class: bool = False) -> Split
     """
     if most is None or most >= len(split):
         return split
-    labels, sizes = np.unique(split.labels, return_counts=True)
+    labels, sizes = np.unique(split.targets.strata, return_counts=True)
     if every_class and most < len(labels):
         raise BadData(f"max_{split.name} = {most} is fewer than the {len(labels)} classes")
     quota = apportion(sizes, most, least=1 if every_class else 0)
     keys = np.asarray(hash_order(f"max_{split.name}", split.ids))
     picked = []
     for label, many in zip(labels, quota, strict=True):
-        rows = np.flatnonzero(split.labels == label)
+        rows = np.flatnonzero(split.targets.strata == label)
         picked.append(rows[np.argsort(keys[rows], kind="stable")[:many]])
     return split.subset(np.sort(np.concatenate(picked)))
 
@@ -171,7 +171,7 @@ def _first_classes(found: Found, ref: Ref) -> Found:
         return found
 
     def keep(split: Split) -> Split:
-        return split.subset(np.flatnonzero(split.labels < many))
+        return split.subset(np.flatnonzero(split.targets.strata < many))
 
     return replace(
         found,
@@ -190,12 +190,12 @@ def _clean(found: Found) -> tuple[Found, dict[str, int]]:
     are derived from holds each example once, and none whose twins disagree on the
     label: it has no true one.
     """
-    labels_of: defaultdict[str, set[int]] = defaultdict(set)
+    targets_of: defaultdict[str, set[Hashable]] = defaultdict(set)
     for split in (found.train, found.valid, found.test):
         if split is not None:
-            for one, label in zip(split.ids, split.labels.tolist(), strict=True):
-                labels_of[one].add(label)
-    conflicting = {one for one, labels in labels_of.items() if len(labels) > 1}
+            for one, target in zip(split.ids, split.targets.keys(), strict=True):
+                targets_of[one].add(target)
+    conflicting = {one for one, targets in targets_of.items() if len(targets) > 1}
     in_test = set(found.test.ids) if found.test else set()
     in_valid = set(found.valid.ids) if found.valid else set()
     valid = found.valid and _without(found.valid, in_test)
@@ -232,7 +232,7 @@ def _once(split: Split) -> Split:
 
 def _check_sizes(found: Found, ref: Ref) -> None:
     """Every class of train must be able to give one example to each derived split."""
-    sizes = np.bincount(found.train.labels, minlength=len(found.classes))
+    sizes = np.bincount(found.train.targets.strata, minlength=len(found.classes))
     if (sizes > 0).sum() < 2:
         raise BadData(
             f"{ref.id}: only one class has training examples, once twins and contradictions are "
@@ -252,11 +252,11 @@ def _check_sizes(found: Found, ref: Ref) -> None:
 def _check_labels(
     train: Split, valid: Split, test: Split, classes: tuple[str, ...], ref: Ref
 ) -> None:
-    known = set(np.unique(train.labels).tolist())
+    known = set(np.unique(train.targets.strata).tolist())
     for split in (train, valid, test):
         if not len(split):
             raise BadData(f"{ref.id}: the {split.name} split is empty")
-        strange = sorted(set(np.unique(split.labels).tolist()) - known)
+        strange = sorted(set(np.unique(split.targets.strata).tolist()) - known)
         if strange:
             names = [classes[label] for label in strange]
             raise BadData(
@@ -282,8 +282,8 @@ def few_shot(split: Split, k: int, draw: int, dataset: str) -> Split:
     generator = np.random.default_rng(int.from_bytes(seed, "big"))
     keys = np.asarray(split.ids)
     picked = []
-    for label in np.unique(split.labels):
-        rows = np.flatnonzero(split.labels == label)
+    for label in np.unique(split.targets.strata):
+        rows = np.flatnonzero(split.targets.strata == label)
         if len(rows) < k:
             raise BadData(
                 f"{dataset}: class {int(label)} has {len(rows)} examples in {split.name}, "
@@ -324,8 +324,8 @@ class _Joined:
 
 def joined(first: Split, second: Split, name: str) -> Split:
     """The examples of `first`, then those of `second` (the refit on train and valid)."""
-    labels: Labels = np.concatenate([first.labels, second.labels])
-    return Split(name, first.ids + second.ids, labels, _Joined(first, second))
+    targets = first.targets.joined(second.targets)
+    return Split(name, first.ids + second.ids, targets, _Joined(first, second))
 
 
 def drawn(splits: Splits, cell: Cell) -> Splits:
@@ -345,7 +345,7 @@ def at_most(split: Split, k: int) -> Split:
     seen: dict[int, int] = {}
     kept = []
     for row in sorted(range(len(split)), key=split.ids.__getitem__):
-        label = int(split.labels[row])
+        label = int(split.targets.strata[row])
         seen[label] = seen.get(label, 0) + 1
         if seen[label] <= k:
             kept.append(row)

@@ -12,6 +12,7 @@ import numpy as np
 from zoobench.interfaces import Raw, Split, Splits
 from zoobench.models.synthetic_ import SIDE, check
 from zoobench.schema import DatasetCard, Ref, Value
+from zoobench.tasks.classification import Labels
 
 
 @dataclass(frozen=True)
@@ -101,4 +102,4 @@ class Datasets:
             else Phrases(seed, truth)
         )
         ids = tuple(f"{name}-{options['noise']}-{classes}-{split}-{i}" for i in range(n))
-        return Split(split, ids, labels, read)
+        return Split(split, ids, Labels(labels), read)

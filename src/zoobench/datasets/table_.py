@@ -24,6 +24,7 @@ from zoobench.datasets.splits import Found, assemble
 from zoobench.errors import BadData, UserError, missing_extra, unknown
 from zoobench.interfaces import Split, Splits
 from zoobench.schema import DatasetCard, Modality, Ref, digest
+from zoobench.tasks.classification import Labels
 
 VERSION = 1
 """Counts changes of how a table is read."""
@@ -121,7 +122,7 @@ def _found(
         labels = np.asarray([number[table.labels[i]] for i in rows], dtype=np.int64)
         inside = tuple(contents[i] for i in rows)
         read = Texts(inside) if table.is_text else Files(inside)
-        return Split(name, tuple(ids[i] for i in rows), labels, read)
+        return Split(name, tuple(ids[i] for i in rows), Labels(labels), read)
 
     valid = split("valid", "valid") if "valid" in table.splits else None
     test = split("test", "test") if "test" in table.splits else None

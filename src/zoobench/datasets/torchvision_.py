@@ -22,6 +22,7 @@ from zoobench.datasets.splits import Found, assemble
 from zoobench.errors import BadData, unknown
 from zoobench.interfaces import Split, Splits
 from zoobench.schema import DatasetCard, Ref
+from zoobench.tasks.classification import Labels
 
 DEBIAN = {"fashion-mnist": Path("/usr/share/datasets/fashion-mnist")}
 """Where Debian's packages put a dataset, as gzipped IDX files."""
@@ -134,7 +135,7 @@ def _split(name: str, dataset: Any) -> Split:
             return _from_files(name, [path for path, _ in listed], [label for _, label in listed])
     read = Items(dataset)
     ids = tuple(bytes_id(read(i).tobytes()) for i in range(len(dataset)))
-    return Split(name, ids, _labels([dataset[i][1] for i in range(len(dataset))]), read)
+    return Split(name, ids, Labels(_labels([dataset[i][1] for i in range(len(dataset))])), read)
 
 
 def _from_array(name: str, pixels: NDArray[Any], labels: Any) -> Split:
@@ -143,12 +144,12 @@ def _from_array(name: str, pixels: NDArray[Any], labels: Any) -> Split:
     if pixels.ndim == 4 and pixels.shape[1] == 3:  # channels first: STL-10, SVHN
         pixels = pixels.transpose(0, 2, 3, 1)
     pixels = np.ascontiguousarray(pixels)
-    return Split(name, array_ids(pixels), _labels(labels), Pixels(pixels))
+    return Split(name, array_ids(pixels), Labels(_labels(labels)), Pixels(pixels))
 
 
 def _from_files(name: str, files: Any, labels: Any) -> Split:
     paths = tuple(str(path) for path in files)
-    return Split(name, file_ids(paths), _labels(labels), Files(paths))
+    return Split(name, file_ids(paths), Labels(_labels(labels)), Files(paths))
 
 
 def _labels(labels: Any) -> NDArray[np.int64]:
@@ -161,7 +162,7 @@ def _from_idx(folder: Path, row: catalog.Torchvision) -> Found:
         labels = read_idx(folder / f"{stem}-labels-idx1-ubyte.gz")
         if len(pixels) != len(labels):
             raise BadData(f"{folder}: {len(pixels)} pictures but {len(labels)} labels in {stem}")
-        return Split(name, array_ids(pixels), labels.astype(np.int64), Pixels(pixels))
+        return Split(name, array_ids(pixels), Labels(labels.astype(np.int64)), Pixels(pixels))
 
     classes = FASHION if row.card.name == "fashion-mnist" else range(row.card.classes)
     names = tuple(str(name) for name in classes)

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from zoobench.tasks.classification import labels_of
+
 if TYPE_CHECKING:
     import torch
 
@@ -125,8 +127,8 @@ def probe_losses(
     from zoobench.solvers.classes import present_classes, relabel
     from zoobench.solvers.logistic import logistic_path
 
-    classes = int(max(train.labels.max(), valid.labels.max())) + 1
-    labels, truth = torch.from_numpy(train.labels), torch.from_numpy(valid.labels)
+    classes = int(max(labels_of(train).max(), labels_of(valid).max())) + 1
+    labels, truth = torch.from_numpy(labels_of(train)), torch.from_numpy(labels_of(valid))
     present = present_classes(labels, classes)
     kept = torch.isin(truth, present)
     local, aim = relabel(labels, present, classes), relabel(truth[kept], present, classes)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from zoobench.errors import Unsupported
 from zoobench.interfaces import Adapted, Raw, SealedSplits, Split
 from zoobench.methods.head import Fitted
+from zoobench.tasks.classification import labels_of
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +53,7 @@ class Majority:
     def adapt(self, backbone: None, splits: SealedSplits, seed: int) -> Adapted:
         import torch
 
-        counts = np.bincount(splits.train.labels, minlength=len(splits.classes))
+        counts = np.bincount(labels_of(splits.train), minlength=len(splits.classes))
         # Half a count each, so that a class absent from train has a finite log-probability.
         prior = torch.from_numpy(np.log((counts + 0.5) / (counts + 0.5).sum())).float()
 

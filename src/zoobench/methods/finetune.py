@@ -18,6 +18,7 @@ from zoobench.features.compiled import Compiling, training
 from zoobench.interfaces import Adapted, SealedSplits, Split, Team
 from zoobench.machine import out_of_memory
 from zoobench.methods.data_parallel import Share
+from zoobench.tasks.classification import labels_of
 
 if TYPE_CHECKING:
     import torch
@@ -209,7 +210,7 @@ class Run:
         groups = parameter_groups(net, self.recipe, self.rate)
         optimizer = make_optimizer(self.recipe, groups)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._factor)
-        labels = torch.from_numpy(train.split.labels)
+        labels = torch.from_numpy(labels_of(train.split))
         model: Any = share.wrap(net)
         train_mode(model)
         if self.compiling is not None and share.ranks == 1:
@@ -229,7 +230,7 @@ class Run:
         scores = score(net, valid)
         if not bool(torch.isfinite(scores).all()):
             return None
-        nll = float(F.nll_loss(scores, torch.from_numpy(valid.split.labels)))
+        nll = float(F.nll_loss(scores, torch.from_numpy(labels_of(valid.split))))
         seen = self.recipe.steps * min(self.recipe.batch_size, len(labels))
         facts = {
             "train_accuracy_online": float(correct) / seen,
@@ -279,7 +280,7 @@ class Run:
             return None
         net.load_state_dict(found["state"])
         scores = found["valid_scores"]
-        nll = float(F.nll_loss(scores, torch.from_numpy(valid.split.labels)))
+        nll = float(F.nll_loss(scores, torch.from_numpy(labels_of(valid.split))))
         return Tuned(backbone, net, self.rate, nll, scores, found["facts"])
 
     def _factor(self, step: int) -> float:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from zoobench.interfaces import Adapted, SealedSplits, Split
 from zoobench.methods.head import Fitted
+from zoobench.tasks.classification import labels_of
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +43,7 @@ class Knn:
         device = backbone.device
         train = backbone.features(splits.train).to(device)
         require_finite(train, splits.train.name)
-        labels = torch.from_numpy(splits.train.labels).to(device)
+        labels = torch.from_numpy(labels_of(splits.train)).to(device)
         ks = sorted({min(k, len(train)) for k in self.k})
         classes = len(splits.classes)
 
@@ -53,7 +54,7 @@ class Knn:
             return found.cpu()
 
         scores = score(splits.valid, ks)
-        truth = torch.from_numpy(splits.valid.labels)
+        truth = torch.from_numpy(labels_of(splits.valid))
         hits = (scores.argmax(dim=2) == truth).sum(dim=1).tolist()
         losses = [-s.gather(1, truth[:, None]).double().mean().item() for s in scores]
         best = min(range(len(ks)), key=lambda i: (-hits[i], losses[i], ks[i]))

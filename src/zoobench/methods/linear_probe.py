@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from zoobench.interfaces import Adapted, SealedSplits
 from zoobench.methods.head import Fitted, HeadFit
+from zoobench.tasks.classification import labels_of
 
 if TYPE_CHECKING:
     from zoobench.solvers.logistic import LogisticPath
@@ -49,10 +50,12 @@ class LinearProbe:
         require_finite(train, splits.train.name)
         require_finite(valid, splits.valid.name)
         classes = len(splits.classes)
-        labels = torch.from_numpy(splits.train.labels).to(device)
+        labels = torch.from_numpy(labels_of(splits.train)).to(device)
         present = present_classes(labels, classes)
         local = relabel(labels, present, classes)
-        local_valid = relabel(torch.from_numpy(splits.valid.labels).to(device), present, classes)
+        local_valid = relabel(
+            torch.from_numpy(labels_of(splits.valid)).to(device), present, classes
+        )
         options = Options(lambdas=self.lambdas, decades=self.decades)
         path = logistic_path(train, local, valid, local_valid, len(present), options)
 

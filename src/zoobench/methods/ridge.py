@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from zoobench.errors import BadData
 from zoobench.interfaces import Adapted, SealedSplits
 from zoobench.methods.head import Fitted, HeadFit
+from zoobench.tasks.classification import labels_of
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +46,7 @@ class Ridge:
             raise BadData("ridge: the train split has fewer than 2 examples")
         train = backbone.features(splits.train).to(backbone.device)
         require_finite(train, splits.train.name)
-        labels = torch.from_numpy(splits.train.labels).to(train.device)
+        labels = torch.from_numpy(labels_of(splits.train)).to(train.device)
         classes = len(splits.classes)
         present = present_classes(labels, classes)
         local = relabel(labels, present, classes)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zoobench.interfaces import Split
+from zoobench.tasks.classification import labels_of
 
 if TYPE_CHECKING:
     from zoobench.features.source import Features
@@ -24,7 +25,7 @@ def foresee(source: Features, train: Split) -> dict[str, float]:
     from zoobench.solvers import transferability as scores
 
     features = source.features(train).to(source.device)
-    labels = torch.from_numpy(train.labels).to(source.device)
+    labels = torch.from_numpy(labels_of(train)).to(source.device)
     spectrum = scores.spectrum(features, labels)
     found = {
         "logme": scores.logme(spectrum),

@@ -9,11 +9,13 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
+from zoobench.metrics import METRICS
 from zoobench.ranking.comparability import cost_key
 from zoobench.ranking.nouns import COSTS, SEVERAL
-from zoobench.schema import Measurement, Predictions, Record, Ref
+from zoobench.schema import Measurement, Outcomes, Record, Ref
 from zoobench.statistics import bootstrap, many
 from zoobench.store import Run
+from zoobench.tasks import task_of
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,8 @@ class Book:
     records: tuple[Record, ...]
     homes: Mapping[str, Run]
 
-    def predictions(self, record: Record) -> Predictions | None:
-        return self.homes[record.key].predictions(record) if record.predictions else None
+    def outcomes(self, record: Record) -> Outcomes | None:
+        return self.homes[record.key].outcomes(record) if record.predictions else None
 
 
 def open_book(runs: Iterable[Run]) -> Book:
@@ -41,20 +43,15 @@ def open_book(runs: Iterable[Run]) -> Book:
     return Book(tuple(newest.values()), homes)
 
 
-def example_scores(predictions: Predictions, metric: str) -> NDArray[np.float32] | None:
-    """(N,) scores whose mean is `metric`, larger better; None where it is no such mean."""
-    if metric == "accuracy":
-        return np.asarray(predictions.predicted == predictions.label, dtype=np.float32)
-    if metric == "top5_accuracy":
-        return np.asarray(predictions.rank < 5, dtype=np.float32)
-    if metric == "nll":
-        return np.asarray(-predictions.nll, dtype=np.float32)
-    if metric == "balanced_accuracy":
-        right = predictions.predicted == predictions.label
-        count = np.bincount(predictions.label)
-        weight = len(right) / (np.count_nonzero(count) * count[predictions.label])
-        return np.asarray(right * weight, dtype=np.float32)
-    return None
+def unit_scores(outcomes: Outcomes, record: Record, metric: str) -> NDArray[np.float32] | None:
+    """(n,) scores whose mean is `metric`, larger better; None where it is no such mean."""
+    try:
+        values = task_of(record.cell).statistics(outcomes).mean_of(metric)
+    except KeyError:
+        return None
+    if values is None:
+        return None
+    return np.asarray(-values if METRICS[metric].better == "lower" else values, dtype=np.float32)
 
 
 def by_model(records: Iterable[Record]) -> dict[str, list[Record]]:
@@ -71,8 +68,8 @@ def outcome_rows(book: Book, records: Sequence[Record], metric: str) -> NDArray[
     """(S, N) per-example scores, one row a record; None where any was not kept."""
     rows: list[NDArray[np.float32]] = []
     for record in records:
-        predictions = book.predictions(record)
-        scores = None if predictions is None else example_scores(predictions, metric)
+        outcomes = book.outcomes(record)
+        scores = None if outcomes is None else unit_scores(outcomes, record, metric)
         if scores is None or (rows and len(scores) != len(rows[0])):
             return None
         rows.append(scores)

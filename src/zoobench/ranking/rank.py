@@ -24,7 +24,7 @@ from zoobench.schema import Record
 from zoobench.statistics import bootstrap, many, plausible
 from zoobench.statistics.bootstrap import percentile
 from zoobench.store import Run, no_collection
-from zoobench.tasks import TASKS
+from zoobench.tasks import task
 
 METHODS = ("fine-tune", "linear-probe", "ridge", "knn", "zero-shot", "from-scratch")
 """Order in which methods are shown; others follow by name."""
@@ -40,7 +40,7 @@ def rank(runs: Iterable[Run], metric: str | None = None) -> Ranking:
     book = open_book(runs)
     sections = split_comparable(r for r in book.records if not shifted(r))
     controls = Controls(book, sections)
-    chosen = metric or TASKS["classification"].primary
+    chosen = metric or task("classification").metrics[0]
     ranked = [
         found
         for section in sorted(sections, key=_order)

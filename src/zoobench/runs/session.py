@@ -239,7 +239,7 @@ def execute(
             try:
                 for event in events:
                     if isinstance(event, Finished):
-                        record = store.append(event.result.record, event.result.predictions)
+                        record = store.append(event.result.record, event.result.outcomes)
                         plan.done.add(record)
                     watch(plan, event)
             finally:

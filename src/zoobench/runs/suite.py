@@ -20,7 +20,7 @@ from zoobench.datasets.shift import is_shifted
 from zoobench.errors import UserError, unknown
 from zoobench.models.weights import weights_digest
 from zoobench.schema import PROTOCOL, Cell, Ref, Value, digest
-from zoobench.tasks import TASKS
+from zoobench.tasks import task as task_named
 
 CONTROLS = ("chance", "majority", "raw-input", "random-weights")
 """PROTOCOL section 2; on in every suite unless switched off."""
@@ -342,7 +342,7 @@ class _Planner:
         card = datasets.card(dataset)
         versions: dict[str, Any] = {
             "protocol": PROTOCOL,
-            "task": f"{card.task}@{TASKS[card.task].version}",
+            "task": f"{card.task}@{task_named(card.task).version}",
             "dataset": card.version,
             "method": methods.method_class(spec.name).version,
             "precision": self.suite.precision,

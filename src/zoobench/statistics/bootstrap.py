@@ -89,6 +89,25 @@ def _counts(n: int, resamples: int, seed: int) -> NDArray[np.uint8]:
     return counts
 
 
+def resampled(n: int, seed: int, resamples: int = RESAMPLES) -> Iterator[Floats]:
+    """(b, N) weights of n units, b rows at a time, B rows in all: how often each unit is drawn.
+
+    Whoever draws with the same `n` and `seed` gets the same rows, so that metrics, models
+    and runs are paired.
+    """
+    counts = _counts(n, resamples, seed)
+    rows = max(1, CHUNK // n)
+    for start in range(0, resamples, rows):
+        yield counts[start : start + rows].astype(np.float64)
+
+
+def interval(value: float, draws: Floats) -> tuple[float, float]:
+    """The 95% percentile interval of `draws` (B,), extended to hold `value`: calibration errors
+    and macro means are biased under resampling, and might miss it."""
+    low, high = percentile(draws)
+    return min(float(low), value), max(float(high), value)
+
+
 def resampled_means(scores: NDArray[np.float32], seed: int, resamples: int = RESAMPLES) -> Floats:
     """(B, M) means of `scores` (N, M) over examples drawn with replacement, paired over models."""
     n = len(scores)
@@ -110,14 +129,3 @@ def error_against(draws: Floats, model: int) -> Floats:
 def _blocks(draws: Floats) -> list[Floats]:
     """(B, M) as views of ROWS models each, whose sums stay in the cache."""
     return [draws[:, at : at + ROWS] for at in range(0, draws.shape[1], ROWS)]
-
-
-def _resamples(n: int, seed: int, resamples: int) -> Iterator[Floats]:
-    """(b, N) counts of how often each example is drawn, b at a time, B rows in all."""
-    generator = np.random.default_rng([seed, n])
-    rows = max(1, CHUNK // n)
-    for start in range(0, resamples, rows):
-        b = min(rows, resamples - start)
-        drawn = generator.integers(0, n, size=(b, n))
-        drawn += np.arange(b)[:, None] * n
-        yield np.bincount(drawn.ravel(), minlength=b * n).reshape(b, n).astype(np.float64)

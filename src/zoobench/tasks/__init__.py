@@ -1,37 +1,88 @@
-"""TASKS: what a dataset can ask for, and the metrics that answer it."""
+"""TASKS: what a dataset can ask, how an answer is judged, and the metrics that follow.
+
+One literal table, one lookup; a third party adds a task by an entry point in the group
+`zoobench.tasks`. Nothing above this room knows what an answer looks like: the runner hands
+a method's output to `judge`, the store keeps the outcomes' arrays, and the record's interval,
+the ranking's paired draws and the gate's test all come from the same `Statistics`.
+n independent units, B weightings of them.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 
-@dataclass(frozen=True)
-class Task:
-    """`target` is the kind of label; `metrics` are names in metrics.METRICS, primary first."""
+from zoobench import plugins
+from zoobench.errors import unknown
+from zoobench.interfaces import Split, Splits
+from zoobench.schema import Cell, Outcomes
 
-    target: str
-    metrics: tuple[str, ...]
-    version: int
+Floats = NDArray[np.float64]
 
-    @property
-    def primary(self) -> str:
-        return self.metrics[0]
-
-
-TASKS: dict[str, Task] = {
-    "classification": Task(
-        target="one class of C",
-        metrics=(
-            "accuracy",
-            "balanced_accuracy",
-            "macro_precision",
-            "macro_recall",
-            "macro_f1",
-            "top5_accuracy",
-            "nll",
-            "ece",
-            "ece_calibrated",
-        ),
-        version=1,
-    ),
+TASKS: dict[str, str] = {
+    "classification": "zoobench.tasks.classification:Classification",
 }
+
+
+class Statistics(Protocol):
+    """Every metric of some outcomes, as a function of the units' weights."""
+
+    def __call__(self, weights: Floats, names: Sequence[str]) -> dict[str, Floats]:
+        """(B, n) weights of units -> metric -> (B,). One row of ones is the test set itself, a
+        row of counts the test set in which each unit stands that often."""
+
+    def mean_of(self, name: str) -> Floats | None:
+        """(n,) whose weighted mean is the metric; None for a ratio or a curve.
+
+        Where it is 0 or 1 throughout, exact tests apply (McNemar).
+        """
+
+
+class Task(Protocol):
+    """A frozen dataclass without fields: the task is the same wherever it is asked.
+
+    `version` changes when a number it gives may change; `metrics` are names in METRICS, the
+    primary one first; `truth` names the arrays that the test set decides and no model:
+    outcomes whose truths differ are not of one test set.
+    """
+
+    version: ClassVar[int]
+    metrics: ClassVar[tuple[str, ...]]
+    truth: ClassVar[tuple[str, ...]]
+
+    def judge(self, output: Any, split: Split, calibration: tuple[Any, Split]) -> Outcomes:
+        """What is kept of the method's `output` on `split`. `calibration` is its output on
+        `valid`, and `valid`. Raises NotFinite where an output is no number, ValueError where
+        its shape is not the split's."""
+
+    def statistics(self, outcomes: Outcomes) -> Statistics:
+        """The metrics of `outcomes`. Raises KeyError where an array of it is absent."""
+
+    def reported(self, outcomes: Outcomes, splits: Splits) -> Mapping[str, Mapping[str, Any]]:
+        """The metrics that a record of `splits` gives, in order, with each one's detail."""
+
+
+def names() -> list[str]:
+    """Every task's name, plug-ins' included."""
+    return sorted(plugins.table("tasks", TASKS))
+
+
+def task(name: str, where: str = "") -> Task:
+    """The task called `name`; UnknownName with the nearest otherwise."""
+    target = TASKS.get(name)
+    if target is None:  # entry points cost milliseconds, and a plan asks for every cell
+        known = plugins.table("tasks", TASKS)
+        if name not in known:
+            raise unknown(where, "task", name, known)
+        target = known[name]
+    found: Task = plugins.load(target)()
+    return found
+
+
+def task_of(cell: Cell) -> Task:
+    """The task that `cell` asks; some early records did not name it."""
+    name, at, _ = str(cell.versions.get("task", "")).partition("@")
+    return task(name if at else "classification")

@@ -18,13 +18,17 @@ Definitions, where libraries differ:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from zoobench.errors import NotFinite
-from zoobench.schema import Predictions
+from zoobench.interfaces import Split, Splits
+from zoobench.schema import Outcomes
+from zoobench.tasks.ratios import Ratio, Ratios, Sums, one_hot
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -37,6 +41,40 @@ LOWEST = float(np.log(np.finfo(np.float32).tiny))
 the mean NLL infinite."""
 BLOCK = 64_000
 """Scores handled at once (float64: 512 KB)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """Targets of a classification: `values` (N,) int64 in 0..C-1."""
+
+    values: Ints
+
+    @property
+    def strata(self) -> Ints:
+        return self.values
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def subset(self, rows: NDArray[np.intp]) -> Labels:
+        return Labels(self.values[rows])
+
+    def joined(self, other: Labels) -> Labels:
+        return Labels(np.concatenate([self.values, other.values]))
+
+    def keys(self) -> list[int]:
+        keys: list[int] = self.values.tolist()
+        return keys
+
+    def content(self) -> bytes:
+        return np.ascontiguousarray(self.values, dtype="<i8").tobytes()
+
+
+def labels_of(split: Split) -> Ints:
+    """(N,) int64 labels of a split that asks for a class. Raises TypeError for another task's."""
+    if not isinstance(split.targets, Labels):
+        raise TypeError(f"{split.name} has {type(split.targets).__name__}, not class labels")
+    return split.targets.values
 
 
 def _log_probs(scores: ArrayLike, what: str) -> Floats:
@@ -81,16 +119,51 @@ def _labels(labels: ArrayLike, n: int, classes: int) -> Ints:
     return array
 
 
-def predictions(
+@dataclass(frozen=True)
+class Classification:
+    """One class of C for each example. Outputs are (N, C) log-probabilities."""
+
+    version: ClassVar[int] = 1
+    metrics: ClassVar[tuple[str, ...]] = (
+        "accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1",
+        "top5_accuracy", "nll", "ece", "ece_calibrated",
+    )  # fmt: skip
+    truth: ClassVar[tuple[str, ...]] = ("label",)
+
+    def judge(self, output: Any, split: Split, calibration: tuple[Any, Split]) -> Outcomes:
+        """See `outcomes_of`."""
+        scores, valid = calibration
+        return outcomes_of(output, labels_of(split), scores, labels_of(valid))
+
+    def statistics(self, outcomes: Outcomes) -> Ratios:
+        return statistics(outcomes)
+
+    def reported(self, outcomes: Outcomes, splits: Splits) -> Mapping[str, Mapping[str, Any]]:
+        """All metrics; the top five only where there are more than ten classes."""
+        classes = len(splits.classes)
+        absent = classes - len(np.unique(outcomes.arrays["label"]))
+        details: dict[str, dict[str, Any]] = {}
+        for name in self.metrics:
+            if name == "top5_accuracy" and classes < TOP5_FROM:
+                continue
+            details[name] = {"bins": BINS} if name.startswith("ece") else {}
+            if absent and name.startswith(("macro", "balanced")):
+                details[name]["classes_not_in_test"] = absent
+        return details
+
+
+def outcomes_of(
     scores: ArrayLike, labels: ArrayLike, valid_scores: ArrayLike, valid_labels: ArrayLike
-) -> Predictions:
-    """What is kept of N test examples.
+) -> Outcomes:
+    """What is kept of N test examples; each array is (N,).
 
     `scores` (N, C) and `valid_scores` (M, C) are log-probabilities, `labels` (N,) and
     `valid_labels` (M,) integers; `valid` serves only to fit the temperature (Guo et al.
-    2017). `rank` is 0 exactly where `predicted` is the label; elsewhere it counts the
-    classes scored above the true one or level with it. Raises NotFinite where a score is
-    NaN or +inf, or a whole row is -inf.
+    2017). The arrays: `label` and `predicted` int32; `rank` int32, the classes scored above
+    the true one or level with it, and 0 exactly where `predicted` is the label; `nll`
+    float32, nats; `confidence` float32, the predicted class's probability, and `calibrated`
+    the same after temperature scaling. Raises NotFinite where a score is NaN or +inf, or a
+    whole row is -inf.
     """
     import torch
 
@@ -111,81 +184,77 @@ def predictions(
     true = log_probs[rows, label]
     rank = (log_probs >= true[:, None]).sum(axis=1) - 1
     rank[predicted == label] = 0
-    return Predictions(
-        label=label.astype(np.int32),
-        predicted=predicted.astype(np.int32),
-        rank=rank.astype(np.int32),
-        nll=-np.maximum(true, LOWEST).astype(np.float32),
-        confidence=np.exp(log_probs[rows, predicted]).astype(np.float32),
-        calibrated=_calibrated(log_probs, temperature),
-    )
+    arrays = {
+        "label": label.astype(np.int32),
+        "predicted": predicted.astype(np.int32),
+        "rank": rank.astype(np.int32),
+        "nll": -np.maximum(true, LOWEST).astype(np.float32),
+        "confidence": np.exp(log_probs[rows, predicted]).astype(np.float32),
+        "calibrated": _calibrated(log_probs, temperature),
+    }
+    return Outcomes(n, arrays)
 
 
 def _bin_of(confidence: NDArray[np.float32]) -> Ints:
     """(N,) bin of each confidence: bin b is (b / 15, (b + 1) / 15]."""
     edges = np.linspace(0.0, 1.0, BINS + 1)
-    found: Ints = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, BINS - 1)
-    return found
+    bins: Ints = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, BINS - 1)
+    return bins
 
 
-def _columns(p: Predictions) -> Floats:
-    """(N, 3 + 2 * BINS): right, in the top five, nll, and (right - confidence) by bin, twice."""
-    n = len(p.label)
-    columns = np.zeros((n, 3 + 2 * BINS))
-    right = p.predicted == p.label
-    columns[:, 0] = right
-    columns[:, 1] = p.rank < 5
-    columns[:, 2] = p.nll
-    rows = np.arange(n)
-    for start, confidence in ((3, p.confidence), (3 + BINS, p.calibrated)):
-        columns[rows, start + _bin_of(confidence)] = right - confidence.astype(np.float64)
-    return columns
+def statistics(outcomes: Outcomes) -> Ratios:
+    """Every metric as a function of the examples' weights."""
+    label, predicted = outcomes.arrays["label"], outcomes.arrays["predicted"]
+    classes = 1 + int(max(label.max(initial=0), predicted.max(initial=0)))
+    right = predicted == label
+    blocks: dict[str, Any] = {
+        "labelled": one_hot(label, classes),
+        "predicted": one_hot(predicted, classes),
+        "hits": one_hot(label, classes, right),
+    }
+    for name in ("confidence", "calibrated"):
+        confidence = outcomes.arrays[name]
+        blocks[name] = one_hot(_bin_of(confidence), BINS, right - confidence.astype(np.float64))
+    means = {"accuracy": right, "top5_accuracy": outcomes.arrays["rank"] < 5}
+    return Ratios({**means, "nll": outcomes.arrays["nll"]}, blocks, RATIOS)
 
 
-class _GroupSum:
-    """Sums the columns of a (B, N) array by group: (B, N) -> (B, G), G in order of value."""
-
-    def __init__(self, group: NDArray[np.int32], groups: int) -> None:
-        self.order = np.argsort(group, kind="stable")
-        self.present, self.starts = np.unique(group[self.order], return_index=True)
-        self.groups = groups
-
-    def __call__(self, weights: Floats) -> Floats:
-        summed = np.zeros((len(weights), self.groups))
-        if len(self.present):
-            summed[:, self.present] = np.add.reduceat(weights[:, self.order], self.starts, axis=1)
-        return summed
+def _balanced(sums: Sums, total: Floats) -> Floats:
+    recall = sums["hits"] / np.maximum(sums["labelled"], 1)
+    return np.asarray(recall.sum(axis=1) / (sums["labelled"] > 0).sum(axis=1))
 
 
-class Statistics:
-    """Every metric as a function of example weights: (B, N) -> name -> (B,)."""
+def _macro(of: Callable[[Sums], Floats]) -> Ratio:
+    """The mean over the classes that occur among the labels or the predictions."""
 
-    def __init__(self, p: Predictions, classes: int) -> None:
-        right = np.flatnonzero(p.predicted == p.label)
-        self.columns = _columns(p)
-        self.right = right
-        self.by_label = _GroupSum(p.label, classes)
-        self.by_predicted = _GroupSum(p.predicted, classes)
-        self.by_hit = _GroupSum(p.label[right], classes)
+    def mean(sums: Sums, total: Floats) -> Floats:
+        seen = (sums["labelled"] + sums["predicted"]) > 0
+        return np.asarray(of(sums).sum(axis=1) / seen.sum(axis=1))
 
-    def __call__(self, weights: Floats) -> dict[str, Floats]:
-        total = weights.sum(axis=1)
-        sums = weights @ self.columns
-        hits = self.by_hit(weights[:, self.right])
-        labelled, guessed = self.by_label(weights), self.by_predicted(weights)
-        seen = (labelled + guessed) > 0
-        recall = hits / np.maximum(labelled, 1)
-        scores = {
-            "macro_precision": hits / np.maximum(guessed, 1),
-            "macro_recall": recall,
-            "macro_f1": 2 * hits / np.maximum(labelled + guessed, 1),
-        }
-        return {
-            "accuracy": sums[:, 0] / total,
-            "balanced_accuracy": recall.sum(axis=1) / (labelled > 0).sum(axis=1),
-            **{name: each.sum(axis=1) / seen.sum(axis=1) for name, each in scores.items()},
-            "top5_accuracy": sums[:, 1] / total,
-            "nll": sums[:, 2] / total,
-            "ece": np.abs(sums[:, 3 : 3 + BINS]).sum(axis=1) / total,
-            "ece_calibrated": np.abs(sums[:, 3 + BINS :]).sum(axis=1) / total,
-        }
+    return Ratio(("hits", "labelled", "predicted"), mean)
+
+
+def _precision(sums: Sums) -> Floats:
+    return sums["hits"] / np.maximum(sums["predicted"], 1)
+
+
+def _recall(sums: Sums) -> Floats:
+    return sums["hits"] / np.maximum(sums["labelled"], 1)
+
+
+def _f1(sums: Sums) -> Floats:
+    return 2 * sums["hits"] / np.maximum(sums["labelled"] + sums["predicted"], 1)
+
+
+def _calibration_error(block: str) -> Ratio:
+    return Ratio((block,), lambda sums, total: np.abs(sums[block]).sum(axis=1) / total)
+
+
+RATIOS = {
+    "balanced_accuracy": Ratio(("hits", "labelled"), _balanced),
+    "macro_precision": _macro(_precision),
+    "macro_recall": _macro(_recall),
+    "macro_f1": _macro(_f1),
+    "ece": _calibration_error("confidence"),
+    "ece_calibrated": _calibration_error("calibrated"),
+}

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from zoobench import datasets, machine, methods
+from zoobench import datasets, machine, methods, tasks
 from zoobench.datasets.splits import drawn
 from zoobench.errors import CellError, MissingExtra, NotFinite, UserError
 from zoobench.features.source import Features, Progress
@@ -25,7 +25,7 @@ from zoobench.machine import device_name, out_of_memory
 from zoobench.metrics import measured
 from zoobench.models import weights
 from zoobench.schema import Cell, Measurement, Record, Ref, digest
-from zoobench.tasks import classification, evaluate
+from zoobench.tasks.evaluate import evaluate, seed_for
 from zoobench.workers import torchrun
 from zoobench.workers.loaded import Loaded, load, second
 from zoobench.workers.provenance import compiled, planned, precision_of, provenance
@@ -33,9 +33,6 @@ from zoobench.workers.settings import Result, Settings
 
 if TYPE_CHECKING:
     import torch
-
-RESAMPLES = 1000
-"""Bootstrap resamples of every quality interval (PROTOCOL section 3)."""
 
 
 def groups(cells: Sequence[Cell]) -> list[Sequence[Cell]]:
@@ -116,10 +113,10 @@ class Bench:
                 self.prepare(loaded.features, splits)
         work = Work(cell, method, splits, loaded.features if loaded else None)
         adapted, scores, seconds = work.adapt()
-        kept = classification.predictions(
-            scores.numpy(), splits.test.labels, adapted.valid_scores.numpy(), splits.valid.labels
-        )
-        numbers = evaluate.evaluate(kept, len(splits.classes), seed, RESAMPLES)
+        task = tasks.task(splits.task)
+        calibration = (adapted.valid_scores.numpy(), splits.valid)
+        outcomes = task.judge(scores.numpy(), splits.test, calibration)
+        numbers = evaluate(task, outcomes, splits, seed_for(cell.dataset, task))
         costs, trouble = self._costs(loaded, trained=method.needs == "module")
         foreseen = () if loaded is None else loaded.foresight(cell, method, splits.train)
         if loaded is not None and method.needs == "features" and loaded.features.compiling.failed:
@@ -136,7 +133,7 @@ class Bench:
         unfit = [m.metric for m in record.measurements if not math.isfinite(m.value)]
         if unfit:
             raise NotFinite(f"the measurements {', '.join(unfit)}")
-        return Result(record, kept)
+        return Result(record, outcomes)
 
     def _team(self, cell: Cell, method: Method, n: int, precision: str) -> Team | None:
         """Who trains this cell's network on `n` examples, if one process is not to do it alone."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from zoobench.schema import Predictions, Record
+from zoobench.schema import Outcomes, Record
 
 
 @dataclass(frozen=True)
@@ -28,4 +28,4 @@ class Result:
     """A record, and the arrays that the store keeps beside it."""
 
     record: Record
-    predictions: Predictions | None = None
+    outcomes: Outcomes | None = None

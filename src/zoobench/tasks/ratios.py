@@ -1,0 +1,71 @@
+"""Metrics that are functions of sums over units: means, ratios, and what is combined of them.
+
+Accuracy is such a sum over the sum of weights, mIoU a mean of ratios of sums, WER a ratio.
+n units, B weightings, K columns of a block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Sums = Mapping[str, Floats]
+"""Block -> (B, K) weighted sums of its columns."""
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A metric as a function `of` the sums of some `blocks` and of the sum of weights (B,)."""
+
+    blocks: tuple[str, ...]
+    of: Callable[[Sums, Floats], Floats]
+
+
+class Ratios:
+    """Statistics from `means`, metric -> (n,) values, and `ratios` over `blocks`.
+
+    A block is (n, K), dense or scipy.sparse, and summed once for all metrics that ask for it.
+    """
+
+    def __init__(
+        self,
+        means: Mapping[str, NDArray[Any]],
+        blocks: Mapping[str, Any] | None = None,
+        ratios: Mapping[str, Ratio] | None = None,
+    ) -> None:
+        self.means, self.blocks, self.ratios = means, blocks or {}, ratios or {}
+
+    def __call__(self, weights: Floats, names: Sequence[str]) -> dict[str, Floats]:
+        """(B, n) weights -> metric -> (B,), for each of `names`."""
+        total = weights.sum(axis=1)
+        needed = {
+            block for name in names if name in self.ratios for block in self.ratios[name].blocks
+        }
+        sums = {block: np.asarray(weights @ self.blocks[block]) for block in sorted(needed)}
+        return {
+            name: self.ratios[name].of(sums, total)
+            if name in self.ratios
+            else weights @ self._mean(name) / total
+            for name in names
+        }
+
+    def mean_of(self, name: str) -> Floats | None:
+        """(n,) whose weighted mean is the metric, None for one of the ratios."""
+        return None if name in self.ratios else self._mean(name)
+
+    def _mean(self, name: str) -> Floats:
+        return np.asarray(self.means[name], dtype=np.float64)
+
+
+def one_hot(group: NDArray[Any], groups: int, values: NDArray[Any] | None = None) -> Any:
+    """(n, G) sparse: row i holds values[i] (1 by default) in column group[i]."""
+    from scipy.sparse import csr_array
+
+    n = len(group)
+    data = np.ones(n) if values is None else np.asarray(values, dtype=np.float64)
+    return csr_array((data, np.asarray(group), np.arange(n + 1)), shape=(n, groups))
