@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fakes import kept
-from zoobench.schema import Cell, Measurement, Outcomes, Record, to_json
+from zoobench.schema import Cell, Measurement, Outcomes, Record
 from zoobench.store import PREDICTIONS, pack
 from zoobench.store import encode as encode_line
 
@@ -125,16 +124,6 @@ class Folder:
                 (self.path / PREDICTIONS).mkdir(parents=True, exist_ok=True)
                 (self.path / PREDICTIONS / f"{one.key}.npz").write_bytes(blob)
         self.lines.append(encode_line(one).decode())
-        return self
-
-    def raw(self, found: tuple[Record, Outcomes | None], **changes: Any) -> Folder:
-        """A record with any JSON put over its top level, NaN allowed."""
-        body: Mapping[str, Any] = to_json(found[0])
-        self.lines.append(json.dumps({**body, **changes}) + "\n")
-        return self
-
-    def line(self, text: str) -> Folder:
-        self.lines.append(text)
         return self
 
     def write(self) -> Path:

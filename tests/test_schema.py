@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zoobench import store
 from zoobench.errors import UserError, nearest, unknown
 from zoobench.schema import (
     Cell,
@@ -17,7 +19,6 @@ from zoobench.schema import (
     Ref,
     canonical,
     digest,
-    record_from_json,
     to_json,
 )
 
@@ -98,6 +99,25 @@ def test_a_key_is_the_same_for_ever() -> None:
     assert CELL.key == "67fdeabf21ec7389", "changing how keys are made orphans every stored record"
 
 
+SMOKE = Path(__file__).parents[1] / "results" / "baselines" / "smoke" / "records.jsonl"
+GOLDEN = Path(__file__).parent / "golden" / "records-v1.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("file", "known"),
+    [
+        (GOLDEN, ("02edc2171c022f9d", "576960ec8ffe24e9")),
+        (SMOKE, ("b7782427b15e5185", "2bf1d018134b8c14")),
+    ],
+    ids=["golden", "smoke"],
+)
+def test_stored_records_keep_their_keys(file: Path, known: tuple[str, ...]) -> None:
+    lines = file.read_bytes().splitlines()
+    keys = [store.decode(line).key for line in lines]
+    assert keys == [json.loads(line)["key"] for line in lines]
+    assert keys[: len(known)] == list(known)
+
+
 def test_a_record_survives_its_json() -> None:
     record = Record(
         CELL,
@@ -106,10 +126,11 @@ def test_a_record_survives_its_json() -> None:
         flags=("derived-test",),
         chosen={"k": 10},
     )
-    body = json.loads(json.dumps(to_json(record)))
+    body = to_json(record)
     assert {"key", "cell", "status", "measurements", "schema"} <= body.keys()
     assert set(body["cell"]) >= {"model", "dataset", "method", "params", "seed", "shots"}
-    assert record_from_json(body) == record
+    assert next(iter(body)) == "key"
+    assert store.decode(store.encode(record)) == record
 
 
 def test_unknown_numbers_are_absent_and_not_null() -> None:

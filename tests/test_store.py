@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from fakes import kept
 from zoobench import store
+from zoobench.cli.main import main
 from zoobench.errors import StoreError
+from zoobench.runs import session
 from zoobench.schema import SCHEMA, Cell, Measurement, Outcomes, Record
 
 SUITE = 'name = "t"\nidentity = "abc"\n'
@@ -132,23 +135,71 @@ def test_a_write_that_a_quota_cuts_leaves_no_trace(tmp_path: Path) -> None:
     assert [r.cell.seed for r in store.load(tmp_path / "run").records] == [0]
 
 
-def test_a_newer_schema_says_upgrade(tmp_path: Path) -> None:
-    with opened(tmp_path) as writer:
-        writer.append(record())
+LINE = store.encode(record()).decode()
+DEEP = "[" * 100_000 + "]" * 100_000
+NOT_RECORDS = {
+    "an empty line": ("\n", "truncated"),
+    "not JSON": ("not json\n", "malformed"),
+    "another value": ("[1, 2]\n", "Expected `object`, got `array`"),
+    "no cell": ('{"schema":1,"status":"ok"}\n', "required field `cell`"),
+    "a wrong type": (LINE.replace('"seed":0', '"seed":"0"'), "Expected `int`, got `str`"),
+    "no number": (LINE.replace("0.5", "null"), "Expected `float`, got `null`"),
+    "NaN": (LINE.replace("0.5", "NaN"), "malformed"),
+    "infinity": (LINE.replace("0.5", "1e999"), "out of range"),
+    "nested too deep": (LINE.replace('"params":{}', f'"params":{{"k":{DEEP}}}'), "too deep"),
+    "no schema": (LINE.replace('"schema":1', '"schem":1'), "required field `schema`"),
+    "schema 0": (LINE.replace('"schema":1', '"schema":0'), ">= 1"),
+    "a newer schema": (LINE.replace('"schema":1', '"schema":99'), "upgrade zoobench"),
+}
+READERS = {
+    "report": ("report", "RUN"),
+    "compare": ("compare", "RUN", "RUN"),
+    "accept": ("baseline", "accept", "RUN", "--suite", "t", "--reason", "r", "--root", "RUN"),
+    "history": ("history", "RUN", "RUN"),
+    "recommend": ("recommend", "RUN"),
+    "merge": ("merge", "RUN", "RUN", "--out", "RUN/out"),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_RECORDS)
+def test_a_line_that_is_no_record_is_named(tmp_path: Path, kind: str) -> None:
+    line, why = NOT_RECORDS[kind]
     file = tmp_path / store.RECORDS
-    body = json.loads(file.read_text())
-    file.write_text(json.dumps({**body, "schema": 99}) + "\n")
-    with pytest.raises(StoreError, match="upgrade zoobench"):
+    file.write_text(LINE + line + LINE)
+    with pytest.raises(StoreError) as error:
         store.load(tmp_path)
+    assert str(error.value).startswith(f"{file}:2: not a record: ")
+    assert why in str(error.value)
 
 
-def test_damage_names_the_line(tmp_path: Path) -> None:
-    with opened(tmp_path) as writer:
-        writer.append(record())
-    with (tmp_path / store.RECORDS).open("a") as handle:
-        handle.write("not json\n")
-    with pytest.raises(StoreError, match=r"records\.jsonl:2"):
-        store.load(tmp_path)
+@pytest.mark.parametrize("name", READERS)
+def test_every_command_says_so_alike(tmp_path: Path, name: str) -> None:
+    (tmp_path / store.RECORDS).write_text(LINE + "{}\n")
+    asked = [part.replace("RUN", str(tmp_path)) for part in READERS[name]]
+    done = CliRunner().invoke(main, asked)
+    assert done.exit_code == 2
+    assert f"{tmp_path / store.RECORDS}:2: not a record: " in done.stderr
+
+
+def test_a_run_that_goes_on_says_so_too(tmp_path: Path) -> None:
+    (tmp_path / store.RECORDS).write_text("{}\n")
+    with pytest.raises(StoreError, match=r"records\.jsonl:1: not a record"):
+        session.recorded(tmp_path)
+    assert session.recorded(tmp_path / "none") == {}
+
+
+def test_unknown_fields_are_ignored() -> None:
+    later = LINE.replace('"status"', '"later":[{}],"status"').replace('"seed"', '"later":1,"seed"')
+    assert store.decode(later.encode()) == record()
+
+
+def test_records_of_older_schemas_are_upgraded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def renamed(body: dict[str, Any]) -> dict[str, Any]:
+        return {**body, "status": body.pop("state")}
+
+    monkeypatch.setattr(store, "SCHEMA", 2)
+    monkeypatch.setattr(store, "UPGRADES", (renamed,))
+    assert store.decode(LINE.replace('"status"', '"state"').encode()) == record()
 
 
 def test_no_run_directory_says_so(tmp_path: Path) -> None:
@@ -157,8 +208,11 @@ def test_no_run_directory_says_so(tmp_path: Path) -> None:
 
 
 def test_nan_never_reaches_the_disk() -> None:
+    nan = float("nan")
     with pytest.raises(ValueError, match="JSON"):
-        store.encode(Record(record().cell, "ok", (Measurement("accuracy", float("nan")),)))
+        store.encode(Record(record().cell, "ok", (Measurement("accuracy", nan),)))
+    with pytest.raises(ValueError, match="JSON"):
+        store.encode(Record(record().cell, "ok", provenance={"sketch": [1.0, nan]}))
 
 
 def test_equal_predictions_give_equal_bytes() -> None:

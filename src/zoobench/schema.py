@@ -9,8 +9,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -43,12 +44,6 @@ _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_asci
 def canonical(value: object) -> str:
     """JSON with sorted keys and no spaces: equal values give equal text."""
     return _CANONICAL.encode(value)
-
-
-@lru_cache(maxsize=2**16, typed=True)
-def word(value: Scalar | None) -> str:
-    """`canonical` of one of the few texts and numbers that a run repeats in every record."""
-    return canonical(value)
 
 
 def digest(value: object, length: int = 16) -> str:
@@ -226,17 +221,11 @@ class Cell:
     @cached_property
     def key(self) -> str:
         """Hash of all that may change a quality number, and of nothing else."""
-        return self.key_with(canonical(to_json(self.params)), canonical(to_json(self.versions)))
-
-    def key_with(self, params: str, versions: str) -> str:
-        """`key`, where the canonical texts of the two tables are known: many cells share them."""
-        text = (
-            f'{{"dataset":{word(Ref.parse(self.dataset).located.text)},'
-            f'"method":{word(self.method)},"model":{word(Ref.parse(self.model).located.text)},'
-            f'"params":{params},"seed":{word(self.seed)},"shots":{word(self.shots)},'
-            f'"versions":{versions}}}'
-        )
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        named = {
+            "model": Ref.parse(self.model).located.text,
+            "dataset": Ref.parse(self.dataset).located.text,
+        }
+        return digest(to_json(self) | named)
 
     @property
     def label(self) -> str:
@@ -331,49 +320,39 @@ class Verdict:
     why: str
 
 
-_PLAIN = frozenset({str, int, float, bool})
-
-_CELL = tuple(f.name for f in dataclasses.fields(Cell))
-_RECORD = frozenset(f.name for f in dataclasses.fields(Record))
-_ALWAYS = frozenset(_CELL) | {"measurements"}
+_ALWAYS = frozenset(f.name for f in dataclasses.fields(Cell)) | {"measurements"}
 """Fields that a reader may rely on, even where they are null or empty."""
 
 
+_PLAIN = frozenset({str, int, bool, type(None)})
+
+
 def to_json(value: Any) -> Any:
-    """Dataclasses, tuples and mappings as plain JSON types; absent fields are left out."""
-    if value is None or type(value) in _PLAIN:  # most values, and the checks below are slow
+    """Dataclasses, tuples and mappings as plain JSON types; absent fields are left out.
+
+    Raises ValueError for NaN and infinities, which JSON has no way to write.
+    """
+    if type(value) in _PLAIN:
         return value
-    if names := _field_names(value.__class__):
-        items = [(name, getattr(value, name)) for name in names]
-        body = {k: to_json(v) for k, v in items if k in _ALWAYS or not _absent(v)}
-        return {"key": value.key, **body} if isinstance(value, Record) else body
-    if isinstance(value, Mapping):
-        return {str(k): to_json(v) for k, v in value.items()}
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{value} is not JSON compliant")
+        return float(value)
+    if isinstance(value, str):
+        return str(value)
     if isinstance(value, (list, tuple)):
         return [to_json(v) for v in value]
+    if names := getattr(value, "__dataclass_fields__", None):
+        body = {"key": value.key} if isinstance(value, Record) else {}
+        for name in names:
+            entry = getattr(value, name)
+            if name in _ALWAYS or not _absent(entry):
+                body[name] = to_json(entry)
+        return body
+    if isinstance(value, (dict, Mapping)):
+        return {str(k): to_json(v) for k, v in value.items()}
     return value
 
 
-@lru_cache(maxsize=256)
-def _field_names(kind: type) -> tuple[str, ...]:
-    """Of a dataclass; of anything else none."""
-    return tuple(f.name for f in dataclasses.fields(kind)) if is_dataclass(kind) else ()
-
-
 def _absent(value: Any) -> bool:
-    if value is None or type(value) in (float, int, bool):
-        return value is None
-    return isinstance(value, (str, Mapping, tuple)) and not value
-
-
-def cell_from_json(body: Mapping[str, Any]) -> Cell:
-    return Cell(**{name: body[name] for name in _CELL if name in body})
-
-
-def record_from_json(body: Mapping[str, Any]) -> Record:
-    """The inverse of `to_json(record)`. Unknown fields of a same-version record are ignored."""
-    fields = {k: v for k, v in body.items() if k in _RECORD}
-    fields["cell"] = cell_from_json(body["cell"])
-    fields["measurements"] = tuple(Measurement(**m) for m in body.get("measurements", ()))
-    fields["flags"] = tuple(body.get("flags", ()))
-    return Record(**fields)
+    return value is None or (not value and isinstance(value, (str, tuple, dict, Mapping)))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from compare_runs import (
     LITE0,
@@ -19,14 +19,12 @@ from compare_runs import (
     answers,
     record,
 )
-from zoobench import store
-from zoobench.compare.compare import compare, compare_paths, load
+from zoobench.cli.main import main
+from zoobench.compare.compare import compare_paths
 from zoobench.compare.gates import Gates, gates_from
-from zoobench.compare.reading import READ, slimmed
-from zoobench.compare.record import EXACT, TIMED, SlimRun
 from zoobench.compare.verdicts import Comparison
 from zoobench.errors import StoreError, UserError
-from zoobench.schema import Outcomes, to_json
+from zoobench.schema import Outcomes
 
 LITE1 = "packaged/efficientnet-lite1@0.1.0"
 DIGITS = "packaged/digits@1"
@@ -485,22 +483,6 @@ def test_a_truncated_last_line_is_a_missing_cell(tmp_path: Path) -> None:
     assert found.exit_code == 3
 
 
-@pytest.mark.parametrize(
-    ("line", "said"),
-    [
-        ('{"schema": 1, "cell":\n', "records.jsonl:1: not a record"),
-        ("[1, 2]\n", "records.jsonl:1: not a record"),
-        ('{"schema": 99}\n', "a record of schema 99"),
-        ('{"status": "ok"}\n', "without a schema version"),
-    ],
-)
-def test_a_damaged_line_is_an_error(tmp_path: Path, line: str, said: str) -> None:
-    good = Folder(tmp_path / "old").add(record(answers(10))).write()
-    bad = Folder(tmp_path / "new").line(line).add(record(answers(10))).write()
-    with pytest.raises(UserError, match=said):
-        compare_paths(good, bad)
-
-
 def test_no_records(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(StoreError, match=r"no records\.jsonl here"):
@@ -514,23 +496,28 @@ def test_of_duplicate_keys_the_last_line_counts(tmp_path: Path) -> None:
     assert compare_paths(old, new.write()).exit_code == 0
 
 
-def test_nan(tmp_path: Path) -> None:
-    """In the baseline the user's to mend; in the candidate a cell without its number."""
-    good = Folder(tmp_path / "old").add(record(answers(100))).write()
-    nan = [{"metric": "accuracy", "value": float("nan"), "n": 100}]
-    bad = Folder(tmp_path / "new").raw(record(answers(100)), measurements=nan).write()
-    found = compare_paths(good, bad)
-    assert "accuracy is not a number" in [f.why for f in found.findings]
-    assert found.exit_code == 3
-    with pytest.raises(UserError, match="accuracy of the baseline is not a finite number"):
-        compare_paths(bad, good)
-
-
 def test_another_suite(tmp_path: Path) -> None:
     old = Folder(tmp_path / "old").add(record(answers(10))).write()
     new = Folder(tmp_path / "new", suite="demo").add(record(answers(10))).write()
     with pytest.raises(UserError, match=r"holds the suite 'smoke', but .* holds 'demo'"):
         compare_paths(old, new)
+
+
+def test_a_comparison_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    old, new = (Folder(tmp_path / name, suite=name).add(record(answers(20))) for name in "ab")
+    out = tmp_path / "out"
+    asked = ["compare", str(old.write()), str(new.write()), "--out"]
+    done = CliRunner().invoke(main, [*asked, str(out)])
+    assert (done.exit_code, out.exists()) == (2, False)
+
+
+def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    run = Folder(tmp_path / "run").add(record(answers(20))).write()
+    (tmp_path / "out").write_text("in the way")
+    asked = ["compare", str(run), str(run), "--out", str(tmp_path / "out" / "gate")]
+    done = CliRunner().invoke(main, asked)
+    assert done.exit_code == 2
+    assert "cannot be written" in done.stderr
 
 
 def test_missing_and_damaged_predictions(tmp_path: Path) -> None:
@@ -548,48 +535,6 @@ def test_missing_and_damaged_predictions(tmp_path: Path) -> None:
 def test_other_test_labels_are_incomparable(tmp_path: Path) -> None:
     found = pair(tmp_path, [record(answers(100))], [record(answers(99))])
     assert [f.why for f in found.findings if f.kind == "quality"] == ["the test labels differ"]
-
-
-def slim(folder: Path) -> SlimRun:
-    run = store.load(folder)
-    records = tuple(slimmed(r, ("accuracy",)) for r in run.records)
-    return SlimRun(run.path, records, run.suite)
-
-
-def test_lines_and_whole_records_are_slimmed_alike(tmp_path: Path) -> None:
-    old = Folder(tmp_path / "old").add(record(answers(500, wrong(50)))).write()
-    new = Folder(tmp_path / "new").add(record(answers(500, wrong(80)), latency=[30.0, 31.0]))
-    read = compare_paths(old, new.write())
-    assert read == compare(slim(old), slim(tmp_path / "new"))
-    for folder in (old, tmp_path / "new"):
-        assert load(folder) == slim(folder)
-
-
-def test_lines_are_read_in_pieces_or_whole_alike(tmp_path: Path) -> None:
-    """What `store.encode` writes, other writers' spacing, nesting, and text full of brackets."""
-    tricky = record(answers(20), error='}], "x": [{"metric": "accuracy", ', status="crash")
-    nested = record(answers(20), model="timm/a")
-    detail = {"sweep": [{"metric": "accuracy", "value": 0.1}], "after": 1}
-    odd = [{"metric": "latency_ms_p50", "value": 3.0, "detail": detail}]
-    odd.append({"metric": "accuracy", "value": 0.5})
-    folder = Folder(tmp_path / "run").add(record(answers(20))).add(tricky)
-    folder.raw(nested, measurements=odd).raw(record(answers(20), model="timm/b"))
-    compact = json.dumps(to_json(record(answers(20), model="timm/c")[0]), separators=(",", ":"))
-    path = folder.line(compact + "\n").write()
-    wanted = ("accuracy", *EXACT, *TIMED)
-    full = store.load(path).records
-    read = load(path).records
-    assert [(r.cell, r.status, r.predictions, r.error) for r in read] == [
-        (r.cell, r.status, r.predictions, r.error) for r in full
-    ]
-    assert [r.provenance for r in read] == [
-        {name: entry for name, entry in r.provenance.items() if name in READ} for r in full
-    ]
-    measured = [sorted((m.metric, m.value, m.n) for m in (*r.quality, *r.costs)) for r in read]
-    assert measured == [
-        sorted((m.metric, m.value, m.n) for m in r.measurements if m.metric in wanted) for r in full
-    ]
-    assert read == slim(path).records
 
 
 def test_a_lone_file_finds_its_predictions(tmp_path: Path) -> None:

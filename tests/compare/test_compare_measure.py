@@ -22,7 +22,6 @@ from zoobench.cli.main import main
 from zoobench.compare.false_alarms import FalseAlarms, false_alarms, models_of, rates
 from zoobench.compare.gates import Measure
 from zoobench.compare.measured import Plan, Sample, block_interval, decide, measured, sample, side
-from zoobench.compare.record import Slim, SlimRun
 from zoobench.costs import fresh_process, interleaved
 from zoobench.errors import UserError
 from zoobench.machine import Place
@@ -204,10 +203,10 @@ def test_a_against_a_of_some_models_until_it_is_interrupted(
 
 def test_models_of_a_run_leave_out_controls(tmp_path: Path) -> None:
     names = ("control/chance", "timm/a@1", "timm/a@1?weights=random", "timm/b@1")
-    found = tuple(Slim(Cell(n, "packaged/digits@1", "knn"), "ok") for n in names)
-    assert models_of(SlimRun(tmp_path, found, {})) == ["timm/a@1", "timm/b@1"]
+    found = tuple(Record(Cell(n, "packaged/digits@1", "knn"), "ok") for n in names)
+    assert models_of(store.Run(tmp_path, found, {})) == ["timm/a@1", "timm/b@1"]
     with pytest.raises(UserError, match="no model to time"):
-        models_of(SlimRun(tmp_path, found[:1], {}))
+        models_of(store.Run(tmp_path, found[:1], {}))
 
 
 # Sides: environments, folders of sources, git revisions.

@@ -13,6 +13,7 @@ from zoobench.cli.base import JSON_FLAG, Commands, say, user_errors
 from zoobench.errors import UserError, unknown
 
 if TYPE_CHECKING:
+    from zoobench.compare.accept import Accepted
     from zoobench.compare.gates import Gates
 
 PATH = click.Path(path_type=Path)
@@ -71,34 +72,34 @@ def compare_runs(
     baseline: Path, candidate: Path, gates: Gates, folder: Path, as_json: bool
 ) -> NoReturn:
     """Decide, write the verdicts into `folder`, print, and exit with the verdict's code."""
-    from zoobench.compare.accept import aside, propose, put
-    from zoobench.compare.compare import compare_paths
-    from zoobench.compare.processes import helpers, worthwhile
-    from zoobench.machine import cores
+    from zoobench.compare.accept import propose
+    from zoobench.compare.compare import compare as decide
+    from zoobench.compare.compare import load
     from zoobench.report import gate
     from zoobench.store import no_collection
 
-    if not baseline.exists():
-        made = propose(candidate, None, folder / "baseline")
-        if made is None:
-            raise UserError(f"{baseline}: there is no baseline yet, and no cell to make one of")
-        name = "NAME" if made.folder.name == "unnamed" else made.folder.name
-        raise UserError(
-            f"{baseline}: there is no baseline yet. What this run would make is in "
-            f"{made.folder}; to take it: zoobench baseline accept {candidate} "
-            f"--suite {name} --reason ..."
-        )
-    beside = worthwhile(baseline, candidate, cores()) > 1
-    preload = ["zoobench.ranking.nouns.compare_baseline"]
-    with no_collection(), aside(folder) as held, helpers(int(beside), preload) as other:
-        proposed = other.call(propose, candidate, baseline, held)
-        found = compare_paths(baseline, candidate, gates, cores())
+    with no_collection():
+        new = load(candidate)
+        if not baseline.exists():
+            made = propose(new, None, folder / "baseline")
+            raise UserError(f"{baseline}: there is no baseline yet{_first(made, candidate)}")
+        old = load(baseline)
+        found = decide(old, new, gates)
         gate.write(found, folder)
-        made = proposed()
-        if made is not None:
-            put(made.folder, folder / "baseline" / made.folder.name)
+        propose(new, old, folder / "baseline")
     click.echo(gate.gate_json(found) if as_json else gate.text(found))
     raise SystemExit(found.exit_code)
+
+
+def _first(made: Accepted | None, candidate: Path) -> str:
+    """How to take what was proposed as the first baseline."""
+    if made is None:
+        return ", and no cell to make one of"
+    name = "NAME" if made.folder.name == "unnamed" else made.folder.name
+    return (
+        f". What this run would make is in {made.folder}; to take it: "
+        f"zoobench baseline accept {candidate} --suite {name} --reason ..."
+    )
 
 
 def measure(

@@ -203,7 +203,7 @@ def plan(suite: str, as_json: bool, **given: Any) -> None:
     left = {cell.key for cell in made.todo}
     guesses, measured = session.predicted(made)
     for cell, seconds in zip(made.cells, guesses, strict=True):
-        state = "todo" if cell.key in left else made.done.status(cell.key) or "todo"
+        state = "todo" if cell.key in left else made.done[cell.key].status
         if as_json:
             body = {"key": cell.key, "state": state, "cell": schema.to_json(cell)}
             body["seconds"] = round(seconds, 3)

@@ -5,15 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
 from datetime import date
 from fnmatch import fnmatchcase
 from pathlib import Path
 from tempfile import TemporaryDirectory
-
-import msgspec
 
 from zoobench.compare.baseline import (
     BASELINE,
@@ -22,24 +19,14 @@ from zoobench.compare.baseline import (
     SUPERSEDED,
     Acceptance,
     PackedRun,
-    in_force,
     keyed,
     pack,
-    packed_run,
 )
-from zoobench.compare.baseline_lines import Lean, Lines
-from zoobench.compare.reading import read_suite
-from zoobench.compare.record import EXACT, TIMED, SlimRun
+from zoobench.compare.gates import EXACT, TIMED
+from zoobench.compare.reading import load
 from zoobench.errors import StoreError, UserError, unknown
-from zoobench.schema import Outcomes, Ref
-from zoobench.store import (
-    PREDICTIONS,
-    RECORDS,
-    located,
-    no_collection,
-    read_outcomes,
-    write_atomic,
-)
+from zoobench.schema import Outcomes, Record, Ref
+from zoobench.store import PREDICTIONS, RECORDS, Run, encode, read_outcomes, write_atomic
 
 ROOT = Path("results") / "baselines"
 FIELDS = ("model", "dataset", "method")
@@ -78,112 +65,73 @@ def accept(run: str | Path, suite: str, request: Request, root: str | Path = ROO
         raise UserError("an acceptance needs a reason: somebody will ask in a year")
     if request.until and request.until < (request.today or date.today()):
         raise UserError(f"--until {request.until} is in the past")
-    loaded = _read(Path(run), date.today())
-    name = str(loaded.run.suite.get("name", ""))
+    loaded = load(run)
+    name = str(loaded.suite.get("name", ""))
     if name and name != suite:
         raise UserError(f"{run} holds the suite {name!r}, not {suite!r}")
     folder = Path(root) / suite
-    return build(loaded, suite, request, folder, _previous(folder))
+    previous = load(folder) if (folder / BASELINE).exists() else None
+    return build(loaded, suite, request, folder, previous)
 
 
-def propose(candidate: Path, baseline: Path | None, out: Path) -> Accepted | None:
+def propose(candidate: Run, baseline: Run | None, out: Path) -> Accepted | None:
     """The baseline that `candidate` would make, in out/<suite>/, beside its verdicts. What
     `baseline` holds, where it is an accepted one, is merged as in `accept`.
 
     Copying that folder over the suite's baseline accepts everything, once somebody has
-    written a reason into its baseline.toml. A cell with a NaN counts as failed; None where no
-    cell succeeded. Raises StoreError.
+    written a reason into its baseline.toml. None where no cell succeeded. Raises StoreError.
     """
-    with no_collection():
-        previous = None if baseline is None else _previous(located(baseline)[0])
-        whole = _read(candidate, date.today())
-        suite = str(whole.run.suite.get("name", ""))
-        records = tuple(
-            msgspec.structs.replace(r, status="nan") if r.status == "ok" and r.unfit else r
-            for r in whole.records
-        )
-        if not any(r.status == "ok" for r in records):
-            return None
-        whole = dataclasses.replace(whole, records=records)
-        request = Request("PROPOSED: say here why this is meant")
-        return build(whole, suite, request, out / (suite or "unnamed"), previous)
+    if not any(r.status == "ok" for r in candidate.records):
+        return None
+    suite = str(candidate.suite.get("name", ""))
+    request = Request("PROPOSED: say here why this is meant")
+    return build(candidate, suite, request, out / (suite or "unnamed"), baseline)
 
 
-@dataclass(frozen=True)
-class _Held:
-    """A run, or a baseline, with its records as a baseline keeps them; `run` has none."""
-
-    run: SlimRun
-    records: tuple[Lean, ...]
-    superseded: Mapping[str, Lean] = field(default_factory=dict)
-
-
-def _read(path: Path, today: date) -> _Held:
-    """What holds `today`. Raises StoreError."""
-    folder, file = located(path)
-    lines = Lines()
-    records = lines.read(file)
-    if not (folder / BASELINE).exists():
-        return _Held(SlimRun(folder, (), read_suite(folder)), records)
-    superseded = folder / SUPERSEDED
-    older = lines.read(superseded) if superseded.exists() else ()
-    run = packed_run(folder, (), (), today)
-    return _Held(run, in_force(run.log, records, older, today)[0], keyed(older))
-
-
-def _previous(folder: Path) -> _Held | None:
-    """A baseline as its files have it, whatever has run out."""
-    return _read(folder, date.min) if (folder / BASELINE).exists() else None
-
-
-def build(new: _Held, suite: str, request: Request, folder: Path, old: _Held | None) -> Accepted:
-    """Merge `new` into `old` and write the result into `folder`."""
+def build(new: Run, suite: str, request: Request, folder: Path, old: Run | None) -> Accepted:
+    """Merge `new` into `old`, where that is a baseline, and write the result into `folder`."""
+    previous = old if isinstance(old, PackedRun) else None
     patterns = [parse_only(text) for text in request.only]
     wanted = [r for r in new.records if _matches(r, patterns)]
     taken = keyed([r for r in wanted if r.status == "ok"])
     if not taken:
-        raise UserError(
-            f"{new.run.path}: no cell that succeeded matches, so nothing can be accepted"
-        )
+        raise UserError(f"{new.path}: no cell that succeeded matches, so nothing can be accepted")
     failed = keyed([r for r in wanted if r.status != "ok"]).keys() - taken.keys()
-    held = keyed(old.records) if old else {}
+    held = keyed(previous.accepted) if previous else {}
     gone = {
         k for k, r in held.items() if k not in taken and k not in failed and _matches(r, patterns)
     }
     changed = {key for key, r in taken.items() if key not in held or _moved(held[key], r)}
-    log, superseded = _history(request, taken, changed, gone, old, held)
+    log, superseded = _history(request, taken, changed, gone, previous, held)
     kept = {key: r for key, r in held.items() if key not in gone} | taken
-    for record in (*kept.values(), *superseded.values()):
-        if record.unfit:
-            raise UserError(f"{record.label}: {record.unfit} is not a finite number")
-    _write(folder, suite, log, kept, superseded, (new, old))
+    _write(folder, suite, log, kept, superseded, (new, previous))
     return Accepted(
         folder,
-        tuple(sorted(taken[k].label for k in changed)),
+        tuple(sorted(taken[k].cell.label for k in changed)),
         len(taken) - len(changed),
-        tuple(sorted(held[k].label for k in gone)),
-        tuple(sorted(held[k].label for k in failed if k in held)),
+        tuple(sorted(held[k].cell.label for k in gone)),
+        tuple(sorted(held[k].cell.label for k in failed if k in held)),
     )
 
 
 def _history(
     request: Request,
-    new: Mapping[str, Lean],
+    new: Mapping[str, Record],
     changed: set[str],
     gone: set[str],
-    previous: _Held | None,
-    old: Mapping[str, Lean],
-) -> tuple[list[Acceptance], dict[str, Lean]]:
+    previous: PackedRun | None,
+    old: Mapping[str, Record],
+) -> tuple[list[Acceptance], dict[str, Record]]:
     """The log with this acceptance, and the records to go back to when it runs out.
 
     A lasting acceptance of a cell ends an earlier one "until" a date; another one
     "until" keeps the record from before the first.
     """
     touched = changed | gone
-    superseded = dict(previous.superseded) if previous else {}
-    before = previous.run.log if previous and isinstance(previous.run, PackedRun) else ()
+    superseded = keyed(previous.superseded) if previous else {}
     log = [
-        dataclasses.replace(e, keys=tuple(k for k in e.keys if k not in touched)) for e in before
+        dataclasses.replace(e, keys=tuple(k for k in e.keys if k not in touched))
+        for e in (previous.log if previous else ())
     ]
     if request.until:
         for key in touched & old.keys():
@@ -191,7 +139,7 @@ def _history(
     else:
         superseded = {k: r for k, r in superseded.items() if k not in touched}
     lines = [_line(old.get(k), new[k]) for k in changed] if old else []
-    lines += [f"{old[k].label}: removed" for k in gone]
+    lines += [f"{old[k].cell.label}: removed" for k in gone]
     entry = Acceptance(
         (request.today or date.today()).isoformat(),
         request.reason,
@@ -213,7 +161,7 @@ def parse_only(text: str) -> tuple[str, str]:
     return name, pattern
 
 
-def _matches(record: Lean, patterns: Iterable[tuple[str, str]]) -> bool:
+def _matches(record: Record, patterns: Iterable[tuple[str, str]]) -> bool:
     for name, pattern in patterns:
         text = getattr(record.cell, name)
         texts = [text]
@@ -225,31 +173,30 @@ def _matches(record: Lean, patterns: Iterable[tuple[str, str]]) -> bool:
     return True
 
 
-def _moved(old: Lean, new: Lean) -> bool:
+def _moved(old: Record, new: Record) -> bool:
     """Whether anything that is gated differs (times are not)."""
     return (
         old.predictions != new.predictions
         or old.cell != new.cell
-        or (old.provenance != new.provenance and old.facts() != new.facts())
-        or (old.measured != new.measured and _gated(old) != _gated(new))
+        or old.provenance != new.provenance
+        or _gated(old) != _gated(new)
     )
 
 
-def _gated(record: Lean) -> dict[str, float]:
-    return {name: value for name, value in record.values().items() if name not in TIMED}
+def _gated(record: Record) -> dict[str, float]:
+    return {m.metric: m.value for m in record.measurements if m.metric not in TIMED}
 
 
-def _line(old: Lean | None, new: Lean) -> str:
+def _line(old: Record | None, new: Record) -> str:
     """One line of the log: what changed in a cell, with its numbers."""
     if old is None:
-        return f"{new.label}: new"
-    was, now = old.values(), new.values()
+        return f"{new.cell.label}: new"
     told = [
-        f"{name} {_number(was.get(name))} -> {_number(now.get(name))}"
+        f"{name} {_number(old.value(name))} -> {_number(new.value(name))}"
         for name in SHOWN
-        if was.get(name) != now.get(name)
+        if old.value(name) != new.value(name)
     ]
-    return f"{new.label}: {', '.join(told) or 'other digests'}"
+    return f"{new.cell.label}: {', '.join(told) or 'other digests'}"
 
 
 def _number(value: float | None) -> str:
@@ -260,55 +207,31 @@ def _write(
     folder: Path,
     suite: str,
     log: Sequence[Acceptance],
-    kept: Mapping[str, Lean],
-    superseded: Mapping[str, Lean],
-    sources: Sequence[_Held | None],
+    kept: Mapping[str, Record],
+    superseded: Mapping[str, Record],
+    sources: Sequence[Run | None],
 ) -> None:
-    """All of it aside, then into place: what ends this early leaves the old files as they are."""
+    """All of it aside, then into place: what ends this early leaves the old files as they are.
+    baseline.toml is moved last: its presence says that the rest is whole."""
     everything = [*kept.values(), *superseded.values()]
     try:
-        with aside(folder.parent) as made:
-            write_atomic(made / PACKED, pack(_arrays(everything, sources).items()))
-            write_atomic(made / RECORDS, _written(kept))
-            if superseded:
-                write_atomic(made / SUPERSEDED, _written(superseded))
-            write_atomic(made / BASELINE, baseline_toml(suite, log).encode())
-            put(made, folder)
-    except OSError as error:
-        raise StoreError(f"{folder}: cannot be written: {error.strerror}") from error
-
-
-@contextmanager
-def aside(folder: Path) -> Iterator[Path]:
-    """A directory in `folder` for what is made beside. It goes at the end, and with it `folder`
-    where that is new and nothing else came into it. Raises StoreError where it can't be written."""
-    new = not folder.exists()
-    try:
         folder.mkdir(parents=True, exist_ok=True)
-        held = TemporaryDirectory(dir=folder, prefix=".tmp-")
+        with TemporaryDirectory(dir=folder, prefix=".tmp-") as name:
+            made = Path(name)
+            write_atomic(made / PACKED, pack(_arrays(everything, sources).items()))
+            write_atomic(made / RECORDS, _lines(kept))
+            if superseded:
+                write_atomic(made / SUPERSEDED, _lines(superseded))
+            write_atomic(made / BASELINE, baseline_toml(suite, log).encode())
+            if not superseded:
+                (folder / SUPERSEDED).unlink(missing_ok=True)
+            for file in sorted(made.iterdir(), key=lambda file: file.name == BASELINE):
+                os.replace(file, folder / file.name)
     except OSError as error:
         raise StoreError(f"{folder}: cannot be written: {error.strerror}") from error
-    try:
-        with held as name:
-            yield Path(name)
-    finally:
-        if new:
-            with suppress(OSError):  # not empty
-                folder.rmdir()
 
 
-def put(made: Path, folder: Path) -> None:
-    """Move a baseline's files from `made` to `folder`, on one disk. baseline.toml is the last:
-    its presence says that the rest is whole."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in (PACKED, RECORDS, SUPERSEDED, BASELINE):
-        if (made / name).exists():
-            os.replace(made / name, folder / name)
-        else:
-            (folder / name).unlink(missing_ok=True)
-
-
-def _arrays(records: Iterable[Lean], sources: Sequence[_Held | None]) -> dict[str, Outcomes]:
+def _arrays(records: Iterable[Record], sources: Sequence[Run | None]) -> dict[str, Outcomes]:
     """The arrays of every digest that the records name, from whichever source holds them.
 
     A run directory files arrays by cell, so there a digest is looked up through its record:
@@ -322,13 +245,13 @@ def _arrays(records: Iterable[Lean], sources: Sequence[_Held | None]) -> dict[st
     return found
 
 
-def _kept_by(source: _Held, wanted: Set[str]) -> dict[str, Outcomes]:
+def _kept_by(source: Run, wanted: Set[str]) -> dict[str, Outcomes]:
     """Those arrays of the digests `wanted` that `source` has."""
     found: dict[str, Outcomes] = {}
-    if isinstance(source.run, PackedRun):
-        packed = {name: source.run.packed.get(name) for name in wanted}
+    if isinstance(source, PackedRun):
+        packed = {name: source.packed.get(name) for name in wanted}
         return {name: held for name, held in packed.items() if held is not None}
-    folder = source.run.path / PREDICTIONS
+    folder = source.path / PREDICTIONS
     there = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
     for record in source.records:
         name, file = record.predictions, f"{record.key}.npz"
@@ -339,9 +262,11 @@ def _kept_by(source: _Held, wanted: Set[str]) -> dict[str, Outcomes]:
     return found
 
 
-def _written(records: Mapping[str, Lean]) -> Iterable[bytes]:
-    ordered = sorted(records.items(), key=lambda item: (item[1].label, item[0]))
-    return map(Lines().write, (record for _, record in ordered))
+def _lines(records: Mapping[str, Record]) -> Iterable[bytes]:
+    """Without what differs from run to run and decides nothing (see reading.shortened)."""
+    ordered = sorted(records.items(), key=lambda item: (item[1].cell.label, item[0]))
+    for _, record in ordered:
+        yield encode(dataclasses.replace(record, started="", seconds=0.0, error=None))
 
 
 def baseline_toml(suite: str, log: Sequence[Acceptance]) -> str:

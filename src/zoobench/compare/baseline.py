@@ -1,33 +1,32 @@
 """An accepted baseline as files: small, sorted, diffable, and read as a run.
 
 baseline.toml       the suite, and who accepted what, when, why and until when
-records.jsonl       one slim record a line, sorted by cell
+records.jsonl       a record a line, sorted by cell, without what decides nothing
 superseded.jsonl    what a baseline goes back to when an acceptance has run out
 predictions.npz     per-example arrays in their smallest types, named by their digest
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 import tomllib
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
 from numpy.lib.npyio import NpzFile
 
 from zoobench.compare.match import identity
-from zoobench.compare.record import Slim, SlimRun
 from zoobench.errors import StoreError
-from zoobench.schema import Cell, Outcomes, canonical, digest, word
+from zoobench.schema import Outcomes, Record, digest
+from zoobench.store import Run
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,45 +49,42 @@ class Acceptance:
 
 
 @dataclass(frozen=True)
-class PackedRun(SlimRun):
-    """A baseline read as a run. `log` is oldest first; `expired` those whose `until` is past."""
+class PackedRun(Run):
+    """A baseline read as a run: `records` are those that hold on the day it is read.
+
+    `log` is oldest first; `expired` those of it whose `until` is past. `accepted` and
+    `superseded` are the records of the two files, whatever has run out.
+    """
 
     log: tuple[Acceptance, ...] = ()
-    expired: tuple[Acceptance, ...] = field(default=())
+    expired: tuple[Acceptance, ...] = ()
+    accepted: tuple[Record, ...] = ()
+    superseded: tuple[Record, ...] = ()
 
     @cached_property
     def packed(self) -> Packed:
         """All that was kept. Raises StoreError where the file is damaged."""
         return Packed(self.path / PACKED)
 
-    def outcomes(self, record: Slim) -> Outcomes | None:
-        """As `SlimRun.outcomes`; real numbers have the precision of float16."""
+    def outcomes(self, record: Record) -> Outcomes | None:
+        """As `Run.outcomes`; real numbers have the precision of float16."""
         return self.packed.get(record.predictions)
 
 
-class Asking(Protocol):
-    """A record, as far as it asks something."""
-
-    @property
-    def cell(self) -> Cell: ...
-
-
-_Asking = TypeVar("_Asking", bound=Asking)
-
-
 def packed_run(
-    folder: Path, records: Sequence[Slim], older: Sequence[Slim], today: date
+    folder: Path, records: tuple[Record, ...], older: tuple[Record, ...], today: date
 ) -> PackedRun:
     """The baseline of `folder` as it holds `today`. Raises StoreError for a bad baseline.toml."""
     body = read_baseline(folder)
     log = read_log(body, folder / BASELINE)
     kept, expired = in_force(log, records, older, today)
-    return PackedRun(folder, kept, {"name": str(body.get("suite", ""))}, log, expired)
+    suite = {"name": str(body.get("suite", ""))}
+    return PackedRun(folder, kept, suite, log, expired, records, older)
 
 
 def in_force(
-    log: Sequence[Acceptance], records: Sequence[_Asking], older: Sequence[_Asking], today: date
-) -> tuple[tuple[_Asking, ...], tuple[Acceptance, ...]]:
+    log: Sequence[Acceptance], records: Sequence[Record], older: Sequence[Record], today: date
+) -> tuple[tuple[Record, ...], tuple[Acceptance, ...]]:
     """The records that hold `today`, and the acceptances that have run out.
 
     A cell whose latest acceptance has run out goes back to its record in `older`, or
@@ -105,20 +101,10 @@ def in_force(
     return kept, tuple(e for e in log if any(latest[k] is e and k in gone for k in e.keys))
 
 
-def keyed(records: Iterable[_Asking]) -> dict[str, _Asking]:
-    """Records by a short name of what their cells ask, whatever the revisions (see
-    compare_match). Of two that ask the same the last counts."""
-    texts: dict[int, str] = {}  # by id: a run has a handful of tables of parameters
-    found = {}
-    for record in records:
-        params = record.cell.params
-        text = texts.get(id(params))
-        if text is None:
-            text = texts[id(params)] = canonical(dict(params))
-        # The canonical JSON of the identity, as a list.
-        asked = f"[{','.join(map(word, identity(record.cell, text)))}]"
-        found[hashlib.sha256(asked.encode()).hexdigest()[:12]] = record
-    return found
+def keyed(records: Iterable[Record]) -> dict[str, Record]:
+    """Records by a short name of what their cells ask, whatever the revisions (see match).
+    Of two that ask the same the last counts."""
+    return {digest(identity(record.cell), 12): record for record in records}
 
 
 def read_baseline(folder: Path) -> dict[str, Any]:

@@ -13,13 +13,11 @@ import math
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
+from zoobench.compare.gates import EXACT
 from zoobench.compare.match import Pair, text_of
-from zoobench.compare.reading import finite
-from zoobench.compare.record import EXACT
 from zoobench.compare.verdicts import Drift, Finding, Stage
-from zoobench.errors import UserError
 from zoobench.features.fingerprint import distance
 from zoobench.schema import Cell, Measurement, Outcome, Ref
 
@@ -67,54 +65,33 @@ def by_model(pairs: Iterable[Pair]) -> dict[str, Model]:
 
 def exact_findings(models: Mapping[str, Model]) -> list[Finding]:
     """One finding a model and exact metric, however many cells repeat it; and one for the
-    first digest that differs. Raises UserError for a baseline that holds NaN."""
+    first digest that differs."""
     out = []
     for model in models.values():
-        found = _distinct(model.pairs)
         for metric in EXACT:
-            out.extend(_counts(model, metric, found))
+            out.extend(_counts(model, metric))
         out.extend(_digest(model))
     return out
 
 
-_Costs: TypeAlias = tuple[Measurement, ...]
-
-
-def _distinct(pairs: Iterable[Pair]) -> list[tuple[_Costs, _Costs, int]]:
-    """Costs of (baseline, candidate), and the number of pairs that have them: a model's cells
-    share theirs, so they are told apart by id."""
-    seen: dict[tuple[int, int], tuple[_Costs, _Costs]] = {}
-    count: Counter[tuple[int, int]] = Counter()
-    for pair in pairs:
-        old, new = pair.baseline.costs, pair.candidate.costs
-        key = (id(old), id(new))
-        seen[key] = (old, new)
-        count[key] += 1
-    return [(*held, count[key]) for key, held in seen.items()]
-
-
-def _counts(
-    model: Model, metric: str, found: Sequence[tuple[_Costs, _Costs, int]]
-) -> list[Finding]:
-    merged: dict[tuple[Any, ...], tuple[Finding, int]] = {}
-    for before, after, cells in found:
-        old = next((m for m in before if m.metric == metric), None)
-        new = next((m for m in after if m.metric == metric), None)
-        if old is None:
-            continue
-        finding = _count(model.cell, metric, old, new)
-        key2 = (finding.baseline, finding.candidate, finding.why)
-        held = merged.get(key2)
-        merged[key2] = (finding, cells + (held[1] if held else 0))
-    return [dataclasses.replace(finding, cells=cells) for finding, cells in merged.values()]
+def _counts(model: Model, metric: str) -> list[Finding]:
+    """One finding for all pairs that say the same, with their number."""
+    findings: dict[tuple[float | None, float | None, str], Finding] = {}
+    cells: Counter[tuple[float | None, float | None, str]] = Counter()
+    for pair in model.pairs:
+        old, new = pair.baseline.get(metric), pair.candidate.get(metric)
+        if old is not None:
+            finding = _count(model.cell, metric, old, new)
+            told = (finding.baseline, finding.candidate, finding.why)
+            findings[told] = finding
+            cells[told] += 1
+    return [dataclasses.replace(f, cells=cells[told]) for told, f in findings.items()]
 
 
 def _count(cell: Cell, metric: str, old: Measurement, new: Measurement | None) -> Finding:
-    if not finite(old.value):
-        raise UserError(f"{cell.label}: {metric} of the baseline is not a finite number")
-    if new is None or not finite(new.value):
-        why = "was not measured" if new is None else "is not a number"
-        return Finding(cell, metric, old.value, None, "missing", f"{metric} {why}", kind="exact")
+    if new is None:
+        why = f"{metric} was not measured"
+        return Finding(cell, metric, old.value, None, "missing", why, kind="exact")
     outcome: Outcome = "same"
     why, accept = "equal", False
     if old.detail.get("counter") != new.detail.get("counter"):

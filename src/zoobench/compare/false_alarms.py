@@ -12,11 +12,11 @@ import numpy as np
 
 from zoobench.compare.gates import Measure
 from zoobench.compare.measured import Floats, Plan, Say, block_interval, draws, sample
-from zoobench.compare.record import SlimRun
 from zoobench.costs.fresh_process import HERE
 from zoobench.costs.interleaved import SECONDS, Block, interleaved, tried
 from zoobench.errors import UserError
 from zoobench.schema import Ref
+from zoobench.store import Run
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ MOST = 3.0
 """The largest ratio that is tried as a threshold."""
 
 
-def models_of(run: SlimRun) -> list[str]:
+def models_of(run: Run) -> list[str]:
     """The models of a run, as trained or not; controls have nothing to time. Raises UserError."""
     refs = [Ref.parse(record.cell.model) for record in run.records]
     names = [str(ref.without("weights")) for ref in refs if ref.source != "control"]

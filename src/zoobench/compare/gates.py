@@ -29,6 +29,9 @@ from zoobench.schema import Ref
 
 POINT = 0.01
 Points = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
+EXACT = ("params", "macs", "weights_bytes", "feature_dim")
+TIMED = ("latency_ms_p50", "throughput", "peak_memory_bytes")
+COSTS = frozenset((*EXACT, *TIMED))
 GATED = tuple(dict.fromkeys(name for t in tasks.names() for name in tasks.task(t).metrics))
 
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from zoobench import plugins
 from zoobench.compare.match import identity
-from zoobench.compare.reading import finite, load
-from zoobench.compare.record import Slim, SlimRun
+from zoobench.compare.reading import load
 from zoobench.errors import UserError, missing_extra
-from zoobench.schema import Cell
+from zoobench.schema import Cell, Record
+from zoobench.store import Run
 
 SHORTEST = 3
 """Runs that a level must last to be one: a step of one run is an outlier."""
@@ -77,7 +77,7 @@ def history(
     run that it was made from is marked; `release` is one of the folders, marked as the last
     release. Raises UserError for runs of two suites or fewer than two, and a release that is none
     of the runs; MissingExtra without `ruptures`."""
-    runs = [load(folder, tuple(metrics)) for folder in folders]
+    runs = [load(folder, metrics) for folder in folders]
     names = {str(run.suite.get("name", "")) for run in runs} - {""}
     if len(names) > 1:
         raise UserError(
@@ -106,7 +106,7 @@ def history(
 
 
 def _marks(
-    runs: Sequence[SlimRun], accepted: str | Path | None, release: str | Path | None
+    runs: Sequence[Run], accepted: str | Path | None, release: str | Path | None
 ) -> dict[str, str]:
     """Run name -> what it is. A baseline knows no run: the latest one that gave most of its
     answers is where it came from. Raises UserError."""
@@ -124,11 +124,10 @@ def _marks(
     return {name: ", ".join(told) for name, told in marks.items()}
 
 
-def _values(record: Slim) -> list[tuple[str, float]]:
+def _values(record: Record) -> list[tuple[str, float]]:
     if record.status != "ok":
         return []
-    measured = {m.metric: m.value for m in (*record.costs, *record.quality)}
-    return [(metric, float(value)) for metric, value in measured.items() if finite(value)]
+    return list({m.metric: m.value for m in record.measurements}.items())
 
 
 def find_steps(values: Sequence[float]) -> tuple[Step, ...]:

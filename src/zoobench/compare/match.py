@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-import msgspec
-
-from zoobench.compare.record import Slim, SlimRun
 from zoobench.errors import UserError
-from zoobench.schema import Cell, Ref, canonical
+from zoobench.schema import Cell, Record, Ref, canonical
+from zoobench.store import Run
 
 Identity: TypeAlias = tuple[str, str, str, str, int, int | None]
 """model and dataset without revision, method, params, seed, shots."""
@@ -30,12 +28,13 @@ PLACES = (
 """Where provenance holds what must agree, and what each entry is called."""
 
 
-class Pair(msgspec.Struct, gc=False, frozen=True):
+@dataclass(frozen=True)
+class Pair:
     """The same question in both runs. `differing` is empty where they may be compared."""
 
     identity: Identity
-    baseline: Slim
-    candidate: Slim
+    baseline: Record
+    candidate: Record
     differing: tuple[str, ...] = ()
 
 
@@ -45,8 +44,8 @@ class Matched:
     are (the baseline's, the candidate's) records that gave way to a later one."""
 
     pairs: tuple[Pair, ...]
-    missing: tuple[tuple[Slim, str], ...]
-    new: tuple[Slim, ...]
+    missing: tuple[tuple[Record, str], ...]
+    new: tuple[Record, ...]
     twice: tuple[int, int] = (0, 0)
 
 
@@ -61,43 +60,21 @@ def _located(ref: str) -> str:
     return str(Ref.parse(ref).located)
 
 
-class _Names:
-    """`identity` and the names with revisions of cells, by object: two runs share their cells,
-    and a run a handful of parameter tables. The runs hold both for as long as this lives, so
-    no id is given twice."""
-
-    def __init__(self) -> None:
-        self.texts: dict[int, str] = {}
-        self.known: dict[int, tuple[Identity, tuple[str, str]]] = {}
-
-    def __call__(self, cell: Cell) -> tuple[Identity, tuple[str, str]]:
-        held = self.known.get(id(cell))
-        if held is None:
-            params = self.texts.get(id(cell.params))
-            if params is None:
-                params = self.texts[id(cell.params)] = canonical(dict(cell.params))
-            revisions = (_located(cell.model), _located(cell.dataset))
-            held = self.known[id(cell)] = (identity(cell, params), revisions)
-        return held
-
-
-def identity(cell: Cell, params: str = "") -> Identity:
-    """What a cell asks, whatever the revisions and wherever files lie. `params` is the
-    canonical text of its parameters, where that is known already."""
-    params = params or canonical(dict(cell.params))
+def identity(cell: Cell) -> Identity:
+    """What a cell asks, whatever the revisions and wherever files lie."""
+    params = canonical(dict(cell.params))
     return (short(cell.model), short(cell.dataset), cell.method, params, cell.seed, cell.shots)
 
 
-def match(baseline: SlimRun, candidate: SlimRun) -> Matched:
+def match(baseline: Run, candidate: Run) -> Matched:
     """Pair two runs. Raises UserError where a run asks one thing of two revisions of a model
     or dataset and the other run can't tell which is meant."""
-    names = _Names()
-    old, older = _index(baseline.records, names)
-    new, newer = _index(candidate.records, names)
+    old, older = _index(baseline.records)
+    new, newer = _index(candidate.records)
     gone, spare = _apart(old, new), _apart(new, old)
     pairs: list[Pair] = []
-    missing: list[tuple[Slim, str]] = []
-    own: list[Slim] = []
+    missing: list[tuple[Record, str]] = []
+    own: list[Record] = []
     for asked, one in old.items():
         key, other = asked[0], new.get(asked)
         if other is not None:
@@ -118,12 +95,13 @@ _Asked: TypeAlias = tuple[Identity, tuple[str, str]]
 """An identity, and the names of its model and dataset with revisions."""
 
 
-def _index(records: Iterable[Slim], names: _Names) -> tuple[dict[_Asked, Slim], int]:
+def _index(records: Iterable[Record]) -> tuple[dict[_Asked, Record], int]:
     """What a cell asks -> the record; of two, the one started later. And how many gave way."""
-    found: dict[_Asked, Slim] = {}
+    found: dict[_Asked, Record] = {}
     twice = 0
     for record in records:
-        asked = names(record.cell)
+        cell = record.cell
+        asked = (identity(cell), (_located(cell.model), _located(cell.dataset)))
         held = found.setdefault(asked, record)
         if held is not record:
             twice += 1
@@ -133,17 +111,17 @@ def _index(records: Iterable[Slim], names: _Names) -> tuple[dict[_Asked, Slim], 
 
 
 def _apart(
-    these: Mapping[_Asked, Slim], those: Mapping[_Asked, Slim]
-) -> dict[Identity, list[Slim]]:
+    these: Mapping[_Asked, Record], those: Mapping[_Asked, Record]
+) -> dict[Identity, list[Record]]:
     """Records of `these` of which `those` have no equal revision, by what they ask."""
-    found: dict[Identity, list[Slim]] = {}
+    found: dict[Identity, list[Record]] = {}
     for asked, record in these.items():
         if asked not in those:
             found.setdefault(asked[0], []).append(record)
     return found
 
 
-def _only(key: Identity, left: list[Slim], right: list[Slim]) -> tuple[Slim, Slim]:
+def _only(key: Identity, left: list[Record], right: list[Record]) -> tuple[Record, Record]:
     """The one revision that is left on each side. Raises UserError where there are more."""
     if len(left) + len(right) > 2:
         raise UserError(
@@ -156,11 +134,11 @@ def _only(key: Identity, left: list[Slim], right: list[Slim]) -> tuple[Slim, Sli
 
 def _settle(
     key: Identity,
-    one: Slim,
-    other: Slim,
+    one: Record,
+    other: Record,
     pairs: list[Pair],
-    missing: list[tuple[Slim, str]],
-    own: list[Slim],
+    missing: list[tuple[Record, str]],
+    own: list[Record],
 ) -> None:
     """What becomes of two records that ask the same: only what succeeded can be compared."""
     if one.status != "ok":
@@ -171,13 +149,13 @@ def _settle(
         pairs.append(Pair(key, one, other, differing(one, other)))
 
 
-def _failure(record: Slim) -> str:
+def _failure(record: Record) -> str:
     message = str((record.error or {}).get("message", "")).strip()
     first = message.splitlines()[0][:200] if message else ""
     return f"failed in the candidate: {record.status}{': ' + first if first else ''}"
 
 
-def differing(one: Slim, other: Slim) -> tuple[str, ...]:
+def differing(one: Record, other: Record) -> tuple[str, ...]:
     """The comparability fields in which two records differ, as "field old -> new"."""
     found: list[str] = []
     old, new = one.cell.versions, other.cell.versions
@@ -217,7 +195,9 @@ def _change(name: str, old: Any, new: Any) -> str:
     )
 
 
-def _hinted(missing: list[tuple[Slim, str]], new: tuple[Slim, ...]) -> tuple[tuple[Slim, str], ...]:
+def _hinted(
+    missing: list[tuple[Record, str]], new: tuple[Record, ...]
+) -> tuple[tuple[Record, str], ...]:
     """Absent cells, each with the new cell that differs from it only in the parameters."""
     near: dict[tuple[Any, ...], Cell] = {}
     for record in new:

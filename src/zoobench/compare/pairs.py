@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from zoobench.compare.gates import better_sign
+from zoobench.compare.gates import GATED, better_sign
 from zoobench.compare.match import Pair
-from zoobench.compare.record import Slim, SlimRun
 from zoobench.errors import StoreError
-from zoobench.schema import Outcomes, digest
+from zoobench.schema import Outcomes, Record, digest
 from zoobench.statistics.bootstrap import Floats, resample_counts
 from zoobench.statistics.paired import (
     Estimate,
@@ -21,6 +20,7 @@ from zoobench.statistics.paired import (
     paired_bootstrap,
     student,
 )
+from zoobench.store import Run
 from zoobench.tasks import Task, task_of
 
 RESAMPLES = 9_999
@@ -51,7 +51,7 @@ class PairedOutcomes:
         return not self.problem and not self.apart and all(pair is None for pair in self.seeds)
 
 
-def read_outcomes(pairs: Sequence[Pair], baseline: SlimRun, candidate: SlimRun) -> PairedOutcomes:
+def read_outcomes(pairs: Sequence[Pair], baseline: Run, candidate: Run) -> PairedOutcomes:
     """Read what differs; outcomes of equal digest are equal and stay unread.
 
     Raises StoreError for damaged arrays of either side.
@@ -100,11 +100,12 @@ def _alike(old: Outcomes, new: Outcomes) -> bool:
     return True
 
 
-def test_size(record: Slim) -> int:
+def test_size(record: Record) -> int:
     """Test units of a record: what a quality was measured on, or the split's size; 0 unknown."""
-    measured = record.get("accuracy") or next(iter(record.quality), None)
-    if measured is not None and measured.n:
-        return measured.n
+    measured = [record.get("accuracy"), *(m for m in record.measurements if m.metric in GATED)]
+    sizes = [m.n for m in measured if m is not None and m.n]
+    if sizes:
+        return sizes[0]
     return int((record.provenance.get("sizes") or {}).get("test", 0))
 
 

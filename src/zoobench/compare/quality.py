@@ -22,11 +22,11 @@ from zoobench.compare.pairs import (
     right_or_wrong,
 )
 from zoobench.compare.reading import finite
-from zoobench.compare.record import SlimRun
 from zoobench.compare.verdicts import POOLED, Finding, Resolution
 from zoobench.errors import UserError
 from zoobench.schema import Cell
 from zoobench.statistics.paired import Estimate, detectable_drop, sign_flip, student
+from zoobench.store import Run
 
 POWER = 0.8
 TRAINED = ("fine-tune", "from-scratch")
@@ -130,7 +130,7 @@ class Gathered:
 
 
 def gather(
-    groups: Mapping[Identity, Sequence[Pair]], baseline: SlimRun, candidate: SlimRun, gates: Gates
+    groups: Mapping[Identity, Sequence[Pair]], baseline: Run, candidate: Run, gates: Gates
 ) -> Gathered:
     """Evidence of every cell and metric, then one pooled test a model. Raises UserError for a
     baseline that holds NaN, StoreError for damaged predictions."""

@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from zoobench.compare.exact import Model, machine_differs
-from zoobench.compare.gates import Times
+from zoobench.compare.gates import TIMED, Times
 from zoobench.compare.match import Pair, text_of
-from zoobench.compare.reading import finite, slim_detail
-from zoobench.compare.record import TIMED
+from zoobench.compare.reading import summarized
 from zoobench.compare.verdicts import Finding
 from zoobench.schema import Cell, Measurement
 
@@ -36,7 +35,7 @@ def time_changes(models: Mapping[str, Model], limits: Times) -> tuple[list[Findi
             if pair is None:
                 continue
             old, new = pair.baseline.get(metric), pair.candidate.get(metric)
-            if old is None or new is None or not (finite(old.value) and finite(new.value)):
+            if old is None or new is None:
                 continue
             fields = differing_times(pair, old, new)
             if fields:
@@ -104,7 +103,7 @@ def alarm(metric: str, old: Measurement, new: Measurement, limits: Times) -> str
             return f"{old.value / 2**20:.0f} -> {new.value / 2**20:.0f} MiB"
         return ""
     ratio = old.value / new.value if metric == "throughput" else new.value / old.value
-    seen = [slim_detail(m.detail) for m in (old, new)]
+    seen = [summarized(m.detail) for m in (old, new)]
     if ratio < limits.ratio or not all("median" in s for s in seen):
         return ""
     spreads = [max(s["mad"] / s["median"], 0.01) for s in seen]

@@ -18,7 +18,7 @@ from zoobench.errors import UserError, unknown
 from zoobench.machine import cache_dir
 from zoobench.runs import forecast, suite
 from zoobench.schema import STATUSES, Cell, Record, Ref
-from zoobench.store import RECORDS, Answers, Store
+from zoobench.store import RECORDS, Store, read_records
 from zoobench.workers.events import Engine, Event, Finished
 from zoobench.workers.local import Limits, LocalEngine
 from zoobench.workers.runner import groups
@@ -57,11 +57,11 @@ class Options:
 
 @dataclass(frozen=True)
 class Plan:
-    """The cells of a run, and the answers that are there already."""
+    """The cells of a run, and the records that are there already: key -> its newest."""
 
     suite: suite.Suite
     cells: tuple[Cell, ...]
-    done: Answers
+    done: dict[str, Record]
     retry: tuple[str, ...] = ()
 
     @property
@@ -70,8 +70,8 @@ class Plan:
         return tuple(cell for cell in self.cells if not self._answered(cell))
 
     def _answered(self, cell: Cell) -> bool:
-        status = self.done.status(cell.key)
-        return status is not None and status not in self.retry
+        record = self.done.get(cell.key)
+        return record is not None and record.status not in self.retry
 
     @property
     def records(self) -> tuple[Record, ...]:
@@ -153,7 +153,13 @@ def make_plan(spec: suite.Suite, options: Options) -> Plan:
     """What would be run, and what is done already in `options.out`. Writes nothing."""
     machine.resolve(options.device)  # a device that is not here is said before the plan is shown
     cells = chosen_cells(spec, options)
-    return Plan(spec, cells, Answers(options.out / RECORDS), options.retry)
+    return Plan(spec, cells, recorded(options.out), options.retry)
+
+
+def recorded(out: Path) -> dict[str, Record]:
+    """Key -> newest record of the run directory `out`, which need not be there yet."""
+    file = out / RECORDS
+    return read_records(file) if file.exists() else {}
 
 
 def chosen_cells(spec: suite.Suite, options: Options) -> tuple[Cell, ...]:
@@ -225,7 +231,7 @@ def execute(
             Store(options.out, suite.to_toml(spec), spec.identity) as store,
             interrupts() as stopping,
         ):
-            plan = Plan(spec, cells, Answers(options.out / RECORDS), options.retry)
+            plan = Plan(spec, cells, recorded(options.out), options.retry)
             store.write_environment({**environment(site.device), **site.facts})
             cache = str(cache_dir() / "features")
             spent = spec.limits.cost_seconds
@@ -240,7 +246,7 @@ def execute(
                 for event in events:
                     if isinstance(event, Finished):
                         record = store.append(event.result.record, event.result.outcomes)
-                        plan.done.add(record)
+                        plan.done[record.key] = record
                     watch(plan, event)
             finally:
                 events.close()  # its children end here

@@ -18,11 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from zoobench import datasets, methods, models
 from zoobench.datasets.splits import drawn
 from zoobench.errors import CellError
 from zoobench.models.weights import weights_of
-from zoobench.schema import Cell, Ref, cell_from_json, to_json
+from zoobench.schema import Cell, Ref, to_json
 
 JOB, TUNED, TROUBLE = "job.json", "tuned.pt", "trouble-{}.json"
 MEMORY = "memory"
@@ -126,7 +128,7 @@ def _train(job: Mapping[str, Any], device: str, share: Any) -> dict[str, Any] | 
     from zoobench.features.source import Features, View
     from zoobench.methods.finetune import FineTune, Inputs, Run
 
-    cell = cell_from_json(job["cell"])
+    cell = msgspec.convert(job["cell"], Cell)
     recipe = methods.build(cell.method, cell.params)
     assert isinstance(recipe, FineTune)
     splits = drawn(datasets.load(Ref.parse(cell.dataset)), cell)
