@@ -18,10 +18,10 @@ from collections.abc import Mapping
 import numpy as np
 from races import hardness
 
-from zoobench.advise import verdict
 from zoobench.advise.verdict import Outcomes, verdicts
+from zoobench.statistics import plausible
 
-EQUAL = (verdict.EQUAL, 0.0, 0.03, 0.3)
+EQUAL = (plausible.EQUAL, 0.0, 0.03, 0.3)
 SHARES = (0.14, 0.33)
 
 
@@ -75,7 +75,7 @@ def main() -> None:
         seeds = ([k, int(1000 * spread), int(10 * crossing), i] for i in range(given.worlds))
         worlds = [world(k, spread, crossing, np.random.default_rng(seed)) for seed in seeds]
         for equal in EQUAL:
-            verdict.EQUAL = equal
+            plausible.EQUAL = equal
             rows = [row for one in worlds for row in scores(*one)]
             every[equal].append(np.array(rows, dtype=float))
             if equal == EQUAL[0]:

@@ -129,6 +129,17 @@ def metric(name: str, where: str = "") -> MetricRow:
     return row
 
 
+def bounded(name: str) -> bool:
+    """Whether the best possible value is 1: a fraction of which more is better."""
+    row = metric(name)
+    return row.unit == "fraction" and row.better == "higher"
+
+
+def sign(name: str) -> int:
+    """+1 where a higher value is better, -1 where a lower one is."""
+    return -1 if metric(name).better == "lower" else 1
+
+
 def measured(name: str, value: float, **more: Any) -> Measurement:
     """A Measurement of `name` with the table's unit and direction; `more` are other fields."""
     row = metric(name)

@@ -8,8 +8,9 @@ import sys
 import numpy as np
 import pytest
 
-from zoobench.advise.verdict import beaten, posterior, verdicts
+from zoobench.advise.verdict import beaten, verdicts
 from zoobench.statistics.bootstrap import Floats
+from zoobench.statistics.plausible import posterior
 
 
 def right(rng: np.random.Generator, share: float, n: int = 300) -> Floats:

@@ -129,19 +129,21 @@ def test_score_interval_holds_the_estimate(n: int, data: st.DataObject) -> None:
     assert (gains - losses) / n - 1e-12 <= high <= 1
 
 
-def test_bootstrap_sums_are_sums_over_draws_with_replacement() -> None:
-    sums = bootstrap.bootstrap_sums(np.column_stack([np.ones(37), np.arange(37)]), 5_000, seed=3)
-    assert (sums[:, 0] == 37).all()
-    assert sums[:, 1].mean() / 37 == pytest.approx(18, abs=0.15)
-    expected = np.arange(37).std() / np.sqrt(37)
-    assert (sums[:, 1] / 37).std() == pytest.approx(expected, rel=0.05)
+def test_weights_are_draws_with_replacement() -> None:
+    weights = np.concatenate(list(bootstrap.resampled(37, 3, 5_000)))
+    assert (weights.sum(axis=1) == 37).all()
+    means = weights @ np.arange(37) / 37
+    assert means.mean() == pytest.approx(18, abs=0.15)
+    assert means.std() == pytest.approx(np.arange(37).std() / np.sqrt(37), rel=0.05)
 
 
-def test_bootstrap_blocks_do_not_change_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    columns = np.random.default_rng(0).normal(size=(50, 2))
-    whole = bootstrap.bootstrap_sums(columns, 100, seed=5)
-    monkeypatch.setattr(bootstrap, "_TABLE_AT_ONCE", 50 * 7)
-    assert bootstrap.bootstrap_sums(columns, 100, seed=5) == pytest.approx(whole)
+@pytest.mark.parametrize("limit", ["CHUNK", "KEPT"])
+def test_neither_blocks_nor_a_cache_change_the_weights(
+    monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    whole = np.concatenate(list(bootstrap.resampled(50, 5, 100)))
+    monkeypatch.setattr(bootstrap, limit, 50 * 7)
+    assert (np.concatenate(list(bootstrap.resampled(50, 5, 100))) == whole).all()
 
 
 def test_paired_bootstrap_agrees_with_scipy() -> None:

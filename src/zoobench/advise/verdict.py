@@ -34,17 +34,6 @@ DECAY = 1 / 2
 APART = 0.2
 """Standard deviation of the difference of two models' rises, as a share of the rise."""
 
-EQUAL = 0.1
-"""Prior probability that the contenders are all alike. Anything up to this has the same Brier and
-log scores of P(best) in drawn worlds, and this says the expected loss best
-(benchmarks/bench_chances.py)."""
-
-TWINS = 1e-12
-"""A variance is at least this, where two models are right on the same examples."""
-
-SPREADS = 64
-"""Steps of the distribution of the true scores' spread."""
-
 Outcomes = Mapping[str, bootstrap.Floats]
 """model -> (N,) 0/1 outcomes on the same N examples."""
 
@@ -171,11 +160,9 @@ def _verdicts(
 ) -> Verdicts:
     means = np.array([value[name] for name in order])
     drawn = np.stack([draws[name] for name in order], axis=1)
-    plausible = posterior(means, drawn)
-    tops = np.round(plausible, 9) == np.round(plausible.max(axis=1, keepdims=True), 9)
-    first = np.asarray((tops / tops.sum(axis=1, keepdims=True)).mean(axis=0))
-    first *= len(order) / (len(order) + untried)
-    loss = float((plausible.max(axis=1) - plausible[:, 0]).mean())
+    scores = plausible.posterior(means, drawn)
+    first = plausible.first_of(scores) * (len(order) / (len(order) + untried))
+    loss = float((scores.max(axis=1) - scores[:, 0]).mean())
     error = bootstrap.error_against(drawn, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(means[0] > means, (means[0] - means) / error, 0.0)
@@ -184,71 +171,6 @@ def _verdicts(
     bound = -ndtri(bootstrap.ALPHA / (2 * max(1, len(order) - 1)))
     tied = tuple(bool(one <= bound) for one in z)
     return Verdicts(tuple(order), means, drawn, first, tied, loss)
-
-
-def posterior(value: bootstrap.Floats, draws: bootstrap.Floats) -> bootstrap.Floats:
-    """(B, M) plausible true scores from `value` (M,) and its bootstrap `draws` (B, M).
-
-    The contenders' are normal about a common mean; what else is known of their spread is a
-    distribution (`_spreads`), and each draw has a spread of its own.
-    """
-    near = np.flatnonzero(plausible.contenders(value, draws))
-    scores = np.asarray(value + draws - draws.mean(axis=0))
-    if len(near) < 2:
-        return scores
-    own, noise = value[near], np.cov(draws[:, near], rowvar=False)
-    spreads, weights = _spreads(own, noise)
-    taken = np.searchsorted(np.cumsum(weights)[:-1], plausible.even_shares(len(draws)))
-    normal = np.random.default_rng(len(value)).standard_normal((len(draws), len(near)))
-    for number in np.unique(taken):
-        mean, cov = _given(spreads[number], own, noise)
-        values, vectors = np.linalg.eigh(cov)
-        # Without spread all are equal: rounding must not part them.
-        root = vectors * np.sqrt(np.where(values > 1e-9 * values.max(), values, 0.0))
-        rows = np.flatnonzero(taken == number)
-        scores[np.ix_(rows, near)] = mean + normal[rows] @ root.T
-    return scores
-
-
-def _given(
-    spread: float, value: bootstrap.Floats, noise: bootstrap.Floats
-) -> tuple[bootstrap.Floats, bootstrap.Floats]:
-    """Mean (M,) and covariance (M, M) of true scores with variance `spread` about an unknown
-    mean (Morris 1983): each is drawn to it by its share of noise."""
-    inverse = np.linalg.inv(max(spread, TWINS) * np.eye(len(value)) + noise)
-    sure = float(inverse.sum())
-    centre = float((inverse @ value).sum()) / sure
-    drawn = np.eye(len(value)) - spread * inverse
-    mean = value - drawn @ (value - centre)
-    shared = drawn.sum(axis=1)  # how far each follows the mean, which is not known exactly
-    return mean, spread * drawn + np.outer(shared, shared) / sure
-
-
-def _spreads(
-    value: bootstrap.Floats, noise: bootstrap.Floats
-) -> tuple[bootstrap.Floats, bootstrap.Floats]:
-    """Plausible variances of true scores, and their weights, from `value` (M,) and the
-    covariance of its noise (M, M).
-
-    The prior is of the kind of `stats.shrinkage`, for scores known unequally well: none with
-    probability EQUAL, else such that spread / (spread + noise) is uniform (Daniels 1999), where
-    noise is the harmonic mean over models (Christiansen and Morris 1997). The likelihood is
-    that of the distances to the mean (REML), each with its own noise as if the others' had
-    nothing to do with it: two models that are right on the same examples are near-copies, no
-    proof that all models are alike.
-    """
-    count = len(value)
-    centring = np.eye(count) - 1 / count
-    apart = np.maximum(np.diag(centring @ noise @ centring) * count / (count - 1), TWINS)
-    share = (np.arange(SPREADS) + 0.5) / SPREADS
-    spreads = np.concatenate([[0.0], share / (1 - share) / np.mean(1 / apart)])
-    sure = 1 / (spreads[:, None] + apart)
-    total = sure.sum(axis=1)
-    rest = value - ((sure @ value) / total)[:, None]
-    log = 0.5 * (np.log(sure).sum(axis=1) - np.log(total) - (sure * rest**2).sum(axis=1))
-    prior = np.concatenate([[EQUAL], np.full(SPREADS, (1 - EQUAL) / SPREADS)])
-    weights = prior * np.exp(log - log.max())
-    return spreads, weights / weights.sum()
 
 
 def _sample(level: Outcomes, seed: int, number: int) -> _Sample:

@@ -24,7 +24,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from zoobench import tasks
 from zoobench.errors import UserError, unknown
-from zoobench.metrics import METRICS
 from zoobench.schema import Ref
 
 POINT = 0.01
@@ -158,8 +157,3 @@ def _mistake(error: ValidationError, where: str) -> UserError:
         table = tables.get(place[0], Gates) if len(place) > 1 else Gates
         return unknown(": ".join([where, *place[:-1]]), "key", place[-1], table.model_fields)
     return UserError(f"{where}: {'.'.join(place)}: {first['msg']} (got {first['input']!r})")
-
-
-def better_sign(metric: str) -> int:
-    """+1 where a higher value is better, -1 where a lower one is."""
-    return -1 if METRICS[metric].better == "lower" else 1

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from zoobench.compare.gates import GATED, better_sign
+from zoobench.compare.gates import GATED
 from zoobench.compare.match import Pair
 from zoobench.errors import StoreError
+from zoobench.metrics import sign
 from zoobench.schema import Outcomes, Record, digest
-from zoobench.statistics.bootstrap import Floats, resample_counts
+from zoobench.statistics.bootstrap import Floats, resampled
 from zoobench.statistics.paired import (
     Estimate,
     from_draws,
@@ -119,7 +120,7 @@ def differences(pairs: PairedOutcomes, metric: str) -> Floats | None:
         old, new = (pairs.task.statistics(kept).mean_of(metric) for kept in pair)
         if old is None or new is None:
             return None
-        row[:] = better_sign(metric) * (new - old)
+        row[:] = sign(metric) * (new - old)
     return table
 
 
@@ -151,13 +152,13 @@ def _curved(pairs: PairedOutcomes, metric: str, seed: int) -> Estimate:
     """A metric that is no mean: macro averages, balanced accuracy, calibration errors."""
     n = pairs.n
     whole = np.ones((1, n))
-    weights = list(resample_counts(n, CURVED_RESAMPLES, np.random.default_rng(seed)))
     values, draws = [], []
     for pair in pairs.seeds:
         if pair is None:
             values.append(0.0)
             draws.append(np.zeros(CURVED_RESAMPLES))
             continue
+        weights = resampled(n, seed, CURVED_RESAMPLES)
         values.append(float(_change(pairs.task, pair, metric, whole)[0]))
         draws.append(np.concatenate([_change(pairs.task, pair, metric, w) for w in weights]))
     if len(values) == 1:
@@ -173,4 +174,4 @@ def _curved(pairs: PairedOutcomes, metric: str, seed: int) -> Estimate:
 def _change(task: Task, pair: tuple[Outcomes, Outcomes], metric: str, weights: Floats) -> Floats:
     """(B,) candidate minus baseline under each of the (B, n) weights, positive where better."""
     old, new = (task.statistics(kept)(weights, [metric])[metric] for kept in pair)
-    return better_sign(metric) * (new - old)
+    return sign(metric) * (new - old)

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from zoobench.ranking.comparability import Section, is_control
 from zoobench.ranking.nouns import Judged
-from zoobench.ranking.outcomes import by_model, mean_of
+from zoobench.ranking.outcomes import by_model, mean_of, primary_of
 from zoobench.schema import Record, Ref
 
 TARGET = "fine-tune"
@@ -37,23 +38,31 @@ STATIC = ("parameters", "published ImageNet top-1", "mean over the other dataset
 PUBLISHED = "published/imagenet"
 
 
-def judge(sections: Sequence[Section], metric: str) -> tuple[Judged, ...]:
-    """Every ranker on every dataset with FEWEST fine-tuned models; () where there is none."""
-    truths = {
-        (s.dataset, s.key["splits"]): truth
-        for s in sections
-        if s.method == TARGET and s.shots is None and len(truth := _truth(s, metric)) >= FEWEST
-    }
+def judge(sections: Sequence[Section], metric: str | None) -> tuple[Judged, ...]:
+    """Every ranker on every dataset with FEWEST fine-tuned models, by `metric` or by the task's
+    primary one; () where there is none."""
+    truths: dict[tuple[str, Any], dict[str, float]] = {}
+    names: dict[tuple[str, Any], str] = {}
+    for s in sections:
+        if s.method == TARGET and s.shots is None:
+            wanted = metric or primary_of(s.records[0])
+            truth = _truth(s, wanted)
+            if len(truth) >= FEWEST:
+                truths[s.dataset, s.key["splits"]], names[s.dataset, s.key["splits"]] = (
+                    truth,
+                    wanted,
+                )
     found: list[Judged] = []
     for (dataset, splits), truth in truths.items():
+        wanted = names[dataset, splits]
         own = [r for s in sections if (s.dataset, s.key["splits"]) == (dataset, splits)
                and s.shots is None for r in s.records if r.status == "ok"]  # fmt: skip
         for name, (method, held) in SCORES.items():
             scores = _scores(own, method, held)
-            found += _judged(name, False, dataset, metric, truth, scores)
-        others = [t for (d, _), t in truths.items() if d != dataset]
+            found += _judged(name, False, dataset, wanted, truth, scores)
+        others = [t for (d, s), t in truths.items() if d != dataset and names[d, s] == wanted]
         for name, scores in _static(own, sections, truth, others).items():
-            found += _judged(name, True, dataset, metric, truth, scores)
+            found += _judged(name, True, dataset, wanted, truth, scores)
     return tuple(found)
 
 

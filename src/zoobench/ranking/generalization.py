@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from zoobench.datasets.shift import clean, is_shifted, named
+from zoobench.metrics import sign
 from zoobench.ranking.comparability import is_control
 from zoobench.ranking.nouns import Efficiency, Gap, SectionRanking, Shift
-from zoobench.ranking.outcomes import Book, outcome_rows
+from zoobench.ranking.outcomes import Book, kept_of, primary_of
 from zoobench.schema import Record, Ref, canonical
 from zoobench.statistics import bootstrap
 from zoobench.statistics.bootstrap import percentile
@@ -29,13 +31,18 @@ def _twin(record: Record, dataset: str) -> tuple[str, ...]:
     return cell.model, dataset, cell.method, params, str(cell.seed), str(cell.shots)
 
 
-def shifts(book: Book, metric: str) -> tuple[Shift, ...]:
-    """Every model's retained share, a row a kind of shift; [] where no clean cell is there.
+def shifts(book: Book, metric: str | None) -> tuple[Shift, ...]:
+    """Every model's retained share of `metric`, or of its task's primary one, a row a kind of
+    shift; () where no clean cell is there. Of an error, what is retained is clean / shifted.
 
     Corrupted copies are the clean examples, so that both are resampled together; another
     dataset's examples are resampled on their own.
     """
-    usable = [r for r in book.records if r.status == "ok" and r.get(metric) and not is_control(r)]
+    usable = [
+        r
+        for r in book.records
+        if r.status == "ok" and r.get(metric or primary_of(r)) and not is_control(r)
+    ]
     moved = [r for r in usable if shifted(r)]
     about = {r.cell.model for r in moved}
     plain = {
@@ -47,9 +54,9 @@ def shifts(book: Book, metric: str) -> tuple[Shift, ...]:
         kind, severity = named(ref)
         groups.setdefault((_twin(record, str(clean(ref))), kind), {})[severity or 0] = record
     found = [
-        _shift(book, plain[key], kind, dict(sorted(records.items())), metric)
+        _shift(book, plain[key], kind, dict(sorted(records.items())), wanted)
         for (key, kind), records in groups.items()
-        if key in plain and (plain[key].value(metric) or 0) > 0
+        if key in plain and (plain[key].value(wanted := metric or primary_of(plain[key])) or 0) > 0
     ]
     return tuple(sorted(found, key=lambda s: (s.dataset, s.method, s.kind, -s.retained)))
 
@@ -58,12 +65,12 @@ def _shift(book: Book, base: Record, kind: str, records: dict[int, Record], metr
     reference = base.value(metric) or 0.0
     values = {severity: r.value(metric) or 0.0 for severity, r in records.items()}
     low = high = None
-    rows = outcome_rows(book, [base], metric)
-    others = [outcome_rows(book, [r], metric) for r in records.values()]
-    if rows is not None and all(o is not None for o in others):
+    before, after = (kept_of(book, same, metric) for same in ([base], [*records.values()]))
+    if before is not None and after is not None:
         seed = bootstrap.seed_of(base.cell.dataset, kind, metric)
-        mean = np.mean([o[0] for o in others if o is not None], axis=0)
-        low, high = _ratio(rows[0], mean, 0 in records, seed)
+        # Another dataset's units are not the clean ones.
+        clean_draws, shifted_draws = before.draws(seed), after.draws(seed + (0 in records))
+        low, high = _interval(_share(clean_draws, shifted_draws, metric))
     mean_value = float(np.mean(list(values.values())))
     return Shift(
         model=base.cell.model,
@@ -73,25 +80,27 @@ def _shift(book: Book, base: Record, kind: str, records: dict[int, Record], metr
         kind=kind,
         clean=reference,
         shifted=mean_value,
-        retained=mean_value / reference,
+        retained=_share(reference, mean_value, metric),
         low=low,
         high=high,
-        severities={severity: value / reference for severity, value in values.items()},
+        severities={s: _share(reference, value, metric) for s, value in values.items()},
     )
 
 
-def _ratio(
-    base: np.ndarray, other: np.ndarray, apart: bool, seed: int
-) -> tuple[float | None, float | None]:
-    """95% interval of mean(other) / mean(base); resampled together unless `apart`."""
-    first = bootstrap.resampled_means(base[:, None], seed)[:, 0]
-    second = bootstrap.resampled_means(
-        np.asarray(other, dtype=np.float32)[:, None], seed + 1 if apart else seed
-    )[:, 0]
-    if not (first > 0).all():
+def _share(clean: Any, shifted: Any, metric: str) -> Any:
+    """What is retained of a score, or of (B,) draws of it; NaN or inf where nothing is left to
+    divide by."""
+    over, under = (shifted, clean) if sign(metric) > 0 else (clean, shifted)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.divide(over, under) if np.ndim(over) else (over / under if under else np.inf)
+
+
+def _interval(retained: bootstrap.Floats) -> tuple[float | None, float | None]:
+    """95% interval from draws (B,); unknown where a draw has no ratio."""
+    if not (np.isfinite(retained) & (retained >= 0)).all():
         return None, None
-    low, high = percentile((second / first)[:, None])
-    return float(low[0]), float(high[0])
+    low, high = percentile(retained)
+    return float(low), float(high)
 
 
 def label_efficiency(sections: Sequence[SectionRanking]) -> tuple[Efficiency, ...]:

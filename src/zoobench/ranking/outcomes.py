@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from statistics import median
 
 import numpy as np
-from numpy.typing import NDArray
 
-from zoobench.metrics import METRICS
+from zoobench import metrics
 from zoobench.ranking.comparability import cost_key
 from zoobench.ranking.nouns import COSTS, SEVERAL
 from zoobench.schema import Measurement, Outcomes, Record, Ref
 from zoobench.statistics import bootstrap, many
+from zoobench.statistics.bootstrap import resampled
 from zoobench.store import Run
-from zoobench.tasks import task_of
+from zoobench.tasks import Statistics, task_of
+from zoobench.tasks.evaluate import seed_for
 
 
 @dataclass(frozen=True)
@@ -43,17 +44,6 @@ def open_book(runs: Iterable[Run]) -> Book:
     return Book(tuple(newest.values()), homes)
 
 
-def unit_scores(outcomes: Outcomes, record: Record, metric: str) -> NDArray[np.float32] | None:
-    """(n,) scores whose mean is `metric`, larger better; None where it is no such mean."""
-    try:
-        values = task_of(record.cell).statistics(outcomes).mean_of(metric)
-    except KeyError:
-        return None
-    if values is None:
-        return None
-    return np.asarray(-values if METRICS[metric].better == "lower" else values, dtype=np.float32)
-
-
 def by_model(records: Iterable[Record]) -> dict[str, list[Record]]:
     """model -> its records (one a seed), in order of seed."""
     found: dict[str, list[Record]] = {}
@@ -64,35 +54,90 @@ def by_model(records: Iterable[Record]) -> dict[str, list[Record]]:
     return found
 
 
-def outcome_rows(book: Book, records: Sequence[Record], metric: str) -> NDArray[np.float32] | None:
-    """(S, N) per-example scores, one row a record; None where any was not kept."""
-    rows: list[NDArray[np.float32]] = []
-    for record in records:
-        outcomes = book.outcomes(record)
-        scores = None if outcomes is None else unit_scores(outcomes, record, metric)
-        if scores is None or (rows and len(scores) != len(rows[0])):
-            return None
-        rows.append(scores)
-    return np.stack(rows) if rows else None
+@dataclass(frozen=True)
+class Kept:
+    """What was kept of a model's seeds on one test set of `n` units, as far as `metric` needs it.
+
+    `rows` (S, n) are the units' values where the metric is a mean; else None, and `statistics`
+    evaluate it.
+    """
+
+    metric: str
+    n: int
+    rows: bootstrap.Floats | None
+    statistics: tuple[Statistics, ...]
+
+    def draws(self, seed: int) -> bootstrap.Floats:
+        """(B,) the metric's mean over the seeds, under the weights that `seed` gives to all."""
+        return np.concatenate([self._under(weights) for weights in resampled(self.n, seed)])
+
+    def _under(self, weights: bootstrap.Floats) -> bootstrap.Floats:
+        if self.rows is not None:
+            return np.asarray(weights @ self.rows.mean(axis=0) / weights.sum(axis=1))
+        each = [of(weights, [self.metric])[self.metric] for of in self.statistics]
+        return np.asarray(np.mean(each, axis=0))
+
+    def values(self) -> bootstrap.Floats:
+        """(S,) the metric of each seed."""
+        if self.rows is not None:
+            return np.asarray(self.rows.mean(axis=1))
+        whole = np.ones((1, self.n))
+        return np.array([of(whole, [self.metric])[self.metric][0] for of in self.statistics])
+
+
+def kept_of(book: Book, records: Sequence[Record], metric: str) -> Kept | None:
+    """None where a record has no outcomes, they are of other test sets than each other's, or
+    their task has no such metric."""
+    if any(metric not in task_of(record.cell).metrics for record in records):
+        return None
+    every = [book.outcomes(record) for record in records]
+    sizes = {outcomes.n for outcomes in every if outcomes is not None}
+    if None in every or len(sizes) != 1:
+        return None
+    statistics = tuple(
+        task_of(record.cell).statistics(outcomes)
+        for record, outcomes in zip(records, every, strict=True)
+        if outcomes is not None
+    )
+    means = [of.mean_of(metric) for of in statistics]
+    n = sizes.pop()
+    if any(row is None for row in means):
+        return Kept(metric, n, None, statistics)
+    return Kept(metric, n, np.stack([row for row in means if row is not None]), ())
 
 
 def sample_of(
     book: Book, models: Sequence[Sequence[Record]], metric: str, shared_seeds: bool
 ) -> tuple[many.Sample, bool]:
-    """The `Sample` of models[m] = its records, and whether it is paired.
+    """The `Sample` of models[m] = its records, larger better, and whether it is paired.
 
-    Where one model's predictions are missing all fall back on their intervals.
+    Where one model's outcomes are missing all fall back on their intervals.
     """
-    outcomes = [outcome_rows(book, records, metric) for records in models]
-    kept = [rows for rows in outcomes if rows is not None]
     cell = models[0][0].cell
-    seed = bootstrap.seed_of(cell.dataset, metric)
-    if len(kept) == len(models) and len({rows.shape[1] for rows in kept}) == 1:
-        return many.sample(kept, seed, shared_seeds=shared_seeds), True
+    seed = seed_for(cell.dataset, task_of(cell))
+    every = [kept_of(book, records, metric) for records in models]
+    kept = [one for one in every if one is not None]
+    if len(kept) < len(models) or len({one.n for one in kept}) != 1:
+        return _unpaired(models, metric, seed), False
+    sign = metrics.sign(metric)
+    if all(one.rows is not None for one in kept):
+        rows = [sign * one.rows for one in kept if one.rows is not None]
+        return many.sample(rows, seed, shared_seeds=shared_seeds), True
+    draws = sign * np.stack([one.draws(seed) for one in kept], axis=1)
+    each = [sign * one.values() for one in kept]
+    return many.with_seeds(each, draws, seed, kept[0].n, shared_seeds=shared_seeds), True
+
+
+def _unpaired(models: Sequence[Sequence[Record]], metric: str, seed: int) -> many.Sample:
     value = np.array([mean_of(records, metric) for records in models])
     error = np.array([_error_of(records, metric) for records in models])
     sizes = [m.n or 0 for records in models for r in records if (m := r.get(metric))]
-    return many.sample_from_intervals(value, error, max(sizes, default=0), seed), False
+    return many.sample_from_intervals(value, error, max(sizes, default=0), seed)
+
+
+def primary_of(record: Record) -> str:
+    """The primary metric of the record's task."""
+    return task_of(record.cell).metrics[0]
 
 
 def mean_of(records: Iterable[Record], metric: str) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
+from zoobench.metrics import bounded
 from zoobench.ranking.comparability import Section, is_control, split_comparable
 from zoobench.ranking.controls import DATASET_FLAGS, RECORD_FLAGS, Controls, control_rows, flags_of
 from zoobench.ranking.foresight import judge
@@ -17,6 +18,7 @@ from zoobench.ranking.outcomes import (
     family_of,
     license_of,
     open_book,
+    primary_of,
     sample_of,
 )
 from zoobench.ranking.overall import Ranked, rank_overall
@@ -24,7 +26,6 @@ from zoobench.schema import Record
 from zoobench.statistics import bootstrap, many, plausible
 from zoobench.statistics.bootstrap import percentile
 from zoobench.store import Run, no_collection
-from zoobench.tasks import task
 
 METHODS = ("fine-tune", "linear-probe", "ridge", "knn", "zero-shot", "from-scratch")
 """Order in which methods are shown; others follow by name."""
@@ -32,7 +33,7 @@ METHODS = ("fine-tune", "linear-probe", "ridge", "knn", "zero-shot", "from-scrat
 
 @no_collection()
 def rank(runs: Iterable[Run], metric: str | None = None) -> Ranking:
-    """Rank everything in `runs` by `metric` (the task's primary one by default).
+    """Rank everything in `runs` by `metric`, or each section by its task's primary one.
 
     Deterministic. Records of several comparability keys become several sections;
     controls are attached to the sections they check and are not ranked.
@@ -40,12 +41,11 @@ def rank(runs: Iterable[Run], metric: str | None = None) -> Ranking:
     book = open_book(runs)
     sections = split_comparable(r for r in book.records if not shifted(r))
     controls = Controls(book, sections)
-    chosen = metric or task("classification").metrics[0]
-    ranked = [
-        found
+    every = (
+        rank_section(controls, section, metric or primary_of(section.records[0]))
         for section in sorted(sections, key=_order)
-        if (found := rank_section(controls, section, chosen)) is not None
-    ]
+    )
+    ranked = [found for found in every if found is not None]
     failures = tuple(_failure(r) for r in book.records if r.status != "ok")
     rankings = tuple(found.ranking for found in ranked)
     return Ranking(
@@ -53,8 +53,8 @@ def rank(runs: Iterable[Run], metric: str | None = None) -> Ranking:
         rank_overall(ranked),
         failures,
         book.records,
-        judged=judge(sections, chosen),
-        shifts=shifts(book, chosen),
+        judged=judge(sections, metric),
+        shifts=shifts(book, metric),
         efficiency=label_efficiency(rankings),
         gaps=gaps(book.records),
     )
@@ -72,9 +72,13 @@ def _failure(record: Record) -> Failure:
 
 
 def rank_section(controls: Controls, section: Section, metric: str) -> Ranked | None:
-    """Rank the pretrained models of one section; None where it holds controls only."""
+    """Rank the pretrained models of one section; None where it holds controls only, or was
+    measured by other metrics."""
     entrants = [r for r in section.records if not is_control(r)]
     if not entrants:
+        return None
+    ok = [r for r in entrants if r.status == "ok"]
+    if ok and all(r.get(metric) is None for r in ok):
         return None
     usable = [r for r in entrants if r.status == "ok" and r.get(metric) is not None]
     models = by_model(usable)
@@ -101,7 +105,7 @@ def rank_section(controls: Controls, section: Section, metric: str) -> Ranked | 
         ranking,
         p=many.holm_matrix(p, order),
         gap=gap,
-        saturated=metric.endswith("accuracy") and len(names) > 1 and 1 - top < gap,
+        saturated=bounded(metric) and len(names) > 1 and 1 - top < gap,
         paired=paired,
         n=one.n,
     )

@@ -1,4 +1,9 @@
-"""The one resampler: weights of independent units, and the means and intervals that they give."""
+"""The one resampler: weights of independent units, and the intervals that they give.
+
+n units, B resamples. A metric of a resample is the metric under weights: how often each unit
+was drawn. Whoever draws with the same `n` and `seed` gets the same weights, so that metrics,
+models and runs are paired.
+"""
 
 from __future__ import annotations
 
@@ -14,40 +19,47 @@ Floats = NDArray[np.float64]
 Matrix = tuple[tuple[float, ...], ...]
 
 RESAMPLES = 2000
+"""Resamples of every interval of a record and of a ranking (PROTOCOL section 3)."""
 ALPHA = 0.05
-_TABLE_AT_ONCE = 4_000_000
-"""Cells of the (resamples, N) weight matrix that are held at one time: 32 MB."""
-_COUNTS_AT_ONCE = 2**24
-"""Most resampling weights held at once (64 MB of float32)."""
 ROWS = 64
 """Rows of a matrix of pairs, or models, that are worked on at once: they stay in the cache."""
 CHUNK = 2_000_000
-"""Resampling weights held at once (float64: 16 MB)."""
+"""Weights that are held at once (float64: 16 MB)."""
+KEPT = 2**26
+"""Most weights that are kept for the next model on the same units (uint8: 64 MB)."""
 
 
-def resample_counts(
-    n: int, resamples: int, rng: np.random.Generator
-) -> Iterator[NDArray[np.float64]]:
-    """How often each of n examples is drawn, in blocks of rows; `resamples` rows in all.
-
-    Each (r, n) block has rows that sum to n. Any statistic of sums over examples is a
-    function of `block @ columns`, which is how a bootstrap becomes one matrix product.
-    """
-    rows = max(1, _TABLE_AT_ONCE // max(n, 1))
-    for start in range(0, resamples, rows):
-        r = min(rows, resamples - start)
-        drawn = rng.integers(n, size=(r, n)) + np.arange(r)[:, None] * n
-        yield np.bincount(drawn.ravel(), minlength=r * n).reshape(r, n).astype(np.float64)
+def seed_of(*parts: object) -> int:
+    """A 64-bit seed that depends on the parts' text alone."""
+    return int.from_bytes(hashlib.sha256("\0".join(map(str, parts)).encode()).digest()[:8], "big")
 
 
-def bootstrap_sums(columns: ArrayLike, resamples: int, seed: int = 0) -> Floats:
-    """(R, K): sums of the (N, K) columns over N examples drawn with replacement, R times.
-
-    All K columns see the same draws, so differences between columns are paired.
-    """
-    table = np.asarray(columns, dtype=np.float64)
+def resampled(n: int, seed: int, resamples: int = RESAMPLES) -> Iterator[Floats]:
+    """(b, n) weights, b rows at a time, B rows in all: how often each of n units is drawn when n
+    are drawn with replacement."""
+    rows = max(1, CHUNK // n)
+    if n * resamples <= KEPT:
+        kept = _drawn(n, seed, resamples)
+        for start in range(0, resamples, rows):
+            yield kept[start : start + rows].astype(np.float64)
+        return
     rng = np.random.default_rng(seed)
-    return np.concatenate([block @ table for block in resample_counts(len(table), resamples, rng)])
+    for start in range(0, resamples, rows):
+        count = min(rows, resamples - start)
+        yield np.stack([_draw(n, rng) for _ in range(count)]).astype(np.float64)
+
+
+@lru_cache(maxsize=4)
+def _drawn(n: int, seed: int, resamples: int) -> NDArray[np.uint8]:
+    rng = np.random.default_rng(seed)
+    counts = np.empty((resamples, n), dtype=np.uint8)
+    for row in counts:
+        row[:] = _draw(n, rng)
+    return counts
+
+
+def _draw(n: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    return np.bincount(rng.integers(0, n, n, dtype=np.int32), minlength=n)
 
 
 def percentile(draws: ArrayLike, level: float = 0.95) -> tuple[Any, Any]:
@@ -74,50 +86,11 @@ def _quantile(ordered: Floats, share: float) -> Floats:
     return np.asarray(low + gap * part if part < 0.5 else high - gap * (1 - part))
 
 
-def seed_of(*parts: object) -> int:
-    """A 64-bit seed that depends on the parts' text alone."""
-    return int.from_bytes(hashlib.sha256("\0".join(map(str, parts)).encode()).digest()[:8], "big")
-
-
-@lru_cache(maxsize=4)
-def _counts(n: int, resamples: int, seed: int) -> NDArray[np.uint8]:
-    """(B, N): how often each example is drawn; rows sum to N."""
-    rng = np.random.default_rng(seed)
-    counts = np.empty((resamples, n), dtype=np.uint8)
-    for row in counts:
-        row[:] = np.bincount(rng.integers(0, n, n, dtype=np.int32), minlength=n)
-    return counts
-
-
-def resampled(n: int, seed: int, resamples: int = RESAMPLES) -> Iterator[Floats]:
-    """(b, N) weights of n units, b rows at a time, B rows in all: how often each unit is drawn.
-
-    Whoever draws with the same `n` and `seed` gets the same rows, so that metrics, models
-    and runs are paired.
-    """
-    counts = _counts(n, resamples, seed)
-    rows = max(1, CHUNK // n)
-    for start in range(0, resamples, rows):
-        yield counts[start : start + rows].astype(np.float64)
-
-
 def interval(value: float, draws: Floats) -> tuple[float, float]:
     """The 95% percentile interval of `draws` (B,), extended to hold `value`: calibration errors
     and macro means are biased under resampling, and might miss it."""
     low, high = percentile(draws)
     return min(float(low), value), max(float(high), value)
-
-
-def resampled_means(scores: NDArray[np.float32], seed: int, resamples: int = RESAMPLES) -> Floats:
-    """(B, M) means of `scores` (N, M) over examples drawn with replacement, paired over models."""
-    n = len(scores)
-    counts = _counts(n, resamples, seed)
-    step = max(1, _COUNTS_AT_ONCE // n)
-    sums = [
-        counts[start : start + step].astype(np.float32) @ scores
-        for start in range(0, resamples, step)
-    ]
-    return np.concatenate(sums).astype(np.float64) / n
 
 
 def error_against(draws: Floats, model: int) -> Floats:

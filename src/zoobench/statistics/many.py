@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from zoobench.statistics.bootstrap import (
     Matrix,
     _blocks,
     error_against,
-    resampled_means,
+    resampled,
 )
 from zoobench.statistics.paired import holm, mcnemar
 
@@ -36,7 +36,8 @@ class Sample:
     `value` (M,) mean scores; `draws` (B, M) bootstrap means, paired over the examples
     (and over seeds where there are several); `seed_variance` (M,) the part of a mean's
     variance that comes from seeds, `seeds` (M,) how many; `right` (N, M) 0/1 for the
-    models in `exact` (M,) bool: one seed, each example right or wrong; n = N.
+    models in `exact` (M,) bool: one seed, each example right or wrong, and without rows
+    where the draws are unpaired; n = N.
     """
 
     value: Floats
@@ -63,39 +64,55 @@ def ranks(values: Floats, ties: Literal["mean", "min"] = "mean") -> Floats:
 
 
 def sample(
-    outcomes: Sequence[NDArray[np.float32]],
+    outcomes: Sequence[NDArray[np.floating[Any]]],
     seed: int,
     *,
     shared_seeds: bool = False,
     resamples: int = RESAMPLES,
 ) -> Sample:
-    """The sample of M models; outcomes[m] is (S_m, N), one row a seed.
+    """The sample of M models whose metric is a mean over units; outcomes[m] is (S_m, N), the
+    units' values, one row a seed. See `with_seeds`."""
+    means = np.stack([rows.mean(axis=0, dtype=np.float64) for rows in outcomes], axis=1)
+    n = len(means)
+    draws = np.concatenate([block @ means for block in resampled(n, seed, resamples)]) / n
+    each = [rows.mean(axis=1, dtype=np.float64) for rows in outcomes]
+    exact = np.array([len(rows) == 1 and bool(np.isin(rows, (0, 1)).all()) for rows in outcomes])
+    return with_seeds(each, draws, seed, n, (means.astype(np.float32), exact), shared_seeds)
+
+
+def with_seeds(
+    each: Sequence[Floats],
+    draws: Floats,
+    seed: int,
+    n: int,
+    right: tuple[NDArray[np.float32], NDArray[np.bool_]] | None = None,
+    shared_seeds: bool = False,
+) -> Sample:
+    """The sample of M models, from each[m] (S_m,), the metric of every seed, and `draws` (B, M),
+    the metric's mean over a model's seeds under resampled units, which all models share.
 
     Seeds add their own variance to the draws (bootstrap over seeds, corrected for
     their small number). With `shared_seeds` (few-shot draws) all models keep the
-    same resample of seeds, so that what the draws share cancels in a difference.
+    same resample of seeds, so that what the draws share cancels in a difference. `right`
+    are (N, M) values of the units and the models (M,) to which exact tests apply.
     """
-    means = np.stack([rows.mean(axis=0) for rows in outcomes], axis=1).astype(np.float32)
-    seeds = np.array([len(rows) for rows in outcomes], dtype=np.int64)
-    draws = resampled_means(means, seed, resamples)
-    variance = np.zeros(len(outcomes))
+    resamples = len(draws)
+    seeds = np.array([len(values) for values in each], dtype=np.int64)
+    variance = np.zeros(len(each))
     rng = np.random.default_rng([seed, 1])
     common = shared_seeds and len(set(seeds.tolist())) == 1
     picks = rng.random((resamples, int(seeds.max()))) if common else None
-    for m, rows in enumerate(outcomes):
-        count = len(rows)
+    for m, values in enumerate(each):
+        count = len(values)
         if count < 2:
             continue
-        each = rows.mean(axis=1, dtype=np.float64)
-        variance[m] = each.var(ddof=1) / count
+        variance[m] = values.var(ddof=1) / count
         u = picks if picks is not None else rng.random((resamples, count))
-        drawn = each[(u * count).astype(np.intp)].mean(axis=1)
-        draws[:, m] += (drawn - each.mean()) * np.sqrt(count / (count - 1))
-    binary = [bool(np.isin(rows, (0.0, 1.0)).all()) for rows in outcomes]
-    exact = (seeds == 1) & np.array(binary)
-    return Sample(
-        means.mean(axis=0, dtype=np.float64), draws, variance, seeds, exact, means, len(means)
-    )
+        drawn = values[(u * count).astype(np.intp)].mean(axis=1)
+        draws[:, m] += (drawn - values.mean()) * np.sqrt(count / (count - 1))
+    units, exact = right or (np.zeros((n, len(each)), np.float32), np.zeros(len(each), bool))
+    means = np.array([values.mean() for values in each])
+    return Sample(means, draws, variance, seeds, exact, units, n)
 
 
 def pick(one: Sample, models: Sequence[int]) -> Sample:

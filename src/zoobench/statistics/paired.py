@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from zoobench.statistics.bootstrap import bootstrap_sums, percentile
+from zoobench.statistics.bootstrap import percentile, resampled
 
 Floats = NDArray[np.float64]
 Alternative = Literal["less", "greater", "two-sided"]
@@ -169,7 +169,8 @@ def paired_bootstrap(difference: ArrayLike, resamples: int = 9_999, seed: int = 
     values = np.asarray(difference, dtype=np.float64)
     if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
         raise ValueError("a paired bootstrap needs two or more finite differences")
-    draws = bootstrap_sums(values[:, None], resamples, seed)[:, 0] / len(values)
+    weights = resampled(len(values), seed, resamples)
+    draws = np.concatenate([block @ values for block in weights]) / len(values)
     return from_draws(float(values.mean()), draws, len(values) - 1)
 
 

@@ -207,14 +207,18 @@ def statistics(outcomes: Outcomes) -> Ratios:
     label, predicted = outcomes.arrays["label"], outcomes.arrays["predicted"]
     classes = 1 + int(max(label.max(initial=0), predicted.max(initial=0)))
     right = predicted == label
-    blocks: dict[str, Any] = {
-        "labelled": one_hot(label, classes),
-        "predicted": one_hot(predicted, classes),
-        "hits": one_hot(label, classes, right),
-    }
-    for name in ("confidence", "calibrated"):
+
+    def gaps(name: str) -> Any:
         confidence = outcomes.arrays[name]
-        blocks[name] = one_hot(_bin_of(confidence), BINS, right - confidence.astype(np.float64))
+        return one_hot(_bin_of(confidence), BINS, right - confidence.astype(np.float64))
+
+    blocks: dict[str, Callable[[], Any]] = {
+        "labelled": lambda: one_hot(label, classes),
+        "predicted": lambda: one_hot(predicted, classes),
+        "hits": lambda: one_hot(label, classes, right),
+        "confidence": lambda: gaps("confidence"),
+        "calibrated": lambda: gaps("calibrated"),
+    }
     means = {"accuracy": right, "top5_accuracy": outcomes.arrays["rank"] < 5}
     return Ratios({**means, "nll": outcomes.arrays["nll"]}, blocks, RATIOS)
 

@@ -29,16 +29,19 @@ class Ratio:
 class Ratios:
     """Statistics from `means`, metric -> (n,) values, and `ratios` over `blocks`.
 
-    A block is (n, K), dense or scipy.sparse, and summed once for all metrics that ask for it.
+    A block gives (n, K), dense or scipy.sparse, when a metric first asks for it: a ranking
+    holds the statistics of many models, and most never need any.
     """
 
     def __init__(
         self,
         means: Mapping[str, NDArray[Any]],
-        blocks: Mapping[str, Any] | None = None,
+        blocks: Mapping[str, Callable[[], Any]] | None = None,
         ratios: Mapping[str, Ratio] | None = None,
     ) -> None:
-        self.means, self.blocks, self.ratios = means, blocks or {}, ratios or {}
+        self.means, self.ratios = means, ratios or {}
+        self._blocks = blocks or {}
+        self._made: dict[str, Any] = {}
 
     def __call__(self, weights: Floats, names: Sequence[str]) -> dict[str, Floats]:
         """(B, n) weights -> metric -> (B,), for each of `names`."""
@@ -46,7 +49,7 @@ class Ratios:
         needed = {
             block for name in names if name in self.ratios for block in self.ratios[name].blocks
         }
-        sums = {block: np.asarray(weights @ self.blocks[block]) for block in sorted(needed)}
+        sums = {block: np.asarray(weights @ self._block(block)) for block in sorted(needed)}
         return {
             name: self.ratios[name].of(sums, total)
             if name in self.ratios
@@ -57,6 +60,11 @@ class Ratios:
     def mean_of(self, name: str) -> Floats | None:
         """(n,) whose weighted mean is the metric, None for one of the ratios."""
         return None if name in self.ratios else self._mean(name)
+
+    def _block(self, name: str) -> Any:
+        if name not in self._made:
+            self._made[name] = self._blocks[name]()
+        return self._made[name]
 
     def _mean(self, name: str) -> Floats:
         return np.asarray(self.means[name], dtype=np.float64)
