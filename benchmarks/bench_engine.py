@@ -67,7 +67,7 @@ def plain(suite_file: str) -> dict[str, str]:
     from zoobench.features.extraction import lay_out
     from zoobench.features.source import Features, View
     from zoobench.methods.transferability import foresee
-    from zoobench.runs import suite
+    from zoobench.runs import planning, suite
     from zoobench.schema import Ref, digest
     from zoobench.store import pack
     from zoobench.tasks import task
@@ -75,7 +75,7 @@ def plain(suite_file: str) -> dict[str, str]:
     from zoobench.workers.runner import groups
 
     found = {}
-    for group in groups(suite.plan(suite.read(suite_file))):
+    for group in groups(planning.plan(suite.read(suite_file))):
         ref = Ref.parse(group[0].model)
         backbone = models.load(ref)
         lay_out(backbone, "cpu")
@@ -102,7 +102,7 @@ def harnessed(suite_file: str) -> dict[str, str]:
 
     Latency and throughput are not measured: they take as long as they are given.
     """
-    from zoobench.runs import session, suite
+    from zoobench.runs import planning, session, suite
     from zoobench.store import Store
     from zoobench.workers.events import Finished
     from zoobench.workers.local import LocalEngine
@@ -110,7 +110,7 @@ def harnessed(suite_file: str) -> dict[str, str]:
     from zoobench.workers.settings import Settings
 
     spec = suite.read(suite_file)
-    cells = suite.plan(spec)
+    cells = planning.plan(spec)
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(threads=1, cache=f"{folder}/features", measure_costs=False)

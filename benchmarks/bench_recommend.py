@@ -151,7 +151,7 @@ def known(data: Path, names: list[str]) -> Known:
 
     from zoobench import datasets, methods, models
     from zoobench.machine import cache_dir
-    from zoobench.runs import suite
+    from zoobench.runs import planning, suite
     from zoobench.schema import Ref
     from zoobench.workers.runner import Bench
     from zoobench.workers.settings import Settings
@@ -164,7 +164,7 @@ def known(data: Path, names: list[str]) -> Known:
     for name in names:
         model = models.resolve(name, "MODELS")
         spec = suite.MethodSpec("linear-probe", methods.params_of(probe))
-        cell = suite.plan(suite.Suite("all", "", (model,), (ref,), (spec,), ()))[0]
+        cell = planning.plan(suite.Suite("all", "", (model,), (ref,), (spec,), ()))[0]
         bench = Bench(Settings(cache=str(cache_dir() / "features")))
         source = bench.load(cell, probe).features
         source.settle(splits.train, splits.valid)

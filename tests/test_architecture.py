@@ -176,9 +176,9 @@ def test_reading_a_suite_and_a_run_never_loads_torch() -> None:
     never_loads(
         {"torch", "timm"},
         "from zoobench import compare, ranking, store",
-        "from zoobench.runs import suite",
+        "from zoobench.runs import planning, suite",
         "from zoobench.report import terminal, write",
-        "assert suite.plan(suite.read('smoke'))",
+        "assert planning.plan(suite.read('smoke'))",
     )
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from zoobench import store
 from zoobench.metrics import METRICS, measured
-from zoobench.runs import session, suite
+from zoobench.runs import planning, session, suite
 from zoobench.runs.session import Options
 from zoobench.schema import Record
 
@@ -49,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("many")
     (path / "s.toml").write_text(MANY)
     spec = suite.read(str(path / "s.toml"))
-    cells = suite.plan(spec)
+    cells = planning.plan(spec)
     numbers = tuple(
         measured(name, 0.5, low=0.4, high=0.6, n=100, detail={"resamples": 1000})
         for name in list(METRICS)[:28]

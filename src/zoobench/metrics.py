@@ -15,7 +15,9 @@ from zoobench.schema import Better, Measurement
 
 @dataclass(frozen=True)
 class MetricRow:
-    """`unit` is "" where a number has none; `about` is one line for `list` and the report."""
+    """`unit` is "" where a number has none, and "target" where it is the dataset's own: such
+    numbers of two datasets are never averaged. `about` is one line for `list` and the report.
+    """
 
     unit: str
     better: Better
@@ -47,6 +49,13 @@ METRICS: dict[str, MetricRow] = {
     "ece_calibrated": MetricRow(
         "fraction", "lower", "quality", "the same after temperature scaling on valid"
     ),
+    "mae": MetricRow("target", "lower", "quality", "mean absolute error"),
+    "rmse": MetricRow("target", "lower", "quality", "root of the mean squared error"),
+    "r2": MetricRow(
+        "", "higher", "quality", "1 - squared error / squared distance to the test targets' mean"
+    ),
+    "spearman": MetricRow("", "higher", "quality", "rank correlation with the targets"),
+    "train_mae": MetricRow("target", "none", "transfer", "mean absolute error on the train split"),
     "train_accuracy": MetricRow("fraction", "none", "transfer", "accuracy on the train split"),
     "generalization_gap": MetricRow(
         "fraction", "lower", "transfer", "train accuracy minus test accuracy"
@@ -133,6 +142,26 @@ def bounded(name: str) -> bool:
     """Whether the best possible value is 1: a fraction of which more is better."""
     row = metric(name)
     return row.unit == "fraction" and row.better == "higher"
+
+
+def fraction(name: str) -> bool:
+    """Whether the metric lies in [0, 1] and is written in percent."""
+    return metric(name).unit == "fraction"
+
+
+def written(name: str, value: float, digits: int = 1) -> str:
+    """A value for people: a fraction in percent, what has the target's unit to four digits."""
+    if fraction(name):
+        return f"{100 * value:.{digits}f}"
+    return f"{value:.4g}" if metric(name).unit == "target" else f"{value:.3f}"
+
+
+def difference(name: str, gap: float) -> str:
+    """A difference for people: "1.2 points" of a fraction, else in the metric's unit."""
+    if fraction(name):
+        return f"{100 * gap:.1f} points"
+    unit = metric(name).unit
+    return written(name, gap) + (f" {unit}" if unit not in ("", "target") else "")
 
 
 def sign(name: str) -> int:

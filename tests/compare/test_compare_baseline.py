@@ -232,10 +232,10 @@ def test_the_model_of_a_baseline_keeps_its_revision(tmp_path: Path) -> None:
 def test_the_accepted_smoke_baseline_asks_what_the_suite_asks() -> None:
     """Who changes the smoke suite accepts its baseline anew: .ci/run compares with it."""
     from zoobench.compare.match import identity
-    from zoobench.runs import suite
+    from zoobench.runs import planning, suite
 
     held = load(Path(__file__).parents[2] / "results" / "baselines" / "smoke")
-    planned = suite.plan(suite.read("smoke"))
+    planned = planning.plan(suite.read("smoke"))
     assert {identity(r.cell) for r in held.records} == {identity(c) for c in planned}
     assert all(r.status == "ok" for r in held.records)
     assert all(held.outcomes(r) is not None for r in held.records)

@@ -12,7 +12,7 @@ from PIL import Image
 from zoobench import datasets
 from zoobench.datasets import shift
 from zoobench.errors import BadData, UserError
-from zoobench.runs import suite
+from zoobench.runs import planning, suite
 from zoobench.schema import Ref
 from zoobench.tasks.classification import labels_of
 
@@ -102,7 +102,7 @@ def test_what_makes_no_sense_is_refused_early(options: dict[str, str | int], sai
 
 
 def test_the_shift_suite_has_both_ways_and_five_severities() -> None:
-    cells = suite.plan(suite.read("shift"))
+    cells = planning.plan(suite.read("shift"))
     shifted = [c for c in cells if shift.is_shifted(Ref.parse(c.dataset))]
     kinds = {shift.named(Ref.parse(c.dataset)) for c in shifted}
     assert len([k for k in kinds if k[1]]) == 25

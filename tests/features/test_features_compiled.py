@@ -26,7 +26,7 @@ from zoobench.features.source import Features, View, state_digest
 from zoobench.interfaces import Splits
 from zoobench.machine import Place
 from zoobench.ranking.comparability import comparability, cost_key
-from zoobench.runs import session, suite
+from zoobench.runs import planning, session, suite
 from zoobench.schema import Record, Ref
 from zoobench.workers.runner import Bench
 from zoobench.workers.settings import Settings
@@ -273,7 +273,7 @@ def test_a_suite_says_compile(tmp_path: Path) -> None:
     assert said.compile
     assert not plain.compile
     assert said.identity != plain.identity  # one run directory holds one kind of times
-    assert [c.key for c in suite.plan(said)] == [c.key for c in suite.plan(plain)]
+    assert [c.key for c in planning.plan(said)] == [c.key for c in planning.plan(plain)]
     (tmp_path / "c.toml").write_text(suite.to_toml(said))
     assert suite.read(str(tmp_path / "c.toml")) == said
     assert "compile" not in suite.to_toml(plain)

@@ -18,7 +18,7 @@ import pytest
 from cells import GABOR, write_suite
 from zoobench import store
 from zoobench.errors import StoreError, UserError
-from zoobench.runs import session, suite
+from zoobench.runs import planning, session, suite
 from zoobench.runs.session import Options
 
 
@@ -129,7 +129,7 @@ def test_killed_at_any_moment_and_run_again_it_ends_whole(tmp_path: Path) -> Non
     _, told = quiet.communicate(timeout=200)
     assert quiet.returncode == 0, told.decode()
     keys = collections.Counter(line["key"] for line in lines(out))
-    planned = {cell.key for cell in suite.plan(suite.read(str(file)))}
+    planned = {cell.key for cell in planning.plan(suite.read(str(file)))}
     assert keys == collections.Counter(planned), "each cell once: none lost, none doubled"
     assert {line["status"] for line in lines(out)} == {"ok"}
     fresh = execute(file, tmp_path / "undisturbed")
@@ -211,8 +211,8 @@ def test_hub_datasets_stay_at_the_commit_that_a_run_began_with(
     means("b" * 40)  # the hub has moved on
     assert session.pinned(spec, out) == began
     assert suite.read(str(out)).identity == spec.identity
-    keys = {cell.key for cell in suite.plan(began)}
-    assert keys == {cell.key for cell in suite.plan(session.pinned(spec, out))}
+    keys = {cell.key for cell in planning.plan(began)}
+    assert keys == {cell.key for cell in planning.plan(session.pinned(spec, out))}
     assert session.pinned(spec, tmp_path / "new", ask=False) == spec
     means(None)  # nobody knows: the name stays as it is
     assert session.pinned(spec, tmp_path / "new") == spec
@@ -222,7 +222,7 @@ def test_what_encoders_import_is_preloaded_once(tmp_path: Path) -> None:
     file = write_suite(
         tmp_path / "s.toml", models=["packaged/minilm-l6-v2"], datasets=["synthetic/phrases"]
     )
-    named = session.preload(suite.plan(suite.read(str(file))))
+    named = session.preload(planning.plan(suite.read(str(file))))
     assert set(named) == set(session.TRANSFORMERS)
     for name in named:  # the fork server passes over a name that it cannot import
         assert importlib.util.find_spec(name) is not None, name

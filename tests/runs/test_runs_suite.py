@@ -8,7 +8,7 @@ import pytest
 
 from cells import write_suite
 from zoobench.errors import UserError
-from zoobench.runs import suite
+from zoobench.runs import planning, suite
 from zoobench.schema import Cell
 
 GABOR = "synthetic/gabor"
@@ -87,7 +87,7 @@ def test_built_in_suites_resolve_and_survive_their_toml(name: str, tmp_path: Pat
 
 
 def plan(tmp_path: Path, **change: object) -> list[Cell]:
-    return suite.plan(suite.read(str(write_suite(tmp_path / "s.toml", **change))))  # type: ignore[arg-type]
+    return planning.plan(suite.read(str(write_suite(tmp_path / "s.toml", **change))))  # type: ignore[arg-type]
 
 
 def test_the_plan_pairs_models_with_their_modality(tmp_path: Path) -> None:
@@ -154,10 +154,10 @@ def test_paths_are_relative_to_the_suite_and_not_part_of_the_key(tmp_path: Path)
         (folder / "t.csv").write_text(f"text,label\n{rows}\n")
         table = '{ id = "table/t", path = "t.csv", text = "text", label = "label" }'
         write_suite(folder / "s.toml", models=["synthetic/bag"], datasets=[table])
-        keys.append(suite.plan(suite.read(str(folder / "s.toml")))[0].key)
+        keys.append(planning.plan(suite.read(str(folder / "s.toml")))[0].key)
     assert keys[0] == keys[1]
     (tmp_path / "b" / "t.csv").write_text(f"text,label\n{rows}\nmore,0\n")
-    assert suite.plan(suite.read(str(tmp_path / "b" / "s.toml")))[0].key != keys[0]
+    assert planning.plan(suite.read(str(tmp_path / "b" / "s.toml")))[0].key != keys[0]
 
 
 def test_a_local_checkpoints_content_is_in_the_key(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from zoobench.advise.worker import Answer, Ask, Desk, Look, Open, Opened
 from zoobench.errors import UserError
 from zoobench.machine import cache_dir
 from zoobench.ranking.recommend import Limits
-from zoobench.runs import session, suite
+from zoobench.runs import planning, session, suite
 from zoobench.schema import Cell, Record, Ref
 from zoobench.statistics.paired import wilson
 from zoobench.store import Store
@@ -80,7 +80,7 @@ def advise(request: Request, say: Say = lambda line: None) -> Advice:
         journal = read(request.out)
         settings = Settings(device, machine.cores(), str(cache_dir() / "features"))
         desk = partial(Desk, dataset=str(request.data))
-        heavy = session.preload(suite.plan(spec))
+        heavy = session.preload(planning.plan(spec))
         with Servant(desk, settings, heavy) as servant:
             work = Work(request, spec, candidates, journal, held, servant, say)
             try:
@@ -234,7 +234,7 @@ class Work:
             methods=(method,),
             precision=precision,
         )
-        return suite.plan(one)[0]
+        return planning.plan(one)[0]
 
 
 def _line(one: Done, spent: float, budget: float, rungs: tuple[Rung, ...]) -> str:

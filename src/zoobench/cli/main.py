@@ -194,7 +194,7 @@ def rank_and_write(runs: Sequence[Path], out: Path) -> list[Path]:
 def plan(suite: str, as_json: bool, **given: Any) -> None:
     """The cells of SUITE, which of them are done, and how long the rest may take."""
     from zoobench import schema
-    from zoobench.runs import session
+    from zoobench.runs import planning, session
     from zoobench.runs import suite as suites
 
     spec = suites.read(suite)
@@ -218,6 +218,8 @@ def plan(suite: str, as_json: bool, **given: Any) -> None:
             )
             basis = "at the speed of this run so far" if measured else "a rough guess"
             text += f"; about {total:.0f} s of one worker ({basis})"
+        for reason in planning.left_out(spec):
+            click.echo(f"left out: {reason}")
         click.echo(text)
 
 

@@ -55,12 +55,17 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--max-latency-ms", type=float, help="Median of one example, at most.")
 @click.option("--max-memory", type=float, help="Peak memory in bytes, at most.")
 @click.option("--license", "license_", default="", help="permissive, or SPDX names by comma.")
-@click.option("--objective", default="accuracy", show_default=True, help="A quality metric.")
+@click.option("--objective", help="A quality metric. Default: each task's primary one.")
 @data_options
 @JSON_FLAG
 @user_errors
 def recommend(
-    run: Path | None, data: str | None, license_: str, objective: str, as_json: bool, **rest: Any
+    run: Path | None,
+    data: str | None,
+    license_: str,
+    objective: str | None,
+    as_json: bool,
+    **rest: Any,
 ) -> None:
     """Which model of RUN to take under limits, what it is tied with, and how sure that is.
 
@@ -70,7 +75,8 @@ def recommend(
     from zoobench import metrics
     from zoobench.ranking.recommend import Limits
 
-    metrics.metric(objective, "--objective")
+    if objective is not None:
+        metrics.metric(objective, "--objective")
     names = ("max_params", "max_macs", "max_latency_ms", "max_memory")
     limits = Limits(**{name: rest.pop(name) for name in names}, license=license_)
     if (run is None) == (data is None):
@@ -82,7 +88,7 @@ def recommend(
         recommend_run(run, limits, objective, as_json)
 
 
-def recommend_run(run: Path, limits: Limits, objective: str, as_json: bool) -> None:
+def recommend_run(run: Path, limits: Limits, objective: str | None, as_json: bool) -> None:
     """The pick of each overall ranking of `run`."""
     from zoobench import store
     from zoobench.ranking.rank import rank
@@ -101,7 +107,7 @@ def recommend_run(run: Path, limits: Limits, objective: str, as_json: bool) -> N
 
 
 def advise_data(
-    data: str, limits: Limits, objective: str, as_json: bool, options: Mapping[str, Any]
+    data: str, limits: Limits, objective: str | None, as_json: bool, options: Mapping[str, Any]
 ) -> None:
     """Try models on `data` within the budget, and print the advice."""
     import json
@@ -113,7 +119,12 @@ def advise_data(
     from zoobench.report.advice import advice_json, advice_text
 
     primary = tasks.task(options["task"], "--task").metrics[0]
-    if objective != primary:
+    if options["task"] != "classification":
+        raise UserError(
+            f"--task: {options['task']}: recommend --data tries models on classes; run a suite and "
+            "recommend from its RUN"
+        )
+    if objective not in (None, primary):
         raise UserError(f"--objective: with --data it is {primary}")
     budget = seconds(options["budget"])
     columns = {name: options[name] for name in ("text", "image", "label") if options[name]}

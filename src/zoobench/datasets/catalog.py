@@ -50,6 +50,14 @@ PACKAGED = (
     ),
     Packaged(
         DatasetCard(
+            "packaged", "word-valence", "text", 0, (7201, 0, 0), "1", task="regression",
+            license="MIT", about="words by the mean of ten human ratings, from vaderSentiment",
+        ),
+        "vaderSentiment", "vaderSentiment", "vader_lexicon.txt",
+        "1ec9c6e9ee19aade328f8beb393a6afa71a5bb3acf7d3cc22d4ef568df374bf5",
+    ),
+    Packaged(
+        DatasetCard(
             "packaged", "language-id", "text", 40, (4800, 0, 0),
             license="BSD-3-Clause AND Unicode-3.0", nature="composite",
             about="names of languages, countries and scripts in 40 languages, from Babel (CLDR)",

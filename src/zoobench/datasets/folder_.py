@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zoobench.datasets import images, options
+from zoobench.datasets import images, options, table_
 from zoobench.datasets.faults import check_classes, check_faults
 from zoobench.datasets.readers import Files
 from zoobench.datasets.splits import Found, assemble
@@ -20,12 +20,6 @@ from zoobench.tasks.classification import Labels
 
 VERSION = 1
 """Counts changes of how a folder is read."""
-
-SPLIT_NAMES = {
-    "train": "train", "training": "train",
-    "valid": "valid", "val": "valid", "validation": "valid", "dev": "valid",
-    "test": "test", "testing": "test",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -54,7 +48,7 @@ def cards() -> tuple[DatasetCard, ...]:
 def card(ref: Ref) -> DatasetCard:
     """What the name alone shows: nothing is read, so classes and sizes are 0, not known."""
     return DatasetCard(
-        "folder", ref.name, "image", 0, (0, 0, 0), ref.revision,
+        "folder", ref.name, "image", 0, (0, 0, 0), ref.revision, task=table_.task_of(ref),
         version=VERSION, about="pictures by class in a folder",
     )  # fmt: skip
 
@@ -65,11 +59,14 @@ def resolve(ref: Ref, where: str) -> Ref:
     Raises UserError for a folder that is absent, empty, of one class only, or whose
     classes are too small to split, naming it.
     """
-    options.check(ref, ("path",), where)
+    options.check(ref, ("path", "task"), where)
+    table_.check_task(ref, where)
     if "path" not in dict(ref.options):
         ref = Ref(ref.source, Path(ref.name).name, ref.revision, ref.options).with_options(
             path=ref.name
         )
+    if table_.task_of(ref) == "regression":
+        return ref.at(table_.resolve(_targets(ref, where), where).revision)
     layout = _layout(ref, where)
     place = f"{options.prefix(where)}{layout.root}"
     check_classes([(split, name) for split, name, _ in layout.pictures], place, "pictures")
@@ -92,6 +89,8 @@ def load(ref: Ref) -> Splits:
     Raises BadData when the folder changed since `ref` was resolved, when 1% of the
     pictures or more are damaged, or when what is left cannot be split.
     """
+    if table_.task_of(ref) == "regression":
+        return table_.load(_targets(ref, "", BadData))
     layout = _layout(ref, "", BadData)
     found, here = _found(layout, str(layout.root), BadData, verify=True)
     if ref.revision not in ("", here):
@@ -125,6 +124,23 @@ def _found(
     return found, digest(sorted(zip(relative, ids, strict=True)))
 
 
+def _targets(ref: Ref, where: str, error: type[UserError] | type[BadData] = UserError) -> Ref:
+    """The table of a regression: targets.csv in the folder, columns file, target and, where it
+    has one, split; files are named relative to the folder. Raises `error` where it is absent."""
+    path = _root(ref) / "targets.csv"
+    if not path.is_file():
+        raise error(
+            f"{options.prefix(where)}{path}: there is no such file; it names each picture of a "
+            "regression and its number, in columns file and target"
+        )
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        columns = lines.readline().lstrip("\ufeff").strip().split(",")
+    named = {"image": "file", "label": "target", "path": str(path)}
+    if "split" in columns:
+        named["split"] = "split"
+    return Ref("table", ref.name, ref.revision, ref.without("path").options).with_options(**named)
+
+
 def _root(ref: Ref) -> Path:
     return Path(options.text(ref, "path") or ref.name).expanduser()
 
@@ -156,7 +172,9 @@ def _layout(ref: Ref, where: str, error: type[UserError] | type[BadData] = UserE
 def _split_folders(top: Sequence[Path]) -> dict[str, str]:
     """Folder -> split, when there is a train folder that holds class folders."""
     named = {
-        str(p): SPLIT_NAMES[p.name.casefold()] for p in top if p.name.casefold() in SPLIT_NAMES
+        str(p): options.SPLIT_NAMES[p.name.casefold()]
+        for p in top
+        if p.name.casefold() in options.SPLIT_NAMES
     }
     has_train = any(split == "train" and _folders(Path(p)) for p, split in named.items())
     return named if has_train else {}

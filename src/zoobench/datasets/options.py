@@ -12,6 +12,13 @@ BOUNDS = ("max_train", "max_valid", "max_test")
 COMMON = (*BOUNDS, "classes")
 """Options of every dataset: bounds on the splits, and "keep the first K classes"."""
 
+SPLIT_NAMES = {
+    "train": "train", "training": "train",
+    "valid": "valid", "val": "valid", "validation": "valid", "dev": "valid",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+"""What a split may be called, in a folder's name or a table's column, and which it is."""
+
 
 def prefix(where: str) -> str:
     """`where` as the beginning of a message; nothing when there is no place to name."""

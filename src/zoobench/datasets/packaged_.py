@@ -62,6 +62,8 @@ def load(ref: Ref) -> Splits:
             found = _pictures(path, row.card, (28, 28), 255)
         case "word-polarity":
             found = packaged_text.word_polarity(path)
+        case "word-valence":
+            found = packaged_text.word_valence(path)
         case _:
             found = packaged_text.language_id()
     return assemble(found, ref)

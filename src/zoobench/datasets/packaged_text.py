@@ -1,4 +1,4 @@
-"""The two text sets that are made from what pip packages carry."""
+"""The text sets that are made from what pip packages carry."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from zoobench.datasets.ids import text_id
 from zoobench.datasets.readers import Texts
 from zoobench.datasets.splits import Found
 from zoobench.errors import BadData
-from zoobench.interfaces import Split
+from zoobench.interfaces import Split, Targets
 from zoobench.tasks.classification import Labels
+from zoobench.tasks.regression import Numbers
 
 NEUTRAL = 1.0
 """A word whose mean rating lies nearer to 0 than this is left out: on VADER's scale
@@ -35,25 +37,38 @@ def word_polarity(path: Path) -> Found:
     Kept are tokens of letters only, with ten ratings, and a mean of at least
     `NEUTRAL` either way.
     """
-    words: list[str] = []
-    labels: list[int] = []
-    neutral = 0
+    rated = _rated(path)
+    kept = [(word, mean) for word, mean in rated if abs(mean) >= NEUTRAL]
+    labels = np.asarray([mean > 0 for _, mean in kept], dtype=np.int64)
+    notes = {"neutral_left_out": len(rated) - len(kept)}
+    train, groups = _words([word for word, _ in kept], Labels(labels))
+    return Found(train, None, None, ("negative", "positive"), "text", notes, groups)
+
+
+def word_valence(path: Path) -> Found:
+    """VADER's lexicon: a word, and the mean of its ten human ratings, from -4 to 4."""
+    rated = _rated(path)
+    means = np.asarray([mean for _, mean in rated], dtype=np.float64)
+    train, groups = _words([word for word, _ in rated], Numbers(means))
+    return Found(train, None, None, (), "text", {}, groups, task="regression")
+
+
+def _rated(path: Path) -> list[tuple[str, float]]:
+    """(word, mean rating) of each token of letters only that has ten ratings."""
+    rated = []
     for line in path.read_text(encoding="utf-8").splitlines():
         word, _, _, ratings = line.split("\t")
         scores = json.loads(ratings)
-        if not word.isalpha() or len(scores) != RATINGS:
-            continue
-        mean = sum(scores) / RATINGS
-        if abs(mean) < NEUTRAL:
-            neutral += 1
-            continue
-        words.append(word)
-        labels.append(int(mean > 0))
+        if word.isalpha() and len(scores) == RATINGS:
+            rated.append((word, sum(scores) / RATINGS))
+    return rated
+
+
+def _words(words: Sequence[str], targets: Targets) -> tuple[Split, dict[str, str]]:
+    """The words as one pool, and the family of each by its id."""
     ids = tuple(text_id(word) for word in words)
     groups = {one: word[:STEM].casefold() for one, word in zip(ids, words, strict=True)}
-    train = Split("train", ids, Labels(np.asarray(labels, dtype=np.int64)), Texts(tuple(words)))
-    notes = {"neutral_left_out": neutral}
-    return Found(train, None, None, ("negative", "positive"), "text", notes, groups)
+    return Split("train", ids, targets, Texts(tuple(words))), groups
 
 
 LANGUAGES = {

@@ -35,6 +35,7 @@ Rows = NDArray[np.intp]
 class Found:
     """What a source found: its official splits (None where there is none).
 
+    `classes` are empty where the `task` has none.
     `groups` maps an example's id to a family that a derived split must not part
     (inflections of one word); an id that is absent is a family of its own.
     """
@@ -46,6 +47,7 @@ class Found:
     modality: Modality
     notes: Mapping[str, Any] = field(default_factory=dict)
     groups: Mapping[str, str] = field(default_factory=dict, repr=False)
+    task: str = "classification"
 
 
 def assemble(found: Found, ref: Ref) -> Splits:
@@ -65,7 +67,9 @@ def assemble(found: Found, ref: Ref) -> Splits:
         train, valid = hold_out(train, "valid", VALID_SHARE, found.groups)
         flags.append("derived-valid")
     notes = {**found.notes, **{name: count for name, count in counts.items() if count}}
-    whole = Splits(train, valid, test, found.classes, found.modality, tuple(flags), notes)
+    whole = Splits(
+        train, valid, test, found.classes, found.modality, tuple(flags), notes, found.task
+    )
     return bounded(whole, ref)
 
 
@@ -74,14 +78,18 @@ def bounded(whole: Splits, ref: Ref) -> Splits:
 
     Raises BadData where the result could not be learnt from or judged.
     """
-    train = limit(whole.train, ref.option("max_train"), every_class=True)
+    train = limit(whole.train, ref.option("max_train"), every_class=bool(whole.classes))
     valid = limit(whole.valid, ref.option("max_valid"))
     test = limit(whole.test, ref.option("max_test"))
-    _check_labels(train, valid, test, whole.classes, ref)
-    sizes = np.bincount(train.targets.strata)
+    for split in (train, valid, test):
+        if not len(split):
+            raise BadData(f"{ref.id}: the {split.name} split is empty")
     flags = tuple(flag for flag in whole.flags if flag != "class-imbalance")
-    if sizes.max() > IMBALANCE * sizes[sizes > 0].min():
-        flags = (*flags, "class-imbalance")
+    if whole.classes:
+        _check_labels(train, valid, test, whole.classes, ref)
+        sizes = np.bincount(train.targets.strata)
+        if sizes.max() > IMBALANCE * sizes[sizes > 0].min():
+            flags = (*flags, "class-imbalance")
     return replace(whole, train=train, valid=valid, test=test, flags=flags)
 
 
@@ -165,6 +173,8 @@ def apportion(sizes: NDArray[np.intp], total: int, least: int = 0) -> NDArray[np
 
 def _first_classes(found: Found, ref: Ref) -> Found:
     many = ref.option("classes", len(found.classes))
+    if "classes" in dict(ref.options) and not found.classes:
+        raise BadData(f"{ref.id} asks {found.task}: it has no classes to keep {many} of")
     if many > len(found.classes):
         raise BadData(f"{ref.id} has {len(found.classes)} classes, not {many}")
     if many == len(found.classes):
@@ -232,6 +242,13 @@ def _once(split: Split) -> Split:
 
 def _check_sizes(found: Found, ref: Ref) -> None:
     """Every class of train must be able to give one example to each derived split."""
+    if not found.classes:
+        if len(set(found.train.targets.keys())) < 2:
+            raise BadData(
+                f"{ref.id}: train has fewer than two different targets, once twins and "
+                "contradictions are left out"
+            )
+        return
     sizes = np.bincount(found.train.targets.strata, minlength=len(found.classes))
     if (sizes > 0).sum() < 2:
         raise BadData(
@@ -254,8 +271,6 @@ def _check_labels(
 ) -> None:
     known = set(np.unique(train.targets.strata).tolist())
     for split in (train, valid, test):
-        if not len(split):
-            raise BadData(f"{ref.id}: the {split.name} split is empty")
         strange = sorted(set(np.unique(split.targets.strata).tolist()) - known)
         if strange:
             names = [classes[label] for label in strange]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from zoobench.errors import unknown
 from zoobench.interfaces import Raw, Split, Splits
 from zoobench.models.synthetic_ import SIDE, check
-from zoobench.schema import DatasetCard, Ref, Value
+from zoobench.schema import DatasetCard, Modality, Ref, Value
 from zoobench.tasks.classification import Labels
+from zoobench.tasks.regression import Numbers
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,15 @@ class Phrases:
 
 
 class Datasets:
-    """The source `synthetic` of datasets. Options: classes, train, valid, test, noise, shuffled."""
+    """The source `synthetic` of datasets.
+
+    Options: classes, train, valid, test, noise, shuffled; `task` "regression" asks for the
+    class's number and a fraction that tells no two examples' numbers alike.
+    """
 
     DEFAULTS: Mapping[str, Value] = {
         "classes": 4, "train": 160, "valid": 40, "test": 100, "noise": 150.0, "shuffled": False,
+        "task": "classification",
     }  # fmt: skip
     CARDS = (
         DatasetCard("synthetic", "stripes", "image", 4, (160, 40, 100), "1", nature="rendered",
@@ -68,6 +75,16 @@ class Datasets:
     @classmethod
     def cards(cls) -> tuple[DatasetCard, ...]:
         return cls.CARDS
+
+    @classmethod
+    def card(cls, ref: Ref) -> DatasetCard:
+        """Raises UserError for an unknown name."""
+        names = [card.name for card in cls.CARDS]
+        if ref.name not in names:
+            raise unknown("", "dataset", ref.id, [f"synthetic/{name}" for name in names])
+        task = str(ref.option("task", "classification"))
+        known = cls.CARDS[names.index(ref.name)]
+        return known if task == known.task else replace(known, task=task, classes=0)
 
     @classmethod
     def resolve(cls, ref: Ref, where: str) -> Ref:
@@ -86,8 +103,10 @@ class Datasets:
             cls._split(ref.name, name, int(options[name]), seed, options)
             for seed, name in enumerate(("train", "valid", "test"))
         )
-        names = tuple(f"class{c}" for c in range(int(options["classes"])))
-        return Splits(train, valid, test, names, "image" if ref.name == "stripes" else "text")
+        numbers = options["task"] == "regression"
+        names = () if numbers else tuple(f"class{c}" for c in range(int(options["classes"])))
+        modality: Modality = "image" if ref.name == "stripes" else "text"
+        return Splits(train, valid, test, names, modality, task=str(options["task"]))
 
     @staticmethod
     def _split(name: str, split: str, n: int, seed: int, options: Mapping[str, Any]) -> Split:
@@ -102,4 +121,6 @@ class Datasets:
             else Phrases(seed, truth)
         )
         ids = tuple(f"{name}-{options['noise']}-{classes}-{split}-{i}" for i in range(n))
+        if options["task"] == "regression":
+            return Split(split, ids, Numbers(labels + 0.1 * np.linspace(-1, 1, n)), read)
         return Split(split, ids, Labels(labels), read)

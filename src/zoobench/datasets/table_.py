@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,19 +18,20 @@ import numpy as np
 
 from zoobench.datasets import images, options
 from zoobench.datasets.faults import check_classes, check_faults
-from zoobench.datasets.folder_ import SPLIT_NAMES
 from zoobench.datasets.ids import text_id
 from zoobench.datasets.readers import Files, Texts
 from zoobench.datasets.splits import Found, assemble
 from zoobench.errors import BadData, UserError, missing_extra, unknown
-from zoobench.interfaces import Split, Splits
+from zoobench.interfaces import Split, Splits, Targets
 from zoobench.schema import DatasetCard, Modality, Ref, digest
 from zoobench.tasks.classification import Labels
+from zoobench.tasks.regression import Numbers
 
 VERSION = 1
 """Counts changes of how a table is read."""
 
-OPTIONS = ("path", "text", "image", "label", "split", "encoding")
+OPTIONS = ("path", "text", "image", "label", "split", "encoding", "task")
+TASKS = ("classification", "regression")
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,23 @@ def cards() -> tuple[DatasetCard, ...]:
 
 
 def card(ref: Ref) -> DatasetCard:
-    """What the name alone shows: the modality. Classes and sizes are 0, not known."""
+    """What the name alone shows: modality and task. Classes and sizes are 0, not known."""
     modality: Modality = "image" if "image" in dict(ref.options) else "text"
     return DatasetCard(
         "table", ref.name, modality, 0, (0, 0, 0), ref.revision,
-        version=VERSION, about="rows of a CSV or Parquet file",
+        task=task_of(ref), version=VERSION, about="rows of a CSV or Parquet file",
     )  # fmt: skip
+
+
+def task_of(ref: Ref) -> str:
+    """What the option `task` asks of the labels: classes, by default, or numbers."""
+    return str(ref.option("task", TASKS[0]))
+
+
+def check_task(ref: Ref, where: str) -> None:
+    """Raises UserError for a task that tables and folders do not ask."""
+    if task_of(ref) not in TASKS:
+        raise unknown(where, "task", task_of(ref), TASKS, f"of {ref.id}")
 
 
 def resolve(ref: Ref, where: str) -> Ref:
@@ -73,13 +86,14 @@ def resolve(ref: Ref, where: str) -> Ref:
     split, a class that train never saw.
     """
     options.check(ref, OPTIONS, where)
+    check_task(ref, where)
     if "path" not in dict(ref.options):
         ref = Ref(ref.source, Path(ref.name).stem, ref.revision, ref.options).with_options(
             path=ref.name
         )
     try:
         table = _read(ref)
-        found, revision = _found(table, UserError, verify=False)
+        found, revision = _found(table, UserError, verify=False, task=task_of(ref))
         assemble(found, ref)
     except (UserError, BadData) as error:
         kind = type(error) if isinstance(error, UserError) else UserError
@@ -98,36 +112,47 @@ def load(ref: Ref) -> Splits:
         table = _read(ref)
     except UserError as error:
         raise BadData(str(error)) from error
-    found, here = _found(table, BadData, verify=True)
+    found, here = _found(table, BadData, verify=True, task=task_of(ref))
     if ref.revision not in ("", here):
         raise BadData(f"{table.path}: its content is not what {ref} was pinned to")
     return assemble(found, ref)
 
 
 def _found(
-    table: Table, error: type[UserError] | type[BadData], *, verify: bool
+    table: Table, error: type[UserError] | type[BadData], *, verify: bool, task: str
 ) -> tuple[Found, str]:
     """The sound rows as splits, and the revision; decodes each picture under `verify`."""
-    ids, faults = _scan(table, verify=verify)
+    numbers = task == "regression"
+    ids, faults = _scan(table, verify=verify, numbers=numbers)
     kept, notes = _sound(table, faults, error)
-    check_classes(
-        [(table.splits[i], table.labels[i]) for i in kept], str(table.path), "rows", error
-    )
-    names = sorted({table.labels[i] for i in kept}, key=_numbers_first)
+    names: list[str] = []
+    if not numbers:
+        check_classes(
+            [(table.splits[i], table.labels[i]) for i in kept], str(table.path), "rows", error
+        )
+        names = sorted({table.labels[i] for i in kept}, key=_numbers_first)
+    elif "train" not in table.splits and "" not in table.splits:
+        raise error(f"{table.path}: no row is in the train split")
     number = {name: label for label, name in enumerate(names)}
     contents = table.contents if table.is_text else table.files()
 
     def split(name: str, *values: str) -> Split:
         rows = [i for i in kept if table.splits[i] in values]
-        labels = np.asarray([number[table.labels[i]] for i in rows], dtype=np.int64)
+        labels = [table.labels[i] for i in rows]
+        targets: Targets = (
+            Numbers(np.asarray([float(text) for text in labels], dtype=np.float64))
+            if numbers
+            else Labels(np.asarray([number[text] for text in labels], dtype=np.int64))
+        )
         inside = tuple(contents[i] for i in rows)
         read = Texts(inside) if table.is_text else Files(inside)
-        return Split(name, tuple(ids[i] for i in rows), Labels(labels), read)
+        return Split(name, tuple(ids[i] for i in rows), targets, read)
 
     valid = split("valid", "valid") if "valid" in table.splits else None
     test = split("test", "test") if "test" in table.splits else None
     modality: Modality = "text" if table.is_text else "image"
-    found = Found(split("train", "", "train"), valid, test, tuple(names), modality, notes)
+    train = split("train", "", "train")
+    found = Found(train, valid, test, tuple(names), modality, notes, task=task)
     return found, table.sha256[:16] if table.is_text else digest([table.sha256, ids])
 
 
@@ -167,16 +192,18 @@ def _columns(ref: Ref) -> tuple[str, list[str]]:
         raise UserError(f"{ref.id}: give one of the options text and image, each names a column")
     content = "text" if "text" in given else "image"
     if "label" not in given:
-        raise UserError(f"{ref.id}: give the option label, the column that holds the class")
+        raise UserError(
+            f"{ref.id}: give the option label, the column that holds the class or number"
+        )
     names = [content, "label", *(["split"] if "split" in given else [])]
     return content, [options.text(ref, name) for name in names]
 
 
 def _split(value: str, path: Path, column: str) -> str:
     name = value.strip().casefold()
-    if name not in SPLIT_NAMES:
-        raise unknown(f"{path}: column {column!r}", "split", value, SPLIT_NAMES)
-    return SPLIT_NAMES[name]
+    if name not in options.SPLIT_NAMES:
+        raise unknown(f"{path}: column {column!r}", "split", value, options.SPLIT_NAMES)
+    return options.SPLIT_NAMES[name]
 
 
 def _csv(path: Path, raw: bytes, wanted: list[str], encoding: str) -> dict[str, list[str]]:
@@ -250,15 +277,27 @@ def _parquet(path: Path, wanted: list[str]) -> tuple[dict[str, list[str]], str]:
     return columns, hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _scan(table: Table, *, verify: bool) -> tuple[list[str], list[str]]:
+def _scan(table: Table, *, verify: bool, numbers: bool) -> tuple[list[str], list[str]]:
     """(ids, faults), a row each; a fault is empty where all is well."""
     if table.is_text:
         ids = [text_id(text) for text in table.contents]
         faults = ["" if text.strip() else "the text is empty" for text in table.contents]
     else:
         ids, faults = images.scan(table.files(), verify=verify)
-    unlabelled = ["" if label else "the label is empty" for label in table.labels]
+    unlabelled = [_fault(label, numbers) for label in table.labels]
     return ids, [fault or other for fault, other in zip(faults, unlabelled, strict=True)]
+
+
+def _fault(label: str, numbers: bool) -> str:
+    """What is wrong with a label; "" where nothing is."""
+    if not label:
+        return "the label is empty"
+    if not numbers:
+        return ""
+    try:
+        return "" if math.isfinite(float(label)) else f"the label {label!r} is not finite"
+    except ValueError:
+        return f"the label {label!r} is no number"
 
 
 def _sound(

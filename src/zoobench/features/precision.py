@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from zoobench.tasks.classification import labels_of
+from zoobench.tasks.classification import Labels, labels_of
 
 if TYPE_CHECKING:
     import torch
@@ -71,6 +71,8 @@ def native_bf16(device: torch.device) -> bool:
 
 def choose(train: Split, valid: Split, extract: Extract, speedup: Callable[[], float]) -> Finding:
     """The precision for one model. `speedup` measures fp32 seconds over bf16 seconds."""
+    if not isinstance(train.targets, Labels):
+        return Finding("fp32", "precisions are compared by a probe of classes")
     if min(len(train), len(valid)) < LEAST:
         return Finding("fp32", f"fewer than {LEAST} examples to compare on")
     factor = speedup()

@@ -18,6 +18,7 @@ METHODS: dict[str, str] = {
     "from-scratch": "zoobench.methods.finetune:FromScratch",
     "chance": "zoobench.methods.controls:Chance",
     "majority": "zoobench.methods.controls:Majority",
+    "mean": "zoobench.methods.controls:Mean",
     "raw-input": "zoobench.methods.controls:RawInput",
 }
 

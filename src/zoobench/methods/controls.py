@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoobench.errors import Unsupported
-from zoobench.interfaces import Adapted, Raw, SealedSplits, Split
+from zoobench.interfaces import Adapted, Method, Raw, SealedSplits, Split
 from zoobench.methods.head import Fitted
 from zoobench.tasks.classification import labels_of
+from zoobench.tasks.regression import numbers_of
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +30,8 @@ class Chance:
 
     version: ClassVar[int] = 1
     needs: ClassVar[str] = "nothing"
+    tasks: ClassVar[tuple[str, ...]] = ("classification",)
+    view: ClassVar[str] = ""
 
     def adapt(self, backbone: None, splits: SealedSplits, seed: int) -> Adapted:
         import torch
@@ -49,6 +52,8 @@ class Majority:
 
     version: ClassVar[int] = 1
     needs: ClassVar[str] = "nothing"
+    tasks: ClassVar[tuple[str, ...]] = ("classification",)
+    view: ClassVar[str] = ""
 
     def adapt(self, backbone: None, splits: SealedSplits, seed: int) -> Adapted:
         import torch
@@ -64,8 +69,28 @@ class Majority:
 
 
 @dataclass(frozen=True)
+class Mean:
+    """The mean of the train targets for every example: what `majority` is to classes."""
+
+    version: ClassVar[int] = 1
+    needs: ClassVar[str] = "nothing"
+    tasks: ClassVar[tuple[str, ...]] = ("regression",)
+    view: ClassVar[str] = ""
+
+    def adapt(self, backbone: None, splits: SealedSplits, seed: int) -> Adapted:
+        import torch
+
+        mean = float(numbers_of(splits.train).mean())
+
+        def predict(split: Split) -> torch.Tensor:
+            return torch.full((len(split),), mean, dtype=torch.float64)
+
+        return Fitted(predict, predict(splits.valid))
+
+
+@dataclass(frozen=True)
 class RawInput:
-    """The linear probe on the raw input: no network at all.
+    """The linear probe on the raw input, or for numbers the ridge: no network at all.
 
     Pictures: a 16 x 16 thumbnail and each channel's mean, deviation and 8-bin
     histogram. Texts: word TF-IDF over the train set's most frequent terms.
@@ -73,15 +98,18 @@ class RawInput:
 
     version: ClassVar[int] = 1
     needs: ClassVar[str] = "nothing"
+    tasks: ClassVar[tuple[str, ...]] = ("classification", "regression")
+    view: ClassVar[str] = ""
 
     refit: bool = True
 
     def adapt(self, backbone: None, splits: SealedSplits, seed: int) -> Adapted:
         from zoobench.methods.linear_probe import LinearProbe
+        from zoobench.methods.ridge import Ridge
 
         source: Any = RawFeatures(encoder(splits))
-        adapted: Adapted = LinearProbe(refit=self.refit).adapt(source, splits, seed)
-        return adapted
+        probe: Method = Ridge() if splits.task == "regression" else LinearProbe(refit=self.refit)
+        return probe.adapt(source, splits, seed)
 
 
 @dataclass(frozen=True)

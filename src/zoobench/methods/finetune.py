@@ -3,7 +3,8 @@
 One recipe for every model: a new linear head on the backbone's own features,
 AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101), a linear warm-up and a cosine
 decay to zero, a budget in steps, and one small grid of learning rates whose best
-is chosen on `valid` by NLL. `test` is scored once, by the chosen run's last step.
+is chosen on `valid`, by NLL or for numbers by squared error. `test` is scored once,
+by the chosen run's last step.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from zoobench.features.compiled import Compiling, training
 from zoobench.interfaces import Adapted, SealedSplits, Split, Team
 from zoobench.machine import out_of_memory
 from zoobench.methods.data_parallel import Share
-from zoobench.tasks.classification import labels_of
+from zoobench.methods.objectives import Objective, objective_of
 
 if TYPE_CHECKING:
     import torch
@@ -39,6 +40,8 @@ class FineTune:
     version: ClassVar[int] = 1
     needs: ClassVar[str] = "module"
     random_weights: ClassVar[bool] = False
+    tasks: ClassVar[tuple[str, ...]] = ("classification", "regression")
+    view: ClassVar[str] = "embed"
 
     steps: int = 500
     batch_size: int = 64
@@ -67,9 +70,9 @@ class FineTune:
         view = getattr(backbone, "view", None)
         compiling = Compiling() if view is not None and view.compile else None
         for rate in self.rates:
-            run = Run(self, backbone, len(splits.classes), rate, seed, compiling)
+            run = Run(self, backbone, objective_of(splits), rate, seed, compiling)
             tuned, pieces = fitting(run, train, valid, pieces)
-            if tuned is not None and (best is None or tuned.valid_nll < best.valid_nll):
+            if tuned is not None and (best is None or tuned.valid_loss < best.valid_loss):
                 best = tuned
         if best is None:
             raise NotFinite(f"the training loss at every learning rate of {list(self.rates)}")
@@ -100,7 +103,8 @@ class Tuned:
     backbone: Any
     network: torch.nn.Module
     rate: float
-    valid_nll: float
+    objective: Objective
+    valid_loss: float
     valid_scores: torch.Tensor
     facts: Mapping[str, float]
     flags: tuple[str, ...] = ()
@@ -110,7 +114,7 @@ class Tuned:
         return {"rate": self.rate}
 
     def predict(self, split: Split) -> torch.Tensor:
-        return score(self.network, Inputs(self.backbone, split))
+        return score(self.network, Inputs(self.backbone, split), self.objective)
 
 
 def fitting(run: Run, train: Inputs, valid: Inputs, pieces: int) -> tuple[Tuned | None, int]:
@@ -163,15 +167,16 @@ class Inputs:
         return item
 
 
-def network(backbone: Any, classes: int, seed: int) -> torch.nn.Module:
-    """The backbone's module, with a linear head that begins at zero: uniform scores at step 0."""
+def network(backbone: Any, outputs: int, seed: int) -> torch.nn.Module:
+    """The backbone's module, with a linear head that begins at zero: uniform scores, or the mean
+    of the train targets, at step 0."""
     import torch
 
     class Network(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.body = backbone.module
-            self.head = torch.nn.Linear(backbone.feature_dim, classes)
+            self.head = torch.nn.Linear(backbone.feature_dim, outputs)
             torch.nn.init.zeros_(self.head.weight)
             torch.nn.init.zeros_(self.head.bias)
 
@@ -189,7 +194,7 @@ class Run:
 
     recipe: FineTune
     source: Any
-    classes: int
+    objective: Objective
     rate: float
     seed: int
     compiling: Compiling | None = None
@@ -200,25 +205,24 @@ class Run:
         Where the source has a team and this is not one of it, the team trains.
         """
         import torch
-        import torch.nn.functional as F
 
         backbone = self.source.copy()
-        net = network(backbone, self.classes, self.seed)
+        net = network(backbone, self.objective.outputs, self.seed)
         team = getattr(self.source, "team", None)
         if team is not None and share.ranks == 1:
             return self._by(team, backbone, net, valid, share.pieces)
         groups = parameter_groups(net, self.recipe, self.rate)
         optimizer = make_optimizer(self.recipe, groups)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._factor)
-        labels = torch.from_numpy(labels_of(train.split))
+        targets = self.objective.targets(train.split)
         model: Any = share.wrap(net)
         train_mode(model)
         if self.compiling is not None and share.ranks == 1:
             model = self._compiled(net, train, share, self.compiling)
         correct = torch.zeros(())
-        for step, rows in enumerate(self._batches(len(labels))):
+        for step, rows in enumerate(self._batches(len(targets))):
             optimizer.zero_grad(set_to_none=True)
-            loss, right = self._gradient(model, train, rows, labels, share)
+            loss, right = self._gradient(model, train, rows, targets, share)
             if not bool(torch.isfinite(share.total(loss))):
                 return None
             torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -227,19 +231,19 @@ class Run:
             correct += share.total(right).cpu()
             if self.source.progress is not None:
                 self.source.progress(f"train at {self.rate:g}", step + 1, self.recipe.steps)
-        scores = score(net, valid)
+        scores = score(net, valid, self.objective)
         if not bool(torch.isfinite(scores).all()):
             return None
-        nll = float(F.nll_loss(scores, torch.from_numpy(labels_of(valid.split))))
-        seen = self.recipe.steps * min(self.recipe.batch_size, len(labels))
+        loss_on_valid = self.objective.valid_loss(scores, valid.split)
+        seen = self.recipe.steps * min(self.recipe.batch_size, len(targets))
         facts = {
-            "train_accuracy_online": float(correct) / seen,
+            **self.objective.facts(float(correct), seen),
             "steps": float(self.recipe.steps),
             "trainable_params": float(sum(p.numel() for p in net.parameters() if p.requires_grad)),
         }
         if share.pieces > 1:
             facts["gradient_pieces"] = float(share.pieces)
-        return Tuned(backbone, net, self.rate, nll, scores, facts)
+        return Tuned(backbone, net, self.rate, self.objective, loss_on_valid, scores, facts)
 
     def _compiled(self, net: Any, train: Inputs, share: Share, compiling: Compiling) -> Any:
         """`net` compiled for the sizes that a step's rows are cut into."""
@@ -250,38 +254,34 @@ class Run:
         return training(net, net, batches, train.backbone.autocast, texts, compiling)
 
     def _gradient(
-        self, model: Any, train: Inputs, rows: list[int], labels: torch.Tensor, share: Share
+        self, model: Any, train: Inputs, rows: list[int], targets: torch.Tensor, share: Share
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Adds the gradient of this share of `rows`; its part of the loss, and its hits."""
         import torch
-        import torch.nn.functional as F
 
         total, right = torch.zeros(2, device=train.backbone.device).unbind()
         for piece, exchange in share.passes(model, rows):
             with exchange:
                 with train.backbone.autocast():
-                    logits = model(train.batch(piece))
-                target = labels[piece].to(logits.device)
-                loss = F.cross_entropy(logits.float(), target) * share.weight(piece, rows)
+                    outputs = model(train.batch(piece))
+                target = targets[piece].to(outputs.device)
+                loss = self.objective.loss(outputs.float(), target) * share.weight(piece, rows)
                 loss.backward()  # type: ignore[no-untyped-call]
             total = total + loss.detach()
-            right = right + (logits.argmax(dim=1) == target).sum()
+            right = right + self.objective.hits(outputs, target)
         return total, right
 
     def _by(
         self, team: Team, backbone: Any, net: torch.nn.Module, valid: Inputs, pieces: int
     ) -> Tuned | None:
         """What `team` trained, in this process's own network."""
-        import torch
-        import torch.nn.functional as F
-
         found = team.train(self.rate, pieces)
         if found is None:
             return None
         net.load_state_dict(found["state"])
         scores = found["valid_scores"]
-        nll = float(F.nll_loss(scores, torch.from_numpy(labels_of(valid.split))))
-        return Tuned(backbone, net, self.rate, nll, scores, found["facts"])
+        loss = self.objective.valid_loss(scores, valid.split)
+        return Tuned(backbone, net, self.rate, self.objective, loss, scores, found["facts"])
 
     def _factor(self, step: int) -> float:
         """Linear warm-up, then a cosine to zero, as a multiple of the peak rate."""
@@ -314,8 +314,10 @@ def train_mode(net: torch.nn.Module) -> None:
             module.eval()
 
 
-def score(net: torch.nn.Module, inputs: Inputs, batch_size: int = 64) -> torch.Tensor:
-    """(N, C) float32 log-probabilities of `inputs`, in eval mode, on the CPU."""
+def score(
+    net: torch.nn.Module, inputs: Inputs, objective: Objective, batch_size: int = 64
+) -> torch.Tensor:
+    """What the task judges of `inputs` (N, ...), in eval mode, on the CPU."""
     import torch
 
     was_training = net.training
@@ -324,7 +326,7 @@ def score(net: torch.nn.Module, inputs: Inputs, batch_size: int = 64) -> torch.T
     with torch.no_grad(), inputs.backbone.autocast():
         for start in range(0, len(inputs.split), batch_size):
             rows = list(range(start, min(start + batch_size, len(inputs.split))))
-            parts.append(torch.log_softmax(net(inputs.batch(rows)).float(), dim=1).cpu())
+            parts.append(objective.said(net(inputs.batch(rows)).float()).cpu())
     net.train(was_training)
     return torch.cat(parts)
 

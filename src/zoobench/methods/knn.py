@@ -26,6 +26,8 @@ class Knn:
 
     version: ClassVar[int] = 1
     needs: ClassVar[str] = "features"
+    tasks: ClassVar[tuple[str, ...]] = ("classification",)
+    view: ClassVar[str] = "embed"
 
     def __post_init__(self) -> None:
         if not self.k or min(self.k) < 1:

@@ -31,6 +31,8 @@ class LinearProbe:
 
     version: ClassVar[int] = 1
     needs: ClassVar[str] = "features"
+    tasks: ClassVar[tuple[str, ...]] = ("classification",)
+    view: ClassVar[str] = "embed"
 
     def __post_init__(self) -> None:
         if self.lambdas < 1 or not self.decades > 0:

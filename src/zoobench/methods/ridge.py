@@ -6,20 +6,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from zoobench.errors import BadData
-from zoobench.interfaces import Adapted, SealedSplits
+from zoobench.interfaces import Adapted, SealedSplits, Split
 from zoobench.methods.head import Fitted, HeadFit
+from zoobench.methods.objectives import standard
 from zoobench.tasks.classification import labels_of
+from zoobench.tasks.regression import numbers_of
 
 if TYPE_CHECKING:
     import torch
 
+    from zoobench.solvers.ridge import RidgePath
+
 
 @dataclass(frozen=True)
 class Ridge:
-    """Ridge regression on one-hot labels; lambda by leave-one-out on train alone.
+    """Ridge regression on numbers or one-hot labels; lambda by leave-one-out on train alone.
 
-    Scores become log-probabilities by one softmax temperature, fitted to the scores of
-    the examples left out. `valid` is not used, so `valid_scores` are honest as they are.
+    Numbers are standardised by train's mean and deviation. Scores of classes become
+    log-probabilities by one softmax temperature, fitted to the scores of the examples left
+    out. `valid` is not used, so `valid_scores` are honest as they are.
     """
 
     lambdas: int = 45
@@ -27,6 +32,8 @@ class Ridge:
 
     version: ClassVar[int] = 1
     needs: ClassVar[str] = "features"
+    tasks: ClassVar[tuple[str, ...]] = ("classification", "regression")
+    view: ClassVar[str] = "embed"
 
     def __post_init__(self) -> None:
         if self.lambdas < 1 or not self.decades > 0:
@@ -34,18 +41,24 @@ class Ridge:
 
     def adapt(self, backbone: Any, splits: SealedSplits, seed: int) -> Adapted:
         """`backbone` is a FeatureSource; `seed` changes nothing. Raises NotFinite, BadData."""
-        import torch
-
         from zoobench.solvers.basis import require_finite
-        from zoobench.solvers.calibration import temperature
-        from zoobench.solvers.classes import present_classes, relabel
-        from zoobench.solvers.grid import grid
-        from zoobench.solvers.ridge import ridge_path
 
         if len(splits.train) < 2:
             raise BadData("ridge: the train split has fewer than 2 examples")
         train = backbone.features(splits.train).to(backbone.device)
         require_finite(train, splits.train.name)
+        if splits.task == "regression":
+            return self._numbers(backbone, splits, train)
+        return self._classes(backbone, splits, train)
+
+    def _classes(self, backbone: Any, splits: SealedSplits, train: torch.Tensor) -> Adapted:
+        import torch
+
+        from zoobench.solvers.calibration import temperature
+        from zoobench.solvers.classes import present_classes, relabel
+        from zoobench.solvers.grid import grid
+        from zoobench.solvers.ridge import ridge_path
+
         labels = torch.from_numpy(labels_of(splits.train)).to(train.device)
         classes = len(splits.classes)
         present = present_classes(labels, classes)
@@ -65,7 +78,36 @@ class Ridge:
             "temperature": heat,
             "trainable_params": fit.trainable_params,
         }
+        chosen = {"lambda": path.lambdas[path.best]}
+        held = fit.log_probs(splits.valid)
+        return Fitted(fit.log_probs, held, chosen, facts, self._flags(path))
+
+    def _numbers(self, backbone: Any, splits: SealedSplits, train: torch.Tensor) -> Adapted:
+        import torch
+
+        from zoobench.solvers.basis import require_finite
+        from zoobench.solvers.grid import grid
+        from zoobench.solvers.ridge import target_path
+
+        mean, std = standard(splits.train)
+        truth = torch.from_numpy((numbers_of(splits.train) - mean) / std).to(train.device)
+        path = target_path(train, truth[:, None], grid(self.lambdas, self.decades))
+
+        def predict(split: Split) -> torch.Tensor:
+            """(N,) float64 numbers in the target's unit, on the CPU."""
+            features = backbone.features(split).to(backbone.device)
+            require_finite(features, split.name)
+            return path.head.scores(features)[:, 0].double().cpu() * std + mean
+
+        error = (path.head.scores(train)[:, 0].double() - truth).abs().mean()
+        facts = {
+            "train_mae": float(error) * std,
+            "loo_error": path.loo_error[path.best].item() * std**2,
+            "trainable_params": float(train.shape[1] + 1),
+        }
+        chosen = {"lambda": path.lambdas[path.best]}
+        return Fitted(predict, predict(splits.valid), chosen, facts, self._flags(path))
+
+    def _flags(self, path: RidgePath) -> tuple[str, ...]:
         edge = self.lambdas > 1 and path.best in (0, self.lambdas - 1)
-        flags = ("lambda-on-edge",) if edge else ()
-        chosen, held = {"lambda": path.lambdas[path.best]}, fit.log_probs(splits.valid)
-        return Fitted(fit.log_probs, held, chosen, facts, flags)
+        return ("lambda-on-edge",) if edge else ()

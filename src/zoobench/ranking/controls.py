@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from zoobench.metrics import difference, sign, written
 from zoobench.ranking.comparability import CONTROL_SOURCE, Section, is_control
 from zoobench.ranking.nouns import Control, Flag
 from zoobench.ranking.outcomes import Book, by_model, mean_of, sample_of
@@ -88,7 +89,7 @@ def control_rows(
         one = measured[0] if len(measured) == 1 else None
         value = sum(m.value for m in measured) / len(measured)
         shown.append(Control(model, value, one.low if one else None, one.high if one else None))
-    shown.sort(key=lambda c: -c.value)
+    shown.sort(key=lambda c: -sign(metric) * c.value)
     return tuple(shown), {architecture(model): records for model, records in random.items()}
 
 
@@ -107,24 +108,21 @@ def flags_of(
     if method in PROBES and raw and raw[0].get(metric):
         gap, p = versus(book, records, raw, metric)
         if gap <= 0 or p > bootstrap.ALPHA:
-            why = f"raw input reaches {_percent(mean_of(raw, metric))}"
+            why = _reached("raw input reaches", raw, gap, p, metric)
             found.append(
-                Flag(
-                    SUSPECT,
-                    f"{why}{_noise(gap, p)}: a preprocessing fault, or data that needs no network",
-                )
+                Flag(SUSPECT, f"{why}: a preprocessing fault, or data that needs no network")
             )
     twin = random.get(architecture(model)) if random else None
     if twin:
         gap, p = versus(book, records, twin, metric)
         if gap <= 0 or p > bootstrap.ALPHA:
-            why = f"random weights reach {_percent(mean_of(twin, metric))}{_noise(gap, p)}"
+            why = _reached("random weights reach", twin, gap, p, metric)
             found.append(Flag(NOT_BETTER, why))
     scratch = controls.scratch(section, model) if method == "fine-tune" else []
     if scratch:
         gap, p = versus(book, records, scratch, metric)
         if gap < 0:
-            why = f"from scratch reaches {_percent(mean_of(scratch, metric))}{_noise(gap, p)}"
+            why = _reached("from scratch reaches", scratch, gap, p, metric)
             found.append(Flag(NEGATIVE, why))
     for name in dict.fromkeys(flag for r in records for flag in r.flags):
         if name not in DATASET_FLAGS:
@@ -132,15 +130,12 @@ def flags_of(
     return tuple(found)
 
 
-def _noise(gap: float, p: float) -> str:
+def _reached(who: str, theirs: Sequence[Record], gap: float, p: float, metric: str) -> str:
+    """What a control reaches, and what may be said of the difference to it."""
+    text = f"{who} {written(metric, sign(metric) * mean_of(theirs, metric))}"
     if abs(gap) < 1e-12:
-        return " (no difference)"
-    return (
-        f" (the difference, {100 * gap:+.1f} points, is within noise)"
-        if p > bootstrap.ALPHA
-        else ""
-    )
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
+        return f"{text} (no difference)"
+    if p <= bootstrap.ALPHA:
+        return text
+    ahead = "+" if gap > 0 else "-"
+    return f"{text} (the difference, {ahead}{difference(metric, abs(gap))}, is within noise)"

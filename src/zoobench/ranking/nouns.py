@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from zoobench.metrics import METRICS
+from zoobench.metrics import sign
 from zoobench.schema import Record
 from zoobench.statistics.critical import CriticalDifference
 
@@ -41,16 +41,7 @@ SEVERAL = "several: "
 
 def natural(metric: str, value: float, low: float, high: float) -> tuple[float, float, float]:
     """A row's (value, low, high) as `metric` is written: an error metric's are positive again."""
-    row = METRICS.get(metric)
-    return (-value, -high, -low) if row and row.better == "lower" else (value, low, high)
-
-
-def points(metric: str, gap: float) -> str:
-    """A difference of `metric` for people: "1.2 points" of a fraction, else in its unit."""
-    row = METRICS.get(metric)
-    if row and row.unit == "fraction":
-        return f"{100 * gap:.1f} points"
-    return f"{gap:.3f}{' ' + row.unit if row and row.unit else ''}"
+    return (value, low, high) if sign(metric) > 0 else (-value, -high, -low)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr
 
+from zoobench import metrics
 from zoobench.ranking.nouns import Flag, OverallRanking, OverallRow, Row, SectionRanking
 from zoobench.ranking.outcomes import costs_of, device_of
 from zoobench.schema import Ref, canonical
@@ -46,6 +47,8 @@ def _comparable(ranked: Sequence[Ranked]) -> Iterator[list[Ranked]]:
     for one in ranked:
         about_data = ("dataset", "dataset_version", "splits")
         key = {k: v for k, v in one.ranking.key.items() if k not in about_data}
+        if metrics.metric(one.ranking.metric).unit == "target":
+            key["dataset"] = one.ranking.dataset  # errors in two units have no mean
         groups.setdefault(canonical(key), []).append(one)
     yield from groups.values()
 

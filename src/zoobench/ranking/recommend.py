@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from zoobench.errors import UserError
-from zoobench.ranking.nouns import TIMED, OverallRanking, OverallRow, natural, points
+from zoobench.metrics import difference
+from zoobench.ranking.nouns import TIMED, OverallRanking, OverallRow, natural
 from zoobench.ranking.pareto import one_device
 from zoobench.schema import Ref
 from zoobench.statistics import bootstrap, many
@@ -102,8 +103,9 @@ def recommend(overall: OverallRanking, limits: Limits | None = None) -> Recommen
     tied = [rows[k] for k in _tied(overall, allowed)]
     pick = min(tied, key=lambda r: (r.costs.get("params", float("inf")), -r.value))
     first, loss = _chances(overall, allowed, rows.index(pick))
+    best = rows[0]
     behind = {
-        row.model: f"{points(overall.metric, rows[0].value - row.value)} behind {_short(rows[0])}"
+        row.model: f"{difference(overall.metric, best.value - row.value)} behind {_short(best)}"
         for row in rows
         if row not in tied
     }

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from zoobench.advise.nouns import Advice, Standing
-from zoobench.ranking.nouns import points
+from zoobench.metrics import difference
 from zoobench.report.text import labels, score, seconds, si, with_interval
 from zoobench.schema import to_json
 
@@ -52,7 +52,7 @@ def _pick(found: Advice, names: dict[str, str]) -> list[str]:
     loss = found.expected_loss or 0.0
     lines.append(
         f"P(best candidate) = {pick.first:.2f}; expected loss against the true best of the "
-        f"{len(found.standings)} measured: {points(METRIC, loss)}."
+        f"{len(found.standings)} measured: {difference(METRIC, loss)}."
     )
     lines += _untried(found)
     tied = [one for one in found.standings[1:] if one.tied]

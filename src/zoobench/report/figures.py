@@ -9,16 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from zoobench.metrics import fraction, sign
 from zoobench.ranking.nouns import OverallRanking, Ranking, Row
 from zoobench.ranking.pareto import front_of
 from zoobench.report.text import (
     COST_TITLES,
-    FRACTIONS,
     dataset_labels,
     labels,
     method_text,
     row_score,
-    row_sign,
     si,
 )
 from zoobench.schema import Ref
@@ -113,7 +112,7 @@ def scatter(overall: OverallRanking, axis: str) -> Figure:
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
     figure, axes = blank(6.4, 4.4)
-    factor = (100.0 if overall.metric in FRACTIONS else 1.0) * row_sign(overall.metric)
+    factor = (100.0 if fraction(overall.metric) else 1.0) * sign(overall.metric)
     rows = [row for row in overall.rows if row.costs.get(axis, 0) > 0]
     crowd = len(rows) > CROWD
     front = front_of(rows, axis)

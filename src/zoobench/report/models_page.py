@@ -8,7 +8,7 @@ from typing import Any
 
 from zoobench.ranking.comparability import is_control
 from zoobench.ranking.nouns import Ranking
-from zoobench.ranking.outcomes import by_model, costs_of, device_of
+from zoobench.ranking.outcomes import by_model, costs_of, device_of, primary_of
 from zoobench.report.markdown import flat
 from zoobench.report.text import COST_TITLES, cost, labels, method_text, score, seconds
 from zoobench.report.text import with_interval as text_of
@@ -17,7 +17,7 @@ from zoobench.schema import Record, Ref
 
 def model_pages(ranking: Ranking, suite: str) -> list[dict[str, Any]]:
     """One entry a model that is no control, in order of name."""
-    metric = ranking.sections[0].metric if ranking.sections else "accuracy"
+    shown = {section.dataset: section.metric for section in ranking.sections}
     groups = by_model(r for r in ranking.records if not is_control(r))
     names = labels(groups)
     flags = {
@@ -30,7 +30,7 @@ def model_pages(ranking: Ranking, suite: str) -> list[dict[str, Any]]:
             "label": names[model],
             "ref": model,
             "facts": _facts(records),
-            "cells": [_cell(r, metric, flags) for r in records],
+            "cells": [_cell(r, shown.get(r.cell.dataset) or primary_of(r), flags) for r in records],
             "command": _command(records, suite),
         }
         for model, records in sorted(groups.items(), key=lambda item: names[item[0]])

@@ -3,7 +3,7 @@
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
 const percent = (metric) => DATA.fractions.includes(metric);
-const show = (metric, v) => (percent(metric) ? (100 * v).toFixed(1) : v.toFixed(3));
+const show = (metric, v) => (percent(metric) ? (100 * v).toFixed(1) : DATA.targets.includes(metric) ? String(+v.toPrecision(4)) : v.toFixed(3));
 // b.sign is -1 for an error metric: its scores are negated, so that larger is better throughout.
 const range = (b, r) => `${show(b.metric, b.sign * r.value)} [${[r.low, r.high].map((v) => b.sign * v).sort((x, y) => x - y).map((v) => show(b.metric, v)).join(", ")}]`;
 const si = (v) => {
@@ -128,7 +128,7 @@ function drawPick(d) {
     ? `It is the smallest of ${d.tied.length} that are tied with the best. Tied with it: ${others.slice(0, 12).join(", ")}${others.length > 12 ? ", …" : ""}.`
     : d.allowed.length > 1 ? "It is the best of those allowed, and the data suffice to say so." : "It is the only one allowed.");
   if (d.loss !== null) {
-    const loss = percent(d.b.metric) ? `${(100 * d.loss).toFixed(1)} points` : d.loss.toFixed(3);
+    const loss = show(d.b.metric, d.loss) + (percent(d.b.metric) ? " points" : "");
     line(card, `P(best of those allowed) = ${d.first.toFixed(2)}; expected loss against the true best: ${loss}.`);
   }
   const next = d.allowed.find((i) => i !== d.pick);

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from zoobench.metrics import METRICS, sign
 from zoobench.ranking.nouns import (
     COSTS,
     TIMED,
@@ -30,7 +31,6 @@ from zoobench.report.models_page import model_pages
 from zoobench.report.terminal import critical_note, overall_notes
 from zoobench.report.text import (
     COST_TITLES,
-    FRACTIONS,
     board_names,
     control_label,
     cost,
@@ -38,7 +38,6 @@ from zoobench.report.text import (
     labels,
     method_text,
     rank_text,
-    row_sign,
     row_text,
     worst_texts,
 )
@@ -85,7 +84,7 @@ def page(ranking: Ranking, title: str, environment: Mapping[str, Any], suite: st
         scripts=[Markup(text) for text in scripts],  # noqa: S704  our own files
         sections=_sections(ranking),
         boards=boards,
-        metric=ranking.sections[0].metric if ranking.sections else "accuracy",
+        metric=_common_metric(ranking),
         limited=[(name, COST_TITLES[name]) for name in LIMITED],
         axes=[(name, COST_TITLES[name]) for name in AXES],
         licenses=sorted({row.license for o in ranking.overall for row in o.rows}),
@@ -177,7 +176,8 @@ def _data(ranking: Ranking, boards: Sequence[Mapping[str, Any]]) -> dict[str, An
     own = ("columns", "table", "notes")
     return {
         "boards": [{k: v for k, v in b.items() if k not in own} for b in boards],
-        "fractions": sorted(FRACTIONS),
+        "fractions": [name for name, row in METRICS.items() if row.unit == "fraction"],
+        "targets": [name for name, row in METRICS.items() if row.unit == "target"],
         "timed": sorted(TIMED),
         "titles": COST_TITLES,
         "shots": _shots(ranking),
@@ -213,7 +213,7 @@ def board(o: OverallRanking, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "metric": o.metric,
-        "sign": row_sign(o.metric),
+        "sign": sign(o.metric),
         "notes": overall_notes(o),
         "one_device": one_device(o.rows),
         "rows": [
@@ -273,7 +273,7 @@ def _plain(row: Row, label: str) -> dict[str, Any]:
 
 def _forest(section: SectionRanking, names: Mapping[str, str]) -> list[list[Any]]:
     """[label, value, low, high, "tied", "control" or ""] of each row."""
-    sign = row_sign(section.metric)
+    better = sign(section.metric)
     rows: list[list[Any]] = [
         [names.get(row.model, row.model), *map(_round, (row.value, row.low, row.high)),
          "tied" if row.tied else ""]
@@ -285,7 +285,7 @@ def _forest(section: SectionRanking, names: Mapping[str, str]) -> list[list[Any]
             c.value if c.low is None else c.low,
             c.value if c.high is None else c.high,
         )
-        rows.append([control_label(c.model), *(_round(sign * v) for v in bounds), "control"])
+        rows.append([control_label(c.model), *(_round(better * v) for v in bounds), "control"])
     return rows
 
 
@@ -322,3 +322,9 @@ def _cells(o: OverallRanking, row: OverallRow, label: str, worst: str) -> dict[s
     flags = ", ".join(f"{flag.name} {flag.why}" for flag in row.flags)
     cells += [(row.license, row.license), (row.family, row.family), (flags, flags)]
     return {"tied": row.tied, "cells": cells}
+
+
+def _common_metric(ranking: Ranking) -> str:
+    """What a column of scores over all datasets is called."""
+    names = {section.metric for section in ranking.sections}
+    return names.pop() if len(names) == 1 else "score"

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from zoobench.datasets.options import BOUNDS
-from zoobench.ranking.nouns import Failure, OverallRanking, Ranking, Row, SectionRanking, points
+from zoobench.metrics import difference, sign
+from zoobench.ranking.nouns import Failure, OverallRanking, Ranking, Row, SectionRanking
 from zoobench.report.text import (
     board_names,
     control_label,
@@ -177,7 +178,7 @@ def _own_controls(section: SectionRanking) -> list[tuple[str, str]]:
     random = [c for c in section.controls if Ref.parse(c.model).source != "control"]
     if not random:
         return []
-    best = max(random, key=lambda c: c.value)
+    best = max(random, key=lambda c: sign(section.metric) * c.value)
     name = control_label(best.model) if len(random) == 1 else "best of the random weights"
     return [(name, with_interval(section.metric, best.value, best.low, best.high))]
 
@@ -195,7 +196,7 @@ def section_notes(section: SectionRanking) -> list[str]:
     lines = []
     method = method_text(section.method, section.shots)
     if len(section.rows) > 1:
-        text = f"{method}: smallest gap resolved {points(section.metric, section.gap)}"
+        text = f"{method}: smallest gap resolved {difference(section.metric, section.gap)}"
         if section.saturated:
             text += "; near-saturated: even a perfect model could not be told from the best"
         if not section.paired:
@@ -246,7 +247,7 @@ def overall_notes(overall: OverallRanking, most: int | None = None) -> list[str]
     if len(overall.tied) > 1 and (note := family_note(overall.tied)):
         lines.append(note)
     if len(overall.rows) > 1:
-        lines.append(f"Smallest gap resolved: {points(overall.metric, overall.gap)}.")
+        lines.append(f"Smallest gap resolved: {difference(overall.metric, overall.gap)}.")
     if len(overall.datasets) > 1 and not overall.general:
         many = len(overall.datasets)
         why = "are test sets of one task" if published else "are too few to speak of others"

@@ -5,30 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from zoobench import metrics
 from zoobench.datasets.options import BOUNDS
-from zoobench.ranking.nouns import OverallRanking, Row, SectionRanking, natural, points
+from zoobench.metrics import difference
+from zoobench.ranking.nouns import OverallRanking, Row, SectionRanking, natural
 from zoobench.ranking.pareto import smallest_tied
 from zoobench.ranking.recommend import Recommendation
 from zoobench.schema import Ref
 
-FRACTIONS = frozenset(
-    {
-        "accuracy",
-        "balanced_accuracy",
-        "macro_precision",
-        "macro_recall",
-        "macro_f1",
-        "top5_accuracy",
-        "ece",
-        "ece_calibrated",
-        "train_accuracy",
-    }
-)
-"""Metrics in [0, 1], shown in percent."""
-
 
 def score(metric: str, value: float, digits: int = 1) -> str:
-    return f"{100 * value:.{digits}f}" if metric in FRACTIONS else f"{value:.3f}"
+    return metrics.written(metric, value, digits)
 
 
 def with_interval(metric: str, value: float, low: float | None, high: float | None) -> str:
@@ -42,14 +29,9 @@ def row_text(metric: str, row: Row) -> str:
     return with_interval(metric, *natural(metric, row.value, row.low, row.high))
 
 
-def row_sign(metric: str) -> int:
-    """-1 where a row's score is negated since lower is better, else 1."""
-    return int(natural(metric, 1, 1, 1)[0])
-
-
 def row_score(metric: str, value: float) -> str:
     """A score of a row, in which larger is better, as `metric` is written."""
-    return score(metric, row_sign(metric) * value)
+    return score(metric, metrics.sign(metric) * value)
 
 
 def si(value: float | None) -> str:
@@ -242,7 +224,7 @@ def recommendation_text(found: Recommendation) -> list[str]:
             chance = found.first.get(pick.model, 0.0)
             lines.append(
                 f"P(best of those allowed) = {chance:.2f}; expected loss against the true best: "
-                f"{points(found.metric, found.expected_loss)}."
+                f"{difference(found.metric, found.expected_loss)}."
             )
     lines += [f"Not {names[m]}: {why}." for m, why in {**found.ruled_out, **found.behind}.items()]
     return lines

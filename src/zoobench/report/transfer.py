@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from zoobench.metrics import difference
 from zoobench.ranking.foresight import mean_over
-from zoobench.ranking.nouns import Efficiency, Gap, Judged, Ranking, Shift, points
+from zoobench.ranking.nouns import Efficiency, Gap, Judged, Ranking, Shift
 from zoobench.report.text import dataset_labels, labels, row_score
 from zoobench.schema import Ref
 
@@ -65,7 +66,7 @@ def foreseen(judged: Sequence[Judged]) -> Table | None:
             one.ranker,
             "static" if one.static else "score",
             one.dataset if "/" not in one.dataset else Ref.parse(one.dataset).short,
-            *(points(one.metric, one.regret[k]) if k in one.regret else "" for k in ks),
+            *(difference(one.metric, one.regret[k]) if k in one.regret else "" for k in ks),
             "" if one.tau is None else f"{one.tau:+.2f}",
             f"{one.models} of {one.of}",
         )
@@ -157,7 +158,7 @@ def gapped(gaps: Sequence[Gap]) -> Table | None:
             g.method,
             row_score("accuracy", g.train),
             row_score("accuracy", g.test),
-            points("accuracy", g.train - g.test),
+            difference("accuracy", g.train - g.test),
             str(g.datasets),
         )
         for g in gaps

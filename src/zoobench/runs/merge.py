@@ -21,7 +21,7 @@ from typing import Any
 from zoobench import store
 from zoobench.errors import StoreError, UserError
 from zoobench.metrics import METRICS
-from zoobench.runs import suite
+from zoobench.runs import planning, suite
 from zoobench.schema import Cell, Record, Ref
 
 TOLERANCE = 1e-4
@@ -132,7 +132,7 @@ def _conflicts(
 
 def _planned(runs: Sequence[store.Run]) -> list[Cell]:
     """The cells of the runs' suite."""
-    return suite.plan(suite.read(str(runs[0].path)))
+    return planning.plan(suite.read(str(runs[0].path)))
 
 
 def _write(

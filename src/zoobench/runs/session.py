@@ -16,7 +16,7 @@ from typing import Any
 from zoobench import __version__, datasets, machine, models
 from zoobench.errors import UserError, unknown
 from zoobench.machine import cache_dir
-from zoobench.runs import forecast, suite
+from zoobench.runs import forecast, planning, suite
 from zoobench.schema import STATUSES, Cell, Record, Ref
 from zoobench.store import RECORDS, Store, read_records
 from zoobench.workers.events import Engine, Event, Finished
@@ -164,7 +164,7 @@ def recorded(out: Path) -> dict[str, Record]:
 
 def chosen_cells(spec: suite.Suite, options: Options) -> tuple[Cell, ...]:
     """The cells of `spec` that `only` and `shard` leave. Raises UserError."""
-    cells = suite.plan(spec)
+    cells = planning.plan(spec)
     return share(select(cells, options.only), options.shard)
 
 

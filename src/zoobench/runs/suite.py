@@ -8,25 +8,19 @@ from __future__ import annotations
 
 import fnmatch
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from zoobench import datasets, methods, models
-from zoobench.datasets.shift import is_shifted
 from zoobench.errors import UserError, unknown
-from zoobench.models.weights import weights_digest
-from zoobench.schema import PROTOCOL, Cell, Ref, Value, digest
-from zoobench.tasks import task as task_named
+from zoobench.schema import Ref, Value, digest
 
-CONTROLS = ("chance", "majority", "raw-input", "random-weights")
-"""PROTOCOL section 2; on in every suite unless switched off."""
-
-PROBES = ("linear-probe", "ridge", "knn")
-"""Methods of the random-weights control, the first one that the suite has."""
+CONTROLS = ("chance", "majority", "mean", "raw-input", "random-weights")
+"""PROTOCOL section 2; on in every suite unless switched off, each where it serves the task."""
 
 BUILTIN = ("smoke", "demo", "vision", "text", "shift", "gpu")
 
@@ -103,6 +97,8 @@ class Suite:
     @property
     def identity(self) -> str:
         """Hash of what is asked. Limits and hub revisions that were pinned later are not in it."""
+        # `mean` came later: a suite that asks for classes is the one that it was.
+        controls = tuple(name for name in self.controls if name != "mean")
         return digest(
             {
                 "name": self.name,
@@ -112,7 +108,7 @@ class Suite:
                     for ref in self.datasets
                 ],
                 "methods": [[m.name, dict(m.params), dict(m.only)] for m in self.methods],
-                "rest": [self.controls, self.seeds, self.shots, self.draws, self.precision],
+                "rest": [controls, self.seeds, self.shots, self.draws, self.precision],
                 **({"compile": True} if self.compile else {}),
             }
         )
@@ -204,6 +200,7 @@ def resolve(file: SuiteFile, where: str, folder: Path) -> Suite:
         limits=file.limits,
     )
     _check_pairs(suite, where)
+    _check_tasks(suite, where)
     return suite
 
 
@@ -281,84 +278,22 @@ def _check_pairs(suite: Suite, where: str) -> None:
             )
 
 
-def plan(suite: Suite) -> list[Cell]:
-    """Every cell of `suite`, controls first, then the models' in the suite's order."""
-    own = [m for m in suite.methods if m.name not in CONTROLS]
-    planner = _Planner(suite)
-    cells = [c for ref in suite.datasets for c in planner.controls(ref)]
-    probe = next((m for name in PROBES for m in own if m.name == name), None)
-    for model in suite.models:
-        for dataset in suite.datasets:
-            for spec in own:
-                cells += planner.cells(model, dataset, spec)
-    if "random-weights" in suite.controls and probe is not None:
-        for model in suite.models:
-            untrained = model.with_options(weights="random")
-            if untrained != model:
-                for dataset in suite.datasets:
-                    if not is_shifted(dataset):
-                        cells += planner.cells(untrained, dataset, probe, full_only=True)
-    return list({cell.key: cell for cell in cells}.values())
-
-
-@dataclass(frozen=True)
-class _Planner:
-    suite: Suite
-
-    def controls(self, dataset: Ref) -> Iterable[Cell]:
-        if is_shifted(dataset):
-            return  # they check the clean one
-        for name in CONTROLS[:3]:
-            if name in self.suite.controls or any(m.name == name for m in self.suite.methods):
-                spec = MethodSpec(name, methods.params_of(methods.build(name, {})))
-                for k in self.suite.shots:
-                    for draw in range(self.suite.draws):
-                        yield self._cell(f"control/{name}", dataset, few_shot_spec(spec), draw, k)
-                if not self.suite.shots:
-                    yield self._cell(f"control/{name}", dataset, spec, self.suite.seeds[0], None)
-
-    def cells(
-        self, model: Ref, dataset: Ref, spec: MethodSpec, full_only: bool = False
-    ) -> Iterable[Cell]:
-        if models.card(model).modality != datasets.card(dataset).modality:
-            return
-        if not spec.wants(model, dataset):
-            return
-        trains = methods.method_class(spec.name).needs == "module"
-        shots = () if full_only or trains else self.suite.shots
-        for k in shots:
-            for draw in range(self.suite.draws):
-                yield self._cell(str(model), dataset, few_shot_spec(spec), draw, k)
-        if shots:
-            return
-        # On all of the data a frozen probe has nothing to draw: one seed says it all.
-        drawn = trains or model.option("weights") == "random"
-        for seed in self.suite.seeds if drawn else self.suite.seeds[:1]:
-            yield self._cell(str(model), dataset, spec, seed, None)
-
-    def _cell(
-        self, model: str, dataset: Ref, spec: MethodSpec, seed: int, shots: int | None
-    ) -> Cell:
-        card = datasets.card(dataset)
-        versions: dict[str, Any] = {
-            "protocol": PROTOCOL,
-            "task": f"{card.task}@{task_named(card.task).version}",
-            "dataset": card.version,
-            "method": methods.method_class(spec.name).version,
-            "precision": self.suite.precision,
-        }
-        digest_of_weights = weights_digest(Ref.parse(model))
-        if digest_of_weights:
-            versions["weights"] = digest_of_weights
-        return Cell(model, str(dataset), spec.name, dict(spec.params), seed, shots, versions)
-
-
-def few_shot_spec(spec: MethodSpec) -> MethodSpec:
-    """`spec` for a few-shot cell: k examples a class are learned from, and no more.
-
-    The k of `valid` serve to choose; a method that would refit on them does not.
-    """
-    return replace(spec, params={**spec.params, "refit": False}) if "refit" in spec.params else spec
+def _check_tasks(suite: Suite, where: str) -> None:
+    """Every method needs a dataset whose task it serves, and few shots need classes."""
+    asked = {datasets.card(ref).task for ref in suite.datasets}
+    for i, spec in enumerate(suite.methods):
+        served = methods.method_class(spec.name).tasks
+        if not asked & set(served):
+            raise UserError(
+                f"{where}: methods[{i}]: {spec.name} serves {', '.join(served)}, "
+                f"but the suite's datasets ask {', '.join(sorted(asked))}"
+            )
+    for i, ref in enumerate(suite.datasets):
+        if suite.shots and datasets.card(ref).task != "classification":
+            raise UserError(
+                f"{where}: datasets[{i}]: shots take some examples of each class, "
+                f"and {ref.short} asks {datasets.card(ref).task}"
+            )
 
 
 def to_toml(suite: Suite) -> str:

@@ -1,8 +1,8 @@
-"""Closed-form ridge classification: every lambda from one eigendecomposition, with its
-leave-one-out error (big_vision's few-shot evaluator, the lambda chosen instead of fixed).
+"""Closed-form ridge: every lambda from one eigendecomposition, with its leave-one-out
+error (big_vision's few-shot evaluator, the lambda chosen instead of fixed).
 
 Minimise (1/n) sum ||y_i - W x_i - b||^2 + lambda * s * ||W||^2 over W (C, D) and an
-unpenalised b, y one-hot; s as in PROTOCOL section 2, so lambda has no unit.
+unpenalised b, y numbers or one-hot; s as in PROTOCOL section 2, so lambda has no unit.
 
 With the centred, scaled rows z in the eigenbasis of Z^T Z / n = diag(e), coordinate j of W is
 (Z^T Y / n)_j / (e_j + lambda), and example i's own weight in its fit is
@@ -53,6 +53,8 @@ class RidgeHead:
 class RidgePath:
     """Leave-one-out mean squared error (L,) float64 of each lambda; `best` is its argmin.
 
+    `loo_accuracy` (L,) is the share whose largest target has the largest score: of one-hot
+    targets the accuracy, of a single number nothing.
     `loo_scores` (N, C) float32 are the scores of each train example from the fit without
     it, at the best lambda.
     """
@@ -68,26 +70,31 @@ class RidgePath:
 def ridge_path(
     features: Tensor, labels: Tensor, classes: int, lambdas: Sequence[float]
 ) -> RidgePath:
-    """All of `lambdas` on `features` (N, D), `labels` (N,) int64 in [0, classes).
+    """All of `lambdas` on `features` (N, D), `labels` (N,) int64 in [0, classes), one-hot."""
+    return target_path(features, torch.nn.functional.one_hot(labels, classes), lambdas)
+
+
+def target_path(features: Tensor, targets: Tensor, lambdas: Sequence[float]) -> RidgePath:
+    """All of `lambdas` on `features` (N, D) and `targets` (N, C).
 
     The best has the least leave-one-out squared error, the stronger one at a tie. N >= 2.
     Work beyond the features: their rotated copy, and blocks of WORKSPACE_BYTES.
     """
     n = len(features)
-    small = features.numel() * classes * len(lambdas) <= SMALL
+    small = features.numel() * targets.shape[1] * len(lambdas) <= SMALL
     work = torch.float64 if small else torch.float32
     scaled = scaling(features)
     centred = scaled.apply(features, work)
     basis = eigenbasis(centred, torch.float64)
     rotated = centred @ basis.basis.to(work)
     del centred
-    targets = torch.nn.functional.one_hot(labels, classes).to(work)
+    targets = targets.to(work)
     mean = targets.double().mean(dim=0)
     cross = rotated.t() @ (targets - mean.to(work)) / n
     strengths = torch.tensor(lambdas, dtype=torch.float64, device=features.device)
     shrunk = 1.0 / (basis.eigenvalues[:, None] + strengths)  # (r, L)
 
-    error, accuracy = _leave_one_out(rotated, labels, targets, mean, cross, shrunk)
+    error, accuracy = _leave_one_out(rotated, targets, mean, cross, shrunk)
     best = int(error.argmin())
     weight = cross.double() * shrunk[:, best : best + 1]
     leverage = _leverage(rotated, shrunk[:, best : best + 1])
@@ -107,10 +114,11 @@ def _leverage(rotated: Tensor, shrunk: Tensor) -> Tensor:
 
 
 def _leave_one_out(
-    rotated: Tensor, labels: Tensor, targets: Tensor, mean: Tensor, cross: Tensor, shrunk: Tensor
+    rotated: Tensor, targets: Tensor, mean: Tensor, cross: Tensor, shrunk: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Mean squared error and accuracy (L,) float64, over examples left out one at a time."""
     n, classes = targets.shape
+    labels = targets.argmax(dim=1)
     count = shrunk.shape[1]
     leverage = _leverage(rotated, shrunk)
     error = torch.zeros(count, dtype=torch.float64, device=rotated.device)

@@ -24,6 +24,7 @@ Floats = NDArray[np.float64]
 
 TASKS: dict[str, str] = {
     "classification": "zoobench.tasks.classification:Classification",
+    "regression": "zoobench.tasks.regression:Regression",
 }
 
 

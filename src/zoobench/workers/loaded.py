@@ -23,6 +23,7 @@ from zoobench.machine import Place
 from zoobench.methods.transferability import foresee
 from zoobench.metrics import measured
 from zoobench.schema import Cell, Measurement, Ref
+from zoobench.tasks.classification import Labels
 from zoobench.workers.settings import Settings
 
 
@@ -50,7 +51,8 @@ class Loaded:
     def foresight(self, cell: Cell, method: Method, train: Split) -> tuple[Measurement, ...]:
         """Transferability scores of the features that a frozen method has just used, once."""
         untrained = self.ref.option("weights") == "random"
-        if method.needs != "features" or cell.shots is not None or untrained:
+        classes = isinstance(train.targets, Labels)
+        if method.needs != "features" or cell.shots is not None or untrained or not classes:
             return ()
         key = train.fingerprint
         if key not in self._foreseen:

@@ -48,7 +48,7 @@ def provenance(
     found = planned(cell) | {
         "splits": splits.fingerprints,
         "sizes": {s.name: len(s) for s in (splits.train, splits.valid, splits.test)},
-        "classes": len(splits.classes),
+        **({"classes": len(splits.classes)} if splits.classes else {}),
         "notes": dict(splits.notes),
     }
     if loaded is not None:

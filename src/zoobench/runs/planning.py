@@ -1,0 +1,135 @@
+"""From a resolved suite to its cells, and why some pairs of it have none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from zoobench import datasets, methods, models
+from zoobench.datasets.shift import is_shifted
+from zoobench.models.weights import weights_digest
+from zoobench.runs.suite import CONTROLS, MethodSpec, Suite
+from zoobench.schema import PROTOCOL, Cell, Ref
+from zoobench.tasks import task as task_named
+
+PROBES = ("linear-probe", "ridge", "knn")
+"""Methods of the random-weights control, the first one that the suite has."""
+
+
+def unsuited(model: Ref, dataset: Ref, method: str) -> str:
+    """Why no cell asks this of them, in words; "" where one does."""
+    card, reads = datasets.card(dataset), models.card(model).modality
+    if reads != card.modality:
+        return f"{model.short} reads {reads}, {dataset.short} holds {card.modality}"
+    served = methods.method_class(method).tasks
+    if card.task not in served:
+        return f"{method} serves {', '.join(served)}, {dataset.short} asks {card.task}"
+    return ""
+
+
+def left_out(suite: Suite) -> list[str]:
+    """Why pairs of the suite give no cell, each reason once."""
+    own = [m for m in suite.methods if m.name not in CONTROLS]
+    reasons = (
+        unsuited(model, dataset, spec.name)
+        for spec in own
+        for dataset in suite.datasets
+        for model in suite.models
+        if spec.wants(model, dataset)
+    )
+    return [reason for reason in dict.fromkeys(reasons) if reason]
+
+
+def plan(suite: Suite) -> list[Cell]:
+    """Every cell of `suite`, controls first, then the models' in the suite's order."""
+    own = [m for m in suite.methods if m.name not in CONTROLS]
+    planner = _Planner(suite)
+    cells = [c for ref in suite.datasets for c in planner.controls(ref)]
+    for model in suite.models:
+        for dataset in suite.datasets:
+            for spec in own:
+                cells += planner.cells(model, dataset, spec)
+    if "random-weights" in suite.controls:
+        for model in suite.models:
+            untrained = model.with_options(weights="random")
+            for dataset in suite.datasets:
+                probe = _probe(own, dataset)
+                if untrained != model and probe is not None and not is_shifted(dataset):
+                    cells += planner.cells(untrained, dataset, probe, full_only=True)
+    return list({cell.key: cell for cell in cells}.values())
+
+
+def _probe(own: Sequence[MethodSpec], dataset: Ref) -> MethodSpec | None:
+    """The suite's probe that checks random weights on `dataset`, if it has one for its task."""
+    task = datasets.card(dataset).task
+    return next(
+        (
+            spec
+            for name in PROBES
+            for spec in own
+            if spec.name == name and task in methods.method_class(name).tasks
+        ),
+        None,
+    )
+
+
+@dataclass(frozen=True)
+class _Planner:
+    suite: Suite
+
+    def controls(self, dataset: Ref) -> Iterable[Cell]:
+        if is_shifted(dataset):
+            return  # they check the clean one
+        task = datasets.card(dataset).task
+        for name in CONTROLS[:-1]:
+            if task not in methods.method_class(name).tasks:
+                continue
+            if name in self.suite.controls or any(m.name == name for m in self.suite.methods):
+                spec = MethodSpec(name, methods.params_of(methods.build(name, {})))
+                for k in self.suite.shots:
+                    for draw in range(self.suite.draws):
+                        yield self._cell(f"control/{name}", dataset, few_shot_spec(spec), draw, k)
+                if not self.suite.shots:
+                    yield self._cell(f"control/{name}", dataset, spec, self.suite.seeds[0], None)
+
+    def cells(
+        self, model: Ref, dataset: Ref, spec: MethodSpec, full_only: bool = False
+    ) -> Iterable[Cell]:
+        if unsuited(model, dataset, spec.name) or not spec.wants(model, dataset):
+            return
+        trains = methods.method_class(spec.name).needs == "module"
+        shots = () if full_only or trains else self.suite.shots
+        for k in shots:
+            for draw in range(self.suite.draws):
+                yield self._cell(str(model), dataset, few_shot_spec(spec), draw, k)
+        if shots:
+            return
+        # On all of the data a frozen probe has nothing to draw: one seed says it all.
+        drawn = trains or model.option("weights") == "random"
+        for seed in self.suite.seeds if drawn else self.suite.seeds[:1]:
+            yield self._cell(str(model), dataset, spec, seed, None)
+
+    def _cell(
+        self, model: str, dataset: Ref, spec: MethodSpec, seed: int, shots: int | None
+    ) -> Cell:
+        card = datasets.card(dataset)
+        versions: dict[str, Any] = {
+            "protocol": PROTOCOL,
+            "task": f"{card.task}@{task_named(card.task).version}",
+            "dataset": card.version,
+            "method": methods.method_class(spec.name).version,
+            "precision": self.suite.precision,
+        }
+        digest_of_weights = weights_digest(Ref.parse(model))
+        if digest_of_weights:
+            versions["weights"] = digest_of_weights
+        return Cell(model, str(dataset), spec.name, dict(spec.params), seed, shots, versions)
+
+
+def few_shot_spec(spec: MethodSpec) -> MethodSpec:
+    """`spec` for a few-shot cell: k examples a class are learned from, and no more.
+
+    The k of `valid` serve to choose; a method that would refit on them does not.
+    """
+    return replace(spec, params={**spec.params, "refit": False}) if "refit" in spec.params else spec
