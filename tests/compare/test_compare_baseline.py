@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import tomllib
 import zipfile
 from datetime import date
@@ -80,7 +81,7 @@ def test_the_log_says_what_changed_and_why(tmp_path: Path) -> None:
     assert done.changed == ("packaged/efficientnet-lite0 · packaged/mnist-5k · knn",)
     body = tomllib.loads((done.folder / "baseline.toml").read_text(encoding="utf-8"))
     assert body == {
-        "format": 1,
+        "format": 2,
         "suite": "smoke",
         "accepted": [
             {"date": "2026-03-01", "reason": "first", "by": "ada", "cells": ["2 cells"]},
@@ -211,8 +212,9 @@ def test_arrays_are_read_when_they_are_asked_for(tmp_path: Path) -> None:
     blob = bytearray(packed.read_bytes())
     name = next(r.predictions for r in baseline.records if r.cell.method == "knn")
     with zipfile.ZipFile(packed) as members:
-        start = members.getinfo(f"float.{name}.npy").header_offset
-    blob[start + 80] ^= 255
+        where = json.loads(np.load(packed)["index"].tobytes())[name]["arrays"]["nll"][0]
+        start = members.getinfo(f"{where}.npy").header_offset
+    blob[start + 120] ^= 255
     packed.write_bytes(blob)
     answers = {r.cell.method: r for r in baseline.records}
     assert baseline.outcomes(answers["ridge"]) is not None

@@ -183,7 +183,7 @@ def accept(
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=PATH)
-@click.option("--metric", "metrics", multiple=True, default=("accuracy",), show_default=True)
+@click.option("--metric", "metrics", multiple=True, help="Default: each task's primary one.")
 @click.option("--accepted", type=PATH, help="The suite's baseline: its run is marked.")
 @click.option("--release", type=PATH, help="The run of the last release, marked.")
 @click.option("--figures", type=PATH, help="Write a figure a metric into this folder.")

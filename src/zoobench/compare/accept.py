@@ -27,11 +27,10 @@ from zoobench.compare.reading import load
 from zoobench.errors import StoreError, UserError, unknown
 from zoobench.schema import Outcomes, Record, Ref
 from zoobench.store import PREDICTIONS, RECORDS, Run, encode, read_outcomes, write_atomic
+from zoobench.tasks import task_of
 
 ROOT = Path("results") / "baselines"
 FIELDS = ("model", "dataset", "method")
-SHOWN = ("accuracy", *EXACT)
-"""Metrics whose change the log names."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +192,7 @@ def _line(old: Record | None, new: Record) -> str:
         return f"{new.cell.label}: new"
     told = [
         f"{name} {_number(old.value(name))} -> {_number(new.value(name))}"
-        for name in SHOWN
+        for name in (task_of(new.cell).metrics[0], *EXACT)
         if old.value(name) != new.value(name)
     ]
     return f"{new.cell.label}: {', '.join(told) or 'other digests'}"
@@ -218,7 +217,10 @@ def _write(
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder, prefix=".tmp-") as name:
             made = Path(name)
-            write_atomic(made / PACKED, pack(_arrays(everything, sources).items()))
+            outcomes = _arrays(everything, sources)
+            truths = {r.predictions: task_of(r.cell).truth for r in everything}
+            packed = pack((name, each, truths[name]) for name, each in outcomes.items())
+            write_atomic(made / PACKED, packed)
             write_atomic(made / RECORDS, _lines(kept))
             if superseded:
                 write_atomic(made / SUPERSEDED, _lines(superseded))

@@ -8,7 +8,9 @@ predictions.npz     per-example arrays in their smallest types, named by their d
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import tomllib
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,15 +27,17 @@ from numpy.lib.npyio import NpzFile
 
 from zoobench.compare.match import identity
 from zoobench.errors import StoreError
-from zoobench.schema import Outcomes, Record, digest
+from zoobench.schema import Outcomes, Record, canonical, digest
 from zoobench.store import Run
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BASELINE, SUPERSEDED, PACKED = "baseline.toml", "superseded.jsonl", "predictions.npz"
-FORMAT = 1
-"""Version of this layout."""
+FORMAT = 2
+"""Version of this layout; 1 packed classifications alone."""
+INDEX = "index"
+"""The member of a packed file that says which of its arrays belong to whom."""
 
 
 @dataclass(frozen=True)
@@ -139,67 +143,106 @@ def read_log(body: Mapping[str, Any], file: Path) -> tuple[Acceptance, ...]:
     return tuple(log)
 
 
-def pack(found: Iterable[tuple[str, Outcomes]]) -> bytes:
-    """An .npz of every (digest, predictions), labels once each; equal input, equal bytes.
+def pack(kept: Iterable[tuple[str, Outcomes, Sequence[str]]]) -> bytes:
+    """An .npz of every (digest, outcomes, names of the arrays that are the truth); equal input,
+    equal bytes.
 
-    Integers are exact, in the smallest type that holds them; nll and confidences are
-    float16 (a relative error of 0.0005), which a margin of a point doesn't see.
+    Equal arrays are stored once, and "index" (JSON) says whose they are. Integers and the truth are
+    exact, integers in the smallest type that holds them; other real numbers are float16 where
+    that loses at most 0.001 of each, which a margin of a point doesn't see.
     """
     arrays: dict[str, NDArray[Any]] = {}
-    for name, outcomes in sorted(found, key=lambda item: item[0]):
-        p = outcomes.arrays
-        label = _small(p["label"])
-        where = digest(label.tolist())
-        arrays[f"label.{where}"] = label
-        arrays[f"int.{name}.{where}"] = _small(np.stack([p["predicted"], p["rank"]]))
-        floats = np.stack([p["nll"], p["confidence"], p["calibrated"]])
-        arrays[f"float.{name}"] = floats.astype(np.float16)
+    index: dict[str, Any] = {}
+    for name, outcomes, truth in sorted(kept, key=lambda item: item[0]):
+        entry = index[name] = {"n": outcomes.n, "arrays": {}}
+        for array_name, array in outcomes.arrays.items():
+            small = array if array_name in truth and array.dtype.kind == "f" else _small(array)
+            content = hashlib.sha256(small.tobytes()).hexdigest()[:16]
+            where = f"{content}.{small.dtype.str[1:]}." + "x".join(map(str, small.shape))
+            arrays[where] = small
+            entry["arrays"][array_name] = [where, array.dtype.str]
+    arrays[INDEX] = np.frombuffer(canonical(index).encode(), dtype=np.uint8)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **{k: arrays[k] for k in sorted(arrays)})
     return buffer.getvalue()
 
 
-def _small(array: NDArray[np.int32]) -> NDArray[Any]:
-    top = int(array.max(initial=0))
-    low = int(array.min(initial=0))
-    return array.astype(np.result_type(np.min_scalar_type(top), np.min_scalar_type(low)))
+def _small(array: NDArray[Any]) -> NDArray[Any]:
+    if array.dtype.kind in "iu":
+        top, low = int(array.max(initial=0)), int(array.min(initial=0))
+        return array.astype(np.result_type(np.min_scalar_type(top), np.min_scalar_type(low)))
+    if array.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            half = array.astype(np.float16)
+        if np.allclose(half, array, rtol=1e-3, atol=1e-6):
+            return half
+    return array
 
 
 class Packed:
-    """The predictions of a packed file by their digest, each read when it is asked for: a
+    """The outcomes of a packed file by their digest, each read when it is asked for: a
     comparison needs those of the cells that changed. Raises StoreError where it is damaged."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._arrays: Mapping[str, NDArray[Any]] = {}
+        self._index: Mapping[str, Any] = {}
+        self._read: dict[str, NDArray[Any]] = {}
         with self._readable():
             if path.exists():
                 arrays = np.load(path, allow_pickle=False)
                 if not isinstance(arrays, NpzFile):
                     raise ValueError("not an .npz file")
                 self._arrays = arrays
-            # "int.<digest>.<digest of the labels>": many cells share their labels.
-            parts = [name.split(".") for name in self._arrays if name.startswith("int.")]
-            self._labels_of = {digest: labels for _, digest, labels in parts}
-        self._labels: dict[str, NDArray[np.int32]] = {}
+                self._index = (
+                    json.loads(arrays[INDEX].tobytes()) if INDEX in arrays else _index_of_1(arrays)
+                )
 
     def get(self, name: str) -> Outcomes | None:
         """Those of the digest `name`, or None where none were kept."""
-        labels = self._labels_of.get(name)
-        if labels is None:
+        entry = self._index.get(name)
+        if entry is None:
             return None
         with self._readable():
-            if labels not in self._labels:
-                self._labels[labels] = self._arrays[f"label.{labels}"].astype(np.int32)
-            predicted, rank = self._arrays[f"int.{name}.{labels}"].astype(np.int32)
-            nll, confidence, calibrated = self._arrays[f"float.{name}"].astype(np.float32)
-        label = self._labels[labels]
-        arrays = {"label": label, "predicted": predicted, "rank": rank, "nll": nll}
-        return Outcomes(len(label), {**arrays, "confidence": confidence, "calibrated": calibrated})
+            arrays = {
+                array: self._array(where, row).astype(np.dtype(kind))
+                for array, (where, kind, *row) in entry["arrays"].items()
+            }
+        n = entry["n"] if entry["n"] is not None else len(next(iter(arrays.values())))
+        return Outcomes(n, arrays)
+
+    def _array(self, where: str, row: Sequence[int]) -> NDArray[Any]:
+        """An array of the file, or a row of it; many cells share their truths."""
+        if where not in self._read:
+            self._read[where] = self._arrays[where]
+        array = self._read[where]
+        return array[row[0]] if row else array
 
     @contextmanager
     def _readable(self) -> Iterator[None]:
         try:
             yield
-        except (ValueError, KeyError, OSError, EOFError, BadZipFile, zlib.error) as error:
+        except (
+            ValueError, KeyError, TypeError, OSError, EOFError, BadZipFile, zlib.error,
+        ) as error:  # fmt: skip
             raise StoreError(f"{self.path}: damaged predictions: {error}") from error
+
+
+def _index_of_1(names: Iterable[str]) -> dict[str, Any]:
+    """The index of a file of format 1, which packed classifications: "label.<labels>",
+    "int.<digest>.<labels>" (predicted, rank) and "float.<digest>" (nll, confidence, calibrated)."""
+    index: dict[str, Any] = {}
+    for kind, name, labels in (n.split(".") for n in names if n.startswith("int.")):
+        whole = f"{kind}.{name}.{labels}"
+        index[name] = {
+            "n": None,
+            "arrays": {
+                "label": [f"label.{labels}", "<i4"],
+                "predicted": [whole, "<i4", 0],
+                "rank": [whole, "<i4", 1],
+                "nll": [f"float.{name}", "<f4", 0],
+                "confidence": [f"float.{name}", "<f4", 1],
+                "calibrated": [f"float.{name}", "<f4", 2],
+            },
+        }
+    return index

@@ -55,7 +55,7 @@ def compare(baseline: Run, candidate: Run, gates: Gates | None = None) -> Compar
         *quality, *incomparable_times(apart), *gathered.settled, *exact_findings(models),
         *_unpaired(matched),
     ]  # fmt: skip
-    new = [_new(r, gates.metrics[0]) for r in matched.new]
+    new = [_new(r, gates.metrics_of(r.cell)[0]) for r in matched.new]
     return Comparison(
         suite=suite,
         baseline=str(baseline.path),

@@ -3,7 +3,7 @@
 margin = 1.0                 # points: hundredths of the metric's own unit
 min_drop = 0.2
 alpha = 0.05
-metrics = ["accuracy"]
+metrics = ["accuracy"]       # without it each task's primary metric
 
 [metric.nll]
 margin = 2.0
@@ -17,21 +17,27 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from zoobench import tasks
+from zoobench import metrics, tasks
 from zoobench.errors import UserError, unknown
-from zoobench.schema import Ref
+from zoobench.schema import Cell, Ref
 
 POINT = 0.01
 Points = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
 EXACT = ("params", "macs", "weights_bytes", "feature_dim")
 TIMED = ("latency_ms_p50", "throughput", "peak_memory_bytes")
 COSTS = frozenset((*EXACT, *TIMED))
-GATED = tuple(dict.fromkeys(name for t in tasks.names() for name in tasks.task(t).metrics))
+
+
+@cache
+def gated() -> tuple[str, ...]:
+    """Every metric that a task has: what a gate may judge, and a comparison reads."""
+    return tuple(dict.fromkeys(name for t in tasks.names() for name in tasks.task(t).metrics))
 
 
 class _Table(BaseModel):
@@ -70,12 +76,16 @@ class Measure(_Table):
 
 
 class Gates(_Table):
-    """Non-inferiority by `margin`; a regression needs Holm-adjusted p < `alpha` and `min_drop`."""
+    """Non-inferiority by `margin`; a regression needs Holm-adjusted p < `alpha` and `min_drop`.
+
+    Both are in points, hundredths of the metric's own unit; of an error in the target's unit,
+    which may be of any size, they are percent of the baseline's value.
+    """
 
     margin: Points = 1.0
     min_drop: Points = 0.2
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
-    metrics: Annotated[tuple[str, ...], Field(min_length=1)] = ("accuracy",)
+    metrics: tuple[str, ...] = ()
     strict: bool = False
     metric: dict[str, Margin] = {}
     dataset: dict[str, Margin] = {}
@@ -86,24 +96,30 @@ class Gates(_Table):
     @classmethod
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
-            if name not in GATED:
-                raise unknown("metrics", "quality metric", name, GATED)
+            if name not in gated():
+                raise unknown("metrics", "quality metric", name, gated())
         return tuple(dict.fromkeys(names))
 
     @field_validator("metric")
     @classmethod
     def _named(cls, tables: dict[str, Margin]) -> dict[str, Margin]:
         for name in tables:
-            if name not in GATED:
-                raise unknown("metric", "quality metric", name, GATED)
+            if name not in gated():
+                raise unknown("metric", "quality metric", name, gated())
         return tables
 
-    def margin_of(self, dataset: str, metric: str) -> float:
-        """In the metric's unit. The dataset's table wins over the metric's, and both over all."""
-        return POINT * self._pick("margin", dataset, metric)
+    def metrics_of(self, cell: Cell) -> tuple[str, ...]:
+        """What is judged of `cell`: those of `metrics` that its task has, else the primary one."""
+        known = tasks.task_of(cell).metrics
+        return tuple(name for name in self.metrics if name in known) or known[:1]
 
-    def min_drop_of(self, dataset: str, metric: str) -> float:
-        return POINT * self._pick("min_drop", dataset, metric)
+    def margin_of(self, dataset: str, metric: str, baseline: float) -> float:
+        """In the metric's unit. The dataset's table wins over the metric's, and both over all."""
+        return point_of(metric, baseline) * self._pick("margin", dataset, metric)
+
+    def min_drop_of(self, dataset: str, metric: str, baseline: float) -> float:
+        """Likewise."""
+        return point_of(metric, baseline) * self._pick("min_drop", dataset, metric)
 
     def _pick(self, what: str, dataset: str, metric: str) -> float:
         tables = []
@@ -115,6 +131,12 @@ class Gates(_Table):
             if value is not None:
                 return float(value)
         return float(getattr(self, what))
+
+
+def point_of(metric: str, baseline: float) -> float:
+    """A point of `metric` in its unit: a hundredth, or of an error in the target's unit a hundredth
+    of the baseline's value."""
+    return POINT * abs(baseline) if metrics.metric(metric).unit == "target" else POINT
 
 
 def _matching(tables: dict[str, Margin], names: Sequence[str]) -> Iterable[Margin]:

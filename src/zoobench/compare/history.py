@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from zoobench import plugins
+from zoobench.compare.gates import COSTS
 from zoobench.compare.match import identity
 from zoobench.compare.reading import load
 from zoobench.errors import UserError, missing_extra
 from zoobench.schema import Cell, Record
 from zoobench.store import Run
+from zoobench.tasks import task_of
 
 SHORTEST = 3
 """Runs that a level must last to be one: a step of one run is an outlier."""
@@ -69,11 +71,12 @@ class History:
 
 def history(
     folders: Sequence[str | Path],
-    metrics: Sequence[str] = ("accuracy",),
+    metrics: Sequence[str] = (),
     accepted: str | Path | None = None,
     release: str | Path | None = None,
 ) -> History:
-    """The series of every cell that two runs or more have. `accepted` is the suite's baseline: the
+    """The series of `metrics`, or of each task's primary one, of every cell that two runs or more
+    have, and of the costs that a comparison reads. `accepted` is the suite's baseline: the
     run that it was made from is marked; `release` is one of the folders, marked as the last
     release. Raises UserError for runs of two suites or fewer than two, and a release that is none
     of the runs; MissingExtra without `ruptures`."""
@@ -91,7 +94,7 @@ def history(
     for run in ordered:
         started = min((r.started for r in run.records), default="")
         for record in run.records:
-            for metric, value in _values(record):
+            for metric, value in _values(record, metrics):
                 key = (identity(record.cell), metric)
                 cells[key] = record.cell
                 points.setdefault(key, []).append(Point(run.path.name, started, value))
@@ -124,10 +127,11 @@ def _marks(
     return {name: ", ".join(told) for name, told in marks.items()}
 
 
-def _values(record: Record) -> list[tuple[str, float]]:
+def _values(record: Record, metrics: Sequence[str]) -> list[tuple[str, float]]:
     if record.status != "ok":
         return []
-    return list({m.metric: m.value for m in record.measurements}.items())
+    wanted = {*(metrics or (task_of(record.cell).metrics[0],)), *COSTS}
+    return list({m.metric: m.value for m in record.measurements if m.metric in wanted}.items())
 
 
 def find_steps(values: Sequence[float]) -> tuple[Step, ...]:

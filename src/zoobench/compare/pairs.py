@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from zoobench.compare.gates import GATED
 from zoobench.compare.match import Pair
 from zoobench.errors import StoreError
 from zoobench.metrics import sign
@@ -103,7 +102,8 @@ def _alike(old: Outcomes, new: Outcomes) -> bool:
 
 def test_size(record: Record) -> int:
     """Test units of a record: what a quality was measured on, or the split's size; 0 unknown."""
-    measured = [record.get("accuracy"), *(m for m in record.measurements if m.metric in GATED)]
+    known = task_of(record.cell).metrics
+    measured = [m for m in record.measurements if m.metric in known]
     sizes = [m.n for m in measured if m is not None and m.n]
     if sizes:
         return sizes[0]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from zoobench import metrics
 from zoobench.compare import decide as deciding
 from zoobench.compare.decide import Tests, concatenated, decide
 from zoobench.compare.gates import POINT, Gates
@@ -63,9 +64,11 @@ class Evidence:
 @dataclass
 class Pool:
     """One model's differences over its datasets: (N,) summed over cells, None where no answer
-    changed, and the seeds' share."""
+    changed, and the seeds' share. Of one metric, each unit's part of which is right or wrong:
+    errors in several units have no sum."""
 
     cell: Cell
+    metric: str = ""
     sums: dict[tuple[str, int], NDArray[np.float64] | None] = field(default_factory=dict)
     seed_variance: float = 0.0
     seed_dof: int = 0
@@ -74,12 +77,16 @@ class Pool:
     changed: int = 0
 
     def add(self, key: Identity, outcomes: PairedOutcomes, values: tuple[float, float]) -> None:
+        primary = outcomes.task.metrics[0]
+        if self.metric not in ("", primary) or not right_or_wrong(outcomes, primary):
+            return
+        self.metric = primary
         self.values.append(values)
         where = (key[1], outcomes.n)
         total = self.sums.setdefault(where, None)
         if outcomes.identical:
             return
-        table = differences(outcomes, "accuracy")
+        table = differences(outcomes, self.metric)
         if table is None or not table.any():
             return
         self.changed += 1
@@ -114,7 +121,7 @@ class Pool:
             found = dataclasses.replace(found, less=less, greater=greater)
         cell = Cell(self.cell.model, POOLED, "pooled")
         return Evidence(
-            cell, "accuracy", float(old), float(new), n, self.seeds, cells, None, found, "pooled"
+            cell, self.metric, float(old), float(new), n, self.seeds, cells, None, found, "pooled"
         )
 
 
@@ -143,7 +150,7 @@ def gather(
             _close(pool, out)
             pool, pooled = Pool(pairs[0].candidate.cell), key[0]
         outcomes: PairedOutcomes | None = None
-        for metric in gates.metrics:
+        for metric in gates.metrics_of(pairs[0].candidate.cell):
             values = _values(pairs, metric, out)
             if values is None:
                 continue
@@ -155,7 +162,7 @@ def gather(
             _one(pairs, metric, values, outcomes, out)
             lone = len(pairs) == 1 and key[2] in TRAINED and not outcomes.identical
             usable = not (outcomes.problem or outcomes.apart or lone)
-            if metric == "accuracy" and usable and outcomes.n:
+            if metric == outcomes.task.metrics[0] and usable and outcomes.n:
                 pool.add(key, outcomes, values)
     _close(pool, out)
     return out
@@ -221,8 +228,8 @@ def verdicts(tests: Sequence[Evidence], gates: Gates) -> tuple[list[Finding], in
     if not tests:
         return [], 0
     table = _table(tests)
-    margins = np.array([gates.margin_of(t.dataset, t.metric) for t in tests])
-    drops = np.array([gates.min_drop_of(t.dataset, t.metric) for t in tests])
+    margins = np.array([gates.margin_of(t.dataset, t.metric, t.baseline) for t in tests])
+    drops = np.array([gates.min_drop_of(t.dataset, t.metric, t.baseline) for t in tests])
     lone = np.array([t.lone for t in tests], dtype=bool)
     table = dataclasses.replace(table, testable=table.testable & ~lone)
     decision = decide(table, margins, drops, gates.alpha)
@@ -299,18 +306,19 @@ def resolutions(found: Iterable[Finding]) -> tuple[Resolution, ...]:
 
 
 def explain(f: Finding, test: Evidence, gain: float) -> str:
-    """One line of evidence, in points: what changed, how sure, and against what."""
+    """One line of evidence: what changed, how sure, and against what."""
     assert f.change is not None
     assert f.low is not None
     assert f.high is not None
-    head = f"{points(f.change)} points, 95% interval {points(f.low)} to {points(f.high)}"
+    said, low, high = (signed(f.metric, value) for value in (f.change, f.low, f.high))
+    head = f"{said}{unit_of(f.metric)}, 95% interval {low} to {high}"
     if test.counts:
         head += f" ({test.counts[0]} lost, {test.counts[1]} gained of {f.n})"
     elif f.kind == "pooled":
         head += f" (over {f.cells} cells)"
     elif f.seeds > 1:
         head += f" ({f.seeds} seeds of {f.n} examples)"
-    margin = f"{(f.margin or 0.0) / POINT:.2g}"
+    margin = drop(f.metric, f.margin or 0.0)
     if f.outcome == "regressed":
         return f"{head}; p {number(f.p)}, {number(f.adjusted)} after Holm"
     if f.outcome == "improved":
@@ -319,17 +327,30 @@ def explain(f: Finding, test: Evidence, gain: float) -> str:
         return f"{head}: within the margin of {margin}"
     if test.lone:
         return f"{head}: one training run a side, whose luck may be all of it; give three seeds"
-    seen = (f.detectable or 0.0) / POINT
     text = f"{head}: neither a sure loss (p {number(f.adjusted)} after Holm) nor within {margin}"
-    if f.margin is not None and seen * POINT > f.margin:
-        text += f"; drops under {seen:.1f} points can't be seen here"
+    if f.margin is not None and (f.detectable or 0.0) > f.margin:
+        seen = drop(f.metric, f.detectable or 0.0, ".1f")
+        text += f"; drops under {seen}{unit_of(f.metric)} can't be seen here"
     return text
 
 
-def points(value: float) -> str:
-    """A signed difference in hundredths of the metric's unit."""
+def unit_of(metric: str) -> str:
+    """What follows a difference: " points", hundredths of the metric's unit, or nothing where it is
+    the target's."""
+    return "" if metrics.metric(metric).unit == "target" else " points"
+
+
+def signed(metric: str, value: float) -> str:
+    """A signed difference, in points or in the target's unit."""
+    if not unit_of(metric):
+        return "0" if value == 0 else f"{value:+.4g}"
     text = f"{value / POINT:+.2f}"
     return "0.00" if float(text) == 0 else text
+
+
+def drop(metric: str, size: float, digits: str = ".2g") -> str:
+    """A size of a loss, in points or in the target's unit."""
+    return format(size / POINT, digits) if unit_of(metric) else f"{size:.3g}"
 
 
 def number(p: float | None) -> str:

@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any, TypeVar
 
 from zoobench.compare.baseline import BASELINE, SUPERSEDED, packed_run
-from zoobench.compare.gates import COSTS, GATED
+from zoobench.compare.gates import COSTS, gated
 from zoobench.schema import Measurement, Record
 from zoobench.store import Run, located, read_records, read_suite
 
@@ -24,10 +24,11 @@ _SETTING = (
 _SUMMARY = ("median", "mad", "samples_n")
 
 
-def load(path: str | Path, metrics: Iterable[str] = GATED, today: date | None = None) -> Run:
+def load(path: str | Path, metrics: Iterable[str] = (), today: date | None = None) -> Run:
     """A run directory, a lone records.jsonl or an accepted baseline (a `PackedRun`).
 
-    Of each record's measurements only `metrics` and the costs are kept, without intervals and
+    Of each record's measurements only `metrics` (the quality metrics of every task by default) and
+    the costs are kept, without intervals and
     samples; `today` decides which acceptances "until" a date still hold. Raises StoreError.
     """
     folder, file = located(Path(path))
@@ -47,8 +48,8 @@ class Shortener:
     model's previous record becomes the same object. A sixth of the memory is left.
     """
 
-    def __init__(self, metrics: Iterable[str] = GATED) -> None:
-        self._metrics = frozenset(metrics)
+    def __init__(self, metrics: Iterable[str] = ()) -> None:
+        self._metrics = frozenset(metrics) or frozenset(gated())
         self._costs: dict[tuple[str, str], tuple[Measurement, Measurement]] = {}
         self._parts: dict[tuple[str, str], Any] = {}
 

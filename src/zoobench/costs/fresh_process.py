@@ -31,6 +31,7 @@ _CHILD = """
 import sys
 target, former, arguments = sys.argv[1:]
 try:
+    from zoobench.costs.fresh_process import child
 except ModuleNotFoundError:
     from zoobench.metrics.fresh import child
     target = former

@@ -15,7 +15,8 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 import msgspec
 
 from zoobench.compare.false_alarms import FalseAlarms
-from zoobench.compare.gates import POINT, Measure
+from zoobench.compare.gates import Measure
+from zoobench.compare.quality import drop, unit_of
 from zoobench.compare.verdicts import Comparison, Finding
 from zoobench.errors import StoreError
 from zoobench.schema import to_json
@@ -115,9 +116,9 @@ def _extras(found: Comparison) -> list[tuple[str, list[str]]]:
     """Everything that gates nothing: drifts, blind spots, times, new cells, notes."""
     drifts = [f"{d.model}: {d.why}" for d in found.drifts]
     seen = [
-        f"{r.dataset} {r.metric}: drops of {r.detectable / POINT:.1f} points or more are seen "
-        f"({r.n} examples)"
-        + (f"; a drop of the margin, {r.margin / POINT:g}, is not" if r.blind else "")
+        f"{r.dataset} {r.metric}: drops of {drop(r.metric, r.detectable, '.1f')}"
+        f"{unit_of(r.metric)} or more are seen ({r.n} examples)"
+        + (f"; a drop of the margin, {drop(r.metric, r.margin, 'g')}, is not" if r.blind else "")
         for r in found.resolutions
     ]
     times = [f"{f.name}  {f.metric}: {f.why}" for f in found.warnings]

@@ -1,0 +1,88 @@
+"""A metric has one definition and one interval: in a record, in a ranking and in the gate."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cells import GABOR, write_suite
+from zoobench import store, tasks
+from zoobench.compare.compare import compare_paths
+from zoobench.compare.gates import Gates
+from zoobench.ranking.rank import rank
+from zoobench.runs import session, suite
+from zoobench.store import Run
+
+BAG = "synthetic/bag"
+
+
+def ran(folder: Path, task: str, mean: float = 0.5) -> Run:
+    """Two models by ridge on a small set that asks `task`."""
+    image = task == "classification"
+    file = write_suite(
+        folder / "s.toml",
+        models=[GABOR.replace("@1", ""), f"synthetic/gabor?mean={mean - 0.2:g}"] if image
+        else [BAG, f"{BAG}?weights=random"],
+        datasets=[f"synthetic/{'stripes' if image else 'phrases'}?task={task}&classes=12&test=90"],
+        methods=["ridge"],
+        rest="[limits]\ncost_seconds = 0\n",
+    )  # fmt: skip
+    options = session.Options(folder / "run", device="cpu")
+    session.execute(suite.read(str(file)), options, lambda plan, event: None)
+    return store.load(folder / "run")
+
+
+@pytest.fixture(scope="module", params=sorted(tasks.TASKS))
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return ran(tmp_path_factory.mktemp(request.param), request.param)
+
+
+def test_every_metric_has_one_interval_in_record_and_ranking(run: Run) -> None:
+    records = {record.cell.model: record for record in run.records}
+    (task,) = {tasks.task_of(record.cell) for record in run.records}
+    assert all(record.get(task.metrics[0]) for record in run.records)
+    for metric in task.metrics:
+        (section,) = rank([run], metric).sections
+        assert section.paired
+        for row in section.rows:
+            m = records[row.model].get(metric)
+            assert m is not None
+            said = (-row.value, -row.high, -row.low) if m.better == "lower" else (
+                row.value, row.low, row.high)  # fmt: skip
+            assert said == pytest.approx((m.value, m.low, m.high), abs=1e-12), metric
+
+
+def test_every_metric_is_paired_by_the_gate(run: Run) -> None:
+    (task,) = {tasks.task_of(record.cell) for record in run.records}
+    found = compare_paths(run.path, run.path, Gates(metrics=task.metrics))
+    assert {f.outcome for f in found.findings if f.kind == "quality"} == {"same"}
+    judged = {f.metric for f in found.findings if f.kind == "quality"}
+    assert judged == {m.metric for m in run.records[0].measurements if m.metric in task.metrics}
+    plain = compare_paths(run.path, run.path)
+    assert {f.metric for f in plain.findings if f.kind == "quality"} == {task.metrics[0]}
+
+
+def test_a_loss_of_numbers_is_a_regression_in_their_own_unit(tmp_path: Path) -> None:
+    """The two models' answers are swapped: one gets worse, and the other better."""
+    (tmp_path / "good").mkdir()
+    good = ran(tmp_path / "good", "regression")
+    bad = shutil.copytree(good.path, tmp_path / "bad")
+    lines = []
+    for record, other in zip(good.records, reversed(good.records), strict=True):
+        source = good.path / "predictions" / f"{other.key}.npz"
+        shutil.copy(source, bad / "predictions" / f"{record.key}.npz")
+        lines.append(store.encode(dataclasses.replace(
+            record, measurements=other.measurements, predictions=other.predictions
+        )))  # fmt: skip
+    (bad / "records.jsonl").write_bytes(b"".join(lines))
+    found = compare_paths(good.path, bad)
+    quality = [f for f in found.findings if f.kind == "quality"]
+    lost = next(f for f in quality if "random" not in str(f.cell.model))
+    gained = next(f for f in quality if "random" in str(f.cell.model))
+    assert (lost.outcome, gained.outcome) == ("regressed", "improved")
+    assert found.exit_code == 1
+    assert lost.margin == pytest.approx(0.01 * (lost.baseline or 0)), "percent of the baseline"
+    assert "points" not in lost.why
