@@ -6,9 +6,13 @@ Definitions stand in docs/protocol.md; `section` names the part of it: "quality"
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
+from zoobench import plugins
 from zoobench.errors import unknown
 from zoobench.schema import Better, Measurement
 
@@ -132,10 +136,21 @@ METRICS: dict[str, MetricRow] = {
 
 def metric(name: str, where: str = "") -> MetricRow:
     """The row of `name`; raises UnknownName (nearest and known names said) from `where`."""
-    row = METRICS.get(name)
+    row = METRICS.get(name) or theirs().get(name)
     if row is None:
-        raise unknown(where, "metric", name, METRICS)
+        raise unknown(where, "metric", name, {**theirs(), **METRICS})
     return row
+
+
+@cache
+def theirs() -> Mapping[str, MetricRow]:
+    """The rows of tasks of other packages: the attribute `rows` of each. A package that cannot be
+    imported costs its own rows."""
+    rows: dict[str, MetricRow] = {}
+    for target in plugins.table("tasks", {}).values():
+        with contextlib.suppress(ImportError, AttributeError):
+            rows.update(plugins.load(target).rows)
+    return rows
 
 
 def bounded(name: str) -> bool:

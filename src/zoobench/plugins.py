@@ -1,7 +1,7 @@
-"""Third-party models, datasets and methods, found through stdlib entry points.
+"""Third-party models, datasets, methods and tasks, found through stdlib entry points.
 
 A package offers one by an entry point in the group `zoobench.models`,
-`zoobench.datasets` (both: a source module) or `zoobench.methods` (a class).
+`zoobench.datasets` (both: a source module), `zoobench.methods` or `zoobench.tasks` (a class).
 """
 
 from __future__ import annotations

@@ -303,6 +303,16 @@ def list_methods(as_json: bool) -> None:
     listing.show(listing.method_rows(), as_json, "*")
 
 
+@list_.command(name="tasks")
+@JSON_FLAG
+@user_errors
+def list_tasks(as_json: bool) -> None:
+    """What a dataset can ask, and the metrics that answer it."""
+    from zoobench.report import listing
+
+    listing.show(listing.task_rows(), as_json, "*")
+
+
 @list_.command(name="suites")
 @JSON_FLAG
 @user_errors

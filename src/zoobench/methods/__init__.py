@@ -39,6 +39,11 @@ def method_class(name: str, where: str = "") -> type[Method]:
     return cast("type[Method]", plugins.load(target))
 
 
+def served(name: str) -> tuple[str, ...]:
+    """The tasks that the method serves: classes, unless it says more."""
+    return getattr(method_class(name), "tasks", ("classification",))
+
+
 def build(name: str, params: Mapping[str, Any], where: str = "") -> Method:
     """The method with `params` checked and every default filled in. Raises UserError."""
     from pydantic import TypeAdapter, ValidationError

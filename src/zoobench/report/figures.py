@@ -48,13 +48,21 @@ def write_figures(ranking: Ranking, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     for overall, slug in zip(ranking.overall, slugs(ranking.overall), strict=True):
-        if any("macs" in row.costs for row in overall.rows):
-            written += _save(folder / f"accuracy-macs-{slug}", partial(scatter, overall, "macs"))
-        written += _save(folder / f"heatmap-{slug}", partial(heatmap, overall))
-        if overall.critical is not None:
-            draw = partial(ranks_diagram, overall.critical, _title(overall))
-            written += _save(folder / f"critical-difference-{slug}", draw)
+        for stem, draw in pictures(overall, slug).items():
+            written += _save(folder / stem, draw)
     return written
+
+
+def pictures(overall: OverallRanking, slug: str) -> dict[str, Callable[[], Figure]]:
+    """Name of a figure's file, without its suffix -> what draws it."""
+    drawn: dict[str, Callable[[], Figure]] = {}
+    if any(row.costs.get("macs", 0) > 0 for row in overall.rows):  # 0 has no place on a log axis
+        drawn[f"{overall.metric}-macs-{slug}"] = partial(scatter, overall, "macs")
+    drawn[f"heatmap-{slug}"] = partial(heatmap, overall)
+    if overall.critical is not None:
+        title = _title(overall)
+        drawn[f"critical-difference-{slug}"] = partial(ranks_diagram, overall.critical, title)
+    return drawn
 
 
 def slugs(overall: Sequence[OverallRanking]) -> list[str]:

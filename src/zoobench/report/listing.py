@@ -63,6 +63,7 @@ def dataset_rows(cards: Sequence[DatasetCard], offline: bool) -> list[Row]:
                 {
                     "dataset": f"{card.source}/{card.name}",
                     "reads": card.modality,
+                    "task": card.task,
                     "offline": here,
                     "license": card.license,
                     "classes": card.classes,
@@ -83,7 +84,22 @@ def method_rows() -> list[Row]:
         method = methods.build(name, {})
         params = ", ".join(f"{k}={_plain(v)}" for k, v in methods.params_of(method).items())
         about = (type(method).__doc__ or "").strip().splitlines()[0]
-        rows.append({"method": name, "parameters": params or "none", "about": about})
+        serves = ", ".join(methods.served(name))
+        rows.append(
+            {"method": name, "tasks": serves, "parameters": params or "none", "about": about}
+        )
+    return rows
+
+
+def task_rows() -> list[Row]:
+    """One row a task, with its metrics, the primary one first."""
+    from zoobench import tasks
+
+    rows = []
+    for name in tasks.names():
+        task = tasks.task(name)
+        about = (type(task).__doc__ or "").strip().splitlines()[0]
+        rows.append({"task": name, "metrics": ", ".join(task.metrics), "about": about})
     return rows
 
 

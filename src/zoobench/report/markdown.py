@@ -7,7 +7,7 @@ from typing import Any
 
 from zoobench.ranking.nouns import OverallRanking, Ranking, Row
 from zoobench.ranking.pareto import AXES, front_of, one_device
-from zoobench.report.figures import heat_cells, slugs
+from zoobench.report.figures import heat_cells, pictures, slugs
 from zoobench.report.text import (
     COST_TITLES,
     board_names,
@@ -125,7 +125,7 @@ def markdown(ranking: Ranking, title: str, environment: Mapping[str, Any]) -> st
         method=method_text,
         short=lambda ref: Ref.parse(ref).short,
         numbered=board_names(ranking.overall),
-        pictures=[_pictures(o, n) for o, n in zip(ranking.overall, names, strict=True)],
+        pictures=[pictures(o, n) for o, n in zip(ranking.overall, names, strict=True)],
         notes=overall_notes,
         about=section_about,
         section_notes=section_notes,
@@ -139,13 +139,6 @@ def markdown(ranking: Ranking, title: str, environment: Mapping[str, Any]) -> st
         environment=[f"{k}: {v}" for k, v in flat(environment)],
     )
     return "\n".join(line.rstrip() for line in text.splitlines()).rstrip() + "\n"
-
-
-def _pictures(overall: OverallRanking, slug: str) -> list[str]:
-    costed = any("macs" in row.costs for row in overall.rows)
-    drawn = [f"accuracy-macs-{slug}"] if costed else []
-    drawn.append(f"heatmap-{slug}")
-    return drawn + ([f"critical-difference-{slug}"] if overall.critical else [])
 
 
 def flat(environment: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

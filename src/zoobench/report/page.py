@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from zoobench.metrics import METRICS, sign
+from zoobench.metrics import METRICS, sign, theirs
 from zoobench.ranking.nouns import (
     COSTS,
     TIMED,
@@ -174,10 +174,11 @@ def _failure(f: Any) -> list[str]:
 
 def _data(ranking: Ranking, boards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     own = ("columns", "table", "notes")
+    rows = {**theirs(), **METRICS}
     return {
         "boards": [{k: v for k, v in b.items() if k not in own} for b in boards],
-        "fractions": [name for name, row in METRICS.items() if row.unit == "fraction"],
-        "targets": [name for name, row in METRICS.items() if row.unit == "target"],
+        "fractions": [name for name, row in rows.items() if row.unit == "fraction"],
+        "targets": [name for name, row in rows.items() if row.unit == "target"],
         "timed": sorted(TIMED),
         "titles": COST_TITLES,
         "shots": _shots(ranking),

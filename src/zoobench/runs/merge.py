@@ -20,9 +20,9 @@ from typing import Any
 
 from zoobench import store
 from zoobench.errors import StoreError, UserError
-from zoobench.metrics import METRICS
 from zoobench.runs import planning, suite
 from zoobench.schema import Cell, Record, Ref
+from zoobench.tasks import task_of
 
 TOLERANCE = 1e-4
 """Relative difference of a quality number that another processor's rounding may make."""
@@ -122,9 +122,9 @@ def _conflicts(
     (run, a), (run_b, b) = held, other
     if a.predictions and a.predictions == b.predictions:
         return
-    for name, row in METRICS.items():
+    for name in task_of(a.cell).metrics:
         x, y = a.value(name), b.value(name)
-        if row.section != "quality" or x == y:
+        if x == y:
             continue
         if x is None or y is None or not math.isclose(x, y, rel_tol=TOLERANCE, abs_tol=1e-6):
             yield Conflict(a.cell, name, (run.path, x), (run_b.path, y))

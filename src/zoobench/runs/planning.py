@@ -22,7 +22,7 @@ def unsuited(model: Ref, dataset: Ref, method: str) -> str:
     card, reads = datasets.card(dataset), models.card(model).modality
     if reads != card.modality:
         return f"{model.short} reads {reads}, {dataset.short} holds {card.modality}"
-    served = methods.method_class(method).tasks
+    served = methods.served(method)
     if card.task not in served:
         return f"{method} serves {', '.join(served)}, {dataset.short} asks {card.task}"
     return ""
@@ -68,7 +68,7 @@ def _probe(own: Sequence[MethodSpec], dataset: Ref) -> MethodSpec | None:
             spec
             for name in PROBES
             for spec in own
-            if spec.name == name and task in methods.method_class(name).tasks
+            if spec.name == name and task in methods.served(name)
         ),
         None,
     )
@@ -83,7 +83,7 @@ class _Planner:
             return  # they check the clean one
         task = datasets.card(dataset).task
         for name in CONTROLS[:-1]:
-            if task not in methods.method_class(name).tasks:
+            if task not in methods.served(name):
                 continue
             if name in self.suite.controls or any(m.name == name for m in self.suite.methods):
                 spec = MethodSpec(name, methods.params_of(methods.build(name, {})))

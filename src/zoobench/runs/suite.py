@@ -282,7 +282,7 @@ def _check_tasks(suite: Suite, where: str) -> None:
     """Every method needs a dataset whose task it serves, and few shots need classes."""
     asked = {datasets.card(ref).task for ref in suite.datasets}
     for i, spec in enumerate(suite.methods):
-        served = methods.method_class(spec.name).tasks
+        served = methods.served(spec.name)
         if not asked & set(served):
             raise UserError(
                 f"{where}: methods[{i}]: {spec.name} serves {', '.join(served)}, "
