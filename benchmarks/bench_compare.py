@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zoobench.schema import Cell, Measurement, Outcomes, Record
+from zoobench.schema import Cell, Measurement, Outcomes, Record, Ref
 from zoobench.store import encode, pack
 
 BARS = {10_000: (5.0, 500e6), 100_000: (60.0, 3 * 2**30)}
@@ -110,8 +110,8 @@ def records(total: int, side: int) -> Iterator[Record]:
         model, rest = divmod(i, max(1, total // 200))
         dataset, variant = rest % 50, rest // 50
         cell = Cell(
-            f"timm/model-{model}@1", f"hf/dataset-{dataset}@1", "linear-probe",
-            {"lambdas": 45, "decades": 11.0, "refit": True}, variant, 16,
+            Ref("timm", f"model-{model}", "1"), Ref("hf", f"dataset-{dataset}", "1"),
+            "linear-probe", {"lambdas": 45, "decades": 11.0, "refit": True}, variant, 16,
             versions={"protocol": 1, "task": 1, "dataset": 1, "method": 1, "precision": "fp32"},
         )  # fmt: skip
         # Answers are the same in both runs, what a clock said isn't.

@@ -68,7 +68,7 @@ def plain(suite_file: str) -> dict[str, str]:
     from zoobench.features.source import Features, View
     from zoobench.methods.transferability import foresee
     from zoobench.runs import planning, suite
-    from zoobench.schema import Ref, digest
+    from zoobench.schema import digest
     from zoobench.store import pack
     from zoobench.tasks import task
     from zoobench.tasks.evaluate import evaluate, seed_for
@@ -76,13 +76,13 @@ def plain(suite_file: str) -> dict[str, str]:
 
     found = {}
     for group in groups(planning.plan(suite.read(suite_file))):
-        ref = Ref.parse(group[0].model)
+        ref = group[0].model
         backbone = models.load(ref)
         lay_out(backbone, "cpu")
         features = Features(backbone, View(str(ref)))
         counted.static_costs(backbone)
         fingerprint.fingerprint(features)
-        splits = datasets.load(Ref.parse(group[0].dataset))
+        splits = datasets.load(group[0].dataset)
         for cell in group:
             seed = int(digest([cell.key, "seed"], 8), 16)
             torch.manual_seed(seed)

@@ -131,7 +131,7 @@ def exhaustive(data: Path, names: list[str], out: Path) -> dict[str, Truth]:
         kept = run.outcomes(record)
         assert kept is not None
         right = kept.arrays["predicted"] == kept.arrays["label"]
-        found[record.cell.model] = Truth(accuracy, right, total + load, features / many)
+        found[record.cell.model.text] = Truth(accuracy, right, total + load, features / many)
     return found
 
 

@@ -63,7 +63,7 @@ def main(tables: Path | None) -> None:
         clock.append(time.process_time())
         written = pd.read_csv(folder / "report" / "ranking.csv")
         held = set(written[written.scope == "dataset"].model)
-        assert held == {r.cell.model for r in loaded.records}, "a model is missing"
+        assert held == {r.cell.model.text for r in loaded.records}, "a model is missing"
         page = (folder / "report" / "report.html").read_text(encoding="utf-8")
         assert page.count("<summary>") >= done.models
         stages = [b - a for a, b in itertools.pairwise(clock)]

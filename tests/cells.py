@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from zoobench import methods
-from zoobench.schema import PROTOCOL, Cell, Record
+from zoobench.schema import PROTOCOL, Cell, Record, Ref
 from zoobench.workers.events import Finished
 from zoobench.workers.local import Limits, LocalEngine
 from zoobench.workers.runner import groups
@@ -28,7 +28,8 @@ def cell(
     """A cell with its parameters complete, at today's versions."""
     built = methods.build(method, params)
     versions: Mapping[str, Any] = {"protocol": PROTOCOL, "precision": "fp32"}
-    return Cell(model, dataset, method, methods.params_of(built), seed, shots, versions)
+    names = Ref.parse(model), Ref.parse(dataset)
+    return Cell(*names, method, methods.params_of(built), seed, shots, versions)
 
 
 def settings(cache: Path | str = "") -> Settings:

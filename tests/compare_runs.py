@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fakes import kept
-from zoobench.schema import Cell, Measurement, Outcomes, Record
+from zoobench.schema import Cell, Measurement, Outcomes, Record, Ref
 from zoobench.store import PREDICTIONS, pack
 from zoobench.store import encode as encode_line
 
@@ -69,7 +69,7 @@ def record(
     splits, latency (ms samples), memory, error, started, nll."""
     versions = {"protocol": 1, "task": 1, "dataset": 1, "method": 1, "precision": "fp32"}
     cell = Cell(
-        model, dataset, method, changes.get("params", {"k": 10}), seed,
+        Ref.parse(model), Ref.parse(dataset), method, changes.get("params", {"k": 10}), seed,
         versions=versions | changes.get("versions", {}),
     )  # fmt: skip
     measured: list[Measurement] = []

@@ -93,7 +93,7 @@ def make_record(
         "seconds": 1.0 + size,
     }
     versions = {"protocol": 1, "task": 1, "dataset": 1, "method": 1, "precision": "fp32"}
-    cell = Cell(model, dataset, method, {"k": 10}, seed, shots, versions)
+    cell = Cell(ref, Ref.parse(dataset), method, {"k": 10}, seed, shots, versions)
     return Record(cell, **{**fields, **changes})
 
 

@@ -71,8 +71,8 @@ def test_a_planted_preprocessing_fault_shows(tmp_path: Path) -> None:
     )
     found = run(file, tmp_path / "run")
     scores = {r.cell.model: r for r in found.records if r.cell.method == "linear-probe"}
-    faulty = next(r for model, r in scores.items() if "mean" in model)
-    sound = next(r for model, r in scores.items() if "mean" not in model)
+    faulty = next(r for model, r in scores.items() if "mean" in model.text)
+    sound = next(r for model, r in scores.items() if "mean" not in model.text)
     drop, good = faulty.get("accuracy"), sound.get("accuracy")
     assert drop is not None
     assert good is not None
@@ -81,4 +81,4 @@ def test_a_planted_preprocessing_fault_shows(tmp_path: Path) -> None:
     assert drop.high < good.low, "the intervals must be apart"
     (section,) = rank([found]).sections
     flags = {row.model: {flag.name for flag in row.flags} for row in section.rows}
-    assert any("mean" in model and "suspect" in names for model, names in flags.items()), flags
+    assert any("mean" in model.text and "suspect" in names for model, names in flags.items()), flags

@@ -54,15 +54,16 @@ def test_a_name_without_source_is_refused(text: str) -> None:
         Ref.parse(text)
 
 
-CELL = Cell("timm/resnet18@1", "packaged/digits@1", "knn", {"k": [10]}, 0, None, {"protocol": 1})
+DIGITS = Ref.parse("packaged/digits@1")
+CELL = Cell(Ref.parse("timm/resnet18@1"), DIGITS, "knn", {"k": [10]}, 0, None, {"protocol": 1})
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"model": "timm/resnet18@2"},
-        {"model": "timm/resnet18@1?input_size=64"},
-        {"dataset": "packaged/digits@2"},
+        {"model": Ref.parse("timm/resnet18@2")},
+        {"model": Ref.parse("timm/resnet18@1?input_size=64")},
+        {"dataset": Ref.parse("packaged/digits@2")},
         {"method": "ridge"},
         {"params": {"k": [20]}},
         {"seed": 1},
@@ -77,21 +78,20 @@ def test_the_key_flips_with_each_ingredient(change: dict[str, object]) -> None:
 def test_the_key_does_not_depend_on_where_files_lie() -> None:
     here = dataclasses.replace(
         CELL,
-        model="timm/resnet18@1?weights=/a/w.safetensors",
-        dataset="folder/pets@3f?path=/a/pets",
+        model=Ref.parse("timm/resnet18@1?weights=/a/w.safetensors"),
+        dataset=Ref.parse("folder/pets@3f?path=/a/pets"),
     )
     there = dataclasses.replace(
         CELL,
-        model="timm/resnet18@1?weights=/b/c/w.safetensors",
-        dataset="folder/pets@3f?path=/b/pets",
+        model=Ref.parse("timm/resnet18@1?weights=/b/c/w.safetensors"),
+        dataset=Ref.parse("folder/pets@3f?path=/b/pets"),
     )
     assert here.key == there.key
 
 
 def test_a_key_knows_every_field_of_a_cell() -> None:
     body = {field.name: to_json(getattr(CELL, field.name)) for field in dataclasses.fields(Cell)}
-    for name in ("model", "dataset"):
-        body[name] = Ref.parse(body[name]).located.text
+    body |= {"model": CELL.model.located.text, "dataset": CELL.dataset.located.text}
     assert CELL.key == digest(body)
 
 

@@ -17,13 +17,13 @@ from zoobench import store
 from zoobench.cli.main import main
 from zoobench.errors import StoreError
 from zoobench.runs import session
-from zoobench.schema import SCHEMA, Cell, Measurement, Outcomes, Record
+from zoobench.schema import SCHEMA, Cell, Measurement, Outcomes, Record, Ref
 
 SUITE = 'name = "t"\nidentity = "abc"\n'
 
 
 def record(seed: int = 0, status: str = "ok") -> Record:
-    cell = Cell("timm/x@1", "packaged/digits@1", "knn", {}, seed)
+    cell = Cell(Ref("timm", "x", "1"), Ref("packaged", "digits", "1"), "knn", {}, seed)
     return Record(cell, status, (Measurement("accuracy", 0.5, "fraction"),))
 
 

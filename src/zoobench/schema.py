@@ -10,9 +10,9 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, total_ordering
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import quote, unquote
@@ -38,11 +38,19 @@ STATUSES = (
 )  # fmt: skip
 
 
-_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+def _text_of(value: object) -> str:
+    if isinstance(value, Ref):
+        return value.text
+    raise TypeError(f"{type(value).__name__} has no JSON")
+
+
+_CANONICAL = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_text_of
+)
 
 
 def canonical(value: object) -> str:
-    """JSON with sorted keys and no spaces: equal values give equal text."""
+    """JSON with sorted keys and no spaces, a Ref as its text: equal values give equal text."""
     return _CANONICAL.encode(value)
 
 
@@ -65,27 +73,38 @@ def _read(text: str) -> Value:
     return value if isinstance(value, (int, float, bool)) else text
 
 
-@dataclass(frozen=True, order=True)
+@total_ordering
 class Ref:
-    """The name of a model or dataset: `source/name@revision?option=value&...`.
+    """The name of a model or dataset: `source/name@revision?option=value&...`. Immutable.
 
-    The text form is the identity: it stands in suites, records, tables and
-    `--only` patterns, and `Ref.parse(str(ref)) == ref`. An empty revision means
-    "not pinned yet"; options are sorted by name.
+    `text` is the identity, by which refs are equal and in order; it stands in suites,
+    records, tables and `--only` patterns, and `Ref.parse(ref.text) == ref`. An empty
+    revision means "not pinned yet"; options are sorted by name, reserved characters in
+    their values percent-encoded.
     """
 
     source: str
     name: str
-    revision: str = ""
-    options: tuple[tuple[str, Value], ...] = ()
+    revision: str
+    options: tuple[tuple[str, Value], ...]
+    text: str
+
+    def __init__(
+        self,
+        source: str,
+        name: str,
+        revision: str = "",
+        options: Iterable[tuple[str, Value]] = (),
+    ) -> None:
+        ordered = tuple(sorted(options, key=lambda item: item[0]))
+        at = f"@{revision}" if revision else ""
+        query = "&".join(f"{k}={quote(_written(v), safe='/.,:[]')}" for k, v in ordered)
+        text = f"{source}/{name}{at}{'?' + query if query else ''}"
+        vars(self).update(source=source, name=name, revision=revision, options=ordered, text=text)
 
     @classmethod
     def parse(cls, text: str) -> Ref:
-        """Raises UserError when `text` has no `source/name`."""
-        return _parsed(text)
-
-    @classmethod
-    def _parse(cls, text: str) -> Ref:
+        """For the edges, where a name comes in as text. Raises UserError without `source/name`."""
         body, _, query = text.partition("?")
         path, _, revision = body.partition("@")
         source, _, name = path.partition("/")
@@ -94,19 +113,25 @@ class Ref:
                 f"{text!r} is not a name of the form source/name, such as timm/resnet18"
             )
         pairs = [item.partition("=") for item in query.split("&") if item]
-        options = tuple(sorted((unquote(k), _read(unquote(v))) for k, _, v in pairs))
-        return cls(source, name, revision, options)
+        return cls(source, name, revision, [(unquote(k), _read(unquote(v))) for k, _, v in pairs])
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a Ref is immutable: {name} can't be set")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Ref) and self.text == other.text
+
+    def __lt__(self, other: Ref) -> bool:
+        return self.text < other.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
 
     def __str__(self) -> str:
-        """The text form; reserved characters in option values are percent-encoded."""
-        at = f"@{self.revision}" if self.revision else ""
-        query = "&".join(f"{k}={quote(_written(v), safe='/.,:[]')}" for k, v in self.options)
-        return f"{self.source}/{self.name}{at}{'?' + query if query else ''}"
+        return self.text
 
-    @cached_property
-    def text(self) -> str:
-        """`str` of this, kept: a run asks for a model's thousands of times."""
-        return str(self)
+    def __repr__(self) -> str:
+        return f"Ref.parse({self.text!r})"
 
     @property
     def id(self) -> str:
@@ -125,29 +150,28 @@ class Ref:
     @cached_property
     def short(self) -> str:
         """What a table shows: neither the revision nor where the files lie."""
-        return str(dataclasses.replace(self.located, revision=""))
+        return self.located.at("").text
 
     def option(self, name: str, default: Any = None) -> Any:
         return dict(self.options).get(name, default)
 
     def with_options(self, **changes: Value) -> Ref:
-        merged = {**dict(self.options), **changes}
-        return dataclasses.replace(self, options=tuple(sorted(merged.items())))
+        return Ref(self.source, self.name, self.revision, {**dict(self.options), **changes}.items())
 
     def without(self, *names: str) -> Ref:
-        kept = tuple(item for item in self.options if item[0] not in names)
-        if len(kept) == len(self.options):
-            return self
-        return dataclasses.replace(self, options=kept)
+        kept = [item for item in self.options if item[0] not in names]
+        return (
+            self
+            if len(kept) == len(self.options)
+            else Ref(self.source, self.name, self.revision, kept)
+        )
 
     def at(self, revision: str) -> Ref:
-        return dataclasses.replace(self, revision=revision)
-
-
-@lru_cache(maxsize=2**15)
-def _parsed(text: str) -> Ref:
-    """A run names each model thousands of times; a Ref is frozen, so one will do."""
-    return Ref._parse(text)
+        return (
+            self
+            if revision == self.revision
+            else Ref(self.source, self.name, revision, self.options)
+        )
 
 
 @dataclass(frozen=True)
@@ -171,9 +195,12 @@ class ModelCard:
     extra: tuple[tuple[str, Scalar], ...] = ()
 
     @property
+    def ref(self) -> Ref:
+        return Ref(self.source, self.name, self.revision)
+
+    @property
     def id(self) -> str:
-        at = f"@{self.revision}" if self.revision else ""
-        return f"{self.source}/{self.name}{at}"
+        return self.ref.text
 
 
 @dataclass(frozen=True)
@@ -197,9 +224,12 @@ class DatasetCard:
     about: str = ""
 
     @property
+    def ref(self) -> Ref:
+        return Ref(self.source, self.name, self.revision)
+
+    @property
     def id(self) -> str:
-        at = f"@{self.revision}" if self.revision else ""
-        return f"{self.source}/{self.name}{at}"
+        return self.ref.text
 
 
 @dataclass(frozen=True)
@@ -210,8 +240,8 @@ class Cell:
     dataset reader, method, and the digest of the weights where it is known.
     """
 
-    model: str
-    dataset: str
+    model: Ref
+    dataset: Ref
     method: str
     params: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
@@ -221,10 +251,7 @@ class Cell:
     @cached_property
     def key(self) -> str:
         """Hash of all that may change a quality number, and of nothing else."""
-        named = {
-            "model": Ref.parse(self.model).located.text,
-            "dataset": Ref.parse(self.dataset).located.text,
-        }
+        named = {"model": self.model.located.text, "dataset": self.dataset.located.text}
         return digest(to_json(self) | named)
 
     @property
@@ -232,8 +259,7 @@ class Cell:
         """For people: model, dataset, method, and the seed and shots where they say anything."""
         shots = f" {self.shots}-shot" if self.shots is not None else ""
         seed = f" seed {self.seed}" if self.seed else ""
-        model = Ref.parse(self.model).short
-        return f"{model} · {Ref.parse(self.dataset).short} · {self.method}{shots}{seed}"
+        return f"{self.model.short} · {self.dataset.short} · {self.method}{shots}{seed}"
 
 
 Better = Literal["higher", "lower", "none"]
@@ -338,7 +364,7 @@ def to_json(value: Any) -> Any:
         if not math.isfinite(value):
             raise ValueError(f"{value} is not JSON compliant")
         return float(value)
-    if isinstance(value, str):
+    if isinstance(value, (str, Ref)):
         return str(value)
     if isinstance(value, (list, tuple)):
         return [to_json(v) for v in value]
@@ -356,3 +382,19 @@ def to_json(value: Any) -> Any:
 
 def _absent(value: Any) -> bool:
     return value is None or (not value and isinstance(value, (str, tuple, dict, Mapping)))
+
+
+def from_json(kind: type, value: Any) -> Any:
+    """`dec_hook` for msgspec: the text of a Ref. Raises ValueError."""
+    if kind is not Ref or not isinstance(value, str):
+        raise ValueError(f"Expected `str`, got `{type(value).__name__}`")
+    return _interned(value)
+
+
+@lru_cache(maxsize=2**14)
+def _interned(text: str) -> Ref:
+    """One object for a name that a run repeats in thousands of records."""
+    try:
+        return Ref.parse(text)
+    except UserError as error:
+        raise ValueError(str(error)) from error

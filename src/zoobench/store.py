@@ -32,7 +32,7 @@ from typing import IO, Annotated, Any
 import msgspec
 
 from zoobench.errors import StoreError
-from zoobench.schema import SCHEMA, Outcomes, Record, to_json
+from zoobench.schema import SCHEMA, Outcomes, Record, from_json, to_json
 
 RECORDS = "records.jsonl"
 SUITE = "suite.toml"
@@ -121,7 +121,7 @@ class _Versioned(msgspec.Struct):
 
 
 _VERSION = msgspec.json.Decoder(_Versioned)
-_RECORD = msgspec.json.Decoder(Record)
+_RECORD = msgspec.json.Decoder(Record, dec_hook=from_json)
 UPGRADES: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...] = ()
 """UPGRADES[i] turns the parsed JSON of a record of schema i + 1 into that of schema i + 2."""
 
@@ -143,7 +143,7 @@ def decode(line: bytes) -> Record:
         body = msgspec.json.decode(line)
         for upgrade in UPGRADES[version - 1 :]:
             body = upgrade(body)
-        return msgspec.convert(body, Record)
+        return msgspec.convert(body, Record, dec_hook=from_json)
     except RecursionError as error:
         raise ValueError("nested too deep") from error
 

@@ -81,13 +81,13 @@ def test_near_ties_climb_to_all_of_the_data_and_pay_for_each_example_once(tmp_pa
     for one in probes:
         assert one.value == pytest.approx(on_test[one.key], abs=0.12), "another fit, other examples"
     assert {r.cell.method for r in run.records} == {"knn", "linear-probe"}
-    whole = [r for r in run.records if "max_train" not in r.cell.dataset]
+    whole = [r for r in run.records if "max_train" not in r.cell.dataset.text]
     assert len(whole) == 2
     for record in whole:  # the same splits and accuracy, but for the features' rounding
         again = Bench(Settings(threads=1, measure_costs=False)).run(record.cell).record
         assert again.provenance["splits"] == record.provenance["splits"]
         assert again.value("accuracy") == pytest.approx(record.value("accuracy"), abs=0.01)
-    first = [r for r in run.records if "max_train=200" in r.cell.dataset]
+    first = [r for r in run.records if "max_train=200" in r.cell.dataset.text]
     assert {r.provenance["sizes"]["train"] for r in first} == {200}
 
 

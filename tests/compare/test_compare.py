@@ -24,7 +24,7 @@ from zoobench.compare.compare import compare_paths
 from zoobench.compare.gates import Gates, gates_from
 from zoobench.compare.verdicts import Comparison
 from zoobench.errors import StoreError, UserError
-from zoobench.schema import Outcomes
+from zoobench.schema import Outcomes, Ref
 
 LITE1 = "packaged/efficientnet-lite1@0.1.0"
 DIGITS = "packaged/digits@1"
@@ -371,10 +371,10 @@ def test_margins_by_dataset_and_metric(tmp_path: Path) -> None:
         },
         "gates.toml",
     )
-    assert gates.margin_of(MNIST, "accuracy", 0.9) == pytest.approx(0.005)
-    assert gates.margin_of(MNIST, "nll", 0.9) == pytest.approx(0.02)
-    assert gates.margin_of(DIGITS, "nll", 0.9) == pytest.approx(0.03)
-    assert gates.min_drop_of(DIGITS, "nll", 0.9) == pytest.approx(0.002)
+    assert gates.margin_of(Ref.parse(MNIST), "accuracy", 0.9) == pytest.approx(0.005)
+    assert gates.margin_of(Ref.parse(MNIST), "nll", 0.9) == pytest.approx(0.02)
+    assert gates.margin_of(Ref.parse(DIGITS), "nll", 0.9) == pytest.approx(0.03)
+    assert gates.min_drop_of(Ref.parse(DIGITS), "nll", 0.9) == pytest.approx(0.002)
     inconclusive = record(answers(1000, wrong(103)))
     old = record(answers(1000, wrong(100)))
     outcomes = [

@@ -228,7 +228,7 @@ def test_arrays_are_read_when_they_are_asked_for(tmp_path: Path) -> None:
 
 def test_the_model_of_a_baseline_keeps_its_revision(tmp_path: Path) -> None:
     folder = accept(run(tmp_path / "1", knn=GOOD), "smoke", request(), tmp_path / "b").folder
-    assert load(folder).records[0].cell.model == LITE0
+    assert load(folder).records[0].cell.model.text == LITE0
 
 
 def test_the_accepted_smoke_baseline_asks_what_the_suite_asks() -> None:

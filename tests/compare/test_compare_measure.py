@@ -26,11 +26,12 @@ from zoobench.costs import fresh_process, interleaved
 from zoobench.errors import UserError
 from zoobench.machine import Place
 from zoobench.report.gate import aa_text
-from zoobench.schema import Cell, Record
+from zoobench.schema import Cell, Record, Ref
 
 MIB = 2**20
 LIMITS = Measure()
-CELL = Cell("timm/net", "none/none", "measure")
+DIGITS = Ref("packaged", "digits", "1")
+CELL = Cell(Ref("timm", "net"), Ref("none", "none"), "measure")
 
 
 def blocks(
@@ -176,7 +177,7 @@ def test_a_against_a_of_some_models_until_it_is_interrupted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = stand_in(monkeypatch)
-    lines = [store.encode(Record(Cell(f"timm/{n}@1", "d/d@1", "knn"), "ok")) for n in "abc"]
+    lines = [store.encode(Record(Cell(Ref("timm", n, "1"), DIGITS, "knn"), "ok")) for n in "abc"]
     (tmp_path / "records.jsonl").write_bytes(b"".join(lines))
     picked = ("--model", "timm/c*", "--model", "a")
     code, body = compare(tmp_path, "--aa", 3, *picked)
@@ -196,15 +197,18 @@ def test_a_against_a_of_some_models_until_it_is_interrupted(
         if text.startswith("comparison 2"):
             raise KeyboardInterrupt
 
-    found = false_alarms(["timm/a"], 5, Plan(LIMITS), stops)
+    found = false_alarms([Ref("timm", "a")], 5, Plan(LIMITS), stops)
     assert found.comparisons == 2
     assert "5 comparisons of 6 processes: about" in said[0]
 
 
 def test_models_of_a_run_leave_out_controls(tmp_path: Path) -> None:
     names = ("control/chance", "timm/a@1", "timm/a@1?weights=random", "timm/b@1")
-    found = tuple(Record(Cell(n, "packaged/digits@1", "knn"), "ok") for n in names)
-    assert models_of(store.Run(tmp_path, found, {})) == ["timm/a@1", "timm/b@1"]
+    found = tuple(Record(Cell(Ref.parse(n), DIGITS, "knn"), "ok") for n in names)
+    assert models_of(store.Run(tmp_path, found, {})) == [
+        Ref("timm", "a", "1"),
+        Ref("timm", "b", "1"),
+    ]
     with pytest.raises(UserError, match="no model to time"):
         models_of(store.Run(tmp_path, found[:1], {}))
 
@@ -406,7 +410,9 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 def test_every_model_is_measured_in_processes_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = stand_in(monkeypatch)
     one, other = fresh_process.Side("one"), fresh_process.Side("other")
-    found = measured(["timm/a", "timm/b?input_size=64"], one, other, Plan(LIMITS))
+    found = measured(
+        [Ref.parse("timm/a"), Ref.parse("timm/b?input_size=64")], one, other, Plan(LIMITS)
+    )
     assert found.exit_code == 0
     assert [where for where, name in asked if name == "timm/a?weights=random"] == [
         "one", "other", "one", "other", "other", "one", "one", "other",

@@ -174,7 +174,7 @@ def test_a_crash_and_a_deleted_cell_are_missing(tmp_path: Path, before: Path) ->
     with Store(tmp_path / "run", 'name = "planted"\nidentity = "planted"\n', "planted") as store:
         store.append(dataclasses.replace(died, cell=KNN))
     found = compare_paths(before, tmp_path / "run")
-    assert {f.cell.model.split("@")[0]: f.why.partition(":")[0] for f in found.findings} == {
+    assert {f.cell.model.id: f.why.partition(":")[0] for f in found.findings} == {
         "synthetic/gabor": "failed in the candidate",
         "synthetic/bag": "absent from the candidate",
     }
@@ -264,10 +264,10 @@ def test_entries_that_cannot_be_measured() -> None:
 def test_a_card_that_went_away_leaves_out_what_it_said() -> None:
     from zoobench.workers.provenance import planned
 
-    gone = Cell("synthetic/none@1", "folder/gone?path=/nowhere", "knn")
+    gone = Cell(Ref.parse("synthetic/none@1"), Ref.parse("folder/gone?path=/nowhere"), "knn")
     assert "model" not in planned(gone)
-    assert planned(Cell("control/chance", KNN.dataset, "chance"))["classes"] == 4
-    assert datasets.card(Ref.parse(KNN.dataset)).classes == 4
+    assert planned(Cell(Ref("control", "chance"), KNN.dataset, "chance"))["classes"] == 4
+    assert datasets.card(KNN.dataset).classes == 4
 
 
 def test_records_carry_the_probe_batch(before: Path) -> None:

@@ -103,9 +103,11 @@ def test_what_makes_no_sense_is_refused_early(options: dict[str, str | int], sai
 
 def test_the_shift_suite_has_both_ways_and_five_severities() -> None:
     cells = planning.plan(suite.read("shift"))
-    shifted = [c for c in cells if shift.is_shifted(Ref.parse(c.dataset))]
-    kinds = {shift.named(Ref.parse(c.dataset)) for c in shifted}
+    shifted = [c for c in cells if shift.is_shifted(c.dataset)]
+    kinds = {shift.named(c.dataset) for c in shifted}
     assert len([k for k in kinds if k[1]]) == 25
     assert len([k for k in kinds if k[1] is None]) == 2
-    assert not [c for c in shifted if c.model.startswith("control/") or "weights=random" in c.model]
-    assert {str(shift.clean(Ref.parse(c.dataset))) for c in shifted} <= {c.dataset for c in cells}
+    assert not [
+        c for c in shifted if c.model.source == "control" or "weights=random" in c.model.text
+    ]
+    assert {shift.clean(c.dataset) for c in shifted} <= {c.dataset for c in cells}

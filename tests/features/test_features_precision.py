@@ -14,7 +14,7 @@ from zoobench.features import precision
 from zoobench.features.cache import FeatureCache
 from zoobench.features.source import Features, View
 from zoobench.interfaces import Splits
-from zoobench.schema import PROTOCOL, Cell
+from zoobench.schema import PROTOCOL, Cell, Ref
 from zoobench.workers.provenance import precision_of
 from zoobench.workers.runner import Bench
 from zoobench.workers.settings import Settings
@@ -132,8 +132,8 @@ def test_without_bf16_arithmetic_nothing_is_tried(
 @pytest.mark.parametrize("policy", ["auto", "fp32", "bf16"])
 def test_the_record_says_what_was_computed_in_what(policy: str) -> None:
     cell = Cell(
-        "synthetic/gabor@1",
-        "synthetic/stripes@1?train=200&valid=120&test=20&noise=60",
+        Ref.parse("synthetic/gabor@1"),
+        Ref.parse("synthetic/stripes@1?train=200&valid=120&test=20&noise=60"),
         "ridge",
         versions={"protocol": PROTOCOL, "precision": policy},
     )
@@ -157,7 +157,10 @@ def test_a_model_is_counted_once_and_timed_in_each_precision(
 
     monkeypatch.setattr(cost, "static_costs", counted)
     settings = Settings(cost_seconds=0.0)
-    cell = Cell("synthetic/gabor@1", "synthetic/stripes@1", "knn", versions={"precision": "auto"})
+    cell = Cell(
+        Ref.parse("synthetic/gabor@1"), Ref.parse("synthetic/stripes@1"), "knn",
+        versions={"precision": "auto"},
+    )  # fmt: skip
     loaded = Bench(settings).load(cell, methods.build("knn", {}))
     loaded.features.finding = precision.Finding("bf16", "as if it had been found")
     dtypes, macs = [], []

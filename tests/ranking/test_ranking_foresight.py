@@ -43,7 +43,7 @@ def records() -> list[Record]:
 
 def test_each_score_is_judged_beside_the_static_rankers(tmp_path: Path) -> None:
     ranking = rank([Run(tmp_path, tuple(records()), {})])
-    found = {(j.ranker, j.dataset): j for j in ranking.judged}
+    found = {(j.ranker, j.datasets[0].text): j for j in ranking.judged}
     one = found["LogME", SETS[0]]
     assert one.regret == {1: 0.0, 3: 0.0}
     assert one.tau == pytest.approx(1.0)

@@ -12,6 +12,7 @@ from zoobench.ranking.rank import rank
 from zoobench.report.terminal import print_ranking
 from zoobench.report.text import dataset_labels
 from zoobench.report.transfer import beyond
+from zoobench.schema import Ref
 from zoobench.store import Run, Store, load
 
 A, B = "timm/netA@1", "timm/netB@1"
@@ -45,7 +46,7 @@ def write(path: Path) -> Run:
 
 def test_retained_is_shifted_over_clean(tmp_path: Path) -> None:
     ranking = rank([write(tmp_path)])
-    found = {(s.model, s.kind): s for s in ranking.shifts}
+    found = {(s.model.text, s.kind): s for s in ranking.shifts}
     one = found[A, "gaussian_blur"]
     assert one.retained == pytest.approx(0.70 / 0.80)
     assert one.severities == {1: pytest.approx(0.75 / 0.8), 5: pytest.approx(0.65 / 0.8)}
@@ -60,8 +61,8 @@ def test_retained_is_shifted_over_clean(tmp_path: Path) -> None:
 
 def test_shifted_data_is_no_further_dataset_of_the_ranking(tmp_path: Path) -> None:
     ranking = rank([write(tmp_path)])
-    assert {s.dataset for s in ranking.sections} == {CLEAN}
-    assert {o.datasets for o in ranking.overall} == {(CLEAN,)}
+    assert {s.dataset.text for s in ranking.sections} == {CLEAN}
+    assert {o.datasets for o in ranking.overall} == {(Ref.parse(CLEAN),)}
 
 
 def test_the_k_that_reaches_95_percent(tmp_path: Path) -> None:
@@ -73,7 +74,7 @@ def test_the_k_that_reaches_95_percent(tmp_path: Path) -> None:
 
 def test_the_gap_is_train_minus_test_on_clean_data(tmp_path: Path) -> None:
     ranking = rank([write(tmp_path)])
-    assert {(g.model, g.datasets) for g in ranking.gaps} == {(A, 1), (B, 1)}
+    assert {(g.model.text, g.datasets) for g in ranking.gaps} == {(A, 1), (B, 1)}
     for gap in ranking.gaps:
         assert gap.train - gap.test == pytest.approx(0.02)
     tables = {t.name: t for t in beyond(ranking)}
@@ -96,10 +97,11 @@ def test_a_narrow_terminal_says_once_what_rows_share(
 
 
 def test_datasets_keep_what_tells_them_apart() -> None:
-    few, many = f"{CLEAN}?max_train=10", f"{CLEAN}?max_train=99"
-    assert dataset_labels([few, "packaged/digits@1"]) == {
+    few, many = (Ref.parse(f"{CLEAN}?max_train={n}") for n in (10, 99))
+    digits = Ref.parse("packaged/digits@1")
+    assert dataset_labels([few, digits]) == {
         few: "mnist-5k",
-        "packaged/digits@1": "digits",
+        digits: "digits",
     }
     assert dataset_labels([few, many]) == {
         few: "mnist-5k?max_train=10",

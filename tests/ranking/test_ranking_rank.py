@@ -12,7 +12,7 @@ from fakes import make_outcomes, make_record, make_run
 from zoobench.ranking.comparability import comparability, differing, split_comparable
 from zoobench.ranking.pareto import front, front_of, smallest_tied
 from zoobench.ranking.rank import rank
-from zoobench.schema import Measurement
+from zoobench.schema import Measurement, Ref
 from zoobench.store import Run, Store, load
 
 A, B, C = "timm/netA@1", "timm/netB@1", "timm/other@1"
@@ -23,21 +23,21 @@ def test_ties_and_the_smallest_of_them(tmp_path: Path) -> None:
     run = make_run(tmp_path, [A, B, C], [D1, D2], {A: 0.90, B: 0.905, C: 0.7})
     ranking = rank([run])
     (overall,) = ranking.overall
-    assert {row.model for row in overall.tied} == {A, B}
+    assert {row.model.text for row in overall.tied} == {A, B}
     assert [row.rank_low for row in overall.rows][2] == overall.rows[2].rank_high == 3
     small = smallest_tied(overall.rows)
     assert small is not None
-    assert small.model == A
+    assert small.model.text == A
     assert sum(row.first for row in overall.rows) == pytest.approx(1)
-    assert front_of(overall.rows, "params")[0].model == A
+    assert front_of(overall.rows, "params")[0].model.text == A
     assert rank([run]) == ranking
 
 
 def test_controls_are_shown_but_not_ranked(tmp_path: Path) -> None:
     run = make_run(tmp_path, [A], [D1], {A: 0.9})
     (section,) = rank([run]).sections
-    assert [row.model for row in section.rows] == [A]
-    shown = {c.model for c in section.controls}
+    assert [row.model.text for row in section.rows] == [A]
+    shown = {c.model.text for c in section.controls}
     assert {"control/chance", "control/majority", "control/raw-input"} <= shown
     assert f"{A}?weights=random" in shown
     assert section.rows[0].flags == ()
@@ -46,7 +46,7 @@ def test_controls_are_shown_but_not_ranked(tmp_path: Path) -> None:
 def test_suspect_and_not_better_than_random_weights(tmp_path: Path) -> None:
     run = make_run(tmp_path, [A, B], [D1], {A: 0.9, B: 0.40})
     (section,) = rank([run]).sections
-    flags = {row.model: [flag.name for flag in row.flags] for row in section.rows}
+    flags = {row.model.text: [flag.name for flag in row.flags] for row in section.rows}
     assert flags == {A: [], B: ["suspect", "not better than random weights"]}
 
 
@@ -70,18 +70,18 @@ def test_a_failed_cell_is_named_never_averaged_away(tmp_path: Path) -> None:
     run = make_run(tmp_path, models, sets, {A: 0.9, B: 0.8, C: 0.99}, failures=fault)
     ranking = rank([run])
     (overall,) = ranking.overall
-    assert overall.datasets == (D1, "packaged/third@1")
-    assert overall.left_out_datasets == {D2: "lacks timm/other"}
-    assert overall.rows[0].model == C
-    assert [(f.model, f.dataset, f.status) for f in ranking.failures] == [(C, D2, "oom")]
+    assert [d.text for d in overall.datasets] == [D1, "packaged/third@1"]
+    assert overall.left_out_datasets == {Ref.parse(D2): "lacks timm/other"}
+    assert overall.rows[0].model.text == C
+    assert [(f.model.text, f.dataset.text, f.status) for f in ranking.failures] == [(C, D2, "oom")]
 
 
 def test_a_model_with_few_cells_does_not_cost_the_others_their_datasets(tmp_path: Path) -> None:
     fault = {(C, D2): ("crash", "signal 11")}
     run = make_run(tmp_path, [A, B, C], [D1, D2], {A: 0.9, B: 0.8, C: 0.99}, failures=fault)
     (overall,) = rank([run]).overall
-    assert overall.datasets == (D1, D2)
-    assert overall.left_out_models == {C: "1 of 2 datasets"}
+    assert [d.text for d in overall.datasets] == [D1, D2]
+    assert overall.left_out_models == {Ref.parse(C): "1 of 2 datasets"}
 
 
 def test_one_of_many_models_costs_no_dataset(tmp_path: Path) -> None:
@@ -90,15 +90,15 @@ def test_one_of_many_models_costs_no_dataset(tmp_path: Path) -> None:
     fault = {(C, D2): ("oom", "needed 3 GB")}
     run = make_run(tmp_path, models, sets, {A: 0.9, C: 0.99}, failures=fault, controls=False)
     (overall,) = rank([run]).overall
-    assert overall.datasets == tuple(sets)
-    assert overall.left_out_models == {C: "2 of 3 datasets"}
+    assert [d.text for d in overall.datasets] == sets
+    assert overall.left_out_models == {Ref.parse(C): "2 of 3 datasets"}
 
 
 def test_models_that_share_no_dataset_are_ranked_apart(tmp_path: Path) -> None:
     make_run(tmp_path / "image", [A, B], [D1], {A: 0.9, B: 0.8})
     make_run(tmp_path / "text", [C], ["packaged/words@1"], {C: 0.7})
     ranking = rank([load(tmp_path / "image"), load(tmp_path / "text")])
-    assert [[r.model for r in o.rows] for o in ranking.overall] == [[A, B], [C]]
+    assert [[r.model.text for r in o.rows] for o in ranking.overall] == [[A, B], [C]]
 
 
 def test_all_controls_off_and_nothing_ok(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_disagreeing_orders_are_named(tmp_path: Path) -> None:
     truth = {(A, d): 0.80 for d in sets} | {(B, d): 0.84 for d in sets} | {(B, sets[0]): 0.4}
     run = make_run(tmp_path, [A, B], sets, truth, n=1500, controls=False)
     (overall,) = rank([run]).overall
-    assert overall.rows[0].model == A
+    assert overall.rows[0].model.text == A
     assert any("netB is 2nd by mean, 1st by mean rank" in text for text in overall.disagreements)
 
 
@@ -146,7 +146,7 @@ def test_what_parts_two_records() -> None:
         ),
         "params": dataclasses.replace(one.cell, params={"k": 20}),
         "protocol": dataclasses.replace(one.cell, versions={**one.cell.versions, "protocol": 2}),
-        "input_size": dataclasses.replace(one.cell, model=f"{A}?input_size=64"),
+        "input_size": dataclasses.replace(one.cell, model=Ref.parse(f"{A}?input_size=64")),
         "method": dataclasses.replace(one.cell, method="knn"),
     }
     for name, cell in changed.items():
@@ -155,7 +155,7 @@ def test_what_parts_two_records() -> None:
     moved = {**one.provenance, "splits": {"train": "x", "valid": "y", "test": "z"}}
     other_splits = dataclasses.replace(one, provenance=moved)
     assert differing(keys[0], comparability(other_splits)) == ["splits"]
-    seed = dataclasses.replace(one, cell=dataclasses.replace(one.cell, seed=3, model=B))
+    seed = dataclasses.replace(one, cell=dataclasses.replace(one.cell, seed=3, model=Ref.parse(B)))
     assert comparability(seed) == keys[0]
     assert len(split_comparable([one, other_splits, seed])) == 2
 
@@ -188,7 +188,7 @@ def test_an_error_metric_ranks_the_other_way(tmp_path: Path) -> None:
         for r, v in zip(run.records, (0.9, 0.2), strict=True)
     )
     (section,) = rank([Run(run.path, bare, run.suite)], "nll").sections
-    assert section.rows[0].model == B
+    assert section.rows[0].model.text == B
 
 
 def test_torch_is_never_imported() -> None:

@@ -10,11 +10,11 @@ import pytest
 
 from zoobench.compare.verdicts import Comparison, Drift, Finding, NewCell, Resolution
 from zoobench.report import gate
-from zoobench.schema import Cell, Outcome
+from zoobench.schema import Cell, Outcome, Ref
 
 
 def cell(method: str = "knn", model: str = "packaged/lite0@1") -> Cell:
-    return Cell(model, "packaged/mnist-5k@1", method)
+    return Cell(Ref.parse(model), Ref("packaged", "mnist-5k", "1"), method)
 
 
 def finding(outcome: Outcome, method: str = "knn", why: str = "because") -> Finding:

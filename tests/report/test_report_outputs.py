@@ -31,6 +31,7 @@ from zoobench.report.tables import (
 from zoobench.report.terminal import overall_notes, print_ranking
 from zoobench.report.text import worst_texts
 from zoobench.report.write import write_report
+from zoobench.schema import Ref
 from zoobench.store import Run
 
 A, B, C = "timm/netA@1", "timm/netB@1", "timm/other@1"
@@ -83,7 +84,7 @@ def test_measurements_csv_is_long_and_keeps_failures(run: Run, tmp_path: Path) -
     assert failed.model.tolist() == ["timm/broken@1"]
     assert failed.value.isna().all()
     accuracy = frame[(frame.model == A) & (frame.dataset == D1) & (frame.metric == "accuracy")]
-    record = next(r for r in run.records if (r.cell.model, r.cell.dataset) == (A, D1))
+    record = next(r for r in run.records if (r.cell.model.text, r.cell.dataset.text) == (A, D1))
     assert accuracy.value.item() == pytest.approx(record.value("accuracy"))
 
 
@@ -117,19 +118,21 @@ def test_markdown_and_figures(run: Run, tmp_path: Path) -> None:
 
 def test_datasets_of_one_short_name_are_not_taken_for_each_other(run: Run) -> None:
     (one,) = rank([run]).overall
-    first, second = "folder/given@a?path=/a", "folder/given@b?path=/b"
+    first, second = (Ref.parse(f"folder/given@{x}?path=/{x}") for x in "ab")
     row = dataclasses.replace(one.rows[0], worst=0.5, worst_dataset=second)
     some = dataclasses.replace(one, rows=(row,), datasets=(first, second))
     assert worst_texts(some) == [f"50.0 ({second})"]
-    parted = "packaged/digits@1?classes=5&max_test=9&max_train=50"
-    whole = dataclasses.replace(one, datasets=("packaged/mnist-5k@1", parted))
+    parted = Ref.parse("packaged/digits@1?classes=5&max_test=9&max_train=50")
+    whole = dataclasses.replace(one, datasets=(Ref("packaged", "mnist-5k", "1"), parted))
     said = "Not all of the data: digits?classes=5 (max_train = 50, max_test = 9)."
     assert said in overall_notes(whole)
 
 
 def test_what_is_too_long_to_read_is_cut_and_says_so(run: Run) -> None:
     (one,) = rank([run]).overall
-    rows = tuple(dataclasses.replace(one.rows[0], model=f"timm/net{i}@1") for i in range(41))
+    rows = tuple(
+        dataclasses.replace(one.rows[0], model=Ref("timm", f"net{i}", "1")) for i in range(41)
+    )
     for count, shown_rows, title in ((40, 40, "accuracy"), (41, 20, "the best 20 of 41")):
         some = dataclasses.replace(one, rows=rows[:count], left_out_models={})
         (axes,) = heatmap(some).axes
@@ -176,15 +179,15 @@ def test_recommend_under_limits(run: Run) -> None:
     (overall,) = rank([run]).overall
     free = recommend(overall)
     assert free.pick is not None
-    assert free.pick.model == A
-    assert [row.model for row in free.tied] == [B]
-    assert free.behind.keys() == {C}
+    assert free.pick.model.text == A
+    assert [row.model.text for row in free.tied] == [B]
+    assert free.behind.keys() == {Ref.parse(C)}
     assert sum(free.first.values()) == pytest.approx(1)
     assert free.expected_loss is not None
     assert 0 <= free.expected_loss < 0.03
 
     tight = recommend(overall, Limits(max_params=2.5e6, license="MIT,Apache-2.0,CC-BY-NC-4.0"))
-    assert tight.ruled_out[C] == "params 3e+06 is above 2.5e+06"
+    assert tight.ruled_out[Ref.parse(C)] == "params 3e+06 is above 2.5e+06"
     nothing = recommend(overall, Limits(max_latency_ms=0.1))
     assert nothing.pick is None
     assert text.recommendation_text(nothing)[0].startswith("No model keeps to these limits")
@@ -273,8 +276,5 @@ def test_si(value: float, written: str) -> None:
 
 
 def test_names_are_as_short_as_they_may_be() -> None:
-    assert text.labels(["timm/a@1", "hf/a@2", "timm/b@3"]) == {
-        "timm/a@1": "timm/a",
-        "hf/a@2": "hf/a",
-        "timm/b@3": "b",
-    }
+    a, other, b = map(Ref.parse, ("timm/a@1", "hf/a@2", "timm/b@3"))
+    assert text.labels([a, other, b]) == {a: "timm/a", other: "hf/a", b: "b"}

@@ -48,7 +48,7 @@ def test_records_are_marked_and_hold_what_the_tables_say(tmp_path: Path) -> None
     assert (done.models, done.records) == (5, 10)
     assert done.ignored == ("model_metadata-in1k.csv",)
     run = store.load(tmp_path / "run")
-    found = {(r.cell.model, r.cell.dataset): r for r in run.records}
+    found = {(r.cell.model.text, r.cell.dataset.text): r for r in run.records}
     one = found["timm/resnet50.a1_in1k?img_size=224", "published/imagenet"]
     assert one.flags == ("imported",)
     assert one.predictions == ""
@@ -121,8 +121,8 @@ def test_the_command_gives_a_report_that_says_where_the_numbers_come_from(tmp_pa
 def test_the_models_are_ranked_over_the_tables(tmp_path: Path) -> None:
     tables.run([write_tables(tmp_path / "t")], tmp_path / "run")
     (overall,) = rank([store.load(tmp_path / "run")]).overall
-    assert overall.datasets == ("published/imagenet", "published/imagenet-sketch")
-    assert [row.model.split("?")[0] for row in overall.rows][:2] == [
+    assert [d.text for d in overall.datasets] == ["published/imagenet", "published/imagenet-sketch"]
+    assert [row.model.id for row in overall.rows][:2] == [
         "timm/eva_giant_patch14_336.clip_ft_in1k",
         "timm/vit_base_patch16_224.augreg_in21k_ft_in1k",
     ]

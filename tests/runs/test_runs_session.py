@@ -58,7 +58,7 @@ def test_failed_cells_are_tried_again_only_when_asked(tmp_path: Path) -> None:
 def test_only_takes_part_of_a_suite(tmp_path: Path) -> None:
     file = write_suite(tmp_path / "s.toml", models=[GABOR, f"{GABOR}?mean=0.4"])
     plan = execute(file, tmp_path / "run", only=session.parse_only(["model=*mean*"]))
-    assert [r.cell.model for r in plan.records] == ["synthetic/gabor@1?mean=0.4"]
+    assert [r.cell.model.text for r in plan.records] == ["synthetic/gabor@1?mean=0.4"]
     with pytest.raises(UserError, match="no cell of the suite matches"):
         execute(file, tmp_path / "run", only=session.parse_only(["model=vit*"]))
 

@@ -96,16 +96,16 @@ def test_the_plan_pairs_models_with_their_modality(tmp_path: Path) -> None:
         models=[GABOR, "synthetic/bag"],
         datasets=["synthetic/stripes", "synthetic/phrases"],
     )
-    pairs = {(c.model.split("@")[0], c.dataset.split("@")[0]) for c in cells}
+    pairs = {(c.model.id, c.dataset.id) for c in cells}
     assert pairs == {(GABOR, "synthetic/stripes"), ("synthetic/bag", "synthetic/phrases")}
 
 
 def test_controls_come_with_every_suite(tmp_path: Path) -> None:
     cells = plan(tmp_path, controls="true", methods=["knn", "linear-probe"])
-    found = {(c.model.split("@")[0], c.method) for c in cells}
+    found = {(c.model.id, c.method) for c in cells}
     assert {("control/chance", "chance"), ("control/majority", "majority")} <= found
     assert ("control/raw-input", "raw-input") in found
-    random = [c for c in cells if "weights=random" in c.model]
+    random = [c for c in cells if "weights=random" in c.model.text]
     assert [c.method for c in random] == ["linear-probe"]
 
 
@@ -121,7 +121,7 @@ def test_only_what_draws_is_run_with_every_seed(tmp_path: Path) -> None:
     cells = plan(
         tmp_path, methods=["knn", "fine-tune"], controls='["random-weights"]', rest="seeds = [0, 1]"
     )
-    seeds = sorted((c.method, "random" in c.model, c.seed) for c in cells)
+    seeds = sorted((c.method, "random" in c.model.text, c.seed) for c in cells)
     assert seeds == [
         ("fine-tune", False, 0),
         ("fine-tune", False, 1),
@@ -142,7 +142,7 @@ def test_a_method_can_be_meant_for_some_models(tmp_path: Path) -> None:
         models=[GABOR, f"{GABOR}?mean=0.4"],
         methods=["knn", '{ name = "ridge", only = { model = "*mean*" } }'],
     )
-    assert [c.model for c in cells if c.method == "ridge"] == [f"{GABOR}@1?mean=0.4"]
+    assert [c.model.text for c in cells if c.method == "ridge"] == [f"{GABOR}@1?mean=0.4"]
 
 
 def test_paths_are_relative_to_the_suite_and_not_part_of_the_key(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import PermutationMethod, friedmanchisquare, wilcoxon
 
 from zoobench.report.figures import lanes, ranks_diagram
+from zoobench.schema import Ref
 from zoobench.statistics import critical
 from zoobench.statistics.critical import critical_difference
 
@@ -70,10 +71,10 @@ def test_bars_that_share_a_model_lie_on_lanes_of_their_own() -> None:
 
 def test_the_figure_names_every_model() -> None:
     rng = np.random.default_rng(1)
-    models = [f"timm/net{m}" for m in range(7)]
+    models = [Ref("timm", f"net{m}") for m in range(7)]
     found = critical_difference(models, np.arange(7) / 10 + rng.normal(0, 0.1, (12, 7)))
     assert found is not None
     figure = ranks_diagram(found, "knn")
     said = " ".join(text.get_text() for text in figure.axes[0].texts)
     for model in models:
-        assert model.split("/")[1] in said
+        assert model.name in said

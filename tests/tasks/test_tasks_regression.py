@@ -76,10 +76,10 @@ def test_ratings_of_words_rank_sentences_above_word_vectors_above_controls(tmp_p
     (section,) = rank([store.load(tmp_path / "run")]).sections
     assert section.metric == "mae"
     minilm, glove = section.rows
-    assert ["minilm" in minilm.model, "glove" in glove.model] == [True, True]
+    assert ["minilm" in minilm.model.name, "glove" in glove.model.name] == [True, True]
     assert not glove.tied
     assert minilm.low > glove.high, "rows are signed: larger is better"
-    controls = {control.model.split("?")[0]: control for control in section.controls}
+    controls = {control.model.id: control for control in section.controls}
     assert {"control/mean", "control/raw-input"} < controls.keys()
     for control in section.controls:
         assert control.low is not None

@@ -93,9 +93,9 @@ def test_a_node_dies_in_the_middle_and_the_records_are_those_of_a_local_run(
 
     def watch(plan: Plan, event: Event) -> None:
         if isinstance(event, Begun):
-            busy.add(event.cell.model)
+            busy.add(event.cell.model.text)
         if isinstance(event, Finished):
-            busy.discard(event.result.record.cell.model)
+            busy.discard(event.result.record.cell.model.text)
         if len(busy) == 2 and len(nodes.workers) == before:  # both nodes are at work
             nodes.kill_one()
 
@@ -120,7 +120,7 @@ def test_losing_rays_worker_again_and_again_is_a_crash_of_one_cell(
     begun: list[str] = []
 
     def watch(plan: Plan, event: Event) -> None:
-        if isinstance(event, Begun) and "fault" in event.cell.model:
+        if isinstance(event, Begun) and "fault" in event.cell.model.text:
             begun.append(event.cell.method)
             if event.cell.method == "ridge":
                 kill_tasks()

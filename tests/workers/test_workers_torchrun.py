@@ -129,7 +129,7 @@ def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
 
 @pytest.mark.xdist_group("teams")
 def test_a_rank_that_fails_says_why(tmp_path: Path) -> None:
-    cell = Cell("synthetic/gabor", "nonesuch/stripes", "fine-tune", {"steps": 1})
+    cell = Cell(Ref("synthetic", "gabor"), Ref("nonesuch", "stripes"), "fine-tune", {"steps": 1})
     with pytest.raises(CellError, match=r"rank 0: UnknownName: .*nonesuch"):
         torchrun.Processes(cell, "cpu", 1).train(1e-3, 1)
 
@@ -139,7 +139,9 @@ def test_ranks_have_an_example_of_every_batch_each() -> None:
     from zoobench import methods
 
     method = methods.build("fine-tune", {"batch_size": 3})
-    cell = Cell("synthetic/gabor", "synthetic/stripes", "fine-tune", {"batch_size": 3})
+    cell = Cell(
+        Ref("synthetic", "gabor"), Ref("synthetic", "stripes"), "fine-tune", {"batch_size": 3}
+    )
     team = bench._team(cell, method, 60, "fp32")
     assert team is not None
     assert team.ranks == 3

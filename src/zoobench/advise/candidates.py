@@ -31,7 +31,7 @@ def available(modality: Modality, names: Sequence[str] = ()) -> tuple[Candidate,
         refs = [
             models.resolve(card.id)
             for card in cards
-            if card.modality == modality and models.available(Ref.parse(card.id))[0]
+            if card.modality == modality and models.available(card.ref)[0]
         ]
     found = []
     for ref in refs:

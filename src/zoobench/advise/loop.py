@@ -79,7 +79,7 @@ def advise(request: Request, say: Say = lambda line: None) -> Advice:
         held.write_environment(session.environment(device))
         journal = read(request.out)
         settings = Settings(device, machine.cores(), str(cache_dir() / "features"))
-        desk = partial(Desk, dataset=str(request.data))
+        desk = partial(Desk, dataset=request.data)
         heavy = session.preload(planning.plan(spec))
         with Servant(desk, settings, heavy) as servant:
             work = Work(request, spec, candidates, journal, held, servant, say)
@@ -98,7 +98,7 @@ def _suite(request: Request, candidates: tuple[Candidate, ...]) -> suite.Suite:
         suite.MethodSpec(name, methods.params_of(methods.build(name, {})))
         for name in METHOD.values()
     )
-    refs = tuple(Ref.parse(name) for name in sorted(one.model for one in candidates))
+    refs = tuple(sorted(Ref.parse(one.model) for one in candidates))
     about = "written by recommend --data"
     return suite.Suite(f"advice-{request.data.name}", about, refs, (request.data,), specs, ())
 
@@ -174,11 +174,11 @@ class Work:
         mine = [d.rung for d in self.journal.done if d.model == action.model and d.stage != "pace"]
         # As they came: parts are what each added, and a rung met lower adds nothing.
         climbed = dict.fromkeys([*mine, action.rung])
-        rungs = tuple(str(self._rung(rung)) for rung in climbed)
+        rungs = tuple(self._rung(rung) for rung in climbed)
         timed = {"latency_ms_p50", "peak_memory_bytes"} & self.request.limits.costs.keys()
         costs = action.stage == "scores" and bool(timed)
         look = action.stage == "pace"
-        ask = Look(cell) if look else Ask(cell, str(self._rung(0)), rungs, costs)
+        ask = Look(cell) if look else Ask(cell, self._rung(0), rungs, costs)
         try:
             patience = PATIENCE + 4 * action.predicted  # a model that hangs is not waited for
             answer: Answer = self.servant.ask(ask, min(patience, self._seconds()))
@@ -229,7 +229,7 @@ class Work:
             precision = machine.default_precision(machine.resolve(self.request.device))
         one = dataclasses.replace(
             self.spec,
-            models=(Ref.parse(action.model),),
+            models=tuple(ref for ref in self.spec.models if ref.text == action.model),
             datasets=(self._rung(action.rung),),
             methods=(method,),
             precision=precision,

@@ -6,9 +6,7 @@ with a permutation test. Both are read against what two halves of the first data
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
-from typing import Any
 
 from zoobench import datasets, machine, models
 from zoobench.datasets.splits import hash_order, limit
@@ -30,9 +28,9 @@ class Similarity:
     both are samples of one distribution; `n` examples of each dataset (A, B).
     """
 
-    model: str
-    first: str
-    second: str
+    model: Ref
+    first: Ref
+    second: Ref
     n: tuple[int, int]
     feature_dim: int
     frechet: float
@@ -41,9 +39,6 @@ class Similarity:
     mmd: float
     mmd_within: float
     p: float
-
-    def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
 
 
 def similarity(model: str, first: str, second: str, most: int, device: str = "auto") -> Similarity:
@@ -79,9 +74,9 @@ def similarity(model: str, first: str, second: str, most: int, device: str = "au
     value, p = maths.mmd(x, y, bandwidth, PERMUTATIONS)
     distance = maths.frechet(x, y)
     return Similarity(
-        model=str(ref),
-        first=str(names[0]),
-        second=str(names[1]),
+        model=ref,
+        first=names[0],
+        second=names[1],
         n=(count, count),
         feature_dim=source.feature_dim,
         frechet=distance,
@@ -102,8 +97,8 @@ def _halves(split: Split) -> tuple[list[int], list[int]]:
 
 def text(found: Similarity) -> list[str]:
     """What `zoobench similarity` prints."""
-    a, b = Ref.parse(found.first).short, Ref.parse(found.second).short
-    name = Ref.parse(found.model).short
+    a, b = found.first.short, found.second.short
+    name = found.model.short
     apart = found.p <= 0.05
     said = (
         f"{name} tells them apart: p = {found.p:.3f}."

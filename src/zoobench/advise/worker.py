@@ -63,8 +63,8 @@ class Ask:
     """
 
     cell: Cell
-    looked: str
-    rungs: tuple[str, ...]
+    looked: Ref
+    rungs: tuple[Ref, ...]
     costs: bool = False
 
 
@@ -87,12 +87,12 @@ class Answer:
 class Desk:
     """Answers the requests above."""
 
-    def __init__(self, settings: Settings, dataset: str) -> None:
+    def __init__(self, settings: Settings, dataset: Ref) -> None:
         self.settings = settings
         self.dataset = dataset
-        self._benches: dict[str, Bench] = {}
+        self._benches: dict[Ref, Bench] = {}
         self._whole: Splits | None = None
-        self._bounded: dict[str, Splits] = {}
+        self._bounded: dict[Ref, Splits] = {}
         self._asked: Ask | None = None
         self._new = 0
         self._extract = 0.0
@@ -106,13 +106,13 @@ class Desk:
     def whole(self) -> Splits:
         if self._whole is None:
             # Rungs are taken from all of the data, as a run of their cells would take them.
-            self._whole = datasets.load(Ref.parse(self.dataset).without(*BOUNDS))
+            self._whole = datasets.load(self.dataset.without(*BOUNDS))
         return self._whole
 
-    def _rung(self, name: str) -> Splits:
+    def _rung(self, name: Ref) -> Splits:
         """The dataset within the bounds of `name`. Raises CellError."""
         if name not in self._bounded:
-            self._bounded[name] = bounded(self.whole, Ref.parse(name))
+            self._bounded[name] = bounded(self.whole, name)
         return self._bounded[name]
 
     def _bench(self, cell: Cell) -> Bench:

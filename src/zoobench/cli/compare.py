@@ -110,15 +110,16 @@ def measure(
     from zoobench.compare.measured import Plan, measured, side
     from zoobench.report import gate
     from zoobench.runs import suite
+    from zoobench.schema import Ref
 
-    names = list(options["models"])
+    models = [Ref.parse(name) for name in options["models"]]
     if options["suite"]:
-        names += [str(ref.at("")) for ref in suite.read(options["suite"]).models]
-    if not names:
+        models += [ref.at("") for ref in suite.read(options["suite"]).models]
+    if not models:
         raise UserError("compare --measure: which models? Give --suite NAME or --model NAME")
     plan = Plan(gates.measure, machine.place(options["device"]))
     with side(base) as one, side(head) as other:
-        found = measured(list(dict.fromkeys(names)), one, other, plan, gates.strict, said)
+        found = measured(list(dict.fromkeys(models)), one, other, plan, gates.strict, said)
     gate.write(found, options["out"] or Path("zoobench-measure"))
     click.echo(gate.gate_json(found) if as_json else gate.text(found))
     raise SystemExit(found.exit_code)
@@ -135,17 +136,16 @@ def against_itself(run: Path, gates: Gates, options: Mapping[str, Any], as_json:
     from zoobench.compare.reading import load
     from zoobench.report.gate import aa_text
     from zoobench.runs.suite import matches
-    from zoobench.schema import Ref
 
     plan = Plan(gates.measure, machine.place(options["device"]))
-    names = models_of(load(run))
+    models = models_of(load(run))
     if options["models"]:
-        chosen = [[n for n in names if matches(Ref.parse(n), p)] for p in options["models"]]
+        chosen = [[m for m in models if matches(m, p)] for p in options["models"]]
         for pattern, hits in zip(options["models"], chosen, strict=True):
             if not hits:
-                raise unknown("compare --aa", "model", pattern, names, f"of {run}")
-        names = list(dict.fromkeys(itertools.chain.from_iterable(chosen)))
-    found = false_alarms(names, options["aa"], plan, said)
+                raise unknown("compare --aa", "model", pattern, map(str, models), f"of {run}")
+        models = list(dict.fromkeys(itertools.chain.from_iterable(chosen)))
+    found = false_alarms(models, options["aa"], plan, said)
     say(dataclasses.asdict(found), aa_text(found, gates.measure), as_json)
 
 

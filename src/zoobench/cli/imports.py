@@ -55,6 +55,7 @@ def similarity(model: str, first: str, second: str, most: int, device: str, as_j
     """
     from zoobench.advise.similarity import similarity as measure
     from zoobench.advise.similarity import text
+    from zoobench.schema import to_json
 
     found = measure(model, first, second, most, device)
-    click.echo(json.dumps(found.to_json()) if as_json else "\n".join(text(found)))
+    click.echo(json.dumps(to_json(found)) if as_json else "\n".join(text(found)))

@@ -162,11 +162,10 @@ def parse_only(text: str) -> tuple[str, str]:
 
 def _matches(record: Record, patterns: Iterable[tuple[str, str]]) -> bool:
     for name, pattern in patterns:
-        text = getattr(record.cell, name)
-        texts = [text]
-        if name != "method":
-            ref = Ref.parse(text)
-            texts = [text, ref.short, ref.id, ref.name]
+        value: Ref | str = getattr(record.cell, name)
+        texts = [str(value)]
+        if isinstance(value, Ref):
+            texts += [value.short, value.id, value.name]
         if not any(fnmatchcase(t.casefold(), pattern.casefold()) for t in texts):
             return False
     return True

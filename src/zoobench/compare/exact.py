@@ -53,17 +53,17 @@ class Model:
         return self.pairs[0]
 
 
-def by_model(pairs: Iterable[Pair]) -> dict[str, Model]:
+def by_model(pairs: Iterable[Pair]) -> dict[Ref, Model]:
     """Pairs by the candidate's model; controls, which have no weights, are left out."""
-    models: dict[str, Model] = {}
+    models: dict[Ref, Model] = {}
     for pair in pairs:
-        name = pair.candidate.cell.model
-        if not name.startswith("control/"):
-            models.setdefault(name, Model(pair.candidate.cell)).pairs.append(pair)
+        ref = pair.candidate.cell.model
+        if ref.source != "control":
+            models.setdefault(ref, Model(pair.candidate.cell)).pairs.append(pair)
     return models
 
 
-def exact_findings(models: Mapping[str, Model]) -> list[Finding]:
+def exact_findings(models: Mapping[Ref, Model]) -> list[Finding]:
     """One finding a model and exact metric, however many cells repeat it; and one for the
     first digest that differs."""
     out = []
@@ -232,7 +232,7 @@ def written(libraries: Mapping[str, tuple[str, str]]) -> str:
     return ", ".join(f"{name} {old} -> {new}" for name, (old, new) in libraries.items())
 
 
-def drifts(models: Mapping[str, Model], moved: Container[str]) -> tuple[Drift, ...]:
+def drifts(models: Mapping[Ref, Model], moved: Container[Ref]) -> tuple[Drift, ...]:
     """Where each model's two runs part, for the models in which anything differs.
 
     `moved` are the models of which an answer changed, by more than rounding.
@@ -272,7 +272,7 @@ def _told(
     if stage == "weights":
         text = "the weights differ"
         both = (model.first.baseline, model.first.candidate)
-        revisions = [Ref.parse(r.cell.model).revision for r in both]
+        revisions = [r.cell.model.revision for r in both]
         if revisions[0] != revisions[1]:
             text += f": revision {revisions[0] or 'unknown'} -> {revisions[1] or 'unknown'}"
     elif stage == "probe" and not {"pixels", "features"} <= set(known_stages(model.first)):

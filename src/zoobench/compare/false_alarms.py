@@ -49,24 +49,24 @@ MOST = 3.0
 """The largest ratio that is tried as a threshold."""
 
 
-def models_of(run: Run) -> list[str]:
+def models_of(run: Run) -> list[Ref]:
     """The models of a run, as trained or not; controls have nothing to time. Raises UserError."""
-    refs = [Ref.parse(record.cell.model) for record in run.records]
-    names = [str(ref.without("weights")) for ref in refs if ref.source != "control"]
-    if not names:
+    refs = [record.cell.model for record in run.records]
+    timed = [ref.without("weights") for ref in refs if ref.source != "control"]
+    if not timed:
         raise UserError(f"{run.path}: no model to time")
-    return list(dict.fromkeys(names))
+    return list(dict.fromkeys(timed))
 
 
 def false_alarms(
-    names: Sequence[str], comparisons: int, plan: Plan, say: Say = lambda text: None
+    models: Sequence[Ref], comparisons: int, plan: Plan, say: Say = lambda text: None
 ) -> FalseAlarms:
-    """Measure A against A `comparisons` times, over `names` in turn, on this machine.
+    """Measure A against A `comparisons` times, over `models` in turn, on this machine.
 
     An interruption ends it with what the whole comparisons until then say; before the
     first of them it is raised. `say` is told beforehand how long it may take.
     """
-    refs = [str(Ref.parse(name).with_options(weights="random")) for name in names]
+    refs = [model.with_options(weights="random").text for model in models]
     taken: dict[str, list[list[Block]]] = {}
     started = time.perf_counter()
     # A throw-away process: it fills the file cache, and finds what cannot run.
@@ -78,7 +78,7 @@ def false_alarms(
     )
     try:
         for i in range(comparisons):
-            name, ref = names[i % len(names)], refs[i % len(names)]
+            name, ref = models[i % len(models)].text, refs[i % len(refs)]
             jobs = {"A": (HERE, ref), "B": (HERE, ref)}
             found = interleaved(jobs, plan.place, plan.limits.blocks, plan.batch, plan.timeout)
             taken.setdefault(name, []).append(found)

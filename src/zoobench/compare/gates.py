@@ -113,19 +113,18 @@ class Gates(_Table):
         known = tasks.task_of(cell).metrics
         return tuple(name for name in self.metrics if name in known) or known[:1]
 
-    def margin_of(self, dataset: str, metric: str, baseline: float) -> float:
+    def margin_of(self, dataset: Ref, metric: str, baseline: float) -> float:
         """In the metric's unit. The dataset's table wins over the metric's, and both over all."""
         return point_of(metric, baseline) * self._pick("margin", dataset, metric)
 
-    def min_drop_of(self, dataset: str, metric: str, baseline: float) -> float:
+    def min_drop_of(self, dataset: Ref, metric: str, baseline: float) -> float:
         """Likewise."""
         return point_of(metric, baseline) * self._pick("min_drop", dataset, metric)
 
-    def _pick(self, what: str, dataset: str, metric: str) -> float:
+    def _pick(self, what: str, dataset: Ref, metric: str) -> float:
         tables = []
         if self.dataset:
-            ref = Ref.parse(dataset)
-            tables = list(_matching(self.dataset, (ref.short, ref.id)))
+            tables = list(_matching(self.dataset, (dataset.short, dataset.id)))
         for table in (*tables, self.metric.get(metric)):
             value = getattr(table, what, None)
             if value is not None:

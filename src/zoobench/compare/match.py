@@ -10,11 +10,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, TypeAlias
 
 from zoobench.errors import UserError
-from zoobench.schema import Cell, Record, Ref, canonical
+from zoobench.schema import Cell, Record, canonical
 from zoobench.store import Run
 
 Identity: TypeAlias = tuple[str, str, str, str, int, int | None]
@@ -49,21 +48,10 @@ class Matched:
     twice: tuple[int, int] = (0, 0)
 
 
-@lru_cache(maxsize=65_536)
-def short(ref: str) -> str:
-    """The name of a model or dataset without revision and paths."""
-    return Ref.parse(ref).short
-
-
-@lru_cache(maxsize=65_536)
-def _located(ref: str) -> str:
-    return str(Ref.parse(ref).located)
-
-
 def identity(cell: Cell) -> Identity:
     """What a cell asks, whatever the revisions and wherever files lie."""
     params = canonical(dict(cell.params))
-    return (short(cell.model), short(cell.dataset), cell.method, params, cell.seed, cell.shots)
+    return (cell.model.short, cell.dataset.short, cell.method, params, cell.seed, cell.shots)
 
 
 def match(baseline: Run, candidate: Run) -> Matched:
@@ -101,7 +89,7 @@ def _index(records: Iterable[Record]) -> tuple[dict[_Asked, Record], int]:
     twice = 0
     for record in records:
         cell = record.cell
-        asked = (identity(cell), (_located(cell.model), _located(cell.dataset)))
+        asked = (identity(cell), (cell.model.located.text, cell.dataset.located.text))
         held = found.setdefault(asked, record)
         if held is not record:
             twice += 1
@@ -226,7 +214,7 @@ def by_seed(pairs: Iterable[Pair]) -> dict[Identity, list[Pair]]:
     for pair in pairs:
         if not pair.differing:
             key, cell = pair.identity, pair.candidate.cell
-            name = (_located(cell.model), _located(cell.dataset), key[2], key[3], 0, key[5])
+            name = (cell.model.located.text, cell.dataset.located.text, key[2], key[3], 0, key[5])
             groups.setdefault(name, []).append(pair)
     return groups
 

@@ -48,7 +48,7 @@ SETTING = ("device", "dtype", "layout", "threads", "batch")
 RESAMPLES = 2_000
 EVERY_DRAW = 3_125
 """Up to 5 blocks all resamples are counted: no luck is in the interval."""
-NO_DATASET = "none/none"
+NO_DATASET = Ref("none", "none")
 
 
 @dataclass(frozen=True)
@@ -122,26 +122,26 @@ def sample(blocks: Sequence[Block]) -> Sample:
 
 
 def measured(
-    names: Sequence[str],
+    models: Sequence[Ref],
     base: Side,
     head: Side,
     plan: Plan,
     strict: bool = False,
     say: Say = lambda text: None,
 ) -> Comparison:
-    """Measure every model of `names` (random weights) on both sides and decide.
+    """Measure every model of `models` (random weights) on both sides and decide.
 
     A model that only the base can run is missing; one that neither can, incomparable.
     """
     findings: list[Finding] = []
     new: list[NewCell] = []
     notes: list[str] = []
-    for name in names:
-        ref = str(Ref.parse(name).with_options(weights="random"))
-        cell = Cell(name, NO_DATASET, "measure")
+    for model in models:
+        ref = model.with_options(weights="random").text
+        cell = Cell(model, NO_DATASET, "measure")
         # A throw-away process a side: it fills the file cache, and finds what cannot run.
         ready = [_try(side, ref, plan) for side in (base, head)]
-        say(f"{name}: both sides were tried")
+        say(f"{model}: both sides were tried")
         failed = [found if isinstance(found, UserError) else None for found in ready]
         if failed[1] is not None:
             outcome: Outcome = "missing" if failed[0] is None else "incomparable"

@@ -14,7 +14,7 @@ from zoobench import metrics
 from zoobench.compare import decide as deciding
 from zoobench.compare.decide import Tests, concatenated, decide
 from zoobench.compare.gates import POINT, Gates
-from zoobench.compare.match import Identity, Pair, short, stands_for
+from zoobench.compare.match import Identity, Pair, stands_for
 from zoobench.compare.pairs import (
     PairedOutcomes,
     differences,
@@ -25,7 +25,7 @@ from zoobench.compare.pairs import (
 from zoobench.compare.reading import finite
 from zoobench.compare.verdicts import POOLED, Finding, Resolution
 from zoobench.errors import UserError
-from zoobench.schema import Cell
+from zoobench.schema import Cell, Ref
 from zoobench.statistics.paired import Estimate, detectable_drop, sign_flip, student
 from zoobench.store import Run
 
@@ -52,7 +52,7 @@ class Evidence:
     kind: str = "quality"
 
     @property
-    def dataset(self) -> str:
+    def dataset(self) -> Ref:
         return self.cell.dataset
 
     @property
@@ -132,7 +132,7 @@ class Gathered:
     tests: list[Evidence] = field(default_factory=list)
     settled: list[Finding] = field(default_factory=list)
     unmeasured: set[str] = field(default_factory=set)
-    moved: set[str] = field(default_factory=set)
+    moved: set[Ref] = field(default_factory=set)
     """Candidate models of which an answer, or a probability by more than rounding, changed."""
 
 
@@ -294,7 +294,7 @@ def resolutions(found: Iterable[Finding]) -> tuple[Resolution, ...]:
     by_dataset: dict[tuple[str, str], list[Finding]] = {}
     for f in found:
         if f.kind == "quality" and f.detectable is not None:
-            by_dataset.setdefault((short(f.cell.dataset), f.metric), []).append(f)
+            by_dataset.setdefault((f.cell.dataset.short, f.metric), []).append(f)
     out = []
     for (dataset, metric), each in by_dataset.items():
         moved = [f for f in each if f.p is not None and f.change != 0] or each

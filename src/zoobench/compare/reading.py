@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from zoobench.compare.baseline import BASELINE, SUPERSEDED, packed_run
 from zoobench.compare.gates import COSTS, gated
-from zoobench.schema import Measurement, Record
+from zoobench.schema import Measurement, Record, Ref
 from zoobench.store import Run, located, read_records, read_suite
 
 T = TypeVar("T")
@@ -50,8 +50,8 @@ class Shortener:
 
     def __init__(self, metrics: Iterable[str] = ()) -> None:
         self._metrics = frozenset(metrics) or frozenset(gated())
-        self._costs: dict[tuple[str, str], tuple[Measurement, Measurement]] = {}
-        self._parts: dict[tuple[str, str], Any] = {}
+        self._costs: dict[tuple[Ref, str], tuple[Measurement, Measurement]] = {}
+        self._parts: dict[tuple[Ref, str], Any] = {}
 
     def __call__(self, record: Record) -> Record:
         model = record.cell.model
@@ -70,14 +70,14 @@ class Shortener:
             provenance={k: self._shared(model, k, v) for k, v in record.provenance.items()},
         )
 
-    def _cost(self, model: str, m: Measurement) -> Measurement:
+    def _cost(self, model: Ref, m: Measurement) -> Measurement:
         known = self._costs.get((model, m.metric))
         if known is None or known[0] != m:
             short = replace(m, low=None, high=None, detail=summarized(m.detail))
             known = self._costs[model, m.metric] = (m, short)
         return known[1]
 
-    def _shared(self, model: str, name: str, value: T) -> T:
+    def _shared(self, model: Ref, name: str, value: T) -> T:
         known: T | None = self._parts.get((model, name))
         if known is None or known != value:
             known = self._parts[model, name] = value

@@ -15,7 +15,7 @@ from zoobench.compare.gates import TIMED, Times
 from zoobench.compare.match import Pair, text_of
 from zoobench.compare.reading import summarized
 from zoobench.compare.verdicts import Finding
-from zoobench.schema import Cell, Measurement
+from zoobench.schema import Cell, Measurement, Ref
 
 SETTING = ("device", "dtype", "layout", "threads", "batch", "how", "over", "compiled")
 PLACE = ("device", "device_name", "threads", "driver", "precision", "compiled")
@@ -25,7 +25,7 @@ Apart: TypeAlias = dict[str, list[tuple[Cell, str]]]
 """Differing fields, in words -> (a model's cell, metric) of the times that can't be compared."""
 
 
-def time_changes(models: Mapping[str, Model], limits: Times) -> tuple[list[Finding], Apart]:
+def time_changes(models: Mapping[Ref, Model], limits: Times) -> tuple[list[Finding], Apart]:
     """Warnings, and what can't be compared."""
     warnings: list[Finding] = []
     apart: Apart = {}

@@ -14,7 +14,7 @@ Stage = Literal["weights", "preprocessing", "pixels", "features", "probe", "none
 FINE, REGRESSION, FAILED, NOTHING, INCONCLUSIVE = 0, 1, 3, 4, 5
 """Exit codes; 2, the user's mistake, is a UserError that `compare` raises instead of a value."""
 
-POOLED = "all/datasets"
+POOLED = Ref("all", "datasets")
 """The dataset of a verdict that pools all datasets of one model."""
 
 
@@ -52,7 +52,7 @@ class Finding(Verdict):
         """What a line is headed with: the cell, or the model for what is the model's own."""
         if self.kind in ("quality", "cell"):
             return self.cell.label
-        model = Ref.parse(self.cell.model).short
+        model = self.cell.model.short
         return f"{model} · all datasets" if self.kind == "pooled" else model
 
 

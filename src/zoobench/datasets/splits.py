@@ -347,7 +347,7 @@ def drawn(splits: Splits, cell: Cell) -> Splits:
     """`splits`, or the few-shot draw that the cell asks for."""
     if cell.shots is None:
         return splits
-    name = Ref.parse(cell.dataset).id
+    name = cell.dataset.id
     few = few_shot(splits.train, cell.shots, cell.seed, name)
     # Choosing on thousands of labels would not be few-shot: valid has k a class at most.
     return dataclasses.replace(splits, train=few, valid=at_most(splits.valid, cell.shots))

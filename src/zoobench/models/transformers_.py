@@ -6,7 +6,6 @@ transformers itself implements is run (no trust_remote_code).
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from collections.abc import Sequence
@@ -18,11 +17,11 @@ from zoobench import errors, hub
 from zoobench.errors import UserError
 from zoobench.models import checkpoints, options
 from zoobench.models.catalog import HF
-from zoobench.schema import Modality, ModelCard
+from zoobench.schema import Modality, ModelCard, Ref
 
 if TYPE_CHECKING:
     from zoobench.interfaces import Backbone
-    from zoobench.schema import Ref
+
 
 TEXT_POOLS = ("mean", "cls", "max")
 IMAGE_POOLS = ("pooler", "cls", "mean")
@@ -75,7 +74,7 @@ def resolve(ref: Ref, where: str) -> Ref:
         if "/" not in ref.name and folder is None:
             raise errors.unknown(where, "model", ref.name, [card.name for card in HF], "of hf")
     modality = card.modality if card else _modality(ref, folder, at)
-    named = dataclasses.replace(ref, name=card.name) if card else ref
+    named = Ref(ref.source, card.name, ref.revision, ref.options) if card else ref
     pools = IMAGE_POOLS if modality == "image" else TEXT_POOLS
     defaults = {"modality": card.modality, **dict(card.extra)} if card else {}
     resolved = options.normalise(named, where, modality, defaults, pools, ("modality",))

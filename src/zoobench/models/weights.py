@@ -38,7 +38,7 @@ def _file_digest(path: Path, mtime_ns: int, size: int) -> str:
 
 def weights_of(cell: Cell, random_weights: bool) -> tuple[Ref, int]:
     """The model to load, and the seed of its weights where they are drawn."""
-    ref = Ref.parse(cell.model)
+    ref = cell.model
     if random_weights:
         ref = ref.with_options(weights="random")
     return ref, cell.seed if ref.option("weights") == "random" else 0

@@ -19,8 +19,8 @@ class Section:
     records: tuple[Record, ...]
 
     @property
-    def dataset(self) -> str:
-        return self.key["dataset"]
+    def dataset(self) -> Ref:
+        return self.records[0].cell.dataset
 
     @property
     def method(self) -> str:
@@ -33,7 +33,7 @@ class Section:
 
 def is_control(record: Record) -> bool:
     """Chance, majority, raw input; and any model with random weights."""
-    ref = Ref.parse(record.cell.model)
+    ref = record.cell.model
     return ref.source == CONTROL_SOURCE or ref.option("weights") == "random"
 
 
@@ -52,11 +52,11 @@ def comparability(record: Record) -> dict[str, str]:
     A record that failed before its data was read has splits "unknown".
     """
     cell, versions = record.cell, record.cell.versions
-    size = Ref.parse(cell.model).option("input_size")
+    size = cell.model.option("input_size")
     return {
         "task": str(versions.get("task", UNKNOWN)),
         "protocol": str(versions.get("protocol", UNKNOWN)),
-        "dataset": cell.dataset,
+        "dataset": cell.dataset.text,
         "dataset_version": str(versions.get("dataset", UNKNOWN)),
         "splits": _splits(record),
         "method": cell.method,

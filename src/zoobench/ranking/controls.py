@@ -35,22 +35,22 @@ class Controls:
 
     def __init__(self, book: Book, sections: Sequence[Section]) -> None:
         self.book = book
-        self._plain: dict[tuple[str, ...], dict[str, list[Record]]] = {}
-        self._scratch: dict[tuple[str, ...], dict[str, list[Record]]] = {}
+        self._plain: dict[tuple[str, ...], dict[Ref, list[Record]]] = {}
+        self._scratch: dict[tuple[str, ...], dict[Ref, list[Record]]] = {}
         for section in sections:
             ok = [r for r in section.records if r.status == "ok"]
-            plain = [r for r in ok if Ref.parse(r.cell.model).source == CONTROL_SOURCE]
+            plain = [r for r in ok if r.cell.model.source == CONTROL_SOURCE]
             self._plain.setdefault(_data(section), {}).update(by_model(plain))
             if section.method == "from-scratch":
                 at = self._scratch.setdefault(_data(section), {})
                 for model, records in by_model(ok).items():
                     at.setdefault(architecture(model), []).extend(records)
 
-    def plain(self, section: Section) -> dict[str, list[Record]]:
+    def plain(self, section: Section) -> dict[Ref, list[Record]]:
         """chance, majority and raw-input on the same data: model -> ok records."""
         return self._plain.get(_data(section), {})
 
-    def scratch(self, section: Section, model: str) -> list[Record]:
+    def scratch(self, section: Section, model: Ref) -> list[Record]:
         """The from-scratch records of the same architecture on the same data."""
         known = self._scratch.get(_data(section), {})
         return known.get(architecture(model), []) if known else []
@@ -60,9 +60,9 @@ def _data(section: Section) -> tuple[str, ...]:
     return tuple(section.key[k] for k in ("dataset", "splits", "shots"))
 
 
-def architecture(model: str) -> str:
-    """The model text without revision and weights: what random weights share with it."""
-    return str(Ref.parse(model).without("weights").at(""))
+def architecture(model: Ref) -> Ref:
+    """The model without revision and weights: what random weights share with it."""
+    return model.without("weights").at("")
 
 
 def versus(
@@ -76,11 +76,11 @@ def versus(
 
 def control_rows(
     controls: Controls, section: Section, metric: str
-) -> tuple[tuple[Control, ...], dict[str, list[Record]]]:
+) -> tuple[tuple[Control, ...], dict[Ref, list[Record]]]:
     """What to show beside a section, and its random-weights records by architecture."""
     plain = controls.plain(section)
     ok = [r for r in section.records if r.status == "ok" and is_control(r) and r.get(metric)]
-    random = by_model(r for r in ok if Ref.parse(r.cell.model).source != CONTROL_SOURCE)
+    random = by_model(r for r in ok if r.cell.model.source != CONTROL_SOURCE)
     shown = []
     for model, records in {**random, **plain}.items():
         measured = [m for r in records if (m := r.get(metric))]
@@ -97,14 +97,14 @@ def flags_of(
     controls: Controls,
     section: Section,
     records: Sequence[Record],
-    random: Mapping[str, Sequence[Record]],
+    random: Mapping[Ref, Sequence[Record]],
     metric: str,
 ) -> tuple[Flag, ...]:
     """All that a reader must know of one model in one section."""
     book, method = controls.book, section.method
     found: list[Flag] = []
     model = records[0].cell.model
-    raw = controls.plain(section).get(f"{CONTROL_SOURCE}/raw-input")
+    raw = controls.plain(section).get(Ref(CONTROL_SOURCE, "raw-input"))
     if method in PROBES and raw and raw[0].get(metric):
         gap, p = versus(book, records, raw, metric)
         if gap <= 0 or p > bootstrap.ALPHA:

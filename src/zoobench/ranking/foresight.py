@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -35,14 +34,14 @@ SCORES: Mapping[str, tuple[str, str]] = {
 """Name -> (method whose record holds it, "" for any, and the metric). None looks at `test`."""
 
 STATIC = ("parameters", "published ImageNet top-1", "mean over the other datasets")
-PUBLISHED = "published/imagenet"
+PUBLISHED = Ref("published", "imagenet")
 
 
 def judge(sections: Sequence[Section], metric: str | None) -> tuple[Judged, ...]:
     """Every ranker on every dataset with FEWEST fine-tuned models, by `metric` or by the task's
     primary one; () where there is none."""
-    truths: dict[tuple[str, Any], dict[str, float]] = {}
-    names: dict[tuple[str, Any], str] = {}
+    truths: dict[tuple[Ref, str], dict[Ref, float]] = {}
+    names: dict[tuple[Ref, str], str] = {}
     for s in sections:
         if s.method == TARGET and s.shots is None:
             wanted = metric or primary_of(s.records[0])
@@ -66,15 +65,15 @@ def judge(sections: Sequence[Section], metric: str | None) -> tuple[Judged, ...]
     return tuple(found)
 
 
-def _truth(section: Section, metric: str) -> dict[str, float]:
+def _truth(section: Section, metric: str) -> dict[Ref, float]:
     usable = [r for r in section.records
               if r.status == "ok" and r.get(metric) and not is_control(r)]  # fmt: skip
     return {model: mean_of(records, metric) for model, records in by_model(usable).items()}
 
 
-def _scores(records: Sequence[Record], method: str, metric: str) -> dict[str, float]:
+def _scores(records: Sequence[Record], method: str, metric: str) -> dict[Ref, float]:
     """model -> its score: a mean over seeds, where several records hold one."""
-    held: dict[str, list[float]] = {}
+    held: dict[Ref, list[float]] = {}
     for record in records:
         value = record.value(metric)
         if value is not None and method in ("", record.cell.method):
@@ -85,33 +84,28 @@ def _scores(records: Sequence[Record], method: str, metric: str) -> dict[str, fl
 def _static(
     own: Sequence[Record],
     sections: Sequence[Section],
-    truth: Mapping[str, float],
-    others: Sequence[Mapping[str, float]],
-) -> dict[str, dict[str, float]]:
+    truth: Mapping[Ref, float],
+    others: Sequence[Mapping[Ref, float]],
+) -> dict[str, dict[Ref, float]]:
     top1: dict[str, float] = {}
     for record in (r for s in sections if s.dataset == PUBLISHED for r in s.records):
-        name = _architecture(record.cell.model)  # some are published at several picture sizes
+        name = record.cell.model.name  # some are published at several picture sizes
         top1[name] = max(top1.get(name, 0.0), record.value("accuracy") or 0.0)
     elsewhere = [o for o in others if truth.keys() <= o.keys()]
     return {
         STATIC[0]: _scores(own, "", "params"),
-        STATIC[1]: {m: top1[a] for m in truth if (a := _architecture(m)) in top1},
+        STATIC[1]: {m: top1[a] for m in truth if (a := m.name) in top1},
         STATIC[2]: {m: float(np.mean([o[m] for o in elsewhere])) for m in truth if elsewhere},
     }
-
-
-def _architecture(model: str) -> str:
-    """The name that a published table would call these weights by."""
-    return Ref.parse(model).name
 
 
 def _judged(
     ranker: str,
     static: bool,
-    dataset: str,
+    dataset: Ref,
     metric: str,
-    truth: Mapping[str, float],
-    scores: Mapping[str, float],
+    truth: Mapping[Ref, float],
+    scores: Mapping[Ref, float],
 ) -> list[Judged]:
     """[] where fewer than FEWEST of the fine-tuned models have this score."""
     models = sorted(truth.keys() & scores.keys())
@@ -121,7 +115,7 @@ def _judged(
     score = np.array([scores[m] for m in models])
     regrets = {k: regret(accuracy, score, k) for k in (1, 3) if k < len(models)}
     tau = weighted_tau(accuracy, score)
-    return [Judged(ranker, static, dataset, metric, regrets, tau, len(models), len(truth))]
+    return [Judged(ranker, static, (dataset,), metric, regrets, tau, len(models), len(truth))]
 
 
 def regret(accuracy: np.ndarray, score: np.ndarray, k: int) -> float:
@@ -167,7 +161,7 @@ def mean_over(judged: Sequence[Judged]) -> list[Judged]:
             Judged(
                 ranker,
                 found[0].static,
-                f"{len(found)} datasets",
+                tuple(dataset for one in found for dataset in one.datasets),
                 found[0].metric,
                 {k: float(np.mean([one.regret[k] for one in found])) for k in sorted(ks)},
                 float(np.mean(taus)) if taus else None,

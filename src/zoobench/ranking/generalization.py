@@ -21,14 +21,14 @@ ENOUGH = 0.95
 
 
 def shifted(record: Record) -> bool:
-    return is_shifted(Ref.parse(record.cell.dataset))
+    return is_shifted(record.cell.dataset)
 
 
-def _twin(record: Record, dataset: str) -> tuple[str, ...]:
+def _twin(record: Record, dataset: Ref) -> tuple[object, ...]:
     """What a shifted cell and its clean one share."""
     cell = record.cell
     params = canonical(dict(cell.params))
-    return cell.model, dataset, cell.method, params, str(cell.seed), str(cell.shots)
+    return cell.model, dataset, cell.method, params, cell.seed, cell.shots
 
 
 def shifts(book: Book, metric: str | None) -> tuple[Shift, ...]:
@@ -48,11 +48,11 @@ def shifts(book: Book, metric: str | None) -> tuple[Shift, ...]:
     plain = {
         _twin(r, r.cell.dataset): r for r in usable if r.cell.model in about and not shifted(r)
     }
-    groups: dict[tuple[tuple[str, ...], str], dict[int, Record]] = {}
+    groups: dict[tuple[tuple[object, ...], str], dict[int, Record]] = {}
     for record in moved:
-        ref = Ref.parse(record.cell.dataset)
+        ref = record.cell.dataset
         kind, severity = named(ref)
-        groups.setdefault((_twin(record, str(clean(ref))), kind), {})[severity or 0] = record
+        groups.setdefault((_twin(record, clean(ref)), kind), {})[severity or 0] = record
     found = [
         _shift(book, plain[key], kind, dict(sorted(records.items())), wanted)
         for (key, kind), records in groups.items()
@@ -105,8 +105,8 @@ def _interval(retained: bootstrap.Floats) -> tuple[float | None, float | None]:
 
 def label_efficiency(sections: Sequence[SectionRanking]) -> tuple[Efficiency, ...]:
     """The few-shot curves, and the k that reaches 95% of the full-data score."""
-    curves: dict[tuple[str, str, str, str], dict[int, float]] = {}
-    full: dict[tuple[str, str, str, str], float] = {}
+    curves: dict[tuple[Ref, Ref, str, str], dict[int, float]] = {}
+    full: dict[tuple[Ref, Ref, str, str], float] = {}
     for section in sections:
         for row in section.rows:
             key = (row.model, section.dataset, section.method, section.metric)
@@ -129,7 +129,7 @@ def label_efficiency(sections: Sequence[SectionRanking]) -> tuple[Efficiency, ..
 
 def gaps(records: Iterable[Record]) -> tuple[Gap, ...]:
     """Train minus test accuracy, a row a model and method, the largest gap first."""
-    held: dict[tuple[str, str], dict[str, list[tuple[float, float]]]] = {}
+    held: dict[tuple[Ref, str], dict[Ref, list[tuple[float, float]]]] = {}
     for record in records:
         train, test = record.value("train_accuracy"), record.value("accuracy")
         if train is None or test is None or record.cell.shots is not None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from zoobench.metrics import sign
-from zoobench.schema import Record
+from zoobench.schema import Record, Ref
 from zoobench.statistics.critical import CriticalDifference
 
 COSTS = (
@@ -61,7 +61,7 @@ class Row:
     timed costs were measured on.
     """
 
-    model: str
+    model: Ref
     value: float
     low: float
     high: float
@@ -82,7 +82,7 @@ class Row:
 class Control:
     """A control's score beside the models it checks; shown, never ranked."""
 
-    model: str
+    model: Ref
     value: float
     low: float | None = None
     high: float | None = None
@@ -92,8 +92,8 @@ class Control:
 class Failure:
     """A cell without a number: it failed with `status`, or is "missing"."""
 
-    model: str
-    dataset: str
+    model: Ref
+    dataset: Ref
     method: str
     status: str
     why: str
@@ -112,7 +112,7 @@ class SectionRanking:
     """
 
     key: Mapping[str, str]
-    dataset: str
+    dataset: Ref
     method: str
     shots: int | None
     metric: str
@@ -141,7 +141,7 @@ class OverallRow(Row):
     mean_rank: float = 0.0
     mean_z: float = 0.0
     worst: float = 0.0
-    worst_dataset: str = ""
+    worst_dataset: Ref | None = None
     order_by_rank: int = 0
     order_by_z: int = 0
 
@@ -162,10 +162,10 @@ class OverallRanking:
     method: str
     shots: int | None
     metric: str
-    datasets: tuple[str, ...]
+    datasets: tuple[Ref, ...]
     rows: tuple[OverallRow, ...]
-    left_out_models: Mapping[str, str]
-    left_out_datasets: Mapping[str, str]
+    left_out_models: Mapping[Ref, str]
+    left_out_datasets: Mapping[Ref, str]
     disagreements: tuple[str, ...]
     gap: float
     general: bool
@@ -173,7 +173,7 @@ class OverallRanking:
     p: tuple[tuple[float, ...], ...] = ()
     raw: tuple[tuple[float, ...], ...] = ()
     posterior: tuple[tuple[float, ...], ...] = ()
-    critical: CriticalDifference | None = None
+    critical: CriticalDifference[Ref] | None = None
 
     @cached_property
     def tied(self) -> tuple[OverallRow, ...]:
@@ -182,7 +182,7 @@ class OverallRanking:
 
 @dataclass(frozen=True)
 class Judged:
-    """One ranker on one dataset over M models that were fine-tuned there.
+    """One ranker over M models that were fine-tuned on a dataset, or a mean over datasets.
 
     `regret` is k -> best accuracy minus the best among the ranker's first k; `tau` the
     weighted Kendall tau, None where the ranker gives every model the same score.
@@ -191,7 +191,7 @@ class Judged:
 
     ranker: str
     static: bool
-    dataset: str
+    datasets: tuple[Ref, ...]
     metric: str
     regret: Mapping[int, float]
     tau: float | None
@@ -208,8 +208,8 @@ class Shift:
     predictions are. `clean` and `shifted` are scores, the second a mean over severities.
     """
 
-    model: str
-    dataset: str
+    model: Ref
+    dataset: Ref
     method: str
     metric: str
     kind: str
@@ -229,8 +229,8 @@ class Efficiency:
     where there is no full score.
     """
 
-    model: str
-    dataset: str
+    model: Ref
+    dataset: Ref
     method: str
     metric: str
     curve: Mapping[int, float]
@@ -242,7 +242,7 @@ class Efficiency:
 class Gap:
     """Train accuracy minus test accuracy: means over `datasets` that have both."""
 
-    model: str
+    model: Ref
     method: str
     train: float
     test: float

@@ -44,9 +44,9 @@ def open_book(runs: Iterable[Run]) -> Book:
     return Book(tuple(newest.values()), homes)
 
 
-def by_model(records: Iterable[Record]) -> dict[str, list[Record]]:
+def by_model(records: Iterable[Record]) -> dict[Ref, list[Record]]:
     """model -> its records (one a seed), in order of seed."""
-    found: dict[str, list[Record]] = {}
+    found: dict[Ref, list[Record]] = {}
     for record in records:
         found.setdefault(record.cell.model, []).append(record)
     for same in found.values():
@@ -192,7 +192,7 @@ def family_of(records: Sequence[Record]) -> str:
     given = _model_fact(records, "family")
     if given:
         return str(given)
-    name = Ref.parse(records[0].cell.model).name
+    name = records[0].cell.model.name
     return name.rstrip("0123456789.").rstrip("-_") or name
 
 

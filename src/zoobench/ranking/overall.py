@@ -28,7 +28,7 @@ class Ranked:
     """A section's ranking, and the sample behind it with its models' names (M,)."""
 
     ranking: SectionRanking
-    models: tuple[str, ...]
+    models: tuple[Ref, ...]
     sample: many.Sample | None
 
 
@@ -48,20 +48,20 @@ def _comparable(ranked: Sequence[Ranked]) -> Iterator[list[Ranked]]:
         about_data = ("dataset", "dataset_version", "splits")
         key = {k: v for k, v in one.ranking.key.items() if k not in about_data}
         if metrics.metric(one.ranking.metric).unit == "target":
-            key["dataset"] = one.ranking.dataset  # errors in two units have no mean
+            key["dataset"] = one.ranking.dataset.text  # errors in two units have no mean
         groups.setdefault(canonical(key), []).append(one)
     yield from groups.values()
 
 
-def _entrants(one: Ranked) -> set[str]:
+def _entrants(one: Ranked) -> set[Ref]:
     """Models that were tried there; "unsupported" ones (another modality) tie nothing together."""
     failed = {f.model for f in one.ranking.failures if f.status != "unsupported"}
-    return set(one.models) | {m for m in failed if Ref.parse(m).option("weights") != "random"}
+    return set(one.models) | {m for m in failed if m.option("weights") != "random"}
 
 
 def _connected(sections: Sequence[Ranked]) -> list[list[Ranked]]:
     """Sections joined by common models: image and text models never meet in one ranking."""
-    groups: list[tuple[set[str], list[Ranked]]] = []
+    groups: list[tuple[set[Ref], list[Ranked]]] = []
     for one in sections:
         models, members = _entrants(one), [one]
         apart = []
@@ -76,7 +76,7 @@ def _connected(sections: Sequence[Ranked]) -> list[list[Ranked]]:
 
 def _block(
     group: Sequence[Ranked],
-) -> tuple[list[str], list[Ranked], dict[str, str], dict[str, str]]:
+) -> tuple[list[Ref], list[Ranked], dict[Ref, str], dict[Ref, str]]:
     """The models and sections to rank on, with what was left out and why.
 
     One section a dataset (the one with most models). A model without more than half of the
@@ -84,7 +84,7 @@ def _block(
     the smaller share goes: that dataset of the datasets, or the models that it lacks of
     the models. One model of a thousand costs no dataset, one of three may.
     """
-    chosen: dict[str, Ranked] = {}
+    chosen: dict[Ref, Ranked] = {}
     for one in group:
         held = chosen.get(one.ranking.dataset)
         if held is None or len(one.models) > len(held.models):
@@ -94,7 +94,7 @@ def _block(
     have = {model: sum(model in own for own in owned.values()) for model in every}
     models = [m for m in every if 2 * have[m] > len(chosen)]
     kept = dict(chosen)
-    out_data: dict[str, str] = {}
+    out_data: dict[Ref, str] = {}
     while models and kept:
         lacking = {d: [m for m in models if m not in owned[d]] for d in kept}
         worst = max(lacking, key=lambda d: len(lacking[d]))
@@ -105,7 +105,7 @@ def _block(
             models = [m for m in models if m in owned[worst]]
         else:
             del kept[worst]
-            names = ", ".join(Ref.parse(m).short for m in gone[:5])
+            names = ", ".join(m.short for m in gone[:5])
             out_data[worst] = f"lacks {names}" + (f" and {len(gone) - 5} more" * (len(gone) > 5))
     out_models = {m: f"{have[m]} of {len(chosen)} datasets" for m in every if m not in models}
     return models, list(kept.values()) if models else [], out_models, out_data
@@ -239,7 +239,7 @@ def z_scores(values: bootstrap.Floats) -> bootstrap.Floats:
 
 
 def _rows(
-    models: Sequence[str],
+    models: Sequence[Ref],
     common: Sequence[Ranked],
     values: bootstrap.Floats,
     mean_draws: bootstrap.Floats,
@@ -252,7 +252,7 @@ def _rows(
     best, worst = many.rank_ranges(mean, p)
     first = plausible.probability_first(mean, mean_draws)
     by_rank, by_z = many.ranks(np.stack([ranks, -z]), "min")
-    names = [Ref.parse(one.ranking.dataset).short for one in common]
+    names = [one.ranking.dataset.short for one in common]
     rows = []
     held = [{row.model: row for row in one.ranking.rows} for one in common]
     for m in sorted(range(len(models)), key=lambda m: (-mean[m], models[m])):
@@ -303,7 +303,7 @@ def disagreements(rows: Sequence[OverallRow]) -> tuple[str, ...]:
     for place, row in enumerate(rows, 1):
         if len({place, row.order_by_rank, row.order_by_z}) > 1:
             said.append(
-                f"{Ref.parse(row.model).short} is {_nth(place)} by mean, "
+                f"{row.model.short} is {_nth(place)} by mean, "
                 f"{_nth(row.order_by_rank)} by mean rank, {_nth(row.order_by_z)} by mean z-score"
             )
     return tuple(said)

@@ -22,7 +22,7 @@ from zoobench.ranking.outcomes import (
     sample_of,
 )
 from zoobench.ranking.overall import Ranked, rank_overall
-from zoobench.schema import Record
+from zoobench.schema import Record, Ref
 from zoobench.statistics import bootstrap, many, plausible
 from zoobench.statistics.bootstrap import percentile
 from zoobench.store import Run, no_collection
@@ -126,8 +126,8 @@ def _lost_seeds(mine: Sequence[Record]) -> tuple[Flag, ...]:
 
 def _rows(
     one: many.Sample,
-    models: Mapping[str, Sequence[Record]],
-    flags: Mapping[str, tuple[Flag, ...]],
+    models: Mapping[Ref, Sequence[Record]],
+    flags: Mapping[Ref, tuple[Flag, ...]],
 ) -> tuple[tuple[Row, ...], list[int], bootstrap.Floats]:
     names = list(models)
     p = many.pairwise(one)

@@ -78,12 +78,12 @@ class Recommendation:
     tied: tuple[OverallRow, ...]
     next_best: OverallRow | None
     expected_loss: float | None
-    first: Mapping[str, float]
-    ruled_out: Mapping[str, str]
-    behind: Mapping[str, str]
+    first: Mapping[Ref, float]
+    ruled_out: Mapping[Ref, str]
+    behind: Mapping[Ref, str]
     method: str
     metric: str
-    datasets: tuple[str, ...]
+    datasets: tuple[Ref, ...]
 
 
 def recommend(overall: OverallRanking, limits: Limits | None = None) -> Recommendation:
@@ -105,7 +105,7 @@ def recommend(overall: OverallRanking, limits: Limits | None = None) -> Recommen
     first, loss = _chances(overall, allowed, rows.index(pick))
     best = rows[0]
     behind = {
-        row.model: f"{difference(overall.metric, best.value - row.value)} behind {_short(best)}"
+        row.model: f"{difference(overall.metric, best.value - row.value)} behind {best.model.short}"
         for row in rows
         if row not in tied
     }
@@ -124,15 +124,11 @@ def recommend(overall: OverallRanking, limits: Limits | None = None) -> Recommen
     )
 
 
-def _none(overall: OverallRanking, reasons: Mapping[str, str]) -> Recommendation:
+def _none(overall: OverallRanking, reasons: Mapping[Ref, str]) -> Recommendation:
     return Recommendation(
         None, None, (), None, None, {}, reasons, {}, overall.method, overall.metric,
         overall.datasets,
     )  # fmt: skip
-
-
-def _short(row: OverallRow) -> str:
-    return Ref.parse(row.model).short
 
 
 def _check(overall: OverallRanking, limits: Limits) -> None:
@@ -190,7 +186,7 @@ def _p_from_intervals(rows: Sequence[OverallRow]) -> bootstrap.Floats:
 
 def _chances(
     overall: OverallRanking, allowed: Sequence[int], pick: int
-) -> tuple[dict[str, float], float | None]:
+) -> tuple[dict[Ref, float], float | None]:
     """P(best of the allowed) of each, and the pick's expected shortfall."""
     if not overall.posterior:
         return {}, None
@@ -209,7 +205,7 @@ def to_json(found: Recommendation) -> dict[str, Any]:
             return None
         value, low, high = natural(found.metric, one.value, one.low, one.high)
         return {
-            "model": one.model,
+            "model": one.model.text,
             "value": value,
             "low": low,
             "high": high,
@@ -221,12 +217,12 @@ def to_json(found: Recommendation) -> dict[str, Any]:
     return {
         "method": found.method,
         "metric": found.metric,
-        "datasets": list(found.datasets),
+        "datasets": [dataset.text for dataset in found.datasets],
         "pick": row(found.pick),
         "best": row(found.best),
         "tied": [row(one) for one in found.tied],
         "next_best": row(found.next_best),
         "expected_loss": found.expected_loss,
-        "ruled_out": dict(found.ruled_out),
-        "behind": dict(found.behind),
+        "ruled_out": {model.text: why for model, why in found.ruled_out.items()},
+        "behind": {model.text: why for model, why in found.behind.items()},
     }

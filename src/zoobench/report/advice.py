@@ -8,7 +8,7 @@ from typing import Any
 from zoobench.advise.nouns import Advice, Standing
 from zoobench.metrics import difference
 from zoobench.report.text import labels, score, seconds, si, with_interval
-from zoobench.schema import to_json
+from zoobench.schema import Ref, to_json
 
 METRIC = "accuracy"
 
@@ -17,7 +17,8 @@ def advice_text(found: Advice) -> list[str]:
     """The pick, how sure that is, the others, what was not tried, and what it cost."""
     every = [s.candidate.model for s in found.standings]
     every += [*found.ruled_out, *(one.model for one in found.wanted)]
-    names = labels(every)
+    refs = [Ref.parse(name) for name in every]
+    names = {ref.text: label for ref, label in labels(refs).items()}
     lines = _pick(found, names)
     lines += [_standing(one, names[one.candidate.model]) for one in found.standings]
     lines += [f"Not {names[model]}: {why}." for model, why in found.ruled_out.items()]

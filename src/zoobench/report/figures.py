@@ -111,7 +111,7 @@ def _lay_out(figure: Figure) -> None:
 
 def _title(overall: OverallRanking) -> str:
     count = len(overall.datasets)
-    where = Ref.parse(overall.datasets[0]).short if count == 1 else f"mean over {count} datasets"
+    where = overall.datasets[0].short if count == 1 else f"mean over {count} datasets"
     return f"{method_text(overall.method, overall.shots)}: {overall.metric}, {where}"
 
 
@@ -261,12 +261,12 @@ def heatmap(overall: OverallRanking) -> Figure:
 Grid = list[list[tuple[float | None, str]]]
 
 
-def heat_cells(overall: OverallRanking) -> tuple[Grid, list[str], list[str]]:
+def heat_cells(overall: OverallRanking) -> tuple[Grid, list[Ref], list[Ref]]:
     """(value or None, text) by model and dataset, the models and the datasets."""
     datasets = list(dict.fromkeys(s.dataset for s in overall.sections))
     models = [row.model for row in overall.rows]
     models += [m for m in overall.left_out_models if m not in models]
-    found: dict[tuple[str, str], tuple[float | None, str]] = {}
+    found: dict[tuple[Ref, Ref], tuple[float | None, str]] = {}
     for section in overall.sections:
         for failure in section.failures:
             found.setdefault((failure.model, section.dataset), (None, failure.status))
@@ -299,7 +299,7 @@ def lanes(cliques: tuple[tuple[int, int], ...]) -> list[int]:
     return placed
 
 
-def ranks_diagram(found: CriticalDifference, title: str) -> Figure:
+def ranks_diagram(found: CriticalDifference[Ref], title: str) -> Figure:
     """Mean ranks on a line, best on the left; a bar joins models that cannot be told apart."""
     names, many = labels(found.models), len(found.models)
     half = (many + 1) // 2

@@ -17,7 +17,7 @@ from zoobench import models
 from zoobench.costs.known import counted
 from zoobench.errors import ZoobenchError
 from zoobench.report.profile import amount
-from zoobench.schema import DatasetCard, ModelCard, Ref
+from zoobench.schema import DatasetCard, ModelCard
 
 Row = dict[str, Any]
 
@@ -26,7 +26,7 @@ def model_rows(cards: Sequence[ModelCard], offline: bool) -> list[Row]:
     """One row a model: where its weights come from, its licence, whether it is here."""
     rows = []
     for card in cards:
-        here, why = models.available(Ref.parse(card.id))
+        here, why = models.available(card.ref)
         if here or not offline:
             rows.append(
                 {
@@ -57,7 +57,7 @@ def dataset_rows(cards: Sequence[DatasetCard], offline: bool) -> list[Row]:
 
     rows = []
     for card in cards:
-        here, why = datasets.available(Ref.parse(card.id))
+        here, why = datasets.available(card.ref)
         if here or not offline:
             rows.append(
                 {
@@ -202,7 +202,7 @@ def diagnosis() -> dict[str, Any]:
 
 
 def _packaged(card: ModelCard) -> tuple[str, str]:
-    here, why = models.available(Ref.parse(card.id))
+    here, why = models.available(card.ref)
     return f"{card.source}/{card.name}", ("yes: " if here else "no: ") + why
 
 

@@ -55,12 +55,12 @@ TEMPLATE = """\
 {% endfor %}
 {% endfor %}
 {% for dataset, sections in by_dataset.items() %}
-## {{ short(dataset) }}
+## {{ dataset.short }}
 
 {{ about(sections[0]) }}
 
 {% for s in sections %}
-### {{ short(dataset) }}: {{ method(s.method, s.shots) }}
+### {{ dataset.short }}: {{ method(s.method, s.shots) }}
 
 {{ section_table(s) }}
 
@@ -112,7 +112,7 @@ def markdown(ranking: Ranking, title: str, environment: Mapping[str, Any]) -> st
 
     from zoobench.report.terminal import overall_notes, section_about, section_notes
 
-    by_dataset: dict[str, list[Any]] = {}
+    by_dataset: dict[Ref, list[Any]] = {}
     for section in ranking.sections:
         by_dataset.setdefault(section.dataset, []).append(section)
     # Markdown, not HTML: escaping would spoil it; tables escape their own cells.
@@ -123,7 +123,6 @@ def markdown(ranking: Ranking, title: str, environment: Mapping[str, Any]) -> st
         ranking=ranking,
         by_dataset=by_dataset,
         method=method_text,
-        short=lambda ref: Ref.parse(ref).short,
         numbered=board_names(ranking.overall),
         pictures=[pictures(o, n) for o, n in zip(ranking.overall, names, strict=True)],
         notes=overall_notes,
@@ -209,7 +208,7 @@ def section_table(section: Any) -> str:
     ranked = {row.model for row in section.rows}
     for failure in section.failures:
         if failure.model not in ranked:
-            label = Ref.parse(failure.model).short
+            label = failure.model.short
             rows.append(["", "", label, "", *[""] * (len(COLUMNS) + 1), failure.status])
     return table(header, rows) + more(len(section.rows))
 
@@ -246,8 +245,8 @@ def failure_table(ranking: Ranking) -> str:
     rows = [
         [
             f.status,
-            Ref.parse(f.model).short,
-            Ref.parse(f.dataset).short,
+            f.model.short,
+            f.dataset.short,
             method_text(f.method, f.shots),
             str(f.seed),
             f.why,

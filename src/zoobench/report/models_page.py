@@ -12,7 +12,7 @@ from zoobench.ranking.outcomes import by_model, costs_of, device_of, primary_of
 from zoobench.report.markdown import flat
 from zoobench.report.text import COST_TITLES, cost, labels, method_text, score, seconds
 from zoobench.report.text import with_interval as text_of
-from zoobench.schema import Record, Ref
+from zoobench.schema import Record
 
 
 def model_pages(ranking: Ranking, suite: str) -> list[dict[str, Any]]:
@@ -28,7 +28,7 @@ def model_pages(ranking: Ranking, suite: str) -> list[dict[str, Any]]:
     return [
         {
             "label": names[model],
-            "ref": model,
+            "ref": model.text,
             "facts": _facts(records),
             "cells": [_cell(r, shown.get(r.cell.dataset) or primary_of(r), flags) for r in records],
             "command": _command(records, suite),
@@ -42,7 +42,7 @@ def _command(records: Sequence[Record], suite: str) -> str:
     files = [r.provenance["imported"]["file"] for r in records if "imported" in r.provenance]
     if files:
         return f"zoobench import timm {' '.join(dict.fromkeys(files))} --out RUN"
-    only = shlex.quote("model=" + Ref.parse(records[0].cell.model).id)
+    only = shlex.quote("model=" + records[0].cell.model.id)
     return f"zoobench run {shlex.quote(suite)} --only {only}"
 
 
@@ -61,7 +61,7 @@ def _cell(r: Record, metric: str, flags: dict[Any, list[str]]) -> list[str]:
     named = flags.get((cell.model, cell.dataset, cell.method, cell.shots), [])
     seed = f", seed {cell.seed}" if cell.seed else ""
     return [
-        Ref.parse(cell.dataset).short,
+        cell.dataset.short,
         method_text(cell.method, cell.shots) + seed,
         text_of(metric, measured.value, measured.low, measured.high) if measured else "",
         "" if train is None else score("train_accuracy", train),

@@ -164,8 +164,8 @@ def _json(value: Any) -> str:
 def _failure(f: Any) -> list[str]:
     return [
         f.status,
-        Ref.parse(f.model).short,
-        Ref.parse(f.dataset).short,
+        f.model.short,
+        f.dataset.short,
         method_text(f.method, f.shots),
         str(f.seed),
         f.why,
@@ -224,7 +224,7 @@ def board(o: OverallRanking, name: str) -> dict[str, Any]:
         "posterior": [[round(1e5 * v) for v in draw] for draw in o.posterior],
         "heat": {
             "datasets": [on[data] for data in datasets],
-            "models": [names.get(model, model) for model in models],
+            "models": [names.get(model, model.text) for model in models],
             "value": [[None if v is None else _round(v) for v, _ in line] for line in grid],
             "text": [[text for _, text in line] for line in grid],
         },
@@ -238,7 +238,9 @@ def board(o: OverallRanking, name: str) -> dict[str, Any]:
     }
 
 
-def _ranks(found: CriticalDifference | None, names: Mapping[str, str]) -> dict[str, Any] | None:
+def _ranks(
+    found: CriticalDifference[Ref] | None, names: Mapping[Ref, str]
+) -> dict[str, Any] | None:
     """The critical-difference diagram's numbers; a bar is (lane, first label, last label)."""
     if found is None:
         return None
@@ -261,7 +263,7 @@ def _permissive(row: Row) -> bool:
 
 def _plain(row: Row, label: str) -> dict[str, Any]:
     return {
-        "model": row.model,
+        "model": row.model.text,
         "label": label,
         "value": _round(row.value),
         "low": _round(row.low),
@@ -272,11 +274,11 @@ def _plain(row: Row, label: str) -> dict[str, Any]:
     }
 
 
-def _forest(section: SectionRanking, names: Mapping[str, str]) -> list[list[Any]]:
+def _forest(section: SectionRanking, names: Mapping[Ref, str]) -> list[list[Any]]:
     """[label, value, low, high, "tied", "control" or ""] of each row."""
     better = sign(section.metric)
     rows: list[list[Any]] = [
-        [names.get(row.model, row.model), *map(_round, (row.value, row.low, row.high)),
+        [names.get(row.model, row.model.text), *map(_round, (row.value, row.low, row.high)),
          "tied" if row.tied else ""]
         for row in section.rows
     ]  # fmt: skip

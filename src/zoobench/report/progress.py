@@ -10,7 +10,7 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from zoobench.schema import Cell, Record, Ref
+from zoobench.schema import Cell, Record
 from zoobench.workers.events import Begun, Event, Finished, Progressed
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class Watcher:
 
 def short(cell: Cell) -> str:
     """At most about 40 characters, for a bar in 80 columns."""
-    text = f"{Ref.parse(cell.model).name} {Ref.parse(cell.dataset).name} {cell.method}"
+    text = f"{cell.model.name} {cell.dataset.name} {cell.method}"
     return text if len(text) <= 36 else f"{text[:35]}…"
 
 

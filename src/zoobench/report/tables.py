@@ -98,7 +98,7 @@ def measurements_table(records: Iterable[Record]) -> Columns:
     rows: list[tuple[Any, ...]] = []
     for record in records:
         cell, status = record.cell, record.status
-        about = cell.model, cell.dataset, cell.method, cell.seed, cell.shots
+        about = cell.model.text, cell.dataset.text, cell.method, cell.seed, cell.shots
         if not record.measurements:
             rows.append((*about, *[None] * 7, status))
         rows += [
@@ -126,7 +126,7 @@ def ranking_table(ranking: Ranking) -> Columns:
         }
         rows += [about | _row(row) | _overall(row) for row in overall.rows]
         rows += [
-            about | {"model": model, "status": f"left out: {why}"}
+            about | {"model": model.text, "status": f"left out: {why}"}
             for model, why in overall.left_out_models.items()
         ]
     return _columns(RANKING, [tuple(map(row.get, RANKING)) for row in rows])
@@ -141,7 +141,7 @@ def _columns(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> Columns:
 def _section_rows(section: SectionRanking) -> list[dict[str, Any]]:
     about = {
         "scope": "dataset",
-        "dataset": section.dataset,
+        "dataset": section.dataset.text,
         "method": section.method,
         "shots": section.shots,
         "metric": section.metric,
@@ -151,12 +151,12 @@ def _section_rows(section: SectionRanking) -> list[dict[str, Any]]:
     ranked = {row.model for row in section.rows}
     controls = [
         about
-        | {"model": c.model, "status": "control", "value": c.value}
+        | {"model": c.model.text, "status": "control", "value": c.value}
         | {"low": c.low, "high": c.high}
         for c in section.controls
     ]
     failed = [
-        about | {"model": f.model, "status": f.status}
+        about | {"model": f.model.text, "status": f.status}
         for f in {f.model: f for f in section.failures}.values()
         if f.model not in ranked
     ]
@@ -165,7 +165,7 @@ def _section_rows(section: SectionRanking) -> list[dict[str, Any]]:
 
 def _row(row: Row) -> dict[str, Any]:
     return {
-        "model": row.model,
+        "model": row.model.text,
         "status": "ok",
         "value": row.value,
         "low": row.low,
@@ -188,7 +188,7 @@ def _overall(row: OverallRow) -> dict[str, Any]:
         "mean_rank": row.mean_rank,
         "mean_z": row.mean_z,
         "worst": row.worst,
-        "worst_dataset": row.worst_dataset,
+        "worst_dataset": str(row.worst_dataset or ""),
     }
 
 

@@ -120,7 +120,7 @@ def _dataset(console: Console, sections: Sequence[SectionRanking]) -> None:
         if len(section.rows) > MOST_ROWS:
             table.add_row("", "", f"... and {len(section.rows) - MOST_ROWS} more")
         for model, status in failed_models(section).items():
-            table.add_row("", "x", names.get(model, Ref.parse(model).short), status)
+            table.add_row("", "x", names.get(model, model.short), status)
         for control in _own_controls(section):
             table.add_row("-", "", *control, style="dim")
     for text in dict.fromkeys(c for s in sections for c in _shared_controls(s)):
@@ -133,7 +133,7 @@ def _dataset(console: Console, sections: Sequence[SectionRanking]) -> None:
 
 def section_about(section: SectionRanking) -> str:
     sizes = section.sizes
-    parts = [Ref.parse(section.dataset).short]
+    parts = [section.dataset.short]
     if sizes:
         parts.append(", ".join(f"{sizes[k]} {k}" for k in ("train", "test") if k in sizes))
     if section.classes:
@@ -152,11 +152,11 @@ def _options(rows: Sequence[Row]) -> str:
     return ", ".join(f"{name} = {value}" for name, value in found.items())
 
 
-def _bounds(datasets: Sequence[str]) -> str:
+def _bounds(datasets: Sequence[Ref]) -> str:
     """What `dataset_labels` leaves out of names: how their splits are bounded."""
     told = []
-    for name, label in dataset_labels(datasets).items():
-        options = dict(Ref.parse(name).options)
+    for ref, label in dataset_labels(datasets).items():
+        options = dict(ref.options)
         dropped = [bound for bound in BOUNDS if bound in options and f"{bound}=" not in label]
         if dropped:
             told.append(f"{label} ({', '.join(f'{b} = {options[b]}' for b in dropped)})")
@@ -167,7 +167,7 @@ def _seeds(row: Row) -> str:
     return f" ({row.seeds} seeds)" if row.seeds > 1 else ""
 
 
-def failed_models(section: SectionRanking) -> dict[str, str]:
+def failed_models(section: SectionRanking) -> dict[Ref, str]:
     """Models without any score here -> how they failed."""
     ranked = {row.model for row in section.rows}
     return {f.model: f.status for f in section.failures if f.model not in ranked}
@@ -175,7 +175,7 @@ def failed_models(section: SectionRanking) -> dict[str, str]:
 
 def _own_controls(section: SectionRanking) -> list[tuple[str, str]]:
     """The best random-weights control of this method: one line says enough in a terminal."""
-    random = [c for c in section.controls if Ref.parse(c.model).source != "control"]
+    random = [c for c in section.controls if c.model.source != "control"]
     if not random:
         return []
     best = max(random, key=lambda c: sign(section.metric) * c.value)
@@ -187,7 +187,7 @@ def _shared_controls(section: SectionRanking) -> list[tuple[str, str]]:
     return [
         (control_label(c.model), with_interval(section.metric, c.value, c.low, c.high))
         for c in section.controls
-        if Ref.parse(c.model).source == "control"
+        if c.model.source == "control"
     ]
 
 
@@ -258,12 +258,8 @@ def overall_notes(overall: OverallRanking, most: int | None = None) -> list[str]
     if most is not None and len(overall.disagreements) > most:
         left = len(overall.disagreements) - most
         lines.append(f"... and {left} more models on which they disagree: see the report.")
-    lines += [
-        f"Not ranked: {Ref.parse(m).short} ({w})." for m, w in overall.left_out_models.items()
-    ]
-    lines += [
-        f"Left out: {Ref.parse(d).short} ({w})." for d, w in overall.left_out_datasets.items()
-    ]
+    lines += [f"Not ranked: {m.short} ({w})." for m, w in overall.left_out_models.items()]
+    lines += [f"Left out: {d.short} ({w})." for d, w in overall.left_out_datasets.items()]
     return lines
 
 
@@ -309,7 +305,7 @@ def _grouped(found: Table_) -> list[tuple[str, ...]]:
     return [row for group in groups.values() for row in group]
 
 
-def critical_note(found: CriticalDifference) -> str:
+def critical_note(found: CriticalDifference[Ref]) -> str:
     """What the critical-difference diagram says, in a sentence or two."""
     said = f"Mean ranks over {found.datasets} datasets: Friedman's test p = {found.friedman:.2g}; "
     if found.smallest > ALPHA:
@@ -341,7 +337,7 @@ def _failures(console: Console, failures: Sequence[Failure]) -> None:
 
 
 def failure_text(failure: Failure) -> str:
-    model, dataset = Ref.parse(failure.model).short, Ref.parse(failure.dataset).short
+    model, dataset = failure.model.short, failure.dataset.short
     method = method_text(failure.method, failure.shots)
     seed = f" seed {failure.seed}" if failure.seed else ""
     return f"{failure.status}: {model} · {dataset} · {method}{seed}: {failure.why}"

@@ -91,54 +91,57 @@ def rank_text(low: int, high: int) -> str:
     return str(low) if low == high else f"{low}-{high}"
 
 
-def labels(models: Iterable[str]) -> dict[str, str]:
+def labels(models: Iterable[Ref]) -> dict[Ref, str]:
     """model -> its shortest unique name.
 
     Without its revision, and without its source and the options that all models share
     where that leaves it unique.
     """
-    refs = {model: Ref.parse(model) for model in dict.fromkeys(models)}
+    refs = list(dict.fromkeys(models))
     shared = shared_options(refs)
-    plain = [ref.without(*shared).short for ref in refs.values()]
+    plain = [ref.without(*shared).short for ref in refs]
     tails = [text.split("/", 1)[1] for text in plain]
     counts, full = Counter(tails), Counter(plain)
     return {
-        model: tail if counts[tail] == 1 else text if full[text] == 1 else model
-        for model, text, tail in zip(refs, plain, tails, strict=True)
+        ref: tail if counts[tail] == 1 else text if full[text] == 1 else ref.text
+        for ref, text, tail in zip(refs, plain, tails, strict=True)
     }
 
 
-def dataset_labels(names: Iterable[str]) -> dict[str, str]:
+def dataset_labels(datasets: Iterable[Ref]) -> dict[Ref, str]:
     """dataset -> its shortest unique name; without its splits' bounds, where that is unique."""
-    bare = {name: str(Ref.parse(name).without(*BOUNDS)) for name in dict.fromkeys(names)}
+    bare = {ref: ref.without(*BOUNDS) for ref in datasets}
     if len(set(bare.values())) < len(bare):
-        bare = {name: name for name in bare}
+        bare = {ref: ref for ref in bare}
     short = labels(bare.values())
-    return {name: short[rest] for name, rest in bare.items()}
+    return {ref: short[rest] for ref, rest in bare.items()}
 
 
 def worst_texts(o: OverallRanking) -> list[str]:
     """Each row's score on the dataset where it is worst."""
     on = dataset_labels(o.datasets)
-    return [f"{row_score(o.metric, row.worst)} ({on[row.worst_dataset]})" for row in o.rows]
+    return [
+        f"{row_score(o.metric, row.worst)} ({on[row.worst_dataset]})"
+        for row in o.rows
+        if row.worst_dataset
+    ]
 
 
-def shared_options(models: Iterable[str]) -> dict[str, object]:
+def shared_options(models: Iterable[Ref]) -> dict[str, object]:
     """The options that every one of `models` has with the same value."""
     found = iter(models)
     first = next(found, None)
-    shared: dict[str, object] = {} if first is None else dict(Ref.parse(first).options)
+    shared: dict[str, object] = {} if first is None else dict(first.options)
     for model in found:
         if not shared:  # after two models, mostly
             break
-        own = dict(Ref.parse(model).options)
+        own = dict(model.options)
         shared = {k: v for k, v in shared.items() if k in own and own[k] == v}
     return shared
 
 
-def control_label(model: str) -> str:
+def control_label(ref: Ref) -> str:
     """ "chance", "raw-input", or "lite0, random weights"."""
-    ref = Ref.parse(model)
     return ref.name if ref.source == "control" else f"{ref.name}, random weights"
 
 
@@ -156,7 +159,7 @@ def board_names(overall: Sequence[OverallRanking]) -> list[str]:
 
 
 def _sets(o: OverallRanking) -> str:
-    names = [Ref.parse(dataset).name for dataset in o.datasets]
+    names = [dataset.name for dataset in o.datasets]
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 

@@ -48,10 +48,10 @@ def foreseen(judged: Sequence[Judged]) -> Table | None:
     """A ranker a line: the mean over datasets, and each dataset where there are several."""
     if not judged:
         return None
-    every = len({one.dataset for one in judged})
-    means = mean_over(judged)
     ks = sorted({k for one in judged for k in one.regret})
-    lines = [*means, *(judged if every > 1 else ())]
+    lines = [(0, f"{len(one.datasets)} datasets", one) for one in mean_over(judged)]
+    if len({one.datasets for one in judged}) > 1:
+        lines += [(1, one.datasets[0].short, one) for one in judged]
     fewer = {one.ranker for one in judged if one.models < one.of}
     about = (
         "How well each score, computed before any fine-tuning, ranks the fine-tuned models. "
@@ -65,12 +65,12 @@ def foreseen(judged: Sequence[Judged]) -> Table | None:
         (
             one.ranker,
             "static" if one.static else "score",
-            one.dataset if "/" not in one.dataset else Ref.parse(one.dataset).short,
+            on,
             *(difference(one.metric, one.regret[k]) if k in one.regret else "" for k in ks),
             "" if one.tau is None else f"{one.tau:+.2f}",
             f"{one.models} of {one.of}",
         )
-        for one in sorted(lines, key=lambda j: ("/" in j.dataset, j.dataset, j.static))
+        for _, on, one in sorted(lines, key=lambda line: (*line[:2], line[2].static))
     )
     header = ("ranker", "kind", "on", *(f"regret@{k}" for k in ks), "weighted tau", "models")
     return Table("foreseen", "Which score foresaw fine-tuning", about, header, rows)
@@ -112,7 +112,7 @@ def _kind(kind: str) -> str:
     before, to, other = kind.partition("to ")
     if before or not to:
         return kind
-    return to + next(iter(dataset_labels([other]).values()))
+    return to + next(iter(dataset_labels([Ref.parse(other)]).values()))
 
 
 def labelled(curves: Sequence[Efficiency]) -> Table | None:

@@ -37,7 +37,7 @@ OTHER_HEAD_SECONDS = 2e-4
 
 def seconds(cells: Sequence[Cell]) -> list[float]:
     """Nominal seconds of each cell, in order: the first to need features pays for them."""
-    known: set[tuple[str, ...]] = set()
+    known: set[tuple[object, ...]] = set()
     return [_cell_seconds(cell, known) for cell in cells]
 
 
@@ -71,7 +71,7 @@ def shares(groups: Sequence[Sequence[Cell]], n: int) -> list[list[Cell]]:
     return found
 
 
-def _cell_seconds(cell: Cell, known: set[tuple[str, ...]]) -> float:
+def _cell_seconds(cell: Cell, known: set[tuple[object, ...]]) -> float:
     train, valid, test, forward, needs = _facts(cell.model, cell.dataset, cell.method)
     if cell.shots is not None:
         train, valid = (min(n, cell.shots * _classes(cell.dataset)) for n in (train, valid))
@@ -83,7 +83,7 @@ def _cell_seconds(cell: Cell, known: set[tuple[str, ...]]) -> float:
         return spent + _training(cell.params, valid, test) * forward / RATE
     if needs == "features":
         # A few-shot draw has train and valid examples of its own; test is shared.
-        drawn = (cell.model, cell.dataset, str(cell.shots), str(cell.seed if cell.shots else ""))
+        drawn = (cell.model, cell.dataset, cell.shots, cell.seed if cell.shots else None)
         fresh = 0 if drawn in known else train + valid
         fresh += 0 if (cell.model, cell.dataset) in known else test
         known |= {drawn, (cell.model, cell.dataset)}
@@ -100,14 +100,13 @@ def _training(params: Mapping[str, Any], valid: int, test: int) -> float:
 
 
 @lru_cache(maxsize=4096)
-def _facts(model: str, dataset: str, method: str) -> tuple[int, int, int, float, str]:
+def _facts(model: Ref, dataset: Ref, method: str) -> tuple[int, int, int, float, str]:
     """(train, valid, test) sizes, operations of one forward pass, and what the method needs."""
     from zoobench.methods import method_class
 
-    ref = Ref.parse(dataset)
-    sizes = [_size(ref, i, name) for i, name in enumerate(("train", "valid", "test"))]
+    sizes = [_size(dataset, i, name) for i, name in enumerate(("train", "valid", "test"))]
     needs = method_class(method).needs
-    forward = 0.0 if needs == "nothing" else 2 * macs(Ref.parse(model))
+    forward = 0.0 if needs == "nothing" else 2 * macs(model)
     return sizes[0], sizes[1], sizes[2], forward, needs
 
 
@@ -121,9 +120,8 @@ def _size(ref: Ref, place: int, name: str) -> int:
 
 
 @lru_cache(maxsize=1024)
-def _classes(dataset: str) -> int:
-    ref = Ref.parse(dataset)
-    return int(ref.option("classes", 0)) or datasets.card(ref).classes or 10
+def _classes(dataset: Ref) -> int:
+    return int(dataset.option("classes", 0)) or datasets.card(dataset).classes or 10
 
 
 def _side(ref: Ref, counted: int) -> int:

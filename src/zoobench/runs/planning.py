@@ -85,13 +85,14 @@ class _Planner:
         for name in CONTROLS[:-1]:
             if task not in methods.served(name):
                 continue
+            control = Ref("control", name)
             if name in self.suite.controls or any(m.name == name for m in self.suite.methods):
                 spec = MethodSpec(name, methods.params_of(methods.build(name, {})))
                 for k in self.suite.shots:
                     for draw in range(self.suite.draws):
-                        yield self._cell(f"control/{name}", dataset, few_shot_spec(spec), draw, k)
+                        yield self._cell(control, dataset, few_shot_spec(spec), draw, k)
                 if not self.suite.shots:
-                    yield self._cell(f"control/{name}", dataset, spec, self.suite.seeds[0], None)
+                    yield self._cell(control, dataset, spec, self.suite.seeds[0], None)
 
     def cells(
         self, model: Ref, dataset: Ref, spec: MethodSpec, full_only: bool = False
@@ -102,16 +103,16 @@ class _Planner:
         shots = () if full_only or trains else self.suite.shots
         for k in shots:
             for draw in range(self.suite.draws):
-                yield self._cell(str(model), dataset, few_shot_spec(spec), draw, k)
+                yield self._cell(model, dataset, few_shot_spec(spec), draw, k)
         if shots:
             return
         # On all of the data a frozen probe has nothing to draw: one seed says it all.
         drawn = trains or model.option("weights") == "random"
         for seed in self.suite.seeds if drawn else self.suite.seeds[:1]:
-            yield self._cell(str(model), dataset, spec, seed, None)
+            yield self._cell(model, dataset, spec, seed, None)
 
     def _cell(
-        self, model: str, dataset: Ref, spec: MethodSpec, seed: int, shots: int | None
+        self, model: Ref, dataset: Ref, spec: MethodSpec, seed: int, shots: int | None
     ) -> Cell:
         card = datasets.card(dataset)
         versions: dict[str, Any] = {
@@ -121,10 +122,10 @@ class _Planner:
             "method": methods.method_class(spec.name).version,
             "precision": self.suite.precision,
         }
-        digest_of_weights = weights_digest(Ref.parse(model))
+        digest_of_weights = weights_digest(model)
         if digest_of_weights:
             versions["weights"] = digest_of_weights
-        return Cell(model, str(dataset), spec.name, dict(spec.params), seed, shots, versions)
+        return Cell(model, dataset, spec.name, dict(spec.params), seed, shots, versions)
 
 
 def few_shot_spec(spec: MethodSpec) -> MethodSpec:

@@ -166,10 +166,10 @@ def _records(results: Sequence[Table], macs: Mapping[tuple[str, int], float]) ->
 
     cards = by_name("timm")
     for table in sorted(results, key=lambda t: list(TEST_SETS).index(t.name)):
-        seen: set[str] = set()
+        seen: set[Ref] = set()
         for row in table.rows:
             architecture, size = row["model"].split(".")[0], int(_number(row["img_size"]))
-            model = str(Ref("timm", row["model"]).with_options(img_size=size))
+            model = Ref("timm", row["model"]).with_options(img_size=size)
             if model in seen:
                 raise UserError(f"{table.name}: {model} stands in it twice")
             seen.add(model)
@@ -178,7 +178,7 @@ def _records(results: Sequence[Table], macs: Mapping[tuple[str, int], float]) ->
 
 
 def _record(
-    table: Table, row: Mapping[str, str], model: str, macs: float | None, card: ModelCard | None
+    table: Table, row: Mapping[str, str], model: Ref, macs: float | None, card: ModelCard | None
 ) -> Record:
     """`card` is what the installed timm says of these weights; None where it knows them no more."""
     from zoobench.models.index import family
@@ -191,7 +191,7 @@ def _record(
     size = int(_number(row["img_size"]))
     versions = {"protocol": METHOD, "dataset": table.digest, "precision": METHOD}
     return Record(
-        Cell(model, f"published/{test.name}", METHOD, versions=versions),
+        Cell(model, Ref("published", test.name), METHOD, versions=versions),
         "ok",
         (
             _share("accuracy", _number(row["top1"]) / 100, test.pictures),

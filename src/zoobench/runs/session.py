@@ -146,7 +146,7 @@ def select(cells: Sequence[Cell], only: Sequence[tuple[str, str]]) -> tuple[Cell
 def _lets(cell: Cell, key: str, glob: str) -> bool:
     if key == "method":
         return suite.matches(Ref("method", cell.method), glob)
-    return suite.matches(Ref.parse(getattr(cell, key)), glob)
+    return suite.matches(cell.model if key == "model" else cell.dataset, glob)
 
 
 def make_plan(spec: suite.Suite, options: Options) -> Plan:
@@ -346,7 +346,7 @@ def limits(spec: suite.Suite) -> Limits:
 
 def preload(cells: Sequence[Cell]) -> tuple[str, ...]:
     """Heavy modules that the workers of these cells will want."""
-    refs = {Ref.parse(name) for name in {cell.model for cell in cells}}
+    refs = {cell.model for cell in cells}
     found: set[str] = set()
     for ref in refs:
         if ref.source == "packaged":

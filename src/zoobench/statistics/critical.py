@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 
 from zoobench.statistics.bootstrap import ALPHA, Floats, Matrix
 from zoobench.statistics.many import ranks as ranked
 from zoobench.statistics.paired import holm, sign_flip
+
+Model = TypeVar("Model")
 
 FEWEST = 5
 """Datasets below which no diagram is drawn: ranks over so few say nothing of others."""
@@ -24,8 +27,8 @@ MOST = 30
 
 
 @dataclass(frozen=True)
-class CriticalDifference:
-    """M models over D datasets, best mean rank first.
+class CriticalDifference(Generic[Model]):
+    """M models, by whatever names them, over D datasets; best mean rank first.
 
     `ranks` (M,) mean ranks; `friedman` the p-value that all models are alike; `p` the
     Holm-corrected matrix of Wilcoxon tests; `cliques` (first, last) positions of the
@@ -33,7 +36,7 @@ class CriticalDifference:
     D datasets allow: above 0.05 no pair could be told apart, whatever the scores.
     """
 
-    models: tuple[str, ...]
+    models: tuple[Model, ...]
     ranks: tuple[float, ...]
     friedman: float
     p: Matrix
@@ -55,7 +58,9 @@ def wilcoxon(difference: Floats) -> float:
     return min(1.0, 2 * min(less, greater))
 
 
-def critical_difference(models: Sequence[str], values: Floats) -> CriticalDifference | None:
+def critical_difference(
+    models: Sequence[Model], values: Floats
+) -> CriticalDifference[Model] | None:
     """The diagram of `values` (D, M), larger better; None outside 3..MOST models or D < FEWEST."""
     count, many = values.shape
     if count < FEWEST or not 3 <= many <= MOST:
@@ -64,7 +69,7 @@ def critical_difference(models: Sequence[str], values: Floats) -> CriticalDiffer
 
     rounded = np.round(values, 12)
     ranks = ranked(-rounded).mean(axis=0)
-    order = sorted(range(many), key=lambda m: (ranks[m], models[m]))
+    order = sorted(range(many), key=lambda m: (ranks[m], str(models[m])))
     p = np.ones((many, many))
     rows, columns = np.triu_indices(many, 1)
     raw = [

@@ -6,12 +6,12 @@ import numpy as np
 
 from zoobench.interfaces import Splits
 from zoobench.metrics import measured
-from zoobench.schema import Measurement, Outcomes
+from zoobench.schema import Measurement, Outcomes, Ref
 from zoobench.statistics.bootstrap import RESAMPLES, interval, resampled, seed_of
 from zoobench.tasks import Floats, Task
 
 
-def seed_for(dataset: str, task: Task) -> int:
+def seed_for(dataset: Ref, task: Task) -> int:
     """The seed of every draw of `dataset`'s test units, in records and rankings alike."""
     return seed_of(dataset, task.metrics[0])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -93,7 +92,7 @@ def load(
     backbone = models.load(ref, seed)
     lay_out(backbone, settings.device)
     seconds = time.perf_counter() - clock
-    name = str(dataclasses.replace(ref, revision=""))
+    name = ref.at("").text
     view = View(name, settings.device, precision, compile=settings.compile)
     if not settings.cache:
         return Loaded(ref, Features(backbone, view, None, progress), seconds)

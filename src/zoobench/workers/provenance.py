@@ -24,11 +24,11 @@ def planned(cell: Cell) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     with contextlib.suppress(*CARDLESS):
-        card = datasets.card(Ref.parse(cell.dataset))
+        card = datasets.card(cell.dataset)
         found["nature"] = card.nature
         if card.classes:
             found["classes"] = card.classes
-    ref = Ref.parse(cell.model)
+    ref = cell.model
     if ref.source != "control":
         with contextlib.suppress(*CARDLESS):
             found["model"] = _of_card(ref)
@@ -74,4 +74,4 @@ def precision_of(record: Record) -> str:
 
 def compiled(record: Record) -> bool:
     """Whether the times of a record whose suite says `compile` are those of a compiled network."""
-    return Ref.parse(record.cell.model).source != "control" and "compile-failed" not in record.flags
+    return record.cell.model.source != "control" and "compile-failed" not in record.flags

@@ -39,8 +39,9 @@ def groups(cells: Sequence[Cell]) -> list[Sequence[Cell]]:
     """Cells by model, in the order of their first appearance; the controls are one group."""
     by_model: dict[str, list[Cell]] = {}
     for cell in cells:
-        ref = Ref.parse(cell.model)
-        by_model.setdefault("control" if ref.source == "control" else cell.model, []).append(cell)
+        model = cell.model
+        name = "control" if model.source == "control" else model.text
+        by_model.setdefault(name, []).append(cell)
     return [tuple(group) for group in by_model.values()]
 
 
@@ -67,11 +68,11 @@ class Bench:
 
     settings: Settings
     progress: Progress | None = None
-    given: Mapping[str, Splits] = field(default_factory=dict)
+    given: Mapping[Ref, Splits] = field(default_factory=dict)
     prepare: Callable[[Features, Splits], None] | None = None
     _models: dict[tuple[str, int], Loaded] = field(default_factory=dict)
     _failed: dict[tuple[str, int], CellError] = field(default_factory=dict)
-    _dataset: tuple[str, Splits] | None = None
+    _dataset: tuple[Ref, Splits] | None = None
 
     @property
     def held(self) -> tuple[Loaded, ...]:
@@ -158,7 +159,7 @@ class Bench:
             return self.given[cell.dataset]
         if self._dataset is None or self._dataset[0] != cell.dataset:
             self._dataset = None
-            self._dataset = (cell.dataset, datasets.load(Ref.parse(cell.dataset)))
+            self._dataset = (cell.dataset, datasets.load(cell.dataset))
         return self._dataset[1]
 
     def load(self, cell: Cell, method: Method) -> Loaded:

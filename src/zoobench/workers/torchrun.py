@@ -24,7 +24,7 @@ from zoobench import datasets, methods, models
 from zoobench.datasets.splits import drawn
 from zoobench.errors import CellError
 from zoobench.models.weights import weights_of
-from zoobench.schema import Cell, Ref, to_json
+from zoobench.schema import Cell, from_json, to_json
 
 JOB, TUNED, TROUBLE = "job.json", "tuned.pt", "trouble-{}.json"
 MEMORY = "memory"
@@ -129,10 +129,10 @@ def _train(job: Mapping[str, Any], device: str, share: Any) -> dict[str, Any] | 
     from zoobench.methods.finetune import FineTune, Inputs, Run
     from zoobench.methods.objectives import objective_of
 
-    cell = msgspec.convert(job["cell"], Cell)
+    cell = msgspec.convert(job["cell"], Cell, dec_hook=from_json)
     recipe = methods.build(cell.method, cell.params)
     assert isinstance(recipe, FineTune)
-    splits = drawn(datasets.load(Ref.parse(cell.dataset)), cell)
+    splits = drawn(datasets.load(cell.dataset), cell)
     ref, seed = weights_of(cell, recipe.random_weights)
     backbone = models.load(ref, seed)
     lay_out(backbone, device)
