@@ -184,7 +184,7 @@ def scale(count: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file, out = Path(folder) / "suite.toml", Path(folder) / "run"
         file.write_text(MANY.format(shots=list(range(1, 11)), draws=draws))
-        options = session.Options(out, device="cpu")
+        options = session.RunOptions(out, device="cpu")
         spec = suite.read(str(file))
         made = measure(f"plan {10 * draws} cells", lambda: session.make_plan(spec, options))
         measure("predict their time", partial(session.predicted, made))

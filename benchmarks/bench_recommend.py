@@ -119,7 +119,7 @@ def exhaustive(data: Path, names: list[str], out: Path) -> dict[str, Truth]:
         controls=False,
     )
     spec = suite.resolve(file, "exhaustive", data)
-    plan = session.execute(spec, session.Options(out), lambda plan, event: None)
+    plan = session.execute(spec, session.RunOptions(out), lambda plan, event: None)
     run = store.load(out)
     many = len(list(data.rglob("*.png")))
     found = {}

@@ -9,7 +9,7 @@ from typing import Any
 from zoobench import methods
 from zoobench.schema import PROTOCOL, Cell, Record, Ref
 from zoobench.workers.events import Finished
-from zoobench.workers.local import Limits, LocalEngine
+from zoobench.workers.local import LocalEngine, WorkerLimits
 from zoobench.workers.runner import groups
 from zoobench.workers.settings import Settings
 
@@ -38,7 +38,7 @@ def settings(cache: Path | str = "") -> Settings:
 
 def run(
     cells: Sequence[Cell],
-    limits: Limits | None = None,
+    limits: WorkerLimits | None = None,
     workers: int = 1,
     cache: Path | str = "",
 ) -> dict[str, Record]:

@@ -189,6 +189,15 @@ def functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
                 yield f"{path.relative_to(ROOT)}:{node.lineno} {node.name}", node
 
 
+def test_a_class_name_stands_once() -> None:
+    named: dict[str, list[str]] = {}
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                named.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    assert not {name: where for name, where in named.items() if len(where) > 1}
+
+
 def test_functions_stay_short_and_take_few_parameters() -> None:
     long = [w for w, f in functions() if (f.end_lineno or 0) - f.lineno + 1 > 60]
     wide = [

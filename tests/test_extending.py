@@ -14,13 +14,13 @@ from cells import write_suite
 from zoobench import store
 from zoobench.ranking.rank import rank
 from zoobench.runs import session, suite
-from zoobench.runs.session import Options
+from zoobench.runs.session import RunOptions
 
 ROOT = Path(__file__).parents[1]
 
 
 def run(file: Path, out: Path) -> store.Run:
-    session.execute(suite.read(str(file)), Options(out, "cpu"), lambda plan, event: None)
+    session.execute(suite.read(str(file)), RunOptions(out, "cpu"), lambda plan, event: None)
     return store.load(out)
 
 

@@ -14,7 +14,7 @@ import pytest
 from zoobench import store
 from zoobench.metrics import METRICS, measured
 from zoobench.runs import planning, session, suite
-from zoobench.runs.session import Options
+from zoobench.runs.session import RunOptions
 from zoobench.schema import Record
 
 CELLS = 10_000
@@ -34,7 +34,7 @@ from pathlib import Path
 from zoobench.runs import session, suite
 folder = Path(sys.argv[1])
 plan = session.execute(
-    suite.read(str(folder / "s.toml")), session.Options(folder / "run", device="cpu"),
+    suite.read(str(folder / "s.toml")), session.RunOptions(folder / "run", device="cpu"),
     lambda plan, event: None,
 )
 status = Path("/proc/self/status").read_text()  # ru_maxrss would start at the test's own size
@@ -78,7 +78,7 @@ def test_planning_asks_for_plug_ins_a_few_times_not_for_every_cell(
         return real(**given)
 
     monkeypatch.setattr(importlib.metadata, "entry_points", counted, raising=True)
-    plan = session.make_plan(suite.read(str(folder / "s.toml")), Options(tmp_path, device="cpu"))
+    plan = session.make_plan(suite.read(str(folder / "s.toml")), RunOptions(tmp_path, device="cpu"))
     assert len(plan.todo) == CELLS
     assert len(asked) < 20
 

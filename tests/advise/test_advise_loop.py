@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from zoobench import datasets, store
 from zoobench.advise import policy
 from zoobench.advise.journal import FILE, read
-from zoobench.advise.loop import GRACE, Request, advise
+from zoobench.advise.loop import GRACE, AdviceRequest, advise
 from zoobench.advise.nouns import Action, Recipe
 from zoobench.advise.worker import Look
 from zoobench.cli.main import main
@@ -30,9 +30,9 @@ GABOR = "synthetic/gabor"
 MODELS = (GABOR, f"{GABOR}?weights=random")
 
 
-def request(out: Path, models: tuple[str, ...] = MODELS, budget: float = 600.0) -> Request:
+def request(out: Path, models: tuple[str, ...] = MODELS, budget: float = 600.0) -> AdviceRequest:
     ref = datasets.resolve(DATA)
-    return Request(ref, budget, out, Limits(), models, "cpu", fine_tune=False)
+    return AdviceRequest(ref, budget, out, Limits(), models, "cpu", fine_tune=False)
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +180,7 @@ def test_it_fine_tunes_where_the_budget_allows(
     # A budget that suffices on any machine would buy the longest recipe: leave a short one.
     monkeypatch.setattr(policy, "RECIPES", (Recipe(4, 16, (3e-4,)),))
     ref = datasets.resolve(f"folder/stripes?path={pictures}")
-    asked = Request(ref, 3600.0, tmp_path / "run", Limits(), MODELS, "cpu")
+    asked = AdviceRequest(ref, 3600.0, tmp_path / "run", Limits(), MODELS, "cpu")
     found = advise(asked)
     tuned = [d for d in found.done if d.stage == "fine-tune"]
     assert len(tuned) == 2

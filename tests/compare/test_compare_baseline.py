@@ -14,7 +14,7 @@ import pytest
 
 from compare_runs import LITE0, Folder, answers, record
 from zoobench import store
-from zoobench.compare.accept import Request, accept, propose
+from zoobench.compare.accept import Proposal, accept, propose
 from zoobench.compare.baseline import PACKED, PackedRun
 from zoobench.compare.compare import compare, compare_paths
 from zoobench.compare.reading import load
@@ -34,8 +34,8 @@ def run(path: Path, **wrong: np.ndarray) -> Path:
     return folder.write()
 
 
-def request(reason: str = "first", **more: object) -> Request:
-    return Request(reason, today=TODAY, **more)  # type: ignore[arg-type]
+def request(reason: str = "first", **more: object) -> Proposal:
+    return Proposal(reason, today=TODAY, **more)  # type: ignore[arg-type]
 
 
 def test_an_accepted_run_compares_as_the_run_itself(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from compare_runs import Folder, answers, record
-from zoobench.compare.accept import Request, accept
+from zoobench.compare.accept import Proposal, accept
 from zoobench.compare.history import find_steps, history
 from zoobench.errors import MissingExtra, UserError
 from zoobench.report.history import history_figures, history_text
@@ -59,7 +59,7 @@ def test_a_count_that_is_asked_for_is_one_series_of_one_point_a_run(tmp_path: Pa
 
 def test_history_of_runs(tmp_path: Path) -> None:
     folders = runs(tmp_path, [100] * 6 + [106] * 6 + [112] * 6)
-    accept(tmp_path / "run-03", "smoke", Request("the first"), tmp_path / "baselines")
+    accept(tmp_path / "run-03", "smoke", Proposal("the first"), tmp_path / "baselines")
     baseline = tmp_path / "baselines" / "smoke"
     found = history(folders, accepted=baseline, release=tmp_path / "run-14")
     # Six runs gave the accepted answers: the latest of them stands for the baseline.

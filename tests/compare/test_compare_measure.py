@@ -21,7 +21,15 @@ from zoobench import store
 from zoobench.cli.main import main
 from zoobench.compare.false_alarms import FalseAlarms, false_alarms, models_of, rates
 from zoobench.compare.gates import Measure
-from zoobench.compare.measured import Plan, Sample, block_interval, decide, measured, sample, side
+from zoobench.compare.measured import (
+    Schedule,
+    Timed,
+    block_interval,
+    decide,
+    measured,
+    sample,
+    side,
+)
 from zoobench.costs import fresh_process, interleaved
 from zoobench.errors import UserError
 from zoobench.machine import Place
@@ -72,15 +80,15 @@ def test_the_interval_agrees_with_scipys_bootstrap() -> None:
     assert (low, high) == pytest.approx((theirs.low, theirs.high), abs=0.006)
 
 
-def made(ratio: float, low: float, high: float, ms: float = 10.0, mib: float = 0.0) -> Sample:
-    return Sample(ratio, low, high, ms, ms * ratio, 1000 * MIB, (1000 + mib) * MIB)
+def made(ratio: float, low: float, high: float, ms: float = 10.0, mib: float = 0.0) -> Timed:
+    return Timed(ratio, low, high, ms, ms * ratio, 1000 * MIB, (1000 + mib) * MIB)
 
 
 QUIET = made(1.0, 0.99, 1.01)
 SLOW = made(1.2, 1.15, 1.25)
 
 # What the first set and the confirming one show, then the outcomes of time and of memory.
-GOLDEN: dict[str, tuple[Sample, Sample | None, str, str]] = {
+GOLDEN: dict[str, tuple[Timed, Timed | None, str, str]] = {
     "nothing changed": (QUIET, None, "same", "same"),
     "slower, and again": (SLOW, SLOW, "regressed", "same"),
     "slower, but not again": (SLOW, QUIET, "inconclusive", "same"),
@@ -100,10 +108,10 @@ GOLDEN: dict[str, tuple[Sample, Sample | None, str, str]] = {
 @pytest.mark.parametrize("name", GOLDEN)
 def test_golden_decisions(name: str) -> None:
     first, again, time, memory = GOLDEN[name]
-    sets: Iterator[Sample | None] = iter([first, again])
-    taken: list[Sample] = []
+    sets: Iterator[Timed | None] = iter([first, again])
+    taken: list[Timed] = []
 
-    def take() -> Sample:
+    def take() -> Timed:
         found = next(sets)
         assert found is not None, "a second set was measured without need"
         taken.append(found)
@@ -124,7 +132,7 @@ def test_the_words_of_a_confirmed_regression() -> None:
     )
 
 
-def noisy(rng: np.random.Generator, ratio: float, spread: float) -> Sample:
+def noisy(rng: np.random.Generator, ratio: float, spread: float) -> Timed:
     """A set of blocks whose ratios spread so much (standard deviation of the log)."""
     return sample(blocks(ratio * np.exp(spread * rng.standard_normal(LIMITS.blocks))))
 
@@ -197,7 +205,7 @@ def test_a_against_a_of_some_models_until_it_is_interrupted(
         if text.startswith("comparison 2"):
             raise KeyboardInterrupt
 
-    found = false_alarms([Ref("timm", "a")], 5, Plan(LIMITS), stops)
+    found = false_alarms([Ref("timm", "a")], 5, Schedule(LIMITS), stops)
     assert found.comparisons == 2
     assert "5 comparisons of 6 processes: about" in said[0]
 
@@ -411,7 +419,7 @@ def test_every_model_is_measured_in_processes_of_its_own(monkeypatch: pytest.Mon
     asked = stand_in(monkeypatch)
     one, other = fresh_process.Side("one"), fresh_process.Side("other")
     found = measured(
-        [Ref.parse("timm/a"), Ref.parse("timm/b?input_size=64")], one, other, Plan(LIMITS)
+        [Ref.parse("timm/a"), Ref.parse("timm/b?input_size=64")], one, other, Schedule(LIMITS)
     )
     assert found.exit_code == 0
     assert [where for where, name in asked if name == "timm/a?weights=random"] == [

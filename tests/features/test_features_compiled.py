@@ -284,7 +284,7 @@ def test_a_machine_without_a_compiler_is_told_before_any_work(
 ) -> None:
     spec = suite.read(str(write_suite(tmp_path / "a.toml", rest="compile = true")))
     monkeypatch.setenv("CXX", "nonesuch-c++ -O2")
-    options = session.Options(tmp_path / "run", device="cpu")
+    options = session.RunOptions(tmp_path / "run", device="cpu")
     with pytest.raises(UserError, match=r"C\+\+ compiler.*no nonesuch-c\+\+ here.*apt install g"):
         session.execute(spec, options, lambda plan, event: None)
     assert not (tmp_path / "run").exists()

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zoobench import models
-from zoobench.datasets.readers import Pixels as PixelReader
+from zoobench.datasets.readers import PixelArray
 from zoobench.features import extraction, onednn
 from zoobench.features.extraction import packed, picture_batch, widest_layer
 from zoobench.features.pixels import PixelCache, pixel_reader
@@ -37,7 +37,7 @@ def pictures(count: int = 6) -> Split:
     """Colour noise of 40 x 60, which no resize leaves alone."""
     pixels = np.random.default_rng(0).integers(0, 256, (count, 40, 60, 3), dtype=np.uint8)
     labels = np.arange(count, dtype=np.int64) % 2
-    return Split("train", tuple(map(str, range(count))), Labels(labels), PixelReader(pixels))
+    return Split("train", tuple(map(str, range(count))), Labels(labels), PixelArray(pixels))
 
 
 def timm_backbone(name: str = "timm/resnet10t", options: str = "") -> Any:

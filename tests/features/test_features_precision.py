@@ -70,7 +70,7 @@ def test_fp32_stays_where_bf16_is_not_faster(
     }
 
 
-def judged(splits: Splits, change: Any) -> precision.Finding:
+def judged(splits: Splits, change: Any) -> precision.Choice:
     exact = [source().features(split) for split in (splits.train, splits.valid)]
     changed = [change(part) for part in exact]
     return precision.judge(2.0, (splits.train, splits.valid), exact, changed)
@@ -162,7 +162,7 @@ def test_a_model_is_counted_once_and_timed_in_each_precision(
         versions={"precision": "auto"},
     )  # fmt: skip
     loaded = Bench(settings).load(cell, methods.build("knn", {}))
-    loaded.features.finding = precision.Finding("bf16", "as if it had been found")
+    loaded.features.finding = precision.Choice("bf16", "as if it had been found")
     dtypes, macs = [], []
     for trained in (False, True, False):
         found = {m.metric: m for m in loaded.costs(settings, trained)}

@@ -11,7 +11,7 @@ import torch
 from cells import cell, settings
 from zoobench import datasets
 from zoobench.datasets.splits import at_most
-from zoobench.methods.finetune import FineTune, Run, depths, parameter_groups
+from zoobench.methods.finetune import FineTune, Training, depths, parameter_groups
 from zoobench.methods.objectives import ClassObjective
 from zoobench.runs.planning import few_shot_spec
 from zoobench.runs.suite import MethodSpec
@@ -56,7 +56,7 @@ def test_rates_fall_away_from_the_head_and_biases_do_not_decay() -> None:
 
 
 def test_the_schedule_warms_up_and_ends_near_zero() -> None:
-    run = Run(FineTune(steps=100, warmup=0.1), None, ClassObjective(2), 1.0, 0)
+    run = Training(FineTune(steps=100, warmup=0.1), None, ClassObjective(2), 1.0, 0)
     factors = [run._factor(step) for step in range(100)]
     assert factors[0] == 0.1
     assert max(factors) == factors[9] == 1.0
@@ -65,12 +65,12 @@ def test_the_schedule_warms_up_and_ends_near_zero() -> None:
 
 
 def test_batches_are_epochs_of_permutations() -> None:
-    run = Run(FineTune(steps=6, batch_size=4), None, ClassObjective(2), 1.0, 3)
+    run = Training(FineTune(steps=6, batch_size=4), None, ClassObjective(2), 1.0, 3)
     batches = list(run._batches(10))
     assert [len(b) for b in batches] == [4] * 6
     assert len(set(batches[0] + batches[1])) == 8, "no example twice in an epoch"
     assert batches == list(
-        Run(FineTune(steps=6, batch_size=4), None, ClassObjective(2), 1.0, 3)._batches(10)
+        Training(FineTune(steps=6, batch_size=4), None, ClassObjective(2), 1.0, 3)._batches(10)
     )
 
 

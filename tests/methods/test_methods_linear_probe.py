@@ -44,7 +44,7 @@ def test_an_unfinished_fit_is_flagged(monkeypatch: pytest.MonkeyPatch) -> None:
     from zoobench.solvers import logistic
 
     source, splits = world()
-    monkeypatch.setattr(logistic, "Options", partial(logistic.Options, limit=2))
+    monkeypatch.setattr(logistic, "PathOptions", partial(logistic.PathOptions, limit=2))
     assert "not-converged" in adapt(source, splits, lambdas=1).flags
 
 

@@ -30,7 +30,7 @@ def ran(folder: Path, task: str, mean: float = 0.5) -> Run:
         methods=["ridge"],
         rest="[limits]\ncost_seconds = 0\n",
     )  # fmt: skip
-    options = session.Options(folder / "run", device="cpu")
+    options = session.RunOptions(folder / "run", device="cpu")
     session.execute(suite.read(str(file)), options, lambda plan, event: None)
     return store.load(folder / "run")
 

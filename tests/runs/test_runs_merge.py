@@ -17,7 +17,7 @@ from zoobench import store
 from zoobench.cli.main import main
 from zoobench.errors import StoreError, UserError
 from zoobench.runs import merge, session, suite
-from zoobench.runs.session import Options
+from zoobench.runs.session import RunOptions
 from zoobench.schema import Measurement, Outcomes, Record
 
 MODELS = (GABOR, f"{GABOR}?mean=0.4", f"{GABOR}?mean=0.6")
@@ -33,7 +33,7 @@ def arrays(seed: int, n: int = 40) -> Outcomes:
 def answer(file: Path, out: Path, shard: tuple[int, int] = (1, 1)) -> Path:
     """A finished run of the suite at `file`: numbers of the cell's own, written by the store."""
     spec = suite.read(str(file))
-    plan = session.make_plan(spec, Options(out, device="cpu", shard=shard))
+    plan = session.make_plan(spec, RunOptions(out, device="cpu", shard=shard))
     with store.Store(out, suite.to_toml(spec), spec.identity) as writer:
         writer.write_environment({"cpu": "one"})
         for cell in plan.todo:
@@ -45,7 +45,7 @@ def answer(file: Path, out: Path, shard: tuple[int, int] = (1, 1)) -> Path:
 
 def left(file: Path, out: Path) -> int:
     """Cells of the suite that a run in `out` would still have to do."""
-    return len(session.make_plan(suite.read(str(file)), Options(out, device="cpu")).todo)
+    return len(session.make_plan(suite.read(str(file)), RunOptions(out, device="cpu")).todo)
 
 
 @pytest.fixture(scope="module")

@@ -19,12 +19,12 @@ from cells import GABOR, write_suite
 from zoobench import store
 from zoobench.errors import StoreError, UserError
 from zoobench.runs import planning, session, suite
-from zoobench.runs.session import Options
+from zoobench.runs.session import RunOptions
 
 
 def execute(file: Path, out: Path, **options: object) -> session.Plan:
     spec = suite.read(str(file))
-    return session.execute(spec, Options(out, device="cpu", **options), lambda plan, event: None)  # type: ignore[arg-type]
+    return session.execute(spec, RunOptions(out, device="cpu", **options), lambda plan, event: None)  # type: ignore[arg-type]
 
 
 def lines(out: Path) -> list[dict[str, object]]:

@@ -63,7 +63,7 @@ def test_directions_are_those_of_the_loop(count: int) -> None:
 MEASURE = """
 import torch
 from zoobench.costs.stopwatch import peak_memory
-from zoobench.solvers.logistic import Options, logistic_path
+from zoobench.solvers.logistic import PathOptions, logistic_path
 torch.set_num_threads(1)
 def run(n, d):
     x = torch.randn(n, d, generator=torch.Generator().manual_seed(0))

@@ -19,7 +19,7 @@ from zoobench.solvers import logistic
 from zoobench.solvers.basis import Scaling, scaling
 from zoobench.solvers.grid import grid
 from zoobench.solvers.lbfgs import minimise
-from zoobench.solvers.logistic import TARGET, LogisticPath, Options, logistic_path
+from zoobench.solvers.logistic import TARGET, LogisticPath, PathOptions, logistic_path
 from zoobench.solvers.softmax import LOSS_FLOOR, Certificate, certify
 
 Array = NDArray[np.float64]
@@ -46,7 +46,7 @@ def blobs(
 def path_of(
     x: Tensor, y: Tensor, n: int, classes: int, **options: Any
 ) -> tuple[LogisticPath, Tensor, Tensor]:
-    path = logistic_path(x[:n], y[:n], x[n:], y[n:], classes, Options(**options))
+    path = logistic_path(x[:n], y[:n], x[n:], y[n:], classes, PathOptions(**options))
     return path, x[:n], y[:n]
 
 

@@ -71,7 +71,7 @@ def test_ratings_of_words_rank_sentences_above_word_vectors_above_controls(tmp_p
         controls="true",
         rest="[limits]\ncost_seconds = 0\n",
     )
-    options = session.Options(tmp_path / "run", device="cpu")
+    options = session.RunOptions(tmp_path / "run", device="cpu")
     session.execute(suite.read(str(file)), options, lambda plan, event: None)
     (section,) = rank([store.load(tmp_path / "run")]).sections
     assert section.metric == "mae"

@@ -16,7 +16,7 @@ from zoobench.runs import session
 from zoobench.schema import Cell, Record
 from zoobench.workers import local
 from zoobench.workers.events import Begun, Event, Finished
-from zoobench.workers.local import Limits, LocalEngine
+from zoobench.workers.local import LocalEngine, WorkerLimits
 from zoobench.workers.oom_kills import oom_kills
 from zoobench.workers.request_worker import Servant
 from zoobench.workers.runner import groups
@@ -54,7 +54,7 @@ def test_a_crash_keeps_the_stack(tmp_path: Path) -> None:
 def test_a_hang_ends_at_its_time_limit() -> None:
     bad = cell(f"{GABOR}?fault=hang")
     # It sleeps longer than a silence may last, but it beats: its time limit ends it, no sooner.
-    found = run([bad, GOOD], Limits(cell_seconds=9, silent_seconds=6))
+    found = run([bad, GOOD], WorkerLimits(cell_seconds=9, silent_seconds=6))
     assert found[bad.key].status == "timeout"
     assert "9 s a cell" in (found[bad.key].error or {})["message"]
     assert found[GOOD.key].status == "ok"
@@ -62,7 +62,7 @@ def test_a_hang_ends_at_its_time_limit() -> None:
 
 def test_a_worker_that_outgrows_its_memory_is_stopped() -> None:
     bad = cell(f"{GABOR}?fault=hang")  # it lives until somebody looks
-    found = run([bad], Limits(memory_bytes=2**20))
+    found = run([bad], WorkerLimits(memory_bytes=2**20))
     assert found[bad.key].status == "oom"
     assert "the limit is" in (found[bad.key].error or {})["message"]
 
@@ -123,7 +123,7 @@ def signalled(
 
 def test_a_stopped_worker_is_found_by_its_silence() -> None:
     cells = [cell(f"{GABOR}?fault=hang"), GOOD]
-    engine = LocalEngine(settings(), Limits(cell_seconds=600, silent_seconds=6))
+    engine = LocalEngine(settings(), WorkerLimits(cell_seconds=600, silent_seconds=6))
     found = signalled(engine, cells, signal.SIGSTOP)
     assert found[cells[0].key].status == "timeout"
     message = (found[cells[0].key].error or {})["message"]

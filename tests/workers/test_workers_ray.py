@@ -14,11 +14,11 @@ import pytest
 from cells import GABOR, write_suite
 from zoobench.errors import MissingExtra, UserError
 from zoobench.runs import session, suite
-from zoobench.runs.session import Options, Plan
+from zoobench.runs.session import Plan, RunOptions
 from zoobench.schema import Record
 from zoobench.workers import ray_
 from zoobench.workers.events import Begun, Event, Finished
-from zoobench.workers.local import Limits
+from zoobench.workers.local import WorkerLimits
 
 pytestmark = [
     pytest.mark.xdist_group("ray"),
@@ -71,7 +71,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
 def execute(file: Path, out: Path, nodes: Nodes | None, watch: Any = None) -> dict[str, Record]:
     """Records by key; every cell must have ended once."""
     place: dict[str, Any] = {} if nodes is None else {"engine": "ray", "address": nodes.address}
-    options = Options(out, device="cpu", **place)
+    options = RunOptions(out, device="cpu", **place)
     plan = session.execute(suite.read(str(file)), options, watch or (lambda plan, event: None))
     lines = (out / "records.jsonl").read_text().splitlines()
     assert len(lines) == len(plan.cells)
@@ -169,11 +169,11 @@ def node(cpus: float, gpus: float = 0) -> ray_.Node:
 
 def test_a_task_takes_its_share_of_the_smallest_node_that_will_do() -> None:
     nodes = [node(0), node(8), node(6), node(64, 4), node(32, 4)]
-    assert ray_.needs("cpu", 1, Limits(), nodes) == ray_.Needs(6)
-    assert ray_.needs("cpu", 2, Limits(memory_bytes=7), nodes) == ray_.Needs(3, 0, 7)
-    assert ray_.needs("cuda:0", 1, Limits(), nodes) == ray_.Needs(8, 1)
+    assert ray_.needs("cpu", 1, WorkerLimits(), nodes) == ray_.Needs(6)
+    assert ray_.needs("cpu", 2, WorkerLimits(memory_bytes=7), nodes) == ray_.Needs(3, 0, 7)
+    assert ray_.needs("cuda:0", 1, WorkerLimits(), nodes) == ray_.Needs(8, 1)
     with pytest.raises(UserError, match="1 GPU"):
-        ray_.needs("cuda:0", 1, Limits(), nodes[:3])
+        ray_.needs("cuda:0", 1, WorkerLimits(), nodes[:3])
 
 
 def test_the_device_is_the_clusters() -> None:

@@ -16,7 +16,7 @@ from zoobench import models
 from zoobench.errors import CellError
 from zoobench.features.source import Features, View
 from zoobench.methods.data_parallel import Share
-from zoobench.methods.finetune import FineTune, Inputs, Run, fitting
+from zoobench.methods.finetune import FineTune, Inputs, Training, fitting
 from zoobench.methods.objectives import ClassObjective
 from zoobench.runs.planning import plan
 from zoobench.runs.suite import read
@@ -59,7 +59,7 @@ def trained(pieces: int) -> torch.Tensor:
     backbone = models.load(Ref.parse("synthetic/gabor"))
     source = Features(backbone, View("synthetic/gabor"))
     splits = splits_of()
-    run = Run(
+    run = Training(
         FineTune(steps=5, batch_size=12), source, ClassObjective(len(splits.classes)), 3e-3, 0
     )
     tuned = run.train(
@@ -101,7 +101,7 @@ def test_an_out_of_memory_batch_is_cut_and_the_record_says_so(
     assert "gradient-accumulation" in tuned.flags
     assert tuned.facts["gradient_pieces"] == 4  # 12, 6, then 3 examples at a time
     monkeypatch.setattr(Inputs, "batch", lambda self, rows: small(self, rows * 9))
-    run = Run(recipe, source, ClassObjective(len(splits.classes)), 1e-3, 0)
+    run = Training(recipe, source, ClassObjective(len(splits.classes)), 1e-3, 0)
     with pytest.raises(torch.OutOfMemoryError):
         fitting(run, Inputs(source, splits.train), Inputs(source, splits.valid), 1)
 

@@ -49,7 +49,7 @@ METHOD = {"scores": "knn", "probe": "linear-probe", "fine-tune": "fine-tune"}
 
 
 @dataclass(frozen=True)
-class Request:
+class AdviceRequest:
     """What is asked. `data` is a resolved dataset, `budget` in seconds over all sessions."""
 
     data: Ref
@@ -65,7 +65,7 @@ class Request:
 Say = Callable[[str], None]
 
 
-def advise(request: Request, say: Say = lambda line: None) -> Advice:
+def advise(request: AdviceRequest, say: Say = lambda line: None) -> Advice:
     """The advice for `request.data`; goes on where an earlier session in `request.out` ended.
 
     Raises UserError (no model, unusable data, a budget that cannot even read it) and
@@ -82,7 +82,7 @@ def advise(request: Request, say: Say = lambda line: None) -> Advice:
         desk = partial(Desk, dataset=request.data)
         heavy = session.preload(planning.plan(spec))
         with Servant(desk, settings, heavy) as servant:
-            work = Work(request, spec, candidates, journal, held, servant, say)
+            work = Trial(request, spec, candidates, journal, held, servant, say)
             try:
                 ended = work.run()
             finally:
@@ -92,7 +92,7 @@ def advise(request: Request, say: Say = lambda line: None) -> Advice:
     return dataclasses.replace(advice, wanted=wanted, not_available=more)
 
 
-def _suite(request: Request, candidates: tuple[Candidate, ...]) -> suite.Suite:
+def _suite(request: AdviceRequest, candidates: tuple[Candidate, ...]) -> suite.Suite:
     """The whole question as a suite: its limits and budget are no part of it."""
     specs = tuple(
         suite.MethodSpec(name, methods.params_of(methods.build(name, {})))
@@ -104,10 +104,10 @@ def _suite(request: Request, candidates: tuple[Candidate, ...]) -> suite.Suite:
 
 
 @dataclass
-class Work:
+class Trial:
     """One session."""
 
-    request: Request
+    request: AdviceRequest
     spec: suite.Suite
     candidates: tuple[Candidate, ...]
     journal: Journal
@@ -139,7 +139,7 @@ class Work:
         )
 
     def run(self) -> str:
-        """Step by step; why it ended."""
+        """Trial by step; why it ended."""
         if self.journal.sizes is None:
             self._open()
         while True:
@@ -256,7 +256,7 @@ def _line(one: Done, spent: float, budget: float, rungs: tuple[Rung, ...]) -> st
     )
 
 
-def conclude(request: Request, state: State, ended: str) -> Advice:
+def conclude(request: AdviceRequest, state: State, ended: str) -> Advice:
     """The answer from what was measured; reads the kept predictions."""
     run = store.load(request.out)
     records = {record.key: record for record in run.records}

@@ -107,7 +107,7 @@ def measure(
 ) -> NoReturn:
     """Measure both sides, write the verdicts into --out, print, and exit with the code."""
     from zoobench import machine
-    from zoobench.compare.measured import Plan, measured, side
+    from zoobench.compare.measured import Schedule, measured, side
     from zoobench.report import gate
     from zoobench.runs import suite
     from zoobench.schema import Ref
@@ -117,7 +117,7 @@ def measure(
         models += [ref.at("") for ref in suite.read(options["suite"]).models]
     if not models:
         raise UserError("compare --measure: which models? Give --suite NAME or --model NAME")
-    plan = Plan(gates.measure, machine.place(options["device"]))
+    plan = Schedule(gates.measure, machine.place(options["device"]))
     with side(base) as one, side(head) as other:
         found = measured(list(dict.fromkeys(models)), one, other, plan, gates.strict, said)
     gate.write(found, options["out"] or Path("zoobench-measure"))
@@ -132,12 +132,12 @@ def against_itself(run: Path, gates: Gates, options: Mapping[str, Any], as_json:
 
     from zoobench import machine
     from zoobench.compare.false_alarms import false_alarms, models_of
-    from zoobench.compare.measured import Plan
+    from zoobench.compare.measured import Schedule
     from zoobench.compare.reading import load
     from zoobench.report.gate import aa_text
     from zoobench.runs.suite import matches
 
-    plan = Plan(gates.measure, machine.place(options["device"]))
+    plan = Schedule(gates.measure, machine.place(options["device"]))
     models = models_of(load(run))
     if options["models"]:
         chosen = [[m for m in models if matches(m, p)] for p in options["models"]]
@@ -171,10 +171,10 @@ def accept(
     run: Path, suite: str, reason: str, only: tuple[str, ...], until: datetime | None, root: Path
 ) -> None:
     """Make RUN, or the cells of it that --only names, the baseline of its suite."""
-    from zoobench.compare.accept import Request
+    from zoobench.compare.accept import Proposal
     from zoobench.compare.accept import accept as take
 
-    done = take(run, suite, Request(reason, only, until.date() if until else None), root)
+    done = take(run, suite, Proposal(reason, only, until.date() if until else None), root)
     click.echo(
         f"{done.folder}: {len(done.changed)} cells accepted, {done.unchanged} unchanged, "
         f"{len(done.removed)} removed, {len(done.kept)} kept since they failed in this run"

@@ -22,7 +22,7 @@ from zoobench.cli.base import INTERRUPTED, JSON_FLAG, Commands, user_errors
 from zoobench.errors import UserError
 
 if TYPE_CHECKING:
-    from zoobench.runs.session import Options, Plan
+    from zoobench.runs.session import Plan, RunOptions
 
 CELLS_FAILED = 3
 
@@ -77,13 +77,13 @@ def suite_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def options_of(name: str, given: Mapping[str, Any]) -> Options:
+def options_of(name: str, given: Mapping[str, Any]) -> RunOptions:
     """The options that `plan` and `run` share. A shard has a directory of its own by default."""
     from zoobench.runs import session
 
     shard = session.parse_shard(given["shard"])
     own = name if given["shard"] is None else f"{name}-{shard[0]}-of-{shard[1]}"
-    return session.Options(
+    return session.RunOptions(
         out=given["out"] or Path("results/runs") / own,
         device=given["device"],
         only=session.parse_only(given["only"]),

@@ -115,7 +115,7 @@ def advise_data(
 
     started = time.monotonic()
     from zoobench import tasks
-    from zoobench.advise.loop import Request, advise
+    from zoobench.advise.loop import AdviceRequest, advise
     from zoobench.report.advice import advice_json, advice_text
 
     primary = tasks.task(options["task"], "--task").metrics[0]
@@ -130,7 +130,7 @@ def advise_data(
     columns = {name: options[name] for name in ("text", "image", "label") if options[name]}
     ref = resolve_data(data, columns)
     out = options["out"] or Path("results/runs") / f"advice-{ref.name}"
-    request = Request(
+    request = AdviceRequest(
         ref, budget, out, limits, options["models"], options["device"],
         not options["no_fine_tune"], started,
     )  # fmt: skip

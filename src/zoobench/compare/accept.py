@@ -34,7 +34,7 @@ FIELDS = ("model", "dataset", "method")
 
 
 @dataclass(frozen=True)
-class Request:
+class Proposal:
     """What is accepted, and the words that go with it. `only` are FIELD=GLOB patterns, all of
     which a cell must match; `until` ends the acceptance after that day."""
 
@@ -57,7 +57,7 @@ class Accepted:
     """Cells that failed in the run: the baseline keeps what it had."""
 
 
-def accept(run: str | Path, suite: str, request: Request, root: str | Path = ROOT) -> Accepted:
+def accept(run: str | Path, suite: str, request: Proposal, root: str | Path = ROOT) -> Accepted:
     """Write root/<suite>/ from a run directory. Raises UserError: no reason, a bad pattern, a
     run of another suite, or a run in which nothing that matches succeeded."""
     if not request.reason.strip():
@@ -83,11 +83,11 @@ def propose(candidate: Run, baseline: Run | None, out: Path) -> Accepted | None:
     if not any(r.status == "ok" for r in candidate.records):
         return None
     suite = str(candidate.suite.get("name", ""))
-    request = Request("PROPOSED: say here why this is meant")
+    request = Proposal("PROPOSED: say here why this is meant")
     return build(candidate, suite, request, out / (suite or "unnamed"), baseline)
 
 
-def build(new: Run, suite: str, request: Request, folder: Path, old: Run | None) -> Accepted:
+def build(new: Run, suite: str, request: Proposal, folder: Path, old: Run | None) -> Accepted:
     """Merge `new` into `old`, where that is a baseline, and write the result into `folder`."""
     previous = old if isinstance(old, PackedRun) else None
     patterns = [parse_only(text) for text in request.only]
@@ -114,7 +114,7 @@ def build(new: Run, suite: str, request: Request, folder: Path, old: Run | None)
 
 
 def _history(
-    request: Request,
+    request: Proposal,
     new: Mapping[str, Record],
     changed: set[str],
     gone: set[str],

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from zoobench.compare.gates import Measure
-from zoobench.compare.measured import Floats, Plan, Say, block_interval, draws, sample
+from zoobench.compare.measured import Floats, Say, Schedule, block_interval, draws, sample
 from zoobench.costs.fresh_process import HERE
 from zoobench.costs.interleaved import SECONDS, Block, interleaved, tried
 from zoobench.errors import UserError
@@ -59,7 +59,7 @@ def models_of(run: Run) -> list[Ref]:
 
 
 def false_alarms(
-    models: Sequence[Ref], comparisons: int, plan: Plan, say: Say = lambda text: None
+    models: Sequence[Ref], comparisons: int, plan: Schedule, say: Say = lambda text: None
 ) -> FalseAlarms:
     """Measure A against A `comparisons` times, over `models` in turn, on this machine.
 

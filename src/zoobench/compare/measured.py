@@ -52,7 +52,7 @@ NO_DATASET = Ref("none", "none")
 
 
 @dataclass(frozen=True)
-class Plan:
+class Schedule:
     """How to measure; `timeout` in seconds a process."""
 
     limits: Measure
@@ -62,7 +62,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Sample:
+class Timed:
     """One model's blocks: ratios are of head over base, times in ms, memory in bytes."""
 
     ratio: float
@@ -108,7 +108,7 @@ def block_interval(logs: ArrayLike) -> tuple[Floats, Floats, Floats]:
     return np.median(values, axis=-1), low, high
 
 
-def sample(blocks: Sequence[Block]) -> Sample:
+def sample(blocks: Sequence[Block]) -> Timed:
     """What the blocks of one set come to."""
 
     def middle(letter: str, name: str) -> float:
@@ -118,14 +118,14 @@ def sample(blocks: Sequence[Block]) -> Sample:
     ratio, low, high = (math.exp(float(v)) for v in block_interval(logs))
     times = middle("A", "p50_ms"), middle("B", "p50_ms")
     memory = middle("A", "peak_memory_bytes"), middle("B", "peak_memory_bytes")
-    return Sample(ratio, low, high, *times, *memory)
+    return Timed(ratio, low, high, *times, *memory)
 
 
 def measured(
     models: Sequence[Ref],
     base: Side,
     head: Side,
-    plan: Plan,
+    plan: Schedule,
     strict: bool = False,
     say: Say = lambda text: None,
 ) -> Comparison:
@@ -168,7 +168,7 @@ def measured(
     )
 
 
-def _try(side: Side, ref: str, plan: Plan) -> dict[str, Any] | UserError:
+def _try(side: Side, ref: str, plan: Schedule) -> dict[str, Any] | UserError:
     try:
         return tried(side, ref, plan.place, plan.batch, plan.timeout)
     except UserError as error:
@@ -183,7 +183,12 @@ def libraries(before: Told, after: Told, base: Side, head: Side) -> str:
 
 
 def _one(
-    cell: Cell, ref: str, sides: tuple[Side, Side], told: tuple[Told, Told], plan: Plan, say: Say
+    cell: Cell,
+    ref: str,
+    sides: tuple[Side, Side],
+    told: tuple[Told, Told],
+    plan: Schedule,
+    say: Say,
 ) -> list[Finding]:
     apart = [
         f"{n} {told[0].get(n)} -> {told[1].get(n)}"
@@ -195,7 +200,7 @@ def _one(
         return [Finding(cell, "latency_ms_p50", None, None, "incomparable", why, kind="measured")]
     jobs = {"A": (sides[0], ref), "B": (sides[1], ref)}
 
-    def take() -> Sample:
+    def take() -> Timed:
         def progress(done: int, of: int) -> None:
             say(f"{cell.model}: {done} of {of} processes")
 
@@ -205,14 +210,14 @@ def _one(
     return decide(cell, take, plan.limits)
 
 
-def decide(cell: Cell, take: Callable[[], Sample], limits: Measure) -> list[Finding]:
+def decide(cell: Cell, take: Callable[[], Timed], limits: Measure) -> list[Finding]:
     """Time's and memory's findings. `take` measures; it is called again to confirm an alarm."""
     first = take()
     again = take() if first.slower(limits) or first.larger(limits) else None
     return [_time(cell, first, again, limits), *_memory(cell, first, again, limits)]
 
 
-def _time(cell: Cell, one: Sample, again: Sample | None, limits: Measure) -> Finding:
+def _time(cell: Cell, one: Timed, again: Timed | None, limits: Measure) -> Finding:
     blocks = f"{limits.blocks} blocks"
     why = f"{one.ratio:.3f} times base's, 95% interval {one.low:.3f} to {one.high:.3f} ({blocks})"
     outcome: Outcome = "inconclusive"
@@ -233,7 +238,7 @@ def _time(cell: Cell, one: Sample, again: Sample | None, limits: Measure) -> Fin
     )  # fmt: skip
 
 
-def _memory(cell: Cell, one: Sample, again: Sample | None, limits: Measure) -> list[Finding]:
+def _memory(cell: Cell, one: Timed, again: Timed | None, limits: Measure) -> list[Finding]:
     if math.isnan(one.base_bytes) or math.isnan(one.head_bytes):
         return []  # a side whose zoobench did not measure it yet
     mib = one.base_bytes / 2**20, one.head_bytes / 2**20

@@ -17,7 +17,7 @@ import numpy as np
 
 from zoobench.datasets import catalog, options, packaged_text
 from zoobench.datasets.ids import array_ids
-from zoobench.datasets.readers import Pixels
+from zoobench.datasets.readers import PixelArray
 from zoobench.datasets.splits import Found, assemble
 from zoobench.errors import BadData, missing_extra, unknown
 from zoobench.interfaces import Split, Splits
@@ -69,14 +69,14 @@ def load(ref: Ref) -> Splits:
     return assemble(found, ref)
 
 
-def _row(ref: Ref, where: str) -> catalog.Packaged:
+def _row(ref: Ref, where: str) -> catalog.PackagedDataset:
     rows = {row.card.name: row for row in catalog.PACKAGED}
     if ref.name not in rows:
         raise unknown(where, "dataset", ref.id, [f"packaged/{name}" for name in rows])
     return rows[ref.name]
 
 
-def _file(row: catalog.Packaged) -> Path | None:
+def _file(row: catalog.PackagedDataset) -> Path | None:
     """The file of a package, found without importing it; None where it is not installed."""
     spec = importlib.util.find_spec(row.module)
     if spec is None or not spec.submodule_search_locations:
@@ -85,7 +85,7 @@ def _file(row: catalog.Packaged) -> Path | None:
     return path if path.exists() else None
 
 
-def _revision(row: catalog.Packaged) -> str:
+def _revision(row: catalog.PackagedDataset) -> str:
     path = _file(row)
     if path is None:
         raise missing_extra(row.package, "demo", f"packaged/{row.card.name}")
@@ -101,6 +101,6 @@ def _pictures(path: Path, card: DatasetCard, size: tuple[int, int], top: int) ->
         table = np.loadtxt(io.StringIO(file.read()), delimiter=",", dtype=np.uint8)
     grey = np.rint(table[:, :-1] * (255 / top)).astype(np.uint8).reshape(-1, *size)
     labels = table[:, -1].astype(np.int64)
-    train = Split("train", array_ids(grey), Labels(labels), Pixels(grey))
+    train = Split("train", array_ids(grey), Labels(labels), PixelArray(grey))
     classes = tuple(str(digit) for digit in range(card.classes))
     return Found(train, None, None, classes, "image")

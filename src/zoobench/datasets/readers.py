@@ -28,7 +28,7 @@ class Texts:
 
 
 @dataclass(frozen=True)
-class Pixels:
+class PixelArray:
     """Example i is a picture in an array (N, H, W) or (N, H, W, 3), uint8."""
 
     pictures: NDArray[np.uint8] = field(repr=False)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from zoobench.datasets import catalog, options
 from zoobench.datasets.ids import array_ids, bytes_id, file_ids
-from zoobench.datasets.readers import Files, Items, Pixels
+from zoobench.datasets.readers import Files, Items, PixelArray
 from zoobench.datasets.splits import Found, assemble
 from zoobench.errors import BadData, unknown
 from zoobench.interfaces import Split, Splits
@@ -144,7 +144,7 @@ def _from_array(name: str, pixels: NDArray[Any], labels: Any) -> Split:
     if pixels.ndim == 4 and pixels.shape[1] == 3:  # channels first: STL-10, SVHN
         pixels = pixels.transpose(0, 2, 3, 1)
     pixels = np.ascontiguousarray(pixels)
-    return Split(name, array_ids(pixels), Labels(_labels(labels)), Pixels(pixels))
+    return Split(name, array_ids(pixels), Labels(_labels(labels)), PixelArray(pixels))
 
 
 def _from_files(name: str, files: Any, labels: Any) -> Split:
@@ -162,7 +162,7 @@ def _from_idx(folder: Path, row: catalog.Torchvision) -> Found:
         labels = read_idx(folder / f"{stem}-labels-idx1-ubyte.gz")
         if len(pixels) != len(labels):
             raise BadData(f"{folder}: {len(pixels)} pictures but {len(labels)} labels in {stem}")
-        return Split(name, array_ids(pixels), Labels(labels.astype(np.int64)), Pixels(pixels))
+        return Split(name, array_ids(pixels), Labels(labels.astype(np.int64)), PixelArray(pixels))
 
     classes = FASHION if row.card.name == "fashion-mnist" else range(row.card.classes)
     names = tuple(str(name) for name in classes)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from zoobench.features.pixels import PixelCache, Pixels, pixel_reader
+from zoobench.features.pixels import PixelCache, PixelRows, pixel_reader
 from zoobench.interfaces import Backbone, Split
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class _UnderWay:
     """Where features go while they are computed: `out` (N, D), and `report` of how many."""
 
     job: Job
-    reader: Pixels | None
+    reader: PixelRows | None
     out: torch.Tensor
     report: Callable[[int], None]
     done: int = 0
@@ -196,7 +196,7 @@ def _ahead(stream: Batches, under_way: _UnderWay) -> None:
             take()
 
 
-def batches(job: Job, split: Split, reader: Pixels | None) -> Batches:
+def batches(job: Job, split: Split, reader: PixelRows | None) -> Batches:
     """(rows, what gives their batch on the CPU) until every row was given once.
 
     Pictures come in their own order, and uint8 (B, H, W, 3) where there is a `reader`; texts
@@ -213,7 +213,7 @@ def batches(job: Job, split: Split, reader: Pixels | None) -> Batches:
         yield rows, partial(_pictures, job, split, reader, rows)
 
 
-def _pictures(job: Job, split: Split, reader: Pixels | None, rows: Sequence[int]) -> Any:
+def _pictures(job: Job, split: Split, reader: PixelRows | None, rows: Sequence[int]) -> Any:
     import torch
 
     if reader is None:

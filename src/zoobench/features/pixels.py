@@ -121,7 +121,7 @@ class Writer:
 
 
 @dataclass
-class Pixels:
+class PixelRows:
     """The pictures of a split as bytes: from the cache, or decoded and put there."""
 
     path: PixelPath
@@ -151,7 +151,7 @@ class Pixels:
             self.writer.close()
 
 
-def pixel_reader(backbone: Backbone, split: Split, cache: PixelCache | None) -> Pixels | None:
+def pixel_reader(backbone: Backbone, split: Split, cache: PixelCache | None) -> PixelRows | None:
     """None where the backbone's transform cannot be cut, or cut gives other values."""
     import torch
 
@@ -164,7 +164,7 @@ def pixel_reader(backbone: Backbone, split: Split, cache: PixelCache | None) -> 
     if not torch.equal(path.tensor(torch.from_numpy(first[None]))[0], whole):
         return None
     if cache is None:
-        return Pixels(path, split)
+        return PixelRows(path, split)
     import PIL
 
     shape = (len(split), *first.shape)
@@ -177,4 +177,4 @@ def pixel_reader(backbone: Backbone, split: Split, cache: PixelCache | None) -> 
         cache.remove(key)  # another step hides behind the same words
         held = None
     writer = cache.writer(key, shape) if held is None else None
-    return Pixels(path, split, held, writer)
+    return PixelRows(path, split, held, writer)

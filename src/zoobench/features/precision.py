@@ -35,7 +35,7 @@ Extract = Callable[["Split", str], "torch.Tensor"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class Choice:
     """What was taken and why; numbers that were not measured are None.
 
     `nll_rise` is bf16 minus fp32 over `sample` examples of valid, in nats, `nll_error` its
@@ -69,15 +69,15 @@ def native_bf16(device: torch.device) -> bool:
     return bool(known()) if known is not None else False
 
 
-def choose(train: Split, valid: Split, extract: Extract, speedup: Callable[[], float]) -> Finding:
+def choose(train: Split, valid: Split, extract: Extract, speedup: Callable[[], float]) -> Choice:
     """The precision for one model. `speedup` measures fp32 seconds over bf16 seconds."""
     if not isinstance(train.targets, Labels):
-        return Finding("fp32", "precisions are compared by a probe of classes")
+        return Choice("fp32", "precisions are compared by a probe of classes")
     if min(len(train), len(valid)) < LEAST:
-        return Finding("fp32", f"fewer than {LEAST} examples to compare on")
+        return Choice("fp32", f"fewer than {LEAST} examples to compare on")
     factor = speedup()
     if factor < SPEEDUP:
-        return Finding("fp32", f"bf16 is not {SPEEDUP} times as fast here", factor)
+        return Choice("fp32", f"bf16 is not {SPEEDUP} times as fast here", factor)
     few = spread(train), spread(valid)
     exact, fast = ([extract(split, p) for split in few] for p in ("fp32", "bf16"))
     return judge(factor, few, exact, fast)
@@ -88,17 +88,17 @@ def judge(
     splits: tuple[Split, Split],
     exact: list[torch.Tensor],
     fast: list[torch.Tensor],
-) -> Finding:
+) -> Choice:
     """Compare features (train, valid) in the two precisions, and the probes they give."""
     import torch
 
     if not all(bool(torch.isfinite(part).all()) for part in (*exact, *fast)):
-        return Finding("fp32", "features that are not finite in bf16", factor)
+        return Choice("fp32", "features that are not finite in bf16", factor)
     cosine = float(torch.cosine_similarity(exact[1], fast[1]).median())
     losses = [probe_losses(*splits, *features) for features in (exact, fast)]
     rise = losses[1] - losses[0]
     if len(rise) < LEAST:
-        return Finding("fp32", f"fewer than {LEAST} examples of classes that were learned", factor)
+        return Choice("fp32", f"fewer than {LEAST} examples of classes that were learned", factor)
     error = float(rise.std() / len(rise) ** 0.5)
     found: dict[str, Any] = {
         "speedup": factor,
@@ -109,12 +109,12 @@ def judge(
         "sample": len(rise),
     }
     if cosine < COSINE:
-        return Finding("fp32", f"bf16 turns the features: cosine below {COSINE}", **found)
+        return Choice("fp32", f"bf16 turns the features: cosine below {COSINE}", **found)
     if float(rise.mean()) - 1.96 * error > 0:
-        return Finding("fp32", "bf16 raises the probe's validation NLL", **found)
+        return Choice("fp32", "bf16 raises the probe's validation NLL", **found)
     if float(rise.mean()) + 1.96 * error > NLL:
-        return Finding("fp32", f"a rise of the NLL by {NLL} cannot be excluded", **found)
-    return Finding("bf16", "faster, and nothing measurable is lost", **found)
+        return Choice("fp32", f"a rise of the NLL by {NLL} cannot be excluded", **found)
+    return Choice("bf16", "faster, and nothing measurable is lost", **found)
 
 
 def probe_losses(

@@ -102,7 +102,7 @@ class Features:
         self.compiling = Compiling()
         self.seconds: dict[str, float] = {}
         self.computed: list[str] = []
-        self.finding: precision.Finding | None = None
+        self.finding: precision.Choice | None = None
         self._memory: OrderedDict[str, torch.Tensor] = OrderedDict()
         self._fast: dict[str, Backbone] = {}
 
@@ -189,7 +189,7 @@ class Features:
         if self.view.precision != "auto" or self.finding is not None:
             return
         if not precision.native_bf16(self.device):
-            self.finding = precision.Finding("fp32", "this device has no arithmetic in bf16")
+            self.finding = precision.Choice("fp32", "this device has no arithmetic in bf16")
             return
         path = None
         if self.cache is not None:
@@ -197,7 +197,7 @@ class Features:
             path = self.cache.root / "precision" / f"{digest(about, 40)}.json"
             with contextlib.suppress(OSError, ValueError, TypeError):
                 body = json.loads(path.read_text(encoding="utf-8"))
-                self.finding = precision.Finding(**body)
+                self.finding = precision.Choice(**body)
                 return
 
         def speedup() -> float:

@@ -70,7 +70,7 @@ class FineTune:
         view = getattr(backbone, "view", None)
         compiling = Compiling() if view is not None and view.compile else None
         for rate in self.rates:
-            run = Run(self, backbone, objective_of(splits), rate, seed, compiling)
+            run = Training(self, backbone, objective_of(splits), rate, seed, compiling)
             tuned, pieces = fitting(run, train, valid, pieces)
             if tuned is not None and (best is None or tuned.valid_loss < best.valid_loss):
                 best = tuned
@@ -117,7 +117,7 @@ class Tuned:
         return score(self.network, Inputs(self.backbone, split), self.objective)
 
 
-def fitting(run: Run, train: Inputs, valid: Inputs, pieces: int) -> tuple[Tuned | None, int]:
+def fitting(run: Training, train: Inputs, valid: Inputs, pieces: int) -> tuple[Tuned | None, int]:
     """`run` trained, and the pieces that each batch was cut into: twice as many whenever
     memory ended. The rate then begins anew, so that the answer does not depend on when.
 
@@ -189,7 +189,7 @@ def network(backbone: Any, outputs: int, seed: int) -> torch.nn.Module:
 
 
 @dataclass(frozen=True)
-class Run:
+class Training:
     """One learning rate of the grid, from the backbone as loaded to a scored `valid`."""
 
     recipe: FineTune

@@ -44,7 +44,7 @@ class LinearProbe:
 
         from zoobench.solvers.basis import require_finite
         from zoobench.solvers.classes import present_classes, relabel
-        from zoobench.solvers.logistic import Options, logistic_path
+        from zoobench.solvers.logistic import PathOptions, logistic_path
 
         device = backbone.device
         train = backbone.features(splits.train).to(device)
@@ -58,7 +58,7 @@ class LinearProbe:
         local_valid = relabel(
             torch.from_numpy(labels_of(splits.valid)).to(device), present, classes
         )
-        options = Options(lambdas=self.lambdas, decades=self.decades)
+        options = PathOptions(lambdas=self.lambdas, decades=self.decades)
         path = logistic_path(train, local, valid, local_valid, len(present), options)
 
         on_train = HeadFit(backbone, path.fit.head.log_probs, present, classes, train.shape[1])

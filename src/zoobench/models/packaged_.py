@@ -16,7 +16,7 @@ from zoobench import errors
 from zoobench.errors import MissingWeights
 from zoobench.models import checkpoints, options
 from zoobench.models.backbones import ImageBackbone, TextBackbone, finish, seeded
-from zoobench.models.catalog import PACKAGED, Packaged
+from zoobench.models.catalog import PACKAGED, PackagedModel
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +32,7 @@ def cards() -> tuple[ModelCard, ...]:
     return tuple(entry.card for entry in PACKAGED)
 
 
-def _entry(ref: Ref, where: str = "") -> Packaged:
+def _entry(ref: Ref, where: str = "") -> PackagedModel:
     found = {entry.card.name: entry for entry in PACKAGED}
     if ref.name not in found:
         raise errors.unknown(where, "model", ref.name, found, "of packaged")
@@ -92,7 +92,7 @@ def load(ref: Ref, seed: int) -> Backbone:
     return _text(entry, ref, seed, files, provenance)
 
 
-def _locate(entry: Packaged) -> dict[str, Path]:
+def _locate(entry: PackagedModel) -> dict[str, Path]:
     """role -> path; nothing is read yet."""
     try:
         listed = metadata.files(entry.distribution) or []
@@ -114,7 +114,7 @@ def _locate(entry: Packaged) -> dict[str, Path]:
     return paths
 
 
-def _verified(entry: Packaged) -> dict[str, Path]:
+def _verified(entry: PackagedModel) -> dict[str, Path]:
     paths = _locate(entry)
     for role, _, sha256 in entry.files:
         path = paths[role]
@@ -132,7 +132,7 @@ def _verified(entry: Packaged) -> dict[str, Path]:
 
 
 def _lite(
-    entry: Packaged, ref: Ref, seed: int, files: Mapping[str, Path], provenance: dict[str, Any]
+    entry: PackagedModel, ref: Ref, seed: int, files: Mapping[str, Path], provenance: dict[str, Any]
 ) -> ImageBackbone:
     import timm
 
@@ -188,7 +188,7 @@ def rename_lite(state: dict[str, torch.Tensor], module: torch.nn.Module) -> dict
 
 
 def _text(
-    entry: Packaged, ref: Ref, seed: int, files: Mapping[str, Path], provenance: dict[str, Any]
+    entry: PackagedModel, ref: Ref, seed: int, files: Mapping[str, Path], provenance: dict[str, Any]
 ) -> TextBackbone:
     if entry.builder == "word_vectors":
         from zoobench.models import glove

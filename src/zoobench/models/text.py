@@ -32,7 +32,7 @@ OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta
 
 
 @dataclass(frozen=True)
-class Recipe:
+class PoolingRecipe:
     """How a folder turns token states into one vector, and how many tokens it reads."""
 
     pool: str = "mean"
@@ -45,11 +45,11 @@ class Recipe:
         return self.pool + ("+l2" if self.normalise else "") + (f" ({self.note})" * bool(self.note))
 
 
-def recipe(folder: Path) -> Recipe:
+def recipe(folder: Path) -> PoolingRecipe:
     """What sentence-transformers' files in `folder` say, or the default where there are none."""
     modules = _json(folder / "modules.json")
     if not isinstance(modules, list):
-        return Recipe()
+        return PoolingRecipe()
     pool, normalise, note = "mean", False, ""
     for module in modules:
         kind = str(module.get("type", "")).rsplit(".", 1)[-1]
@@ -61,7 +61,7 @@ def recipe(folder: Path) -> Recipe:
             break
     settings = _json(folder / "sentence_bert_config.json")
     length = settings.get("max_seq_length") if isinstance(settings, dict) else None
-    return Recipe(pool, normalise, length, note)
+    return PoolingRecipe(pool, normalise, length, note)
 
 
 def _json(path: Path) -> Any:
@@ -107,7 +107,7 @@ def load_folder(
     with seeded(seed):
         module, notes = encoder(folder, ref)
     length = int(ref.option("length", 0)) or _length(how.length, tokenizer, module.config)
-    how = Recipe(pool, how.normalise, length, how.note)
+    how = PoolingRecipe(pool, how.normalise, length, how.note)
     spec = InputSpec(
         modality="text",
         length=length,

@@ -23,8 +23,7 @@ from zoobench.report.text import (
     si,
     with_interval,
 )
-from zoobench.report.transfer import Table as Table_
-from zoobench.report.transfer import beyond
+from zoobench.report.transfer import TransferTable, beyond
 from zoobench.schema import Ref
 from zoobench.statistics.bootstrap import ALPHA
 from zoobench.statistics.critical import CriticalDifference
@@ -270,7 +269,7 @@ def imported_from(overall: OverallRanking) -> list[str]:
     return list(dict.fromkeys(f"{one['source']}, {one['license']}" for one in found))
 
 
-def _beyond(console: Console, found: Table_) -> None:
+def _beyond(console: Console, found: TransferTable) -> None:
     from rich import box
     from rich.table import Table
 
@@ -296,7 +295,7 @@ def _beyond(console: Console, found: Table_) -> None:
         _say(console, f"... and {len(found.rows) - MOST_ROWS} more: see the report")
 
 
-def _grouped(found: Table_) -> list[tuple[str, ...]]:
+def _grouped(found: TransferTable) -> list[tuple[str, ...]]:
     """The rows, those that agree in the shared columns together, in the order of the first."""
     at = [found.header.index(name) for name in found.shared]
     groups: dict[tuple[str, ...], list[tuple[str, ...]]] = {}

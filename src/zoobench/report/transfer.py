@@ -17,7 +17,7 @@ from zoobench.schema import Ref
 
 
 @dataclass(frozen=True)
-class Table:
+class TransferTable:
     """A table for people: `about` is a sentence or two before it; the first column names.
 
     Where room is scarce, the columns `shared` stand once above the rows that agree in them,
@@ -33,7 +33,7 @@ class Table:
     spare: tuple[str, ...] = ()
 
 
-def beyond(ranking: Ranking) -> list[Table]:
+def beyond(ranking: Ranking) -> list[TransferTable]:
     """The tables that this run has, in the order in which they are shown."""
     made = (
         foreseen(ranking.judged),
@@ -44,7 +44,7 @@ def beyond(ranking: Ranking) -> list[Table]:
     return [table for table in made if table is not None]
 
 
-def foreseen(judged: Sequence[Judged]) -> Table | None:
+def foreseen(judged: Sequence[Judged]) -> TransferTable | None:
     """A ranker a line: the mean over datasets, and each dataset where there are several."""
     if not judged:
         return None
@@ -73,10 +73,10 @@ def foreseen(judged: Sequence[Judged]) -> Table | None:
         for _, on, one in sorted(lines, key=lambda line: (*line[:2], line[2].static))
     )
     header = ("ranker", "kind", "on", *(f"regret@{k}" for k in ks), "weighted tau", "models")
-    return Table("foreseen", "Which score foresaw fine-tuning", about, header, rows)
+    return TransferTable("foreseen", "Which score foresaw fine-tuning", about, header, rows)
 
 
-def shifted(shifts: Sequence[Shift]) -> Table | None:
+def shifted(shifts: Sequence[Shift]) -> TransferTable | None:
     if not shifts:
         return None
     names, on = labels(s.model for s in shifts), dataset_labels(s.dataset for s in shifts)
@@ -93,7 +93,7 @@ def shifted(shifts: Sequence[Shift]) -> Table | None:
         )
         for s in shifts
     )
-    return Table(
+    return TransferTable(
         "shifted",
         "Under shift",
         "Heads fitted on the clean data and judged, untouched, on corrupted copies of its test "
@@ -115,7 +115,7 @@ def _kind(kind: str) -> str:
     return to + next(iter(dataset_labels([Ref.parse(other)]).values()))
 
 
-def labelled(curves: Sequence[Efficiency]) -> Table | None:
+def labelled(curves: Sequence[Efficiency]) -> TransferTable | None:
     if not curves:
         return None
     ks = sorted({k for one in curves for k in one.curve})
@@ -131,7 +131,7 @@ def labelled(curves: Sequence[Efficiency]) -> Table | None:
         )
         for one in curves
     )
-    return Table(
+    return TransferTable(
         "labelled",
         "How many labels are enough",
         "Mean over draws of k examples a class; k95 is the least measured k that reaches 95% of "
@@ -148,7 +148,7 @@ def _enough(one: Efficiency) -> str:
     return str(one.enough) if one.enough else f"above {max(one.curve)}"
 
 
-def gapped(gaps: Sequence[Gap]) -> Table | None:
+def gapped(gaps: Sequence[Gap]) -> TransferTable | None:
     if not gaps:
         return None
     names = labels(g.model for g in gaps)
@@ -163,7 +163,7 @@ def gapped(gaps: Sequence[Gap]) -> Table | None:
         )
         for g in gaps
     )
-    return Table(
+    return TransferTable(
         "gapped",
         "Train against test",
         "Train accuracy minus test accuracy, means over the datasets, the largest gap first.",

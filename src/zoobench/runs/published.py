@@ -55,7 +55,7 @@ Rows = list[dict[str, str]]
 
 
 @dataclass(frozen=True)
-class Table:
+class Results:
     """One CSV file: its rows, and the first digits of its sha256."""
 
     name: str
@@ -116,7 +116,7 @@ NEEDED = {
 """Columns that each kind of table must have."""
 
 
-def _read(path: Path) -> Table:
+def _read(path: Path) -> Results:
     try:
         blob = path.read_bytes()
         rows = list(csv.DictReader(blob.decode("utf-8").splitlines()))
@@ -135,7 +135,7 @@ def _read(path: Path) -> Table:
             if name == "infer_gmacs" and not row[name]:
                 continue  # not counted for this model
             _number(row[name], f"{path}:{line}: {name}")
-    return Table(path.name, rows, hashlib.sha256(blob).hexdigest()[:16])
+    return Results(path.name, rows, hashlib.sha256(blob).hexdigest()[:16])
 
 
 def _number(text: str | None, where: str = "") -> float:
@@ -149,7 +149,7 @@ def _number(text: str | None, where: str = "") -> float:
     return value
 
 
-def _costs(tables: Iterable[Table]) -> dict[tuple[str, int], float]:
+def _costs(tables: Iterable[Results]) -> dict[tuple[str, int], float]:
     """(architecture, side in pixels) -> MACs; a count holds for one input size only."""
     found: dict[tuple[str, int], float] = {}
     for table in tables:
@@ -161,7 +161,7 @@ def _costs(tables: Iterable[Table]) -> dict[tuple[str, int], float]:
     return found
 
 
-def _records(results: Sequence[Table], macs: Mapping[tuple[str, int], float]) -> Iterable[Record]:
+def _records(results: Sequence[Results], macs: Mapping[tuple[str, int], float]) -> Iterable[Record]:
     from zoobench.models.index import by_name
 
     cards = by_name("timm")
@@ -178,7 +178,7 @@ def _records(results: Sequence[Table], macs: Mapping[tuple[str, int], float]) ->
 
 
 def _record(
-    table: Table, row: Mapping[str, str], model: Ref, macs: float | None, card: ModelCard | None
+    table: Results, row: Mapping[str, str], model: Ref, macs: float | None, card: ModelCard | None
 ) -> Record:
     """`card` is what the installed timm says of these weights; None where it knows them no more."""
     from zoobench.models.index import family

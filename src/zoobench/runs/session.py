@@ -20,7 +20,7 @@ from zoobench.runs import forecast, planning, suite
 from zoobench.schema import STATUSES, Cell, Record, Ref
 from zoobench.store import RECORDS, Store, read_records
 from zoobench.workers.events import Engine, Event, Finished
-from zoobench.workers.local import Limits, LocalEngine
+from zoobench.workers.local import LocalEngine, WorkerLimits
 from zoobench.workers.runner import groups
 from zoobench.workers.settings import Settings
 
@@ -41,7 +41,7 @@ PRELOAD = {"timm": ("timm",), "torchvision": ("torchvision",), "hf": TRANSFORMER
 
 
 @dataclass(frozen=True)
-class Options:
+class RunOptions:
     """How to run a suite; nothing here changes a quality number but what `only` leaves out."""
 
     out: Path
@@ -149,7 +149,7 @@ def _lets(cell: Cell, key: str, glob: str) -> bool:
     return suite.matches(cell.model if key == "model" else cell.dataset, glob)
 
 
-def make_plan(spec: suite.Suite, options: Options) -> Plan:
+def make_plan(spec: suite.Suite, options: RunOptions) -> Plan:
     """What would be run, and what is done already in `options.out`. Writes nothing."""
     machine.resolve(options.device)  # a device that is not here is said before the plan is shown
     cells = chosen_cells(spec, options)
@@ -162,7 +162,7 @@ def recorded(out: Path) -> dict[str, Record]:
     return read_records(file) if file.exists() else {}
 
 
-def chosen_cells(spec: suite.Suite, options: Options) -> tuple[Cell, ...]:
+def chosen_cells(spec: suite.Suite, options: RunOptions) -> tuple[Cell, ...]:
     """The cells of `spec` that `only` and `shard` leave. Raises UserError."""
     cells = planning.plan(spec)
     return share(select(cells, options.only), options.shard)
@@ -210,7 +210,7 @@ def pinned(spec: suite.Suite, out: Path, ask: bool = True) -> suite.Suite:
 
 def execute(
     spec: suite.Suite,
-    options: Options,
+    options: RunOptions,
     watch: Callable[[Plan, Event], None],
     ready: Callable[[], None] = lambda: None,
 ) -> Plan:
@@ -265,7 +265,7 @@ class Site:
 
 
 @contextlib.contextmanager
-def opened(options: Options, bounds: Limits) -> Iterator[Site]:
+def opened(options: RunOptions, bounds: WorkerLimits) -> Iterator[Site]:
     """This machine, or a cluster that is joined while the run lasts. Raises UserError."""
     workers = max(1, options.workers)
     if options.engine == "local":
@@ -303,7 +303,7 @@ def in_order(cells: Sequence[Cell], workers: int) -> Sequence[Sequence[Cell]]:
     return found if workers == 1 else forecast.longest_first(found)
 
 
-def check_compiling(options: Options, device: str) -> None:
+def check_compiling(options: RunOptions, device: str) -> None:
     """Raises UserError where `compile = true` cannot be met. A cluster's nodes are not asked."""
     if options.ranks > 1:
         raise UserError(
@@ -338,10 +338,10 @@ def interrupts() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def limits(spec: suite.Suite) -> Limits:
+def limits(spec: suite.Suite) -> WorkerLimits:
     memory = spec.limits.memory_gb
     bound = None if memory is None else int(memory * 10**9)
-    return Limits(spec.limits.cell_seconds, bound, spec.limits.silent_seconds)
+    return WorkerLimits(spec.limits.cell_seconds, bound, spec.limits.silent_seconds)
 
 
 def preload(cells: Sequence[Cell]) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ BUILTIN = ("smoke", "demo", "vision", "text", "shift", "gpu")
 Precision = Literal["auto", "fp32", "bf16"]
 
 
-class Limits(BaseModel):
+class SuiteLimits(BaseModel):
     """Per cell: seconds before it is stopped, and gigabytes of memory of its worker.
 
     `silent_seconds`: how long a worker may show no sign of life; `cost_seconds`: how long to
@@ -58,7 +58,7 @@ class SuiteFile(BaseModel):
     draws: int = Field(default=5, ge=1)
     precision: Precision = "auto"
     compile: bool = False
-    limits: Limits = Limits()
+    limits: SuiteLimits = SuiteLimits()
     identity: str = ""
     pins: dict[str, str] = {}
 
@@ -92,7 +92,7 @@ class Suite:
     draws: int = 5
     precision: Precision = "auto"
     compile: bool = False
-    limits: Limits = field(default_factory=Limits)
+    limits: SuiteLimits = field(default_factory=SuiteLimits)
 
     @property
     def identity(self) -> str:

@@ -48,7 +48,7 @@ EXTENSIONS = 2
 
 
 @dataclass(frozen=True)
-class Options:
+class PathOptions:
     """`lambdas` points over `decades`; `limit` evaluations of the objective at each."""
 
     lambdas: int = 45
@@ -157,7 +157,7 @@ def logistic_path(
     valid: Tensor,
     valid_labels: Tensor,
     classes: int,
-    options: Options | None = None,
+    options: PathOptions | None = None,
 ) -> LogisticPath:
     """The whole procedure: path, choice by validation NLL, refit on train + valid.
 
@@ -166,7 +166,7 @@ def logistic_path(
     lacks: such rows are ignored. Beside the features it holds one more copy of both in
     float32, and blocks of basis.WORKSPACE_BYTES.
     """
-    options = options or Options()
+    options = options or PathOptions()
     known = valid_labels >= 0
     if not bool(known.all()):
         valid, valid_labels = valid[known], valid_labels[known]
@@ -233,7 +233,7 @@ def _prepare(
 class _Walker:
     """Walks the path and keeps the best point's parameters, and nobody else's."""
 
-    def __init__(self, data: _Data, options: Options) -> None:
+    def __init__(self, data: _Data, options: PathOptions) -> None:
         self.data = data
         self.options = options
         self.points: dict[float, PathPoint] = {}

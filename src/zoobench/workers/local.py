@@ -48,7 +48,7 @@ DEATHS_IN_A_ROW = 2
 
 
 @dataclass(frozen=True)
-class Limits:
+class WorkerLimits:
     """`cell_seconds` a cell, `memory_bytes` of resident memory a worker (None: 90% of all).
 
     A worker that has not beaten for `silent_seconds` is stopped, its cell a timeout.
@@ -88,13 +88,13 @@ class LocalEngine:
     def __init__(
         self,
         settings: Settings,
-        limits: Limits | None = None,
+        limits: WorkerLimits | None = None,
         workers: int = 1,
         preload: Sequence[str] = (),
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self.settings = settings
-        self.limits = limits or Limits()
+        self.limits = limits or WorkerLimits()
         self.workers = max(1, workers)
         self.preload = tuple(preload)
         self.stopping = stopping

@@ -23,7 +23,7 @@ from typing import Any
 from zoobench.errors import UserError, missing_extra
 from zoobench.schema import Cell
 from zoobench.workers.events import Begun, Event, Finished
-from zoobench.workers.local import Limits, LocalEngine, default_memory_bytes, died
+from zoobench.workers.local import LocalEngine, WorkerLimits, default_memory_bytes, died
 from zoobench.workers.settings import Result, Settings
 
 POLL_SECONDS = 0.25
@@ -131,7 +131,7 @@ def resolve_device(device: str, nodes: Sequence[Node]) -> str:
     return "cuda:0"
 
 
-def needs(device: str, workers: int, limits: Limits, nodes: Sequence[Node]) -> Needs:
+def needs(device: str, workers: int, limits: WorkerLimits, nodes: Sequence[Node]) -> Needs:
     """A share of the smallest node that will do, `workers` tasks a node.
 
     Every task has the same number of threads wherever it runs, so that its numbers do not
@@ -198,7 +198,7 @@ def check_same(found: Mapping[str, str], expected: Mapping[str, str], where: str
 
 
 def run_on_node(
-    cells: Sequence[Cell], settings: Settings, limits: Limits, preload: Sequence[str],
+    cells: Sequence[Cell], settings: Settings, limits: WorkerLimits, preload: Sequence[str],
     expected: Mapping[str, str],
 ) -> Iterator[Event]:  # fmt: skip
     """The Ray task: a group on this node, by one worker process of its own.
@@ -218,7 +218,7 @@ def run_on_node(
 
 
 @dataclass(eq=False)
-class Task:
+class Batch:
     """A group on its way: what is left of it, and how often it was lost since its last result."""
 
     stream: Any
@@ -233,7 +233,7 @@ class RayEngine:
     def __init__(
         self,
         settings: Settings,
-        limits: Limits,
+        limits: WorkerLimits,
         asked: Needs,
         preload: Sequence[str] = (),
         stopping: Callable[[], bool] = lambda: False,
@@ -265,7 +265,7 @@ class RayEngine:
                 with contextlib.suppress(ray.exceptions.RayError, ValueError):
                     ray.cancel(task.stream, force=True)
 
-    def _submit(self, cells: deque[Cell], losses: int) -> Task:
+    def _submit(self, cells: deque[Cell], losses: int) -> Batch:
         import ray
 
         remote = ray.remote(run_on_node).options(
@@ -276,9 +276,9 @@ class RayEngine:
             max_retries=0,  # ours to do: what was answered already is not asked again
         )
         stream = remote.remote(tuple(cells), self.settings, self.limits, self.preload, versions())
-        return Task(stream, cells, losses, time.monotonic())
+        return Batch(stream, cells, losses, time.monotonic())
 
-    def _take(self, task: Task, running: list[Task]) -> Iterator[Event]:
+    def _take(self, task: Batch, running: list[Batch]) -> Iterator[Event]:
         """The next event of a task, its end, or its loss."""
         import ray
 
@@ -305,7 +305,7 @@ class RayEngine:
                 task.losses, task.since = 0, time.monotonic()
             yield event
 
-    def _lost(self, task: Task, running: list[Task], status: str, why: str) -> Iterator[Event]:
+    def _lost(self, task: Batch, running: list[Batch], status: str, why: str) -> Iterator[Event]:
         """Try again what is left; a cell that was lost LOSSES times is recorded instead."""
         losses = task.losses + 1
         if losses >= LOSSES:
@@ -324,7 +324,7 @@ class RayEngine:
         self._stranded = self._stranded or time.monotonic()
         return time.monotonic() - self._stranded > STRANDED_SECONDS
 
-    def _give_up(self, running: list[Task]) -> Iterator[Event]:
+    def _give_up(self, running: list[Batch]) -> Iterator[Event]:
         import ray
 
         reason = f"no node of the cluster is left that has {self.asked}"

@@ -112,7 +112,7 @@ class Bench:
             loaded.features.settle(whole.train, whole.valid)
             if self.prepare is not None:
                 self.prepare(loaded.features, splits)
-        work = Work(cell, method, splits, loaded.features if loaded else None)
+        work = Adaptation(cell, method, splits, loaded.features if loaded else None)
         adapted, scores, seconds = work.adapt()
         task = tasks.task(splits.task)
         calibration = (adapted.valid_scores.numpy(), splits.valid)
@@ -180,7 +180,7 @@ class Bench:
 
 
 @dataclass(frozen=True)
-class Work:
+class Adaptation:
     """Adapt and predict for one cell, each stage timed."""
 
     cell: Cell

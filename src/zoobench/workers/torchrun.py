@@ -126,7 +126,7 @@ def _train(job: Mapping[str, Any], device: str, share: Any) -> dict[str, Any] | 
     """This rank's part; what rank 0 found is what all found."""
     from zoobench.features.extraction import lay_out
     from zoobench.features.source import Features, View
-    from zoobench.methods.finetune import FineTune, Inputs, Run
+    from zoobench.methods.finetune import FineTune, Inputs, Training
     from zoobench.methods.objectives import objective_of
 
     cell = msgspec.convert(job["cell"], Cell, dec_hook=from_json)
@@ -137,7 +137,7 @@ def _train(job: Mapping[str, Any], device: str, share: Any) -> dict[str, Any] | 
     backbone = models.load(ref, seed)
     lay_out(backbone, device)
     source = Features(backbone, View(str(ref), device, job["precision"]))
-    run = Run(recipe, source, objective_of(splits), job["rate"], cell.seed)
+    run = Training(recipe, source, objective_of(splits), job["rate"], cell.seed)
     tuned = run.train(Inputs(source, splits.train), Inputs(source, splits.valid), share)
     if tuned is None:
         return None
