@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from zoobench import models
 from zoobench.datasets.readers import PixelArray
-from zoobench.features import extraction, onednn
+from zoobench.features import extraction
 from zoobench.features.extraction import packed, picture_batch, widest_layer
 from zoobench.features.pixels import PixelCache, pixel_reader
 from zoobench.features.source import Features, View
@@ -254,25 +254,3 @@ def test_the_picture_cache_is_bounded(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     blocked = PixelCache(tmp_path / "file" / "below", size)
     assert torch.isfinite(features(timm_backbone(), split, blocked)).all()
-
-
-@pytest.mark.skipif(not onednn.available(), reason="this torch has no oneDNN")
-@pytest.mark.parametrize("name", ["timm/test_vit", "packaged/minilm-l6-v2"])
-def test_onednn_gives_the_same_features(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    backbone = models.load(models.resolve(f"{name}?weights=random"), seed=0)
-    before = backbone.module.state_dict()
-    monkeypatch.setattr(onednn, "gain", lambda *shape: 9.9)
-    quick = onednn.quick_linears(backbone)
-    assert quick is not backbone
-    batch = onednn.trial_batch(backbone)
-    with torch.inference_mode():
-        wanted, got = backbone.embed(batch), quick.embed(batch)
-    assert float((wanted - got).abs().max()) < 1e-5 * float(wanted.abs().max())
-    shared = {t.data_ptr() for t in before.values()}
-    assert all(t.data_ptr() in shared for t in quick.module.state_dict().values())
-    monkeypatch.setattr(onednn, "gain", lambda *shape: 1.0)
-    assert onednn.quick_linears(backbone) is backbone
-
-
-def test_the_gain_of_onednn_is_measured() -> None:
-    assert onednn.gain(64, 32) > 0 or not onednn.available()

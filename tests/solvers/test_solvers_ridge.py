@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import RidgeClassifierCV
 
 from zoobench.solvers.grid import grid
-from zoobench.solvers.ridge import ridge_draws, ridge_path
+from zoobench.solvers.ridge import ridge_path
 
 Array = NDArray[np.float64]
 
@@ -96,14 +96,3 @@ def test_scale_offset_and_rotation_do_not_matter() -> None:
         path = ridge_path(changed, y, 3, grid())
         assert path.best == plain.best
         assert torch.allclose(path.loo_error, plain.loo_error, rtol=1e-3)
-
-
-def test_every_draw_is_its_own_path() -> None:
-    x, labels = data(60, 10, 3)
-    base, y = torch.from_numpy(x).float(), torch.from_numpy(labels)
-    draws = torch.stack([torch.arange(0, 30), torch.arange(30, 60)])
-    paths = ridge_draws(base, y, draws, 3, grid(5, 4.0))
-    for path, rows in zip(paths, draws, strict=True):
-        alone = ridge_path(base[rows], y[rows], 3, grid(5, 4.0))
-        assert path.best == alone.best
-        assert torch.allclose(path.loo_error, alone.loo_error, rtol=1e-4)

@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from zoobench.errors import NotFinite
-from zoobench.features import onednn, precision
+from zoobench.features import precision
 from zoobench.features.batchnorm import folded
 from zoobench.features.cache import CACHE_VERSION, FeatureCache
 from zoobench.features.compiled import Compiled, Compiling
@@ -121,16 +121,13 @@ class Features:
     def fast(self, kind: str = "") -> Backbone:
         """The backbone as it is run for features in the precision `kind` (by default its own).
 
-        Batch norms folded, where that is exact; in float32 on the CPU the quicker kernels.
+        Batch norms folded, where that is exact.
         """
         kind = kind or self.precision
         if kind not in self._fast:
             self.module.eval().to(self.device)
-            self._fast[kind] = self._quick(kind) if self.view.fold else self.backbone
+            self._fast[kind] = self._folded if self.view.fold else self.backbone
         return self._fast[kind]
-
-    def _quick(self, kind: str) -> Backbone:
-        return onednn.quick_linears(self._folded) if kind == "fp32" else self._folded
 
     @cached_property
     def _folded(self) -> Backbone:

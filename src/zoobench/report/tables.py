@@ -190,8 +190,3 @@ def _overall(row: OverallRow) -> dict[str, Any]:
         "worst": row.worst,
         "worst_dataset": str(row.worst_dataset or ""),
     }
-
-
-def cost_columns(rows: Sequence[Row]) -> list[str]:
-    """The costs that any of `rows` has, in their usual order."""
-    return [name for name in COSTS if any(name in row.costs for row in rows)]

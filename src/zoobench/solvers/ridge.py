@@ -137,10 +137,3 @@ def _leave_one_out(
             right = (truth - residual).argmax(dim=2) == labels[part][:, None]
             hits[at] += right.double().sum(dim=0) / n
     return error, hits
-
-
-def ridge_draws(
-    features: Tensor, labels: Tensor, draws: Tensor, classes: int, lambdas: Sequence[float]
-) -> list[RidgePath]:
-    """A path for every few-shot draw: `draws` (R, n) int64 holds rows of `features`."""
-    return [ridge_path(features[rows], labels[rows], classes, lambdas) for rows in draws]
