@@ -122,15 +122,7 @@ def _overall(group: Sequence[Ranked]) -> OverallRanking | None:
             samples.append((one.sample, [at[m] for m in models]))
     values = np.stack([one.value[at] for one, at in samples])
     general = len(common) >= GENERAL and not _views(common)
-    mean_draws = np.concatenate(
-        [
-            _mean_draws(
-                [many.pick(one, at[m : m + bootstrap.ROWS]).draws for one, at in samples], general
-            )
-            for m in range(0, len(models), bootstrap.ROWS)
-        ],
-        axis=1,
-    )
+    mean_draws = _mean_draws([one.draws[:, at] for one, at in samples], general)
     if len(samples) == 1:
         p = many.pairwise(many.pick(*samples[0]))
     else:
@@ -208,17 +200,10 @@ def _pairwise(
     values: bootstrap.Floats, mean_draws: bootstrap.Floats, general: bool
 ) -> bootstrap.Floats:
     """(M, M) two-sided p of differences of means: normal, or Student's t over D datasets."""
-    mean = values.mean(axis=0)
-    p = many.difference_error(mean_draws)
-    for start in range(0, len(p), bootstrap.ROWS):
-        own = slice(start, start + bootstrap.ROWS)
-        gap = np.abs(mean[own, None] - mean[None, :])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            score = np.where(gap > 1e-12, gap / p[own], 0.0)
-        tail = stdtr(len(values) - 1, -score) if general else ndtr(-score)
-        p[own] = 2 * tail
+    score = many.scores(values.mean(axis=0), many.difference_error(mean_draws))
+    p = 2 * (stdtr(len(values) - 1, -score) if general else ndtr(-score))
     np.fill_diagonal(p, 1.0)
-    return p
+    return np.asarray(p)
 
 
 def _gap(mean: bootstrap.Floats, mean_draws: bootstrap.Floats) -> float:

@@ -16,10 +16,8 @@ from numpy.typing import NDArray
 from zoobench.statistics.bootstrap import (
     ALPHA,
     RESAMPLES,
-    ROWS,
     Floats,
     Matrix,
-    _blocks,
     error_against,
     resampled,
 )
@@ -118,8 +116,6 @@ def with_seeds(
 def pick(one: Sample, models: Sequence[int]) -> Sample:
     """The sample of some of the models, in that order."""
     at = list(models)
-    if at == list(range(len(one.value))):
-        return one
     return Sample(
         one.value[at],
         one.draws[:, at],
@@ -136,45 +132,25 @@ def sample_from_intervals(value: Floats, error: Floats, n: int, seed: int) -> Sa
 
     Unpaired, so a difference looks less certain than it is: never the other way.
     """
-    rng = np.random.default_rng(seed)
-    draws = rng.standard_normal((RESAMPLES, len(value)))
-    draws *= error
-    draws += value
+    drawn = np.random.default_rng(seed).standard_normal((RESAMPLES, len(value)))
     nothing = np.zeros((0, len(value)), dtype=np.float32)
     ones = np.ones(len(value), dtype=np.int64)
-    return Sample(value, draws, np.zeros(len(value)), ones, np.zeros(len(value), bool), nothing, n)
+    never = np.zeros(len(value), dtype=bool)
+    return Sample(value, drawn * error + value, np.zeros(len(value)), ones, never, nothing, n)
 
 
 def difference_error(draws: Floats) -> Floats:
     """(M, M) bootstrap standard errors of the paired differences."""
     cov = np.atleast_2d(np.cov(draws, rowvar=False))
-    spread = np.diag(cov).copy()
-    for start in range(0, len(cov), ROWS):  # in place: fresh memory costs more than the sums
-        own = slice(start, start + ROWS)
-        square = spread[own, None] + spread[None, :] - 2 * cov[own]
-        np.sqrt(np.maximum(square, 0.0), out=cov[own])
-    return cov
+    spread = np.diag(cov)
+    return np.sqrt(np.maximum(spread[:, None] + spread[None, :] - 2 * cov, 0.0))
 
 
-def _pairwise_unpaired(value: Floats, draws: Floats) -> Floats:
-    """(M, M) p of `pairwise` where draws are independent: no covariance estimated from noise.
-
-    Rows in blocks that stay in the cache, and each pair once.
-    """
-    from scipy.special import ndtr
-
-    spread = np.concatenate([block.var(axis=0, ddof=1) for block in _blocks(draws)])
-    p = np.empty((len(value), len(value)))
-    for start in range(0, len(value), ROWS):
-        own = slice(start, start + ROWS)
-        error = np.sqrt(spread[own, None] + spread[None, start:])
-        gap = np.abs(value[own, None] - value[None, start:])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            score = np.where(gap > 1e-12, gap / error, 0.0)
-        p[own, start:] = 2 * ndtr(-score)
-        p[start:, own] = p[own, start:].T
-    np.fill_diagonal(p, 1.0)
-    return p
+def scores(value: Floats, error: Floats) -> Floats:
+    """(M, M) differences of `value` (M,) over their standard errors, 0 for what is equal."""
+    gap = np.abs(value[:, None] - value[None, :])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(gap > 1e-12, gap / error, 0.0)
 
 
 def mcnemar_pairs(right: NDArray[np.float32]) -> Floats:
@@ -195,12 +171,12 @@ def pairwise(one: Sample) -> Floats:
     """
     from scipy.special import ndtr, stdtr
 
-    if not len(one.right):
-        return _pairwise_unpaired(one.value, one.draws)
-    error = difference_error(one.draws)
-    gap = np.abs(one.value[:, None] - one.value[None, :])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        score = np.where(gap > 1e-12, gap / error, 0.0)
+    if len(one.right):
+        error = difference_error(one.draws)
+    else:  # independent draws: a covariance estimated from them would be noise
+        spread = one.draws.var(axis=0, ddof=1)
+        error = np.sqrt(spread[:, None] + spread[None, :])
+    score = scores(one.value, error)
     if one.seed_variance.any():
         share = one.seed_variance**2 / np.maximum(one.seeds - 1, 1)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -224,16 +200,13 @@ def holm_limits(p: Floats) -> Floats:
     count = len(p)
     if count < 2:
         return np.full(count, -1.0)
-    limits = np.empty(count)
-    for start in range(0, count, ROWS):
-        off = p[start : start + ROWS].copy()
-        own = np.arange(len(off))
-        off[own, start + own] = np.inf  # sorted to the end, and left out there
-        off.sort(axis=1)
-        kept = off[:, :-1] * np.arange(count - 1, 0, -1) > ALPHA
-        many = np.where(kept.any(axis=1), kept.argmax(axis=1), count - 1)  # before the first kept
-        limits[start : start + ROWS] = np.where(many > 0, off[own, np.maximum(many - 1, 0)], -1.0)
-    return limits
+    off = p.copy()
+    np.fill_diagonal(off, np.inf)  # sorted to the end, and left out there
+    off.sort(axis=1)
+    kept = off[:, :-1] * np.arange(count - 1, 0, -1) > ALPHA
+    many = np.where(kept.any(axis=1), kept.argmax(axis=1), count - 1)  # before the first kept
+    last = off[np.arange(count), np.maximum(many - 1, 0)]
+    return np.where(many > 0, last, -1.0)
 
 
 def holm_matrix(p: Floats, order: Sequence[int]) -> Matrix:
@@ -258,16 +231,10 @@ def rank_ranges(value: Floats, p: Floats) -> tuple[NDArray[np.int64], NDArray[np
     best every rejection would be a false one, so rank 1 stays in its range with
     probability at least 95%, however the observed best was come by.
     """
-    limits = holm_limits(p)
-    low, high = np.empty(len(p), np.int64), np.empty(len(p), np.int64)
-    for start in range(0, len(p), ROWS):  # blocks that stay in the cache
-        own = slice(start, start + ROWS)
-        sure = p[own] <= limits[own, None]
-        above = value[None, :] > value[own, None]
-        below = value[None, :] < value[own, None]
-        low[own] = 1 + np.count_nonzero(sure & above, axis=1)
-        high[own] = len(p) - np.count_nonzero(sure & below, axis=1)
-    return low, high
+    sure = p <= holm_limits(p)[:, None]
+    above, below = value[None, :] > value[:, None], value[None, :] < value[:, None]
+    low = 1 + np.count_nonzero(sure & above, axis=1)
+    return low, len(p) - np.count_nonzero(sure & below, axis=1)
 
 
 def resolvable_gap(one: Sample) -> float:
