@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import multiprocessing.spawn
 import os
 import signal
 from collections.abc import Callable
@@ -98,6 +99,12 @@ def test_a_worker_collects_garbage_but_not_among_what_was_loaded_before_it() -> 
 
 def collector(settings: Settings) -> Callable[[None], tuple[bool, int]]:
     return lambda request: (gc.isenabled(), gc.get_freeze_count())
+
+
+def test_a_worker_does_not_import_the_main_module_of_its_parent() -> None:
+    with local.no_main():
+        told = multiprocessing.spawn.get_preparation_data("worker")
+    assert not {"init_main_from_name", "init_main_from_path"} & told.keys()
 
 
 def test_every_cell_ends_once_even_if_all_fail() -> None:

@@ -15,6 +15,7 @@ import multiprocessing
 import pickle
 import queue
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -24,6 +25,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeAlias
 
 from zoobench.schema import Cell, Record
@@ -244,9 +246,25 @@ def launch(
     with tempfile.NamedTemporaryFile(dir=folder, suffix=".log", delete=False) as file:
         log = Path(file.name)
     process: BaseProcess = context.Process(target=target, args=(pipe, *args, str(log)), daemon=True)
-    process.start()
+    with no_main():
+        process.start()
     pipe.close()
     return process, log
+
+
+@contextlib.contextmanager
+def no_main() -> Iterator[None]:
+    """Children that start meanwhile do not import this process's main module.
+
+    They would run a user's script again, whose call of `zoobench.run` then starts children of
+    its own. Nothing that a worker does stands in it.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def died(cell: Cell, status: str, reason: str, detail: str, seconds: float) -> Record:

@@ -209,8 +209,6 @@ def run_on_node(
     from zoobench.machine import cache_dir
 
     check_same(versions(), expected, os.uname().nodename)  # it may have joined since the check
-    # Else every worker process would import Ray's own worker script as its main module.
-    sys.modules["__main__"].__file__ = None
     settings = dataclasses.replace(settings, cache=str(cache_dir() / "features"))
     memory = limits.memory_bytes or default_memory_bytes(settings.workers)
     engine = LocalEngine(settings, dataclasses.replace(limits, memory_bytes=memory), 1, preload)
