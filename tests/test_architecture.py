@@ -34,12 +34,13 @@ FLOORS = (
     {"runs"},
     {"advise"},
     {"report"},
-    {"cli", "__main__"},
+    {"api", "cli", "__main__"},
 )  # fmt: skip
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 
 TORCH_FREE = (
-    "errors", "plugins", "schema", "store", "statistics", "ranking", "compare", "report", "cli",
+    "errors", "plugins", "schema", "store", "statistics", "ranking", "compare", "report", "api",
+    "cli",
 )  # fmt: skip
 HEAVY = {
     "torch", "torchvision", "timm", "transformers", "sklearn", "matplotlib", "ray", "fvcore",
@@ -175,7 +176,7 @@ def test_listing_models_is_light() -> None:
 def test_reading_a_suite_and_a_run_never_loads_torch() -> None:
     never_loads(
         {"torch", "timm"},
-        "from zoobench import compare, ranking, store",
+        "import zoobench.api",
         "from zoobench.runs import planning, suite",
         "from zoobench.report import terminal, write",
         "assert planning.plan(suite.read('smoke'))",

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from zoobench import datasets, machine, models
+from zoobench import datasets, models
 from zoobench.datasets.splits import hash_order, limit
 from zoobench.errors import UserError
 from zoobench.interfaces import Split
-from zoobench.machine import cache_dir
 from zoobench.schema import Ref
-from zoobench.workers.loaded import load
-from zoobench.workers.settings import Settings
+from zoobench.workers.loaded import feature_source
 
 PERMUTATIONS = 500
 
@@ -51,15 +49,7 @@ def similarity(model: str, first: str, second: str, most: int, device: str = "au
 
     ref = models.resolve(model)
     names = [datasets.resolve(first), datasets.resolve(second)]
-    for name in names:
-        if datasets.card(name).modality != models.card(ref).modality:
-            raise UserError(
-                f"{ref.short} reads {models.card(ref).modality}, "
-                f"but {name.short} holds {datasets.card(name).modality}"
-            )
-    place = machine.resolve(device)
-    settings = Settings(place, cache=str(cache_dir() / "features"))
-    source = load(ref, 0, "fp32", settings, None).features
+    source = feature_source(ref, names, device)
     # Equal numbers: the sample's size is in a Frechet distance, and would look like a difference.
     splits = [datasets.load(name).train for name in names]
     count = min(most, *map(len, splits))

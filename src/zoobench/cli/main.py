@@ -19,7 +19,6 @@ import click
 
 from zoobench import __version__
 from zoobench.cli.base import INTERRUPTED, JSON_FLAG, Commands, user_errors
-from zoobench.errors import UserError
 
 if TYPE_CHECKING:
     from zoobench.runs.session import Plan, RunOptions
@@ -84,7 +83,7 @@ def options_of(name: str, given: Mapping[str, Any]) -> RunOptions:
     shard = session.parse_shard(given["shard"])
     own = name if given["shard"] is None else f"{name}-{shard[0]}-of-{shard[1]}"
     return session.RunOptions(
-        out=given["out"] or Path("results/runs") / own,
+        out=given["out"] or session.RUNS / own,
         device=given["device"],
         only=session.parse_only(given["only"]),
         retry=session.parse_retry(given["retry_failed"]),
@@ -131,8 +130,6 @@ def run(suite: str, workers: int, as_json: bool, **given: Any) -> None:
     from zoobench.runs import session
     from zoobench.runs import suite as suites
 
-    if workers < 1:
-        raise UserError(f"--workers: must be at least 1, got {workers}")
     spec = suites.read(suite)
     place = {"workers": workers, **{name: given[name] for name in ("ranks", "engine", "address")}}
     options = dataclasses.replace(options_of(spec.name, given), **place)

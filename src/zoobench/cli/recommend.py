@@ -15,7 +15,7 @@ from zoobench.cli.compare import PATH
 from zoobench.errors import UserError
 
 if TYPE_CHECKING:
-    from zoobench.ranking.recommend import Limits, Recommendation
+    from zoobench.ranking.recommend import Limits
     from zoobench.schema import Ref, Value
 
 UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -91,19 +91,14 @@ def recommend(
 def recommend_run(run: Path, limits: Limits, objective: str | None, as_json: bool) -> None:
     """The pick of each overall ranking of `run`."""
     from zoobench import store
-    from zoobench.ranking.rank import rank
-    from zoobench.ranking.recommend import recommend as choose
-    from zoobench.ranking.recommend import to_json
+    from zoobench.ranking.recommend import recommend_all, to_json
     from zoobench.report.text import recommendation_text
 
-    ranking = rank([store.load(run)], objective)
-    if not ranking.overall:
-        raise UserError(f"{run}: no model was measured: there is nothing to choose from")
-    found: list[Recommendation] = [choose(overall, limits) for overall in ranking.overall]
+    chosen = recommend_all(store.load(run), limits, objective)
     if as_json:
-        click.echo(json.dumps([to_json(one) for one in found], ensure_ascii=False))
+        click.echo(json.dumps([to_json(one) for one in chosen], ensure_ascii=False))
         return
-    click.echo("\n\n".join("\n".join(recommendation_text(one)) for one in found))
+    click.echo("\n\n".join("\n".join(recommendation_text(one)) for one in chosen))
 
 
 def advise_data(
@@ -117,6 +112,7 @@ def advise_data(
     from zoobench import tasks
     from zoobench.advise.loop import AdviceRequest, advise
     from zoobench.report.advice import advice_json, advice_text
+    from zoobench.runs.session import RUNS
 
     primary = tasks.task(options["task"], "--task").metrics[0]
     if options["task"] != "classification":
@@ -129,7 +125,7 @@ def advise_data(
     budget = seconds(options["budget"])
     columns = {name: options[name] for name in ("text", "image", "label") if options[name]}
     ref = resolve_data(data, columns)
-    out = options["out"] or Path("results/runs") / f"advice-{ref.name}"
+    out = options["out"] or RUNS / f"advice-{ref.name}"
     request = AdviceRequest(
         ref, budget, out, limits, options["models"], options["device"],
         not options["no_fine_tune"], started,

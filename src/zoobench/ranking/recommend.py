@@ -12,8 +12,10 @@ from zoobench.errors import UserError
 from zoobench.metrics import difference
 from zoobench.ranking.nouns import TIMED, OverallRanking, OverallRow, natural
 from zoobench.ranking.pareto import one_device
+from zoobench.ranking.rank import rank
 from zoobench.schema import Ref
 from zoobench.statistics import bootstrap, many
+from zoobench.store import Run
 
 PERMISSIVE = frozenset(
     name.casefold()
@@ -84,6 +86,19 @@ class Recommendation:
     method: str
     metric: str
     datasets: tuple[Ref, ...]
+
+
+def recommend_all(
+    run: Run, limits: Limits | None = None, metric: str | None = None
+) -> tuple[Recommendation, ...]:
+    """`recommend` from each overall ranking of `run` by `metric`, else by its task's primary one.
+
+    Raises UserError where nothing was measured, and what `recommend` raises.
+    """
+    ranking = rank([run], metric)
+    if not ranking.overall:
+        raise UserError(f"{run.path}: no model was measured: there is nothing to choose from")
+    return tuple(recommend(overall, limits) for overall in ranking.overall)
 
 
 def recommend(overall: OverallRanking, limits: Limits | None = None) -> Recommendation:

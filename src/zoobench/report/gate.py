@@ -37,6 +37,8 @@ VERDICT = {
 }
 WIDTH = 80
 """Of the text, which is the same in a terminal, a pipe and a file."""
+COLUMNS = ("cell", "metric", "baseline", "candidate", "why")
+"""Of a table of findings: see `cells`."""
 SHOWN = 50
 """Findings of one outcome that the text lists; the files have all of them."""
 
@@ -61,7 +63,7 @@ def text(found: Comparison) -> str:
     if found.family:
         tests = "1 test" if found.family == 1 else f"{found.family} tests"
         lines.append(f"  Holm's correction at {found.alpha:g} over {tests} that could differ")
-    groups = _groups(found)
+    groups = by_outcome(found)
     for name, findings in groups:
         if name == "same":  # nothing to read, but for what was measured just now
             findings = [f for f in findings if f.kind == "measured"]
@@ -72,7 +74,7 @@ def text(found: Comparison) -> str:
             lines += [*_wrapped(_subject(f), 2), *_wrapped(f.why, 6, 6)]
         if len(findings) > SHOWN:
             lines.append(f"  ... and {len(findings) - SHOWN} more")
-    for heading, rows in _extras(found):
+    for heading, rows in extras(found):
         lines += ["", heading.upper()]
         lines += [line for row in rows[:SHOWN] for line in _wrapped(row, 2)]
         if len(rows) > SHOWN:
@@ -88,7 +90,7 @@ def _wrapped(words: str, first: int, rest: int = 4) -> list[str]:
     )  # fmt: skip
 
 
-def _groups(found: Comparison) -> list[tuple[str, list[Finding]]]:
+def by_outcome(found: Comparison) -> list[tuple[str, list[Finding]]]:
     """Non-empty outcomes in order of weight; what must be accepted stands with the regressed."""
     order = ("regressed", "missing", "inconclusive", "incomparable", "improved", "same")
     groups: dict[str, list[Finding]] = {name: [] for name in order}
@@ -112,7 +114,7 @@ def _value(value: float) -> str:
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
 
 
-def _extras(found: Comparison) -> list[tuple[str, list[str]]]:
+def extras(found: Comparison) -> list[tuple[str, list[str]]]:
     """Everything that gates nothing: drifts, blind spots, times, new cells, notes."""
     drifts = [f"{d.model}: {d.why}" for d in found.drifts]
     seen = [
@@ -149,10 +151,10 @@ def markdown(found: Comparison, limit: int = COMMENT_LIMIT) -> str:
     head = [marker(found), f"### {_escape(title(found))}", "", _escape(tally(found)), ""]
     out = "\n".join(head) + "\n"
     blocks: list[tuple[str, str, int, Iterator[str]]] = []
-    for name, findings in _groups(found):
-        top = "| cell | metric | baseline | candidate | why |\n| --- | --- | --: | --: | --- |\n"
+    for name, findings in by_outcome(found):
+        top = f"| {' | '.join(COLUMNS)} |\n| --- | --- | --: | --: | --- |\n"
         blocks.append((name, top, len(findings), map(_row, findings)))
-    for heading, told in _extras(found):
+    for heading, told in extras(found):
         blocks.append((heading, "", len(told), (f"- {_escape(row)}\n" for row in told)))
     reserve = 200 * (len(blocks) + 1)
     for name, top, count, rows in blocks:
@@ -193,10 +195,15 @@ def _fitting(rows: Iterable[str], room: int) -> list[str]:
     return kept
 
 
-def _row(f: Finding) -> str:
+def cells(f: Finding) -> list[str]:
+    """A finding as a row of a table with the header `COLUMNS`."""
     values = ["" if v is None else _value(v) for v in (f.baseline, f.candidate)]
-    cells = [_escape(f.name), f.metric or "", *values, _escape(f.why)]
-    return f"| {' | '.join(cells)} |\n"
+    return [f.name, f.metric or "", *values, f.why]
+
+
+def _row(f: Finding) -> str:
+    name, *numbers, why = cells(f)
+    return f"| {' | '.join([_escape(name), *numbers, _escape(why)])} |\n"
 
 
 def _escape(words: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from zoobench.ranking.nouns import OverallRanking, Ranking, Row
+from zoobench.ranking.nouns import Failure, OverallRanking, Ranking, Row, SectionRanking
 from zoobench.ranking.pareto import AXES, front_of, one_device
 from zoobench.report.figures import heat_cells, pictures, slugs
 from zoobench.report.text import (
@@ -28,6 +28,8 @@ from zoobench.schema import Ref
 COLUMNS = ("params", "macs", "latency_ms_p50", "peak_memory_bytes")
 MOST_ROWS = 200
 """Longer tables are cut: nobody reads them as text, and the CSV files hold all of it."""
+CONTROL = "control"
+"""Among the flags of a row: it is no model."""
 
 TEMPLATE = """\
 # zoobench: {{ title }}
@@ -160,6 +162,11 @@ def _titles() -> list[str]:
 
 
 def overall_table(o: OverallRanking) -> str:
+    return table(*overall_rows(o, MOST_ROWS)) + more(len(o.rows))
+
+
+def overall_rows(o: OverallRanking, most: int) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a table of the `most` best models of an overall ranking."""
     names = labels(row.model for row in o.rows)
     header = ["rank", "", "model", f"{o.metric} [95%]", "P(1st)", "mean rank", "mean z", "worst"]
     rows = [
@@ -175,9 +182,9 @@ def overall_table(o: OverallRanking) -> str:
             *_costs(row),
             row.license,
         ]
-        for row, worst in list(zip(o.rows, worst_texts(o), strict=True))[:MOST_ROWS]
+        for row, worst in list(zip(o.rows, worst_texts(o), strict=True))[:most]
     ]
-    return table([*header, *_titles(), "license"], rows) + more(len(o.rows))
+    return [*header, *_titles(), "license"], rows
 
 
 def more(count: int) -> str:
@@ -186,7 +193,16 @@ def more(count: int) -> str:
     return f"\n\n... and {left} more: ranking.csv holds them all." if left > 0 else ""
 
 
-def section_table(section: Any) -> str:
+def section_table(section: SectionRanking) -> str:
+    header, rows = section_rows(section, MOST_ROWS)
+    for row in rows:
+        if row[-1] == CONTROL:
+            row[2] = f"_{row[2]}_"
+    return table(header, rows) + more(len(section.rows))
+
+
+def section_rows(section: SectionRanking, most: int) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a table: the `most` best models, the controls, then who failed."""
     names = labels(row.model for row in section.rows)
     header = ["rank", "", "model", f"{section.metric} [95%]", "P(1st)", *_titles(), "flags"]
     rows = [
@@ -199,18 +215,18 @@ def section_table(section: Any) -> str:
             *_costs(row),
             ", ".join(flag.name for flag in row.flags),
         ]
-        for row in section.rows[:MOST_ROWS]
+        for row in section.rows[:most]
     ]
     for control in section.controls:
         value = with_interval(section.metric, control.value, control.low, control.high)
         blank = [""] * (len(COLUMNS) + 1)
-        rows.append(["", "", f"_{control_label(control.model)}_", value, *blank, "control"])
+        rows.append(["", "", control_label(control.model), value, *blank, CONTROL])
     ranked = {row.model for row in section.rows}
     for failure in section.failures:
         if failure.model not in ranked:
             label = failure.model.short
             rows.append(["", "", label, "", *[""] * (len(COLUMNS) + 1), failure.status])
-    return table(header, rows) + more(len(section.rows))
+    return header, rows
 
 
 def fronts(o: OverallRanking) -> str:
@@ -242,6 +258,11 @@ def heat(o: OverallRanking) -> str:
 
 
 def failure_table(ranking: Ranking) -> str:
+    return table(*failure_rows(ranking.failures))
+
+
+def failure_rows(failures: Sequence[Failure]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of cells without a number."""
     rows = [
         [
             f.status,
@@ -251,6 +272,6 @@ def failure_table(ranking: Ranking) -> str:
             str(f.seed),
             f.why,
         ]
-        for f in ranking.failures
+        for f in failures
     ]
-    return table(["status", "model", "dataset", "method", "seed", "why"], rows)
+    return ["status", "model", "dataset", "method", "seed", "why"], rows

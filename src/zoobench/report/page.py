@@ -26,7 +26,7 @@ from zoobench.ranking.nouns import (
 from zoobench.ranking.pareto import AXES, one_device
 from zoobench.ranking.recommend import license_fits
 from zoobench.report.figures import heat_cells, lanes
-from zoobench.report.markdown import flat
+from zoobench.report.markdown import failure_rows, flat
 from zoobench.report.models_page import model_pages
 from zoobench.report.terminal import critical_note, overall_notes
 from zoobench.report.text import (
@@ -36,7 +36,6 @@ from zoobench.report.text import (
     cost,
     dataset_labels,
     labels,
-    method_text,
     rank_text,
     row_text,
     worst_texts,
@@ -92,7 +91,7 @@ def page(ranking: Ranking, title: str, environment: Mapping[str, Any], suite: st
         ranked=any(o.critical is not None for o in ranking.overall),
         models=model_pages(ranking, suite),
         beyond=beyond(ranking),
-        failures=[_failure(f) for f in ranking.failures],
+        failures=failure_rows(ranking.failures)[1],
         environment=flat(environment),
         data=Markup(_json(_data(ranking, boards))),  # noqa: S704  `<` is escaped by _json
     )
@@ -159,17 +158,6 @@ def _json(value: Any) -> str:
     """JSON that can stand inside <script>: no `<` is left in it."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-
-
-def _failure(f: Any) -> list[str]:
-    return [
-        f.status,
-        f.model.short,
-        f.dataset.short,
-        method_text(f.method, f.shots),
-        str(f.seed),
-        f.why,
-    ]
 
 
 def _data(ranking: Ranking, boards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -57,6 +57,20 @@ def print_ranking(ranking: Ranking, console: Console | None = None) -> None:
         out.print("No model was measured: there is nothing to rank.")
 
 
+def ranking_text(ranking: Ranking, width: int = 80) -> str:
+    """What `print_ranking` prints, without colour. Nothing is printed, in a notebook neither."""
+    import io
+
+    from rich.console import Console
+
+    file = io.StringIO()
+    print_ranking(
+        ranking,
+        Console(file=file, width=width, highlight=False, color_system=None, force_jupyter=False),
+    )
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()).strip("\n")
+
+
 def _is_terminal() -> bool:
     import sys
 

@@ -39,6 +39,9 @@ TRANSFORMERS = (
 PRELOAD = {"timm": ("timm",), "torchvision": ("torchvision",), "hf": TRANSFORMERS}
 """What loading a model of a source imports; the fork server imports it once for all workers."""
 
+RUNS = Path("results/runs")
+"""Where runs lie by default, below the working directory: a folder of its own each."""
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -267,7 +270,9 @@ class Site:
 @contextlib.contextmanager
 def opened(options: RunOptions, bounds: WorkerLimits) -> Iterator[Site]:
     """This machine, or a cluster that is joined while the run lasts. Raises UserError."""
-    workers = max(1, options.workers)
+    workers = options.workers
+    if workers < 1:
+        raise UserError(f"--workers: must be at least 1, got {workers}")
     if options.engine == "local":
         threads = max(1, machine.cores() // workers)
         yield Site(

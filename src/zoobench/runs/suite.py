@@ -234,8 +234,10 @@ def _absolute(value: Value, folder: Path) -> str:
 
 
 def _value(value: Any, option: str, where: str) -> Value:
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return tuple(value)
+    if isinstance(value, Path):  # of a suite that was written in Python
+        return str(value)
     if isinstance(value, (str, int, float, bool)):
         return value
     raise UserError(f"{where}: {option}: expected text, a number or a list, got {value!r}")

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from zoobench import models
+from zoobench import datasets, machine, models
 from zoobench.costs import counted as cost
 from zoobench.costs.measured import measured_costs
+from zoobench.errors import UserError
 from zoobench.features import fingerprint
 from zoobench.features.cache import FeatureCache
 from zoobench.features.extraction import lay_out
 from zoobench.features.pixels import PixelCache
 from zoobench.features.source import Features, Progress, View
 from zoobench.interfaces import Method, Split
-from zoobench.machine import Place
+from zoobench.machine import Place, cache_dir
 from zoobench.methods.transferability import foresee
 from zoobench.metrics import measured
 from zoobench.schema import Cell, Measurement, Ref
@@ -99,6 +100,21 @@ def load(
     cache = FeatureCache(Path(settings.cache), settings.cache_bytes)
     pixels = PixelCache(Path(settings.cache).parent / "pixels", settings.pixel_bytes)
     return Loaded(ref, Features(backbone, view, cache, progress, pixels), seconds)
+
+
+def feature_source(model: Ref, data: Sequence[Ref], device: str) -> Features:
+    """`model` as a source of float32 features of the datasets `data`, kept in the cache.
+
+    Both are resolved. Raises UserError for data of another modality, CellError where the model
+    cannot be had.
+    """
+    reads = models.card(model).modality
+    for name in data:
+        holds = datasets.card(name).modality
+        if holds != reads:
+            raise UserError(f"{model.short} reads {reads}, but {name.short} holds {holds}")
+    settings = Settings(machine.resolve(device), cache=str(cache_dir() / "features"))
+    return load(model, 0, "fp32", settings, None).features
 
 
 def second(name: str, value: float, **detail: Any) -> Measurement:

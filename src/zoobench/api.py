@@ -1,0 +1,269 @@
+"""zoobench from Python: what the commands do, as functions that return objects (docs/python.md).
+
+    import zoobench as zb
+
+    results = zb.run("smoke")                       # or zb.load("results/runs/smoke")
+    results.frame(), results.ranking()
+    zb.recommend(results, max_params=5e6)
+
+Nothing here prints or exits. A mistake of the user raises what the command line prints, an
+error of zoobench.errors; a cell that fails is a record, as it is there. What is returned
+shows itself as text, and in a notebook as tables.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from zoobench import metrics, store
+from zoobench.compare import compare as comparison
+from zoobench.compare.gates import gates_from, read_gates
+from zoobench.compare.verdicts import Comparison
+from zoobench.errors import unknown
+from zoobench.ranking.nouns import Ranking
+from zoobench.ranking.rank import rank as rank_runs
+from zoobench.ranking.recommend import Limits, Recommendation, recommend_all
+from zoobench.report import gate, notebook, tables
+from zoobench.report.terminal import ranking_text
+from zoobench.report.text import recommendation_text
+from zoobench.schema import Record
+from zoobench.store import Run
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from zoobench.runs.session import Plan
+    from zoobench.runs.suite import Suite
+    from zoobench.workers.events import Event
+
+SPLITS = ("train", "valid", "test")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, repr=False)
+class RunResults(Run):
+    """What a run directory holds: its `path`, its `records` (the newest of each cell), and its
+    `suite` as resolved. Nothing in it is read again when the run goes on: `load` it anew."""
+
+    @property
+    def failed(self) -> tuple[Record, ...]:
+        """The records of cells that have no answer, each with its status and error."""
+        return tuple(record for record in self.records if record.status != "ok")
+
+    def frame(self) -> pd.DataFrame:
+        """One row a measurement, the columns of the report's measurements.csv."""
+        return tables.frame(tables.measurements_table(self.records))
+
+    def ranking(self, metric: str | None = None) -> Leaderboard:
+        """The models of this run, ranked: see `rank`."""
+        return rank(self, metric=metric)
+
+    def __repr__(self) -> str:
+        return f"<zoobench run: {notebook.summary(self)}>"
+
+    def _repr_html_(self) -> str:
+        return notebook.run_html(self)
+
+
+@dataclass(frozen=True, repr=False)
+class Leaderboard(Ranking):
+    """A ranking: `sections` (one a dataset and method), `overall` (over the datasets that all
+    models have), `failures`. Its text is what `zoobench report` prints."""
+
+    def frame(self) -> pd.DataFrame:
+        """One row a model, dataset and method, then one a model overall: the columns of the
+        report's ranking.csv."""
+        return tables.frame(tables.ranking_table(self))
+
+    def __repr__(self) -> str:
+        return ranking_text(self)
+
+    def _repr_html_(self) -> str:
+        return notebook.ranking_html(self)
+
+
+class Recommendations(tuple[Recommendation, ...]):
+    """One recommendation an overall ranking (a method on the datasets of one kind).
+
+    Each has a `pick`, None where no model keeps to the limits; see `Recommendation`.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "\n\n".join("\n".join(recommendation_text(one)) for one in self)
+
+    def _repr_html_(self) -> str:
+        return notebook.recommendations_html(self)
+
+
+@dataclass(frozen=True, repr=False)
+class RunComparison(Comparison):
+    """What comparing two runs came to: `findings`, `failing`, and the `exit_code` that
+    `zoobench compare` would end with (0 fine, 1 a confirmed regression)."""
+
+    def __repr__(self) -> str:
+        return gate.text(self).strip("\n")
+
+    def _repr_html_(self) -> str:
+        return notebook.comparison_html(self)
+
+
+class FeatureArrays(NamedTuple):
+    """The features of N examples.
+
+    `features` (N, D) float32; `targets` (N,) int64 labels or float64 numbers (of a task whose
+    answers are no array, its own `Targets`); `ids` (N,) text, stable across machines;
+    `classes` the names of the labels, empty where there are none.
+    """
+
+    features: NDArray[np.float32]
+    targets: Any
+    ids: NDArray[np.str_]
+    classes: tuple[str, ...]
+
+
+def run(
+    suite: str | Path | Mapping[str, Any],
+    out: str | Path | None = None,
+    device: str = "auto",
+    workers: int = 1,
+    only: Mapping[str, str] | None = None,
+    retry_failed: str | None = None,
+    watch: Callable[[Plan, Event], None] = lambda plan, event: None,
+) -> RunResults:
+    """Run a suite: a TOML file, a built-in name, or a dict in the shape of a suite file.
+
+    `out` is the run directory, results/runs/NAME by default; what it holds already is not run
+    again, but for failed cells of the statuses that `retry_failed` names ("all", or such as
+    "oom,timeout"). `only` maps model, dataset or method to a glob. `workers` are processes.
+    `watch` is called with each event. Raises UserError before any work; Ctrl-C loses nothing
+    that was recorded.
+    """
+    from zoobench.runs import session
+
+    spec = _suite(suite)
+    folder = session.RUNS / spec.name if out is None else Path(out)
+    chosen = session.parse_only([f"{key}={glob}" for key, glob in (only or {}).items()])
+    retry = session.parse_retry(retry_failed)
+    options = session.RunOptions(folder, device, workers, only=chosen, retry=retry)
+    session.execute(spec, options, watch)
+    return load(folder)
+
+
+def _suite(suite: str | Path | Mapping[str, Any]) -> Suite:
+    """Relative paths of a dict are relative to the working directory."""
+    from zoobench.runs import suite as suites
+
+    if isinstance(suite, Mapping):
+        return suites.resolve(suites.parse(suite, "suite"), "suite", Path())
+    return suites.read(str(suite))
+
+
+def load(run: str | Path) -> RunResults:
+    """A run directory, or a lone records.jsonl. Raises StoreError."""
+    return _as(RunResults, store.load(run))
+
+
+def _as(kind: type[T], noun: Any) -> T:
+    """`noun` as one of ours: the same fields, and how they are shown."""
+    return kind(**{field.name: getattr(noun, field.name) for field in dataclasses.fields(noun)})
+
+
+def _loaded(run: str | Path | Run) -> Run:
+    return run if isinstance(run, Run) else load(run)
+
+
+def rank(run: str | Path | Run, *more: str | Path | Run, metric: str | None = None) -> Leaderboard:
+    """Rank the models of one run or several together, with ties, intervals and controls.
+
+    Each dataset by `metric`, or by its task's primary one. Raises UserError.
+    """
+    if metric is not None:
+        metrics.metric(metric, "metric")
+    return _as(Leaderboard, rank_runs(map(_loaded, (run, *more)), metric))
+
+
+def recommend(
+    run: str | Path | Run,
+    max_params: float | None = None,
+    max_macs: float | None = None,
+    max_latency_ms: float | None = None,
+    max_memory: float | None = None,
+    license: str = "",  # noqa: A002  the command's own word
+    objective: str | None = None,
+) -> Recommendations:
+    """Which model of a run to take under limits, what it is tied with, and how sure that is.
+
+    `max_macs` of one example, `max_memory` in bytes; `license` is "permissive" or SPDX names by
+    comma; `objective` a quality metric, by default each task's primary one. Raises UserError,
+    also for a limit on what the run did not measure.
+    """
+    if objective is not None:
+        metrics.metric(objective, "objective")
+    limits = Limits(max_params, max_macs, max_latency_ms, max_memory, license)
+    return Recommendations(recommend_all(_loaded(run), limits, objective))
+
+
+def compare(
+    baseline: str | Path | Run,
+    candidate: str | Path | Run,
+    gates: str | Path | Mapping[str, Any] | None = None,
+) -> RunComparison:
+    """Did `candidate` regress against `baseline` (a run, or an accepted baseline)?
+
+    `gates` is a TOML file of margins, or a dict in its shape. Both runs are read from their
+    directories. Raises UserError for what cannot be read or is not the same suite.
+    """
+    allowed = gates_from(dict(gates), "gates") if isinstance(gates, Mapping) else read_gates(gates)
+    paths = [run.path if isinstance(run, Run) else run for run in (baseline, candidate)]
+    return _as(RunComparison, comparison.compare_paths(paths[0], paths[1], allowed))
+
+
+def features(model: str, dataset: str, split: str = "test", device: str = "auto") -> FeatureArrays:
+    """The frozen features that the probes see: of one split (train, valid, test), in float32.
+
+    They are kept in the cache, which runs of the same precision share. Raises UserError for
+    unknown names and another modality, CellError where model or data cannot be had.
+    """
+    import numpy as np
+
+    from zoobench import datasets, models
+    from zoobench.workers.loaded import feature_source
+
+    if split not in SPLITS:
+        raise unknown("", "split", split, SPLITS)
+    data = datasets.resolve(dataset)
+    source = feature_source(models.resolve(model), [data], device)
+    splits = datasets.load(data)
+    chosen = getattr(splits, split)
+    return FeatureArrays(
+        source.features(chosen).numpy(),
+        getattr(chosen.targets, "values", chosen.targets),
+        np.array(chosen.ids),
+        splits.classes,
+    )
+
+
+def profile(
+    model: str,
+    input_size: tuple[int, int] | None = None,
+    seq_len: int | None = None,
+    weights: bool = False,
+    cross_check: bool = False,
+) -> dict[str, Any]:
+    """What a model costs, with no dataset: params, macs, flops, bytes, activations.
+
+    Nothing is downloaded unless `weights`, and nothing is timed. `input_size` is
+    (height, width). See docs/costs.md. Raises UserError.
+    """
+    from zoobench.costs.profile import profile as counted
+
+    return counted(model, input_size, seq_len, weights, cross_check)
