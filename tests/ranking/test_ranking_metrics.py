@@ -14,6 +14,7 @@ from zoobench.compare.compare import compare_paths
 from zoobench.compare.gates import Gates
 from zoobench.ranking.rank import rank
 from zoobench.runs import session, suite
+from zoobench.schema import Ref
 from zoobench.store import Run
 
 BAG = "synthetic/bag"
@@ -86,3 +87,14 @@ def test_a_loss_of_numbers_is_a_regression_in_their_own_unit(tmp_path: Path) -> 
     assert found.exit_code == 1
     assert lost.margin == pytest.approx(0.01 * (lost.baseline or 0)), "percent of the baseline"
     assert "points" not in lost.why
+
+
+def test_models_that_are_equal_disagree_in_no_order(run: Run) -> None:
+    twins = [
+        dataclasses.replace(record, cell=dataclasses.replace(record.cell, model=model))
+        for record in run.records[:1]
+        for model in (Ref("timm", "a", "1"), Ref("timm", "b", "1"))
+    ]
+    (overall,) = rank([Run(run.path, tuple(twins), {})]).overall
+    assert [row.value for row in overall.rows] == [overall.rows[0].value] * 2
+    assert overall.disagreements == ()

@@ -285,7 +285,8 @@ def _flags(own: Sequence[Row], names: Sequence[str]) -> tuple[Flag, ...]:
 def disagreements(rows: Sequence[OverallRow]) -> tuple[str, ...]:
     """One sentence for each model whose place differs between the three orders."""
     said = []
-    for place, row in enumerate(rows, 1):
+    for row in rows:
+        place = 1 + sum(other.value > row.value for other in rows)  # equal ones share theirs
         if len({place, row.order_by_rank, row.order_by_z}) > 1:
             said.append(
                 f"{row.model.short} is {_nth(place)} by mean, "

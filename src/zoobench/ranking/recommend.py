@@ -17,28 +17,12 @@ from zoobench.schema import Ref
 from zoobench.statistics import bootstrap, many
 from zoobench.store import Run
 
-PERMISSIVE = frozenset(
-    name.casefold()
-    for name in [
-        "0BSD",
-        "Apache-2.0",
-        "BSD-2-Clause",
-        "BSD-3-Clause",
-        "BSD-3-Clause-Clear",
-        "BSL-1.0",
-        "CC-BY-4.0",
-        "CC-BY-3.0",
-        "CC0-1.0",
-        "ISC",
-        "MIT",
-        "ODC-By-1.0",
-        "PDDL-1.0",
-        "PDDL",
-        "Unlicense",
-        "Zlib",
-    ]
-)
-"""SPDX identifiers that `license = "permissive"` admits."""
+PERMISSIVE = frozenset((
+    "0bsd", "apache-2.0", "bsd-2-clause", "bsd-3-clause", "bsd-3-clause-clear", "bsl-1.0",
+    "cc-by-3.0", "cc-by-4.0", "cc0-1.0", "isc", "mit", "odc-by-1.0", "pddl", "pddl-1.0",
+    "unlicense", "zlib",
+))  # fmt: skip
+"""SPDX identifiers, in small letters, that `license = "permissive"` admits."""
 
 
 @dataclass(frozen=True)
