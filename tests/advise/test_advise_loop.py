@@ -23,7 +23,7 @@ from zoobench.cli.main import main
 from zoobench.errors import StoreError, UserError
 from zoobench.ranking.recommend import Limits
 from zoobench.tasks.classification import labels_of
-from zoobench.workers.request_worker import Servant
+from zoobench.workers.request_worker import RequestWorker
 
 DATA = "synthetic/stripes?train=500&valid=60&test=250&noise=300.0"
 GABOR = "synthetic/gabor"
@@ -115,13 +115,13 @@ def test_a_model_that_hangs_cannot_break_the_budget(
 ) -> None:
     """No step is waited for past the budget and its grace; this one for a second only."""
     allowed = []
-    ask = Servant.ask
+    ask = RequestWorker.ask
 
-    def hurried(servant: Servant, what: Any, seconds: float) -> Any:
+    def hurried(worker: RequestWorker, what: Any, seconds: float) -> Any:
         allowed.append(seconds)
-        return ask(servant, what, 1.0 if isinstance(what, Look) else seconds)
+        return ask(worker, what, 1.0 if isinstance(what, Look) else seconds)
 
-    monkeypatch.setattr(Servant, "ask", hurried)
+    monkeypatch.setattr(RequestWorker, "ask", hurried)
     found = advise(request(tmp_path / "run", (f"{GABOR}?fault=hang",), budget=40.0))
     assert max(allowed) <= (1 + GRACE) * 40
     assert allowed[-1] < allowed[0], "what was spent is taken off"

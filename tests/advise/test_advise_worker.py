@@ -11,7 +11,7 @@ import torch
 
 from cells import GABOR, STRIPES, cell, settings
 from zoobench import datasets, models
-from zoobench.advise.worker import Answer, Desk, Look, nested
+from zoobench.advise.worker import AdviceWorker, Answer, Look, nested
 from zoobench.datasets.splits import bounded
 from zoobench.schema import Ref
 from zoobench.tasks.classification import labels_of
@@ -46,7 +46,7 @@ def test_a_pace_is_never_that_of_reading_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked, own = Look(cell()), settings(tmp_path / "features")
-    first = Desk(own, Ref.parse(STRIPES))(asked)
+    first = AdviceWorker(own, Ref.parse(STRIPES))(asked)
     assert isinstance(first, Answer)
     assert (first.status, first.new) == ("ok", 32)
     seen: list[int] = []
@@ -58,7 +58,7 @@ def test_a_pace_is_never_that_of_reading_the_cache(
         return embed(self, batch)
 
     monkeypatch.setattr(kind, "embed", watched)
-    again = Desk(own, Ref.parse(STRIPES))(asked)
+    again = AdviceWorker(own, Ref.parse(STRIPES))(asked)
     assert isinstance(again, Answer)
     assert again.status == "ok"
     assert sum(seen) >= 32

@@ -393,7 +393,7 @@ def test_real_processes_of_two_source_trees(tmp_path: Path) -> None:
 
 
 class Ready:
-    """Stands in for fresh.Talk: a process whose steps take 50 ms."""
+    """Stands in for fresh_process.Talk: a process whose steps take 50 ms."""
 
     def answer(self) -> dict[str, Any]:
         return {"peak_memory_bytes": MIB, "libraries": {}}

@@ -276,7 +276,7 @@ def test_ratio_of_turns() -> None:
 
 
 class Turns:
-    """Stands in for fresh.Talk: a process whose steps take `ms`."""
+    """Stands in for fresh_process.Talk: a process whose steps take `ms`."""
 
     def __init__(self, name: str, ms: float, asked: list[str]) -> None:
         self.name, self.ms, self.asked = name, ms, asked

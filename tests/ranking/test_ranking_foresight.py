@@ -13,7 +13,7 @@ from scipy.stats import weightedtau
 from fakes import make_record
 from zoobench.ranking.foresight import mean_over, regret, weighted_tau
 from zoobench.ranking.rank import rank
-from zoobench.report.transfer import beyond
+from zoobench.report.transfer import transfer_tables
 from zoobench.schema import Measurement, Record
 from zoobench.store import Run
 
@@ -59,7 +59,7 @@ def test_each_score_is_judged_beside_the_static_rankers(tmp_path: Path) -> None:
     assert {j.models for j in ranking.judged} == {5}
     (row,) = (j for j in mean_over(ranking.judged) if j.ranker == "TransRate")
     assert row.regret[1] == pytest.approx(0.3)
-    (table,) = (t for t in beyond(ranking) if t.name == "foreseen")
+    (table,) = (t for t in transfer_tables(ranking) if t.name == "foreseen")
     assert ("LogME", "score", "2 datasets", "0.0 points", "0.0 points", "+1.00", "5 of 5") in (
         table.rows
     )

@@ -11,7 +11,7 @@ from fakes import make_outcomes, make_record
 from zoobench.ranking.rank import rank
 from zoobench.report.terminal import print_ranking
 from zoobench.report.text import dataset_labels
-from zoobench.report.transfer import beyond
+from zoobench.report.transfer import transfer_tables
 from zoobench.schema import Ref
 from zoobench.store import Run, Store, load
 
@@ -77,7 +77,7 @@ def test_the_gap_is_train_minus_test_on_clean_data(tmp_path: Path) -> None:
     assert {(g.model.text, g.datasets) for g in ranking.gaps} == {(A, 1), (B, 1)}
     for gap in ranking.gaps:
         assert gap.train - gap.test == pytest.approx(0.02)
-    tables = {t.name: t for t in beyond(ranking)}
+    tables = {t.name: t for t in transfer_tables(ranking)}
     assert set(tables) == {"shifted", "labelled", "gapped"}
     for table in tables.values():
         assert {len(row) for row in table.rows} == {len(table.header)}

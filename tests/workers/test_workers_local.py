@@ -19,7 +19,7 @@ from zoobench.workers import local
 from zoobench.workers.events import Begun, Event, Finished
 from zoobench.workers.local import LocalEngine, WorkerLimits
 from zoobench.workers.oom_kills import oom_kills
-from zoobench.workers.request_worker import Servant
+from zoobench.workers.request_worker import RequestWorker
 from zoobench.workers.runner import groups
 from zoobench.workers.settings import Settings
 
@@ -91,8 +91,8 @@ def test_the_parent_need_not_import_torch_to_read_a_record() -> None:
 
 
 def test_a_worker_collects_garbage_but_not_among_what_was_loaded_before_it() -> None:
-    with Servant(collector, settings()) as servant:
-        enabled, frozen = servant.ask(None, 60)
+    with RequestWorker(collector, settings()) as worker:
+        enabled, frozen = worker.ask(None, 60)
     assert enabled
     assert frozen > 100_000
 

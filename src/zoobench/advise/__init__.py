@@ -1,5 +1,5 @@
 """Which model to take for data that no run has seen, within a budget of seconds.
 
-`decide`, `predict` and `answer` are pure; `desk` works in the worker process, `doing`
+`policy`, `seconds` and `verdict` are pure; `worker` runs in the worker process, and `loop`
 leads it. State lives in a run directory: records, predictions, and advice.jsonl.
 """

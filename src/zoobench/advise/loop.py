@@ -26,7 +26,7 @@ from zoobench.advise.nouns import (
 )
 from zoobench.advise.policy import ladder, next_action, running
 from zoobench.advise.verdict import Outcomes, Verdicts, telling, verdicts
-from zoobench.advise.worker import Answer, Ask, Desk, Look, Open, Opened
+from zoobench.advise.worker import AdviceWorker, Answer, Ask, Look, Open, Opened
 from zoobench.errors import UserError
 from zoobench.machine import cache_dir
 from zoobench.ranking.recommend import Limits
@@ -36,7 +36,7 @@ from zoobench.statistics.paired import wilson
 from zoobench.store import Store
 from zoobench.tasks import task_of
 from zoobench.workers.local import died
-from zoobench.workers.request_worker import Died, Servant
+from zoobench.workers.request_worker import Died, RequestWorker
 from zoobench.workers.settings import Settings
 
 GRACE = 0.08
@@ -79,10 +79,10 @@ def advise(request: AdviceRequest, say: Say = lambda line: None) -> Advice:
         held.write_environment(session.environment(device))
         journal = read(request.out)
         settings = Settings(device, machine.cores(), str(cache_dir() / "features"))
-        desk = partial(Desk, dataset=request.data)
+        state = partial(AdviceWorker, dataset=request.data)
         heavy = session.preload(planning.plan(spec))
-        with Servant(desk, settings, heavy) as servant:
-            work = Trial(request, spec, candidates, journal, held, servant, say)
+        with RequestWorker(state, settings, heavy) as worker:
+            work = Session(request, spec, candidates, journal, held, worker, say)
             try:
                 ended = work.run()
             finally:
@@ -104,15 +104,15 @@ def _suite(request: AdviceRequest, candidates: tuple[Candidate, ...]) -> suite.S
 
 
 @dataclass
-class Trial:
-    """One session."""
+class Session:
+    """One sitting of the advisor: what it was asked, what it knows, and its worker."""
 
     request: AdviceRequest
     spec: suite.Suite
     candidates: tuple[Candidate, ...]
     journal: Journal
     store: Store
-    servant: Servant
+    worker: RequestWorker
     say: Say
     before: float = 0.0
 
@@ -139,14 +139,14 @@ class Trial:
         )
 
     def run(self) -> str:
-        """Trial by step; why it ended."""
+        """Session by step; why it ended."""
         if self.journal.sizes is None:
             self._open()
         while True:
             action = next_action(self.state)
             if isinstance(action, str):
                 return action
-            if not self.servant.alive:
+            if not self.worker.alive:
                 self._open()  # its time is no model's
                 continue
             self.journal.begun(action, self.spent)
@@ -160,7 +160,7 @@ class Trial:
     def _open(self) -> None:
         where = self.request.data.short
         try:
-            found: Opened = self.servant.ask(Open(), self._seconds())
+            found: Opened = self.worker.ask(Open(), self._seconds())
         except Died as error:
             raise UserError(f"{where}: could not be read: {error.reason}") from error
         if found.error:
@@ -181,7 +181,7 @@ class Trial:
         ask = Look(cell) if look else Ask(cell, self._rung(0), rungs, costs)
         try:
             patience = PATIENCE + 4 * action.predicted  # a model that hangs is not waited for
-            answer: Answer = self.servant.ask(ask, min(patience, self._seconds()))
+            answer: Answer = self.worker.ask(ask, min(patience, self._seconds()))
         except Died as error:
             answer = Answer(status=error.status, why=error.reason)
             if action.stage != "pace":

@@ -84,7 +84,7 @@ class Answer:
     right: NDArray[np.bool_] | None = None
 
 
-class Desk:
+class AdviceWorker:
     """Answers the requests above."""
 
     def __init__(self, settings: Settings, dataset: Ref) -> None:

@@ -30,7 +30,7 @@ WEIGHTS = ("weights", "state", "sha256", "commit")
 STAGES: tuple[Stage, ...] = ("preprocessing", "pixels", "features")
 """What a model's provenance says of each stage, in the order in which an example passes them."""
 TOLERANCE = {"pixels": 1e-5, "features": 1e-4, "features coarse": 3e-2}
-"""Relative distances (metrics.fingerprint) that rounding explains. Measured in float32 on four
+"""Relative distances (features/fingerprint.py) that rounding explains. Measured in float32 on four
 models, SSE4.1 kernels against AVX, one thread against two: pixels 0, features at most 7e-7.
 "coarse" is for bf16 (8 bits of mantissa) and CUDA, where convolutions round to TF32."""
 MEANING = {

@@ -1,8 +1,8 @@
 """The gate for time and memory: both sides measured at one time (`compare --measure`).
 
 Stored times were taken on another day, with other neighbours. Here a block is a fresh process
-of base (A) and one of head (B) that take turns (metrics.ab), so that drift cancels within a
-block, and the blocks are what is resampled. A regression must be certain, large, and found
+of base (A) and one of head (B) that take turns (costs/interleaved.py), so that drift cancels within
+a block, and the blocks are what is resampled. A regression must be certain, large, and found
 twice:
 
     the interval of the median block's ratio lies above `low`,
@@ -10,8 +10,8 @@ twice:
     and another set of blocks, measured only then, says the same.
 
 An interval of few blocks is short: of three it is their range, which covers the true median
-three times in four. The other conditions are there for that; compare_aa measures what they
-come to on a machine.
+three times in four. The other conditions are there for that; compare/false_alarms.py measures
+what they come to on a machine.
 """
 
 from __future__ import annotations

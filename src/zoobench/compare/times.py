@@ -2,7 +2,7 @@
 
 A stored time was taken on another day, with other neighbours. Only a change that is huge
 beside the spread of both sets of samples is worth a line; the gate that fails is a
-measurement of both sides at one time (compare_measure).
+measurement of both sides at one time (compare/measured.py).
 """
 
 from __future__ import annotations

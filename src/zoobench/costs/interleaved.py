@@ -6,7 +6,7 @@ and their minima by 12%: neighbours take caches and memory, not only the process
 is a fresh process a side, both alive, which take turns of a few steps in the order A B B A;
 what is kept is the ratio within each round, and of a block the median round: two equal sides
 spread by 2.5%. The sides are two models in this environment (`ab`), or one model in two
-environments (analysis.compare_measure).
+environments (compare/measured.py).
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def ratio(logs: Sequence[float]) -> dict[str, Any]:
 def process(
     side: Side, name: str, place: Place, batch: int, timeout: float
 ) -> AbstractContextManager[fresh_process.Talk]:
-    """A context: a fresh process of `side` that runs `turns`, as fresh.Talk."""
+    """A context: a fresh process of `side` that runs `turns`, as `fresh_process.Talk`."""
     arguments = {"ref": name, **dataclasses.asdict(place), "batch": batch}
     return fresh_process.talk("zoobench.costs.interleaved:turns", arguments, timeout, side)
 

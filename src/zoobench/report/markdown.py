@@ -22,7 +22,7 @@ from zoobench.report.text import (
     with_interval,
     worst_texts,
 )
-from zoobench.report.transfer import beyond
+from zoobench.report.transfer import transfer_tables
 from zoobench.schema import Ref
 
 COLUMNS = ("params", "macs", "latency_ms_p50", "peak_memory_bytes")
@@ -72,7 +72,7 @@ TEMPLATE = """\
 
 {% endfor %}
 {% endfor %}
-{% for t in beyond(ranking) %}
+{% for t in transfer_tables(ranking) %}
 ## {{ t.title }}
 
 {{ t.about }}
@@ -135,7 +135,7 @@ def markdown(ranking: Ranking, title: str, environment: Mapping[str, Any]) -> st
         fronts=fronts,
         heat=heat,
         failure_table=failure_table(ranking),
-        beyond=beyond,
+        transfer_tables=transfer_tables,
         table=table,
         environment=[f"{k}: {v}" for k, v in flat(environment)],
     )

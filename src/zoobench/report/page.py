@@ -40,7 +40,7 @@ from zoobench.report.text import (
     row_text,
     worst_texts,
 )
-from zoobench.report.transfer import beyond
+from zoobench.report.transfer import transfer_tables
 from zoobench.schema import Ref
 from zoobench.statistics.critical import CriticalDifference
 
@@ -90,7 +90,7 @@ def page(ranking: Ranking, title: str, environment: Mapping[str, Any], suite: st
         shots=any(s.shots is not None for s in ranking.sections),
         ranked=any(o.critical is not None for o in ranking.overall),
         models=model_pages(ranking, suite),
-        beyond=beyond(ranking),
+        transfer_tables=transfer_tables(ranking),
         failures=failure_rows(ranking.failures)[1],
         environment=flat(environment),
         data=Markup(_json(_data(ranking, boards))),  # noqa: S704  `<` is escaped by _json
@@ -139,7 +139,7 @@ def _sections(ranking: Ranking) -> list[tuple[str, str]]:
         if (ranked or name != "ranks") and (ranking.overall or name in always)
     ]
     at = [name for name, _ in kept].index("models")
-    return kept[:at] + [(table.name, table.title) for table in beyond(ranking)] + kept[at:]
+    return kept[:at] + [(table.name, table.title) for table in transfer_tables(ranking)] + kept[at:]
 
 
 def _vendored(name: str) -> str:

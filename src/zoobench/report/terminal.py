@@ -23,7 +23,7 @@ from zoobench.report.text import (
     si,
     with_interval,
 )
-from zoobench.report.transfer import TransferTable, beyond
+from zoobench.report.transfer import TransferTable, transfer_tables
 from zoobench.schema import Ref
 from zoobench.statistics.bootstrap import ALPHA
 from zoobench.statistics.critical import CriticalDifference
@@ -49,9 +49,9 @@ def print_ranking(ranking: Ranking, console: Console | None = None) -> None:
         _dataset(out, [s for s in ranking.sections if s.dataset == dataset])
     for overall, name in zip(ranking.overall, board_names(ranking.overall), strict=True):
         _overall(out, overall, name)
-    for found in beyond(ranking):
+    for found in transfer_tables(ranking):
         if found.name != "gapped":  # the files have it; a terminal's page is short
-            _beyond(out, found)
+            _transfer(out, found)
     _failures(out, ranking.failures)
     if not ranking.sections:
         out.print("No model was measured: there is nothing to rank.")
@@ -283,7 +283,7 @@ def imported_from(overall: OverallRanking) -> list[str]:
     return list(dict.fromkeys(f"{one['source']}, {one['license']}" for one in found))
 
 
-def _beyond(console: Console, found: TransferTable) -> None:
+def _transfer(console: Console, found: TransferTable) -> None:
     from rich import box
     from rich.table import Table
 

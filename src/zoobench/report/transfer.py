@@ -33,7 +33,7 @@ class TransferTable:
     spare: tuple[str, ...] = ()
 
 
-def beyond(ranking: Ranking) -> list[TransferTable]:
+def transfer_tables(ranking: Ranking) -> list[TransferTable]:
     """The tables that this run has, in the order in which they are shown."""
     made = (
         foreseen(ranking.judged),

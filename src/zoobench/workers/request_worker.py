@@ -59,7 +59,7 @@ def serve(
         pipe.send(answer(request))
 
 
-class Servant:
+class RequestWorker:
     """A context manager over the child. `make`, called in it, gives what answers; picklable."""
 
     def __init__(
@@ -76,7 +76,7 @@ class Servant:
         self._folder = tempfile.TemporaryDirectory(prefix="zoobench-")
         self._worker: tuple[Worker, Connection] | None = None
 
-    def __enter__(self) -> Servant:
+    def __enter__(self) -> RequestWorker:
         return self
 
     def __exit__(
