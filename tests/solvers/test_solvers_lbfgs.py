@@ -70,7 +70,7 @@ def run(n, d):
     y = torch.arange(n) % 10
     cut = n - n // 10
     with peak_memory(torch.device("cpu")) as peak:  # ru_maxrss would begin at the parent's
-        logistic_path(x[:cut], y[:cut], x[cut:], y[cut:], 10, Options(lambdas=3, limit=3))
+        logistic_path(x[:cut], y[:cut], x[cut:], y[cut:], 10, PathOptions(lambdas=3, limit=3))
     return peak.rise, x.nbytes
 run(2000, 64)
 grown, size = run(100_000, 256)
