@@ -10,6 +10,8 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
+from zoobench.errors import unknown
+
 
 def table(group: str, own: Mapping[str, str]) -> dict[str, str]:
     """`own` rows (name -> "module" or "module:attribute"), then the plug-ins' of `group`.
@@ -20,6 +22,17 @@ def table(group: str, own: Mapping[str, str]) -> dict[str, str]:
 
     theirs = {point.name: point.value for point in entry_points(group=f"zoobench.{group}")}
     return {**theirs, **own}
+
+
+def named(group: str, own: Mapping[str, str], name: str, where: str) -> Any:
+    """What `name` stands for in `group` (a plural); UnknownName with the nearest otherwise."""
+    target = own.get(name)
+    if target is None:  # entry points cost milliseconds, and a plan asks for every cell
+        known = table(group, own)
+        if name not in known:
+            raise unknown(where, group.removesuffix("s"), name, known)
+        target = known[name]
+    return load(target)
 
 
 def load(target: str) -> Any:

@@ -30,13 +30,7 @@ def names() -> list[str]:
 
 def method_class(name: str, where: str = "") -> type[Method]:
     """The frozen dataclass behind `name`; UnknownName with the nearest otherwise."""
-    target = METHODS.get(name)
-    if target is None:  # entry points cost milliseconds, and a plan asks for every cell
-        known = plugins.table("methods", METHODS)
-        if name not in known:
-            raise unknown(where, "method", name, known)
-        target = known[name]
-    return cast("type[Method]", plugins.load(target))
+    return cast("type[Method]", plugins.named("methods", METHODS, name, where))
 
 
 def served(name: str) -> tuple[str, ...]:

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoobench import plugins
-from zoobench.errors import unknown
 from zoobench.interfaces import Split, Splits
 from zoobench.schema import Cell, Outcomes
 
@@ -73,14 +72,8 @@ def names() -> list[str]:
 
 def task(name: str, where: str = "") -> Task:
     """The task called `name`; UnknownName with the nearest otherwise."""
-    target = TASKS.get(name)
-    if target is None:  # entry points cost milliseconds, and a plan asks for every cell
-        known = plugins.table("tasks", TASKS)
-        if name not in known:
-            raise unknown(where, "task", name, known)
-        target = known[name]
-    found: Task = plugins.load(target)()
-    return found
+    kind: type[Task] = plugins.named("tasks", TASKS, name, where)
+    return kind()
 
 
 def task_of(cell: Cell) -> Task:
