@@ -19,7 +19,7 @@ from zoobench.ranking.rank import rank
 from zoobench.ranking.recommend import Limits, license_fits, recommend, to_json
 from zoobench.report import text
 from zoobench.report.figures import heatmap
-from zoobench.report.page import _cell_tags, _keyed_tags
+from zoobench.report.page import page
 from zoobench.report.tables import (
     MEASUREMENTS,
     Columns,
@@ -158,15 +158,18 @@ def test_csv_is_what_pandas_writes(run: Run) -> None:
         assert csv_bytes(table) == frame(table).to_csv(index=False).encode()
 
 
-def test_cells_are_escaped_and_kept_apart() -> None:
-    texts = ["<b>", "a & b", "x\x1fy", 3, ""]
-    tags = str(_cell_tags(texts))
-    assert tags == "<td>&lt;b&gt;</td><td>a &amp; b</td><td>x\x1fy</td><td>3</td><td></td>"
-    keyed = _keyed_tags([("1", 1.5), ("<m>", '"m"'), ("", "")])
-    assert keyed == (
-        '<td data-v="1.5">1</td><th scope="row" data-v="&#34;m&#34;">&lt;m&gt;</th>'
-        '<td data-v=""></td>'
-    )
+def test_no_text_leaves_its_cell_in_the_page(run: Run) -> None:
+    found = rank([run])
+    failure = dataclasses.replace(found.failures[0], why='<script>alert("1")</script>')
+    (overall,) = found.overall
+    row = dataclasses.replace(overall.rows[0], license='"><b>free</b>')
+    overall = dataclasses.replace(overall, rows=(row, *overall.rows[1:]))
+    found = dataclasses.replace(found, failures=(failure,), overall=(overall,))
+    html = page(found, "run", {}, "run")
+    assert "<td>&lt;script&gt;alert(&#34;1&#34;)&lt;/script&gt;</td>" in html
+    assert '<td data-v="&#34;&gt;&lt;b&gt;free&lt;/b&gt;">&#34;&gt;&lt;b&gt;free&lt;/b&gt;</td>' in html
+    assert "<script>alert" not in html
+    assert "<b>free" not in html
 
 
 def test_a_report_that_cannot_be_written(run: Run, tmp_path: Path) -> None:

@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 MOST_LABELS = 30
 """With more models only the front and the tied ones are named."""
 MOST_ROWS, CUT_ROWS = 40, 20

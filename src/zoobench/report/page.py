@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from zoobench.metrics import METRICS, sign, theirs
 from zoobench.ranking.nouns import (
@@ -44,9 +44,6 @@ from zoobench.report.transfer import transfer_tables
 from zoobench.schema import Ref
 from zoobench.statistics.critical import CriticalDifference
 
-if TYPE_CHECKING:
-    from markupsafe import Markup
-
 LIMITED = ("params", "macs", "latency_ms_p50", "peak_memory_bytes")
 VENDORED = ("d3", "plot")
 _FILES = {"d3": "d3.min.js", "plot": "plot.umd.min.js"}
@@ -75,7 +72,6 @@ def page(ranking: Ranking, title: str, environment: Mapping[str, Any], suite: st
     ]
     template = folder.joinpath("page.html.j2").read_text(encoding="utf-8")
     engine = Environment(autoescape=True, trim_blocks=True)
-    engine.filters |= {"cells": _cell_tags, "keyed": _keyed_tags}
     rendered = engine.from_string(template).render(
         title=title,
         hashes=Markup(" ".join(f"'sha256-{_sha(text)}'" for text in scripts)),  # noqa: S704
@@ -96,37 +92,6 @@ def page(ranking: Ranking, title: str, environment: Mapping[str, Any], suite: st
         data=Markup(_json(_data(ranking, boards))),  # noqa: S704  `<` is escaped by _json
     )
     return rendered.rstrip() + "\n"
-
-
-def _cell_tags(texts: Sequence[object]) -> Markup:
-    """A table row's <td> cells."""
-    from markupsafe import Markup
-
-    inner = "</td><td>".join(_escaped(texts))
-    return Markup(f"<td>{inner}</td>")  # noqa: S704  its text is escaped above
-
-
-def _keyed_tags(cells: Sequence[tuple[str, object]]) -> Markup:
-    """A leaderboard row's cells (text, what it is sorted by); the second names the row."""
-    from markupsafe import Markup
-
-    flat = _escaped([part for cell in cells for part in cell])
-    tags = [
-        f'<{tag} data-v="{key}">{text}</{tag.split()[0]}>'
-        for tag, text, key in zip(
-            ["td", 'th scope="row"', *["td"] * len(cells)], flat[::2], flat[1::2], strict=False
-        )
-    ]
-    return Markup("".join(tags))  # noqa: S704  its text is escaped above
-
-
-def _escaped(texts: Sequence[object]) -> list[str]:
-    """Each text escaped; all at once, since a long page has 100,000 of them."""
-    from markupsafe import escape
-
-    parts = [str(text) for text in texts]
-    together = str(escape("\x1f".join(parts))).split("\x1f")
-    return together if len(together) == len(parts) else [str(escape(part)) for part in parts]
 
 
 def _sections(ranking: Ranking) -> list[tuple[str, str]]:
