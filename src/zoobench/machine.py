@@ -106,7 +106,7 @@ def driver() -> str:
 
 def cache_dir() -> Path:
     """$ZOOBENCH_CACHE, or ~/.cache/zoobench."""
-    return Path(os.environ.get("ZOOBENCH_CACHE", "~/.cache/zoobench")).expanduser()
+    return Path(os.environ.get("ZOOBENCH_CACHE") or "~/.cache/zoobench").expanduser()
 
 
 def out_of_memory(error: BaseException) -> bool:

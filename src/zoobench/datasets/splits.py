@@ -6,7 +6,6 @@ random generator or the machine. N examples, C classes.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
@@ -350,13 +349,11 @@ def drawn(splits: Splits, cell: Cell) -> Splits:
     name = cell.dataset.id
     few = few_shot(splits.train, cell.shots, cell.seed, name)
     # Choosing on thousands of labels would not be few-shot: valid has k a class at most.
-    return dataclasses.replace(splits, train=few, valid=at_most(splits.valid, cell.shots))
+    return replace(splits, train=few, valid=at_most(splits.valid, cell.shots))
 
 
 def at_most(split: Split, k: int) -> Split:
     """The first `k` examples of each class by id, fewer where a class has fewer."""
-    import numpy as np
-
     seen: dict[int, int] = {}
     kept = []
     for row in sorted(range(len(split)), key=split.ids.__getitem__):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import importlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from zoobench.datasets.readers import Files, Items, PixelArray
 from zoobench.datasets.splits import Found, assemble
 from zoobench.errors import BadData, unknown
 from zoobench.interfaces import Split, Splits
+from zoobench.machine import cache_dir
 from zoobench.schema import DatasetCard, Ref
 from zoobench.tasks.classification import Labels
 
@@ -78,8 +78,7 @@ def _row(ref: Ref, where: str) -> catalog.Torchvision:
 
 
 def _folder(row: catalog.Torchvision) -> Path:
-    cache = os.environ.get("ZOOBENCH_CACHE") or "~/.cache/zoobench"
-    return Path(cache).expanduser() / "datasets" / "torchvision" / row.card.name
+    return cache_dir() / "datasets" / "torchvision" / row.card.name
 
 
 def _type(row: catalog.Torchvision) -> Any:

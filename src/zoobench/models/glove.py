@@ -59,16 +59,17 @@ def load(
 
     table = _vocabulary(vocabulary)
     rows = {word: i for i, word in enumerate(table)}
+    array = _array(vectors, len(table))
     weights = str(ref.option("weights", "pretrained"))
     # One row more than there are words: the padding, which the mean leaves out.
     with seeded(seed):
         module = torch.nn.EmbeddingBag(
-            len(table) + 1, _width(vectors), mode="mean", padding_idx=len(table)
+            len(table) + 1, array.shape[1], mode="mean", padding_idx=len(table)
         )
     notes: dict[str, Any] = {}
     if weights == "pretrained":
         with torch.no_grad():
-            module.weight[:-1] = torch.from_numpy(_array(vectors, len(table)))
+            module.weight[:-1] = torch.from_numpy(array)
     elif weights != "random":
         dropped = checkpoints.fit(module, checkpoints.read(Path(weights)), f"{weights} into {ref}")
         notes = {"dropped_keys": list(dropped)} if dropped else {}
@@ -88,12 +89,6 @@ def _vocabulary(path: Path) -> list[str]:
     except ImportError as error:
         raise errors.missing_extra("pyarrow", "demo", "reading the GloVe vocabulary") from error
     return [str(word) for word in pyarrow.parquet.read_table(path).column("index").to_pylist()]
-
-
-def _width(path: Path) -> int:
-    import numpy as np
-
-    return int(np.load(path, mmap_mode="r", allow_pickle=False).shape[1])
 
 
 def _array(path: Path, count: int) -> Any:

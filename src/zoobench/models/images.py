@@ -91,27 +91,17 @@ def pixel_path(transform: Any) -> PixelPath | None:
         ["MaybeToTensor", "Normalize"],
         ["ToTensor", "Normalize"],
     ):
+        from torchvision.transforms import Compose
+
         before, last = steps[:-2], steps[-1]
         mean, std = (tuple(float(v) for v in values) for values in (last.mean, last.std))
-        return PixelPath(_Chain(tuple(before)), repr(before), mean, std)
+        return PixelPath(Compose(before), repr(before), mean, std)
     if type(transform).__name__ == "ImageClassification":
         wanted = ("resize_size", "crop_size", "interpolation", "antialias")
         said = {name: str(getattr(transform, name)) for name in wanted}
         mean, std = tuple(transform.mean), tuple(transform.std)
         return PixelPath(_Preset(transform), f"torchvision {said}", mean, std)
     return None
-
-
-@dataclass(frozen=True)
-class _Chain:
-    steps: tuple[Callable[[Any], Any], ...]
-
-    def __call__(self, picture: Image.Image) -> Image.Image:
-        shaped: Any = picture
-        for step in self.steps:
-            shaped = step(shaped)
-        result: Image.Image = shaped
-        return result
 
 
 @dataclass(frozen=True)

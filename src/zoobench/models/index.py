@@ -8,25 +8,41 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import json
-import os
 import re
-from dataclasses import fields
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
+import msgspec
+
+from zoobench import machine
 from zoobench.schema import ModelCard
 
-VERSION = 1
+VERSION = 2
 """Raised when what a card says of the same library changes."""
 
 INDEXED: dict[str, str] = {
     "timm": "zoobench.models.timm_",
     "torchvision": "zoobench.models.torchvision_",
 }
-FIELDS = tuple(field.name for field in fields(ModelCard))  # source first, extra last
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """The cards of one library, and the version of it that they were read from."""
+
+    library: str
+    cards: tuple[ModelCard, ...]
+
+
+@dataclass(frozen=True)
+class _Index:
+    """What the file holds, by source."""
+
+    version: int
+    sources: dict[str, _Listed]
+
 
 _FIRST_WORDS = ("tf", "legacy", "wide", "test", "gluon", "ssl", "swsl", "ig")
 
@@ -50,7 +66,7 @@ def family(architecture: str) -> str:
 
 def cards(source: str) -> tuple[ModelCard, ...]:
     """All cards of "timm" or "torchvision"."""
-    return _read(cache_file(), source, _library(source))
+    return _read(machine.cache_dir() / "models.json", source, _library(source))
 
 
 @lru_cache(maxsize=4)
@@ -67,12 +83,6 @@ def by_name(source: str) -> dict[str, tuple[ModelCard, ...]]:
     return {name: tuple(row) for name, row in table.items()}
 
 
-def cache_file() -> Path:
-    home = os.environ.get("ZOOBENCH_CACHE")
-    base = Path(home).expanduser() if home else Path.home() / ".cache" / "zoobench"
-    return base / "models.json"
-
-
 def _library(source: str) -> str:
     try:
         return version(source)
@@ -83,50 +93,25 @@ def _library(source: str) -> str:
 @lru_cache(maxsize=8)
 def _read(path: Path, source: str, library: str) -> tuple[ModelCard, ...]:
     """The cards of `source` from the file at `path`, which is built when it is not of today."""
-    stored = _stored(path, source, library)
-    if stored is None:
-        body = _build()
-        _write(path, body)
-        stored = tuple(_card(source, row) for row in body["sources"][source]["cards"])
-    return stored
-
-
-def _stored(path: Path, source: str, library: str) -> tuple[ModelCard, ...] | None:
-    """None when the file is absent, damaged, or of other versions."""
-    try:
-        body = json.loads(path.read_text("utf-8"))
-        part = body["sources"][source]
-        if body["version"] != VERSION or part["library"] != library:
-            return None
-        return tuple(_card(source, row) for row in part["cards"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _card(source: str, row: list[Any]) -> ModelCard:
-    facts = dict(zip(FIELDS[1:], row, strict=True))
-    extra = tuple((str(k), v) for k, v in facts.pop("extra"))
-    return ModelCard(source=source, extra=extra, **facts)
-
-
-def _build() -> dict[str, Any]:
-    sources = {
-        source: {
-            "library": _library(source),
-            "cards": [
-                [getattr(card, name) for name in FIELDS[1:]]
-                for card in importlib.import_module(module).cards()
-            ],
-        }
-        for source, module in INDEXED.items()
-    }
-    return {"version": VERSION, "sources": sources}
-
-
-def _write(path: Path, body: dict[str, Any]) -> None:
-    """Whole or not at all; a cache that cannot be written costs time, not the run."""
     from zoobench.store import write_atomic
 
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, msgspec.DecodeError):  # absent or damaged
+        index = msgspec.json.decode(path.read_bytes(), type=_Index)
+        listed = index.sources.get(source)
+        if index.version == VERSION and listed is not None and listed.library == library:
+            return listed.cards
+    content = msgspec.json.encode(_build())
+    with contextlib.suppress(OSError):  # a cache that cannot be written costs time, not the run
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, json.dumps(body, separators=(",", ":")).encode())
+        write_atomic(path, content)
+    return msgspec.json.decode(content, type=_Index).sources[source].cards
+
+
+def _build() -> _Index:
+    return _Index(
+        VERSION,
+        {
+            source: _Listed(_library(source), importlib.import_module(module).cards())
+            for source, module in INDEXED.items()
+        },
+    )

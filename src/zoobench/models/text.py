@@ -7,9 +7,10 @@ first token of an encoder that was only pretrained.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -187,40 +188,32 @@ def pretrained(
     return module, notes
 
 
-class transformers_errors:  # noqa: N801 - a context manager, used like contextlib.suppress
+@contextlib.contextmanager
+def transformers_errors(what: str) -> Iterator[None]:
     """Turns what transformers raises for a bad folder into CellErrors that name `what`."""
+    from safetensors import SafetensorError
 
-    def __init__(self, what: str) -> None:
-        self.what = what
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        from safetensors import SafetensorError
-
-        if isinstance(error, (OSError, SafetensorError, EOFError)):
-            raise MissingWeights(f"{self.what}: {error}") from error
-        if isinstance(error, (ValueError, KeyError, ImportError, RuntimeError)):
-            raise Unsupported(f"{self.what}: transformers cannot load it: {error}") from error
+    try:
+        yield
+    except (OSError, SafetensorError, EOFError) as error:
+        raise MissingWeights(f"{what}: {error}") from error
+    except (ValueError, KeyError, ImportError, RuntimeError) as error:
+        raise Unsupported(f"{what}: transformers cannot load it: {error}") from error
 
 
-class quiet:  # noqa: N801 - as above
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
     """No progress bars and no advice from transformers while it loads."""
+    from transformers.utils import logging
 
-    def __enter__(self) -> None:
-        from transformers.utils import logging
-
-        self.level = logging.get_verbosity()
-        self.bars = logging.is_progress_bar_enabled()
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
-
-    def __exit__(self, *_: object) -> None:
-        from transformers.utils import logging
-
-        logging.set_verbosity(self.level)
-        if self.bars:
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
             logging.enable_progress_bar()
 
 

@@ -6,6 +6,7 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
+from zoobench.models.checkpoints import sha256_file
 from zoobench.schema import Cell, Ref
 
 
@@ -32,8 +33,7 @@ def weights_digest(ref: Ref) -> str:
 @lru_cache(maxsize=256)
 def _file_digest(path: Path, mtime_ns: int, size: int) -> str:
     """Hashed once a process for each state of the file: a plan asks for every cell."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    return sha256_file(path)
 
 
 def weights_of(cell: Cell, random_weights: bool) -> tuple[Ref, int]:
