@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -127,16 +128,13 @@ def _row(ref: Ref, where: str) -> catalog.Hub:
     if known is None:
         modality: Modality = "text" if "text" in given else "image"
         card_ = DatasetCard("hf", ref.name, modality, 0, (0, 0, 0), ref.revision or "main")
-        return catalog.Hub(
-            card_, ref.name, column or "", given["label"], given.get("config", ""), splits
-        )
-    return catalog.Hub(
-        known.card,
-        known.repo,
-        column or known.column,
-        given.get("label", known.label),
-        given.get("config", known.config),
-        {**known.splits, **splits},
+        known = catalog.Hub(card_, ref.name, column or "")
+    return replace(
+        known,
+        column=column or known.column,
+        label=given.get("label", known.label),
+        config=given.get("config", known.config),
+        splits={**known.splits, **splits},
     )
 
 

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from zoobench.errors import Unsupported
 from zoobench.interfaces import InputSpec
@@ -89,11 +89,14 @@ class TextBackbone:
         return self.forward(self.module, batch).float()
 
 
+AnyBackbone = TypeVar("AnyBackbone", ImageBackbone, TextBackbone)
+
+
 def finish(
-    backbone: ImageBackbone | TextBackbone,
+    backbone: AnyBackbone,
     provenance: Mapping[str, Any],
     libraries: Sequence[str],
-) -> Any:
+) -> AnyBackbone:
     """Put in eval mode, measure `feature_dim` with one example, and complete the provenance.
 
     `state_sha256` is the hash of the tensors as they now are, whatever file they came

@@ -79,8 +79,7 @@ def load(
     backbone = TextBackbone(
         module, spec, "mean of words", WordIds(rows, length), bag_mean, pad_id=len(table)
     )
-    finished: TextBackbone = finish(backbone, {**provenance, **notes}, ())
-    return finished
+    return finish(backbone, {**provenance, **notes}, ())
 
 
 def _vocabulary(path: Path) -> list[str]:

@@ -153,8 +153,7 @@ def _lite(
     head = source_head(module, ref)
     module.reset_classifier(0, pool)
     backbone = ImageBackbone(module, spec, pool, transform, pooled_features)
-    finished: ImageBackbone = finish(backbone, provenance, ("timm", "torchvision", "pillow"))
-    return with_head(finished, head)
+    return with_head(finish(backbone, provenance, ("timm", "torchvision", "pillow")), head)
 
 
 def rename_lite(state: dict[str, torch.Tensor], module: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -122,10 +122,7 @@ def load_folder(
         forward=Pooled(pool, how.normalise),
         pad_id=int(tokenizer.pad_token_id or 0),
     )
-    finished: TextBackbone = finish(
-        backbone, {**provenance, **notes}, ("transformers", "tokenizers")
-    )
-    return finished
+    return finish(backbone, {**provenance, **notes}, ("transformers", "tokenizers"))
 
 
 def encoder(folder: Path, ref: Ref) -> tuple[torch.nn.Module, dict[str, Any]]:

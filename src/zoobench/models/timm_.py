@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -211,9 +212,9 @@ def load(ref: Ref, seed: int) -> Backbone:
         provenance |= {"weights_sha256": checkpoints.sha256_file(path), "file": path.name}
     if path is not None:
         provenance["weights_bytes"] = path.stat().st_size
-    build = _Build(name, config, _sized(name, config, arguments, ref), ref)
+    create = partial(_create, name, config, _sized(name, config, arguments, ref))
     with seeded(seed):
-        module, dropped = build.filled(path, local=weights != "pretrained")
+        module, dropped = _filled(create, path, weights != "pretrained", ref.short)
     if dropped:
         provenance["dropped_keys"] = list(dropped)
     return _backbone(module, ref, provenance)
@@ -275,58 +276,53 @@ def _sized(
     return {**arguments, "img_size": side} if fixed and side is not None else arguments
 
 
-class _Build:
-    """timm's constructor for one model, called once or twice with other weights."""
+def _create(
+    name: str, config: Mapping[str, Any], arguments: Mapping[str, Any], state: State | None = None
+) -> Any:
+    """timm's own constructor, with random weights or those of `state`."""
+    import timm
 
-    def __init__(
-        self, name: str, config: dict[str, Any], arguments: dict[str, Any], ref: Ref
-    ) -> None:
-        self.name, self.config, self.arguments, self.ref = name, config, arguments, ref
+    extra: dict[str, Any] = {}
+    if config:
+        extra["pretrained_cfg"] = {"architecture": name, **config}
+    if state is not None:
+        extra["pretrained_cfg_overlay"] = {"state_dict": state}
+    return timm.create_model(name, pretrained=state is not None, **extra, **arguments)
 
-    def create(self, state: State | None = None) -> Any:
-        import timm
 
-        extra: dict[str, Any] = {}
-        if self.config:
-            extra["pretrained_cfg"] = {"architecture": self.name, **self.config}
-        if state is not None:
-            extra["pretrained_cfg_overlay"] = {"state_dict": state}
-        try:
-            return timm.create_model(
-                self.name, pretrained=state is not None, **extra, **self.arguments
-            )
-        except TypeError as error:
-            raise Unsupported(f"{self.ref.short}: timm cannot build it so: {error}") from error
-        except RuntimeError as error:
-            if state is None:
-                raise Unsupported(f"{self.ref.short}: {error}") from error
-            raise
+def _filled(
+    create: Callable[..., Any], path: Path | None, local: bool, what: str
+) -> tuple[Any, tuple[str, ...]]:
+    """The model with the weights at `path` (None: random), and the keys left out.
 
-    def filled(self, path: Path | None, local: bool) -> tuple[Any, tuple[str, ...]]:
-        """The model with the weights at `path` (None: random), and the keys left out."""
-        fresh = self.create()
-        if path is None:
-            return fresh, ()
-        state = checkpoints.read(path)
-        dropped: tuple[str, ...] = ()
-        if local:
-            own = dict(fresh.state_dict())
-            state = checkpoints.unwrap(state, own)
-            state, dropped = checkpoints.without_heads(state, own, _heads(fresh))
-            if not checkpoints.misfit(state, own):
-                fresh.load_state_dict(state, strict=False)
-                return fresh, dropped
-        # timm's own path: its filters rename the keys of other code bases and resize
-        # position embeddings, then it loads strictly.
-        try:
-            model = self.create(state)
-        except (RuntimeError, KeyError, ValueError, AttributeError, AssertionError) as error:
-            wrong = checkpoints.misfit(state, fresh.state_dict())
-            raise Unsupported(
-                f"{path} into {self.ref.short}: the weights do not fit the model: {wrong or error}"
-            ) from error
-        model.pretrained_cfg.pop("state_dict", None)  # else the tensors are kept twice
-        return model, dropped
+    `create` makes it, with random weights or those it is given; `what` names it in messages.
+    """
+    try:
+        model = create()
+    except (TypeError, RuntimeError) as error:
+        raise Unsupported(f"{what}: timm cannot build it so: {error}") from error
+    if path is None:
+        return model, ()
+    state = checkpoints.read(path)
+    dropped: tuple[str, ...] = ()
+    if local:
+        own = dict(model.state_dict())
+        state = checkpoints.unwrap(state, own)
+        state, dropped = checkpoints.without_heads(state, own, _heads(model))
+        if not checkpoints.misfit(state, own):
+            model.load_state_dict(state, strict=False)
+            return model, dropped
+    # timm's own path: its filters rename the keys of other code bases and resize
+    # position embeddings, then it loads strictly.
+    try:
+        loaded = create(state)
+    except (RuntimeError, KeyError, ValueError, AttributeError, AssertionError, TypeError) as error:
+        wrong = checkpoints.misfit(state, model.state_dict())
+        raise Unsupported(
+            f"{path} into {what}: the weights do not fit the model: {wrong or error}"
+        ) from error
+    loaded.pretrained_cfg.pop("state_dict", None)  # else the tensors are kept twice
+    return loaded, dropped
 
 
 def _heads(module: Any) -> tuple[str, ...]:
@@ -346,8 +342,7 @@ def _backbone(module: Any, ref: Ref, provenance: dict[str, Any]) -> ImageBackbon
         raise Unsupported(f"{ref.short}: this architecture has no pooling {pool!r}") from error
     pooling = pool or _pooling(module)
     backbone = ImageBackbone(module, spec, pooling, transform, pooled_features)
-    finished: ImageBackbone = finish(backbone, provenance, ("timm", "torchvision", "pillow"))
-    return with_head(finished, head)
+    return with_head(finish(backbone, provenance, ("timm", "torchvision", "pillow")), head)
 
 
 def source_head(module: Any, ref: Ref) -> torch.nn.Linear | None:

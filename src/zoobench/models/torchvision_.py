@@ -111,8 +111,7 @@ def load(ref: Ref, seed: int) -> Backbone:
     _behead(module, last)
     spec, transform = _preprocessing(enum, ref)
     backbone = ImageBackbone(module, spec, f"{POOLING} (input of {last})", transform, _forward)
-    finished: ImageBackbone = finish(backbone, provenance, ("torchvision", "pillow"))
-    return finished
+    return finish(backbone, provenance, ("torchvision", "pillow"))
 
 
 def _create(ref: Ref, enum: Any, auxiliary: bool) -> Any:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoobench import errors, hub
 from zoobench.errors import UserError
-from zoobench.models import checkpoints, options
+from zoobench.models import checkpoints, options, text, vision
 from zoobench.models.catalog import HF
 from zoobench.schema import Modality, ModelCard, Ref
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from zoobench.interfaces import Backbone
 
 
-TEXT_POOLS = ("mean", "cls", "max")
-IMAGE_POOLS = ("pooler", "cls", "mean")
 SHARD = re.compile(r"model-\d+-of-(\d+)\.safetensors")
 TOKENIZER = ("tokenizer.json", "vocab.txt", "vocab.json", "spm.model", "sentencepiece.bpe.model")
 SIDE_FILES = (
@@ -75,7 +73,7 @@ def resolve(ref: Ref, where: str) -> Ref:
             raise errors.unknown(where, "model", ref.name, [card.name for card in HF], "of hf")
     modality = card.modality if card else _modality(ref, folder, at)
     named = Ref(ref.source, card.name, ref.revision, ref.options) if card else ref
-    pools = IMAGE_POOLS if modality == "image" else TEXT_POOLS
+    pools = vision.POOLS if modality == "image" else text.POOLS
     defaults = {"modality": card.modality, **dict(card.extra)} if card else {}
     resolved = options.normalise(named, where, modality, defaults, pools, ("modality",))
     if card and resolved.option("modality"):
@@ -188,10 +186,6 @@ def load(ref: Ref, seed: int) -> Backbone:
         provenance["weights_sha256"] = checkpoints.sha256_file(Path(weights))
         provenance |= {"file": Path(weights).name, "weights_bytes": Path(weights).stat().st_size}
     if card.modality == "image":
-        from zoobench.models import vision
-
         return vision.load_folder(folder, ref, seed, provenance)
-    from zoobench.models import text
-
     prefix = str(dict(card.extra).get("prefix", ""))
     return text.load_folder(folder, ref, seed, provenance, prefix)

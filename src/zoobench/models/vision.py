@@ -81,10 +81,7 @@ def load_folder(folder: Path, ref: Ref, seed: int, provenance: Mapping[str, Any]
         raise Unsupported(f"{what}: these weights have no trained pooler; known: cls, mean")
     forward = VisionForward(pool, _resized(module, spec))
     backbone = ImageBackbone(module, spec, pool, transform, forward)
-    finished: ImageBackbone = finish(
-        backbone, {**provenance, **notes}, ("transformers", "torchvision", "pillow")
-    )
-    return finished
+    return finish(backbone, {**provenance, **notes}, ("transformers", "torchvision", "pillow"))
 
 
 def _encoder(folder: Path, ref: Ref) -> tuple[torch.nn.Module, dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import io
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -84,7 +83,6 @@ def _save(stem: Path, draw: Callable[[], Figure]) -> list[Path]:
         "axes.spines.right": False,
     }
     paths = []
-    gc.collect(0)  # earlier figures: each is a knot of cycles, of several MB
     with mpl.rc_context(style):
         figure = draw()
         _lay_out(figure)  # once, not for each format

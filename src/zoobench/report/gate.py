@@ -208,12 +208,10 @@ def _row(f: Finding) -> str:
 
 def _escape(words: str) -> str:
     """Text that Markdown shows as it is, in one table cell."""
-    for mark in "\\`*_[]<>|":
-        words = words.replace(mark, f"\\{mark}" if mark not in "<>" else f"&{_HTML[mark]};")
+    for mark in "\\`*_[]|":
+        words = words.replace(mark, f"\\{mark}")
+    words = words.replace("<", "&lt;").replace(">", "&gt;")
     return words.replace("\n", " ").replace("@", "@\u200b")  # no mention of a user by accident
-
-
-_HTML = {"<": "lt", ">": "gt"}
 
 
 def gate_json(found: Comparison) -> str:
@@ -259,8 +257,6 @@ def junit(found: Comparison) -> str:
 
 def _printable(words: str) -> str:
     """Without the control characters that XML 1.0 has no way to write."""
-    if words.isprintable():
-        return words
     return "".join(c for c in words if c >= " " and not "\ud800" <= c <= "\udfff")
 
 

@@ -190,14 +190,13 @@ def diagnosis() -> dict[str, Any]:
         for module, extra in extras.items()
     }
     names = ("HF_HOME", "HF_HUB_OFFLINE", "HF_ENDPOINT", "TORCH_HOME", "CUDA_VISIBLE_DEVICES")
-    packaged = [ref for ref in map(_packaged, models.list_cards("packaged/*")) if ref]
     return {
         **{k: v for k, v in environment(device).items() if k != "libraries"},
         "libraries": environment(device)["libraries"],
         "optional": have,
         "cache": {"directory": str(cache_dir()), "bytes": size_of(cache_dir())},
         "variables": {name: os.environ.get(name, "not set") for name in names},
-        "models offline": dict(packaged),
+        "models offline": dict(map(_packaged, models.list_cards("packaged/*"))),
     }
 
 

@@ -45,8 +45,7 @@ from zoobench.schema import Ref
 from zoobench.statistics.critical import CriticalDifference
 
 LIMITED = ("params", "macs", "latency_ms_p50", "peak_memory_bytes")
-VENDORED = ("d3", "plot")
-_FILES = {"d3": "d3.min.js", "plot": "plot.umd.min.js"}
+VENDORED = {"d3": "d3.min.js", "plot": "plot.umd.min.js"}
 SECTIONS = (
     ("decision", "Decision"),
     ("pareto", "Cost"),
@@ -111,7 +110,7 @@ def _vendored(name: str) -> str:
     """A bundled library, its licence in front of it as the licence asks."""
     folder = files("zoobench.report").joinpath("vendor")
     licence = folder.joinpath(f"{name}.LICENSE").read_text(encoding="utf-8")
-    code = folder.joinpath(_FILES[name]).read_text(encoding="utf-8")
+    code = folder.joinpath(VENDORED[name]).read_text(encoding="utf-8")
     return f"/*\n{licence.strip()}\n*/\n{code.strip()}\n"
 
 
@@ -170,9 +169,7 @@ def board(o: OverallRanking, name: str) -> dict[str, Any]:
         "sign": sign(o.metric),
         "notes": overall_notes(o),
         "one_device": one_device(o.rows),
-        "rows": [
-            _plain(row, names[row.model]) | {"permissive": _permissive(row)} for row in o.rows
-        ],
+        "rows": [_plain(row, names[row.model]) for row in o.rows],
         "raw": [[float(f"{p:.3g}") for p in line] for line in o.raw],
         "posterior": [[round(1e5 * v) for v in draw] for draw in o.posterior],
         "heat": {
@@ -210,10 +207,6 @@ def _ranks(
     }
 
 
-def _permissive(row: Row) -> bool:
-    return license_fits(row.license, "permissive")
-
-
 def _plain(row: Row, label: str) -> dict[str, Any]:
     return {
         "model": row.model.text,
@@ -224,6 +217,7 @@ def _plain(row: Row, label: str) -> dict[str, Any]:
         "tied": row.tied,
         "license": row.license,
         "costs": {k: float(f"{v:.5g}") for k, v in row.costs.items() if k in COSTS},
+        "permissive": license_fits(row.license, "permissive"),
     }
 
 

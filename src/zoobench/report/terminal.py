@@ -228,8 +228,8 @@ def section_notes(section: SectionRanking) -> list[str]:
 def _overall(console: Console, overall: OverallRanking, name: str) -> None:
     title = f"Overall: {name}, "
     title += f"mean over {len(overall.datasets)} dataset{'s' * (len(overall.datasets) != 1)}"
+    _say(console, f"\n{title}", "bold")
     if len(overall.datasets) > 1:
-        _say(console, f"\n{title}", "bold")
         table = _table(console, overall.metric, "overall")
         names = labels(row.model for row in overall.rows)
         for row in overall.rows[:MOST_ROWS]:
@@ -242,8 +242,6 @@ def _overall(console: Console, overall: OverallRanking, name: str) -> None:
                 *_costs(row),
             )
         console.print(table)
-    else:
-        _say(console, f"\n{title}", "bold")
     for line in overall_notes(overall, MOST_ROWS):
         _say(console, line)
 

@@ -129,15 +129,8 @@ def worst_texts(o: OverallRanking) -> list[str]:
 
 def shared_options(models: Iterable[Ref]) -> dict[str, object]:
     """The options that every one of `models` has with the same value."""
-    found = iter(models)
-    first = next(found, None)
-    shared: dict[str, object] = {} if first is None else dict(first.options)
-    for model in found:
-        if not shared:  # after two models, mostly
-            break
-        own = dict(model.options)
-        shared = {k: v for k, v in shared.items() if k in own and own[k] == v}
-    return shared
+    first, *others = [dict(model.options) for model in models] or [{}]
+    return {k: v for k, v in first.items() if all(k in own and own[k] == v for own in others)}
 
 
 def control_label(ref: Ref) -> str:
@@ -165,10 +158,8 @@ def _sets(o: OverallRanking) -> str:
 
 def family_note(tied: Sequence[Row]) -> str:
     """Near-copies among the tied: not independent confirmations of each other."""
-    families: dict[str, int] = {}
-    for row in tied:
-        families[row.family] = families.get(row.family, 0) + 1
-    largest = sorted((n for n in families.items() if n[1] > 1), key=lambda item: -item[1])
+    families = Counter(row.family for row in tied)
+    largest = [(family, n) for family, n in families.most_common() if n > 1]
     copies = [f"{n} are variants of {family}" for family, n in largest[:3]]
     if not copies:
         return ""

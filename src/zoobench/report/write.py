@@ -15,14 +15,13 @@ from zoobench.report.figures import write_figures
 from zoobench.report.markdown import markdown
 from zoobench.report.page import page
 from zoobench.report.tables import csv_bytes, frame, measurements_table, ranking_table
-from zoobench.store import ENVIRONMENT, Run, no_collection, write_atomic
+from zoobench.store import ENVIRONMENT, Run, write_atomic
 
 FILES = ("report.html", "report.md", "ranking.csv", "measurements.csv")
 PARQUET = ("ranking.parquet", "measurements.parquet")
 """Beside the CSV files where pyarrow is installed (the extra `parquet`)."""
 
 
-@no_collection()
 def write_report(runs: Sequence[Run], out: Path, ranking: Ranking | None = None) -> list[Path]:
     """Write report.html, report.md, the CSV files, Parquet ones and figures/ under `out`.
 
@@ -40,7 +39,7 @@ def write_report(runs: Sequence[Run], out: Path, ranking: Ranking | None = None)
         tables = ranking_table(found), measurements_table(found.records)
         for path, table in zip(written[2:], tables, strict=True):
             write_atomic(path, csv_bytes(table))
-        if parquet_is_here():
+        if find_spec("pyarrow") is not None:
             for name, table in zip(PARQUET, tables, strict=True):
                 write_atomic(out / name, frame(table).to_parquet(index=False, engine="pyarrow"))
                 written.append(out / name)
@@ -50,11 +49,6 @@ def write_report(runs: Sequence[Run], out: Path, ranking: Ranking | None = None)
     except OSError as error:
         raise UserError(f"{out}: the report cannot be written: {error.strerror}") from error
     return written
-
-
-def parquet_is_here() -> bool:
-    """Whether Parquet files can be written here; without importing what writes them."""
-    return find_spec("pyarrow") is not None
 
 
 def _environment(runs: Sequence[Run]) -> dict[str, Any]:

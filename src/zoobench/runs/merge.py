@@ -85,7 +85,7 @@ def merge(paths: Sequence[Path], out: Path, keep_first: bool = False) -> Merged:
             f"the runs disagree on {len({c.cell.key for c in conflicts})} cells:\n{shown}\n"
             "Nothing was written. --keep-first takes the numbers of the run named first."
         )
-    planned = _planned(runs)
+    planned = planning.plan(suite.read(str(runs[0].path)))
     order = {cell.key: place for place, cell in enumerate(planned)}
     ordered = sorted(chosen.values(), key=lambda pair: order.get(pair[1].key, len(order)))
     _write(out, runs, ordered)
@@ -128,11 +128,6 @@ def _conflicts(
             continue
         if x is None or y is None or not math.isclose(x, y, rel_tol=TOLERANCE, abs_tol=1e-6):
             yield Conflict(a.cell, name, (run.path, x), (run_b.path, y))
-
-
-def _planned(runs: Sequence[store.Run]) -> list[Cell]:
-    """The cells of the runs' suite."""
-    return planning.plan(suite.read(str(runs[0].path)))
 
 
 def _write(

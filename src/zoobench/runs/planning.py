@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from zoobench import datasets, methods, models
@@ -44,19 +44,18 @@ def left_out(suite: Suite) -> list[str]:
 def plan(suite: Suite) -> list[Cell]:
     """Every cell of `suite`, controls first, then the models' in the suite's order."""
     own = [m for m in suite.methods if m.name not in CONTROLS]
-    planner = _Planner(suite)
-    cells = [c for ref in suite.datasets for c in planner.controls(ref)]
+    cells = [c for ref in suite.datasets for c in _controls(suite, ref)]
     for model in suite.models:
         for dataset in suite.datasets:
             for spec in own:
-                cells += planner.cells(model, dataset, spec)
+                cells += _model_cells(suite, model, dataset, spec)
     if "random-weights" in suite.controls:
         for model in suite.models:
             untrained = model.with_options(weights="random")
             for dataset in suite.datasets:
                 probe = _probe(own, dataset)
                 if untrained != model and probe is not None and not is_shifted(dataset):
-                    cells += planner.cells(untrained, dataset, probe, full_only=True)
+                    cells += _model_cells(suite, untrained, dataset, probe, full_only=True)
     return list({cell.key: cell for cell in cells}.values())
 
 
@@ -74,58 +73,56 @@ def _probe(own: Sequence[MethodSpec], dataset: Ref) -> MethodSpec | None:
     )
 
 
-@dataclass(frozen=True)
-class _Planner:
-    suite: Suite
+def _controls(suite: Suite, dataset: Ref) -> Iterable[Cell]:
+    if is_shifted(dataset):
+        return  # they check the clean one
+    task = datasets.card(dataset).task
+    for name in CONTROLS[:-1]:
+        if task not in methods.served(name):
+            continue
+        control = Ref("control", name)
+        if name in suite.controls or any(m.name == name for m in suite.methods):
+            spec = MethodSpec(name, methods.params_of(methods.build(name, {})))
+            for k in suite.shots:
+                for draw in range(suite.draws):
+                    yield _cell(suite, control, dataset, few_shot_spec(spec), draw, k)
+            if not suite.shots:
+                yield _cell(suite, control, dataset, spec, suite.seeds[0], None)
 
-    def controls(self, dataset: Ref) -> Iterable[Cell]:
-        if is_shifted(dataset):
-            return  # they check the clean one
-        task = datasets.card(dataset).task
-        for name in CONTROLS[:-1]:
-            if task not in methods.served(name):
-                continue
-            control = Ref("control", name)
-            if name in self.suite.controls or any(m.name == name for m in self.suite.methods):
-                spec = MethodSpec(name, methods.params_of(methods.build(name, {})))
-                for k in self.suite.shots:
-                    for draw in range(self.suite.draws):
-                        yield self._cell(control, dataset, few_shot_spec(spec), draw, k)
-                if not self.suite.shots:
-                    yield self._cell(control, dataset, spec, self.suite.seeds[0], None)
 
-    def cells(
-        self, model: Ref, dataset: Ref, spec: MethodSpec, full_only: bool = False
-    ) -> Iterable[Cell]:
-        if unsuited(model, dataset, spec.name) or not spec.wants(model, dataset):
-            return
-        trains = methods.method_class(spec.name).needs == "module"
-        shots = () if full_only or trains else self.suite.shots
-        for k in shots:
-            for draw in range(self.suite.draws):
-                yield self._cell(model, dataset, few_shot_spec(spec), draw, k)
-        if shots:
-            return
-        # On all of the data a frozen probe has nothing to draw: one seed says it all.
-        drawn = trains or model.option("weights") == "random"
-        for seed in self.suite.seeds if drawn else self.suite.seeds[:1]:
-            yield self._cell(model, dataset, spec, seed, None)
+def _model_cells(
+    suite: Suite, model: Ref, dataset: Ref, spec: MethodSpec, full_only: bool = False
+) -> Iterable[Cell]:
+    if unsuited(model, dataset, spec.name) or not spec.wants(model, dataset):
+        return
+    trains = methods.method_class(spec.name).needs == "module"
+    shots = () if full_only or trains else suite.shots
+    for k in shots:
+        for draw in range(suite.draws):
+            yield _cell(suite, model, dataset, few_shot_spec(spec), draw, k)
+    if shots:
+        return
+    # On all of the data a frozen probe has nothing to draw: one seed says it all.
+    drawn = trains or model.option("weights") == "random"
+    for seed in suite.seeds if drawn else suite.seeds[:1]:
+        yield _cell(suite, model, dataset, spec, seed, None)
 
-    def _cell(
-        self, model: Ref, dataset: Ref, spec: MethodSpec, seed: int, shots: int | None
-    ) -> Cell:
-        card = datasets.card(dataset)
-        versions: dict[str, Any] = {
-            "protocol": PROTOCOL,
-            "task": f"{card.task}@{task_named(card.task).version}",
-            "dataset": card.version,
-            "method": methods.method_class(spec.name).version,
-            "precision": self.suite.precision,
-        }
-        digest_of_weights = weights_digest(model)
-        if digest_of_weights:
-            versions["weights"] = digest_of_weights
-        return Cell(model, dataset, spec.name, dict(spec.params), seed, shots, versions)
+
+def _cell(
+    suite: Suite, model: Ref, dataset: Ref, spec: MethodSpec, seed: int, shots: int | None
+) -> Cell:
+    card = datasets.card(dataset)
+    versions: dict[str, Any] = {
+        "protocol": PROTOCOL,
+        "task": f"{card.task}@{task_named(card.task).version}",
+        "dataset": card.version,
+        "method": methods.method_class(spec.name).version,
+        "precision": suite.precision,
+    }
+    digest_of_weights = weights_digest(model)
+    if digest_of_weights:
+        versions["weights"] = digest_of_weights
+    return Cell(model, dataset, spec.name, dict(spec.params), seed, shots, versions)
 
 
 def few_shot_spec(spec: MethodSpec) -> MethodSpec:

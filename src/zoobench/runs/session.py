@@ -70,11 +70,8 @@ class Plan:
     @property
     def todo(self) -> tuple[Cell, ...]:
         """Cells without an answer, or with one that is to be tried again."""
-        return tuple(cell for cell in self.cells if not self._answered(cell))
-
-    def _answered(self, cell: Cell) -> bool:
-        record = self.done.get(cell.key)
-        return record is not None and record.status not in self.retry
+        answered = {key for key, record in self.done.items() if record.status not in self.retry}
+        return tuple(cell for cell in self.cells if cell.key not in answered)
 
     @property
     def records(self) -> tuple[Record, ...]:
