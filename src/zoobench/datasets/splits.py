@@ -354,11 +354,11 @@ def drawn(splits: Splits, cell: Cell) -> Splits:
 
 def at_most(split: Split, k: int) -> Split:
     """The first `k` examples of each class by id, fewer where a class has fewer."""
-    seen: dict[int, int] = {}
+    seen: Counter[int] = Counter()
     kept = []
     for row in sorted(range(len(split)), key=split.ids.__getitem__):
         label = int(split.targets.strata[row])
-        seen[label] = seen.get(label, 0) + 1
+        seen[label] += 1
         if seen[label] <= k:
             kept.append(row)
     return split.subset(np.array(sorted(kept), dtype=np.intp))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,31 +96,22 @@ def unwrap(state: State, target: Iterable[str], prefixes: Sequence[str] = PREFIX
     return state
 
 
-@dataclass(frozen=True)
-class Misfit:
-    """How a state dict differs from a model's own: three lists of key names."""
-
-    missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
-    misshaped: tuple[str, ...]
-
-    def __bool__(self) -> bool:
-        return bool(self.missing or self.unexpected or self.misshaped)
-
-    def __str__(self) -> str:
-        parts = [
-            f"{len(keys)} {word} ({', '.join(keys[:SHOWN])}{', ...' if len(keys) > SHOWN else ''})"
-            for word, keys in (
-                ("missing", self.missing),
-                ("unexpected", self.unexpected),
-                ("mis-shaped", self.misshaped),
-            )
-            if keys
-        ]
-        return "; ".join(parts)
+def misfit_text(missing: Sequence[str], unexpected: Sequence[str], misshaped: Sequence[str]) -> str:
+    """How a state dict differs from a model's own, three lists of key names; "" where nowhere."""
+    parts = [
+        f"{len(keys)} {word} ({', '.join(keys[:SHOWN])}{', ...' if len(keys) > SHOWN else ''})"
+        for word, keys in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("mis-shaped", misshaped),
+        )
+        if keys
+    ]
+    return "; ".join(parts)
 
 
-def misfit(state: State, own: Mapping[str, torch.Tensor]) -> Misfit:
+def misfit(state: State, own: Mapping[str, torch.Tensor]) -> str:
+    """What of `state` does not fit the model whose state is `own`; "" where all does."""
     # Batch counters came late to PyTorch; old checkpoints lack them and lose nothing.
     missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
     shaped = [
@@ -129,8 +119,7 @@ def misfit(state: State, own: Mapping[str, torch.Tensor]) -> Misfit:
         for k in own
         if k in state and state[k].shape != own[k].shape
     ]
-    unexpected = [k for k in state if k not in own]
-    return Misfit(tuple(missing), tuple(unexpected), tuple(shaped))
+    return misfit_text(missing, [k for k in state if k not in own], shaped)
 
 
 def without_heads(state: State, own: State, heads: Sequence[str]) -> tuple[State, tuple[str, ...]]:

@@ -172,10 +172,10 @@ def pretrained(
             **arguments,
         )
     missing = sorted(info["missing_keys"])
-    fatal = tuple(k for k in missing if not k.startswith("pooler."))
-    shapes = tuple(str(item) for item in info["mismatched_keys"])
+    fatal = [k for k in missing if not k.startswith("pooler.")]
+    shapes = [str(item) for item in info["mismatched_keys"]]
     if fatal or shapes:
-        wrong = checkpoints.Misfit(fatal, tuple(sorted(info["unexpected_keys"])), shapes)
+        wrong = checkpoints.misfit_text(fatal, sorted(info["unexpected_keys"]), shapes)
         raise Unsupported(f"{ref.short}: the weights do not fit the model: {wrong}")
     notes: dict[str, Any] = {}
     if info["unexpected_keys"]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from zoobench.advise.nouns import Advice, Standing
@@ -104,7 +103,5 @@ def _spent(found: Advice) -> str:
 
 def advice_json(found: Advice) -> dict[str, Any]:
     """Plain JSON types, for `--json`."""
-    body = {f.name: getattr(found, f.name) for f in dataclasses.fields(found)}
-    body["left"] = found.budget - found.spent
-    plain: dict[str, Any] = to_json(body)
+    plain: dict[str, Any] = to_json({**vars(found), "left": found.budget - found.spent})
     return plain

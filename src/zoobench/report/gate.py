@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
@@ -150,23 +151,23 @@ def markdown(found: Comparison, limit: int = COMMENT_LIMIT) -> str:
     `limit` are left out and counted."""
     head = [marker(found), f"### {_escape(title(found))}", "", _escape(tally(found)), ""]
     out = "\n".join(head) + "\n"
-    blocks: list[tuple[str, str, int, Iterator[str]]] = []
+    blocks: list[tuple[str, str, list[str]]] = []
     for name, findings in by_outcome(found):
         top = f"| {' | '.join(COLUMNS)} |\n| --- | --- | --: | --: | --- |\n"
-        blocks.append((name, top, len(findings), map(_row, findings)))
+        blocks.append((name, top, [_row(f) for f in findings]))
     for heading, told in extras(found):
-        blocks.append((heading, "", len(told), (f"- {_escape(row)}\n" for row in told)))
+        blocks.append((heading, "", [f"- {_escape(row)}\n" for row in told]))
     reserve = 200 * (len(blocks) + 1)
-    for name, top, count, rows in blocks:
+    for name, top, rows in blocks:
         opened = name.startswith(("regressed", "missing", "where the runs part"))
         start, end = (
-            (f"\n**{name.capitalize()}** ({count})\n\n{top}", "\n")
+            (f"\n**{name.capitalize()}** ({len(rows)})\n\n{top}", "\n")
             if opened
-            else (f"\n<details><summary>{name} ({count})</summary>\n\n{top}", "\n</details>\n")
+            else (f"\n<details><summary>{name} ({len(rows)})</summary>\n\n{top}", "\n</details>\n")
         )
         room = limit - reserve - len(out) - len(start) - len(end)
         kept = _fitting(rows, room)
-        left = count - len(kept)
+        left = len(rows) - len(kept)
         more = f"\n... and {left} more in gate.json\n" if left else ""
         if kept or len(start) + len(end) + len(more) < limit - len(out) - 100:
             out += start + "".join(kept) + more + end
@@ -184,15 +185,10 @@ def summary(found: Comparison) -> str:
         limit = int(limit * 0.95 * SUMMARY_LIMIT / size)
 
 
-def _fitting(rows: Iterable[str], room: int) -> list[str]:
-    """The first rows, in `room` characters; no more of them are made than that takes."""
-    kept = []
-    for row in rows:
-        room -= len(row)
-        if room < 0:
-            break
-        kept.append(row)
-    return kept
+def _fitting(rows: Sequence[str], room: int) -> list[str]:
+    """The first rows, in `room` characters."""
+    ends = accumulate(map(len, rows))
+    return [row for row, end in zip(rows, ends, strict=True) if end <= room]
 
 
 def cells(f: Finding) -> list[str]:
