@@ -87,7 +87,9 @@ def load(ref: Ref) -> Splits:
         ) from error
     named = {name: tables[inside] for name, inside in _splits(row, list(tables), ref).items()}
     for table in named.values():
-        _check_columns(table, row, ref)
+        for column in (row.column, row.label):
+            if column not in table.column_names:
+                raise BadData(str(unknown(ref.id, "column", column, table.column_names)))
     classes, number = _classes(named, row.label, ref)
     found = {name: _split(name, table, row, number, library) for name, table in named.items()}
     return assemble(
@@ -152,12 +154,6 @@ def _splits(row: catalog.Hub, there: list[str], ref: Ref) -> dict[str, str]:
     if "train" not in named:
         raise BadData(f"{ref.id}: no train split among {', '.join(there)}; give train_split")
     return named
-
-
-def _check_columns(table: Any, row: catalog.Hub, ref: Ref) -> None:
-    for column in (row.column, row.label):
-        if column not in table.column_names:
-            raise BadData(str(unknown(ref.id, "column", column, table.column_names)))
 
 
 def _classes(

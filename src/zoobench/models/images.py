@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zoobench.interfaces import InputSpec
@@ -100,22 +101,16 @@ def pixel_path(transform: Any) -> PixelPath | None:
         wanted = ("resize_size", "crop_size", "interpolation", "antialias")
         said = {name: str(getattr(transform, name)) for name in wanted}
         mean, std = tuple(transform.mean), tuple(transform.std)
-        return PixelPath(_Preset(transform), f"torchvision {said}", mean, std)
+        return PixelPath(partial(_preset_shape, transform), f"torchvision {said}", mean, std)
     return None
 
 
-@dataclass(frozen=True)
-class _Preset:
+def _preset_shape(preset: Any, picture: Image.Image) -> Image.Image:
     """The geometric part of torchvision's classification preset, on a PIL picture."""
+    from torchvision.transforms import functional
 
-    preset: Any
-
-    def __call__(self, picture: Image.Image) -> Image.Image:
-        from torchvision.transforms import functional
-
-        own = self.preset
-        sized = functional.resize(
-            picture, own.resize_size, interpolation=own.interpolation, antialias=own.antialias
-        )
-        result: Image.Image = functional.center_crop(sized, own.crop_size)
-        return result
+    sized = functional.resize(
+        picture, preset.resize_size, interpolation=preset.interpolation, antialias=preset.antialias
+    )
+    result: Image.Image = functional.center_crop(sized, preset.crop_size)
+    return result

@@ -88,13 +88,16 @@ def _say(console: Console, text: str, style: str = "") -> None:
     console.print(text, style=style or None, markup=False, highlight=False, soft_wrap=False)
 
 
-def _table(console: Console, metric: str, kind: str) -> Table:
+def _blank_table(console: Console) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(
-        box=box.ASCII2 if _plain(console) else box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
-    )
+    style = box.ASCII2 if _plain(console) else box.SIMPLE_HEAD
+    return Table(box=style, pad_edge=False, padding=(0, 1, 0, 0))
+
+
+def _table(console: Console, metric: str, kind: str) -> Table:
+    table = _blank_table(console)
     table.add_column("rank", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True, width=1)
     table.add_column("model", overflow="fold")
@@ -282,13 +285,9 @@ def imported_from(overall: OverallRanking) -> list[str]:
 
 
 def _transfer(console: Console, found: TransferTable) -> None:
-    from rich import box
-    from rich.table import Table
-
     _say(console, f"\n{found.title}", "bold")
     _say(console, found.about)
-    style = box.ASCII2 if _plain(console) else box.SIMPLE_HEAD
-    table = Table(box=style, pad_edge=False, padding=(0, 1, 0, 0))
+    table = _blank_table(console)
     apart = {*found.shared, *found.spare}
     for name in found.header:
         if name not in apart:
