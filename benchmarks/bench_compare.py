@@ -88,7 +88,7 @@ def provenance(model: int, dataset: int, variant: int) -> dict[str, object]:
             "license": "Apache-2.0", "family": "resnet", "pretrained_on": "ImageNet-1k",
             "modality": "image", "pooling": "avg", "input_size": [3, 224, 224],
             "preprocessing": "e" * 16, "state": f"{model:032x}", "weights": "pretrained",
-            "weights_sha256": f"{model:064x}", "state_sha256": f"{model + 1:064x}",
+            "weights_sha256": f"{model:064x}",
             "file": f"resnet-{model:08x}.pth", "parameters": 1_000_000 + model,
             "libraries": {"torch": "2.15.0", "pillow": "13.0.0", "timm": "1.0.31"},
             "probe_batch": 1,

@@ -11,9 +11,10 @@ import torch
 
 from cells import cell, settings
 from zoobench import datasets, methods, models
-from zoobench.features.source import Features, View, state_digest
+from zoobench.features.source import Features, View
 from zoobench.interfaces import Splits, TestSetRead
 from zoobench.metrics import METRICS
+from zoobench.models.weights import state_digest
 from zoobench.tasks import TASKS
 from zoobench.tasks.classification import labels_of
 from zoobench.workers.runner import Bench

@@ -22,9 +22,10 @@ from zoobench.errors import UserError
 from zoobench.features import compiled
 from zoobench.features.cache import FeatureCache
 from zoobench.features.compiled import Compiled, Compiling, rows_of
-from zoobench.features.source import Features, View, state_digest
+from zoobench.features.source import Features, View
 from zoobench.interfaces import Splits
 from zoobench.machine import Place
+from zoobench.models.weights import state_digest
 from zoobench.ranking.comparability import comparability, cost_key
 from zoobench.runs import planning, session, suite
 from zoobench.schema import Record, Ref

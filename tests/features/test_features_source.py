@@ -15,8 +15,9 @@ import torch
 from zoobench import datasets, models
 from zoobench.errors import NotFinite
 from zoobench.features.cache import FeatureCache
-from zoobench.features.source import Features, View, state_digest
+from zoobench.features.source import Features, View
 from zoobench.interfaces import Splits
+from zoobench.models.weights import state_digest
 from zoobench.schema import Ref
 from zoobench.tasks.classification import Labels, labels_of
 

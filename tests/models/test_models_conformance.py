@@ -127,7 +127,6 @@ def test_embedding_can_be_trained(backbone: Any) -> None:
 def test_provenance_says_what_was_loaded(backbone: Any) -> None:
     facts = backbone.provenance
     assert facts["parameters"] == sum(p.numel() for p in backbone.module.parameters())
-    assert len(facts["state_sha256"]) == 64
     assert facts["preprocessing"] == backbone.input_spec.digest
     assert facts["libraries"]["torch"] == torch.__version__.partition("+")[0]
     if facts["weights"] == "random":

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from zoobench import datasets, methods, models, tasks
 from zoobench.errors import NotFinite, UnknownName
-from zoobench.features.source import Features, View, state_digest
+from zoobench.features.source import Features, View
 from zoobench.interfaces import Split, Splits, TestSetRead
 from zoobench.metrics import METRICS
+from zoobench.models.weights import state_digest
 from zoobench.schema import Outcomes
 from zoobench.tasks.classification import Labels
 from zoobench.tasks.evaluate import evaluate

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import hashlib
 import json
 import time
 from collections import OrderedDict
@@ -25,6 +24,7 @@ from zoobench.features.compiled import Compiled, Compiling
 from zoobench.features.extraction import Job, extract, to_device
 from zoobench.features.pixels import PixelCache
 from zoobench.interfaces import Backbone, InputSpec, Raw, Split
+from zoobench.models.weights import state_digest
 from zoobench.schema import digest
 from zoobench.store import write_atomic
 
@@ -37,18 +37,6 @@ MEMORY_LIMIT_BYTES = 2**30
 
 Progress = Callable[[str, int, int], None]
 """Called with (stage, done, total) examples."""
-
-
-def state_digest(module: torch.nn.Module) -> str:
-    """sha256 over names, dtypes, shapes and bytes of the state_dict: what is really loaded."""
-    import torch
-
-    hasher = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        data = tensor.detach().cpu().contiguous()
-        hasher.update(f"{name}:{data.dtype}:{tuple(data.shape)};".encode())
-        hasher.update(data.reshape(-1).view(torch.uint8).numpy())
-    return hasher.hexdigest()[:32]
 
 
 @dataclass(frozen=True)

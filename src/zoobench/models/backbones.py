@@ -6,7 +6,6 @@ N examples, D features, T tokens, H and W pixels.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -99,8 +98,6 @@ def finish(
 ) -> AnyBackbone:
     """Put in eval mode, measure `feature_dim` with one example, and complete the provenance.
 
-    `state_sha256` is the hash of the tensors as they now are, whatever file they came
-    from: the one name of the weights that is right for random and for merged ones too.
     Raises Unsupported when the model refuses the input or its features are not (1, D).
     """
     # Pillow decodes and resizes: its version belongs to the pixels as timm's does.
@@ -109,7 +106,6 @@ def finish(
     backbone.feature_dim = _feature_dim(backbone)
     backbone.provenance = {
         **provenance,
-        "state_sha256": state_sha256(backbone.module),
         "preprocessing": backbone.input_spec.digest,
         "parameters": sum(p.numel() for p in backbone.module.parameters()),
         "libraries": {name: version(name) for name in needed},
@@ -141,18 +137,6 @@ def _feature_dim(backbone: ImageBackbone | TextBackbone) -> int:
             "choose another option 'pool'"
         )
     return int(features.shape[1])
-
-
-def state_sha256(module: torch.nn.Module) -> str:
-    """sha256 over names, dtypes, shapes and bytes of all parameters and buffers."""
-    import torch
-
-    hasher = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        hasher.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        flat = tensor.detach().cpu().contiguous().reshape(-1)
-        hasher.update(memoryview(flat.view(torch.uint8).numpy()))
-    return hasher.hexdigest()
 
 
 @contextlib.contextmanager

@@ -1,13 +1,17 @@
-"""What weights a ref will load, when that can be told before loading: part of a cell's key."""
+"""Which weights: what a ref will load, as far as that can be told, and what was really loaded."""
 
 from __future__ import annotations
 
 import hashlib
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zoobench.models.checkpoints import sha256_file
 from zoobench.schema import Cell, Ref
+
+if TYPE_CHECKING:
+    import torch
 
 
 def weights_digest(ref: Ref) -> str:
@@ -42,3 +46,18 @@ def weights_of(cell: Cell, random_weights: bool) -> tuple[Ref, int]:
     if random_weights:
         ref = ref.with_options(weights="random")
     return ref, cell.seed if ref.option("weights") == "random" else 0
+
+
+def state_digest(module: torch.nn.Module) -> str:
+    """sha256 (32 hex digits) over names, dtypes, shapes and bytes of the state_dict as it now is.
+
+    The one name of weights that is right for random and for merged ones too.
+    """
+    import torch
+
+    hasher = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        data = tensor.detach().cpu().contiguous()
+        hasher.update(f"{name}:{data.dtype}:{tuple(data.shape)};".encode())
+        hasher.update(data.reshape(-1).view(torch.uint8).numpy())
+    return hasher.hexdigest()[:32]
