@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from fnmatch import fnmatchcase
@@ -26,7 +26,7 @@ from zoobench.compare.gates import EXACT, TIMED
 from zoobench.compare.reading import load
 from zoobench.errors import StoreError, UserError, unknown
 from zoobench.schema import Outcomes, Record, Ref
-from zoobench.store import PREDICTIONS, RECORDS, Run, encode, read_outcomes, write_atomic
+from zoobench.store import RECORDS, Run, encode, write_atomic
 from zoobench.tasks import task_of
 
 ROOT = Path("results") / "baselines"
@@ -96,20 +96,22 @@ def build(new: Run, suite: str, request: Proposal, folder: Path, old: Run | None
     if not taken:
         raise UserError(f"{new.path}: no cell that succeeded matches, so nothing can be accepted")
     failed = keyed([r for r in wanted if r.status != "ok"]).keys() - taken.keys()
-    held = keyed(previous.accepted) if previous else {}
+    accepted = keyed(previous.accepted) if previous else {}
     gone = {
-        k for k, r in held.items() if k not in taken and k not in failed and _matches(r, patterns)
+        k
+        for k, r in accepted.items()
+        if k not in taken and k not in failed and _matches(r, patterns)
     }
-    changed = {key for key, r in taken.items() if key not in held or _moved(held[key], r)}
-    log, superseded = _history(request, taken, changed, gone, previous, held)
-    kept = {key: r for key, r in held.items() if key not in gone} | taken
+    changed = {key for key, r in taken.items() if key not in accepted or _moved(accepted[key], r)}
+    log, superseded = _history(request, taken, changed, gone, previous, accepted)
+    kept = {key: r for key, r in accepted.items() if key not in gone} | taken
     _write(folder, suite, log, kept, superseded, (new, previous))
     return Accepted(
         folder,
         tuple(sorted(taken[k].cell.label for k in changed)),
         len(taken) - len(changed),
-        tuple(sorted(held[k].cell.label for k in gone)),
-        tuple(sorted(held[k].cell.label for k in failed if k in held)),
+        tuple(sorted(accepted[k].cell.label for k in gone)),
+        tuple(sorted(accepted[k].cell.label for k in failed if k in accepted)),
     )
 
 
@@ -239,32 +241,22 @@ def _arrays(records: Iterable[Record], sources: Sequence[Run | None]) -> dict[st
     the same cell may hold other arrays now.
     """
     wanted = {record.predictions for record in records if record.predictions}
-    found: dict[str, Outcomes] = {}
-    for source in sources:
-        if source is not None:
-            found |= _kept_by(source, wanted - found.keys())
-    return found
-
-
-def _kept_by(source: Run, wanted: Set[str]) -> dict[str, Outcomes]:
-    """Those arrays of the digests `wanted` that `source` has."""
-    found: dict[str, Outcomes] = {}
-    if isinstance(source, PackedRun):
-        packed = {name: source.packed.get(name) for name in wanted}
-        return {name: held for name, held in packed.items() if held is not None}
-    folder = source.path / PREDICTIONS
-    there = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
-    for record in source.records:
-        name, file = record.predictions, f"{record.key}.npz"
-        if file in there and name in wanted and name not in found:
-            held = read_outcomes(folder / file)
-            if held is not None:
-                found[name] = held
-    return found
+    arrays: dict[str, Outcomes] = {}
+    for source in filter(None, sources):
+        own = source.records
+        if isinstance(source, PackedRun):
+            own = (*source.accepted, *source.superseded)
+        for record in own:
+            name = record.predictions
+            if name in wanted and name not in arrays:
+                kept = source.outcomes(record)
+                if kept is not None:
+                    arrays[name] = kept
+    return arrays
 
 
 def _lines(records: Mapping[str, Record]) -> Iterable[bytes]:
-    """Without what differs from run to run and decides nothing (see reading.shortened)."""
+    """Without what differs from run to run and decides nothing (see reading.Shortener)."""
     ordered = sorted(records.items(), key=lambda item: (item[1].cell.label, item[0]))
     for _, record in ordered:
         yield encode(dataclasses.replace(record, started="", seconds=0.0, error=None))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,16 +75,16 @@ def exact_findings(models: Mapping[Ref, Model]) -> list[Finding]:
 
 def _counts(model: Model, metric: str) -> list[Finding]:
     """One finding for all pairs that say the same, with their number."""
-    findings: dict[tuple[float | None, float | None, str], Finding] = {}
-    cells: Counter[tuple[float | None, float | None, str]] = Counter()
+    groups: dict[tuple[object, ...], list[tuple[Measurement, Measurement | None]]] = {}
     for pair in model.pairs:
         old, new = pair.baseline.get(metric), pair.candidate.get(metric)
         if old is not None:
-            finding = _count(model.cell, metric, old, new)
-            told = (finding.baseline, finding.candidate, finding.why)
-            findings[told] = finding
-            cells[told] += 1
-    return [dataclasses.replace(f, cells=cells[told]) for told, f in findings.items()]
+            said = [(m.value, str(m.detail.get("counter"))) for m in (old, new) if m]
+            groups.setdefault(tuple(said), []).append((old, new))
+    return [
+        dataclasses.replace(_count(model.cell, metric, *both[0]), cells=len(both))
+        for both in groups.values()
+    ]
 
 
 def _count(cell: Cell, metric: str, old: Measurement, new: Measurement | None) -> Finding:

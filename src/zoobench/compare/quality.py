@@ -22,9 +22,7 @@ from zoobench.compare.pairs import (
     read_outcomes,
     right_or_wrong,
 )
-from zoobench.compare.reading import finite
 from zoobench.compare.verdicts import POOLED, Finding, Resolution
-from zoobench.errors import UserError
 from zoobench.schema import Cell, Ref
 from zoobench.statistics.paired import Estimate, detectable_drop, sign_flip, student
 from zoobench.store import Run
@@ -139,8 +137,8 @@ class Gathered:
 def gather(
     groups: Mapping[Identity, Sequence[Pair]], baseline: Run, candidate: Run, gates: Gates
 ) -> Gathered:
-    """Evidence of every cell and metric, then one pooled test a model. Raises UserError for a
-    baseline that holds NaN, StoreError for damaged predictions."""
+    """Evidence of every cell and metric, then one pooled test a model. Raises StoreError for
+    damaged predictions."""
     out = Gathered(unmeasured=set(gates.metrics))
     pool: Pool | None = None
     pooled = ""
@@ -182,15 +180,9 @@ def _values(pairs: Sequence[Pair], metric: str, out: Gathered) -> tuple[float, f
     if not kept:
         return None
     out.unmeasured.discard(metric)
-    if not all(map(finite, kept)):
-        raise UserError(
-            f"{stands_for(pairs).label}: {metric} of the baseline is not a finite number; "
-            "accept another run"
-        )
     mean = sum(kept) / len(kept)
-    bad = [v for v in new if v is None or not finite(v)]
-    if bad:
-        why = f"{metric} was not measured" if bad[0] is None else f"{metric} is not a number"
+    if None in new:
+        why = f"{metric} was not measured"
         out.settled.append(Finding(stands_for(pairs), metric, mean, None, "missing", why))
         return None
     return mean, sum(v for v in new if v is not None) / len(new)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import date
@@ -103,8 +102,3 @@ def summarized(detail: Mapping[str, Any]) -> dict[str, Any]:
 
 def _number(value: Any) -> bool:
     return isinstance(value, (int, float))
-
-
-def finite(value: Any) -> bool:
-    """Whether a measured value is a number."""
-    return isinstance(value, (int, float)) and math.isfinite(value)
