@@ -68,10 +68,16 @@ Say = Callable[[str], None]
 def advise(request: AdviceRequest, say: Say = lambda line: None) -> Advice:
     """The advice for `request.data`; goes on where an earlier session in `request.out` ended.
 
-    Raises UserError (no model, unusable data, a budget that cannot even read it) and
-    StoreError. On Ctrl-C what is done is kept.
+    Raises UserError (no model, data that is unusable or not of classes, a budget that cannot
+    even read it) and StoreError. On Ctrl-C what is done is kept.
     """
-    modality = datasets.card(request.data).modality
+    card = datasets.card(request.data)
+    if card.task != "classification":
+        raise UserError(
+            f"{request.data.short} asks {card.task}, and models are tried on classes: run a suite, "
+            "and recommend from its RUN"
+        )
+    modality = card.modality
     candidates = available(modality, request.models)
     spec = _suite(request, candidates)
     device = machine.resolve(request.device)

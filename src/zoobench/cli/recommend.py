@@ -116,10 +116,7 @@ def advise_data(
 
     primary = tasks.task(options["task"], "--task").metrics[0]
     if options["task"] != "classification":
-        raise UserError(
-            f"--task: {options['task']}: recommend --data tries models on classes; run a suite and "
-            "recommend from its RUN"
-        )
+        raise UserError(f"--task: {options['task']}: --data tries models on classes alone")
     if objective not in (None, primary):
         raise UserError(f"--objective: with --data it is {primary}")
     budget = seconds(options["budget"])
