@@ -48,8 +48,7 @@ HEAVY = {
 }  # fmt: skip
 
 # Pure tensor maths may import torch at its top; nobody imports it before a tensor is at hand.
-MAY_IMPORT_HEAVY = ("solvers", "metrics")
-PANDAS_FLOORS = ("analysis", "report")
+MAY_IMPORT_HEAVY = ("solvers", "costs")
 
 
 def floor_of(path: Path) -> str:
@@ -132,8 +131,6 @@ def test_heavy_libraries_are_imported_where_they_are_used(path: Path) -> None:
     floor = floor_of(path)
     if floor in MAY_IMPORT_HEAVY and path.name != "__init__.py":
         heavy -= {"torch"}
-    if floor in PANDAS_FLOORS:
-        heavy -= {"pandas"}
     assert not heavy
 
 
