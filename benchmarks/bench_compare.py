@@ -158,15 +158,16 @@ def write(folder: Path, total: int, changed: int, side: int) -> None:
             lines.write(encode(record))
 
 
-def command(base: Path, candidate: Path) -> tuple[float, float]:
-    """Seconds and peak bytes of a `zoobench compare` of its own."""
+def command(base: Path, candidate: Path) -> tuple[float, float, float]:
+    """Seconds, the processor's, and peak bytes of a `zoobench compare` of its own."""
     asked = [sys.executable, "-m", "zoobench", "compare", str(base), str(candidate)]
     start = time.perf_counter()
     process = subprocess.Popen(asked, stdout=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"zoobench compare ended with status {status}")
-    return time.perf_counter() - start, used.ru_maxrss * 1024
+    spent = used.ru_utime + used.ru_stime
+    return time.perf_counter() - start, spent, used.ru_maxrss * 1024
 
 
 def measure(total: int, changed: int) -> None:
@@ -176,9 +177,9 @@ def measure(total: int, changed: int) -> None:
         with ProcessPoolExecutor(2) as pool:
             list(pool.map(write, sides, [total] * 2, [changed] * 2, range(2)))
         size = (sides[0] / "records.jsonl").stat().st_size / 2**20
-        seconds, peak = command(*sides)
+        seconds, spent, peak = command(*sides)
     told = f"{total:,} records a side of {size:.0f} MiB, {changed:,} changed: "
-    told += f"{seconds:.1f} s, {peak / 2**20:.0f} MiB"
+    told += f"{seconds:.1f} s ({spent:.1f} of a processor), {peak / 2**20:.0f} MiB"
     if total in BARS:
         most, memory = BARS[total]
         kept = seconds <= most and peak <= memory
