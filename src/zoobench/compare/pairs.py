@@ -21,7 +21,7 @@ from zoobench.statistics.paired import (
     student,
 )
 from zoobench.store import Run
-from zoobench.tasks import Task, task_of
+from zoobench.tasks import Statistics, Task, task_of
 
 RESAMPLES = 9_999
 CURVED_RESAMPLES = 1_999
@@ -33,8 +33,8 @@ baseline keeps them in float16 (0.0005), other kernels move them by less."""
 
 @dataclass(frozen=True)
 class PairedOutcomes:
-    """What was kept of both runs for one cell, a pair of `Outcomes` a seed; None where they are
-    identical, or nothing but rounding keeps them apart.
+    """The metrics of both runs' outcomes for one cell, a pair of `Statistics` a seed; None where
+    the outcomes are identical, or nothing but rounding keeps them apart.
 
     `n` test units of `task`; `problem` says why there is nothing to compare, and `apart`
     that the test sets are not the same, which makes the cell incomparable.
@@ -42,7 +42,7 @@ class PairedOutcomes:
 
     task: Task
     n: int
-    seeds: tuple[tuple[Outcomes, Outcomes] | None, ...] = ()
+    seeds: tuple[tuple[Statistics, Statistics] | None, ...] = ()
     problem: str = ""
     apart: str = ""
 
@@ -57,7 +57,7 @@ def read_outcomes(pairs: Sequence[Pair], baseline: Run, candidate: Run) -> Paire
     Raises StoreError for damaged arrays of either side.
     """
     task = task_of(pairs[0].candidate.cell)
-    rows: list[tuple[Outcomes, Outcomes] | None] = []
+    rows: list[tuple[Statistics, Statistics] | None] = []
     n = 0
     for pair in pairs:
         one, other = pair.baseline, pair.candidate
@@ -78,7 +78,8 @@ def read_outcomes(pairs: Sequence[Pair], baseline: Run, candidate: Run) -> Paire
             if not kept.n or not all(map(_finite, kept.arrays.values())):
                 raise StoreError(f"{one.cell.label}: damaged predictions of the {side}")
         n = old.n
-        rows.append(None if _alike(old, new) else (old, new))
+        alike = _alike(old, new)
+        rows.append(None if alike else (task.statistics(old), task.statistics(new)))
     return PairedOutcomes(task, n, tuple(rows))
 
 
@@ -117,7 +118,7 @@ def differences(pairs: PairedOutcomes, metric: str) -> Floats | None:
     for row, pair in zip(table, pairs.seeds, strict=True):
         if pair is None:
             continue
-        old, new = (pairs.task.statistics(kept).mean_of(metric) for kept in pair)
+        old, new = (of.mean_of(metric) for of in pair)
         if old is None or new is None:
             return None
         row[:] = sign(metric) * (new - old)
@@ -127,8 +128,8 @@ def differences(pairs: PairedOutcomes, metric: str) -> Floats | None:
 def right_or_wrong(pairs: PairedOutcomes, metric: str) -> bool:
     """Whether each unit's part of the metric is 0 or 1, so that exact tests apply."""
     for pair in pairs.seeds:
-        for kept in pair or ():
-            values = pairs.task.statistics(kept).mean_of(metric)
+        for of in pair or ():
+            values = of.mean_of(metric)
             if values is None or not np.isin(values, (0.0, 1.0)).all():
                 return False
     return True
@@ -159,8 +160,8 @@ def _curved(pairs: PairedOutcomes, metric: str, seed: int) -> Estimate:
             draws.append(np.zeros(CURVED_RESAMPLES))
             continue
         weights = resampled(n, seed, CURVED_RESAMPLES)
-        values.append(float(_change(pairs.task, pair, metric, whole)[0]))
-        draws.append(np.concatenate([_change(pairs.task, pair, metric, w) for w in weights]))
+        values.append(float(_change(pair, metric, whole)[0]))
+        draws.append(np.concatenate([_change(pair, metric, w) for w in weights]))
     if len(values) == 1:
         return from_draws(values[0], draws[0], n - 1)
     seeds = len(values)
@@ -171,7 +172,7 @@ def _curved(pairs: PairedOutcomes, metric: str, seed: int) -> Estimate:
     return student(float(np.mean(values)), total**0.5, n - 1, seeds - 1, share)
 
 
-def _change(task: Task, pair: tuple[Outcomes, Outcomes], metric: str, weights: Floats) -> Floats:
+def _change(pair: tuple[Statistics, Statistics], metric: str, weights: Floats) -> Floats:
     """(B,) candidate minus baseline under each of the (B, n) weights, positive where better."""
-    old, new = (task.statistics(kept)(weights, [metric])[metric] for kept in pair)
+    old, new = (of(weights, [metric])[metric] for of in pair)
     return sign(metric) * (new - old)
