@@ -27,8 +27,8 @@ def load(path: str | Path, metrics: Iterable[str] = (), today: date | None = Non
     """A run directory, a lone records.jsonl or an accepted baseline (a `PackedRun`).
 
     Of each record's measurements only `metrics` (the quality metrics of every task by default) and
-    the costs are kept, without intervals and
-    samples; `today` decides which acceptances "until" a date still hold. Raises StoreError.
+    the costs are kept, without intervals and samples; `today` decides which acceptances "until" a
+    date still hold. Raises StoreError.
     """
     folder, file = located(Path(path))
     shortened = Shortener(metrics)

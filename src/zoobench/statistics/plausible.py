@@ -83,8 +83,8 @@ def _spreads(value: Floats, noise: Floats) -> tuple[Floats, Floats]:
     covariance of its noise (M, M).
 
     The prior is of the kind of Daniels (1999), for scores known unequally well: none with
-    probability EQUAL, else such that spread / (spread + noise) is uniform (Daniels 1999), where
-    noise is the harmonic mean over models (Christiansen and Morris 1997). The likelihood is
+    probability EQUAL, else such that spread / (spread + noise) is uniform, where noise is the
+    harmonic mean over models (Christiansen and Morris 1997). The likelihood is
     that of the distances to the mean (REML), each with its own noise as if the others' had
     nothing to do with it: two models that are right on the same examples are near-copies, no
     proof that all models are alike.

@@ -224,8 +224,7 @@ def statistics(outcomes: Outcomes) -> Ratios:
 
 
 def _balanced(sums: Sums, total: Floats) -> Floats:
-    recall = sums["hits"] / np.maximum(sums["labelled"], 1)
-    return np.asarray(recall.sum(axis=1) / (sums["labelled"] > 0).sum(axis=1))
+    return np.asarray(_recall(sums).sum(axis=1) / (sums["labelled"] > 0).sum(axis=1))
 
 
 def _macro(of: Callable[[Sums], Floats]) -> Ratio:
