@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from zoobench.statistics.bootstrap import Floats
 from zoobench.statistics.paired import holm, mcnemar, score_interval
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from zoobench.compare.gates import Measure
-from zoobench.compare.measured import Floats, Say, Schedule, block_interval, draws, sample
+from zoobench.compare.measured import Say, Schedule, block_interval, draws, sample
 from zoobench.costs.fresh_process import HERE
 from zoobench.costs.interleaved import SECONDS, Block, interleaved, tried
 from zoobench.errors import UserError
 from zoobench.schema import Ref
+from zoobench.statistics.bootstrap import Floats
 from zoobench.store import Run
 
 

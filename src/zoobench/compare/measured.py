@@ -38,8 +38,8 @@ from zoobench.costs.interleaved import CPU, Block, interleaved, tried
 from zoobench.errors import UserError
 from zoobench.machine import Place
 from zoobench.schema import Cell, Outcome, Ref
+from zoobench.statistics.bootstrap import Floats
 
-Floats = NDArray[np.float64]
 Told = Mapping[str, Any]
 """What a process says when it is ready."""
 Say = Callable[[str], None]

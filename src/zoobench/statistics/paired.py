@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from zoobench.statistics.bootstrap import percentile, resampled
+from zoobench.statistics.bootstrap import Floats, percentile, resampled
 
-Floats = NDArray[np.float64]
 Alternative = Literal["less", "greater", "two-sided"]
 
 

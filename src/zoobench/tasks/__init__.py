@@ -12,14 +12,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from zoobench import plugins
 from zoobench.interfaces import Split, Splits
 from zoobench.schema import Cell, Outcomes
-
-Floats = NDArray[np.float64]
+from zoobench.statistics.bootstrap import Floats
 
 TASKS: dict[str, str] = {
     "classification": "zoobench.tasks.classification:Classification",

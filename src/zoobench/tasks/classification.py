@@ -28,9 +28,10 @@ from numpy.typing import ArrayLike, NDArray
 from zoobench.errors import NotFinite
 from zoobench.interfaces import Split, Splits
 from zoobench.schema import Outcomes
+from zoobench.statistics.bootstrap import Floats
 from zoobench.tasks.ratios import Ratio, Ratios, Sums, one_hot
+from zoobench.tasks.targets import Values
 
-Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 BINS = 15
@@ -43,31 +44,14 @@ BLOCK = 64_000
 """Scores handled at once (float64: 512 KB)."""
 
 
-@dataclass(frozen=True, eq=False)
-class Labels:
+class Labels(Values):
     """Targets of a classification: `values` (N,) int64 in 0..C-1."""
 
-    values: Ints
+    stored = "<i8"
 
     @property
     def strata(self) -> Ints:
         return self.values
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def subset(self, rows: NDArray[np.intp]) -> Labels:
-        return Labels(self.values[rows])
-
-    def joined(self, other: Labels) -> Labels:
-        return Labels(np.concatenate([self.values, other.values]))
-
-    def keys(self) -> list[int]:
-        keys: list[int] = self.values.tolist()
-        return keys
-
-    def content(self) -> bytes:
-        return np.ascontiguousarray(self.values, dtype="<i8").tobytes()
 
 
 def labels_of(split: Split) -> Ints:

@@ -9,9 +9,9 @@ give of a test set in which each unit really stood that often.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Floats = NDArray[np.float64]
+from zoobench.statistics.bootstrap import Floats
 
 RECALLS = np.linspace(0.0, 1.0, 101)
 """COCO's levels of recall, at which precision is averaged."""

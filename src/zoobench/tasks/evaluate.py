@@ -7,8 +7,8 @@ import numpy as np
 from zoobench.interfaces import Splits
 from zoobench.metrics import measured
 from zoobench.schema import Measurement, Outcomes, Ref
-from zoobench.statistics.bootstrap import RESAMPLES, interval, resampled, seed_of
-from zoobench.tasks import Floats, Task
+from zoobench.statistics.bootstrap import RESAMPLES, Floats, interval, resampled, seed_of
+from zoobench.tasks import Task
 
 
 def seed_for(dataset: Ref, task: Task) -> int:

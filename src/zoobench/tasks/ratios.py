@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from zoobench.statistics.bootstrap import Floats
+
 Sums = Mapping[str, Floats]
 """Block -> (B, K) weighted sums of its columns."""
 

@@ -17,8 +17,10 @@ from numpy.typing import ArrayLike, NDArray
 from zoobench.errors import NotFinite
 from zoobench.interfaces import Split, Splits
 from zoobench.schema import Outcomes
+from zoobench.statistics.bootstrap import Floats
 from zoobench.tasks.curves import spearman
-from zoobench.tasks.ratios import Floats, Ratio, Ratios, Sums
+from zoobench.tasks.ratios import Ratio, Ratios, Sums
+from zoobench.tasks.targets import Values
 
 STRATA = 10
 """Splits and bounds are balanced over this many quantiles of the target ..."""
@@ -26,11 +28,10 @@ STRATUM = 5
 """... or fewer, so that each holds at least this many examples."""
 
 
-@dataclass(frozen=True, eq=False)
-class Numbers:
+class Numbers(Values):
     """Targets of a regression: `values` (N,) float64, finite."""
 
-    values: Floats
+    stored = "<f8"
 
     @property
     def strata(self) -> NDArray[np.int64]:
@@ -40,22 +41,6 @@ class Numbers:
             return np.zeros(len(self.values), dtype=np.int64)
         edges = np.quantile(self.values, np.arange(1, count) / count)
         return np.searchsorted(edges, self.values, side="right").astype(np.int64)
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def subset(self, rows: NDArray[np.intp]) -> Numbers:
-        return Numbers(self.values[rows])
-
-    def joined(self, other: Numbers) -> Numbers:
-        return Numbers(np.concatenate([self.values, other.values]))
-
-    def keys(self) -> list[float]:
-        keys: list[float] = self.values.tolist()
-        return keys
-
-    def content(self) -> bytes:
-        return np.ascontiguousarray(self.values, dtype="<f8").tobytes()
 
 
 def numbers_of(split: Split) -> Floats:
