@@ -33,7 +33,7 @@ def test_a_column_of_numbers_is_read_and_split_by_its_quantiles(tmp_path: Path) 
     assert datasets.card(ref).task == "regression"
     made = datasets.load(ref)
     assert (made.task, made.classes) == ("regression", ())
-    assert [len(s) for s in (made.train, made.valid, made.test)] == [140, 20, 40]
+    assert [len(s) for s in (made.train, made.valid, made.test)] == [144, 16, 40]
     truth = {f"thing number {i}": round(i / 7, 3) for i in range(200)}
     for split in (made.train, made.valid, made.test):
         for i, number in enumerate(numbers_of(split)):

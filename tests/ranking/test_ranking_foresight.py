@@ -12,9 +12,10 @@ from scipy.stats import weightedtau
 
 from fakes import make_record
 from zoobench.ranking.foresight import mean_over, regret, weighted_tau
+from zoobench.ranking.nouns import Judged
 from zoobench.ranking.rank import rank
 from zoobench.report.transfer import transfer_tables
-from zoobench.schema import Measurement, Record
+from zoobench.schema import Measurement, Record, Ref
 from zoobench.store import Run
 
 MODELS = [f"timm/net{m}@1" for m in range(5)]
@@ -86,3 +87,15 @@ def test_the_weighted_tau_is_scipys() -> None:
     x, y = rng.random((2, 12))
     assert weighted_tau(x, y) == pytest.approx(weightedtau(y, x).statistic)
     assert weighted_tau(x, np.ones(12)) is None
+
+
+def test_errors_in_several_units_have_no_mean() -> None:
+    judged = [
+        Judged("params", True, (Ref("table", name),), "mae", {1: regret}, 0.5, 3, 3)
+        for name, regret in (("cm", 30.0), ("km", 0.002))
+    ]
+    accuracy = dataclasses.replace(judged[0], metric="accuracy", regret={1: 0.2})
+    rows = mean_over([*judged, accuracy])
+    assert [(row.metric, dict(row.regret), row.tau) for row in rows] == [
+        ("mae", {}, 0.5), ("accuracy", {1: 0.2}, 0.5),
+    ]  # fmt: skip

@@ -107,3 +107,13 @@ def test_datasets_keep_what_tells_them_apart() -> None:
         few: "mnist-5k?max_train=10",
         many: "mnist-5k?max_train=99",
     }
+
+
+def test_labels_are_enough_where_an_error_is_near_the_full_one(tmp_path: Path) -> None:
+    """NLL is 1.2 - accuracy here: .55, .41, .38 of k = 4, 8, 16 against .40 of all data."""
+    records = [
+        make_record(A, CLEAN, right=np.arange(500) < 500 * level, shots=k)
+        for k, level in ((4, 0.65), (8, 0.79), (16, 0.82), (None, 0.80))
+    ]
+    (one,) = rank([Run(tmp_path, tuple(records), {})], "nll").efficiency
+    assert one.enough == 8

@@ -10,6 +10,7 @@ import pytest
 
 from fakes import make_outcomes, make_record, make_run
 from zoobench.ranking.comparability import comparability, differing, split_comparable
+from zoobench.ranking.overall import z_scores
 from zoobench.ranking.pareto import front, front_of, smallest_tied
 from zoobench.ranking.rank import rank
 from zoobench.schema import Measurement, Ref
@@ -198,3 +199,11 @@ def test_torch_is_never_imported() -> None:
         "sys.exit(str(bad) if bad else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_equal_scores_have_equal_ranks_and_no_z_score() -> None:
+    """0.1 + 0.2 is 0.30000000000000004: rounding alone makes no difference."""
+    values = np.array([[0.3, 0.1 + 0.2, 0.3], [0.1, 0.1, 0.1], [1e-9, 2e-9, 3e-9]])
+    z = z_scores(values)
+    assert (z[:2] == 0).all()
+    assert z[2] == pytest.approx([-np.sqrt(1.5), 0, np.sqrt(1.5)])

@@ -202,3 +202,13 @@ def test_ranks_agree_with_scipy() -> None:
     values = np.random.default_rng(5).integers(0, 6, (7, 11)).astype(np.float64)
     np.testing.assert_array_equal(many.ranks(values), rankdata(values, axis=1))
     np.testing.assert_array_equal(many.ranks(values, "min"), rankdata(values, method="min", axis=1))
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e-3, 1e6])
+def test_a_metrics_unit_changes_no_probability(unit: float) -> None:
+    errors = np.abs(np.random.default_rng(0).normal(size=(3, 400))) * [[1], [1.1], [1.3]]
+    one, other = (many.sample([-u * row[None] for row in errors], 7) for u in (1.0, unit))
+    assert many.pairwise(other) == pytest.approx(many.pairwise(one))
+    first = plausible.probability_first(one.value, one.draws)
+    assert plausible.probability_first(other.value, other.draws) == pytest.approx(first)
+    assert 0.8 < first[0] < 0.97

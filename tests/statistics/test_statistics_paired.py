@@ -260,3 +260,17 @@ def test_percentiles_are_numpys_to_the_bit(draws: int) -> None:
         tails = [50 * (1 - level), 100 - 50 * (1 - level)]
         found = np.stack(bootstrap.percentile(values, level))
         assert np.array_equal(found, np.percentile(values, tails, axis=0))
+
+
+@pytest.mark.parametrize("n", [3, 5, 10, 30])
+def test_paired_bootstrap_of_few_units_keeps_its_level(n: int) -> None:
+    """Equal by construction: a one-sided test at 5% rejects at most one in twenty, up to luck."""
+    rng = np.random.default_rng(n)
+    rejected = [zs.paired_bootstrap(rng.normal(size=n), 400, i).less <= 0.05 for i in range(1000)]
+    assert np.mean(rejected) <= 0.065
+
+
+def test_equal_differences_of_few_units_are_no_certainty() -> None:
+    found = zs.paired_bootstrap([-1.0, -1.0, -1.0])
+    assert found.less == pytest.approx(1 / 8)
+    assert found.greater == 1.0

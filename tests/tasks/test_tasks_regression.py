@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 
 from cells import write_suite
 from zoobench import store
+from zoobench.datasets.splits import hold_out
+from zoobench.errors import NotFinite
+from zoobench.interfaces import Split
 from zoobench.ranking.rank import rank
 from zoobench.runs import session, suite
 from zoobench.tasks.regression import Numbers, Regression, outcomes_of
@@ -84,3 +87,17 @@ def test_ratings_of_words_rank_sentences_above_word_vectors_above_controls(tmp_p
     for control in section.controls:
         assert control.low is not None
         assert -glove.low < control.low, "the errors' intervals lie apart"
+
+
+def test_a_prediction_too_large_to_square_is_no_number() -> None:
+    with pytest.raises(NotFinite, match="1 of 2"):
+        outcomes_of([1e160, 0.0], [0.0, 1.0])
+
+
+@pytest.mark.parametrize("n", [54, 70, 150, 250])
+def test_derived_splits_of_numbers_have_their_shares(n: int) -> None:
+    values = Numbers(np.random.default_rng(n).normal(size=n))
+    pool = Split("train", tuple(f"{i:03}" for i in range(n)), values, str)
+    rest, held = hold_out(pool, "test", 0.2, every_class=False)
+    assert len(held) == int(0.2 * n + 0.5)
+    assert len(rest) + len(held) == n

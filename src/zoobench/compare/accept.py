@@ -219,8 +219,8 @@ def _write(
         with TemporaryDirectory(dir=folder, prefix=".tmp-") as name:
             made = Path(name)
             outcomes = _arrays(everything, sources)
-            truths = {r.predictions: task_of(r.cell).truth for r in everything}
-            packed = pack((name, each, truths[name]) for name, each in outcomes.items())
+            rounded = {r.predictions: task_of(r.cell).rounded for r in everything}
+            packed = pack((name, each, rounded[name]) for name, each in outcomes.items())
             write_atomic(made / PACKED, packed)
             write_atomic(made / RECORDS, _lines(kept))
             if superseded:

@@ -71,7 +71,7 @@ class PackedRun(Run):
         return Packed(self.path / PACKED)
 
     def outcomes(self, record: Record) -> Outcomes | None:
-        """As `Run.outcomes`; real numbers have the precision of float16."""
+        """As `Run.outcomes`; what the task allows is rounded to float16."""
         return self.packed.get(record.predictions)
 
 
@@ -144,19 +144,19 @@ def read_log(body: Mapping[str, Any], file: Path) -> tuple[Acceptance, ...]:
 
 
 def pack(kept: Iterable[tuple[str, Outcomes, Sequence[str]]]) -> bytes:
-    """An .npz of every (digest, outcomes, names of the arrays that are the truth); equal input,
-    equal bytes.
+    """An .npz of every (digest, outcomes, names of the arrays that its task allows to be rounded);
+    equal input, equal bytes.
 
-    Equal arrays are stored once, and "index" (JSON) says whose they are. Integers and the truth are
-    exact, integers in the smallest type that holds them; other real numbers are float16 where
-    that loses at most 0.001 of each, which a margin of a point doesn't see.
+    Equal arrays are stored once, and "index" (JSON) says whose they are. Integers are in the
+    smallest type that holds them; the `rounded` are float16 where that loses at most 0.001 of
+    each, which a margin of a point doesn't see. All else is exact.
     """
     arrays: dict[str, NDArray[Any]] = {}
     index: dict[str, Any] = {}
-    for name, outcomes, truth in sorted(kept, key=lambda item: item[0]):
+    for name, outcomes, rounded in sorted(kept, key=lambda item: item[0]):
         entry = index[name] = {"n": outcomes.n, "arrays": {}}
         for array_name, array in outcomes.arrays.items():
-            small = array if array_name in truth and array.dtype.kind == "f" else _small(array)
+            small = _small(array, array_name in rounded)
             content = hashlib.sha256(small.tobytes()).hexdigest()[:16]
             where = f"{content}.{small.dtype.str[1:]}." + "x".join(map(str, small.shape))
             arrays[where] = small
@@ -167,11 +167,11 @@ def pack(kept: Iterable[tuple[str, Outcomes, Sequence[str]]]) -> bytes:
     return buffer.getvalue()
 
 
-def _small(array: NDArray[Any]) -> NDArray[Any]:
+def _small(array: NDArray[Any], rounded: bool) -> NDArray[Any]:
     if array.dtype.kind in "iu":
         top, low = int(array.max(initial=0)), int(array.min(initial=0))
         return array.astype(np.result_type(np.min_scalar_type(top), np.min_scalar_type(low)))
-    if array.dtype.kind == "f":
+    if rounded:
         with np.errstate(over="ignore"):
             half = array.astype(np.float16)
         if np.allclose(half, array, rtol=1e-3, atol=1e-6):

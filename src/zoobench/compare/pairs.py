@@ -78,7 +78,7 @@ def read_outcomes(pairs: Sequence[Pair], baseline: Run, candidate: Run) -> Paire
             if not kept.n or not all(map(_finite, kept.arrays.values())):
                 raise StoreError(f"{one.cell.label}: damaged predictions of the {side}")
         n = old.n
-        alike = _alike(old, new)
+        alike = _alike(old, new, task.rounded)
         rows.append(None if alike else (task.statistics(old), task.statistics(new)))
     return PairedOutcomes(task, n, tuple(rows))
 
@@ -87,16 +87,16 @@ def _finite(array: NDArray[np.generic]) -> bool:
     return array.dtype.kind != "f" or bool(np.isfinite(array).all())
 
 
-def _alike(old: Outcomes, new: Outcomes) -> bool:
-    """Whether every integer is the same, and every real number up to `ROUNDING`."""
+def _alike(old: Outcomes, new: Outcomes, rounded: Sequence[str]) -> bool:
+    """Whether every array is the same, the `rounded` ones up to `ROUNDING`."""
     for name, array in old.arrays.items():
         other = new.arrays[name]
         if array.shape != other.shape:
             return False
-        if array.dtype.kind != "f":
-            if not np.array_equal(array, other):
+        if name in rounded:
+            if not np.allclose(other, array, rtol=ROUNDING, atol=ROUNDING):
                 return False
-        elif not np.allclose(other, array, rtol=ROUNDING, atol=ROUNDING):
+        elif not np.array_equal(array, other):
             return False
     return True
 

@@ -62,11 +62,11 @@ class Evidence:
 @dataclass
 class Pool:
     """One model's differences over its datasets: (N,) summed over cells, None where no answer
-    changed, and the seeds' share. Of one metric, each unit's part of which is right or wrong:
-    errors in several units have no sum."""
+    changed, and the seeds' share. Of the cells of one primary metric, each unit's part of which
+    is right or wrong."""
 
     cell: Cell
-    metric: str = ""
+    metric: str
     sums: dict[tuple[str, int], NDArray[np.float64] | None] = field(default_factory=dict)
     seed_variance: float = 0.0
     seed_dof: int = 0
@@ -75,10 +75,8 @@ class Pool:
     changed: int = 0
 
     def add(self, key: Identity, outcomes: PairedOutcomes, values: tuple[float, float]) -> None:
-        primary = outcomes.task.metrics[0]
-        if self.metric not in ("", primary) or not right_or_wrong(outcomes, primary):
+        if not right_or_wrong(outcomes, self.metric):
             return
-        self.metric = primary
         self.values.append(values)
         where = (key[1], outcomes.n)
         total = self.sums.setdefault(where, None)
@@ -140,13 +138,9 @@ def gather(
     """Evidence of every cell and metric, then one pooled test a model. Raises StoreError for
     damaged predictions."""
     out = Gathered(unmeasured=set(gates.metrics))
-    pool: Pool | None = None
-    pooled = ""
+    pools: dict[tuple[str, str], Pool] = {}
     for key in sorted(groups, key=str):
         pairs = groups[key]
-        if pool is None or pooled != key[0]:
-            _close(pool, out)
-            pool, pooled = Pool(pairs[0].candidate.cell), key[0]
         outcomes: PairedOutcomes | None = None
         for metric in gates.metrics_of(pairs[0].candidate.cell):
             values = _values(pairs, metric, out)
@@ -160,16 +154,12 @@ def gather(
             _one(pairs, metric, values, outcomes, out)
             lone = len(pairs) == 1 and key[2] in TRAINED and not outcomes.identical
             usable = not (outcomes.problem or outcomes.apart or lone)
-            if metric == outcomes.task.metrics[0] and usable and outcomes.n:
+            in_units = metrics.metric(metric).unit == "target"  # which have no sum
+            if metric == outcomes.task.metrics[0] and usable and outcomes.n and not in_units:
+                pool = pools.setdefault((key[0], metric), Pool(pairs[0].candidate.cell, metric))
                 pool.add(key, outcomes, values)
-    _close(pool, out)
+    out.tests += [found for pool in pools.values() if (found := pool.evidence()) is not None]
     return out
-
-
-def _close(pool: Pool | None, out: Gathered) -> None:
-    found = pool.evidence() if pool is not None else None
-    if found is not None:
-        out.tests.append(found)
 
 
 def _values(pairs: Sequence[Pair], metric: str, out: Gathered) -> tuple[float, float] | None:

@@ -60,10 +60,10 @@ def assemble(found: Found, ref: Ref) -> Splits:
     flags = []
     train, valid, test = found.train, found.valid, found.test
     if test is None:
-        train, test = hold_out(train, "test", TEST_SHARE, found.groups)
+        train, test = hold_out(train, "test", TEST_SHARE, found.groups, bool(found.classes))
         flags.append("derived-test")
     if valid is None:
-        train, valid = hold_out(train, "valid", VALID_SHARE, found.groups)
+        train, valid = hold_out(train, "valid", VALID_SHARE, found.groups, bool(found.classes))
         flags.append("derived-valid")
     notes = {**found.notes, **{name: count for name, count in counts.items() if count}}
     whole = Splits(
@@ -99,25 +99,37 @@ def hash_order(purpose: str, ids: Sequence[str]) -> list[str]:
 
 
 def hold_out(
-    pool: Split, name: str, share: float, groups: Mapping[str, str] | None = None
+    pool: Split,
+    name: str,
+    share: float,
+    groups: Mapping[str, str] | None = None,
+    every_class: bool = True,
 ) -> tuple[Split, Split]:
     """(`pool` without the held-out examples, the split `name`), both sorted by id.
 
-    Stratified: round(share * n) of each class's n, at least 1, never all. With
+    Stratified: round(share * n) of each class's n, at least 1, never all; without
+    `every_class` round(share * n) of all n, in proportion to the strata. With
     `groups`, whole groups up to `share` of all examples instead.
     """
     order = np.asarray(sorted(range(len(pool)), key=pool.ids.__getitem__), dtype=np.intp)
     pool = pool.subset(order)
-    out = _grouped(pool, name, share, groups) if groups else _stratified(pool, name, share)
+    if groups:
+        out = _grouped(pool, name, share, groups)
+    else:
+        out = _stratified(pool, name, share, every_class)
     return pool.subset(np.flatnonzero(~out)), pool.subset(np.flatnonzero(out), name)
 
 
-def _stratified(pool: Split, name: str, share: float) -> NDArray[np.bool_]:
+def _stratified(pool: Split, name: str, share: float, every_class: bool) -> NDArray[np.bool_]:
     keys = np.asarray(hash_order(name, pool.ids))
     out = np.zeros(len(pool), dtype=np.bool_)
-    for label in np.unique(pool.targets.strata):
+    labels, sizes = np.unique(pool.targets.strata, return_counts=True)
+    if every_class:
+        quota = np.minimum(np.maximum(1, (sizes * share + 0.5).astype(int)), sizes - 1)
+    else:
+        quota = apportion(sizes, min(max(1, int(len(pool) * share + 0.5)), len(pool) - 1))
+    for label, many in zip(labels, quota, strict=True):
         rows = np.flatnonzero(pool.targets.strata == label)
-        many = min(max(1, int(len(rows) * share + 0.5)), len(rows) - 1)
         out[rows[np.argsort(keys[rows])[:many]]] = True
     return out
 

@@ -56,7 +56,7 @@ def comparability(record: Record) -> dict[str, str]:
     return {
         "task": str(versions.get("task", UNKNOWN)),
         "protocol": str(versions.get("protocol", UNKNOWN)),
-        "dataset": cell.dataset.text,
+        "dataset": cell.dataset.located.text,
         "dataset_version": str(versions.get("dataset", UNKNOWN)),
         "splits": _splits(record),
         "method": cell.method,

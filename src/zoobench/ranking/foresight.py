@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from zoobench import metrics
 from zoobench.ranking.comparability import Section, is_control
 from zoobench.ranking.nouns import Judged
 from zoobench.ranking.outcomes import by_model, mean_of, primary_of
@@ -59,10 +60,19 @@ def judge(sections: Sequence[Section], metric: str | None) -> tuple[Judged, ...]
         for name, (method, held) in SCORES.items():
             scores = _scores(own, method, held)
             found += _judged(name, False, dataset, wanted, truth, scores)
-        others = [t for (d, s), t in truths.items() if d != dataset and names[d, s] == wanted]
+        others = (
+            []
+            if _in_units(wanted)
+            else [t for (d, s), t in truths.items() if d != dataset and names[d, s] == wanted]
+        )
         for name, scores in _static(own, sections, truth, others).items():
             found += _judged(name, True, dataset, wanted, truth, scores)
     return tuple(found)
+
+
+def _in_units(metric: str) -> bool:
+    """Whether the metric is an error in the target's own unit, which no two datasets share."""
+    return metrics.metric(metric).unit == "target"
 
 
 def _truth(section: Section, metric: str) -> dict[Ref, float]:
@@ -149,20 +159,23 @@ def weighted_tau(accuracy: np.ndarray, score: np.ndarray) -> float | None:
 
 
 def mean_over(judged: Sequence[Judged]) -> list[Judged]:
-    """One row a ranker over the datasets that it was judged on, in the order given."""
-    groups: dict[str, list[Judged]] = {}
+    """One row a ranker and metric over the datasets that it was judged on, in the order given.
+    Errors in the targets' own units have no mean: of them only the ranks' agreement is given."""
+    groups: dict[tuple[str, str], list[Judged]] = {}
     for one in judged:
-        groups.setdefault(one.ranker, []).append(one)
+        groups.setdefault((one.ranker, one.metric), []).append(one)
     rows = []
-    for ranker, found in groups.items():
+    for (ranker, metric), found in groups.items():
         ks = set.intersection(*(set(one.regret) for one in found))
+        if _in_units(metric) and len(found) > 1:
+            ks = set()
         taus = [one.tau for one in found if one.tau is not None]
         rows.append(
             Judged(
                 ranker,
                 found[0].static,
                 tuple(dataset for one in found for dataset in one.datasets),
-                found[0].metric,
+                metric,
                 {k: float(np.mean([one.regret[k] for one in found])) for k in sorted(ks)},
                 float(np.mean(taus)) if taus else None,
                 min(one.models for one in found),

@@ -117,14 +117,20 @@ def label_efficiency(sections: Sequence[SectionRanking]) -> tuple[Efficiency, ..
     found = []
     for (model, dataset, method, metric), curve in curves.items():
         whole = full.get((model, dataset, method, metric))
-        reached = [k for k, v in sorted(curve.items()) if whole is not None and v >= ENOUGH * whole]
+        reached = [k for k, v in sorted(curve.items()) if whole and _reaches(v, whole, metric)]
         found.append(
             Efficiency(
                 model, dataset, method, metric, dict(sorted(curve.items())), whole,
-                reached[0] if reached and whole is not None and whole > 0 else None,
+                reached[0] if reached else None,
             )
         )  # fmt: skip
     return tuple(found)
+
+
+def _reaches(few: float, whole: float, metric: str) -> bool:
+    """Whether a row's score `few` is ENOUGH of `whole`, both signed so that larger is better."""
+    way = sign(metric)
+    return whole * way > 0 and bool(_share(way * whole, way * few, metric) >= ENOUGH)
 
 
 def gaps(records: Iterable[Record]) -> tuple[Gap, ...]:

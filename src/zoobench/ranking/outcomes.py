@@ -162,6 +162,8 @@ def _error_of(records: Sequence[Record], metric: str) -> float:
 def _standard_error(m: Measurement) -> float:
     if m.low is not None and m.high is not None:
         return (m.high - m.low) / 3.92
+    if not metrics.bounded(m.metric):
+        return abs(m.value)  # nothing is known of it
     if m.n:
         return float(np.sqrt(max(m.value * (1 - m.value), 1 / m.n) / m.n))
     return 0.0

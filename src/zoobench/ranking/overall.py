@@ -216,10 +216,17 @@ def _gap(mean: bootstrap.Floats, mean_draws: bootstrap.Floats) -> float:
     return float(-ndtri(bootstrap.ALPHA / (2 * (count - 1))) * np.median(error))
 
 
+def _settled(values: bootstrap.Floats) -> bootstrap.Floats:
+    """(D, M) scores as shares of each dataset's largest, without what rounding alone parts."""
+    largest = np.abs(values).max(axis=1, keepdims=True)
+    return np.asarray(np.round(values / np.where(largest > 0, largest, 1.0), 12))
+
+
 def z_scores(values: bootstrap.Floats) -> bootstrap.Floats:
     """(D, M) scores, each dataset with mean 0 and standard deviation 1 over the models."""
-    spread = values.std(axis=1, keepdims=True)
-    centred = values - values.mean(axis=1, keepdims=True)
+    centred = _settled(values) - _settled(values).mean(axis=1, keepdims=True)
+    centred[np.abs(centred) < 1e-12] = 0.0
+    spread = centred.std(axis=1, keepdims=True)
     return np.asarray(np.where(spread > 0, centred / np.where(spread > 0, spread, 1), 0.0))
 
 
@@ -231,7 +238,7 @@ def _rows(
     p: bootstrap.Floats,
 ) -> tuple[OverallRow, ...]:
     mean = values.mean(axis=0)
-    ranks = many.ranks(-values).mean(axis=0)
+    ranks = many.ranks(-_settled(values)).mean(axis=0)
     z = z_scores(values).mean(axis=0)
     low, high = percentile(mean_draws)
     best, worst = many.rank_ranges(mean, p)

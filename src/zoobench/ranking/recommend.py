@@ -14,7 +14,7 @@ from zoobench.ranking.nouns import TIMED, OverallRanking, OverallRow, natural
 from zoobench.ranking.pareto import one_device
 from zoobench.ranking.rank import rank
 from zoobench.schema import Ref
-from zoobench.statistics import bootstrap, many
+from zoobench.statistics import bootstrap, many, plausible
 from zoobench.store import Run
 
 PERMISSIVE = frozenset((
@@ -190,8 +190,7 @@ def _chances(
     if not overall.posterior:
         return {}, None
     scores = np.array(overall.posterior)[:, list(allowed)]
-    top = np.round(scores, 9) == np.round(scores.max(axis=1, keepdims=True), 9)
-    first = (top / top.sum(axis=1, keepdims=True)).mean(axis=0)
+    first = plausible.first_of(scores)
     loss = float((scores.max(axis=1) - scores[:, pick]).mean())
     return {overall.rows[i].model: float(p) for i, p in zip(allowed, first, strict=True)}, loss
 

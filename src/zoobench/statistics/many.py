@@ -150,7 +150,7 @@ def scores(value: Floats, error: Floats) -> Floats:
     """(M, M) differences of `value` (M,) over their standard errors, 0 for what is equal."""
     gap = np.abs(value[:, None] - value[None, :])
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(gap > 1e-12, gap / error, 0.0)
+        return np.where(gap > 1e-12 * np.abs(value).max(initial=0.0), gap / error, 0.0)
 
 
 def mcnemar_pairs(right: NDArray[np.float32]) -> Floats:

@@ -137,23 +137,26 @@ def from_draws(value: float, draws: ArrayLike, dof: float) -> Estimate:
     """The estimate of a bootstrapped difference: percentile interval, one-sided p-values.
 
     p = (1 + number of draws on the other side of 0) / (1 + R) (Davison and Hinkley 1997,
-    section 4.2). Fewer than ten such draws can't place a p-value, and R draws can't go
-    below 1/R, which a large Holm family needs: there the t tail with the bootstrap's own
-    standard error stands in, never above what eleven draws would have given.
+    section 4.2), and never below the tail of Student's t with `dof` and the draws' standard
+    error, corrected for their dof + 1 units: of few units the draws know too few. Fewer than ten
+    such draws can't place a p-value, and R draws can't go below 1/R, which a large Holm family
+    needs: there the t tail alone stands. The interval is the wider of the two likewise. Where no
+    draw differs the p-value is that of dof + 1 signs which happen to agree.
     """
-    from scipy.special import stdtr
+    from scipy.special import stdtr, stdtrit
 
     array = np.asarray(draws, dtype=np.float64)
     low, high = percentile(array)
-    se = float(array.std(ddof=1))
+    se = float(array.std(ddof=1)) * ((dof + 1) / dof) ** 0.5
     if se == 0.0:
-        sides = (1.0 if value >= 0 else 0.0, 1.0 if value <= 0 else 0.0)
+        agree = 0.5 ** (dof + 1)
+        sides = (1.0 if value >= 0 else agree, 1.0 if value <= 0 else agree)
         return Estimate(value, float(low), float(high), *sides, se=0.0, dof=dof)
+    half = float(stdtrit(dof, 0.975)) * se
+    low, high = min(low, value - half), max(high, value + half)
 
     def p(crossed: int, tail: float) -> float:
-        if crossed >= 10:
-            return (crossed + 1) / (array.size + 1)
-        return min(tail, 11 / (array.size + 1))
+        return max(tail, (crossed + 1) / (array.size + 1)) if crossed >= 10 else tail
 
     less = p(int((array >= 0).sum()), float(stdtr(dof, value / se)))
     greater = p(int((array <= 0).sum()), float(stdtr(dof, -value / se)))

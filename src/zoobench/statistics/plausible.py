@@ -13,7 +13,10 @@ data (the advisor's) anything up to this has the same Brier and log scores of P(
 worlds, and more makes it too shy; for rankings 0.3 would be better by 0.002 of a Brier score and
 be off by 0.09 at most where this is by 0.12, with three models (docs/report.md)."""
 TWINS = 1e-12
-"""A variance is at least this, where two models are right on the same examples."""
+"""A variance is at least this share of the largest, where two models are right on the same
+examples."""
+SAME = 1e-9
+"""Scores are equal within this share of the largest: so much is lost to rounding."""
 SPREADS = 64
 """Steps of the distribution of the true scores' spread."""
 
@@ -38,7 +41,7 @@ def probability_first(value: Floats, draws: Floats) -> Floats:
 
 def first_of(scores: Floats) -> Floats:
     """(M,) how often each model is the first of the plausible scores (B, M); ties share."""
-    first = np.round(scores, 9) == np.round(scores.max(axis=1, keepdims=True), 9)
+    first = scores >= scores.max(axis=1, keepdims=True) - SAME * np.abs(scores).max(initial=0.0)
     return np.asarray((first / first.sum(axis=1, keepdims=True)).mean(axis=0))
 
 
@@ -53,6 +56,9 @@ def posterior(value: Floats, draws: Floats) -> Floats:
     if len(near) < 2:
         return scores
     own, noise = value[near], np.cov(draws[:, near], rowvar=False)
+    # A metric's unit must not matter to what is taken for equal below.
+    scale = float(max(np.ptp(own), np.sqrt(np.diag(noise).max()))) or 1.0
+    own, noise = own / scale, noise / scale**2
     spreads, weights = _spreads(own, noise)
     taken = np.searchsorted(np.cumsum(weights)[:-1], even_shares(len(draws)))
     normal = np.random.default_rng(len(value)).standard_normal((len(draws), len(near)))
@@ -62,7 +68,7 @@ def posterior(value: Floats, draws: Floats) -> Floats:
         # Without spread all are equal: rounding must not part them.
         root = vectors * np.sqrt(np.where(values > 1e-9 * values.max(), values, 0.0))
         rows = np.flatnonzero(taken == number)
-        scores[np.ix_(rows, near)] = mean + normal[rows] @ root.T
+        scores[np.ix_(rows, near)] = scale * (mean + normal[rows] @ root.T)
     return scores
 
 

@@ -42,12 +42,15 @@ class Task(Protocol):
 
     `version` changes when a number it gives may change; `metrics` are names in METRICS, the
     primary one first; `truth` names the arrays that the test set decides and no model:
-    outcomes whose truths differ are not of one test set.
+    outcomes whose truths differ are not of one test set. `rounded` names the arrays of
+    probabilities and their like, which a baseline may keep as float16 and whose differences
+    below 0.002 are the processor's; all others count as they are.
     """
 
     version: ClassVar[int]
     metrics: ClassVar[tuple[str, ...]]
     truth: ClassVar[tuple[str, ...]]
+    rounded: ClassVar[tuple[str, ...]]
 
     def judge(self, output: Any, split: Split, calibration: tuple[Any, Split]) -> Outcomes:
         """What is kept of the method's `output` on `split`. `calibration` is its output on

@@ -113,6 +113,7 @@ class Classification:
         "top5_accuracy", "nll", "ece", "ece_calibrated",
     )  # fmt: skip
     truth: ClassVar[tuple[str, ...]] = ("label",)
+    rounded: ClassVar[tuple[str, ...]] = ("nll", "confidence", "calibrated")
 
     def judge(self, output: Any, split: Split, calibration: tuple[Any, Split]) -> Outcomes:
         """See `outcomes_of`."""

@@ -24,7 +24,8 @@ def average_precision(
 
     `scores` (K,) of detections and whether each is a hit (K,), matched within its unit;
     `truths` (n,) objects of each unit. Equal scores keep their order, as in COCO's
-    evaluator. NaN where the weighted test set has no object (PROTOCOL section 2,
+    evaluator; the copies of one unit then follow each other, where a test set that holds it
+    twice might part them. NaN where the weighted test set has no object (PROTOCOL section 2,
     Detection; Lin et al. 2014, arXiv:1405.0312).
     """
     order = np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable")

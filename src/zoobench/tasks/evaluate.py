@@ -13,7 +13,7 @@ from zoobench.tasks import Task
 
 def seed_for(dataset: Ref, task: Task) -> int:
     """The seed of every draw of `dataset`'s test units, in records and rankings alike."""
-    return seed_of(dataset, task.metrics[0])
+    return seed_of(dataset.located, task.metrics[0])
 
 
 def evaluate(task: Task, outcomes: Outcomes, splits: Splits, seed: int) -> tuple[Measurement, ...]:

@@ -62,6 +62,7 @@ class Regression:
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[str, ...]] = ("mae", "rmse", "r2", "spearman")
     truth: ClassVar[tuple[str, ...]] = ("target",)
+    rounded: ClassVar[tuple[str, ...]] = ()
 
     def judge(self, output: Any, split: Split, calibration: tuple[Any, Split]) -> Outcomes:
         """Arrays `target` and `predicted`, (N,) float64 each; nothing is calibrated."""
@@ -77,12 +78,14 @@ class Regression:
 def outcomes_of(predicted: ArrayLike, target: ArrayLike) -> Outcomes:
     """What is kept of N test examples: `target` and `predicted`, (N,) float64 each.
 
-    Raises NotFinite where a prediction is no number, ValueError for shapes that differ.
+    Raises NotFinite where a prediction is no number or too large to square, ValueError for
+    shapes that differ.
     """
     said, truth = (np.asarray(side, dtype=np.float64) for side in (predicted, target))
     if truth.ndim != 1 or said.shape != truth.shape:
         raise ValueError(f"predictions must be {truth.shape} numbers, not {said.shape}")
-    bad = int((~np.isfinite(said)).sum())
+    with np.errstate(over="ignore"):
+        bad = int((~np.isfinite((said - truth) ** 2 * max(len(said), 1))).sum())
     if bad:
         raise NotFinite(f"{bad} of {len(said)} test examples have predictions that are no number")
     return Outcomes(len(truth), {"target": truth, "predicted": said})
