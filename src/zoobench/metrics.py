@@ -6,7 +6,6 @@ Definitions stand in docs/protocol.md; `section` names the part of it: "quality"
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -144,12 +143,10 @@ def metric(name: str, where: str = "") -> MetricRow:
 
 @cache
 def theirs() -> Mapping[str, MetricRow]:
-    """The rows of tasks of other packages: the attribute `rows` of each. A package that cannot be
-    imported costs its own rows."""
+    """The rows of tasks of other packages: the attribute `rows` of each."""
     rows: dict[str, MetricRow] = {}
-    for target in plugins.table("tasks", {}).values():
-        with contextlib.suppress(ImportError, AttributeError):
-            rows.update(plugins.load(target).rows)
+    for _, kind in plugins.every("tasks", {}):
+        rows.update(getattr(kind, "rows", {}))
     return rows
 
 

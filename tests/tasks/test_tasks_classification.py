@@ -243,7 +243,7 @@ def test_values_lie_in_their_intervals(pairs: list[tuple[int, int]], seed: int) 
 
 
 def test_every_metric_of_a_task_has_a_row() -> None:
-    for each in tasks.names():
+    for each in tasks.TASKS:
         for name in tasks.task(each).metrics:
             assert metric(name).section == "quality"
 

@@ -1,8 +1,8 @@
 """The command line: parses, calls one function, sets the exit code.
 
 Exit codes: 0 fine; 1 confirmed regression; 2 the user's mistake; 3 cells failed or
-are missing; 4 nothing comparable; 5 inconclusive under --strict. Nothing heavy is
-imported before a command needs it: `--help` never loads torch.
+are missing; 4 nothing comparable; 5 inconclusive under --strict; 70 a fault of ours.
+Nothing heavy is imported before a command needs it: `--help` never loads torch.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +19,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoobench import __version__
-from zoobench.cli.base import INTERRUPTED, JSON_FLAG, Commands, user_errors
+from zoobench.cli.base import INTERRUPTED, JSON_FLAG, USER_ERROR, Commands, user_errors
+from zoobench.errors import ZoobenchError
 
 if TYPE_CHECKING:
     from zoobench.runs.session import Plan, RunOptions
 
 CELLS_FAILED = 3
+UNFORESEEN = 70
 
 REPORTING = (
     "zoobench.report.terminal", "zoobench.report.write", "pandas", "jinja2",
@@ -342,9 +345,17 @@ def doctor(as_json: bool) -> None:
 
 
 def entry() -> None:
-    """The console script: a closed pipe (`| head`) is no error."""
+    """The console script: a closed pipe (`| head`) is no error, and what nobody foresaw has a code
+    of its own, so that 1 is a regression and nothing else."""
     try:
         main()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
+    except ZoobenchError:  # under --debug alone
+        traceback.print_exc()
+        raise SystemExit(USER_ERROR) from None
+    except Exception:  # noqa: BLE001  the last place to say so
+        traceback.print_exc()
+        click.echo("Error: a fault of zoobench; please report it with the lines above", err=True)
+        raise SystemExit(UNFORESEEN) from None

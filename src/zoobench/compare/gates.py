@@ -37,7 +37,7 @@ COSTS = frozenset((*EXACT, *TIMED))
 @cache
 def gated() -> tuple[str, ...]:
     """Every metric that a task has: what a gate may judge, and a comparison reads."""
-    return tuple(dict.fromkeys(name for t in tasks.names() for name in tasks.task(t).metrics))
+    return tuple(dict.fromkeys(name for _, task in tasks.every() for name in task.metrics))
 
 
 class _Table(BaseModel):

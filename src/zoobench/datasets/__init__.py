@@ -97,8 +97,8 @@ def list_cards(pattern: str = "*") -> list[DatasetCard]:
     wanted = pattern.casefold()
     return [
         known
-        for source in sorted(_table())
-        for known in _module(source).cards()
+        for _, source in plugins.every("datasets", SOURCES)
+        for known in source.cards()
         if fnmatchcase(f"{known.source}/{known.name}".casefold(), wanted)
         or fnmatchcase(known.name.casefold(), wanted)
     ]
@@ -111,17 +111,7 @@ def _table() -> dict[str, str]:
 
 def _module(source: str, where: str = "") -> Any:
     """Raises UserError for a source nobody offers, and for one that cannot be imported."""
-    # Our own need no look at the entry points, and a suite looks up a card for every cell.
-    target = SOURCES.get(source) or _table().get(source)
-    if target is None:
-        raise unknown(where, "source of datasets", source, _table())
-    try:
-        return plugins.load(target)
-    except ImportError as error:
-        raise UserError(
-            f"{prefix(where)}the source of datasets {source!r} ({target}) cannot be imported: "
-            f"{error}"
-        ) from error
+    return plugins.named("datasets", SOURCES, source, where)
 
 
 def _names() -> list[str]:

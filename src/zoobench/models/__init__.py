@@ -27,12 +27,7 @@ SOURCES: dict[str, str] = {
 
 
 def _source(name: str, where: str = "") -> Any:
-    if name in SOURCES:  # entry points cost milliseconds, and a suite asks often
-        return plugins.load(SOURCES[name])
-    table = plugins.table("models", SOURCES)
-    if name not in table:
-        raise errors.unknown(where, "model source", name, table)
-    return plugins.load(table[name])
+    return plugins.named("models", SOURCES, name, where)
 
 
 def resolve(name: str | Ref, where: str = "") -> Ref:
@@ -84,7 +79,7 @@ def list_cards(pattern: str = "*") -> list[ModelCard]:
     """
     wanted = pattern.casefold()
     found: list[ModelCard] = []
-    for name in plugins.table("models", SOURCES):
+    for name in (*SOURCES, *dict(plugins.every("models", {}))):
         listed = index.cards(name) if name in index.INDEXED else _own_cards(name)
         found += [
             card

@@ -77,13 +77,13 @@ def dataset_rows(cards: Sequence[DatasetCard], offline: bool) -> list[Row]:
 
 def method_rows() -> list[Row]:
     """One row a method, with its parameters and their defaults."""
-    from zoobench import methods
+    from zoobench import methods, plugins
 
     rows = []
-    for name in methods.names():
+    for name, _ in plugins.every("methods", methods.METHODS):
         method = methods.build(name, {})
         params = ", ".join(f"{k}={_plain(v)}" for k, v in methods.params_of(method).items())
-        about = (type(method).__doc__ or "").strip().splitlines()[0]
+        about = _first_line(method)
         serves = ", ".join(methods.served(name))
         rows.append(
             {"method": name, "tasks": serves, "parameters": params or "none", "about": about}
@@ -91,14 +91,17 @@ def method_rows() -> list[Row]:
     return rows
 
 
+def _first_line(thing: object) -> str:
+    return (type(thing).__doc__ or "").strip().partition("\n")[0]
+
+
 def task_rows() -> list[Row]:
     """One row a task, with its metrics, the primary one first."""
     from zoobench import tasks
 
     rows = []
-    for name in tasks.names():
-        task = tasks.task(name)
-        about = (type(task).__doc__ or "").strip().splitlines()[0]
+    for name, task in tasks.every():
+        about = _first_line(task)
         rows.append({"task": name, "metrics": ", ".join(task.metrics), "about": about})
     return rows
 

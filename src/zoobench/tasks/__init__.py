@@ -9,7 +9,7 @@ n independent units, B weightings of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 from zoobench import plugins
@@ -64,9 +64,10 @@ class Task(Protocol):
         """The metrics that a record of `splits` gives, in order, with each one's detail."""
 
 
-def names() -> list[str]:
-    """Every task's name, plug-ins' included."""
-    return sorted(plugins.table("tasks", TASKS))
+def every() -> Iterator[tuple[str, Task]]:
+    """Every task by its name, but for plug-ins that cannot be loaded."""
+    for name, kind in plugins.every("tasks", TASKS):
+        yield name, kind()
 
 
 def task(name: str, where: str = "") -> Task:
