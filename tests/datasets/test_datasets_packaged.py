@@ -209,5 +209,5 @@ def test_a_third_partys_source_is_one_more_row(monkeypatch: pytest.MonkeyPatch) 
     assert datasets.list_cards("theirs/*") == [card]
     assert datasets.available("theirs/set") == (True, "always")
     rows["broken"] = "no_such_module"
-    with pytest.raises(UserError, match=r"s: the source of datasets 'broken' \(no_such_module\)"):
+    with pytest.raises(UserError, match=r"s: the plug-in 'broken' .*(no_such_module)"):
         datasets.resolve("broken/set", "s")
