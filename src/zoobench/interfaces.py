@@ -43,9 +43,6 @@ class Targets(Protocol):
     def subset(self, rows: NDArray[np.intp]) -> Targets:
         """The targets at `rows`, in that order."""
 
-    def joined(self, other: Any) -> Targets:
-        """These, then those of `other`, which are of the same kind."""
-
     def keys(self) -> Sequence[Hashable]:
         """N values, equal where the answers are: twins that disagree are found by them."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections import Counter
 from collections.abc import Sequence
 
@@ -220,24 +219,3 @@ def test_every_example_can_be_drawn() -> None:
     split = make(numbered([6, 6]))
     seen = {one for draw in range(40) for one in sp.few_shot(split, 2, draw, "a").ids}
     assert seen == set(split.ids)
-
-
-def test_vtab_takes_800_and_200() -> None:
-    made = sp.assemble(found(numbered([900, 600])), REF)
-    vtab = sp.vtab1k(made)
-    assert (len(vtab.train), len(vtab.valid)) == (800, 200)
-    assert Counter(labels_of(vtab.valid).tolist()) == {0: 120, 1: 80}
-    assert not set(vtab.train.ids) & set(vtab.valid.ids)
-    assert vtab.test is made.test
-    assert "vtab1k" in vtab.flags
-    texts = {text for text, _ in numbered([900, 600])}
-    assert {vtab.train.read(i) for i in range(800)} <= texts
-    with pytest.raises(BadData, match="needs 1000"):
-        sp.vtab1k(sp.assemble(found(numbered([400, 400])), REF))
-
-
-def test_joined_reads_both_and_survives_pickling() -> None:
-    first, second = make(numbered([3, 3])), make(numbered([2, 2], "s"), "valid")
-    both = pickle.loads(pickle.dumps(sp.joined(first, second, "train+valid")))
-    assert [text_id(both.read(i)) for i in range(len(both))] == list(both.ids)
-    assert labels_of(both).tolist() == [0, 0, 0, 1, 1, 1, 0, 0, 1, 1]

@@ -128,7 +128,6 @@ def test_targets_keep_their_laws(targets: Any) -> None:
     assert len(targets) == len(targets.strata) == len(targets.keys()) == 40
     some = targets.subset(rows)
     assert some.keys() == [targets.keys()[i] for i in rows]
-    assert targets.joined(some).keys() == targets.keys() + some.keys()
     assert targets.content() == targets.subset(np.arange(40)).content() != some.content()
     assert targets.strata.dtype == np.int64
     assert 1 < len(np.unique(targets.strata)) <= 10

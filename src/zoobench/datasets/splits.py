@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoobench.errors import BadData
-from zoobench.interfaces import Raw, Split, Splits
+from zoobench.interfaces import Split, Splits
 from zoobench.schema import Cell, Modality, Ref
 
 SPLIT_VERSION = 1
@@ -318,40 +318,6 @@ def few_shot(split: Split, k: int, draw: int, dataset: str) -> Split:
         rows = rows[np.argsort(keys[rows], kind="stable")]
         picked.append(generator.choice(rows, size=k, replace=False))
     return split.subset(np.concatenate(picked))
-
-
-def vtab1k(splits: Splits) -> Splits:
-    """800 examples for choosing and 200 for validating, stratified; `test` is untouched.
-
-    Sampled from train and valid together (Zhai et al. 2019, arXiv:1910.04867).
-    Raises BadData when there are fewer than 1000 or more than 800 classes.
-    """
-    pool = joined(splits.train, splits.valid, "vtab1k")
-    if len(pool) < 1000:
-        raise BadData(f"VTAB-1k needs 1000 training examples, there are {len(pool)}")
-    thousand = limit(pool, 1000, every_class=True)
-    valid = replace(limit(thousand, 200), name="valid")
-    train = replace(_without(thousand, set(valid.ids)), name="train")
-    _check_labels(train, valid, splits.test, splits.classes, Ref("vtab1k", "sample"))
-    return replace(splits, train=train, valid=valid, flags=(*splits.flags, "vtab1k"))
-
-
-@dataclass(frozen=True)
-class _Joined:
-    """A `read` over two splits, one after the other."""
-
-    first: Split
-    second: Split
-
-    def __call__(self, i: int) -> Raw:
-        many = len(self.first)
-        return self.first.read(i) if i < many else self.second.read(i - many)
-
-
-def joined(first: Split, second: Split, name: str) -> Split:
-    """The examples of `first`, then those of `second` (the refit on train and valid)."""
-    targets = first.targets.joined(second.targets)
-    return Split(name, first.ids + second.ids, targets, _Joined(first, second))
 
 
 def drawn(splits: Splits, cell: Cell) -> Splits:

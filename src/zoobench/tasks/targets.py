@@ -22,9 +22,6 @@ class Values:
     def subset(self, rows: NDArray[np.intp]) -> Self:
         return type(self)(self.values[rows])
 
-    def joined(self, other: Self) -> Self:
-        return type(self)(np.concatenate([self.values, other.values]))
-
     def keys(self) -> list[Any]:
         keys: list[Any] = self.values.tolist()
         return keys
