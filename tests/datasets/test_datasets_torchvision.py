@@ -65,7 +65,8 @@ def test_fashion_mnist_is_the_same_from_debian_and_from_torchvision(
     assert datasets.available(ref) == (True, f"downloaded to {cache / 'fashion-mnist'}")
     second = datasets.load(ref)
     assert first.fingerprints == second.fingerprints
-    assert first.classes == second.classes == torchvision_.FASHION
+    assert first.classes == second.classes
+    assert second.classes[::9] == ("T-shirt/top", "Ankle boot")
     assert first.flags == ("derived-valid",)
     assert (len(first.train), len(first.valid), len(first.test)) == (90, 10, 30)
     pixels, labels = mnist_like(1, 30)
@@ -78,10 +79,10 @@ def test_fashion_mnist_is_the_same_from_debian_and_from_torchvision(
     ("damage", "message"),
     [
         (lambda raw: raw[:-40], "Compressed file ended|CRC|incorrect|Error"),
-        (lambda raw: gzip.compress(gzip.decompress(raw)[:-9]), "bytes where .* was promised"),
-        (lambda raw: gzip.compress(b"PK\x03\x04 something"), "not an IDX file"),
+        (lambda raw: gzip.compress(gzip.decompress(raw)[:-9]), "is damaged .*invalid for input"),
+        (lambda raw: gzip.compress(b"PK\x03\x04 something"), "is damaged .*AssertionError"),
         (lambda raw: b"plain", "gzip"),
-        (lambda raw: gzip.compress(b""), "not an IDX file"),
+        (lambda raw: gzip.compress(b""), "is damaged .*ValueError"),
     ],
 )
 def test_a_damaged_idx_file_is_bad_data(
@@ -96,7 +97,7 @@ def test_a_damaged_idx_file_is_bad_data(
     monkeypatch.setattr(torchvision_, "DEBIAN", {"fashion-mnist": folder})
     with pytest.raises(BadData, match=message) as caught:
         datasets.load("torchvision/fashion-mnist")
-    assert str(path) in str(caught.value)
+    assert str(folder) in str(caught.value)
 
 
 def test_folders_of_files(cache: Path, picture: Picture) -> None:
@@ -124,24 +125,7 @@ def test_official_splits_of_three(cache: Path, picture: Picture) -> None:
     assert [len(s) for s in (made.train, made.valid, made.test)] == [8, 8, 8]
 
 
-class Pairs:
-    """A map-style data set that shows neither an array nor a list of files."""
-
-    def __init__(self, pictures: list[Image.Image]) -> None:
-        self.pictures = pictures
-
-    def __len__(self) -> int:
-        return len(self.pictures)
-
-    def __getitem__(self, i: int) -> tuple[Image.Image, int]:
-        return self.pictures[i], i % 2
-
-
-def test_other_shapes_of_data_set_are_read_too(picture: Picture) -> None:
-    pairs = torchvision_._split("train", Pairs([picture(i) for i in range(6)]))
-    assert labels_of(pairs).tolist() == [0, 1] * 3
-    assert len(set(pairs.ids)) == 6
-    assert pairs.read(2).tobytes() == picture(2).tobytes()
+def test_an_array_may_have_its_channels_first(picture: Picture) -> None:
     first = np.stack([np.asarray(picture(i)).transpose(2, 0, 1) for i in range(4)])
     channels_first = torchvision_._from_array("train", first, [0, 1, 0, 1])
     assert channels_first.read(1).tobytes() == picture(1).tobytes()

@@ -52,17 +52,6 @@ class Files:
 
 
 @dataclass(frozen=True)
-class Items:
-    """Example i is what a map-style dataset of (picture, label) pairs gives."""
-
-    dataset: Any = field(repr=False)
-
-    def __call__(self, i: int) -> Image.Image:
-        picture: Image.Image = self.dataset[i][0]
-        return picture.convert("RGB")
-
-
-@dataclass(frozen=True)
 class Column:
     """Example i is a cell of an Arrow table: a text, or a picture's bytes or path."""
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import gzip
 import importlib
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoobench.datasets import catalog, options
-from zoobench.datasets.ids import array_ids, bytes_id, file_ids
-from zoobench.datasets.readers import Files, Items, PixelArray
+from zoobench.datasets.ids import array_ids, file_ids
+from zoobench.datasets.readers import Files, PixelArray
 from zoobench.datasets.splits import Found, assemble
 from zoobench.errors import BadData, unknown
 from zoobench.interfaces import Split, Splits
@@ -26,9 +28,6 @@ from zoobench.tasks.classification import Labels
 
 DEBIAN = {"fashion-mnist": Path("/usr/share/datasets/fashion-mnist")}
 """Where Debian's packages put a dataset, as gzipped IDX files."""
-
-_FILES = (("_image_files", "_labels"), ("_images", "_labels"))
-_PAIRS = ("samples", "_samples")
 
 
 def cards() -> tuple[DatasetCard, ...]:
@@ -58,10 +57,12 @@ def load(ref: Ref) -> Splits:
     row = _row(ref, "")
     folder, debian = _folder(row), DEBIAN.get(row.card.name)
     if not folder.is_dir() and debian is not None and debian.is_dir():
-        return assemble(_from_idx(debian, row), ref)
-    if not folder.is_dir():
-        _fetch(row, folder)
-    sets = {name: _open(row, folder, dict(given)) for name, given in row.splits.items()}
+        with tempfile.TemporaryDirectory(prefix="zoobench-") as unpacked:
+            sets = _unpacked(row, debian, Path(unpacked))
+    else:
+        if not folder.is_dir():
+            _fetch(row, folder)
+        sets = _open(row, folder, folder)
     found = {name: _split(name, dataset) for name, dataset in sets.items()}
     names = getattr(sets["train"], "classes", None) or range(row.card.classes)
     classes = tuple(str(name) for name in names)
@@ -86,13 +87,30 @@ def _type(row: catalog.Torchvision) -> Any:
     return getattr(importlib.import_module("torchvision.datasets"), row.type)
 
 
-def _open(row: catalog.Torchvision, folder: Path, given: dict[str, Any]) -> Any:
+def _open(row: catalog.Torchvision, folder: Path, source: Path) -> dict[str, Any]:
+    """The official splits from `folder`, which holds what `source` does."""
     try:
-        return _type(row)(str(folder), download=False, **given)
-    except (RuntimeError, OSError, ValueError, EOFError) as error:
+        return {
+            name: _type(row)(str(folder), download=False, **given)
+            for name, given in row.splits.items()
+        }
+    except (RuntimeError, OSError, ValueError, EOFError, AssertionError, TypeError) as error:
         raise BadData(
-            f"{row.card.id}: {folder} is damaged ({error}). Remove it to download it again"
+            f"{row.card.id}: {source} is damaged ({error!r}). Remove it to download it again"
         ) from error
+
+
+def _unpacked(row: catalog.Torchvision, debian: Path, folder: Path) -> dict[str, Any]:
+    """As `_open`, from the files of a Debian package, for which `folder` gives room."""
+    raw = folder / row.type / "raw"
+    raw.mkdir(parents=True)
+    for packed in debian.glob("*.gz"):
+        try:
+            with gzip.open(packed) as content, (raw / packed.stem).open("wb") as file:
+                shutil.copyfileobj(content, file)
+        except (OSError, EOFError) as error:
+            raise BadData(f"{packed}: {error}") from error
+    return _open(row, folder, debian)
 
 
 def _fetch(row: catalog.Torchvision, folder: Path) -> None:
@@ -117,24 +135,16 @@ def _fetch(row: catalog.Torchvision, folder: Path) -> None:
 
 
 def _split(name: str, dataset: Any) -> Split:
-    """A torchvision dataset as a split, from its arrays or its list of files.
-
-    Where neither is known each example is decoded once, for its id.
-    """
+    """A torchvision dataset as a split, from its arrays or its list of files."""
     pixels = getattr(dataset, "data", None)
     if pixels is not None:
         labels = getattr(dataset, "targets", None)
         return _from_array(name, np.asarray(pixels), dataset.labels if labels is None else labels)
-    for files, targets in _FILES:
-        if hasattr(dataset, files) and hasattr(dataset, targets):
-            return _from_files(name, getattr(dataset, files), getattr(dataset, targets))
-    for pairs in _PAIRS:
-        if hasattr(dataset, pairs):
-            listed = getattr(dataset, pairs)
-            return _from_files(name, [path for path, _ in listed], [label for _, label in listed])
-    read = Items(dataset)
-    ids = tuple(bytes_id(read(i).tobytes()) for i in range(len(dataset)))
-    return Split(name, ids, Labels(_labels([dataset[i][1] for i in range(len(dataset))])), read)
+    for files in ("_image_files", "_images"):
+        if hasattr(dataset, files):
+            return _from_files(name, getattr(dataset, files), dataset._labels)
+    pairs = dataset.samples if hasattr(dataset, "samples") else dataset._samples
+    return _from_files(name, [path for path, _ in pairs], [label for _, label in pairs])
 
 
 def _from_array(name: str, pixels: NDArray[Any], labels: Any) -> Split:
@@ -153,42 +163,3 @@ def _from_files(name: str, files: Any, labels: Any) -> Split:
 
 def _labels(labels: Any) -> NDArray[np.int64]:
     return np.asarray(labels, dtype=np.int64)
-
-
-def _from_idx(folder: Path, row: catalog.Torchvision) -> Found:
-    def split(name: str, stem: str) -> Split:
-        pixels = read_idx(folder / f"{stem}-images-idx3-ubyte.gz")
-        labels = read_idx(folder / f"{stem}-labels-idx1-ubyte.gz")
-        if len(pixels) != len(labels):
-            raise BadData(f"{folder}: {len(pixels)} pictures but {len(labels)} labels in {stem}")
-        return Split(name, array_ids(pixels), Labels(labels.astype(np.int64)), PixelArray(pixels))
-
-    classes = FASHION if row.card.name == "fashion-mnist" else range(row.card.classes)
-    names = tuple(str(name) for name in classes)
-    return Found(split("train", "train"), None, split("test", "t10k"), names, "image")
-
-
-FASHION = (
-    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
-    "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
-)  # fmt: skip
-
-
-def read_idx(path: Path) -> NDArray[np.uint8]:
-    """A gzipped IDX file of unsigned bytes, in its own shape.
-
-    Two zero bytes, type 8, the number of axes, then each axis as a big-endian
-    int32. Raises BadData where the file is absent, damaged or of another type.
-    """
-    try:
-        raw = gzip.decompress(path.read_bytes())
-    except (OSError, EOFError) as error:
-        raise BadData(f"{path}: {error}") from error
-    axes = raw[3] if len(raw) > 3 else 0
-    head = 4 + 4 * axes
-    if raw[:3] != b"\x00\x00\x08" or len(raw) < head:
-        raise BadData(f"{path}: not an IDX file of unsigned bytes")
-    shape = tuple(int(n) for n in np.frombuffer(raw, ">i4", count=axes, offset=4))
-    if len(raw) - head != int(np.prod(shape)):
-        raise BadData(f"{path}: {len(raw) - head} bytes where {shape} was promised")
-    return np.frombuffer(raw, np.uint8, offset=head).reshape(shape)
