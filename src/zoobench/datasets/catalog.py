@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from zoobench.schema import DatasetCard, Modality, Nature
+from zoobench.schema import DatasetCard
 
 
 @dataclass(frozen=True)
@@ -76,94 +76,50 @@ class Torchvision:
     splits: Mapping[str, Mapping[str, Any]]
 
 
+_TRAIN_ONLY: Mapping[str, Mapping[str, Any]] = {"train": {}}
 _TRAIN_TEST = {"train": {"train": True}, "test": {"train": False}}
+_TRAINVAL = {"train": {"split": "trainval"}, "test": {"split": "test"}}
 _BY_NAME = {"train": {"split": "train"}, "test": {"split": "test"}}
 _WITH_VAL = {"train": {"split": "train"}, "valid": {"split": "val"}, "test": {"split": "test"}}
 _WITH_VALID = {**_WITH_VAL, "valid": {"split": "valid"}}
 
 
 def _tv(
-    name: str, classes: int, sizes: tuple[int, int, int], license_: str, about: str,
-    nature: Nature = "real",
-) -> DatasetCard:  # fmt: skip
-    return DatasetCard(
-        "torchvision", name, "image", classes, sizes, "1",
-        license=license_, nature=nature, about=about,
-    )  # fmt: skip
+    name: str, type_: str, splits: Mapping[str, Mapping[str, Any]], classes: int,
+    sizes: tuple[int, int, int], about: str, **facts: Any,
+) -> Torchvision:  # fmt: skip
+    """`facts` are whatever else its card says."""
+    card = DatasetCard("torchvision", name, "image", classes, sizes, "1", about=about, **facts)
+    return Torchvision(card, type_, splits)
 
 
 TORCHVISION = (
-    Torchvision(
-        _tv("cifar10", 10, (50000, 0, 10000), "unknown", "objects, 32x32"),
-        "CIFAR10", _TRAIN_TEST,
-    ),
-    Torchvision(
-        _tv("cifar100", 100, (50000, 0, 10000), "unknown", "objects, 32x32"),
-        "CIFAR100", _TRAIN_TEST,
-    ),
-    Torchvision(
-        _tv("flowers102", 102, (1020, 1020, 6149), "unknown", "flowers of the United Kingdom"),
-        "Flowers102", _WITH_VAL,
-    ),
-    Torchvision(
-        _tv("fashion-mnist", 10, (60000, 0, 10000), "MIT", "clothes, 28x28 grey"),
-        "FashionMNIST", _TRAIN_TEST,
-    ),
-    Torchvision(
-        _tv("mnist", 10, (60000, 0, 10000), "CC-BY-SA-3.0", "digits, 28x28 grey"),
-        "MNIST", _TRAIN_TEST,
-    ),
-    Torchvision(
-        _tv("kmnist", 10, (60000, 0, 10000), "CC-BY-SA-4.0", "cursive Japanese, 28x28 grey"),
-        "KMNIST", _TRAIN_TEST,
-    ),
-    Torchvision(
-        _tv("usps", 10, (7291, 0, 2007), "unknown", "digits from envelopes, 16x16 grey"),
-        "USPS", _TRAIN_TEST,
-    ),
-    Torchvision(
-        _tv("food101", 101, (75750, 0, 25250), "unknown", "dishes"),
-        "Food101", _BY_NAME,
-    ),
-    Torchvision(
-        _tv("oxford-iiit-pet", 37, (3680, 0, 3669), "CC-BY-SA-4.0", "breeds of cats and dogs"),
-        "OxfordIIITPet", {"train": {"split": "trainval"}, "test": {"split": "test"}},
-    ),
-    Torchvision(
-        _tv("dtd", 47, (1880, 1880, 1880), "unknown", "describable textures, first partition"),
-        "DTD", _WITH_VAL,
-    ),
-    Torchvision(
-        _tv("eurosat", 10, (27000, 0, 0), "MIT", "land use from Sentinel-2, 64x64"),
-        "EuroSAT", {"train": {}},
-    ),
-    Torchvision(
-        _tv("stl10", 10, (5000, 0, 8000), "unknown", "objects, 96x96"),
-        "STL10", _BY_NAME,
-    ),
-    Torchvision(
-        _tv("gtsrb", 43, (26640, 0, 12630), "unknown", "German traffic signs"),
-        "GTSRB", _BY_NAME,
-    ),
-    Torchvision(
-        _tv("svhn", 10, (73257, 0, 26032), "unknown", "house numbers, 32x32"),
-        "SVHN", _BY_NAME,
-    ),
-    Torchvision(
-        _tv("country211", 211, (31650, 10550, 21100), "unknown", "where a photo was taken"),
-        "Country211", _WITH_VALID,
-    ),
-    Torchvision(
-        _tv("fgvc-aircraft", 100, (3334, 3333, 3333), "unknown", "variants of aircraft"),
-        "FGVCAircraft", _WITH_VAL,
-    ),
-    Torchvision(
-        _tv(
-            "rendered-sst2", 2, (6920, 872, 1821), "unknown",
-            "sentiment of a sentence drawn as a picture", nature="rendered",
-        ),
-        "RenderedSST2", _WITH_VAL,
-    ),
+    _tv("cifar10", "CIFAR10", _TRAIN_TEST, 10, (50000, 0, 10000), "objects, 32x32"),
+    _tv("cifar100", "CIFAR100", _TRAIN_TEST, 100, (50000, 0, 10000), "objects, 32x32"),
+    _tv("flowers102", "Flowers102", _WITH_VAL, 102, (1020, 1020, 6149),
+        "flowers of the United Kingdom"),
+    _tv("fashion-mnist", "FashionMNIST", _TRAIN_TEST, 10, (60000, 0, 10000), "clothes, 28x28 grey",
+        license="MIT"),
+    _tv("mnist", "MNIST", _TRAIN_TEST, 10, (60000, 0, 10000), "digits, 28x28 grey",
+        license="CC-BY-SA-3.0"),
+    _tv("kmnist", "KMNIST", _TRAIN_TEST, 10, (60000, 0, 10000), "cursive Japanese, 28x28 grey",
+        license="CC-BY-SA-4.0"),
+    _tv("usps", "USPS", _TRAIN_TEST, 10, (7291, 0, 2007), "digits from envelopes, 16x16 grey"),
+    _tv("food101", "Food101", _BY_NAME, 101, (75750, 0, 25250), "dishes"),
+    _tv("oxford-iiit-pet", "OxfordIIITPet", _TRAINVAL, 37, (3680, 0, 3669),
+        "breeds of cats and dogs", license="CC-BY-SA-4.0"),
+    _tv("dtd", "DTD", _WITH_VAL, 47, (1880, 1880, 1880), "describable textures, first partition"),
+    _tv("eurosat", "EuroSAT", _TRAIN_ONLY, 10, (27000, 0, 0), "land use from Sentinel-2, 64x64",
+        license="MIT"),
+    _tv("stl10", "STL10", _BY_NAME, 10, (5000, 0, 8000), "objects, 96x96"),
+    _tv("gtsrb", "GTSRB", _BY_NAME, 43, (26640, 0, 12630), "German traffic signs"),
+    _tv("svhn", "SVHN", _BY_NAME, 10, (73257, 0, 26032), "house numbers, 32x32"),
+    _tv("country211", "Country211", _WITH_VALID, 211, (31650, 10550, 21100),
+        "where a photo was taken"),
+    _tv("fgvc-aircraft", "FGVCAircraft", _WITH_VAL, 100, (3334, 3333, 3333),
+        "variants of aircraft"),
+    _tv("rendered-sst2", "RenderedSST2", _WITH_VAL, 2, (6920, 872, 1821),
+        "sentiment of a sentence drawn as a picture", nature="rendered"),
 )  # fmt: skip
 
 
@@ -184,87 +140,51 @@ class Hub:
 
 
 def _hf(
-    name: str, modality: Modality, classes: int, sizes: tuple[int, int, int], about: str,
-    license_: str = "unknown", revision: str = "main",
-) -> DatasetCard:  # fmt: skip
-    return DatasetCard(
-        "hf", name, modality, classes, sizes, revision, license=license_, about=about
-    )
+    name: str, repo: str, column: str, classes: int, sizes: tuple[int, int, int], about: str,
+    **rest: Any,
+) -> Hub:  # fmt: skip
+    """`rest` are label, config and splits of the row, and whatever else its card says."""
+    row = {key: rest.pop(key) for key in ("label", "config", "splits") if key in rest}
+    facts = {"modality": "text", "revision": "main", **rest}
+    card = DatasetCard("hf", name, classes=classes, sizes=sizes, about=about, **facts)
+    return Hub(card, repo, column, **row)
 
 
 # Where the labels of `test` are hidden, the official validation split is the test.
 _VALIDATION_IS_TEST = {"train": "train", "test": "validation"}
 
 HUB = (
-    Hub(
-        _hf("ag_news", "text", 4, (120000, 0, 7600), "topics of news"),
-        "fancyzhx/ag_news", "text",
-    ),
-    Hub(
-        _hf("imdb", "text", 2, (25000, 0, 25000), "polarity of long film reviews"),
-        "stanfordnlp/imdb", "text", splits={"train": "train", "test": "test"},
-    ),
-    Hub(
-        _hf("sst2", "text", 2, (67349, 0, 872), "polarity of phrases from film reviews"),
-        "nyu-mll/glue", "sentence", config="sst2", splits=_VALIDATION_IS_TEST,
-    ),
-    Hub(
-        _hf("rotten_tomatoes", "text", 2, (8530, 1066, 1066), "polarity of film reviews"),
-        "cornell-movie-review-data/rotten_tomatoes", "text",
-    ),
-    Hub(
-        _hf("banking77", "text", 77, (10003, 0, 3080), "intents of bank customers", "CC-BY-4.0"),
-        "PolyAI/banking77", "text",
-    ),
-    Hub(
-        _hf("emotion", "text", 6, (16000, 2000, 2000), "emotions in tweets"),
-        "dair-ai/emotion", "text", config="split",
-    ),
-    Hub(
-        _hf(
-            "trec", "text", 6, (5452, 0, 500), "what a question asks for",
-            revision="refs/convert/parquet",
-        ),
-        "CogComp/trec", "text", label="coarse_label",
-    ),
-    Hub(
-        _hf("tweet_sentiment", "text", 3, (45615, 2000, 12284), "polarity of tweets"),
-        "cardiffnlp/tweet_eval", "text", config="sentiment",
-    ),
-    Hub(
-        _hf("dbpedia_14", "text", 14, (560000, 0, 70000), "kind of a thing", "CC-BY-SA-3.0"),
-        "fancyzhx/dbpedia_14", "content",
-    ),
-    Hub(
-        _hf("20_newsgroups", "text", 20, (11314, 0, 7532), "newsgroup of a message"),
-        "SetFit/20_newsgroups", "text",
-    ),
-    Hub(
-        _hf("cifar10", "image", 10, (50000, 0, 10000), "objects, 32x32"),
-        "uoft-cs/cifar10", "img",
-    ),
-    Hub(
-        _hf("cifar100", "image", 100, (50000, 0, 10000), "objects, 32x32"),
-        "uoft-cs/cifar100", "img", label="fine_label",
-    ),
-    Hub(
-        _hf("beans", "image", 3, (1034, 133, 128), "diseases of bean leaves", "MIT"),
-        "AI-Lab-Makerere/beans", "image", label="labels",
-    ),
-    Hub(
-        _hf("food101", "image", 101, (75750, 0, 25250), "dishes"),
-        "ethz/food101", "image", splits=_VALIDATION_IS_TEST,
-    ),
-    Hub(
-        _hf("mnist", "image", 10, (60000, 0, 10000), "digits, 28x28 grey", "CC-BY-SA-3.0"),
-        "ylecun/mnist", "image",
-    ),
-    Hub(
-        _hf("fashion_mnist", "image", 10, (60000, 0, 10000), "clothes, 28x28 grey", "MIT"),
-        "zalando-datasets/fashion_mnist", "image",
-    ),
-    Hub(
-        _hf("cats_vs_dogs", "image", 2, (23410, 0, 0), "cats and dogs"),
-        "microsoft/cats_vs_dogs", "image", label="labels",
-    ),
+    _hf("ag_news", "fancyzhx/ag_news", "text", 4, (120000, 0, 7600), "topics of news"),
+    _hf("imdb", "stanfordnlp/imdb", "text", 2, (25000, 0, 25000), "polarity of long film reviews",
+        splits={"train": "train", "test": "test"}),
+    _hf("sst2", "nyu-mll/glue", "sentence", 2, (67349, 0, 872),
+        "polarity of phrases from film reviews", config="sst2", splits=_VALIDATION_IS_TEST),
+    _hf("rotten_tomatoes", "cornell-movie-review-data/rotten_tomatoes", "text", 2,
+        (8530, 1066, 1066), "polarity of film reviews"),
+    _hf("banking77", "PolyAI/banking77", "text", 77, (10003, 0, 3080), "intents of bank customers",
+        license="CC-BY-4.0"),
+    _hf("emotion", "dair-ai/emotion", "text", 6, (16000, 2000, 2000), "emotions in tweets",
+        config="split"),
+    _hf("trec", "CogComp/trec", "text", 6, (5452, 0, 500), "what a question asks for",
+        revision="refs/convert/parquet", label="coarse_label"),
+    _hf("tweet_sentiment", "cardiffnlp/tweet_eval", "text", 3, (45615, 2000, 12284),
+        "polarity of tweets", config="sentiment"),
+    _hf("dbpedia_14", "fancyzhx/dbpedia_14", "content", 14, (560000, 0, 70000), "kind of a thing",
+        license="CC-BY-SA-3.0"),
+    _hf("20_newsgroups", "SetFit/20_newsgroups", "text", 20, (11314, 0, 7532),
+        "newsgroup of a message"),
+    _hf("cifar10", "uoft-cs/cifar10", "img", 10, (50000, 0, 10000), "objects, 32x32",
+        modality="image"),
+    _hf("cifar100", "uoft-cs/cifar100", "img", 100, (50000, 0, 10000), "objects, 32x32",
+        modality="image", label="fine_label"),
+    _hf("beans", "AI-Lab-Makerere/beans", "image", 3, (1034, 133, 128), "diseases of bean leaves",
+        modality="image", license="MIT", label="labels"),
+    _hf("food101", "ethz/food101", "image", 101, (75750, 0, 25250), "dishes", modality="image",
+        splits=_VALIDATION_IS_TEST),
+    _hf("mnist", "ylecun/mnist", "image", 10, (60000, 0, 10000), "digits, 28x28 grey",
+        modality="image", license="CC-BY-SA-3.0"),
+    _hf("fashion_mnist", "zalando-datasets/fashion_mnist", "image", 10, (60000, 0, 10000),
+        "clothes, 28x28 grey", modality="image", license="MIT"),
+    _hf("cats_vs_dogs", "microsoft/cats_vs_dogs", "image", 2, (23410, 0, 0), "cats and dogs",
+        modality="image", label="labels"),
 )  # fmt: skip
