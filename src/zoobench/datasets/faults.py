@@ -6,9 +6,11 @@ Damaged examples are counted, named and left out under 1%, an error above.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from zoobench.datasets.options import prefix
 from zoobench.errors import BadData, UserError
 
 TOLERATED = 0.01
@@ -18,35 +20,35 @@ NAMED = 20
 """How many damaged examples a record names."""
 
 
-def check_faults(
-    faults: Sequence[str],
-    total: int,
-    place: str,
-    noun: str,
-    error: type[UserError] | type[BadData],
-) -> dict[str, Any]:
+@contextmanager
+def raised_as(kind: type[UserError] | type[BadData], where: str = "") -> Iterator[None]:
+    """What is wrong with a user's data as an error of `kind`, after `where`: before a run it is
+    a UserError, in a cell BadData."""
+    try:
+        yield
+    except (UserError, BadData) as error:
+        exact = type(error) if isinstance(error, kind) else kind
+        raise exact(f"{prefix(where)}{error}") from error
+
+
+def check_faults(faults: Sequence[str], total: int, place: str, noun: str) -> dict[str, Any]:
     """Notes for the record: `corrupt` (a count) and `corrupt_files` (names with reasons).
 
-    Raises `error` when 1% of `total` or more are damaged.
+    Raises BadData when 1% of `total` or more are damaged.
     """
     if not faults:
         return {}
     if len(faults) >= TOLERATED * total:
         shown = "; ".join(faults[:3]) + ("; ..." if len(faults) > 3 else "")
-        raise error(
+        raise BadData(
             f"{place}: {len(faults)} of {total} {noun}s cannot be used, and fewer than "
             f"{TOLERATED:.0%} is the bound: {shown}"
         )
     return {"corrupt": len(faults), "corrupt_files": list(faults[:NAMED])}
 
 
-def check_classes(
-    examples: Iterable[tuple[str, str]],
-    place: str,
-    noun: str,
-    error: type[UserError] | type[BadData] = UserError,
-) -> None:
-    """Raises `error` for what (split, class) pairs alone show to be wrong.
+def check_classes(examples: Iterable[tuple[str, str]], place: str, noun: str) -> None:
+    """Raises BadData for what (split, class) pairs alone show to be wrong.
 
     One class only; a class too small to give each derived split an example; a class
     in valid or test that train has not. The split is "" where there is none.
@@ -57,12 +59,12 @@ def check_classes(
     if len(sizes) < 2:
         one = next(iter(sizes), None)
         what = "no class" if one is None else f"only one class ({one!r})"
-        raise error(f"{place}: {what} has training {noun}; at least two are needed")
+        raise BadData(f"{place}: {what} has training {noun}; at least two are needed")
     needed = 1 + ("valid" not in splits) + ("test" not in splits)
     few = sorted(name for name, many in sizes.items() if many < needed)
     if few:
         more = f" (and so have {len(few) - 1} more classes)" if len(few) > 1 else ""
-        raise error(
+        raise BadData(
             f"{place}: class {few[0]!r} has {sizes[few[0]]} {noun}, fewer than the {needed} "
             f"that splitting into train, valid and test needs{more}"
         )
@@ -70,7 +72,7 @@ def check_classes(
         strange = sorted({name for split, name in pairs if split == held_out} - set(sizes))
         if strange:
             known = ", ".join(sorted(sizes)[:12])
-            raise error(
+            raise BadData(
                 f"{place}: class {strange[0]!r} has {noun} in {held_out} but none in train. "
                 f"Classes in train: {known}"
             )

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from zoobench.datasets import images, options, table_
-from zoobench.datasets.faults import check_classes, check_faults
+from zoobench.datasets.faults import check_classes, check_faults, raised_as
 from zoobench.datasets.readers import Files
 from zoobench.datasets.splits import Found, assemble
 from zoobench.errors import BadData, UserError
@@ -66,15 +66,15 @@ def resolve(ref: Ref, where: str) -> Ref:
             path=ref.name
         )
     if table_.task_of(ref) == "regression":
-        return ref.at(table_.resolve(_targets(ref, where), where).revision)
-    layout = _layout(ref, where)
-    place = f"{options.prefix(where)}{layout.root}"
-    check_classes([(split, name) for split, name, _ in layout.pictures], place, "pictures")
-    found, revision = _found(layout, place, UserError, verify=False)
-    try:
-        assemble(found, ref)
-    except BadData as error:  # too many twins, say: better said now than after the downloads
-        raise UserError(f"{options.prefix(where)}{error}") from error
+        with raised_as(UserError, where):
+            targets = _targets(ref)
+        return ref.at(table_.resolve(targets, where).revision)
+    with raised_as(UserError, where):
+        layout = _layout(ref)
+        pairs = [(split, name) for split, name, _ in layout.pictures]
+        check_classes(pairs, str(layout.root), "pictures")
+        found, revision = _found(layout, verify=False)
+        assemble(found, ref)  # too many twins, say: better said now than after the downloads
     return options.pin(ref, revision, where)
 
 
@@ -90,22 +90,20 @@ def load(ref: Ref) -> Splits:
     pictures or more are damaged, or when what is left cannot be split.
     """
     if table_.task_of(ref) == "regression":
-        return table_.load(_targets(ref, "", BadData))
-    layout = _layout(ref, "", BadData)
-    found, here = _found(layout, str(layout.root), BadData, verify=True)
+        return table_.load(_targets(ref))
+    layout = _layout(ref)
+    found, here = _found(layout, verify=True)
     if ref.revision not in ("", here):
         raise BadData(f"{layout.root}: its pictures are not those that {ref} was pinned to")
     return assemble(found, ref)
 
 
-def _found(
-    layout: Layout, place: str, error: type[UserError] | type[BadData], *, verify: bool
-) -> tuple[Found, str]:
+def _found(layout: Layout, *, verify: bool) -> tuple[Found, str]:
     """The sound pictures as splits, and the revision; decodes each one under `verify`."""
     ids, faults = images.scan(layout.paths(), verify=verify)
     relative = [Path(path).relative_to(layout.root).as_posix() for path in layout.paths()]
     named = [f"{name}: {why}" for name, why in zip(relative, faults, strict=True) if why]
-    notes = check_faults(named, len(ids), place, "picture", error)
+    notes = check_faults(named, len(ids), str(layout.root), "picture")
     if layout.ignored:
         notes["ignored_files"] = layout.ignored
     sound = [i for i, why in enumerate(faults) if not why]
@@ -124,13 +122,13 @@ def _found(
     return found, digest(sorted(zip(relative, ids, strict=True)))
 
 
-def _targets(ref: Ref, where: str, error: type[UserError] | type[BadData] = UserError) -> Ref:
+def _targets(ref: Ref) -> Ref:
     """The table of a regression: targets.csv in the folder, columns file, target and, where it
-    has one, split; files are named relative to the folder. Raises `error` where it is absent."""
+    has one, split; files are named relative to the folder. Raises BadData where it is absent."""
     path = _root(ref) / "targets.csv"
     if not path.is_file():
-        raise error(
-            f"{options.prefix(where)}{path}: there is no such file; it names each picture of a "
+        raise BadData(
+            f"{path}: there is no such file; it names each picture of a "
             "regression and its number, in columns file and target"
         )
     with path.open(encoding="utf-8", errors="replace") as lines:
@@ -145,12 +143,11 @@ def _root(ref: Ref) -> Path:
     return Path(options.text(ref, "path") or ref.name).expanduser()
 
 
-def _layout(ref: Ref, where: str, error: type[UserError] | type[BadData] = UserError) -> Layout:
+def _layout(ref: Ref) -> Layout:
     root = _root(ref)
-    at = options.prefix(where)
     if not root.is_dir():
         kind = "is a file, not a folder" if root.exists() else "there is no such folder"
-        raise error(f"{at}{root}: {kind}")
+        raise BadData(f"{root}: {kind}")
     top = _folders(root)
     found: list[tuple[str, str, str]] = []
     ignored = 0
@@ -162,8 +159,8 @@ def _layout(ref: Ref, where: str, error: type[UserError] | type[BadData] = UserE
                 else:
                     ignored += 1
     if not found:
-        raise error(
-            f"{at}{root}: no pictures found. Expected {root}/CLASS/picture.jpg, or the same "
+        raise BadData(
+            f"{root}: no pictures found. Expected {root}/CLASS/picture.jpg, or the same "
             "inside train, valid and test folders"
         )
     return Layout(root, tuple(sorted(found, key=lambda item: item[2])), ignored)

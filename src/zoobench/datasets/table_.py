@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from zoobench.datasets import images, options
-from zoobench.datasets.faults import check_classes, check_faults
+from zoobench.datasets.faults import check_classes, check_faults, raised_as
 from zoobench.datasets.ids import text_id
 from zoobench.datasets.readers import Files, Texts
 from zoobench.datasets.splits import Found, assemble
@@ -91,13 +91,9 @@ def resolve(ref: Ref, where: str) -> Ref:
         ref = Ref(ref.source, Path(ref.name).stem, ref.revision, ref.options).with_options(
             path=ref.name
         )
-    try:
-        table = _read(ref)
-        found, revision = _found(table, UserError, verify=False, task=task_of(ref))
+    with raised_as(UserError, where):
+        found, revision = _found(_read(ref), verify=False, task=task_of(ref))
         assemble(found, ref)
-    except (UserError, BadData) as error:
-        kind = type(error) if isinstance(error, UserError) else UserError
-        raise kind(f"{options.prefix(where)}{error}") from error
     return options.pin(ref, revision, where)
 
 
@@ -108,31 +104,24 @@ def available(ref: Ref) -> tuple[bool, str]:
 
 def load(ref: Ref) -> Splits:
     """Raises BadData when the table changed since it was resolved, or 1% of it is damaged."""
-    try:
-        table = _read(ref)
-    except UserError as error:
-        raise BadData(str(error)) from error
-    found, here = _found(table, BadData, verify=True, task=task_of(ref))
+    with raised_as(BadData):
+        found, here = _found(_read(ref), verify=True, task=task_of(ref))
     if ref.revision not in ("", here):
-        raise BadData(f"{table.path}: its content is not what {ref} was pinned to")
+        raise BadData(f"{_path(ref)}: its content is not what {ref} was pinned to")
     return assemble(found, ref)
 
 
-def _found(
-    table: Table, error: type[UserError] | type[BadData], *, verify: bool, task: str
-) -> tuple[Found, str]:
+def _found(table: Table, *, verify: bool, task: str) -> tuple[Found, str]:
     """The sound rows as splits, and the revision; decodes each picture under `verify`."""
     numbers = task == "regression"
     ids, faults = _scan(table, verify=verify, numbers=numbers)
-    kept, notes = _sound(table, faults, error)
+    kept, notes = _sound(table, faults)
     names: list[str] = []
     if not numbers:
-        check_classes(
-            [(table.splits[i], table.labels[i]) for i in kept], str(table.path), "rows", error
-        )
+        check_classes([(table.splits[i], table.labels[i]) for i in kept], str(table.path), "rows")
         names = sorted({table.labels[i] for i in kept}, key=_numbers_first)
     elif "train" not in table.splits and "" not in table.splits:
-        raise error(f"{table.path}: no row is in the train split")
+        raise BadData(f"{table.path}: no row is in the train split")
     number = {name: label for label, name in enumerate(names)}
     contents = table.contents if table.is_text else table.files()
 
@@ -300,16 +289,14 @@ def _fault(label: str, numbers: bool) -> str:
         return f"the label {label!r} is no number"
 
 
-def _sound(
-    table: Table, faults: list[str], error: type[UserError] | type[BadData]
-) -> tuple[list[int], dict[str, Any]]:
-    """(rows without a fault, notes); raises `error` when 1% or more have one."""
+def _sound(table: Table, faults: list[str]) -> tuple[list[int], dict[str, Any]]:
+    """(rows without a fault, notes); raises BadData when 1% or more have one."""
     if not faults:
-        raise error(f"{table.path}: the table has no rows")
+        raise BadData(f"{table.path}: the table has no rows")
     named = [
         f"row {i + 1}: {fault}" if table.is_text else f"row {i + 1} ({table.contents[i]}): {fault}"
         for i, fault in enumerate(faults)
         if fault
     ]
-    notes = check_faults(named, len(faults), str(table.path), "row", error)
+    notes = check_faults(named, len(faults), str(table.path), "row")
     return [i for i, fault in enumerate(faults) if not fault], notes
