@@ -43,7 +43,7 @@ def run(
     cache: Path | str = "",
 ) -> dict[str, Record]:
     """Every record of `cells` from real worker processes, by key."""
-    engine = LocalEngine(settings(cache), limits, workers)
+    engine = LocalEngine(settings(cache), limits or WorkerLimits(), workers)
     found: dict[str, Record] = {}
     for event in engine.events(groups(cells)):
         if isinstance(event, Finished):

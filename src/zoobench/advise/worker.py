@@ -10,6 +10,7 @@ import dataclasses
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,30 +85,27 @@ class Answer:
     right: NDArray[np.bool_] | None = None
 
 
+@dataclass
 class AdviceWorker:
     """Answers the requests above."""
 
-    def __init__(self, settings: Settings, dataset: Ref) -> None:
-        self.settings = settings
-        self.dataset = dataset
-        self._benches: dict[Ref, Bench] = {}
-        self._whole: Splits | None = None
-        self._bounded: dict[Ref, Splits] = {}
-        self._asked: Ask | None = None
-        self._new = 0
-        self._extract = 0.0
+    settings: Settings
+    dataset: Ref
+    _benches: dict[Ref, Bench] = field(default_factory=dict)
+    _bounded: dict[Ref, Splits] = field(default_factory=dict)
+    _asked: Ask | None = None
+    _new: int = 0
+    _extract: float = 0.0
 
     def __call__(self, request: Open | Look | Ask) -> Opened | Answer:
         if isinstance(request, Open):
             return self._open()
         return self._look(request) if isinstance(request, Look) else self._ask(request)
 
-    @property
+    @cached_property
     def whole(self) -> Splits:
-        if self._whole is None:
-            # Rungs are taken from all of the data, as a run of their cells would take them.
-            self._whole = datasets.load(self.dataset.without(*BOUNDS))
-        return self._whole
+        """All of the data: rungs are taken from it, as a run of their cells would take them."""
+        return datasets.load(self.dataset.without(*BOUNDS))
 
     def _rung(self, name: Ref) -> Splits:
         """The dataset within the bounds of `name`. Raises CellError."""
@@ -158,18 +156,17 @@ class AdviceWorker:
         except CellError as error:
             return Answer(status=error.status, why=str(error))
         bench.settings = dataclasses.replace(self.settings, measure_costs=request.costs)
-        result = bench.run(request.cell)
+        result, right = bench.run(request.cell), None
+        if result.record.status == "ok":
+            try:
+                right = self._out_of_fold(bench, result.record)
+            except Exception as error:  # noqa: BLE001  a model that fails is out, the rest goes on
+                result = Result(failed(request.cell, error))
         record = result.record
-        if record.status != "ok":
-            return Answer(result, self._new, self._extract, {}, record.status, _message(record))
         facts = {m.metric: m.value for m in record.measurements if m.metric in FACTS}
-        try:
-            right = self._out_of_fold(bench, record)
-        except Exception as error:  # noqa: BLE001  a model that fails is out, the rest goes on
-            record = failed(request.cell, error)
-            return Answer(Result(record), self._new, self._extract, {}, record.status,
-                          _message(record))  # fmt: skip
-        return Answer(result, self._new, self._extract, facts, right=right)
+        return Answer(
+            result, self._new, self._extract, facts, record.status, _message(record), right
+        )
 
     def _out_of_fold(self, bench: Bench, record: Record) -> NDArray[np.bool_] | None:
         """Whether a probe is right that did not see it, for all examples that were paid for."""
@@ -244,4 +241,5 @@ def nested(rungs: list[Split]) -> list[Split]:
 
 
 def _message(record: Record) -> str:
-    return str((record.error or {}).get("message", record.status))
+    """Why a cell failed; "" where it did not."""
+    return str((record.error or {}).get("message", ""))

@@ -84,24 +84,18 @@ class Worker:
 Inbox: TypeAlias = "queue.SimpleQueue[tuple[Worker, tuple[Any, ...]]]"
 
 
+@dataclass
 class LocalEngine:
     """Runs groups on `workers` processes; `events` yields as things happen."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        limits: WorkerLimits | None = None,
-        workers: int = 1,
-        preload: Sequence[str] = (),
-        stopping: Callable[[], bool] = lambda: False,
-    ) -> None:
-        self.settings = settings
-        self.limits = limits or WorkerLimits()
-        self.workers = max(1, workers)
-        self.preload = tuple(preload)
-        self.stopping = stopping
-        self._inbox: Inbox = queue.SimpleQueue()
-        self._turned = self._looked = 0.0
+    settings: Settings
+    limits: WorkerLimits = field(default_factory=WorkerLimits)
+    workers: int = 1
+    preload: Sequence[str] = ()
+    stopping: Callable[[], bool] = lambda: False
+    _inbox: Inbox = field(default_factory=queue.SimpleQueue)
+    _turned: float = 0.0
+    _looked: float = 0.0
 
     def events(self, groups: Sequence[Sequence[Cell]]) -> Generator[Event, None, None]:
         """Every cell of `groups` ends in exactly one Finished. Closing it stops the children."""

@@ -225,23 +225,16 @@ class Batch:
     since: float
 
 
+@dataclass
 class RayEngine:
     """Runs groups as Ray tasks; like LocalEngine, every cell ends in exactly one Finished."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        limits: WorkerLimits,
-        asked: Needs,
-        preload: Sequence[str] = (),
-        stopping: Callable[[], bool] = lambda: False,
-    ) -> None:
-        self.settings = settings
-        self.limits = limits
-        self.asked = asked
-        self.preload = tuple(preload)
-        self.stopping = stopping
-        self._stranded: float | None = None
+    settings: Settings
+    limits: WorkerLimits
+    asked: Needs
+    preload: Sequence[str] = ()
+    stopping: Callable[[], bool] = lambda: False
+    _stranded: float | None = None
 
     def events(self, groups: Sequence[Sequence[Cell]]) -> Generator[Event, None, None]:
         """All groups are handed to Ray in order, and start as its nodes have room."""

@@ -12,9 +12,9 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from zoobench.workers.local import (
@@ -59,32 +59,23 @@ def serve(
         pipe.send(answer(request))
 
 
+@dataclass
 class RequestWorker:
     """A context manager over the child. `make`, called in it, gives what answers; picklable."""
 
-    def __init__(
-        self,
-        make: Callable[[Settings], Answerer],
-        settings: Settings,
-        preload: Sequence[str] = (),
-        memory_bytes: int | None = None,
-    ) -> None:
-        self.make = make
-        self.settings = settings
-        self.preload = tuple(preload)
-        self.memory_bytes = memory_bytes or default_memory_bytes(1)
-        self._folder = tempfile.TemporaryDirectory(prefix="zoobench-")
-        self._worker: tuple[Worker, Connection] | None = None
+    make: Callable[[Settings], Answerer]
+    settings: Settings
+    preload: Sequence[str] = ()
+    memory_bytes: int = field(default_factory=lambda: default_memory_bytes(1))
+    _folder: tempfile.TemporaryDirectory[str] = field(
+        default_factory=lambda: tempfile.TemporaryDirectory(prefix="zoobench-")
+    )
+    _worker: tuple[Worker, Connection] | None = None
 
     def __enter__(self) -> RequestWorker:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._end()
         self._folder.cleanup()
 
