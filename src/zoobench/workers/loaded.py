@@ -37,16 +37,14 @@ class Loaded:
     _costs: dict[str, tuple[Measurement, ...]] = field(default_factory=dict)
     costs_failed: bool = False
     _foreseen: dict[str, tuple[Measurement, ...]] = field(default_factory=dict)
-    _fingerprint: Mapping[str, Any] | None = None
 
+    @cached_property
     def fingerprint(self) -> Mapping[str, Any]:
         """What the model makes of the fixed probe batch, or why it could not be had."""
-        if self._fingerprint is None:
-            try:
-                self._fingerprint = fingerprint.fingerprint(self.features)
-            except Exception as error:  # noqa: BLE001  it attributes faults; it must not add one
-                self._fingerprint = {"probe_batch": f"{type(error).__name__}: {error}"[:200]}
-        return self._fingerprint
+        try:
+            return fingerprint.fingerprint(self.features)
+        except Exception as error:  # noqa: BLE001  it attributes faults; it must not add one
+            return {"probe_batch": f"{type(error).__name__}: {error}"[:200]}
 
     def foresight(self, cell: Cell, method: Method, train: Split) -> tuple[Measurement, ...]:
         """Transferability scores of the features that a frozen method has just used, once."""

@@ -20,7 +20,7 @@ from zoobench import datasets, machine, methods, tasks
 from zoobench.datasets.splits import drawn
 from zoobench.errors import CellError, MissingExtra, NotFinite, UserError
 from zoobench.features.source import Features, Progress
-from zoobench.interfaces import Adapted, Method, Split, Splits, Team
+from zoobench.interfaces import Adapted, Method, Splits, Team
 from zoobench.machine import device_name, out_of_memory
 from zoobench.metrics import measured
 from zoobench.models import weights
@@ -112,8 +112,8 @@ class Bench:
             loaded.features.settle(whole.train, whole.valid)
             if self.prepare is not None:
                 self.prepare(loaded.features, splits)
-        work = Adaptation(cell, method, splits, loaded.features if loaded else None)
-        adapted, scores, seconds = work.adapt()
+        features = loaded.features if loaded else None
+        adapted, scores, seconds = adapt(cell, method, splits, features)
         task = tasks.task(splits.task)
         calibration = (adapted.valid_scores.numpy(), splits.valid)
         outcomes = task.judge(scores.numpy(), splits.test, calibration)
@@ -179,65 +179,48 @@ class Bench:
         return self._models[key]
 
 
-@dataclass(frozen=True)
-class Adaptation:
-    """Adapt and predict for one cell, each stage timed."""
+def adapt(
+    cell: Cell, method: Method, splits: Splits, features: Features | None
+) -> tuple[Adapted, torch.Tensor, tuple[Measurement, ...]]:
+    """What was adapted, the test scores (N, C), and the seconds of each stage.
 
-    cell: Cell
-    method: Method
-    splits: Splits
-    features: Features | None
-
-    def adapt(self) -> tuple[Adapted, torch.Tensor, tuple[Measurement, ...]]:
-        """What was adapted, the test scores (N, C), and the seconds of each stage.
-
-        `test` is out of reach until the adaptation has ended, and read once after it.
-        """
-        before = self._extraction()
-        if self.method.needs == "features":
-            assert self.features is not None
-            self.features.features(self.splits.train)
-            self.features.features(self.splits.valid)
-        prepared = time.perf_counter()
-        adapted = self.method.adapt(self.features, self.splits.sealed(), self.cell.seed)
-        fitted = time.perf_counter()
-        if self.method.needs == "features":
-            assert self.features is not None
-            self.features.features(self.splits.test)
-        opened = time.perf_counter()
-        scores = adapted.predict(self.splits.test)
-        ended = time.perf_counter()
-        trains = self.method.needs == "module"
-        # facts() says a training's own; it is in no other time but the total.
-        compiling = adapted.facts.get("compile_seconds", 0.0)
-        seconds = [
-            second("train_seconds" if trains else "fit_seconds", fitted - prepared - compiling),
-            second("predict_seconds", ended - opened),
-        ]
-        total = fitted - prepared + ended - opened
-        if self.method.needs == "features":
-            # What the features cost when they were computed, in this run or an earlier one; a
-            # total without it would make whichever method came first look slow.
-            spent = [self._seconds(split) for split in self._all()]
-            if any(part is None for part in spent):
-                return adapted, scores, tuple(seconds)
-            extraction = sum(part for part in spent if part is not None)
-            cached = self._extraction() == before
-            seconds.append(second("extract_seconds", extraction, cached=cached))
-            total += extraction
-            if compiling := self.features.compiling.seconds if self.features else 0.0:
-                seconds.append(second("compile_seconds", compiling))
-                total += compiling
-        return adapted, scores, (*seconds, second("total_seconds", total))
-
-    def _all(self) -> tuple[Split, Split, Split]:
-        return self.splits.train, self.splits.valid, self.splits.test
-
-    def _seconds(self, split: Split) -> float | None:
-        return self.features.seconds.get(split.fingerprint) if self.features else None
-
-    def _extraction(self) -> int:
-        return len(self.features.computed) if self.features else 0
+    `test` is out of reach until the adaptation has ended, and read once after it.
+    """
+    frozen = features if method.needs == "features" else None
+    before = len(frozen.computed) if frozen else 0
+    if frozen:
+        frozen.features(splits.train)
+        frozen.features(splits.valid)
+    prepared = time.perf_counter()
+    adapted = method.adapt(features, splits.sealed(), cell.seed)
+    fitted = time.perf_counter()
+    if frozen:
+        frozen.features(splits.test)
+    opened = time.perf_counter()
+    scores = adapted.predict(splits.test)
+    ended = time.perf_counter()
+    # facts() says a training's own; it is in no other time but the total.
+    compiling = adapted.facts.get("compile_seconds", 0.0)
+    fit = "train_seconds" if method.needs == "module" else "fit_seconds"
+    seconds = [
+        second(fit, fitted - prepared - compiling),
+        second("predict_seconds", ended - opened),
+    ]
+    total = fitted - prepared + ended - opened
+    if frozen:
+        # What the features cost when they were computed, in this run or an earlier one; a
+        # total without it would make whichever method came first look slow.
+        prints = splits.fingerprints.values()
+        if not frozen.seconds.keys() >= set(prints):
+            return adapted, scores, tuple(seconds)
+        extraction = sum(frozen.seconds[one] for one in prints)
+        cached = len(frozen.computed) == before
+        seconds.append(second("extract_seconds", extraction, cached=cached))
+        total += extraction
+        if compiling := frozen.compiling.seconds:
+            seconds.append(second("compile_seconds", compiling))
+            total += compiling
+    return adapted, scores, (*seconds, second("total_seconds", total))
 
 
 def facts(adapted: Adapted) -> tuple[Measurement, ...]:
