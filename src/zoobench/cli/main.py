@@ -7,7 +7,6 @@ Nothing heavy is imported before a command needs it: `--help` never loads torch.
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import sys
@@ -27,12 +26,6 @@ if TYPE_CHECKING:
 
 CELLS_FAILED = 3
 UNFORESEEN = 70
-
-REPORTING = (
-    "zoobench.report.terminal", "zoobench.report.write", "pandas", "jinja2",
-    "matplotlib.figure", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg",
-)  # fmt: skip
-"""What ranking and report import."""
 
 
 @click.group(
@@ -127,7 +120,6 @@ def run(suite: str, workers: int, as_json: bool, **given: Any) -> None:
     Exit code 3 when any cell failed.
     """
     import dataclasses
-    import threading
 
     from zoobench.report import progress
     from zoobench.runs import session
@@ -137,10 +129,9 @@ def run(suite: str, workers: int, as_json: bool, **given: Any) -> None:
     place = {"workers": workers, **{name: given[name] for name in ("ranks", "engine", "address")}}
     options = dataclasses.replace(options_of(spec.name, given), **place)
     watcher = progress.Watcher()
-    beside = threading.Thread(target=None if as_json else import_report)
     try:
         with watcher:
-            plan = session.execute(spec, options, watcher, beside.start)
+            plan = session.execute(spec, options, watcher)
     except KeyboardInterrupt:
         click.echo(
             f"\nStopped. {watcher.finished} cells were recorded in {options.out}; "
@@ -148,7 +139,6 @@ def run(suite: str, workers: int, as_json: bool, **given: Any) -> None:
             err=True,
         )
         raise SystemExit(INTERRUPTED) from None
-    beside.join()
     show_run(plan, options.out, as_json)
     failed = [record for record in plan.records if record.status != "ok"]
     raise SystemExit(CELLS_FAILED if failed else 0)
@@ -165,13 +155,6 @@ def show_run(plan: Plan, out: Path, as_json: bool) -> None:
     paths = rank_and_write([out], out / "report")
     best = next((p for p in paths if p.name == "report.html"), paths[0])
     click.echo(f"\nReport: {best}")
-
-
-def import_report() -> None:
-    """Load the report's libraries while the first worker loads its own: nobody waits, and
-    nothing is being timed."""
-    for module in REPORTING:
-        importlib.import_module(module)
 
 
 def rank_and_write(runs: Sequence[Path], out: Path) -> list[Path]:

@@ -212,11 +212,8 @@ def execute(
     spec: suite.Suite,
     options: RunOptions,
     watch: Callable[[Plan, Event], None],
-    ready: Callable[[], None] = lambda: None,
 ) -> Plan:
     """Run what is not done, calling `watch` on each event; returns the plan with all records.
-
-    `ready` is called once all is checked, before the first worker starts.
 
     Raises UserError before any work, StoreError when the run directory fails; what
     was recorded until then is kept.
@@ -240,7 +237,6 @@ def execute(
                 workers=options.workers, ranks=options.ranks, compile=spec.compile,
             )  # fmt: skip
             engine = site.engine(settings, preload(plan.todo), stopping)
-            ready()
             events = engine.events(in_order(plan.todo, site.parallel))
             try:
                 for event in events:
