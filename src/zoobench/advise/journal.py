@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoobench.advise.nouns import LADDER, Action, Done, Recipe
+import msgspec
+
+from zoobench.advise.nouns import LADDER, Action, Done
 from zoobench.errors import StoreError
 from zoobench.store import write_atomic
 
@@ -106,8 +108,4 @@ def _take(
         open_steps[key] += 1
         return
     del open_steps[key]
-    if step["recipe"] is not None:
-        recipe = step["recipe"]
-        step["recipe"] = Recipe(recipe["steps"], recipe["batch_size"], tuple(recipe["rates"]))
-    step["among"] = tuple(step["among"])
-    journal.done = (*journal.done, Done(**step))
+    journal.done = (*journal.done, msgspec.convert(step, Done))

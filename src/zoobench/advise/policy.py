@@ -86,11 +86,6 @@ def running(state: State) -> list[Candidate]:
     ]
 
 
-def favourite(state: State) -> Candidate | None:
-    """The static ranker's first choice among those still running."""
-    return next(iter(running(state)), None)
-
-
 def next_action(state: State) -> Action | str:
     """The next step, or why there is none."""
     if any(d.stage == "fine-tune" for d in state.done):
@@ -227,19 +222,15 @@ def _above(state: State, rung: int, group: Sequence[str], room: float) -> int | 
 
 
 def going_on(state: State, rung: int, group: Sequence[str]) -> list[str]:
-    """Those of `group` that may yet be the best, the likeliest first."""
+    """Those of `group` that may yet be the best, the likeliest first by all probes so far."""
     worse = set(beaten(state.outcomes(rung), state.share(rung)))
-    return by_chance(state, rung, [model for model in group if model not in worse])
-
-
-def by_chance(state: State, rung: int, group: Sequence[str]) -> list[str]:
-    """`group` by the probability of being best, from what the probes up to `rung` found."""
     rungs = range(rung + 1)
     found = verdicts([state.outcomes(one) for one in rungs], [state.share(one) for one in rungs])
     assert found is not None
     chance = dict(zip(found.models, found.first.tolist(), strict=True))
     order = {model: place for place, model in enumerate(found.models)}
-    return sorted(group, key=lambda model: (-chance[model], order[model]))
+    left = (model for model in group if model not in worse)
+    return sorted(left, key=lambda model: (-chance[model], order[model]))
 
 
 def finalists(state: State) -> list[Candidate]:
@@ -248,10 +239,8 @@ def finalists(state: State) -> list[Candidate]:
     far = {one: d for one in alive if (d := state.find(one.model, "probe")) is not None}
     order = sorted(far, key=lambda one: (-far[one].rung, -(far[one].value or 0.0)))
     chosen = order[:FINALISTS]
-    first = favourite(state)
-    if first is not None and first not in chosen and first in far:
-        chosen.append(first)
-    return chosen
+    favourite = alive[:1]  # the static ranker's
+    return chosen + [one for one in favourite if one not in chosen and one in far]
 
 
 def _reserve(state: State) -> float:
