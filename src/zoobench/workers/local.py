@@ -94,27 +94,29 @@ class LocalEngine:
     preload: Sequence[str] = ()
     stopping: Callable[[], bool] = lambda: False
     _inbox: Inbox = field(default_factory=queue.SimpleQueue)
+    _running: list[Worker] = field(default_factory=list)
+    _pending: deque[tuple[deque[Cell], int]] = field(default_factory=deque)
     _turned: float = 0.0
     _looked: float = 0.0
 
     def events(self, groups: Sequence[Sequence[Cell]]) -> Generator[Event, None, None]:
         """Every cell of `groups` ends in exactly one Finished. Closing it stops the children."""
-        pending: deque[tuple[deque[Cell], int]] = deque((deque(g), 0) for g in groups if g)
-        running: list[Worker] = []
+        self._pending = deque((deque(group), 0) for group in groups if group)
+        self._running = []
         context = context_of(self.settings, self.preload)
         with tempfile.TemporaryDirectory(prefix="zoobench-") as folder:
             logs = Path(folder)
             try:
                 self._turned = time.monotonic()
-                while pending or running:
+                while self._pending or self._running:
                     if self.stopping():
                         raise KeyboardInterrupt
-                    while pending and len(running) < self.workers:
-                        cells, deaths = pending.popleft()
-                        running.append(self._start(context, cells, deaths, logs))
-                    yield from self._turn(running, pending)
+                    while self._pending and len(self._running) < self.workers:
+                        cells, deaths = self._pending.popleft()
+                        self._running.append(self._start(context, cells, deaths, logs))
+                    yield from self._turn()
             finally:
-                for worker in running:
+                for worker in self._running:
                     stop(worker)
 
     def _start(self, context: Any, cells: deque[Cell], deaths: int, logs: Path) -> Worker:
@@ -125,30 +127,29 @@ class LocalEngine:
         reader.start()
         return worker
 
-    def _turn(
-        self, running: list[Worker], pending: deque[tuple[deque[Cell], int]]
-    ) -> Iterator[Event]:
+    def _turn(self) -> Iterator[Event]:
         """Take what the workers sent, then look after each of them now and again."""
         for worker, message in self._messages():
-            if worker not in running:
+            if worker not in self._running:
                 continue  # said before it was stopped
             yield from self._take(worker, message)
             if message[0] == "died":
-                yield from self._bury(worker, running, pending, *cause_of_death(worker))
+                yield from self._bury(worker, *cause_of_death(worker))
             elif message[0] == "end":
-                running.remove(worker)
-                _end(worker)
+                self._running.remove(worker)
+                worker.process.join(timeout=5)  # it may go by itself, but not take for ever
+                stop(worker)
         now = time.monotonic()
         lost, self._turned = now - self._turned, now
         if lost > SUSPENDED_SECONDS:
-            _forgive(running, lost)
+            _forgive(self._running, lost)
         if now - self._looked < POLL_SECONDS:
             return
         self._looked = now
-        for worker in list(running):
+        for worker in list(self._running):
             verdict = self._overdue(worker)
             if verdict is not None:
-                yield from self._bury(worker, running, pending, *verdict)
+                yield from self._bury(worker, *verdict)
 
     def _messages(self) -> list[tuple[Worker, tuple[Any, ...]]]:
         """What has come in; waits for the first no longer than POLL_SECONDS."""
@@ -167,7 +168,7 @@ class LocalEngine:
             worker.since = time.monotonic()
             yield Begun(worker.current)
         elif message[0] == "progress" and worker.current is not None:
-            yield Progressed(worker.current, *message[2:])
+            yield Progressed(worker.current, *message[1:])
         elif message[0] == "result":
             worker.waiting.popleft()
             worker.current = None
@@ -179,10 +180,8 @@ class LocalEngine:
         """(status, reason) when the worker is past a limit."""
         silent = 0.0 if worker.beat is None else time.monotonic() - worker.beat
         if silent > self.limits.silent_seconds:
-            return (
-                "timeout",
-                f"no sign of life for {silent:.0f} s: {why_silent(worker.process.pid)}",
-            )
+            why = why_silent(worker.process.pid)
+            return "timeout", f"no sign of life for {silent:.0f} s: {why}"
         if not worker.waiting:
             return None  # every result is in: it only has to end
         spent = time.monotonic() - worker.since
@@ -194,17 +193,10 @@ class LocalEngine:
         bound = self.limits.memory_bytes or default_memory_bytes(self.workers)
         return outgrown(worker, bound)
 
-    def _bury(
-        self,
-        worker: Worker,
-        running: list[Worker],
-        pending: deque[tuple[deque[Cell], int]],
-        status: str,
-        reason: str,
-    ) -> Iterator[Event]:
+    def _bury(self, worker: Worker, status: str, reason: str) -> Iterator[Event]:
         """Record the cell that a worker died at, and hand the rest of its group on."""
         stop(worker)
-        running.remove(worker)
+        self._running.remove(worker)
         if not worker.waiting:
             return
         tail = last_words(worker.log)
@@ -217,7 +209,7 @@ class LocalEngine:
             for cell in worker.waiting:
                 yield Finished(Result(died(cell, status, again, "", 0.0)))
         elif worker.waiting:
-            pending.appendleft((worker.waiting, deaths))
+            self._pending.appendleft((worker.waiting, deaths))
 
 
 def context_of(settings: Settings, preload: Sequence[str]) -> Any:
@@ -328,31 +320,20 @@ def _forgive(running: Sequence[Worker], lost: float) -> None:
         worker.beat = None if worker.beat is None else min(now, worker.beat + lost)
 
 
-def _end(worker: Worker) -> None:
-    """It has said its last word: it may go by itself, but not take for ever."""
-    worker.process.join(timeout=5)
-    stop(worker)
-
-
 def stop(worker: Worker) -> None:
     """Kill the child, whatever it is at."""
     worker.process.kill()
     worker.process.join(timeout=10)
 
 
-def resident_bytes(pid: int | None) -> int:
-    """Resident memory of a process, 0 when it is gone."""
+def outgrown(worker: Worker, bound: int) -> tuple[str, str] | None:
+    """(status, reason) when the worker holds more than `bound` bytes of resident memory."""
     import psutil
 
     try:
-        return int(psutil.Process(pid).memory_info().rss)
-    except psutil.Error:
-        return 0
-
-
-def outgrown(worker: Worker, bound: int) -> tuple[str, str] | None:
-    """(status, reason) when the worker holds more than `bound` bytes."""
-    used, gib = resident_bytes(worker.process.pid), 2**30
+        used, gib = psutil.Process(worker.process.pid).memory_info().rss, 2**30
+    except psutil.Error:  # it is gone, and holds none
+        return None
     if used <= bound:
         return None
     return "oom", f"stopped at {used / gib:.1f} GiB: the limit is {bound / gib:.1f} GiB"

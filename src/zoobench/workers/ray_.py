@@ -17,7 +17,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from zoobench.errors import UserError, missing_extra
@@ -234,25 +234,26 @@ class RayEngine:
     asked: Needs
     preload: Sequence[str] = ()
     stopping: Callable[[], bool] = lambda: False
+    _running: list[Batch] = field(default_factory=list)
     _stranded: float | None = None
 
     def events(self, groups: Sequence[Sequence[Cell]]) -> Generator[Event, None, None]:
         """All groups are handed to Ray in order, and start as its nodes have room."""
         import ray
 
-        running = [self._submit(deque(group), 0) for group in groups if group]
+        self._running = [self._submit(deque(group), 0) for group in groups if group]
         try:
-            while running:
+            while self._running:
                 if self.stopping():
                     raise KeyboardInterrupt
-                by_stream = {task.stream: task for task in running}
+                by_stream = {task.stream: task for task in self._running}
                 ready, _ = ray.wait(list(by_stream), num_returns=1, timeout=POLL_SECONDS)
                 for stream in ready:
-                    yield from self._take(by_stream[stream], running)
+                    yield from self._take(by_stream[stream])
                 if self._is_stranded():
-                    yield from self._give_up(running)
+                    yield from self._give_up()
         finally:
-            for task in running:
+            for task in self._running:
                 with contextlib.suppress(ray.exceptions.RayError, ValueError):
                     ray.cancel(task.stream, force=True)
 
@@ -269,24 +270,24 @@ class RayEngine:
         stream = remote.remote(tuple(cells), self.settings, self.limits, self.preload, versions())
         return Batch(stream, cells, losses, time.monotonic())
 
-    def _take(self, task: Batch, running: list[Batch]) -> Iterator[Event]:
+    def _take(self, task: Batch) -> Iterator[Event]:
         """The next event of a task, its end, or its loss."""
         import ray
 
         try:
             event = ray.get(next(task.stream))
         except StopIteration:
-            running.remove(task)
+            self._running.remove(task)
             if task.waiting:  # cannot be, but must not lose a cell
-                yield from self._lost(task, running, "crash", "the task ended early")
+                yield from self._lost(task, "crash", "the task ended early")
         except ray.exceptions.RayTaskError as error:
             cause = error.cause
             raise UserError(str(cause)) if isinstance(cause, UserError) else error from error
         except ray.exceptions.RayError as error:
-            running.remove(task)
+            self._running.remove(task)
             hungry = isinstance(error, ray.exceptions.OutOfMemoryError)
             why = str(error).strip().partition("\n")[0]
-            yield from self._lost(task, running, "oom" if hungry else "crash", why)
+            yield from self._lost(task, "oom" if hungry else "crash", why)
         else:
             if isinstance(event, Begun):
                 task.since = time.monotonic()
@@ -296,7 +297,7 @@ class RayEngine:
                 task.losses, task.since = 0, time.monotonic()
             yield event
 
-    def _lost(self, task: Batch, running: list[Batch], status: str, why: str) -> Iterator[Event]:
+    def _lost(self, task: Batch, status: str, why: str) -> Iterator[Event]:
         """Try again what is left; a cell that was lost LOSSES times is recorded instead."""
         losses = task.losses + 1
         if losses >= LOSSES:
@@ -305,7 +306,7 @@ class RayEngine:
             yield Finished(Result(died(task.waiting.popleft(), status, reason, "", seconds)))
             losses = 0
         if task.waiting:
-            running.append(self._submit(task.waiting, losses))
+            self._running.append(self._submit(task.waiting, losses))
 
     def _is_stranded(self) -> bool:
         """Whether for STRANDED_SECONDS no living node could have run a task."""
@@ -315,12 +316,12 @@ class RayEngine:
         self._stranded = self._stranded or time.monotonic()
         return time.monotonic() - self._stranded > STRANDED_SECONDS
 
-    def _give_up(self, running: list[Batch]) -> Iterator[Event]:
+    def _give_up(self) -> Iterator[Event]:
         import ray
 
         reason = f"no node of the cluster is left that has {self.asked}"
-        for task in list(running):
-            running.remove(task)
+        for task in list(self._running):
+            self._running.remove(task)
             ray.cancel(task.stream, force=True)
             for cell in task.waiting:
                 yield Finished(Result(died(cell, "crash", reason, "", 0.0)))

@@ -104,10 +104,9 @@ class RequestWorker:
 
     def _check(self, worker: Worker, deadline: float, seconds: float) -> None:
         """Raises Died when the child is past its time or its memory."""
-        verdict = outgrown(worker, self.memory_bytes)
-        if time.monotonic() > deadline:
-            self._end()
-            raise Died("timeout", f"stopped after {seconds:.0f} s")
+        late = time.monotonic() > deadline
+        overdue = ("timeout", f"stopped after {seconds:.0f} s") if late else None
+        verdict = overdue or outgrown(worker, self.memory_bytes)
         if verdict is not None:
             self._end()
             raise Died(*verdict)

@@ -31,7 +31,6 @@ PROGRESS_EVERY = 0.2
 def work(pipe: Connection, cells: Sequence[Cell], settings: Settings, log: str) -> None:
     """The worker's main function. Everything it prints goes into the file `log`."""
     begin_child(settings, log)
-    current: list[Cell] = []
     sent = [0.0]
     turn = threading.Lock()  # two threads write to one pipe
 
@@ -42,14 +41,13 @@ def work(pipe: Connection, cells: Sequence[Cell], settings: Settings, log: str) 
     _beat(send)
 
     def begin(cell: Cell) -> None:
-        current[:] = [cell]
         send("begin", cell.key)
 
     def progress(stage: str, done: int, total: int) -> None:
         now = time.monotonic()
-        if current and (done >= total or now - sent[0] > PROGRESS_EVERY):
+        if done >= total or now - sent[0] > PROGRESS_EVERY:
             sent[0] = now
-            send("progress", current[0].key, stage, done, total)
+            send("progress", stage, done, total)
 
     for result in run_group(cells, settings, begin, progress):
         send("result", result)
@@ -77,7 +75,10 @@ def begin_child(settings: Settings, log: str) -> None:
     _quiet(log)
     _die_with_parent()
     keep_large_blocks()
-    _share_cores(settings)
+    if settings.threads:
+        import torch  # a worker on all cores takes it when a model does
+
+        torch.set_num_threads(settings.threads)
 
 
 def _quiet(log: str) -> None:
@@ -103,10 +104,3 @@ def _die_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
-
-
-def _share_cores(settings: Settings) -> None:
-    if settings.threads:
-        import torch
-
-        torch.set_num_threads(settings.threads)
