@@ -93,10 +93,9 @@ def load(
     seconds = time.perf_counter() - clock
     name = ref.at("").text
     view = View(name, settings.device, precision, compile=settings.compile)
-    if not settings.cache:
-        return Loaded(ref, Features(backbone, view, None, progress), seconds)
-    cache = FeatureCache(Path(settings.cache), settings.cache_bytes)
-    pixels = PixelCache(Path(settings.cache).parent / "pixels", settings.pixel_bytes)
+    folder = Path(settings.cache)
+    cache = FeatureCache(folder) if settings.cache else None
+    pixels = PixelCache(folder.parent / "pixels") if settings.cache else None
     return Loaded(ref, Features(backbone, view, cache, progress, pixels), seconds)
 
 

@@ -118,11 +118,16 @@ class Bench:
         calibration = (adapted.valid_scores.numpy(), splits.valid)
         outcomes = task.judge(scores.numpy(), splits.test, calibration)
         numbers = evaluate(task, outcomes, splits, seed_for(cell.dataset, task))
-        costs, trouble = self._costs(loaded, trained=method.needs == "module")
-        foreseen = () if loaded is None else loaded.foresight(cell, method, splits.train)
-        if loaded is not None and method.needs == "features" and loaded.features.compiling.failed:
-            trouble = (*trouble, "compile-failed")
-        flags = (*splits.flags, *adapted.flags, *trouble)
+        flags = [*splits.flags, *adapted.flags]
+        costs: tuple[Measurement, ...] = ()
+        foreseen: tuple[Measurement, ...] = ()
+        if loaded is not None:
+            # A quality that was measured is not lost to a cost that cannot be.
+            costs = loaded.costs(self.settings, trained=method.needs == "module")
+            flags += ["costs-failed"] if loaded.costs_failed else []
+            foreseen = loaded.foresight(cell, method, splits.train)
+            if method.needs == "features" and loaded.features.compiling.failed:
+                flags.append("compile-failed")
         record = Record(
             cell,
             "ok",
@@ -143,15 +148,6 @@ class Bench:
         if method.needs != "module" or ranks == 1:
             return None
         return torchrun.Processes(cell, self.settings.device, ranks, precision)
-
-    def _costs(
-        self, loaded: Loaded | None, trained: bool
-    ) -> tuple[tuple[Measurement, ...], tuple[str, ...]]:
-        """(costs, flags): a quality that was measured is not lost to a cost that cannot be."""
-        if loaded is None:
-            return (), ()
-        found = loaded.costs(self.settings, trained)
-        return found, ("costs-failed",) if loaded.costs_failed else ()
 
     def _whole(self, cell: Cell) -> Splits:
         """The cell's dataset; the last one is kept, since cells come dataset by dataset."""

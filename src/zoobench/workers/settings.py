@@ -14,8 +14,6 @@ class Settings:
     device: str = "cpu"
     threads: int = 0
     cache: str = ""
-    cache_bytes: int = 20 * 2**30
-    pixel_bytes: int = 4 * 2**30
     measure_costs: bool = True
     cost_seconds: float = 3.0
     workers: int = 1
