@@ -62,15 +62,8 @@ def plan(suite: Suite) -> list[Cell]:
 def _probe(own: Sequence[MethodSpec], dataset: Ref) -> MethodSpec | None:
     """The suite's probe that checks random weights on `dataset`, if it has one for its task."""
     task = datasets.card(dataset).task
-    return next(
-        (
-            spec
-            for name in PROBES
-            for spec in own
-            if spec.name == name and task in methods.served(name)
-        ),
-        None,
-    )
+    probes = (spec for name in PROBES for spec in own if spec.name == name)
+    return next((spec for spec in probes if task in methods.served(spec.name)), None)
 
 
 def _controls(suite: Suite, dataset: Ref) -> Iterable[Cell]:

@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -144,9 +145,8 @@ def select(cells: Sequence[Cell], only: Sequence[tuple[str, str]]) -> tuple[Cell
 
 
 def _lets(cell: Cell, key: str, glob: str) -> bool:
-    if key == "method":
-        return suite.matches(Ref("method", cell.method), glob)
-    return suite.matches(cell.model if key == "model" else cell.dataset, glob)
+    ref = Ref("method", cell.method) if key == "method" else getattr(cell, key)
+    return suite.matches(ref, glob)
 
 
 def make_plan(spec: suite.Suite, options: RunOptions) -> Plan:
@@ -208,11 +208,7 @@ def pinned(spec: suite.Suite, out: Path, ask: bool = True) -> suite.Suite:
     )
 
 
-def execute(
-    spec: suite.Suite,
-    options: RunOptions,
-    watch: Callable[[Plan, Event], None],
-) -> Plan:
+def execute(spec: suite.Suite, options: RunOptions, watch: Callable[[Plan, Event], None]) -> Plan:
     """Run what is not done, calling `watch` on each event; returns the plan with all records.
 
     Raises UserError before any work, StoreError when the run directory fails; what
@@ -236,7 +232,7 @@ def execute(
                 site.device, site.threads, cache, measure_costs=spent > 0, cost_seconds=spent,
                 workers=options.workers, ranks=options.ranks, compile=spec.compile,
             )  # fmt: skip
-            engine = site.engine(settings, preload(plan.todo), stopping)
+            engine = site.engine(settings, preload=preload(plan.todo), stopping=stopping)
             events = engine.events(in_order(plan.todo, site.parallel))
             try:
                 for event in events:
@@ -256,7 +252,7 @@ class Site:
     device: str
     threads: int
     parallel: int
-    engine: Callable[[Settings, Sequence[str], Callable[[], bool]], Engine]
+    engine: Callable[..., Engine]
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -268,12 +264,8 @@ def opened(options: RunOptions, bounds: WorkerLimits) -> Iterator[Site]:
         raise UserError(f"--workers: must be at least 1, got {workers}")
     if options.engine == "local":
         threads = max(1, machine.cores() // workers)
-        yield Site(
-            machine.resolve(options.device), threads, workers,
-            lambda settings, preload, stopping: LocalEngine(
-                settings, bounds, workers, preload, stopping
-            ),
-        )  # fmt: skip
+        local = partial(LocalEngine, limits=bounds, workers=workers)
+        yield Site(machine.resolve(options.device), threads, workers, local)
         return
     if options.engine != "ray":
         raise unknown("--engine", "engine", options.engine, ("local", "ray"))
@@ -283,13 +275,9 @@ def opened(options: RunOptions, bounds: WorkerLimits) -> Iterator[Site]:
         device = ray_.resolve_device(options.device, nodes)
         asked = ray_.needs(device, workers, bounds, nodes)
         ray_.check_versions(nodes, ray_.versions())
-        yield Site(
-            device, asked.cpus, max(2, len(nodes)),
-            lambda settings, preload, stopping: ray_.RayEngine(
-                settings, bounds, asked, preload, stopping
-            ),
-            {"engine": "ray", "nodes": sorted(str(node) for node in nodes)},
-        )  # fmt: skip
+        cluster = partial(ray_.RayEngine, limits=bounds, asked=asked)
+        facts = {"engine": "ray", "nodes": sorted(str(node) for node in nodes)}
+        yield Site(device, asked.cpus, max(2, len(nodes)), cluster, facts)
 
 
 def in_order(cells: Sequence[Cell], workers: int) -> Sequence[Sequence[Cell]]:
