@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from zoobench.errors import StoreError, UserError, unknown
+from zoobench.metrics import measured
 from zoobench.schema import Cell, Measurement, ModelCard, Record, Ref
 from zoobench.statistics.paired import wilson
 from zoobench.store import ENVIRONMENT, RECORDS, SUITE, encode, write_atomic
@@ -51,15 +52,13 @@ TEST_SETS: Mapping[str, TestSet] = {
 """Russakovsky 2015; Beyer 2020 (pictures with a label); Recht 2019; Wang 2019; Hendrycks 2021
 (two). The size of each is what its paper gives."""
 
-Rows = list[dict[str, str]]
-
 
 @dataclass(frozen=True)
 class Results:
     """One CSV file: its rows, and the first digits of its sha256."""
 
     name: str
-    rows: Rows
+    rows: list[dict[str, str]]
     digest: str
 
 
@@ -98,8 +97,7 @@ def _files(paths: Sequence[Path]) -> list[Path]:
         if path.is_dir():
             found += sorted(path.glob("*.csv"))
         elif path.is_file():
-            known = path.name in TEST_SETS or path.name.startswith("benchmark-")
-            if not known:
+            if path.name not in TEST_SETS and not path.name.startswith("benchmark-"):
                 raise unknown("import timm", "table", path.name, TEST_SETS)
             found.append(path)
         else:
@@ -185,17 +183,17 @@ def _record(
 
     test = TEST_SETS[table.name]
     params = _number(row["param_count"]) * 1e6
-    costs = [Measurement("params", params, "", "lower")]
+    costs = [measured("params", params)]
     if macs is not None:
-        costs.append(Measurement("macs", macs, "", "lower"))
+        costs.append(measured("macs", macs))
     size = int(_number(row["img_size"]))
     versions = {"protocol": METHOD, "dataset": table.digest, "precision": METHOD}
     return Record(
         Cell(model, Ref("published", test.name), METHOD, versions=versions),
         "ok",
         (
-            _share("accuracy", _number(row["top1"]) / 100, test.pictures),
-            _share("top5_accuracy", _number(row["top5"]) / 100, test.pictures),
+            _score("accuracy", row["top1"], test.pictures),
+            _score("top5_accuracy", row["top5"], test.pictures),
             *costs,
         ),
         flags=(FLAG,),
@@ -214,9 +212,10 @@ def _record(
     )
 
 
-def _share(metric: str, share: float, n: int) -> Measurement:
+def _score(metric: str, percent: str, n: int) -> Measurement:
+    share = _number(percent) / 100
     low, high = wilson(share, n)
-    return Measurement(metric, round(share, 8), "fraction", "higher", low, high, n)
+    return measured(metric, round(share, 8), low=low, high=high, n=n)
 
 
 def _write(out: Path, records: Sequence[Record], digests: Mapping[str, str]) -> None:
