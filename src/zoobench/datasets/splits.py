@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -121,17 +121,24 @@ def hold_out(
 
 
 def _stratified(pool: Split, name: str, share: float, every_class: bool) -> NDArray[np.bool_]:
-    keys = np.asarray(hash_order(name, pool.ids))
-    out = np.zeros(len(pool), dtype=np.bool_)
-    labels, sizes = np.unique(pool.targets.strata, return_counts=True)
+    _, sizes = np.unique(pool.targets.strata, return_counts=True)
     if every_class:
         quota = np.minimum(np.maximum(1, (sizes * share + 0.5).astype(int)), sizes - 1)
     else:
         quota = apportion(sizes, min(max(1, int(len(pool) * share + 0.5)), len(pool) - 1))
-    for label, many in zip(labels, quota, strict=True):
-        rows = np.flatnonzero(pool.targets.strata == label)
-        out[rows[np.argsort(keys[rows])[:many]]] = True
+    out = np.zeros(len(pool), dtype=np.bool_)
+    out[_first_of_each(pool, hash_order(name, pool.ids), quota)] = True
     return out
+
+
+def _first_of_each(split: Split, keys: Sequence[str], quota: Iterable[int]) -> Rows:
+    """The rows of the first examples of each class by `keys`, as many as its quota, in order."""
+    of = np.asarray(keys)
+    picked = []
+    for label, many in zip(np.unique(split.targets.strata), quota, strict=True):
+        rows = np.flatnonzero(split.targets.strata == label)
+        picked.append(rows[np.argsort(of[rows], kind="stable")[:many]])
+    return np.sort(np.concatenate(picked))
 
 
 def _grouped(pool: Split, name: str, share: float, groups: Mapping[str, str]) -> NDArray[np.bool_]:
@@ -159,12 +166,8 @@ def limit(split: Split, most: int | None, *, every_class: bool = False) -> Split
     if every_class and most < len(labels):
         raise BadData(f"max_{split.name} = {most} is fewer than the {len(labels)} classes")
     quota = apportion(sizes, most, least=1 if every_class else 0)
-    keys = np.asarray(hash_order(f"max_{split.name}", split.ids))
-    picked = []
-    for label, many in zip(labels, quota, strict=True):
-        rows = np.flatnonzero(split.targets.strata == label)
-        picked.append(rows[np.argsort(keys[rows], kind="stable")[:many]])
-    return split.subset(np.sort(np.concatenate(picked)))
+    keys = hash_order(f"max_{split.name}", split.ids)
+    return split.subset(_first_of_each(split, keys, quota))
 
 
 def apportion(sizes: NDArray[np.intp], total: int, least: int = 0) -> NDArray[np.intp]:
@@ -239,15 +242,11 @@ def _clean(found: Found) -> tuple[Found, dict[str, int]]:
 
 
 def _without(split: Split, ids: set[str]) -> Split:
-    if ids.isdisjoint(split.ids):
-        return split
     return split.subset(np.asarray([i for i, one in enumerate(split.ids) if one not in ids], int))
 
 
 def _once(split: Split) -> Split:
     first = {one: i for i, one in reversed(list(enumerate(split.ids)))}
-    if len(first) == len(split):
-        return split
     return split.subset(np.asarray(sorted(first.values()), dtype=np.intp))
 
 
@@ -332,11 +331,5 @@ def drawn(splits: Splits, cell: Cell) -> Splits:
 
 def at_most(split: Split, k: int) -> Split:
     """The first `k` examples of each class by id, fewer where a class has fewer."""
-    seen: Counter[int] = Counter()
-    kept = []
-    for row in sorted(range(len(split)), key=split.ids.__getitem__):
-        label = int(split.targets.strata[row])
-        seen[label] += 1
-        if seen[label] <= k:
-            kept.append(row)
-    return split.subset(np.array(sorted(kept), dtype=np.intp))
+    classes = len(np.unique(split.targets.strata))
+    return split.subset(_first_of_each(split, split.ids, [k] * classes))
