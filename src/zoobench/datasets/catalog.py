@@ -76,7 +76,6 @@ class Torchvision:
     splits: Mapping[str, Mapping[str, Any]]
 
 
-_TRAIN_ONLY: Mapping[str, Mapping[str, Any]] = {"train": {}}
 _TRAIN_TEST = {"train": {"train": True}, "test": {"train": False}}
 _TRAINVAL = {"train": {"split": "trainval"}, "test": {"split": "test"}}
 _BY_NAME = {"train": {"split": "train"}, "test": {"split": "test"}}
@@ -109,7 +108,7 @@ TORCHVISION = (
     _tv("oxford-iiit-pet", "OxfordIIITPet", _TRAINVAL, 37, (3680, 0, 3669),
         "breeds of cats and dogs", license="CC-BY-SA-4.0"),
     _tv("dtd", "DTD", _WITH_VAL, 47, (1880, 1880, 1880), "describable textures, first partition"),
-    _tv("eurosat", "EuroSAT", _TRAIN_ONLY, 10, (27000, 0, 0), "land use from Sentinel-2, 64x64",
+    _tv("eurosat", "EuroSAT", {"train": {}}, 10, (27000, 0, 0), "land use from Sentinel-2, 64x64",
         license="MIT"),
     _tv("stl10", "STL10", _BY_NAME, 10, (5000, 0, 8000), "objects, 96x96"),
     _tv("gtsrb", "GTSRB", _BY_NAME, 43, (26640, 0, 12630), "German traffic signs"),

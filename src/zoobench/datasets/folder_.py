@@ -33,13 +33,6 @@ class Layout:
     pictures: tuple[tuple[str, str, str], ...]
     ignored: int
 
-    @property
-    def splits(self) -> tuple[str, ...]:
-        return tuple(sorted({split for split, _, _ in self.pictures}))
-
-    def paths(self) -> list[str]:
-        return [path for _, _, path in self.pictures]
-
 
 def cards() -> tuple[DatasetCard, ...]:
     return ()
@@ -100,24 +93,25 @@ def load(ref: Ref) -> Splits:
 
 def _found(layout: Layout, *, verify: bool) -> tuple[Found, str]:
     """The sound pictures as splits, and the revision; decodes each one under `verify`."""
-    ids, faults = images.scan(layout.paths(), verify=verify)
-    relative = [Path(path).relative_to(layout.root).as_posix() for path in layout.paths()]
+    splits, names, paths = zip(*layout.pictures, strict=True)
+    ids, faults = images.scan(paths, verify=verify)
+    relative = [Path(path).relative_to(layout.root).as_posix() for path in paths]
     named = [f"{name}: {why}" for name, why in zip(relative, faults, strict=True) if why]
     notes = check_faults(named, len(ids), str(layout.root), "picture")
     if layout.ignored:
         notes["ignored_files"] = layout.ignored
     sound = [i for i, why in enumerate(faults) if not why]
-    classes = tuple(sorted({name for _, name, _ in layout.pictures}))
+    classes = tuple(sorted(set(names)))
     number = {name: label for label, name in enumerate(classes)}
 
     def split(name: str, *folders: str) -> Split:
-        rows = [i for i in sound if layout.pictures[i][0] in folders]
-        labels = np.asarray([number[layout.pictures[i][1]] for i in rows], dtype=np.int64)
-        paths = tuple(layout.pictures[i][2] for i in rows)
-        return Split(name, tuple(ids[i] for i in rows), Labels(labels), Files(paths))
+        rows = [i for i in sound if splits[i] in folders]
+        labels = np.asarray([number[names[i]] for i in rows], dtype=np.int64)
+        read = Files(tuple(paths[i] for i in rows))
+        return Split(name, tuple(ids[i] for i in rows), Labels(labels), read)
 
-    valid = split("valid", "valid") if "valid" in layout.splits else None
-    test = split("test", "test") if "test" in layout.splits else None
+    valid = split("valid", "valid") if "valid" in splits else None
+    test = split("test", "test") if "test" in splits else None
     found = Found(split("train", "", "train"), valid, test, classes, "image", notes)
     return found, digest(sorted(zip(relative, ids, strict=True)))
 

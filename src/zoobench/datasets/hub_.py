@@ -72,7 +72,10 @@ def available(ref: Ref) -> tuple[bool, str]:
 def load(ref: Ref) -> Splits:
     """Raises BadData where it cannot be fetched, or lacks the column, split or labels."""
     row = _row(ref, "")
-    library = _library(ref)
+    try:
+        library = importlib.import_module("datasets")  # slow: only when data is really wanted
+    except ImportError:
+        raise missing_extra("datasets", "hub", ref.id) from None
     try:
         tables = library.load_dataset(
             row.repo, row.config or None, revision=ref.revision or row.card.revision
@@ -102,13 +105,6 @@ def load(ref: Ref) -> Splits:
 
 def _folded(name: str) -> str:
     return name.casefold().replace("-", "").replace("_", "")
-
-
-def _library(ref: Ref) -> Any:
-    try:
-        return importlib.import_module("datasets")  # slow: only when data is really wanted
-    except ImportError:
-        raise missing_extra("datasets", "hub", ref.id) from None
 
 
 def _row(ref: Ref, where: str) -> catalog.Hub:

@@ -6,11 +6,9 @@ digest otherwise, and Babel's version where the data is made from its tables.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import importlib.metadata
 import importlib.util
-import io
 from pathlib import Path
 
 import numpy as np
@@ -97,8 +95,7 @@ def _revision(row: catalog.PackagedDataset) -> str:
 
 def _pictures(path: Path, card: DatasetCard, size: tuple[int, int], top: int) -> Found:
     """CSV lines of grey values 0..`top`, row by row, and the class last."""
-    with gzip.open(path, "rt", encoding="ascii") as file:
-        table = np.loadtxt(io.StringIO(file.read()), delimiter=",", dtype=np.uint8)
+    table = np.loadtxt(path, delimiter=",", dtype=np.uint8)
     grey = np.rint(table[:, :-1] * (255 / top)).astype(np.uint8).reshape(-1, *size)
     labels = table[:, -1].astype(np.int64)
     train = Split("train", array_ids(grey), Labels(labels), PixelArray(grey))

@@ -161,17 +161,16 @@ def _read(ref: Ref) -> Table:
         kind = "is a folder, not a table" if path.is_dir() else "there is no such file"
         raise UserError(f"{path}: {kind}")
     content, wanted = _columns(ref)
+    raw = path.read_bytes()
     if path.suffix.casefold() in (".parquet", ".pq"):
-        columns, sha256 = _parquet(path, wanted)
+        columns = _parquet(path, wanted)
     else:
-        raw = path.read_bytes()
         columns = _csv(path, raw, wanted, options.text(ref, "encoding") or "utf-8")
-        sha256 = hashlib.sha256(raw).hexdigest()
     contents, labels = columns[wanted[0]], [label.strip() for label in columns[wanted[1]]]
     splits = [""] * len(labels)
     if len(wanted) == 3:
         splits = [_split(value, path, wanted[2]) for value in columns[wanted[2]]]
-    return Table(path, content, contents, labels, splits, sha256)
+    return Table(path, content, contents, labels, splits, hashlib.sha256(raw).hexdigest())
 
 
 def _columns(ref: Ref) -> tuple[str, list[str]]:
@@ -240,7 +239,7 @@ def _position(path: Path, header: list[str], name: str) -> int:
     return header.index(name)
 
 
-def _parquet(path: Path, wanted: list[str]) -> tuple[dict[str, list[str]], str]:
+def _parquet(path: Path, wanted: list[str]) -> dict[str, list[str]]:
     try:
         import pyarrow
         import pyarrow.parquet
@@ -263,7 +262,7 @@ def _parquet(path: Path, wanted: list[str]) -> tuple[dict[str, list[str]], str]:
                 "are read, and pictures as file names relative to the table"
             )
         columns[name] = ["" if value is None else str(value) for value in values]
-    return columns, hashlib.sha256(path.read_bytes()).hexdigest()
+    return columns
 
 
 def _scan(table: Table, *, verify: bool, numbers: bool) -> tuple[list[str], list[str]]:

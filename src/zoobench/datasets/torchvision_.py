@@ -153,13 +153,11 @@ def _from_array(name: str, pixels: NDArray[Any], labels: Any) -> Split:
     if pixels.ndim == 4 and pixels.shape[1] == 3:  # channels first: STL-10, SVHN
         pixels = pixels.transpose(0, 2, 3, 1)
     pixels = np.ascontiguousarray(pixels)
-    return Split(name, array_ids(pixels), Labels(_labels(labels)), PixelArray(pixels))
+    targets = Labels(np.asarray(labels, dtype=np.int64))
+    return Split(name, array_ids(pixels), targets, PixelArray(pixels))
 
 
 def _from_files(name: str, files: Any, labels: Any) -> Split:
     paths = tuple(str(path) for path in files)
-    return Split(name, file_ids(paths), Labels(_labels(labels)), Files(paths))
-
-
-def _labels(labels: Any) -> NDArray[np.int64]:
-    return np.asarray(labels, dtype=np.int64)
+    targets = Labels(np.asarray(labels, dtype=np.int64))
+    return Split(name, file_ids(paths), targets, Files(paths))
