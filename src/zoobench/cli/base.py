@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -15,6 +16,7 @@ from zoobench.errors import ZoobenchError, unknown
 USER_ERROR = 2
 INTERRUPTED = 130
 
+PATH = click.Path(path_type=Path)
 JSON_FLAG = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 
 

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from zoobench.cli.base import JSON_FLAG, Commands, say, user_errors
+from zoobench.cli.base import JSON_FLAG, PATH, Commands, say, user_errors
 from zoobench.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from zoobench.compare.accept import Accepted
     from zoobench.compare.gates import Gates
-
-PATH = click.Path(path_type=Path)
 
 
 @click.command()

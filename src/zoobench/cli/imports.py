@@ -7,9 +7,7 @@ from pathlib import Path
 
 import click
 
-from zoobench.cli.base import JSON_FLAG, Commands, user_errors
-
-PATH = click.Path(path_type=Path)
+from zoobench.cli.base import JSON_FLAG, PATH, Commands, user_errors
 
 
 @click.group(name="import", cls=Commands)

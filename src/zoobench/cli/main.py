@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoobench import __version__
-from zoobench.cli.base import INTERRUPTED, JSON_FLAG, USER_ERROR, Commands, user_errors
+from zoobench.cli.base import INTERRUPTED, JSON_FLAG, PATH, USER_ERROR, Commands, user_errors
 from zoobench.errors import ZoobenchError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def suite_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
             "--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."
         ),
         click.option(
-            "--out", type=click.Path(path_type=Path),
+            "--out", type=PATH,
             help="Run directory. Default: results/runs/<suite>. Run again to resume.",
         ),
         click.option(
@@ -207,8 +207,8 @@ def plan(suite: str, as_json: bool, **given: Any) -> None:
 
 
 @main.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="Default: RUN/report.")
+@click.argument("runs", nargs=-1, required=True, type=PATH)
+@click.option("--out", type=PATH, help="Default: RUN/report.")
 @user_errors
 def report(runs: tuple[Path, ...], out: Path | None) -> None:
     """Write report.html, report.md, CSV, Parquet and figures for RUN..."""
@@ -221,8 +221,8 @@ def report(runs: tuple[Path, ...], out: Path | None) -> None:
 
 
 @main.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="A new directory.")
+@click.argument("runs", nargs=-1, required=True, type=PATH)
+@click.option("--out", required=True, type=PATH, help="A new directory.")
 @click.option("--keep-first", is_flag=True, help="In a conflict keep the RUN that is named first.")
 @user_errors
 def merge(runs: tuple[Path, ...], out: Path, keep_first: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from zoobench.cli.base import JSON_FLAG, say, user_errors
+from zoobench.cli.base import JSON_FLAG, PATH, say, user_errors
 from zoobench.errors import UserError
 
 
@@ -28,9 +28,7 @@ from zoobench.errors import UserError
 @click.option("--batch", type=click.IntRange(1), help="Of --ab (1), or the training step (8).")
 @click.option("--source", help="Sweep a whole source: timm or torchvision.")
 @click.option("--pattern", default="*", show_default=True, help="With --source: a glob.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="With --source: the CSV to go on with."
-)
+@click.option("--out", type=PATH, help="With --source: the CSV to go on with.")
 @JSON_FLAG
 @user_errors
 def profile(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
@@ -87,12 +85,8 @@ def one_against_other(models: tuple[str, ...], options: Mapping[str, Any], as_js
 
     if len(models) != 2:
         raise UserError(f"profile --ab: takes two models, got {len(models)}")
-    found = interleaved.ab(
-        models[0],
-        models[1],
-        machine.place(options["device"], options["precision"]),
-        batch=options["batch"] or 1,
-    )
+    place = machine.place(options["device"], options["precision"])
+    found = interleaved.ab(models[0], models[1], place, batch=options["batch"] or 1)
     say(found, render.render_ab(found), as_json)
 
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoobench.cli.base import INTERRUPTED, JSON_FLAG, user_errors
-from zoobench.cli.compare import PATH
+from zoobench.cli.base import INTERRUPTED, JSON_FLAG, PATH, user_errors
 from zoobench.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="With --data: try these alone. Default: all that can be loaded offline.",
         ),
         click.option(
-            "--out", type=click.Path(path_type=Path),
+            "--out", type=PATH,
             help="With --data: where its state lies. Default: results/runs/advice-<data>.",
         ),
         click.option("--label", help="A table's column of classes. Default: label."),
@@ -105,7 +104,6 @@ def advise_data(
     data: str, limits: Limits, objective: str | None, as_json: bool, options: Mapping[str, Any]
 ) -> None:
     """Try models on `data` within the budget, and print the advice."""
-    import json
     import time
 
     started = time.monotonic()
