@@ -88,7 +88,7 @@ def advise(request: AdviceRequest, say: Say = lambda line: None) -> Advice:
         state = partial(AdviceWorker, dataset=request.data)
         heavy = session.preload(planning.plan(spec))
         with RequestWorker(state, settings, heavy) as worker:
-            work = Session(request, spec, candidates, journal, held, worker, say)
+            work = Session(request, spec, candidates, journal, held, worker, say, journal.spent)
             try:
                 ended = work.run()
             finally:
@@ -120,10 +120,8 @@ class Session:
     store: Store
     worker: RequestWorker
     say: Say
-    before: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.before = self.journal.spent
+    before: float
+    """Seconds that earlier sessions spent."""
 
     @property
     def spent(self) -> float:
@@ -133,15 +131,11 @@ class Session:
     def state(self) -> State:
         sizes = self.journal.sizes
         assert sizes is not None
-        done = self.journal.done
+        asked, done = self.request, self.journal.done
+        rungs = ladder(sizes, self.journal.classes)
+        ruled_out = broken(self.candidates, done, asked.limits)
         return State(
-            self.candidates,
-            ladder(sizes, self.journal.classes),
-            self.request.budget,
-            self.spent,
-            done,
-            self.request.fine_tune,
-            broken(self.candidates, done, self.request.limits),
+            self.candidates, rungs, asked.budget, self.spent, done, asked.fine_tune, ruled_out
         )
 
     def run(self) -> str:

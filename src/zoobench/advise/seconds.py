@@ -7,7 +7,7 @@ nothing, one that overruns breaks the promise.
 
 from __future__ import annotations
 
-from zoobench.advise.nouns import Done, Recipe, Stage, State
+from zoobench.advise.nouns import Recipe, Stage, State
 
 MARGIN = 1.05
 FIRST_PACE = 6.0
@@ -62,13 +62,12 @@ def _rest(state: State, model: str, stage: Stage, rung: int) -> float:
     other = [d for d in state.done if d.stage == stage and d.status == "ok"]
     total = state.ladder[rung].total
     if own or other:
-        return max(_scaled(state, d, total) for d in (own[-1:] or other))
+        return max(
+            (d.seconds - d.extract) * max(1.0, total / state.ladder[d.rung].total)
+            for d in (own[-1:] or other)
+        )
     at_once, each = FIT[stage]
     return at_once + each * total
-
-
-def _scaled(state: State, one: Done, total: int) -> float:
-    return (one.seconds - one.extract) * max(1.0, total / state.ladder[one.rung].total)
 
 
 def fine_tune_seconds(state: State, model: str, recipe: Recipe) -> float:

@@ -70,11 +70,7 @@ def telling(levels: Sequence[Outcomes]) -> int:
 
 
 def verdicts(
-    levels: Sequence[Outcomes],
-    shares: Sequence[float],
-    seed: int = 0,
-    *,
-    untried: int = 0,
+    levels: Sequence[Outcomes], shares: Sequence[float], untried: int = 0
 ) -> Verdicts | None:
     """`levels` from the first to the last; None where no model has an outcome. `shares` are
     the parts of all the data that they were seen on.
@@ -88,10 +84,10 @@ def verdicts(
         return None
     seen = seen[: telling([level for level, _ in seen])]
     levels, shares = [level for level, _ in seen], [share for _, share in seen]
-    samples = [_sample(level, seed, number) for number, level in enumerate(levels)]
+    samples = [_sample(level, number) for number, level in enumerate(levels)]
     names = list(levels[-1])
     leader = names[int(np.argmax(samples[-1].value))]
-    rng = np.random.default_rng([seed, 2])
+    rng = np.random.default_rng([0, 2])
     last = samples[-1].draws
     # Each model's own; a difference of two then has the drift's variance.
     own = drift(float(samples[-1].value.max()), shares[-1]) / np.sqrt(2)
@@ -173,10 +169,10 @@ def _verdicts(
     return Verdicts(tuple(order), means, drawn, first, tied, loss)
 
 
-def _sample(level: Outcomes, seed: int, number: int) -> _Sample:
+def _sample(level: Outcomes, number: int) -> _Sample:
     """The paired bootstrap over examples, drawn by patterns of outcomes: few are distinct."""
     rows = np.stack([np.asarray(right, dtype=np.float64) for right in level.values()], axis=1)
     patterns, counts = np.unique(rows, axis=0, return_counts=True)
-    rng = np.random.default_rng(bootstrap.seed_of(seed, number))
+    rng = np.random.default_rng(bootstrap.seed_of(0, number))
     drawn = rng.multinomial(len(rows), counts / len(rows), size=bootstrap.RESAMPLES)
     return _Sample(rows.mean(axis=0), drawn @ patterns / len(rows))
