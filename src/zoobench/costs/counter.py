@@ -17,7 +17,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from zoobench.costs.counter_formulas import CHEAP, COUNTER_VERSION, FORMULAS, Formula
-from zoobench.costs.counter_meta import shared
 
 if TYPE_CHECKING:
     import torch
@@ -59,7 +58,6 @@ def _count_mode() -> type[Any]:
             self.macs: Counter[str] = Counter()
             self.uncounted: set[str] = set()
             self.whole: set[Any] = set()  # operators known not to decompose
-            self.call = shared()
 
         def __torch_dispatch__(
             self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
@@ -77,7 +75,7 @@ def _count_mode() -> type[Any]:
                 if out is not NotImplemented:
                     return out
                 self.whole.add(func)
-            out = self.call(func, args, kwargs)
+            out = func(*args, **kwargs)
             if formula is not None:
                 self.macs[name] += formula(args, kwargs, out)
             elif not cheap and _arithmetic(args, out):
