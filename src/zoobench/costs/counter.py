@@ -126,7 +126,7 @@ def _known(func: Any) -> tuple[str, Formula | None, bool]:
     import torch
 
     name = operator_name(func)
-    cheap = name in CHEAP or (name.endswith("_") and name[:-1] in CHEAP)
+    cheap = name in CHEAP or name.removesuffix("_").removesuffix("_backward") in CHEAP
     pointwise = torch.Tag.pointwise in getattr(func, "tags", ())
     return name, FORMULAS.get(name), cheap or pointwise or getattr(func, "is_view", False)
 

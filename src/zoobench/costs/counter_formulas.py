@@ -25,10 +25,6 @@ COUNTER_VERSION = 1
 """Changes when any formula or the list of cheap operators changes a count."""
 
 
-def _given(args: Args, kwargs: Kwargs, position: int, name: str, default: Any = None) -> Any:
-    return args[position] if len(args) > position else kwargs.get(name, default)
-
-
 def _product(a: Any, b: Any) -> int:
     """(..., n, m) by (..., m, p), the batch dimensions equal; either may be a vector."""
     return int(a.numel()) * (int(b.shape[-1]) if b.dim() > 1 else 1)
@@ -88,7 +84,8 @@ def _conv_macs(x: Any, weight: Any, out: Any, transposed: bool) -> int:
 
 
 def _convolution(args: Args, kwargs: Kwargs, out: Any) -> int:
-    return _conv_macs(args[0], args[1], out, bool(_given(args, kwargs, 6, "transposed", False)))
+    transposed = args[6] if len(args) > 6 else kwargs.get("transposed", False)
+    return _conv_macs(args[0], args[1], out, bool(transposed))
 
 
 def _plain_conv(args: Args, kwargs: Kwargs, out: Any) -> int:
@@ -119,13 +116,9 @@ def _attention(q: Any, k: Any, v: Any) -> int:
     return int(prod(q.shape[:-1])) * int(k.shape[-2]) * int(q.shape[-1] + v.shape[-1])
 
 
-def _sdpa(args: Args, kwargs: Kwargs, out: Any) -> int:
-    return _attention(args[0], args[1], args[2])
-
-
-def _sdpa_backward(args: Args, kwargs: Kwargs, out: Any) -> int:
-    """(grad, q, k, v, ...): gradients of values, weights, queries and keys."""
-    return 2 * _attention(args[1], args[2], args[3])
+def _sdpa(first: int) -> Formula:
+    """Queries, keys and values from the argument `first` on."""
+    return lambda args, kwargs, out: _attention(*args[first : first + 3])
 
 
 def _packed(q: Any, k: Any, v: Any, q_ends: Any, k_ends: Any) -> int:
@@ -137,23 +130,14 @@ def _packed(q: Any, k: Any, v: Any, q_ends: Any, k_ends: Any) -> int:
     return pairs * int(q.shape[-2]) * int(q.shape[-1] + v.shape[-1])
 
 
-def _flash(args: Args, kwargs: Kwargs, out: Any) -> int:
-    return _packed(args[0], args[1], args[2], args[3], args[4])
+def _packed_at(first: int, ends: int) -> Formula:
+    """Queries, keys and values from the argument `first` on, their ends from `ends` on."""
+    return lambda args, kwargs, out: _packed(*args[first : first + 3], *args[ends : ends + 2])
 
 
-def _flash_backward(args: Args, kwargs: Kwargs, out: Any) -> int:
-    """(grad, q, k, v, out, logsumexp, cum_seq_q, cum_seq_k, ...)."""
-    return 2 * _packed(args[1], args[2], args[3], args[6], args[7])
-
-
-def _efficient(args: Args, kwargs: Kwargs, out: Any) -> int:
-    """(q, k, v, bias, cu_seqlens_q, cu_seqlens_k, ...)."""
-    return _packed(args[0], args[1], args[2], args[4], args[5])
-
-
-def _efficient_backward(args: Args, kwargs: Kwargs, out: Any) -> int:
-    """(grad, q, k, v, bias, out, cu_seqlens_q, cu_seqlens_k, ...)."""
-    return 2 * _packed(args[1], args[2], args[3], args[6], args[7])
+def _twice(formula: Formula) -> Formula:
+    """A backward of products: gradients of both factors of each."""
+    return lambda args, kwargs, out: 2 * formula(args, kwargs, out)
 
 
 def _native_mha(args: Args, kwargs: Kwargs, out: Any) -> int:
@@ -186,11 +170,6 @@ def _mkldnn_rnn(args: Args, kwargs: Kwargs, out: Any) -> int:
 def _cudnn_rnn(args: Args, kwargs: Kwargs, out: Any) -> int:
     """(x, weights, ...): every matrix of every layer and direction meets every step."""
     return _steps(args[0]) * sum(int(w.numel()) for w in args[1] if w.dim() == 2)
-
-
-def _twice(formula: Formula) -> Formula:
-    """A recurrent backward: gradients of the inputs and of the weights."""
-    return lambda args, kwargs, out: 2 * formula(args, kwargs, out)
 
 
 FORMULAS: dict[str, Formula] = {
@@ -234,20 +213,20 @@ FORMULAS: dict[str, Formula] = {
     "aten::slow_conv_transpose3d": _transposed_conv,
     "aten::conv_tbc": _conv_tbc,
     "aten::convolution_backward": _convolution_backward,
-    "aten::_scaled_dot_product_flash_attention": _sdpa,
-    "aten::_scaled_dot_product_flash_attention_for_cpu": _sdpa,
-    "aten::_scaled_dot_product_efficient_attention": _sdpa,
-    "aten::_scaled_dot_product_cudnn_attention": _sdpa,
-    "aten::_scaled_dot_product_fused_attention_overrideable": _sdpa,
-    "aten::_scaled_dot_product_flash_attention_backward": _sdpa_backward,
-    "aten::_scaled_dot_product_flash_attention_for_cpu_backward": _sdpa_backward,
-    "aten::_scaled_dot_product_efficient_attention_backward": _sdpa_backward,
-    "aten::_scaled_dot_product_cudnn_attention_backward": _sdpa_backward,
-    "aten::_scaled_dot_product_fused_attention_overrideable_backward": _sdpa_backward,
-    "aten::_flash_attention_forward": _flash,
-    "aten::_flash_attention_backward": _flash_backward,
-    "aten::_efficient_attention_forward": _efficient,
-    "aten::_efficient_attention_backward": _efficient_backward,
+    "aten::_scaled_dot_product_flash_attention": _sdpa(0),
+    "aten::_scaled_dot_product_flash_attention_for_cpu": _sdpa(0),
+    "aten::_scaled_dot_product_efficient_attention": _sdpa(0),
+    "aten::_scaled_dot_product_cudnn_attention": _sdpa(0),
+    "aten::_scaled_dot_product_fused_attention_overrideable": _sdpa(0),
+    "aten::_scaled_dot_product_flash_attention_backward": _twice(_sdpa(1)),
+    "aten::_scaled_dot_product_flash_attention_for_cpu_backward": _twice(_sdpa(1)),
+    "aten::_scaled_dot_product_efficient_attention_backward": _twice(_sdpa(1)),
+    "aten::_scaled_dot_product_cudnn_attention_backward": _twice(_sdpa(1)),
+    "aten::_scaled_dot_product_fused_attention_overrideable_backward": _twice(_sdpa(1)),
+    "aten::_flash_attention_forward": _packed_at(0, 3),
+    "aten::_flash_attention_backward": _twice(_packed_at(1, 6)),
+    "aten::_efficient_attention_forward": _packed_at(0, 4),
+    "aten::_efficient_attention_backward": _twice(_packed_at(1, 6)),
     "aten::_native_multi_head_attention": _native_mha,
     "aten::_transformer_encoder_layer_fwd": _encoder_layer,
     "aten::mkldnn_rnn_layer": _mkldnn_rnn,
@@ -258,59 +237,47 @@ FORMULAS: dict[str, Formula] = {
 }
 
 _CHEAP = """
-    _adaptive_avg_pool2d _adaptive_avg_pool2d_backward _adaptive_avg_pool3d
-    _adaptive_avg_pool3d_backward _batch_norm_with_update _conj _conj_physical _copy_from
-    _cudnn_rnn_flatten_weight _embedding_bag _embedding_bag_forward_only
-    _foreach_add _foreach_mul _fused_dropout _fused_rms_norm _fused_rms_norm_backward
-    _is_all_true _local_scalar_dense _log_softmax _log_softmax_backward_data
-    _masked_softmax _masked_softmax_backward _native_batch_norm_legit
-    _native_batch_norm_legit_no_training _nested_tensor_from_mask _neg_view _pack_padded_sequence
-    _pad_packed_sequence _pin_memory _prelu_kernel _prelu_kernel_backward _reshape_alias
-    _reshape_copy _resize_output_ _safe_softmax _softmax _softmax_backward_data _thnn_fused_gru_cell
-    _thnn_fused_gru_cell_backward _thnn_fused_lstm_cell _thnn_fused_lstm_cell_backward
-    _thnn_fused_lstm_cell_backward_impl
-    _to_copy _unsafe_index _unsafe_index_put _unsafe_view _upsample_bicubic2d_aa
-    _upsample_bicubic2d_aa_backward _upsample_bilinear2d_aa _upsample_bilinear2d_aa_backward
-    _upsample_nearest_exact1d _upsample_nearest_exact2d _weight_norm_interface
-    _weight_norm_interface_backward adaptive_avg_pool1d adaptive_max_pool1d adaptive_max_pool2d
-    adaptive_max_pool2d_backward add_ affine_grid_generator alias all alpha_dropout amax amin
-    aminmax any arange argmax argmin argsort as_strided avg_pool1d avg_pool2d avg_pool2d_backward
-    avg_pool3d avg_pool3d_backward batch_norm_backward_elemt batch_norm_elemt batch_norm_stats
-    bernoulli bernoulli_ bincount bucketize cat channel_shuffle clone col2im constant_pad_nd
-    contiguous copy copy_ cudnn_batch_norm cudnn_batch_norm_backward detach diag_embed diagonal
-    dropout embedding embedding_dense_backward empty empty_like empty_permuted empty_strided equal
-    expand expand_copy exponential_ eye feature_dropout fill fill_ flatten flip full full_like
-    gather gather_backward glu glu_backward hardsigmoid hardsigmoid_backward hardswish
-    hardswish_backward hardtanh hardtanh_backward im2col im2col_backward index index_add index_copy
-    index_fill index_put index_put_ index_select instance_norm is_nonzero isin item kthvalue
-    layer_norm lift lift_fresh lift_fresh_copy linspace log_sigmoid_backward log_sigmoid_forward
-    logsumexp masked_fill masked_fill_ masked_scatter masked_select max max_pool2d
-    max_pool2d_with_indices max_pool2d_with_indices_backward max_pool3d_with_indices
-    max_pool3d_with_indices_backward max_unpool2d mean median meshgrid min mode
-    miopen_batch_norm mse_loss mse_loss_backward multinomial native_batch_norm
-    native_batch_norm_backward native_channel_shuffle native_dropout native_dropout_backward
-    native_group_norm native_group_norm_backward native_layer_norm native_layer_norm_backward
-    new_empty new_empty_strided new_full new_ones new_zeros nll_loss2d_forward nll_loss_backward
-    nll_loss_forward nonzero norm normal_ one_hot ones ones_like permute pixel_shuffle
-    pixel_unshuffle prelu prod rand rand_like randint randint_like randn randn_like random_
-    randperm reflection_pad1d reflection_pad1d_backward reflection_pad2d
-    reflection_pad2d_backward repeat repeat_interleave replication_pad1d replication_pad2d
-    replication_pad2d_backward replication_pad3d reshape resize_ resolve_conj resolve_neg roll
-    rot90 rrelu_with_noise scalar_tensor scatter scatter_ scatter_add scatter_add_ scatter_reduce
-    scatter_reduce_ searchsorted select select_backward select_scatter set_ slice slice_backward
-    slice_scatter sort split split_with_sizes split_with_sizes_copy squeeze stack std std_mean sum
-    t take topk trace transpose tril tril_indices triu triu_indices trunc_normal_ unbind unfold
-    unfold_backward uniform uniform_ unique_consecutive unique_dim unsafe_chunk unsafe_split
-    unsafe_split_with_sizes unsqueeze upsample_bicubic2d upsample_bicubic2d_backward
-    upsample_bilinear2d upsample_bilinear2d_backward upsample_linear1d upsample_linear1d_backward
-    upsample_nearest1d upsample_nearest1d_backward upsample_nearest2d upsample_nearest2d_backward
-    upsample_nearest3d upsample_trilinear3d var var_mean view view_as_complex view_as_real
-    view_copy linalg_vector_norm zero zero_ zeros zeros_like _unique2 sum_to_size
-    _assert_async _assert_scalar _assert_tensor_metadata sym_size sym_numel
+    _adaptive_avg_pool2d _adaptive_avg_pool3d _assert_async _assert_scalar
+    _assert_tensor_metadata _batch_norm_with_update _conj _conj_physical _copy_from
+    _cudnn_rnn_flatten_weight _embedding_bag _embedding_bag_forward_only _foreach_add
+    _foreach_mul _fused_dropout _fused_rms_norm _is_all_true _local_scalar_dense _log_softmax
+    _log_softmax_backward_data _masked_softmax _native_batch_norm_legit
+    _native_batch_norm_legit_no_training _neg_view _nested_tensor_from_mask
+    _pack_padded_sequence _pad_packed_sequence _pin_memory _prelu_kernel _reshape_alias
+    _reshape_copy _resize_output_ _safe_softmax _softmax _softmax_backward_data
+    _thnn_fused_gru_cell _thnn_fused_lstm_cell _thnn_fused_lstm_cell_backward_impl _to_copy
+    _unique2 _unsafe_index _unsafe_index_put _unsafe_view _upsample_bicubic2d_aa
+    _upsample_bilinear2d_aa _upsample_nearest_exact1d _upsample_nearest_exact2d
+    _weight_norm_interface adaptive_avg_pool1d adaptive_max_pool1d adaptive_max_pool2d add_
+    affine_grid_generator alias all alpha_dropout amax amin aminmax any arange argmax argmin
+    argsort as_strided avg_pool1d avg_pool2d avg_pool3d batch_norm_backward_elemt
+    batch_norm_elemt batch_norm_stats bernoulli bincount bucketize cat channel_shuffle clone
+    col2im constant_pad_nd contiguous copy cudnn_batch_norm detach diag_embed diagonal dropout
+    embedding embedding_dense_backward empty empty_like empty_permuted empty_strided equal
+    expand expand_copy exponential_ eye feature_dropout fill flatten flip full full_like gather
+    glu hardsigmoid hardswish hardtanh im2col index index_add index_copy index_fill index_put
+    index_select instance_norm is_nonzero isin item kthvalue layer_norm lift lift_fresh
+    lift_fresh_copy linalg_vector_norm linspace log_sigmoid_backward log_sigmoid_forward
+    logsumexp masked_fill masked_scatter masked_select max max_pool2d max_pool2d_with_indices
+    max_pool3d_with_indices max_unpool2d mean median meshgrid min miopen_batch_norm mode
+    mse_loss multinomial native_batch_norm native_channel_shuffle native_dropout
+    native_group_norm native_layer_norm new_empty new_empty_strided new_full new_ones new_zeros
+    nll_loss2d_forward nll_loss_backward nll_loss_forward nonzero norm normal_ one_hot ones
+    ones_like permute pixel_shuffle pixel_unshuffle prelu prod rand rand_like randint
+    randint_like randn randn_like random_ randperm reflection_pad1d reflection_pad2d repeat
+    repeat_interleave replication_pad1d replication_pad2d replication_pad3d reshape resize_
+    resolve_conj resolve_neg roll rot90 rrelu_with_noise scalar_tensor scatter scatter_add
+    scatter_reduce searchsorted select select_scatter set_ slice slice_scatter sort split
+    split_with_sizes split_with_sizes_copy squeeze stack std std_mean sum sum_to_size sym_numel
+    sym_size t take topk trace transpose tril tril_indices triu triu_indices trunc_normal_
+    unbind unfold uniform unique_consecutive unique_dim unsafe_chunk unsafe_split
+    unsafe_split_with_sizes unsqueeze upsample_bicubic2d upsample_bilinear2d upsample_linear1d
+    upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_trilinear3d var var_mean
+    view view_as_complex view_as_real view_copy zero zeros zeros_like
 """
 CHEAP: frozenset[str] = frozenset(f"aten::{name}" for name in _CHEAP.split())
 """Operators with a small constant of work for each element they read or write: moving and
-making data, reductions, norms, softmax, pooling, interpolation, sorting. Beside these,
-whatever torch tags as pointwise counts as cheap. Not here, hence named when met: FFTs,
-grid_sample, deformable convolution, cumulative sums and scans, nms and RoI operators,
-decompositions and solvers of linear algebra."""
+making data, reductions, norms, softmax, pooling, interpolation, sorting. Beside these, their
+in-place forms (`add_`) and their backwards (`glu_backward`), whatever torch tags as pointwise
+counts as cheap. Not here, hence named when met: FFTs, grid_sample, deformable convolution,
+cumulative sums and scans, nms and RoI operators, decompositions and solvers of linear algebra."""
