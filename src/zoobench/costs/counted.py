@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoobench.costs.counter import OpCount, count
+from zoobench.costs.counter_formulas import COUNTER_VERSION
 from zoobench.features.extraction import to_device
 from zoobench.metrics import measured
 from zoobench.schema import Measurement
@@ -16,6 +16,7 @@ from zoobench.schema import Measurement
 if TYPE_CHECKING:
     import torch
 
+    from zoobench.costs.counter import OpCount
     from zoobench.interfaces import Backbone, InputSpec
 
 
@@ -69,7 +70,7 @@ def weights_bytes(module: torch.nn.Module) -> dict[str, int]:
 def count_detail(counted: OpCount) -> dict[str, Any]:
     """What stands beside every count: convention, version, attention, what is missing."""
     detail: dict[str, Any] = {
-        "counter": f"zoobench {counted.version}",
+        "counter": f"zoobench {COUNTER_VERSION}",
         "convention": "1 MAC = 2 FLOPs",
         "attention": counted.attention,
         "lower_bound": counted.lower_bound,
@@ -86,6 +87,8 @@ def static_costs(backbone: Backbone) -> tuple[Measurement, ...]:
     The count is of one example that fills the model's own input, run for real where the
     module lies. Deterministic; the module is left as it was.
     """
+    from zoobench.costs.counter import count  # it loads torch, which the parent of a run never does
+
     module = backbone.module
     place = next(iter(module.parameters()), None)
     batch = batch_of(backbone, 1)

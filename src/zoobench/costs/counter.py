@@ -14,12 +14,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from zoobench.costs.counter_formulas import CHEAP, COUNTER_VERSION, FORMULAS, Formula
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-if TYPE_CHECKING:
-    import torch
+from zoobench.costs.counter_formulas import CHEAP, FORMULAS, Formula
 
 
 @dataclass(frozen=True)
@@ -39,93 +43,69 @@ class OpCount:
     lower_bound: bool
     attention: str = "none"
     activation_bytes: int | None = None
-    version: int = COUNTER_VERSION
 
 
-@cache
-def _count_mode() -> type[Any]:
-    """The counting mode's class; made on first use, since its base needs torch."""
-    import torch
-    from torch.utils._python_dispatch import TorchDispatchMode
+class CountMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts every operator that reaches the dispatcher while it is entered."""
 
-    class CountMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
-        """Counts every operator that reaches the dispatcher while it is entered."""
+    supports_higher_order_operators = True
 
-        supports_higher_order_operators = True
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.macs: Counter[str] = Counter()
+        self.uncounted: set[str] = set()
+        self.whole: set[Any] = set()  # operators known not to decompose
 
-        def __init__(self) -> None:
-            super().__init__()  # type: ignore[no-untyped-call]
-            self.macs: Counter[str] = Counter()
-            self.uncounted: set[str] = set()
-            self.whole: set[Any] = set()  # operators known not to decompose
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        # Else reading a shape below would pass through AttentionMode, slowly.
+        with torch._C.DisableTorchFunction():
+            return self._counted(func, args, kwargs or {})
 
-        def __torch_dispatch__(
-            self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
-        ) -> Any:
-            # Else reading a shape below would pass through AttentionMode, slowly.
-            with torch._C.DisableTorchFunction():
-                return self._counted(func, args, kwargs or {})
-
-        def _counted(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-            name, formula, cheap = _known(func)
-            if formula is None and func not in self.whole and hasattr(func, "decompose"):
-                # Under inference_mode composite operators arrive whole.
-                with self:
-                    out = func.decompose(*args, **kwargs)
-                if out is not NotImplemented:
-                    return out
-                self.whole.add(func)
-            out = func(*args, **kwargs)
-            if formula is not None:
-                self.macs[name] += formula(args, kwargs, out)
-            elif not cheap and _arithmetic(args, out):
-                self.uncounted.add(name)
-            return out
-
-    return CountMode
+    def _counted(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        name, formula, cheap = _known(func)
+        if formula is None and func not in self.whole and hasattr(func, "decompose"):
+            # Under inference_mode composite operators arrive whole.
+            with self:
+                out = func.decompose(*args, **kwargs)
+            if out is not NotImplemented:
+                return out
+            self.whole.add(func)
+        out = func(*args, **kwargs)
+        if formula is not None:
+            self.macs[name] += formula(args, kwargs, out)
+        elif not cheap and _arithmetic(args, out):
+            self.uncounted.add(name)
+        return out
 
 
-@cache
-def _attention_mode() -> type[Any]:
-    """The class that watches attention; made on first use, since its base needs torch."""
-    import torch
-    from torch.overrides import TorchFunctionMode
+class AttentionMode(TorchFunctionMode):
+    """Sees whether attention was asked to be causal; the products do not show it."""
 
-    class AttentionMode(TorchFunctionMode):
-        """Sees whether attention was asked to be causal; the products do not show it."""
+    def __init__(self) -> None:
+        super().__init__()
+        self.kinds: set[str] = set()
 
-        def __init__(self) -> None:
-            super().__init__()
-            self.kinds: set[str] = set()
-
-        def __torch_function__(
-            self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
-        ) -> Any:
-            kwargs = kwargs or {}
-            functional = torch.nn.functional
-            if func is functional.scaled_dot_product_attention:
-                causal = args[5] if len(args) > 5 else kwargs.get("is_causal", False)
-                self.kinds.add("causal" if causal else "full")
-            elif func is functional.multi_head_attention_forward:
-                # What it calls inside is hidden from this mode.
-                self.kinds.add("causal" if kwargs.get("is_causal") else "full")
-            return func(*args, **kwargs)
-
-    return AttentionMode
-
-
-def operator_name(func: Any) -> str:
-    """ "aten::mm" of an operator overload; a higher-order operator's own name."""
-    schema = getattr(func, "_schema", None)
-    return str(schema.name if schema is not None else func)
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        functional = torch.nn.functional
+        if func is functional.scaled_dot_product_attention:
+            causal = args[5] if len(args) > 5 else kwargs.get("is_causal", False)
+            self.kinds.add("causal" if causal else "full")
+        elif func is functional.multi_head_attention_forward:
+            # What it calls inside is hidden from this mode.
+            self.kinds.add("causal" if kwargs.get("is_causal") else "full")
+        return func(*args, **kwargs)
 
 
 @cache
 def _known(func: Any) -> tuple[str, Formula | None, bool]:
-    """An operator's name, its formula, and whether it is cheap, in place or out of it."""
-    import torch
-
-    name = operator_name(func)
+    """An operator's name ("aten::mm"), its formula, and whether it is cheap."""
+    schema = getattr(func, "_schema", None)  # a higher-order operator has none
+    name = str(schema.name if schema is not None else func)
     cheap = name in CHEAP or name.removesuffix("_").removesuffix("_backward") in CHEAP
     pointwise = torch.Tag.pointwise in getattr(func, "tags", ())
     return name, FORMULAS.get(name), cheap or pointwise or getattr(func, "is_view", False)
@@ -133,29 +113,17 @@ def _known(func: Any) -> tuple[str, Formula | None, bool]:
 
 def _arithmetic(args: Any, out: Any) -> bool:
     """Whether any tensor among arguments and results is floating or complex."""
-    return any(t.is_floating_point() or t.is_complex() for t in tensors((args, out)))
+    return any(t.is_floating_point() or t.is_complex() for t in _tensors((args, out)))
 
 
-def tensors(value: Any) -> Iterator[torch.Tensor]:
-    """Every tensor in nested tuples, lists, mappings and dataclass-like outputs."""
-    import torch
-
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from tensors(item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from tensors(item)
+def _tensors(value: Any) -> list[torch.Tensor]:
+    """Every tensor in nested tuples, lists, dictionaries and registered outputs."""
+    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, torch.Tensor)]
 
 
 @contextmanager
 def plain_kernels() -> Iterator[None]:
     """Attention in its maths form, the fast path of MultiheadAttention off."""
-    import torch
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -182,9 +150,7 @@ def count(
     weights (fused attention keeps less). Whatever the model raises passes
     through (on meta, a model that reads values raises: count it on the CPU instead).
     """
-    import torch
-
-    counting, attention = _count_mode()(), _attention_mode()()
+    counting, attention = CountMode(), AttentionMode()
     with ExitStack() as stack:
         stack.enter_context(plain_kernels())
         stack.enter_context(torch.set_grad_enabled(train))
@@ -214,9 +180,6 @@ def training_mode(module: Any) -> Iterator[None]:
 
     Batch norm cannot train on one example of one pixel, and has no MACs in either mode.
     """
-    import torch
-    from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
-
     before = {name: part.training for name, part in module.named_modules()}
     state = torch.get_rng_state()
     module.train()
@@ -233,9 +196,7 @@ def training_mode(module: Any) -> Iterator[None]:
 
 def _backward(module: Any, out: Any) -> None:
     """Gradients of all that takes them, from ones at every floating output."""
-    import torch
-
-    ends = [t for t in tensors(out) if t.requires_grad]
+    ends = [t for t in _tensors(out) if t.requires_grad]
     wanted = [p for p in module.parameters() if p.requires_grad]
     if not ends or not wanted:
         raise ValueError("no gradient flows from the outputs to a parameter")
@@ -245,8 +206,6 @@ def _backward(module: Any, out: Any) -> None:
 @contextmanager
 def _kept(module: Any) -> Iterator[dict[int, int]]:
     """address -> bytes of each storage that autograd saves, the module's own aside."""
-    import torch
-
     own = {t.untyped_storage()._cdata for t in (*module.parameters(), *module.buffers())}
     sizes: dict[int, int] = {}
     held = []  # so that an address is not used again
