@@ -71,6 +71,13 @@ class NotFinite(CellError):
     status = "nan"
 
 
+def one_line(error: BaseException) -> str:
+    """The kind of an error and the first line of its message; of one of ours the line alone."""
+    lines = str(error).strip().splitlines()
+    kind = "" if isinstance(error, ZoobenchError) else f"{type(error).__name__}: "
+    return f"{kind}{lines[0] if lines else ''}"[:200]
+
+
 def nearest(got: str, known: Iterable[str]) -> str | None:
     """The known name closest to `got`, or None when nothing is close."""
     names = list(known)

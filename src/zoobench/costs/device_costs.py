@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from zoobench.costs import fresh_process
+from zoobench.errors import one_line
 from zoobench.features.compiled import Compiling
 from zoobench.machine import Place
 from zoobench.metrics import measured
@@ -87,7 +88,7 @@ def costs(
     try:
         found += training_costs(backbone, place, train_batch, compiling=trains)
     except Exception as error:  # noqa: BLE001 - a training step is more than some models allow
-        body["train_error"] = f"batch {train_batch}: {type(error).__name__}: {error}"[:200]
+        body["train_error"] = f"batch {train_batch}: {one_line(error)}"
     if inference is not None and trains is not None:
         spent = {"inference": inference.seconds, "training_step": trains.seconds}
         found += (measured("compile_seconds", sum(spent.values()), detail=spent),)

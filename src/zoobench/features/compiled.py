@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from zoobench.errors import one_line
 from zoobench.machine import out_of_memory
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Compiling:
         except Exception as error:
             if out_of_memory(error):
                 raise
-            self.failed = said(error)
+            self.failed = one_line(error)
         finally:
             self.seconds += time.perf_counter() - started
 
@@ -59,13 +60,8 @@ class Compiling:
 
         if self.failed or not isinstance(error, torch._dynamo.exc.TorchDynamoException):
             return False
-        self.failed = said(error)
+        self.failed = one_line(error)
         return True
-
-
-def said(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:200]
 
 
 def compiled(run: Run, dynamic: bool) -> Run:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoobench.errors import MissingWeights, Unsupported
+from zoobench.errors import MissingWeights, Unsupported, one_line
 
 if TYPE_CHECKING:
     import torch
@@ -48,15 +48,11 @@ def read(path: Path) -> State:
     except pickle.UnpicklingError as error:
         raise Unsupported(
             f"{path} is damaged, or holds more than plain tensors and is not opened, since that "
-            f"could run its code. Save model.state_dict() instead. ({_first_line(error)})"
+            f"could run its code. Save model.state_dict() instead. ({one_line(error)})"
         ) from error
     except (OSError, EOFError, RuntimeError, SafetensorError, KeyError) as error:
-        raise MissingWeights(f"{path} cannot be read: {_first_line(error)}") from error
+        raise MissingWeights(f"{path} cannot be read: {one_line(error)}") from error
     return _unnest(body, path)
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
 
 
 def _unnest(body: Any, path: Path) -> State:
