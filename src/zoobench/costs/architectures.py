@@ -7,25 +7,28 @@ other source goes through `zoobench.models` and is counted as the features that 
 from __future__ import annotations
 
 import fnmatch
+import gc
 import re
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
+
+import torch
+from torch.overrides import TorchFunctionMode
 
 from zoobench.costs.counted import batch_of, sequence_length, shapes
 from zoobench.errors import UserError, unknown
 from zoobench.features.extraction import to_device
 from zoobench.schema import Ref
 
-if TYPE_CHECKING:
-    import torch
-
 SWEEPABLE = ("timm", "torchvision", "packaged")
 NETWORKS = ("timm", "torchvision")
 """Sources whose networks are built from torch's own code alone, with their heads."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -45,23 +48,38 @@ class Architecture:
     meta: bool = True
     call: Callable[..., Any] | None = None
 
+    def built(self, run: Callable[[torch.nn.Module, torch.device], T]) -> T:
+        """What `run` gives of the network: on meta where it lets us, else for real on the CPU."""
+        if self.meta:
+            try:
+                with Lean():
+                    module = self.build()
+                return run(module.to("meta"), torch.device("meta"))
+            except Exception:  # noqa: BLE001 - it reads values or mixes devices: many kinds of error
+                gc.collect()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return run(self.build(), torch.device("cpu"))
+
 
 def architecture(
-    ref: Ref, input_size: tuple[int, int] | None = None, seq_len: int | None = None
+    ref: Ref,
+    input_size: tuple[int, int] | None = None,
+    seq_len: int | None = None,
+    weights: bool = False,
 ) -> Architecture:
     """The architecture that `ref` names, at (height, width) or `seq_len` tokens if given.
 
-    Raises UserError for an unknown source or name, and for a size that it cannot have.
+    With `weights` these are loaded, and what is counted are the features. Raises UserError for
+    an unknown source or name, and for a size that it cannot have.
     """
     if input_size is not None and min(input_size) < 1:
         raise UserError(f"{ref.id}: the input size must be positive, not {input_size}")
-    if ref.source in NETWORKS and seq_len is not None:
+    if weights or ref.source not in NETWORKS:
+        return _loaded(ref, input_size, seq_len, weights)
+    if seq_len is not None:
         raise UserError(f"{ref.id}: a sequence length is for text models; this one reads pictures")
-    if ref.source == "timm":
-        return _timm(ref, input_size)
-    if ref.source == "torchvision":
-        return _torchvision(ref, input_size)
-    return _loaded(ref, input_size, seq_len)
+    return _timm(ref, input_size) if ref.source == "timm" else _torchvision(ref, input_size)
 
 
 def names(source: str, pattern: str = "*") -> list[str]:
@@ -89,51 +107,30 @@ def _names_of(source: str) -> tuple[str, ...]:
     return tuple(card.name for card in models.list_cards(f"{source}/*"))
 
 
-@contextmanager
-def lean() -> Iterator[None]:
+class Lean(TorchFunctionMode):
     """Tensors made by `torch.empty` without a device go to meta; the rest are real.
 
     Parameters are made so, while small values that a constructor reads (drop rates,
     window indices) come from other functions and stay readable. Random filling of a meta
     tensor costs nothing.
     """
-    with _lean_mode()():
-        yield
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is torch.empty and kwargs.get("device") is None:
+            kwargs["device"] = "meta"
+        return func(*args, **kwargs)
 
 
-@cache
-def _lean_mode() -> Callable[[], Any]:
-    import torch
-    from torch.overrides import TorchFunctionMode
-
-    class LeanMode(TorchFunctionMode):
-        def __torch_function__(
-            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-        ) -> Any:
-            kwargs = dict(kwargs or {})
-            if func is torch.empty and kwargs.get("device") is None:
-                kwargs["device"] = "meta"
-            return func(*args, **kwargs)
-
-    return LeanMode
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
+def quiet() -> AbstractContextManager[Any]:
     """Without the warnings that other libraries raise while a network is built."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    return warnings.catch_warnings(action="ignore")
 
 
 def _noise(shape: tuple[int, ...]) -> Callable[[torch.device], tuple[Any, ...]]:
     """(1, *shape) uniform noise, the same at every call."""
 
     def make(device: torch.device) -> tuple[Any, ...]:
-        import torch
-
-        if device.type == "meta":
-            return (torch.empty((1, *shape), device=device),)
         generator = torch.Generator().manual_seed(0)
         return (torch.rand((1, *shape), generator=generator).to(device),)
 
@@ -160,30 +157,21 @@ def _timm(ref: Ref, input_size: tuple[int, int] | None) -> Architecture:
     size = (published[0], *input_size) if input_size else published
 
     def build() -> torch.nn.Module:
-        module: torch.nn.Module = _timm_module(ref.name, size if size != published else None)
+        import timm
+
+        # Only a size that is not the published one: not every network takes any.
+        other = {"img_size": size[1:]} if size != published else {}
+        try:
+            module: torch.nn.Module = timm.create_model(ref.name, pretrained=False, **other)
+        except TypeError as error:  # a network of any size has no such argument
+            if "img_size" not in str(error):
+                raise
+            module = timm.create_model(ref.name, pretrained=False)
         return module.eval()
 
     return Architecture(str(ref), "network with its head", build, _noise(size), [1, *size])
 
 
-def _timm_module(name: str, size: tuple[int, ...] | None) -> Any:
-    """`size` is given only where it is not the published one: not every network takes it."""
-    import timm
-
-    if size is not None:
-        try:
-            return timm.create_model(name, pretrained=False, img_size=size[1:])
-        except TypeError as error:  # a network of any size has no such argument
-            if "img_size" not in str(error):
-                raise
-    return timm.create_model(name, pretrained=False)
-
-
-TORCHVISION_KINDS = {
-    "models": "classification",
-    "models.detection": "detection",
-    "models.segmentation": "segmentation",
-}
 DETECTION_SIZE = (800, 800)
 """Where a detector's weights state no size; it resizes its input by its own rule."""
 
@@ -191,16 +179,12 @@ DETECTION_SIZE = (800, 800)
 @cache
 def _torchvision_names() -> dict[str, str]:
     """name -> classification, detection or segmentation."""
-    import torchvision
     from torchvision import models
 
-    modules = {"models": models, "models.detection": models.detection}
-    modules["models.segmentation"] = models.segmentation
-    assert torchvision.models is models
+    modules = {"classification": models, "detection": models.detection}
+    modules["segmentation"] = models.segmentation
     return {
-        name: kind
-        for key, kind in TORCHVISION_KINDS.items()
-        for name in models.list_models(module=modules[key])
+        name: kind for kind, module in modules.items() for name in models.list_models(module=module)
     }
 
 
@@ -244,13 +228,12 @@ def _torchvision(ref: Ref, input_size: tuple[int, int] | None) -> Architecture:
         module: torch.nn.Module = models.get_model(ref.name, **options)
         return module.eval()
 
-    inputs = _noise((3, *size))
-    if kinds[ref.name] == "detection":
-        made = inputs
+    noise = _noise((3, *size))
 
-        def inputs(device: torch.device) -> tuple[Any, ...]:
-            return (list(made(device)[0]),)
+    def pictures(device: torch.device) -> tuple[Any, ...]:
+        return (list(noise(device)[0]),)
 
+    inputs = pictures if kinds[ref.name] == "detection" else noise
     scope = f"{kinds[ref.name]} network with its head"
     return Architecture(str(ref), scope, build, inputs, [1, 3, *size])
 
@@ -265,32 +248,23 @@ def sized(ref: Ref, input_size: tuple[int, int] | None, seq_len: int | None) -> 
 
 
 def _loaded(
-    ref: Ref, input_size: tuple[int, int] | None, seq_len: int | None, random: bool = True
+    ref: Ref, input_size: tuple[int, int] | None, seq_len: int | None, weights: bool
 ) -> Architecture:
-    """What `zoobench.models` gives for `ref`, run for real."""
+    """What `zoobench.models` gives for `ref`, run for real; without `weights`, random ones."""
     from zoobench import models
 
     ref = sized(ref, input_size, seq_len)
-    if random:
+    if not weights:
         ref = ref.with_options(weights="random")
     backbone = models.load(models.resolve(ref))
     batch = batch_of(backbone, 1)
-
-    def inputs(device: torch.device) -> tuple[Any, ...]:
-        return (to_device(batch, device),)
-
     return Architecture(
         name=ref.without("weights").short,
         scope="features",
         build=lambda: backbone.module,
-        inputs=inputs,
+        inputs=lambda device: (to_device(batch, device),),
         shape=shapes(batch),
         sequence_length=sequence_length(batch),
         meta=False,
         call=backbone.embed,
     )
-
-
-def loaded(ref: Ref, input_size: tuple[int, int] | None, seq_len: int | None) -> Architecture:
-    """`ref` with its weights, as features: what the `weights` of `profile` asks for."""
-    return _loaded(ref, input_size, seq_len, random=False)

@@ -9,17 +9,17 @@ here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
-from zoobench.costs.architectures import Architecture, lean, quiet
+import torch
+
+from zoobench.costs.architectures import Architecture, quiet
 from zoobench.costs.counter import OpCount
-
-if TYPE_CHECKING:
-    import torch
+from zoobench.errors import one_line
 
 DISAGREES = 0.05
 """A relative difference above this is reported as a disagreement."""
-THEIR_CONVOLUTIONS = frozenset({"conv"})
 THEIR_PRODUCTS = frozenset({"linear", "matmul", "bmm", "einsum", "addmm", "mm", "baddbmm"})
 ARITHMETIC = ("attention", "conv", "lstm", "gru", "rnn", "baddbmm", "fft", "grid_sampler", "cumsum",
               "deform_conv2d", "mv", "dot", "bilinear", "cdist", "multi_head", "transformer",
@@ -37,10 +37,9 @@ def cross_check(shape: Architecture, ours: OpCount) -> dict[str, Any]:
     `error` says why and there is nothing else.
     """
     try:
-        by_operator, skipped = _fvcore(shape)
+        by_operator, skipped = shape.built(partial(_analyse, shape))
     except Exception as error:  # noqa: BLE001 - tracing fails in as many ways as models are written
-        lines = str(error).strip().splitlines()
-        return {"error": f"{type(error).__name__}: {lines[0] if lines else ''}"[:200]}
+        return {"error": one_line(error)}
     theirs = sum(by_operator.values())
     return {
         "fvcore_macs": theirs,
@@ -54,7 +53,7 @@ def cross_check(shape: Architecture, ours: OpCount) -> dict[str, Any]:
 def explain(ours: Mapping[str, int], theirs: Mapping[str, int]) -> dict[str, int]:
     """Ours minus theirs by class; the three values sum to the whole difference."""
     our_convolutions = sum(n for name, n in ours.items() if "conv" in name)
-    their_convolutions = sum(n for name, n in theirs.items() if name in THEIR_CONVOLUTIONS)
+    their_convolutions = theirs.get("conv", 0)
     their_products = sum(n for name, n in theirs.items() if name in THEIR_PRODUCTS)
     return {
         "convolutions": our_convolutions - their_convolutions,
@@ -63,25 +62,10 @@ def explain(ours: Mapping[str, int], theirs: Mapping[str, int]) -> dict[str, int
     }
 
 
-def _fvcore(shape: Architecture) -> tuple[dict[str, int], dict[str, int]]:
-    """(operator -> MACs, skipped arithmetic operator -> times met), on meta where it can be."""
-    import torch
-
-    if shape.meta:
-        try:
-            with quiet(), lean():
-                module = shape.build().to("meta")
-            return _analyse(module, shape, torch.device("meta"))
-        except Exception:  # noqa: BLE001, S110 - the CPU is next, and its error is the one told
-            pass
-    return _analyse(shape.build(), shape, torch.device("cpu"))
-
-
 def _analyse(
-    module: torch.nn.Module, shape: Architecture, device: torch.device
+    shape: Architecture, module: torch.nn.Module, device: torch.device
 ) -> tuple[dict[str, int], dict[str, int]]:
-    import torch
-
+    """(operator -> MACs, skipped arithmetic operator -> times met)."""
     with quiet(), torch.no_grad():
         from fvcore.nn import FlopCountAnalysis
 

@@ -7,18 +7,18 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from zoobench.costs import architectures
-from zoobench.costs.architectures import Architecture, lean, quiet
+from zoobench.costs.architectures import Architecture, quiet
 from zoobench.costs.counted import count_detail, weights_bytes
 from zoobench.costs.counter import OpCount, count, params_by_block
-from zoobench.errors import UserError, ZoobenchError
+from zoobench.errors import UserError, one_line
 from zoobench.schema import Ref
-
-if TYPE_CHECKING:
-    import torch
 
 COLUMNS = (
     "model", "source", "input", "params", "macs", "flops", "train_flops",
@@ -58,9 +58,8 @@ def profile(
     started = time.perf_counter()
     ref = Ref.parse(name)
     with quiet():
-        make = architectures.loaded if weights else architectures.architecture
-        shape = make(ref, input_size, seq_len)
-        found = _count(shape)
+        shape = architectures.architecture(ref, input_size, seq_len, weights)
+        found = shape.built(partial(_count, shape))
         body = _body(shape, found)
         body["seconds"] = round(time.perf_counter() - started, 4)
         if cross_check:
@@ -98,55 +97,29 @@ def _body(shape: Architecture, found: _Found) -> dict[str, Any]:
     return body
 
 
-def _count(shape: Architecture) -> _Found:
-    """On meta where the model lets us, else for real on the CPU."""
-    import torch
-
-    if shape.meta:
-        try:
-            with lean():
-                module = shape.build()
-            return _count_on(shape, module.to("meta"), torch.device("meta"))
-        except Exception:  # noqa: BLE001 - it reads values or mixes devices: many kinds of error
-            gc.collect()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return _count_on(shape, shape.build(), torch.device("cpu"))
-
-
-def _count_on(shape: Architecture, module: torch.nn.Module, device: torch.device) -> _Found:
+def _count(shape: Architecture, module: torch.nn.Module, device: torch.device) -> _Found:
     forward = count(shape.call or module, shape.inputs(device))
     try:
-        whole = module if shape.call is None else _Called(module, shape.call)
+        whole = module if shape.call is None else Called(module, shape.call)
         train = count(whole, shape.inputs(device), train=True)
     except Exception as error:  # noqa: BLE001 - a training step is more than some models allow
-        return _Found(module, device, forward, None, _reason(error))
+        return _Found(module, device, forward, None, one_line(error))
     return _Found(module, device, forward, train, "")
 
 
-def _Called(module: torch.nn.Module, call: Callable[..., Any]) -> torch.nn.Module:  # noqa: N802
+class Called(torch.nn.Module):
     """A module with `module`'s parts whose forward is `call`."""
-    import torch
 
-    class Called(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            for name, child in module.named_children():
-                self.add_module(name, child)
-            for name, parameter in module.named_parameters(recurse=False):
-                self.register_parameter(name, parameter)
+    def __init__(self, module: torch.nn.Module, call: Callable[..., Any]) -> None:
+        super().__init__()
+        self.call = call
+        for name, child in module.named_children():
+            self.add_module(name, child)
+        for name, parameter in module.named_parameters(recurse=False):
+            self.register_parameter(name, parameter)
 
-        def forward(self, *args: Any) -> Any:
-            return call(*args)
-
-    return Called()
-
-
-def _reason(error: BaseException) -> str:
-    """One line: the kind of error and the first line of its message."""
-    lines = str(error).strip().splitlines()
-    kind = "" if isinstance(error, ZoobenchError) else f"{type(error).__name__}: "
-    return (kind + (lines[0] if lines else ""))[:200]
+    def forward(self, *args: Any) -> Any:
+        return self.call(*args)
 
 
 def row(source: str, name: str) -> dict[str, Any]:
@@ -157,7 +130,7 @@ def row(source: str, name: str) -> dict[str, Any]:
     try:
         body = profile(f"{source}/{name}")
     except Exception as error:  # noqa: BLE001 - a failure is a row with its reason, not an end
-        line["error"] = _reason(error)
+        line["error"] = one_line(error)
     else:
         line |= {
             "input": _input(body["input_shape"]),
@@ -183,19 +156,16 @@ def sweep(
     pattern: str,
     out: Path,
     progress: Callable[[int, int, Mapping[str, Any]], None] | None = None,
-    retry_failed: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """Rows of every model of `source` that matches `pattern`, appended to the CSV `out`.
 
     Lazy: nothing happens until it is consumed. Rows already in `out` are yielded as they
-    stand and not counted again (failed ones are, with `retry_failed`); a last line that
-    was cut off is dropped. `progress(done, total, row)` is called after each. Raises
-    UserError for an unknown source, a pattern that matches nothing, or a foreign `out`.
+    stand and not counted again; a last line that was cut off is dropped. `progress(done,
+    total, row)` is called after each. Raises UserError for an unknown source, a pattern that
+    matches nothing, or a foreign `out`.
     """
     wanted = architectures.names(source, pattern)
     known = read_rows(out)
-    if retry_failed:
-        known = {key: line for key, line in known.items() if not line["error"]}
     _rewrite(out, known)
     for done, name in enumerate(wanted, start=1):
         line: dict[str, Any] | None = known.get((source, name))
