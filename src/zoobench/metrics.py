@@ -161,10 +161,10 @@ def fraction(name: str) -> bool:
     return metric(name).unit == "fraction"
 
 
-def written(name: str, value: float, digits: int = 1) -> str:
+def written(name: str, value: float) -> str:
     """A value for people: a fraction in percent, what has the target's unit to four digits."""
     if fraction(name):
-        return f"{100 * value:.{digits}f}"
+        return f"{100 * value:.1f}"
     return f"{value:.4g}" if metric(name).unit == "target" else f"{value:.3f}"
 
 

@@ -20,11 +20,11 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from zoobench.costs.counted import batch_of, sequence_length, shapes
+from zoobench.costs.known import SOURCES
 from zoobench.errors import UserError, unknown
 from zoobench.features.extraction import to_device
 from zoobench.schema import Ref
 
-SWEEPABLE = ("timm", "torchvision", "packaged")
 NETWORKS = ("timm", "torchvision")
 """Sources whose networks are built from torch's own code alone, with their heads."""
 
@@ -87,8 +87,8 @@ def names(source: str, pattern: str = "*") -> list[str]:
 
     Raises UserError for another source, and where nothing matches.
     """
-    if source not in SWEEPABLE:
-        raise unknown("profile", "source to sweep", source, SWEEPABLE)
+    if source not in SOURCES:
+        raise unknown("profile", "source to sweep", source, SOURCES)
     every = _names_of(source)
     globs = [glob.strip() for glob in pattern.split(",")]
     found = sorted(n for n in every if any(fnmatch.fnmatchcase(n, glob) for glob in globs))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from zoobench.advise.nouns import Advice, Standing
-from zoobench.metrics import difference
-from zoobench.report.text import labels, score, seconds, si, with_interval
+from zoobench.metrics import difference, written
+from zoobench.report.text import labels, seconds, si, with_interval
 from zoobench.schema import Ref, to_json
 
 METRIC = "accuracy"
@@ -25,7 +25,7 @@ def advice_text(found: Advice) -> list[str]:
         lines += ["", "Would be worth trying, from published results alone: not available offline"]
         for one in found.wanted:
             size = f"{si(one.params)} parameters, " if one.params else ""
-            prior = score(METRIC, one.prior)
+            prior = written(METRIC, one.prior)
             lines.append(f"  {one.model}: mean published top-1 {prior}, {size}{one.license}")
         rest = found.not_available - len(found.wanted)
         if rest > 0:
@@ -86,7 +86,7 @@ def _copies(tied: list[Standing]) -> list[str]:
 
 def _standing(one: Standing, name: str) -> str:
     value = with_interval(METRIC, one.value or 0.0, one.low, one.high)
-    prior = f", published {score(METRIC, one.candidate.prior)}" if one.candidate.prior else ""
+    prior = f", published {written(METRIC, one.candidate.prior)}" if one.candidate.prior else ""
     why = f"; {one.why}" if one.why else ""
     return f"  {name}: P(best) {one.first:.2f}, {value} at {one.examples}{prior}{why}"
 

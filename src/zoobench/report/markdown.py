@@ -5,27 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from zoobench.ranking.nouns import Failure, OverallRanking, Ranking, Row, SectionRanking
+from zoobench.ranking.nouns import Failure, OverallRanking, Ranking, SectionRanking
 from zoobench.ranking.pareto import AXES, front_of, one_device
 from zoobench.report.figures import heat_cells, pictures, slugs
 from zoobench.report.text import (
+    COLUMNS,
     COST_TITLES,
     board_names,
     control_label,
     cost,
+    costs,
     dataset_labels,
     labels,
     method_text,
-    rank_text,
     row_score,
-    row_text,
+    seeds,
+    standing,
     with_interval,
     worst_texts,
 )
 from zoobench.report.transfer import transfer_tables
 from zoobench.schema import Ref
 
-COLUMNS = ("params", "macs", "latency_ms_p50", "peak_memory_bytes")
 MOST_ROWS = 200
 """Longer tables are cut: nobody reads them as text, and the CSV files hold all of it."""
 CONTROL = "control"
@@ -153,10 +154,6 @@ def flat(environment: Mapping[str, Any], prefix: str = "") -> list[tuple[str, st
     return found
 
 
-def _costs(row: Row) -> list[str]:
-    return [cost(name, row.costs.get(name)) for name in COLUMNS]
-
-
 def _titles() -> list[str]:
     return [COST_TITLES[name] for name in COLUMNS]
 
@@ -171,15 +168,12 @@ def overall_rows(o: OverallRanking, most: int) -> tuple[list[str], list[list[str
     header = ["rank", "", "model", f"{o.metric} [95%]", "P(1st)", "mean rank", "mean z", "worst"]
     rows = [
         [
-            rank_text(row.rank_low, row.rank_high),
-            "=" if row.tied and len(o.tied) > 1 else "",
-            names[row.model],
-            row_text(o.metric, row),
+            *standing(o, row, names[row.model]),
             f"{row.first:.2f}",
             f"{row.mean_rank:.2f}",
             f"{row.mean_z:+.2f}",
             worst,
-            *_costs(row),
+            *costs(row),
             row.license,
         ]
         for row, worst in list(zip(o.rows, worst_texts(o), strict=True))[:most]
@@ -207,12 +201,9 @@ def section_rows(section: SectionRanking, most: int) -> tuple[list[str], list[li
     header = ["rank", "", "model", f"{section.metric} [95%]", "P(1st)", *_titles(), "flags"]
     rows = [
         [
-            rank_text(row.rank_low, row.rank_high),
-            "=" if row.tied and len(section.tied) > 1 else "",
-            names[row.model] + (f" ({row.seeds} seeds)" if row.seeds > 1 else ""),
-            row_text(section.metric, row),
+            *standing(section, row, names[row.model] + seeds(row)),
             f"{row.first:.2f}",
-            *_costs(row),
+            *costs(row),
             ", ".join(flag.name for flag in row.flags),
         ]
         for row in section.rows[:most]

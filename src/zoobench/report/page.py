@@ -30,21 +30,20 @@ from zoobench.report.markdown import failure_rows, flat
 from zoobench.report.models_page import model_pages
 from zoobench.report.terminal import critical_note, overall_notes
 from zoobench.report.text import (
+    COLUMNS,
     COST_TITLES,
     board_names,
     control_label,
     cost,
     dataset_labels,
     labels,
-    rank_text,
-    row_text,
+    standing,
     worst_texts,
 )
 from zoobench.report.transfer import transfer_tables
 from zoobench.schema import Ref
 from zoobench.statistics.critical import CriticalDifference
 
-LIMITED = ("params", "macs", "latency_ms_p50", "peak_memory_bytes")
 VENDORED = {"d3": "d3.min.js", "plot": "plot.umd.min.js"}
 SECTIONS = (
     ("decision", "Decision"),
@@ -79,7 +78,7 @@ def page(ranking: Ranking, title: str, environment: Mapping[str, Any], suite: st
         sections=_sections(ranking),
         boards=boards,
         metric=_common_metric(ranking),
-        limited=[(name, COST_TITLES[name]) for name in LIMITED],
+        limited=[(name, COST_TITLES[name]) for name in COLUMNS],
         axes=[(name, COST_TITLES[name]) for name in AXES],
         licenses=sorted({row.license for o in ranking.overall for row in o.rows}),
         shots=any(s.shots is not None for s in ranking.sections),
@@ -241,7 +240,7 @@ def _forest(section: SectionRanking, names: Mapping[Ref, str]) -> list[list[Any]
 
 def _columns(o: OverallRanking) -> list[tuple[str, str]]:
     """Header and class: "high" where a first click should put the largest on top."""
-    titles = [(COST_TITLES[name], "") for name in LIMITED]
+    titles = [(COST_TITLES[name], "") for name in COLUMNS]
     return [
         ("rank", ""),
         ("model", ""),
@@ -258,17 +257,17 @@ def _columns(o: OverallRanking) -> list[tuple[str, str]]:
 
 
 def _cells(o: OverallRanking, row: OverallRow, label: str, worst: str) -> dict[str, Any]:
-    mark = " =" if row.tied and len(o.tied) > 1 else ""
+    rank, tied, _, score = standing(o, row, label)
     cells: list[tuple[str, Any]] = [
-        (rank_text(row.rank_low, row.rank_high) + mark, row.rank_low + row.rank_high / 1e4),
+        (f"{rank} {tied}".rstrip(), row.rank_low + row.rank_high / 1e4),
         (label, label),
-        (row_text(o.metric, row), _round(row.value)),
+        (score, _round(row.value)),
         (f"{row.first:.2f}", _round(row.first)),
         (f"{row.mean_rank:.2f}", row.mean_rank),
         (f"{row.mean_z:+.2f}", row.mean_z),
         (worst, _round(row.worst)),
     ]
-    cells += [(cost(name, row.costs.get(name)), row.costs.get(name, "")) for name in LIMITED]
+    cells += [(cost(name, row.costs.get(name)), row.costs.get(name, "")) for name in COLUMNS]
     flags = ", ".join(f"{flag.name} {flag.why}" for flag in row.flags)
     cells += [(row.license, row.license), (row.family, row.family), (flags, flags)]
     return {"tied": row.tied, "cells": cells}

@@ -9,18 +9,18 @@ from zoobench.datasets.options import BOUNDS
 from zoobench.metrics import difference, sign
 from zoobench.ranking.nouns import Failure, OverallRanking, Ranking, Row, SectionRanking
 from zoobench.report.text import (
+    COLUMNS,
     board_names,
     control_label,
+    costs,
     dataset_labels,
     family_note,
     headline,
     labels,
     method_text,
-    ms,
-    rank_text,
-    row_text,
+    seeds,
     shared_options,
-    si,
+    standing,
     with_interval,
 )
 from zoobench.report.transfer import TransferTable, transfer_tables
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 25
 """Longer rankings are cut in the terminal; the files hold all of it."""
+COSTS = COLUMNS[:3]
+"""That have room: parameters, MACs, latency."""
 
 
 def print_ranking(ranking: Ranking, console: Console | None = None) -> None:
@@ -96,41 +98,28 @@ def _blank_table(console: Console) -> Table:
     return Table(box=style, pad_edge=False, padding=(0, 1, 0, 0))
 
 
-def _table(console: Console, metric: str, kind: str) -> Table:
+def _table(console: Console, metric: str, first: bool) -> Table:
     table = _blank_table(console)
     table.add_column("rank", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True, width=1)
     table.add_column("model", overflow="fold")
     table.add_column(f"{metric} [95%]", no_wrap=True)
-    if kind == "overall":
-        table.add_column("P(1st)", justify="right", no_wrap=True)
-    table.add_column("params", justify="right", no_wrap=True)
-    table.add_column("MACs", justify="right", no_wrap=True)
-    table.add_column("ms", justify="right", no_wrap=True)
+    for name in ("P(1st)", "params", "MACs", "ms")[0 if first else 1 :]:
+        table.add_column(name, justify="right", no_wrap=True)
     return table
-
-
-def _costs(row: Row) -> tuple[str, str, str]:
-    get = row.costs.get
-    return si(get("params")), si(get("macs")), ms(get("latency_ms_p50"))
 
 
 def _dataset(console: Console, sections: Sequence[SectionRanking]) -> None:
     first = sections[0]
     _say(console, f"\n{section_about(first)}", "bold")
-    table = _table(console, first.metric, "dataset")
+    table = _table(console, first.metric, first=False)
     every = [row.model for s in sections for row in s.rows]
     names = labels(every + [m for s in sections for m in failed_models(s)])
     for section in sections:
         table.add_row("", "", f"{method_text(section.method, section.shots)}:", style="bold")
         for row in section.rows[:MOST_ROWS]:
-            table.add_row(
-                rank_text(row.rank_low, row.rank_high),
-                "=" if row.tied and len(section.tied) > 1 else "",
-                names[row.model] + _seeds(row),
-                row_text(section.metric, row),
-                *_costs(row),
-            )
+            name = names[row.model] + seeds(row)
+            table.add_row(*standing(section, row, name), *costs(row, COSTS))
             for flag in row.flags:
                 table.add_row("", "!", f"{flag.name}", "", style="yellow")
         if len(section.rows) > MOST_ROWS:
@@ -177,10 +166,6 @@ def _bounds(datasets: Sequence[Ref]) -> str:
         if dropped:
             told.append(f"{label} ({', '.join(f'{b} = {options[b]}' for b in dropped)})")
     return ", ".join(told)
-
-
-def _seeds(row: Row) -> str:
-    return f" ({row.seeds} seeds)" if row.seeds > 1 else ""
 
 
 def failed_models(section: SectionRanking) -> dict[Ref, str]:
@@ -233,17 +218,11 @@ def _overall(console: Console, overall: OverallRanking, name: str) -> None:
     title += f"mean over {len(overall.datasets)} dataset{'s' * (len(overall.datasets) != 1)}"
     _say(console, f"\n{title}", "bold")
     if len(overall.datasets) > 1:
-        table = _table(console, overall.metric, "overall")
+        table = _table(console, overall.metric, first=True)
         names = labels(row.model for row in overall.rows)
         for row in overall.rows[:MOST_ROWS]:
-            table.add_row(
-                rank_text(row.rank_low, row.rank_high),
-                "=" if row.tied and len(overall.tied) > 1 else "",
-                names[row.model],
-                row_text(overall.metric, row),
-                f"{row.first:.2f}",
-                *_costs(row),
-            )
+            start = standing(overall, row, names[row.model])
+            table.add_row(*start, f"{row.first:.2f}", *costs(row, COSTS))
         console.print(table)
     for line in overall_notes(overall, MOST_ROWS):
         _say(console, line)

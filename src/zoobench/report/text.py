@@ -5,23 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from zoobench import metrics
 from zoobench.datasets.options import BOUNDS
-from zoobench.metrics import difference
+from zoobench.metrics import difference, sign, written
 from zoobench.ranking.nouns import OverallRanking, Row, SectionRanking, natural
 from zoobench.ranking.pareto import smallest_tied
 from zoobench.ranking.recommend import Recommendation
 from zoobench.schema import Ref
 
 
-def score(metric: str, value: float, digits: int = 1) -> str:
-    return metrics.written(metric, value, digits)
-
-
 def with_interval(metric: str, value: float, low: float | None, high: float | None) -> str:
     if low is None or high is None:
-        return score(metric, value)
-    return f"{score(metric, value)} [{score(metric, low)}, {score(metric, high)}]"
+        return written(metric, value)
+    return f"{written(metric, value)} [{written(metric, low)}, {written(metric, high)}]"
 
 
 def row_text(metric: str, row: Row) -> str:
@@ -31,7 +26,7 @@ def row_text(metric: str, row: Row) -> str:
 
 def row_score(metric: str, value: float) -> str:
     """A score of a row, in which larger is better, as `metric` is written."""
-    return score(metric, metrics.sign(metric) * value)
+    return written(metric, sign(metric) * value)
 
 
 def si(value: float | None) -> str:
@@ -42,15 +37,6 @@ def si(value: float | None) -> str:
         if abs(value) >= 0.9995 * size:
             return f"{value / size:.3g}{letter}"
     return f"{value:.3g}"
-
-
-def binary(value: float | None) -> str:
-    """Bytes as MB (10^6)."""
-    return "" if value is None else f"{value / 1e6:.3g} MB"
-
-
-def ms(value: float | None) -> str:
-    return "" if value is None else f"{value:.3g}"
 
 
 def seconds(value: float | None) -> str:
@@ -79,16 +65,34 @@ COST_TITLES = {
 }
 
 
+COLUMNS = ("params", "macs", "latency_ms_p50", "peak_memory_bytes")
+"""The costs that tables of models show."""
+
+
 def cost(name: str, value: float | None) -> str:
+    """A cost as its title says; bytes as MB (10^6), "" for what was not measured."""
+    if value is None:
+        return ""
     if name.endswith("bytes"):
-        return binary(value)
+        return f"{value / 1e6:.3g} MB"
     if name.endswith("seconds"):
         return seconds(value)
-    return ms(value) if "latency" in name else si(value)
+    return f"{value:.3g}" if "latency" in name else si(value)
 
 
-def rank_text(low: int, high: int) -> str:
-    return str(low) if low == high else f"{low}-{high}"
+def seeds(row: Row) -> str:
+    return f" ({row.seeds} seeds)" if row.seeds > 1 else ""
+
+
+def costs(row: Row, names: Sequence[str] = COLUMNS) -> list[str]:
+    return [cost(name, row.costs.get(name)) for name in names]
+
+
+def standing(found: OverallRanking | SectionRanking, row: Row, name: str) -> list[str]:
+    """What a row begins with in every table: rank, = where tied, name, score and interval."""
+    rank = str(row.rank_low) if row.rank_low == row.rank_high else f"{row.rank_low}-{row.rank_high}"
+    tied = "=" if row.tied and len(found.tied) > 1 else ""
+    return [rank, tied, name, row_text(found.metric, row)]
 
 
 def labels(models: Iterable[Ref]) -> dict[Ref, str]:
