@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from zoobench.ranking.nouns import COSTS, OverallRow, Ranking, Row, SectionRanking
@@ -13,52 +14,14 @@ from zoobench.schema import Record
 if TYPE_CHECKING:
     import pandas as pd
 
-MEASUREMENTS = (
-    "model",
-    "dataset",
-    "method",
-    "seed",
-    "shots",
-    "metric",
-    "value",
-    "low",
-    "high",
-    "unit",
-    "better",
-    "n",
-    "status",
-)
+FIELDS = ("metric", "value", "low", "high", "unit", "better", "n")
+"""Of a Measurement."""
+MEASUREMENTS = ("model", "dataset", "method", "seed", "shots", *FIELDS, "status")
 RANKING = (
-    "scope",
-    "dataset",
-    "method",
-    "shots",
-    "model",
-    "status",
-    "metric",
-    "value",
-    "low",
-    "high",
-    "rank_low",
-    "rank_high",
-    "p_first",
-    "tied",
-    "mean_rank",
-    "mean_z",
-    "worst",
-    "worst_dataset",
-    "datasets",
-    "seeds",
-    "n",
-    "resolvable_gap",
-    "license",
-    "family",
-    "device",
-    "flags",
-    *COSTS,
-)
-
-
+    "scope", "dataset", "method", "shots", "model", "status", "metric", "value", "low", "high",
+    "rank_low", "rank_high", "p_first", "tied", "mean_rank", "mean_z", "worst", "worst_dataset",
+    "datasets", "seeds", "n", "resolvable_gap", "license", "family", "device", "flags", *COSTS,
+)  # fmt: skip
 WHOLE = ("seed", "shots", "n", "rank_low", "rank_high", "datasets", "seeds")
 """Columns of whole numbers."""
 NAMES = frozenset(
@@ -95,17 +58,15 @@ def frame(columns: Columns) -> pd.DataFrame:
 
 def measurements_table(records: Iterable[Record]) -> Columns:
     """Long: one row a measurement; a failed cell has one row, its status and no value."""
+    fields, unknown = attrgetter(*FIELDS), (None,) * len(FIELDS)
     rows: list[tuple[Any, ...]] = []
     for record in records:
         cell, status = record.cell, record.status
         about = cell.model.text, cell.dataset.text, cell.method, cell.seed, cell.shots
-        if not record.measurements:
-            rows.append((*about, *[None] * 7, status))
-        rows += [
-            (*about, m.metric, m.value, m.low, m.high, m.unit, m.better, m.n, status)
-            for m in record.measurements
+        rows += [(*about, *fields(m), status) for m in record.measurements] or [
+            (*about, *unknown, status)
         ]
-    return _columns(MEASUREMENTS, rows)
+    return {name: [row[i] for row in rows] for i, name in enumerate(MEASUREMENTS)}
 
 
 def ranking_table(ranking: Ranking) -> Columns:
@@ -129,13 +90,7 @@ def ranking_table(ranking: Ranking) -> Columns:
             about | {"model": model.text, "status": f"left out: {why}"}
             for model, why in overall.left_out_models.items()
         ]
-    return _columns(RANKING, [tuple(map(row.get, RANKING)) for row in rows])
-
-
-def _columns(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> Columns:
-    if not rows:
-        return {name: [] for name in names}
-    return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+    return {name: [row.get(name) for row in rows] for name in RANKING}
 
 
 def _section_rows(section: SectionRanking) -> list[dict[str, Any]]:

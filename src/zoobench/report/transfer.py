@@ -35,19 +35,17 @@ class TransferTable:
 
 def transfer_tables(ranking: Ranking) -> list[TransferTable]:
     """The tables that this run has, in the order in which they are shown."""
-    made = (
-        foreseen(ranking.judged),
-        shifted(ranking.shifts),
-        labelled(ranking.efficiency),
-        gapped(ranking.gaps),
-    )
-    return [table for table in made if table is not None]
+    made = [
+        ranking.judged and foreseen(ranking.judged),
+        ranking.shifts and shifted(ranking.shifts),
+        ranking.efficiency and labelled(ranking.efficiency),
+        ranking.gaps and gapped(ranking.gaps),
+    ]
+    return [table for table in made if table]
 
 
-def foreseen(judged: Sequence[Judged]) -> TransferTable | None:
+def foreseen(judged: Sequence[Judged]) -> TransferTable:
     """A ranker a line: the mean over datasets, and each dataset where there are several."""
-    if not judged:
-        return None
     ks = sorted({k for one in judged for k in one.regret})
     lines = [(0, f"{len(one.datasets)} datasets", one) for one in mean_over(judged)]
     if len({one.datasets for one in judged}) > 1:
@@ -76,9 +74,7 @@ def foreseen(judged: Sequence[Judged]) -> TransferTable | None:
     return TransferTable("foreseen", "Which score foresaw fine-tuning", about, header, rows)
 
 
-def shifted(shifts: Sequence[Shift]) -> TransferTable | None:
-    if not shifts:
-        return None
+def shifted(shifts: Sequence[Shift]) -> TransferTable:
     names, on = labels(s.model for s in shifts), dataset_labels(s.dataset for s in shifts)
     rows = tuple(
         (
@@ -115,9 +111,7 @@ def _kind(kind: str) -> str:
     return to + next(iter(dataset_labels([Ref.parse(other)]).values()))
 
 
-def labelled(curves: Sequence[Efficiency]) -> TransferTable | None:
-    if not curves:
-        return None
+def labelled(curves: Sequence[Efficiency]) -> TransferTable:
     ks = sorted({k for one in curves for k in one.curve})
     names, on = labels(one.model for one in curves), dataset_labels(one.dataset for one in curves)
     rows = tuple(
@@ -148,9 +142,7 @@ def _enough(one: Efficiency) -> str:
     return str(one.enough) if one.enough else f"above {max(one.curve)}"
 
 
-def gapped(gaps: Sequence[Gap]) -> TransferTable | None:
-    if not gaps:
-        return None
+def gapped(gaps: Sequence[Gap]) -> TransferTable:
     names = labels(g.model for g in gaps)
     rows = tuple(
         (
