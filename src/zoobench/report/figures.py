@@ -149,12 +149,11 @@ def scatter(overall: OverallRanking, axis: str) -> Figure:
         zorder=3 if crowd else 1,
     )
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
-    spread = [row.costs[axis] for row in rows]
-    if max(spread) < 1000 * min(spread):
-        axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: _tick(value)))
-    else:  # decades alone: more numbers would run into each other
-        axes.xaxis.set_minor_formatter(NullFormatter())
+    ticks, spread = FuncFormatter(_tick), [row.costs[axis] for row in rows]
+    axes.xaxis.set_major_formatter(ticks)
+    # Over many decades these alone: more numbers would run into each other.
+    many = max(spread) >= 1000 * min(spread)
+    axes.xaxis.set_minor_formatter(NullFormatter() if many else ticks)
     axes.margins(x=0.15)
     axes.set_xlabel(COST_TITLES[axis] + ("" if axis != "macs" else " of one example"))
     axes.set_ylabel(overall.metric + (" (%), 95% interval" if abs(factor) == 100 else ""))
@@ -168,7 +167,7 @@ def scatter(overall: OverallRanking, axis: str) -> Figure:
     return figure
 
 
-def _tick(value: float) -> str:
+def _tick(value: float, _: object) -> str:
     """SI text at 1, 2 and 5 of each decade: a log axis of three numbers stays readable."""
     return si(value) if f"{value:.0e}"[0] in "125" else ""
 
