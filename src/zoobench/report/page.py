@@ -240,20 +240,10 @@ def _forest(section: SectionRanking, names: Mapping[Ref, str]) -> list[list[Any]
 
 def _columns(o: OverallRanking) -> list[tuple[str, str]]:
     """Header and class: "high" where a first click should put the largest on top."""
-    titles = [(COST_TITLES[name], "") for name in COLUMNS]
-    return [
-        ("rank", ""),
-        ("model", ""),
-        (f"{o.metric} [95%]", "high"),
-        ("P(1st)", "high"),
-        ("mean rank", ""),
-        ("mean z", "high"),
-        ("worst", "high"),
-        *titles,
-        ("licence", ""),
-        ("family", ""),
-        ("flags", ""),
-    ]
+    high = [f"{o.metric} [95%]", "P(1st)", "mean z", "worst"]
+    titles = ["rank", "model", *high[:2], "mean rank", *high[2:]]
+    titles += [*(COST_TITLES[name] for name in COLUMNS), "licence", "family", "flags"]
+    return [(title, "high" if title in high else "") for title in titles]
 
 
 def _cells(o: OverallRanking, row: OverallRow, label: str, worst: str) -> dict[str, Any]:
