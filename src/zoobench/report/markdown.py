@@ -8,6 +8,7 @@ from typing import Any
 from zoobench.ranking.nouns import Failure, OverallRanking, Ranking, SectionRanking
 from zoobench.ranking.pareto import AXES, front_of, one_device
 from zoobench.report.figures import heat_cells, pictures, slugs
+from zoobench.report.terminal import overall_notes, section_about, section_notes
 from zoobench.report.text import (
     COLUMNS,
     COST_TITLES,
@@ -16,6 +17,7 @@ from zoobench.report.text import (
     cost,
     costs,
     dataset_labels,
+    failed_models,
     labels,
     method_text,
     row_score,
@@ -113,8 +115,6 @@ def markdown(ranking: Ranking, title: str, environment: Mapping[str, Any]) -> st
     """The whole of report.md. Pictures are linked as figures/<name>.svg."""
     from jinja2 import Environment
 
-    from zoobench.report.terminal import overall_notes, section_about, section_notes
-
     by_dataset: dict[Ref, list[Any]] = {}
     for section in ranking.sections:
         by_dataset.setdefault(section.dataset, []).append(section)
@@ -135,7 +135,7 @@ def markdown(ranking: Ranking, title: str, environment: Mapping[str, Any]) -> st
         section_table=section_table,
         fronts=fronts,
         heat=heat,
-        failure_table=failure_table(ranking),
+        failure_table=table(*failure_rows(ranking.failures)),
         transfer_tables=transfer_tables,
         table=table,
         environment=[f"{k}: {v}" for k, v in flat(environment)],
@@ -208,15 +208,12 @@ def section_rows(section: SectionRanking, most: int) -> tuple[list[str], list[li
         ]
         for row in section.rows[:most]
     ]
+    blank = [""] * (len(COLUMNS) + 1)
     for control in section.controls:
         value = with_interval(section.metric, control.value, control.low, control.high)
-        blank = [""] * (len(COLUMNS) + 1)
         rows.append(["", "", control_label(control.model), value, *blank, CONTROL])
-    ranked = {row.model for row in section.rows}
-    for failure in section.failures:
-        if failure.model not in ranked:
-            label = failure.model.short
-            rows.append(["", "", label, "", *[""] * (len(COLUMNS) + 1), failure.status])
+    for model, status in failed_models(section).items():
+        rows.append(["", "", model.short, "", *blank, status])
     return header, rows
 
 
@@ -248,21 +245,10 @@ def heat(o: OverallRanking) -> str:
     return table(header, rows[:MOST_ROWS]) + more(len(rows))
 
 
-def failure_table(ranking: Ranking) -> str:
-    return table(*failure_rows(ranking.failures))
-
-
 def failure_rows(failures: Sequence[Failure]) -> tuple[list[str], list[list[str]]]:
     """Header and rows of cells without a number."""
-    rows = [
-        [
-            f.status,
-            f.model.short,
-            f.dataset.short,
-            method_text(f.method, f.shots),
-            str(f.seed),
-            f.why,
-        ]
-        for f in failures
-    ]
+    rows = []
+    for f in failures:
+        method = method_text(f.method, f.shots)
+        rows.append([f.status, f.model.short, f.dataset.short, method, str(f.seed), f.why])
     return ["status", "model", "dataset", "method", "seed", "why"], rows

@@ -12,7 +12,7 @@ from html import escape
 
 from zoobench.compare.verdicts import Comparison
 from zoobench.ranking.comparability import is_control
-from zoobench.ranking.nouns import Failure, Ranking
+from zoobench.ranking.nouns import Ranking
 from zoobench.ranking.recommend import Recommendation
 from zoobench.report import gate
 from zoobench.report.markdown import failure_rows, overall_rows, section_rows
@@ -63,13 +63,9 @@ def ranking_html(ranking: Ranking) -> str:
         parts.append(_list(section_notes(section)))
     if not ranking.sections:
         parts.append(_tag("p", "No model was measured: there is nothing to rank."))
-    return "".join([*parts, _failures(ranking.failures)])
-
-
-def _failures(failures: Sequence[Failure]) -> str:
-    if not failures:
-        return ""
-    return _tag("h4", "Cells that failed") + _table(*failure_rows(failures))
+    if ranking.failures:
+        parts += [_tag("h4", "Cells that failed"), _table(*failure_rows(ranking.failures))]
+    return "".join(parts)
 
 
 def recommendations_html(found: Iterable[Recommendation]) -> str:

@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from zoobench.ranking.nouns import COSTS, OverallRow, Ranking, Row, SectionRanking
+from zoobench.report.text import failed_models
 from zoobench.schema import Record
 
 if TYPE_CHECKING:
@@ -103,7 +104,6 @@ def _section_rows(section: SectionRanking) -> list[dict[str, Any]]:
         "n": section.n or None,
         "resolvable_gap": section.gap if len(section.rows) > 1 else None,
     }
-    ranked = {row.model for row in section.rows}
     controls = [
         about
         | {"model": c.model.text, "status": "control", "value": c.value}
@@ -111,9 +111,8 @@ def _section_rows(section: SectionRanking) -> list[dict[str, Any]]:
         for c in section.controls
     ]
     failed = [
-        about | {"model": f.model.text, "status": f.status}
-        for f in {f.model: f for f in section.failures}.values()
-        if f.model not in ranked
+        about | {"model": model.text, "status": status}
+        for model, status in failed_models(section).items()
     ]
     return [about | _row(row) for row in section.rows] + controls + failed
 

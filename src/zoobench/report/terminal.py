@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,7 @@ from zoobench.report.text import (
     control_label,
     costs,
     dataset_labels,
+    failed_models,
     family_note,
     headline,
     labels,
@@ -46,7 +49,7 @@ def print_ranking(ranking: Ranking, console: Console | None = None) -> None:
     from rich.console import Console
 
     # A pipe has no width of its own: 80 columns, whatever the terminal's size was.
-    out = console or Console(width=None if _is_terminal() else 80, highlight=False)
+    out = console or Console(width=None if sys.stdout.isatty() else 80, highlight=False)
     for dataset in dict.fromkeys(s.dataset for s in ranking.sections):
         _dataset(out, [s for s in ranking.sections if s.dataset == dataset])
     for overall, name in zip(ranking.overall, board_names(ranking.overall), strict=True):
@@ -61,8 +64,6 @@ def print_ranking(ranking: Ranking, console: Console | None = None) -> None:
 
 def ranking_text(ranking: Ranking, width: int = 80) -> str:
     """What `print_ranking` prints, without colour. Nothing is printed, in a notebook neither."""
-    import io
-
     from rich.console import Console
 
     file = io.StringIO()
@@ -71,12 +72,6 @@ def ranking_text(ranking: Ranking, width: int = 80) -> str:
         Console(file=file, width=width, highlight=False, color_system=None, force_jupyter=False),
     )
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines()).strip("\n")
-
-
-def _is_terminal() -> bool:
-    import sys
-
-    return sys.stdout.isatty()
 
 
 def _plain(console: Console) -> bool:
@@ -166,12 +161,6 @@ def _bounds(datasets: Sequence[Ref]) -> str:
         if dropped:
             told.append(f"{label} ({', '.join(f'{b} = {options[b]}' for b in dropped)})")
     return ", ".join(told)
-
-
-def failed_models(section: SectionRanking) -> dict[Ref, str]:
-    """Models without any score here -> how they failed."""
-    ranked = {row.model for row in section.rows}
-    return {f.model: f.status for f in section.failures if f.model not in ranked}
 
 
 def _own_controls(section: SectionRanking) -> list[tuple[str, str]]:

@@ -137,6 +137,12 @@ def shared_options(models: Iterable[Ref]) -> dict[str, object]:
     return {k: v for k, v in first.items() if all(k in own and own[k] == v for own in others)}
 
 
+def failed_models(section: SectionRanking) -> dict[Ref, str]:
+    """Models without any score here -> how they failed."""
+    ranked = {row.model for row in section.rows}
+    return {f.model: f.status for f in section.failures if f.model not in ranked}
+
+
 def control_label(ref: Ref) -> str:
     """ "chance", "raw-input", or "lite0, random weights"."""
     return ref.name if ref.source == "control" else f"{ref.name}, random weights"
