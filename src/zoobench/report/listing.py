@@ -7,7 +7,9 @@ Each function imports the tables that it reads: a list of models waits for neith
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -83,16 +85,10 @@ def method_rows() -> list[Row]:
     for name, _ in plugins.every("methods", methods.METHODS):
         method = methods.build(name, {})
         params = ", ".join(f"{k}={_plain(v)}" for k, v in methods.params_of(method).items())
-        about = _first_line(method)
         serves = ", ".join(methods.served(name))
-        rows.append(
-            {"method": name, "tasks": serves, "parameters": params or "none", "about": about}
-        )
+        row = {"method": name, "tasks": serves, "parameters": params or "none"}
+        rows.append({**row, "about": _about(method)})
     return rows
-
-
-def _first_line(thing: object) -> str:
-    return (type(thing).__doc__ or "").strip().partition("\n")[0]
 
 
 def task_rows() -> list[Row]:
@@ -101,9 +97,12 @@ def task_rows() -> list[Row]:
 
     rows = []
     for name, task in tasks.every():
-        about = _first_line(task)
-        rows.append({"task": name, "metrics": ", ".join(task.metrics), "about": about})
+        rows.append({"task": name, "metrics": ", ".join(task.metrics), "about": _about(task)})
     return rows
+
+
+def _about(member: object) -> str:
+    return (type(member).__doc__ or "").strip().partition("\n")[0]
 
 
 def suite_rows() -> list[Row]:
@@ -137,16 +136,15 @@ def show(rows: Sequence[Row], as_json: bool, pattern: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console, cells = Console(), [[_cell(value) for value in row.values()] for row in rows]
+    if not console.is_terminal:  # a pipe has no width: one row, one line, tabs between
+        click.echo("\n".join(map("\t".join, cells)))
+        return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for number, name in enumerate(rows[0]):
         table.add_column(name, overflow="fold" if number == 0 else "ellipsis", no_wrap=number > 0)
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row.values()))
-    if not console.is_terminal:  # a pipe has no width: one row, one line, tabs between
-        for row in rows:
-            click.echo("\t".join(_cell(value) for value in row.values()))
-        return
+    for line in cells:
+        table.add_row(*line)
     console.print(table)
     console.print(f"{len(rows)} in all", highlight=False)
 
@@ -174,11 +172,7 @@ def show_doctor(as_json: bool) -> None:
 
 def diagnosis() -> dict[str, Any]:
     """What a bug report should hold; no network request is made."""
-    import importlib.util
-    import os
-
     from zoobench import machine
-    from zoobench.machine import cache_dir
     from zoobench.runs.session import environment
 
     try:
@@ -188,16 +182,15 @@ def diagnosis() -> dict[str, Any]:
     extras = {"datasets": "hub", "pyarrow": "parquet", "mlxtend": "demo", "babel": "demo"}
     have = {
         f"{module} (extra {extra})": "installed"
-        if importlib.util.find_spec(module)
+        if find_spec(module)
         else f"missing: pip install 'zoobench[{extra}]'"
         for module, extra in extras.items()
     }
     names = ("HF_HOME", "HF_HUB_OFFLINE", "HF_ENDPOINT", "TORCH_HOME", "CUDA_VISIBLE_DEVICES")
     return {
-        **{k: v for k, v in environment(device).items() if k != "libraries"},
-        "libraries": environment(device)["libraries"],
+        **environment(device),
         "optional": have,
-        "cache": {"directory": str(cache_dir()), "bytes": size_of(cache_dir())},
+        "cache": {"directory": str(machine.cache_dir()), "bytes": size_of(machine.cache_dir())},
         "variables": {name: os.environ.get(name, "not set") for name in names},
         "models offline": dict(map(_packaged, models.list_cards("packaged/*"))),
     }
