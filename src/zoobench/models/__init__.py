@@ -80,7 +80,7 @@ def list_cards(pattern: str = "*") -> list[ModelCard]:
     wanted = pattern.casefold()
     found: list[ModelCard] = []
     for name in (*SOURCES, *dict(plugins.every("models", {}))):
-        listed = index.cards(name) if name in index.INDEXED else _own_cards(name)
+        listed = index.cards(name) if name in index.INDEXED else _source(name).cards()
         found += [
             card
             for card in listed
@@ -88,17 +88,6 @@ def list_cards(pattern: str = "*") -> list[ModelCard]:
             or fnmatchcase(f"{card.source}/{card.name}".casefold(), wanted)
         ]
     return found
-
-
-def _own_cards(source: str) -> tuple[ModelCard, ...]:
-    """Those of our catalogue without importing what loads them, else the source's own."""
-    literal = {
-        "hf": catalog.HF,
-        "packaged": tuple(entry.card for entry in catalog.PACKAGED),
-        "synthetic": catalog.SYNTHETIC,
-    }
-    listed: tuple[ModelCard, ...] = literal.get(source) or _source(source).cards()
-    return listed
 
 
 def pin(ref: Ref) -> Ref:

@@ -21,8 +21,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from zoobench.errors import MissingWeights, UserError, unknown
 from zoobench.interfaces import InputSpec, Raw
 from zoobench.models.catalog import SYNTHETIC
@@ -43,15 +41,14 @@ class Models:
     KNOWN: Mapping[str, Value] = {
         "weights": "pretrained", "mean": 0.5, "std": 0.25, "fault": "", "seconds": 3600.0,
     }  # fmt: skip
-    CARDS = SYNTHETIC
 
     @classmethod
     def cards(cls) -> tuple[ModelCard, ...]:
-        return cls.CARDS
+        return SYNTHETIC
 
     @classmethod
     def resolve(cls, ref: Ref, where: str) -> Ref:
-        check(ref, where, "model", [card.name for card in cls.CARDS], cls.KNOWN)
+        check(ref, where, "model", [card.name for card in SYNTHETIC], cls.KNOWN)
         fault = ref.option("fault", "")
         if fault and fault not in FAULTS:
             raise unknown(where, "fault", str(fault), FAULTS)
@@ -69,20 +66,12 @@ class Models:
             raise MissingWeights(f"{ref.short}: no weights, as the option `fault` asks")
         random = seed if options["weights"] == "random" else None
         module = gabor_module(random) if ref.name == "gabor" else bag_module(random)
-        spec = (
-            InputSpec(
-                "image",
-                (3, SIDE, SIDE),
-                (float(options["mean"]),) * 3,
-                (float(options["std"]),) * 3,
-            )
-            if ref.name == "gabor"
-            else InputSpec("text", length=64)
-        )
-        facts: dict[str, Any] = {
-            "weights": "random" if random is not None else "synthetic",
-            "libraries": {},
-        }
+        spec = InputSpec("text", length=64)
+        if ref.name == "gabor":
+            mean, std = ((float(options[name]),) * 3 for name in ("mean", "std"))
+            spec = InputSpec("image", (3, SIDE, SIDE), mean, std)
+        weights = "random" if random is not None else "synthetic"
+        facts: dict[str, Any] = {"weights": weights, "libraries": {}}
         wait = float(options["seconds"])
         return Synthetic(module, spec, str(options["fault"]), wait, provenance=facts)
 
@@ -116,6 +105,7 @@ class Synthetic:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def prepare(self, raw: Raw) -> Any:
+        import numpy as np
         import torch
 
         if self.input_spec.modality == "text":
@@ -137,12 +127,9 @@ class Synthetic:
         return {"input_ids": padded}
 
     def embed(self, batch: Any) -> torch.Tensor:
-
         misbehave(self.fault, self.seconds)
-        if isinstance(batch, dict):
-            features: torch.Tensor = self.module(batch["input_ids"])
-        else:
-            features = self.module(batch)
+        inputs = batch["input_ids"] if isinstance(batch, dict) else batch
+        features: torch.Tensor = self.module(inputs)
         return features * float("nan") if self.fault == "nan" else features
 
 
@@ -162,6 +149,7 @@ def misbehave(fault: str, seconds: float) -> None:
 
 def gabor_module(seed: int | None) -> torch.nn.Module:
     """(B, 3, H, W) -> (B, 32): the mean energy of 32 Gabor filters, or of as many random ones."""
+    import numpy as np
     import torch
 
     class Energy(torch.nn.Module):
