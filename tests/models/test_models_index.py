@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ def test_a_damaged_or_old_index_is_built_again(
     built: list[int] = []
     body = {
         "version": index.VERSION,
-        "sources": {name: {"library": index._library(name), "cards": []} for name in index.INDEXED},
+        "sources": {name: {"library": version(name), "cards": []} for name in index.INDEXED},
     }
 
     def build() -> dict[str, object]:

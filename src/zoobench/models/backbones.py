@@ -144,14 +144,9 @@ def seeded(seed: int) -> Iterator[None]:
     """Initialise weights from `seed`, and give torch's global CPU generator back unmoved."""
     import torch
 
-    # Not torch.manual_seed: that would reseed CUDA too, and fork_rng would open it.
-    generator = torch.default_generator
-    before = generator.get_state()
-    generator.manual_seed(seed)
-    try:
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed CUDA too
         yield
-    finally:
-        generator.set_state(before)
 
 
 def pool_tokens(hidden: torch.Tensor, mask: torch.Tensor, pool: str) -> torch.Tensor:

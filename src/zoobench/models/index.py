@@ -11,7 +11,7 @@ import importlib
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
@@ -66,7 +66,7 @@ def family(architecture: str) -> str:
 
 def cards(source: str) -> tuple[ModelCard, ...]:
     """All cards of "timm" or "torchvision"."""
-    return _read(machine.cache_dir() / "models.json", source, _library(source))
+    return _read(machine.cache_dir() / "models.json", source, version(source))
 
 
 @lru_cache(maxsize=4)
@@ -81,13 +81,6 @@ def by_name(source: str) -> dict[str, tuple[ModelCard, ...]]:
             row = table.setdefault(name, [])
             row.insert(0 if first else len(row), card)
     return {name: tuple(row) for name, row in table.items()}
-
-
-def _library(source: str) -> str:
-    try:
-        return version(source)
-    except PackageNotFoundError:
-        return ""
 
 
 @lru_cache(maxsize=8)
@@ -111,7 +104,7 @@ def _build() -> _Index:
     return _Index(
         VERSION,
         {
-            source: _Listed(_library(source), importlib.import_module(module).cards())
+            source: _Listed(version(source), importlib.import_module(module).cards())
             for source, module in INDEXED.items()
         },
     )
