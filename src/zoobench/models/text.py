@@ -125,24 +125,31 @@ def load_folder(
     return finish(backbone, {**provenance, **notes}, ("transformers", "tokenizers"))
 
 
-def encoder(folder: Path, ref: Ref) -> tuple[torch.nn.Module, dict[str, Any]]:
-    """The bare module in float32, and notes for the provenance."""
-    from transformers import AutoConfig, AutoModel
+def encoder(
+    folder: Path, ref: Ref, towers: Mapping[str, str] | None = None
+) -> tuple[torch.nn.Module, dict[str, Any]]:
+    """The bare module in float32, and notes for the provenance.
+
+    `towers` are the classes of models' image parts, by model type, where those are wanted.
+    """
+    import transformers
 
     weights = str(ref.option("weights", "pretrained"))
     with transformers_errors(f"{ref.short} in {folder}"):
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
         if getattr(config, "is_encoder_decoder", False):
             raise Unsupported(f"{ref.short}: an encoder-decoder ({config.model_type}) is not read")
+        tower = towers.get(config.model_type) if towers else None
+        auto = getattr(transformers, tower) if tower else transformers.AutoModel
         if weights == "pretrained":
-            return pretrained(AutoModel, folder, ref)
-        module = AutoModel.from_config(config).float()
-    if weights == "random":
-        return module, {}
-    return module, load_file(module, Path(weights), ref)
+            return _pretrained(auto, folder, ref)
+        config = getattr(config, "vision_config", config) if towers else config
+        module = auto(config) if tower else auto.from_config(config)
+    module = module.float()
+    return module, {} if weights == "random" else _load_file(module, Path(weights), ref)
 
 
-def load_file(module: torch.nn.Module, path: Path, ref: Ref) -> dict[str, Any]:
+def _load_file(module: torch.nn.Module, path: Path, ref: Ref) -> dict[str, Any]:
     """Fit the local checkpoint `path` into a transformers module; notes for the provenance."""
     prefix = f"{getattr(module, 'base_model_prefix', '')}."
     state = checkpoints.unwrap(
@@ -156,9 +163,7 @@ HEADS = ("pooler", "classifier", "cls", "lm_head", "score", "qa_outputs", "predi
 """Modules on top of an encoder: features do not pass through them (the pooler only if asked)."""
 
 
-def pretrained(
-    auto: Any, folder: Path, ref: Ref, **arguments: Any
-) -> tuple[torch.nn.Module, dict[str, Any]]:
+def _pretrained(auto: Any, folder: Path, ref: Ref) -> tuple[torch.nn.Module, dict[str, Any]]:
     """`auto.from_pretrained` of a local folder, refusing one that fills weights in at random."""
     import torch
 
@@ -169,7 +174,6 @@ def pretrained(
             trust_remote_code=False,
             dtype=torch.float32,
             output_loading_info=True,
-            **arguments,
         )
     missing = sorted(info["missing_keys"])
     fatal = [k for k in missing if not k.startswith("pooler.")]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from zoobench.errors import Unsupported
 from zoobench.interfaces import InputSpec
 from zoobench.models.backbones import ImageBackbone, finish, seeded
-from zoobench.models.text import load_file, pretrained, quiet, transformers_errors
+from zoobench.models.text import encoder, quiet, transformers_errors
 
 if TYPE_CHECKING:
     import torch
@@ -72,7 +72,7 @@ def load_folder(folder: Path, ref: Ref, seed: int, provenance: Mapping[str, Any]
         )
     transform, spec = _preprocessing(processor, ref)
     with seeded(seed):
-        module, notes = _encoder(folder, ref)
+        module, notes = encoder(folder, ref, TOWERS)
     # A pooler that was never trained is no pooler.
     trained = "pooler" if _pools(module, spec) else "mean"
     default = "cls" if notes.get("untrained_keys") else trained
@@ -82,22 +82,6 @@ def load_folder(folder: Path, ref: Ref, seed: int, provenance: Mapping[str, Any]
     forward = VisionForward(pool, _resized(module, spec))
     backbone = ImageBackbone(module, spec, pool, transform, forward)
     return finish(backbone, {**provenance, **notes}, ("transformers", "torchvision", "pillow"))
-
-
-def _encoder(folder: Path, ref: Ref) -> tuple[torch.nn.Module, dict[str, Any]]:
-    import transformers
-
-    weights = str(ref.option("weights", "pretrained"))
-    with transformers_errors(f"{ref.short} in {folder}"):
-        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
-        tower = TOWERS.get(config.model_type)
-        auto = getattr(transformers, tower) if tower else transformers.AutoModel
-        if weights == "pretrained" or Path(weights).is_dir():
-            return pretrained(auto, folder, ref)
-        config = getattr(config, "vision_config", config)
-        module = auto(config) if tower else auto.from_config(config)
-    module = module.float()
-    return module, {} if weights == "random" else load_file(module, Path(weights), ref)
 
 
 def _pools(module: Any, spec: InputSpec) -> bool:
