@@ -29,6 +29,15 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def facts(path: Path, sha256: str = "") -> dict[str, Any]:
+    """What the provenance says of the weights' file; `sha256` where it is known already."""
+    return {
+        "weights_sha256": sha256 or sha256_file(path),
+        "file": path.name,
+        "weights_bytes": path.stat().st_size,
+    }
+
+
 def read(path: Path) -> State:
     """The tensors of a .safetensors or torch checkpoint, on the CPU, out of their nest.
 

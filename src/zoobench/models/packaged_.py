@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from zoobench import errors
 from zoobench.errors import MissingWeights
 from zoobench.models import checkpoints, options
-from zoobench.models.backbones import ImageBackbone, TextBackbone, finish, seeded
+from zoobench.models.backbones import ImageBackbone, TextBackbone, seeded
 from zoobench.models.catalog import PACKAGED, PackagedModel
 
 if TYPE_CHECKING:
@@ -24,8 +24,12 @@ if TYPE_CHECKING:
     from zoobench.interfaces import Backbone
     from zoobench.schema import ModelCard, Ref
 
-POOLS = {"lite": ("avg", "max"), "transformers_folder": ("mean", "cls", "max"), "word_vectors": ()}
-DEFAULT_POOLS = {"lite": "avg", "transformers_folder": "mean", "word_vectors": "mean"}
+POOLS = {
+    "lite": ("avg", "max"),
+    "transformers_folder": ("mean", "cls", "max"),
+    "word_vectors": ("mean",),
+}
+"""By builder, the default first."""
 
 
 def cards() -> tuple[ModelCard, ...]:
@@ -44,9 +48,8 @@ def resolve(ref: Ref, where: str) -> Ref:
     revision = entry.card.revision
     if ref.revision not in ("", revision):
         raise errors.unknown(where, f"revision of {ref.id}", ref.revision, [revision])
-    own = DEFAULT_POOLS[entry.builder]
-    pools = (own, *(pool for pool in POOLS[entry.builder] if pool != own))
-    defaults = {**dict(entry.card.extra), "pool": own}
+    pools = POOLS[entry.builder]
+    defaults = {**dict(entry.card.extra), "pool": pools[0]}
     named = options.normalise(ref.at(revision), where, entry.card.modality, defaults, pools)
     return options.refuse_folder(named, where)
 
@@ -76,17 +79,11 @@ def load(ref: Ref, seed: int) -> Backbone:
     if entry.builder != "lite" or weights == "pretrained":
         files = _verified(entry)
     if weights == "pretrained":
-        main = Path(next(iter(files.values())))
-        provenance |= {
-            "weights_sha256": entry.card.sha256,
-            "weights_bytes": main.stat().st_size,
-            "file": main.name,
-            "distribution": f"{entry.distribution} {metadata.version(entry.distribution)}",
-        }
+        provenance |= checkpoints.facts(next(iter(files.values())), entry.card.sha256)
+        installed = f"{entry.distribution} {metadata.version(entry.distribution)}"
+        provenance["distribution"] = installed
     elif weights != "random":
-        path = Path(weights)
-        provenance |= {"weights_sha256": checkpoints.sha256_file(path), "file": path.name}
-        provenance |= {"weights_bytes": path.stat().st_size}
+        provenance |= checkpoints.facts(Path(weights))
     if entry.builder == "lite":
         return _lite(entry, ref, seed, files, provenance)
     return _text(entry, ref, seed, files, provenance)
@@ -136,8 +133,7 @@ def _lite(
 ) -> ImageBackbone:
     import timm
 
-    from zoobench.models.images import timm_preprocessing
-    from zoobench.models.timm_ import pooled_features, source_head, with_head
+    from zoobench.models.timm_ import backbone_of
 
     with seeded(seed):
         module = timm.create_model(entry.architecture, pretrained=False)
@@ -148,12 +144,7 @@ def _lite(
         heads = () if weights == "pretrained" else ("classifier",)
         dropped = checkpoints.fit(module, state, f"{path} into {ref.short}", heads)
         provenance |= {"dropped_keys": list(dropped)} if dropped else {}
-    spec, transform = timm_preprocessing(module.pretrained_cfg, ref)
-    pool = str(ref.option("pool", "avg"))
-    head = source_head(module, ref)
-    module.reset_classifier(0, pool)
-    backbone = ImageBackbone(module, spec, pool, transform, pooled_features)
-    return with_head(finish(backbone, provenance, ("timm", "torchvision", "pillow")), head)
+    return backbone_of(module, ref, provenance)
 
 
 def rename_lite(state: dict[str, torch.Tensor], module: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -200,24 +200,17 @@ def load(ref: Ref, seed: int) -> Backbone:
         if _is_repo(ref.name):
             name, config, arguments = _repo_config(config_file, ref)
     elif _is_repo(ref.name):
-        snapshot = hub.fetch(
-            ref.name,
-            ref.revision,
-            lambda names: ["config.json"] * ("config.json" in names),
-            "config",
-        )
+        snapshot = hub.fetch(ref.name, ref.revision, hub.config_only, "config")
         name, config, arguments = _repo_config(snapshot.files[0], ref)
     if weights not in ("pretrained", "random"):
         path = local_file(Path(weights))
-        provenance |= {"weights_sha256": checkpoints.sha256_file(path), "file": path.name}
-    if path is not None:
-        provenance["weights_bytes"] = path.stat().st_size
+        provenance |= checkpoints.facts(path)
     create = partial(_create, name, config, _sized(name, config, arguments, ref))
     with seeded(seed):
         module, dropped = _filled(create, path, weights != "pretrained", ref.short)
     if dropped:
         provenance["dropped_keys"] = list(dropped)
-    return _backbone(module, ref, provenance)
+    return backbone_of(module, ref, provenance)
 
 
 def _fetch(ref: Ref, card: ModelCard, provenance: dict[str, Any]) -> tuple[Path, Path]:
@@ -225,7 +218,7 @@ def _fetch(ref: Ref, card: ModelCard, provenance: dict[str, Any]) -> tuple[Path,
     url = dict(card.extra).get("url")
     if url is not None:
         path, sha256 = torchhub.fetch(str(url))
-        provenance |= {"weights_sha256": sha256, "file": path.name, "url": url}
+        provenance |= {**checkpoints.facts(path, sha256), "url": url}
         return path, path
     repo = repository(ref)
     if repo is None:
@@ -234,8 +227,8 @@ def _fetch(ref: Ref, card: ModelCard, provenance: dict[str, Any]) -> tuple[Path,
         repo, ref.revision, _chooser(card), f"weights ({' or '.join(WEIGHT_FILES)})"
     )
     path = snapshot.files[-1]
-    provenance |= {"repository": repo, "revision": snapshot.commit, "file": path.name}
-    provenance["weights_sha256"] = snapshot.sha256
+    provenance |= {"repository": repo, "revision": snapshot.commit}
+    provenance |= checkpoints.facts(path, snapshot.sha256)
     return path, snapshot.folder / "config.json"
 
 
@@ -330,22 +323,26 @@ def _heads(module: Any) -> tuple[str, ...]:
     return (named,) if isinstance(named, str) else tuple(named)
 
 
-def _backbone(module: Any, ref: Ref, provenance: dict[str, Any]) -> ImageBackbone:
+def backbone_of(module: Any, ref: Ref, provenance: dict[str, Any]) -> ImageBackbone:
+    """The finished backbone over one of timm's modules. Raises Unsupported."""
     from zoobench.models.images import timm_preprocessing
 
     spec, transform = timm_preprocessing(module.pretrained_cfg, ref)
     pool = ref.option("pool")
-    head = source_head(module, ref)
+    head = _source_head(module, ref)
     try:
         module.reset_classifier(0, *([POOLS[pool]] if pool else []))
     except (AssertionError, RuntimeError, TypeError, NotImplementedError, ValueError) as error:
         raise Unsupported(f"{ref.short}: this architecture has no pooling {pool!r}") from error
     pooling = pool or _pooling(module)
     backbone = ImageBackbone(module, spec, pooling, transform, pooled_features)
-    return with_head(finish(backbone, provenance, ("timm", "torchvision", "pillow")), head)
+    backbone = finish(backbone, provenance, ("timm", "torchvision", "pillow"))
+    if head is not None and head.in_features == backbone.feature_dim:
+        backbone.source_head = head.eval().requires_grad_(False)
+    return backbone
 
 
-def source_head(module: Any, ref: Ref) -> torch.nn.Linear | None:
+def _source_head(module: Any, ref: Ref) -> torch.nn.Linear | None:
     """The linear classifier that pretrained weights came with; None where there is none.
 
     Another pooling than the model's own would feed it what it never saw.
@@ -356,13 +353,6 @@ def source_head(module: Any, ref: Ref) -> torch.nn.Linear | None:
         return None
     head = module.get_classifier()
     return head if isinstance(head, torch.nn.Linear) else None
-
-
-def with_head(backbone: ImageBackbone, head: torch.nn.Linear | None) -> ImageBackbone:
-    """`backbone` with its source head, if that fits the features."""
-    if head is not None and head.in_features == backbone.feature_dim:
-        backbone.source_head = head.eval().requires_grad_(False)
-    return backbone
 
 
 def _pooling(module: Any) -> str:

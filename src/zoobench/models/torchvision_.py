@@ -49,7 +49,6 @@ def _card(name: str, weights: Any, default: bool) -> ModelCard:
         modality="image",
         revision=weights.name,
         weights=weights.url,
-        sha256="",
         pretrained_on="Instagram hashtags, ImageNet-1k" if swag else "ImageNet-1k",
         # torchvision gives the code's licence only; SWAG states its own for the weights.
         license="CC-BY-NC-4.0" if swag else "unknown",
@@ -94,12 +93,10 @@ def load(ref: Ref, seed: int) -> Backbone:
     path: Path | None = None
     if weights == "pretrained":
         path, sha256 = torchhub.fetch(enum.url)
-        provenance |= {"weights_sha256": sha256, "url": enum.url}
+        provenance |= {**checkpoints.facts(path, sha256), "url": enum.url}
     elif weights != "random":
         path = Path(weights)
-        provenance["weights_sha256"] = checkpoints.sha256_file(path)
-    if path is not None:
-        provenance |= {"file": path.name, "weights_bytes": path.stat().st_size}
+        provenance |= checkpoints.facts(path)
     with seeded(seed):
         module = _create(ref, enum, auxiliary=path is not None)
     last = _last_layer(module)

@@ -183,8 +183,7 @@ def load(ref: Ref, seed: int) -> Backbone:
             provenance |= {"weights_sha256": snapshot.sha256, "weights_bytes": snapshot.bytes}
             provenance["file"] = snapshot.files[-1].name
     if weights not in ("pretrained", "random") and Path(weights).is_file():
-        provenance["weights_sha256"] = checkpoints.sha256_file(Path(weights))
-        provenance |= {"file": Path(weights).name, "weights_bytes": Path(weights).stat().st_size}
+        provenance |= checkpoints.facts(Path(weights))
     if card.modality == "image":
         return vision.load_folder(folder, ref, seed, provenance)
     prefix = str(dict(card.extra).get("prefix", ""))
