@@ -7,22 +7,25 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache, partial
-from itertools import chain, islice
+from itertools import accumulate, chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from zoobench.features.pixels import PixelCache, PixelRows, pixel_reader
 from zoobench.interfaces import Backbone, Split
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     import torch
+
+T = TypeVar("T")
 
 TOKENS = {"cpu": 1024, "cuda": 32_768}
 """Tokens of a batch of texts, padding included."""
@@ -38,7 +41,7 @@ CACHE_BYTES = 32 * 2**20
 LANES = 8
 """Most threads that each compute or decode a batch: Python leads them all, one call at a time."""
 AHEAD = 2
-"""Batches that are decoded before a GPU asks, beside one a thread."""
+"""Batches that are decoded before they are asked for, beside one a thread."""
 
 _WIDEST: WeakKeyDictionary[torch.nn.Module, int] = WeakKeyDictionary()
 """What `widest_layer` found: every split of a model asks again."""
@@ -76,124 +79,86 @@ def extract(job: Job, split: Split, report: Callable[[int], None]) -> torch.Tens
     out = torch.empty(len(split), job.backbone.feature_dim)
     job.backbone.module.eval().to(job.device)
     reader = pixel_reader(job.backbone, split, job.pixels)
-    with contextlib.closing(reader) if reader is not None else contextlib.nullcontext():
-        stream, under_way = batches(job, split, reader), _UnderWay(job, reader, out, report)
-        if cpu:
-            _side_by_side(stream, under_way)
-        else:
-            _ahead(stream, under_way)
+
+    def compute(decoded: tuple[Sequence[int], Any]) -> int:
+        rows, batch = decoded
+        inputs = to_device(batch, job.device)
+        if reader is not None:
+            inputs = reader.tensor(inputs)
+        with torch.inference_mode(), job.autocast():
+            features = (job.compiled or job.fast.embed)(inputs)
+            out[torch.as_tensor(rows)] = features.float().cpu()
+        return len(rows)
+
+    stream = batches(job, split, reader)
+    # A compiled network keeps to one thread: it is guarded by what it has seen.
+    lanes = LANES if job.compiled is None else 1
+    counts = _side_by_side(stream, compute, lanes) if cpu else _ahead(stream, compute)
+    with (
+        contextlib.closing(reader) if reader is not None else contextlib.nullcontext(),
+        contextlib.closing(counts),
+    ):
+        for done in accumulate(counts):
+            report(done)
     return out
 
 
 Batches = Iterator[tuple[Sequence[int], Callable[[], Any]]]
 """The rows of a batch, and what gives it, on the CPU, in whatever thread it is called."""
+Compute = Callable[[tuple[Sequence[int], Any]], int]
+"""Takes the rows of a batch, and the batch; gives their number."""
 
 
-@dataclass
-class _UnderWay:
-    """Where features go while they are computed: `out` (N, D), and `report` of how many."""
-
-    job: Job
-    reader: PixelRows | None
-    out: torch.Tensor
-    report: Callable[[int], None]
-    done: int = 0
-
-    def context(self) -> AbstractContextManager[Any]:
-        """What each thread that computes has to enter."""
-        import torch
-
-        stack = contextlib.ExitStack()
-        stack.enter_context(torch.inference_mode())
-        stack.enter_context(self.job.autocast())
-        return stack
-
-    def compute(self, rows: Sequence[int], batch: Any) -> None:
-        import torch
-
-        inputs = to_device(batch, self.job.device)
-        if self.reader is not None:
-            inputs = self.reader.tensor(inputs)
-        embed = self.job.compiled or self.job.fast.embed
-        self.out[torch.as_tensor(rows)] = embed(inputs).float().cpu()
-
-    def count(self, rows: Sequence[int]) -> None:
-        self.done += len(rows)
-        self.report(self.done)
-
-
-def _side_by_side(stream: Batches, under_way: _UnderWay) -> None:
-    """Threads that each decode and compute whole batches, with their share of the cores.
+def _side_by_side(stream: Batches, compute: Compute, most: int) -> Generator[int, None, None]:
+    """At most `most` threads that each decode and compute whole batches, with their share of
+    the cores.
 
     Cores that share every operation of a batch wait for one another hundreds of times a
-    batch, and all of them wait for the one that decodes. A compiled network keeps to one
-    thread: it is guarded by what it has seen.
+    batch, and all of them wait for the one that decodes.
     """
     from concurrent.futures import ThreadPoolExecutor
 
     import torch
 
-    turn, over = threading.Lock(), threading.Event()
-
-    def lane() -> None:
-        with under_way.context():
-            while True:
-                with turn:
-                    item = None if over.is_set() else next(stream, None)
-                if item is None:
-                    return
-                rows, load = item
-                try:
-                    under_way.compute(rows, load())
-                    with turn:
-                        under_way.count(rows)
-                except BaseException:
-                    over.set()
-                    raise
-
     threads = torch.get_num_threads()
-    most = 1 if under_way.job.compiled is not None else threads // -(-threads // LANES)
-    first = list(islice(stream, most))  # a lane that finds no batch would waste its cores
+    # A lane that finds no batch would waste its cores.
+    first = list(islice(stream, threads // -(-threads // most)))
     stream, lanes = chain(first, stream), len(first)
     if lanes <= 1:
-        lane()
+        yield from map(compute, map(_decoded, stream))
         return
     torch.set_num_threads(threads // lanes)  # new threads take it over
     try:
         with ThreadPoolExecutor(lanes) as pool:
-            try:
-                for ended in [pool.submit(lane) for _ in range(lanes)]:
-                    ended.result()
-            finally:
-                over.set()  # an interrupt of this thread ends the others
+            yield from _in_order(pool, lambda item: compute(_decoded(item)), stream, lanes + AHEAD)
     finally:
         torch.set_num_threads(threads)
 
 
-def _ahead(stream: Batches, under_way: _UnderWay) -> None:
+def _ahead(stream: Batches, compute: Compute) -> Generator[int, None, None]:
     """The batches in order on a GPU, while threads decode the next ones."""
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from concurrent.futures import ThreadPoolExecutor
 
     import torch
 
     workers = min(LANES, torch.get_num_threads())
-    waiting: deque[tuple[Sequence[int], Future[Any]]] = deque()
+    with ThreadPoolExecutor(workers, initializer=_alone) as decoders:
+        yield from map(compute, _in_order(decoders, _decoded, stream, workers + AHEAD))
 
-    def take() -> None:
-        rows, decoded = waiting.popleft()
-        under_way.compute(rows, decoded.result())
-        under_way.count(rows)
 
-    with (
-        ThreadPoolExecutor(workers, initializer=_alone) as decoders,
-        under_way.context(),
-    ):
-        for rows, load in stream:
-            waiting.append((rows, decoders.submit(load)))
-            if len(waiting) > workers + AHEAD:
-                take()
-        while waiting:
-            take()
+def _decoded(item: tuple[Sequence[int], Callable[[], Any]]) -> tuple[Sequence[int], Any]:
+    rows, load = item
+    return rows, load()
+
+
+def _in_order(
+    pool: Executor, call: Callable[[Any], T], items: Iterator[Any], ahead: int
+) -> Iterator[T]:
+    """`call` of each of `items` by `pool`, which has at most `ahead` of them in hand."""
+    waiting = deque(pool.submit(call, item) for item in islice(items, ahead))
+    while waiting:
+        yield waiting.popleft().result()
+        waiting.extend(pool.submit(call, item) for item in islice(items, 1))
 
 
 def batches(job: Job, split: Split, reader: PixelRows | None) -> Batches:
