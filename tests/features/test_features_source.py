@@ -80,7 +80,6 @@ def ingredients(tmp_path: Path, splits: Splits) -> dict[str, str]:
         "split": plain.key(splits.valid),
         "labels": plain.key(relabelled),
         "reader": plain.key(reread),
-        "folded": source(tmp_path, fold=False).key(splits.train),
         "weights": source(tmp_path, "?weights=random").key(splits.train),
         "normalisation": source(tmp_path, "?mean=0.4").key(splits.train),
         "precision": source(tmp_path, precision="bf16").key(splits.train),

@@ -196,7 +196,7 @@ def _inference(place: Place) -> Iterator[None]:
 def _compiled(backbone: Backbone, device: torch.device, compiling: Compiling) -> Backbone:
     """`backbone` whose `embed` is compiled for batch 1 and, sizes symbolic, for any other."""
     own: Any = copy.copy(backbone)
-    embed = Compiled(backbone.embed, backbone.embed, True, compiling)
+    embed = Compiled(backbone.embed, True, compiling)
     object.__setattr__(own, "embed", embed)
     for batch in (1, 2):
         embed(_held(backbone, device, batch))

@@ -85,13 +85,12 @@ def compiled(run: Run, dynamic: bool) -> Run:
 
 @dataclass
 class Compiled:
-    """`embed` compiled for inference, at most once for each size; `plain` where that fails.
+    """`embed` compiled for inference, at most once for each size; itself where that fails.
 
     The first batch of a size is computed by both: features that differ are a failure.
     """
 
     embed: Run
-    plain: Run
     dynamic: bool
     compiling: Compiling = field(default_factory=Compiling)
     _run: Run | None = None
@@ -100,20 +99,20 @@ class Compiled:
     def __call__(self, batch: Any) -> torch.Tensor:
         """(N, D) features of a batch of N."""
         if self.compiling.failed:
-            return self.plain(batch)
+            return self.embed(batch)
         rows, held = rows_of(batch), batch if self.dynamic else self._filled(batch)
         kind = sizes(held, self.dynamic)
         if kind not in self._ready:
             self.compiling.tries(lambda: self._warm(held))
             self._ready.add(kind)
         if self.compiling.failed or self._run is None:
-            return self.plain(batch)
+            return self.embed(batch)
         try:
             return self._run(held)[:rows]
         except Exception as error:
             if not self.compiling.blames(error):
                 raise
-            return self.plain(batch)
+            return self.embed(batch)
 
     def _warm(self, batch: Any) -> None:
         """Raises ValueError where the compiled network gives other features."""
@@ -121,7 +120,7 @@ class Compiled:
 
         if self._run is None:
             self._run = compiled(self.embed, self.dynamic)
-        got, expected = (one(batch).detach().float() for one in (self._run, self.plain))
+        got, expected = (one(batch).detach().float() for one in (self._run, self.embed))
         scale = expected.abs().max().clamp_min(torch.finfo(torch.float32).tiny)
         off = float((got - expected).abs().max() / scale)
         if off > TOLERANCE[torch.is_autocast_enabled(expected.device.type)]:

@@ -86,7 +86,7 @@ def fingerprint(source: Features) -> dict[str, Any]:
     batch = source.collate([source.prepare(raw) for raw in raws])
     source.module.eval().to(source.device)
     with torch.inference_mode(), source.autocast(source.precision):
-        features = source.fast().embed(to_device(batch, source.device))
+        features = source.fast.embed(to_device(batch, source.device))
     found: dict[str, Any] = {"probe_batch": VERSION, "pixels": _inputs(batch)}
     if bool(torch.isfinite(features).all()):
         found["features"] = {"sketch": sketch(features.float().cpu().numpy())}

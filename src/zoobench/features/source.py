@@ -44,8 +44,7 @@ class View:
     """How features are computed, beside by what: part of the cache's key.
 
     `precision` is "fp32", "bf16" (autocast) or "auto", which `Features.settle` resolves;
-    `device` a torch device string; `batch_size` 0 lets the extraction's rule decide. Without
-    `fold` the network runs as it is: no batch norm folded, torch's own kernels. With
+    `device` a torch device string; `batch_size` 0 lets the extraction's rule decide. With
     `compile` features go through torch.compile, and so does training.
     """
 
@@ -53,7 +52,6 @@ class View:
     device: str = "cpu"
     precision: str = "fp32"
     batch_size: int = 0
-    fold: bool = True
     compile: bool = False
 
 
@@ -92,7 +90,6 @@ class Features:
         self.computed: list[str] = []
         self.finding: precision.Choice | None = None
         self._memory: OrderedDict[str, torch.Tensor] = OrderedDict()
-        self._fast: dict[str, Backbone] = {}
 
     @cached_property
     def weights(self) -> str:
@@ -106,28 +103,17 @@ class Features:
             return self.view.precision
         return self.finding.taken if self.finding is not None else "fp32"
 
-    def fast(self, kind: str = "") -> Backbone:
-        """The backbone as it is run for features in the precision `kind` (by default its own).
-
-        Batch norms folded, where that is exact.
-        """
-        kind = kind or self.precision
-        if kind not in self._fast:
-            self.module.eval().to(self.device)
-            self._fast[kind] = self._folded if self.view.fold else self.backbone
-        return self._fast[kind]
-
     @cached_property
-    def _folded(self) -> Backbone:
+    def fast(self) -> Backbone:
+        """The backbone as it is run for features: batch norms folded, where that is exact."""
+        self.module.eval().to(self.device)
         return folded(self.backbone)
 
     @cached_property
     def compiled(self) -> Compiled:
         """The network compiled for features, when the first of them are computed."""
-        # The compiler brings its own kernels.
-        best = self._folded if self.view.fold else self.backbone
         texts = self.input_spec.modality == "text"
-        return Compiled(best.embed, self.fast().embed, texts, self.compiling)
+        return Compiled(self.fast.embed, texts, self.compiling)
 
     @property
     def compiles(self) -> bool:
@@ -200,18 +186,18 @@ class Features:
 
         rows = range(min(8, len(split)))
         batch = self.collate([self.prepare(split.read(i)) for i in rows])
-        held, fast = to_device(batch, self.device), self.fast(kind)
+        held = to_device(batch, self.device)
 
         def run() -> None:
             with torch.inference_mode(), self.autocast(kind):
-                fast.embed(held)[0, 0].item()  # waits for the device
+                self.fast.embed(held)[0, 0].item()  # waits for the device
 
         return run
 
     def _compute(self, split: Split, kind: str, quick: bool = False) -> torch.Tensor:
         """(N, D) features in the precision `kind`, compiled where `quick`; nothing is kept."""
         job = Job(
-            self.backbone, self.fast(kind), self.device, lambda: self.autocast(kind),
+            self.backbone, self.fast, self.device, lambda: self.autocast(kind),
             self.view.batch_size, 2 if kind == "bf16" else 4,
             # A sample is read by one model only.
             self.pixels if kind == self.precision else None,
@@ -241,7 +227,7 @@ class Features:
             "split": split.fingerprint,
             "reader": split.reader,
             "precision": kind,
-            "folded": self.view.fold,
+            "folded": True,
             "device": self.device.type,
             "torch": torch.__version__,
             "libraries": self.provenance.get("libraries", {}),
