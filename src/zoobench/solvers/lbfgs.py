@@ -64,19 +64,14 @@ class Pairs:
         self.order: list[int] = []  # rows, oldest pair first
         self._steps = torch.empty(0)
         self._changes = torch.empty(0)
-        self._full = torch.empty(0)  # changes + steps * penalty
-        self._penalty: Tensor | None = None
 
     def add(self, step: Tensor, change: Tensor) -> None:
         if not self.order:
             self._steps = step.new_zeros(MEMORY, *step.shape)
             self._changes = torch.zeros_like(self._steps)
-            self._penalty = None
         row = len(self.order) if len(self.order) < MEMORY else self.order.pop(0)
         self.order.append(row)
         self._steps[row], self._changes[row] = step, change
-        if self._penalty is not None:
-            self._full[row] = change + step * self._penalty
 
     def clear(self) -> None:
         self.order.clear()
@@ -89,11 +84,6 @@ class Pairs:
         other._changes = self._changes.to(dtype, copy=True)
         return other
 
-    def _matrices(self, penalty: Tensor) -> tuple[Tensor, Tensor]:
-        if self._penalty is None or not torch.equal(self._penalty, penalty):
-            self._full, self._penalty = self._changes + self._steps * penalty, penalty
-        return self._steps.flatten(1), self._full.flatten(1)
-
     def direction(
         self, gradient: Tensor, penalty: Tensor, precondition: Callable[[Tensor], Tensor]
     ) -> Tensor:
@@ -101,7 +91,8 @@ class Pairs:
         `gradient` (C, P)."""
         if not self.order:
             return precondition(gradient).neg_()
-        steps, full = self._matrices(penalty)
+        steps = self._steps.flatten(1)
+        full = (self._changes + self._steps * penalty).flatten(1)
         products = (steps @ full.t()).double()
         size = steps.norm(dim=1).double() * full.norm(dim=1).double()
         curved = (products.diagonal() > 1e-10 * size).tolist()
