@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -24,9 +25,8 @@ TFIDF_TERMS = 1024
 """Most terms of the raw-input control of texts: the most frequent of the train set."""
 
 
-@dataclass(frozen=True)
-class Chance:
-    """A class drawn uniformly for each example: the accuracy of knowing nothing."""
+class Constant(ABC):
+    """Abstract: an answer that no example's content changes, `scorer`'s."""
 
     version: ClassVar[int] = 1
     needs: ClassVar[str] = "nothing"
@@ -34,58 +34,53 @@ class Chance:
     view: ClassVar[str] = ""
 
     def adapt(self, backbone: None, splits: SealedSplits, seed: int) -> Adapted:
-        import torch
+        score = self.scorer(splits, seed)
+        return Fitted(score, score(splits.valid))
 
-        classes = len(splits.classes)
+    @abstractmethod
+    def scorer(self, splits: SealedSplits, seed: int) -> Callable[[Split], torch.Tensor]:
+        """What is said of each example of a split."""
+
+
+@dataclass(frozen=True)
+class Chance(Constant):
+    """A class drawn uniformly for each example: the accuracy of knowing nothing."""
+
+    def scorer(self, splits: SealedSplits, seed: int) -> Callable[[Split], torch.Tensor]:
+        import torch
 
         def score(split: Split) -> torch.Tensor:
             drawn = torch.Generator().manual_seed(seed)
-            noise = torch.rand(len(split), classes, generator=drawn) * 1e-3
+            noise = torch.rand(len(split), len(splits.classes), generator=drawn) * 1e-3
             return torch.log_softmax(noise, dim=1)
 
-        return Fitted(score, score(splits.valid))
+        return score
 
 
 @dataclass(frozen=True)
-class Majority:
+class Majority(Constant):
     """The class frequencies of the train set for every example."""
 
-    version: ClassVar[int] = 1
-    needs: ClassVar[str] = "nothing"
-    tasks: ClassVar[tuple[str, ...]] = ("classification",)
-    view: ClassVar[str] = ""
-
-    def adapt(self, backbone: None, splits: SealedSplits, seed: int) -> Adapted:
+    def scorer(self, splits: SealedSplits, seed: int) -> Callable[[Split], torch.Tensor]:
         import torch
 
         counts = np.bincount(labels_of(splits.train), minlength=len(splits.classes))
         # Half a count each, so that a class absent from train has a finite log-probability.
         prior = torch.from_numpy(np.log((counts + 0.5) / (counts + 0.5).sum())).float()
-
-        def score(split: Split) -> torch.Tensor:
-            return prior.repeat(len(split), 1)
-
-        return Fitted(score, score(splits.valid))
+        return lambda split: prior.repeat(len(split), 1)
 
 
 @dataclass(frozen=True)
-class Mean:
+class Mean(Constant):
     """The mean of the train targets for every example: what `majority` is to classes."""
 
-    version: ClassVar[int] = 1
-    needs: ClassVar[str] = "nothing"
     tasks: ClassVar[tuple[str, ...]] = ("regression",)
-    view: ClassVar[str] = ""
 
-    def adapt(self, backbone: None, splits: SealedSplits, seed: int) -> Adapted:
+    def scorer(self, splits: SealedSplits, seed: int) -> Callable[[Split], torch.Tensor]:
         import torch
 
         mean = float(numbers_of(splits.train).mean())
-
-        def predict(split: Split) -> torch.Tensor:
-            return torch.full((len(split),), mean, dtype=torch.float64)
-
-        return Fitted(predict, predict(splits.valid))
+        return lambda split: torch.full((len(split),), mean, dtype=torch.float64)
 
 
 @dataclass(frozen=True)

@@ -367,11 +367,6 @@ def block_of(name: str) -> str:
     return ".".join(parts[:2]) if parts[0] == "body" else parts[0]
 
 
-def block_order(net: torch.nn.Module) -> list[str]:
-    """Blocks from the input to the head, as the module names its parameters."""
-    return list(dict.fromkeys(block_of(name) for name, _ in net.named_parameters()))
-
-
 def depths(net: torch.nn.Module) -> dict[str, int]:
     """block -> how many blocks lie above it; the head is 0.
 
@@ -379,9 +374,10 @@ def depths(net: torch.nn.Module) -> dict[str, int]:
     before it: alone it would be no layer worth training.
     """
     heavy = {block_of(name) for name, p in net.named_parameters() if p.ndim > 1}
+    blocks = list(dict.fromkeys(block_of(name) for name, _ in net.named_parameters()))
     found: dict[str, int] = {}
     level = -1
-    for name in reversed(block_order(net)):
+    for name in reversed(blocks):
         level += name in heavy
         found[name] = level if name in heavy else level + 1
     return found
