@@ -41,7 +41,7 @@ class Ridge:
 
     def ours(self, bench: Bench) -> Any:
         x, y = (torch.from_numpy(part["train"]) for part in (bench.z, bench.y))
-        path = ridge_path(x, y, bench.data.classes, LAMBDAS)
+        path = ridge_path(x, torch.nn.functional.one_hot(y, bench.data.classes), LAMBDAS)
         return path.best
 
     def peers(self, bench: Bench) -> Any:

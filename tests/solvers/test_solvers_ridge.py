@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.linear_model import RidgeClassifierCV
+from torch.nn.functional import one_hot
 
 from zoobench.solvers.grid import grid
 from zoobench.solvers.ridge import ridge_path
@@ -36,7 +37,7 @@ def test_leave_one_out_is_what_leaving_one_out_gives(n: int, d: int) -> None:
     x, labels = data(n, d, 3)
     targets = np.eye(3)[labels]
     lambdas = grid(9, 8.0)[:7]
-    path = ridge_path(torch.from_numpy(x).float(), torch.from_numpy(labels), 3, lambdas)
+    path = ridge_path(torch.from_numpy(x).float(), one_hot(torch.from_numpy(labels), 3), lambdas)
     for i, lam in enumerate(lambdas):
         alpha = lam * n * x.var(axis=0).mean()
         scores = np.empty((n, 3))
@@ -56,7 +57,7 @@ def test_chooses_and_predicts_as_scikit_learn_does(n: int, d: int) -> None:
     x, labels = data(n, d, 4)
     lambdas = grid(12, 6.0)
     alphas = [lam * n * x.var(axis=0).mean() for lam in lambdas]
-    path = ridge_path(torch.from_numpy(x).float(), torch.from_numpy(labels), 4, lambdas)
+    path = ridge_path(torch.from_numpy(x).float(), one_hot(torch.from_numpy(labels), 4), lambdas)
     theirs = RidgeClassifierCV(alphas=alphas).fit(x, labels)
     assert theirs.alpha_ == pytest.approx(alphas[path.best])
     # They regress on -1 / 1, we on 0 / 1.
@@ -78,7 +79,7 @@ def test_awkward_data_gives_finite_scores(n: int, d: int, scale: float, spoil: s
         given_x = torch.cat([given_x, given_x], dim=1)
     elif spoil == "constant":
         given_x = torch.full_like(given_x, 3.0 * scale)
-    path = ridge_path(given_x, torch.from_numpy(labels), 2, grid())
+    path = ridge_path(given_x, one_hot(torch.from_numpy(labels), 2), grid())
     assert bool(torch.isfinite(path.loo_error).all())
     assert bool(torch.isfinite(path.head.scores(given_x)).all())
     if spoil == "constant":
@@ -91,8 +92,8 @@ def test_scale_offset_and_rotation_do_not_matter() -> None:
     base = torch.from_numpy(x).float()
     y = torch.from_numpy(labels)
     turn = torch.linalg.qr(torch.randn(10, 10, generator=torch.Generator().manual_seed(0))).Q
-    plain = ridge_path(base, y, 3, grid())
+    plain = ridge_path(base, one_hot(y, 3), grid())
     for changed in (base * 1e5, base - 40.0, base @ turn):
-        path = ridge_path(changed, y, 3, grid())
+        path = ridge_path(changed, one_hot(y, 3), grid())
         assert path.best == plain.best
         assert torch.allclose(path.loo_error, plain.loo_error, rtol=1e-3)

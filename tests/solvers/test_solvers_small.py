@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from sklearn.covariance import LedoitWolf
 
-from zoobench.errors import NotFinite
 from zoobench.solvers import transferability as tr
-from zoobench.solvers.basis import eigenbasis, require_finite
+from zoobench.solvers.basis import eigenbasis
 from zoobench.solvers.calibration import temperature
-from zoobench.solvers.classes import LOG_FLOOR, present_classes, relabel, spread
+from zoobench.solvers.classes import LOG_FLOOR, relabel, spread
 
 Array = NDArray[np.float64]
 
@@ -46,23 +45,13 @@ def test_temperature_without_an_optimum_ends_at_the_range() -> None:
 
 
 def test_classes_that_train_lacks_get_the_floor() -> None:
-    labels = torch.tensor([3, 1, 3])
-    present = present_classes(labels, 5)
-    assert present.tolist() == [1, 3]
+    present = torch.tensor([1, 3])
     assert relabel(torch.tensor([1, 3, 0, 4]), present, 5).tolist() == [0, 1, -1, -1]
     scores = torch.tensor([[-0.1, -2.4], [-200.0, 0.0]])
     full = spread(scores, present, 5)
     assert full[:, present].equal(scores)
     assert full[0, [0, 2, 4]].tolist() == [LOG_FLOOR] * 3
     assert full[1, [0, 2, 4]].tolist() == [-200.0] * 3
-
-
-def test_not_finite_names_the_example() -> None:
-    features = torch.zeros(10, 3)
-    require_finite(features, "train")
-    features[7, 1] = float("nan")
-    with pytest.raises(NotFinite, match=r"train: .* example 7"):
-        require_finite(features, "train")
 
 
 def made(n: int, d: int, classes: int) -> tuple[Array, NDArray[np.int64]]:

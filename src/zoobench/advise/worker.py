@@ -174,7 +174,6 @@ class AdviceWorker:
             return None
         import torch
 
-        from zoobench.solvers.classes import present_classes, relabel
         from zoobench.solvers.folds import out_of_fold
 
         cell = record.cell
@@ -183,9 +182,7 @@ class AdviceWorker:
         every = (splits.train, splits.valid, splits.test)
         features = torch.cat([source.features(split) for split in every]).to(source.device)
         labels = torch.from_numpy(np.concatenate([labels_of(s) for s in every])).to(source.device)
-        classes = len(splits.classes)
-        present = present_classes(labels, classes)
-        local = relabel(labels, present, classes)
+        present, local = torch.unique(labels, return_inverse=True)
         said, _ = out_of_fold(features, local, len(present), float(record.chosen["lambda"]))
         right: NDArray[np.bool_] = (said == local).cpu().numpy()
         return right

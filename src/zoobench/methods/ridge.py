@@ -40,13 +40,10 @@ class Ridge:
             raise ValueError("ridge needs at least 1 lambda and more than 0 decades")
 
     def adapt(self, backbone: Any, splits: SealedSplits, seed: int) -> Adapted:
-        """`backbone` is a FeatureSource; `seed` changes nothing. Raises NotFinite, BadData."""
-        from zoobench.solvers.basis import require_finite
-
+        """`backbone` is a FeatureSource; `seed` changes nothing. Raises BadData."""
         if len(splits.train) < 2:
             raise BadData("ridge: the train split has fewer than 2 examples")
         train = backbone.features(splits.train).to(backbone.device)
-        require_finite(train, splits.train.name)
         if splits.task == "regression":
             return self._numbers(backbone, splits, train)
         return self._classes(backbone, splits, train)
@@ -55,15 +52,14 @@ class Ridge:
         import torch
 
         from zoobench.solvers.calibration import temperature
-        from zoobench.solvers.classes import present_classes, relabel
         from zoobench.solvers.grid import grid
         from zoobench.solvers.ridge import ridge_path
 
         labels = torch.from_numpy(labels_of(splits.train)).to(train.device)
         classes = len(splits.classes)
-        present = present_classes(labels, classes)
-        local = relabel(labels, present, classes)
-        path = ridge_path(train, local, len(present), grid(self.lambdas, self.decades))
+        present, local = torch.unique(labels, return_inverse=True)
+        hot = torch.nn.functional.one_hot(local, len(present))
+        path = ridge_path(train, hot, grid(self.lambdas, self.decades))
         heat = temperature(path.loo_scores, local)
         fitted = path.head.scores(train)
 
@@ -85,18 +81,16 @@ class Ridge:
     def _numbers(self, backbone: Any, splits: SealedSplits, train: torch.Tensor) -> Adapted:
         import torch
 
-        from zoobench.solvers.basis import require_finite
         from zoobench.solvers.grid import grid
-        from zoobench.solvers.ridge import target_path
+        from zoobench.solvers.ridge import ridge_path
 
         mean, std = standard(splits.train)
         truth = torch.from_numpy((numbers_of(splits.train) - mean) / std).to(train.device)
-        path = target_path(train, truth[:, None], grid(self.lambdas, self.decades))
+        path = ridge_path(train, truth[:, None], grid(self.lambdas, self.decades))
 
         def predict(split: Split) -> torch.Tensor:
             """(N,) float64 numbers in the target's unit, on the CPU."""
             features = backbone.features(split).to(backbone.device)
-            require_finite(features, split.name)
             return path.head.scores(features)[:, 0].double().cpu() * std + mean
 
         error = (path.head.scores(train)[:, 0].double() - truth).abs().mean()

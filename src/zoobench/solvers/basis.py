@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from zoobench.errors import NotFinite
-
 WORKSPACE_BYTES = 256 * 2**20
 """Bound of one temporary block; solvers read the features in blocks of at most this size."""
 CACHE_BYTES = 4 * 2**20
@@ -30,15 +28,6 @@ def blocks(n: int, row_bytes: int, device: torch.device) -> Iterator[slice]:
         yield slice(start, min(start + step, n))
 
 
-def require_finite(features: Tensor, what: str) -> None:
-    """Raises NotFinite when `features` (N, D) holds NaN or infinity."""
-    for part in blocks(len(features), features.shape[1], features.device):
-        bad = ~torch.isfinite(features[part]).all(dim=1)
-        if bool(bad.any()):
-            row = part.start + int(bad.nonzero()[0])
-            raise NotFinite(f"{what}: NaN or infinity in the features of example {row}")
-
-
 @dataclass(frozen=True)
 class Scaling:
     """z = (x - mean) / scale: the coordinates in which lambda has no unit.
@@ -57,6 +46,27 @@ class Scaling:
         for part in blocks(len(features), 8 * features.shape[1], features.device):
             out[part] = (features[part].double() - self.mean) / self.scale
         return out
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """W z + b, z = scaling(x): `weight` W (C, D), `bias` b (C,)."""
+
+    scaling: Scaling
+    weight: Tensor
+    bias: Tensor
+
+    def scores(self, features: Tensor) -> Tensor:
+        """(N, D) -> (N, C) float32."""
+        out = torch.empty(len(features), len(self.bias), device=features.device)
+        weight, bias = self.weight.float().t(), self.bias.float()
+        for part in blocks(len(features), 12 * features.shape[1], features.device):
+            out[part] = self.scaling.apply(features[part]) @ weight + bias
+        return out
+
+    def log_probs(self, features: Tensor) -> Tensor:
+        """(N, D) -> (N, C) float32: the log of softmax(W z + b)."""
+        return self.scores(features).log_softmax(dim=1)
 
 
 def scaling(features: Tensor) -> Scaling:

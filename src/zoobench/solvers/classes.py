@@ -10,12 +10,6 @@ LOG_FLOOR = -87.0
 log-probability, or the row's own least one where that is lower."""
 
 
-def present_classes(labels: Tensor, classes: int) -> Tensor:
-    """The sorted labels that occur in `labels` (N,) int64; each must be in [0, classes)."""
-    counts = torch.bincount(labels, minlength=classes)
-    return counts.nonzero().flatten()
-
-
 def relabel(labels: Tensor, present: Tensor, classes: int) -> Tensor:
     """`labels` as positions in `present`, and -1 where a label is not there."""
     where = torch.full((classes,), -1, dtype=torch.int64, device=labels.device)

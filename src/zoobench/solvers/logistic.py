@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from zoobench.solvers.basis import Scaling, blocks, eigenbasis, joint_scale, scaling
+from zoobench.solvers.basis import LinearHead, Scaling, blocks, eigenbasis, joint_scale, scaling
 from zoobench.solvers.grid import grid
 from zoobench.solvers.lbfgs import Pairs, Solution, minimise
 from zoobench.solvers.softmax import LOSS_FLOOR, Certificate, SoftmaxProblem, certify
@@ -54,26 +54,7 @@ class PathOptions:
     lambdas: int = 45
     decades: float = 11.0
     limit: int = 400
-    path_tolerance: float = TARGET
     stop_early: bool = True
-
-
-@dataclass(frozen=True)
-class Head:
-    """Log-probabilities of softmax(W z + b), z = scaling(x); W (C, D), b (C,) float64."""
-
-    scaling: Scaling
-    weight: Tensor
-    bias: Tensor
-
-    def log_probs(self, features: Tensor) -> Tensor:
-        """(N, D) -> (N, C) float32."""
-        out = torch.empty(len(features), len(self.bias), device=features.device)
-        weight, bias = self.weight.float().t(), self.bias.float()
-        for part in blocks(len(features), 12 * features.shape[1], features.device):
-            scores = self.scaling.apply(features[part]) @ weight + bias
-            out[part] = torch.log_softmax(scores, dim=1)
-        return out
 
 
 @dataclass(frozen=True)
@@ -93,7 +74,7 @@ class PathPoint:
 class Fit:
     """A head with what is known of how well it was solved, and the work it took."""
 
-    head: Head
+    head: LinearHead
     lam: float
     certificate: Certificate
     evaluations: int
@@ -108,14 +89,13 @@ class LogisticPath:
     """`points` strong to weak; `fit` is `points[chosen]` on train, `refit` on train + valid.
 
     `extended` counts how often the grid had to grow; `on_edge` says that the choice is on
-    the edge even so; `stopped_early` that weaker lambdas of the grid were not visited.
+    the edge even so.
     """
 
     points: tuple[PathPoint, ...]
     chosen: int
     extended: int
     on_edge: bool
-    stopped_early: bool
     fit: Fit
     refit: Fit
 
@@ -146,9 +126,9 @@ class _Data:
             self.rows[:end], self.labels[:end], self.classes, ridge, self.curvature
         )
 
-    def head(self, at: Tensor) -> Head:
+    def head(self, at: Tensor) -> LinearHead:
         weight = at[:, 1:].double() @ self.basis.double().t()
-        return Head(self.scaling, weight, at[:, 0].double())
+        return LinearHead(self.scaling, weight, at[:, 0].double())
 
 
 def logistic_path(
@@ -185,15 +165,7 @@ def logistic_path(
     start, eased = _eased(data, fit, walker.best_at, options.limit)
     refit, _ = _solve(data, fit.lam, start, True, options.limit)
     refit = replace(refit, evaluations=refit.evaluations + eased)
-    return LogisticPath(
-        points,
-        chosen,
-        extended,
-        bool(walker.edge(lambdas)),
-        len(points) < len(lambdas),
-        fit,
-        refit,
-    )
+    return LogisticPath(points, chosen, extended, bool(walker.edge(lambdas)), fit, refit)
 
 
 def _extended(lambdas: Sequence[float], strong: bool) -> list[float]:
@@ -261,16 +233,14 @@ class _Walker:
                     at = self.best_at
                 continue
             problem = problem.with_ridge(lam)
-            solution = minimise(
-                problem, at, self.data.pairs, self.options.path_tolerance, self.options.limit
-            )
+            solution = minimise(problem, at, self.data.pairs, TARGET, self.options.limit)
             at = solution.at
             self._note(lam, solution)
             assert self.best is not None
             if self.options.stop_early and lam * PATIENCE < self.best.lam * (1.0 + 1e-9):
                 break
 
-    def _note(self, lam: float, solution: Solution) -> PathPoint:
+    def _note(self, lam: float, solution: Solution) -> None:
         nll, accuracy = self._validate(solution.at)
         slope = float(solution.gradient.norm()) / self.first if self.first > 0.0 else 0.0
         certificate = Certificate(solution.value, solution.bound, slope)
@@ -279,7 +249,6 @@ class _Walker:
         if self.best is None or nll < self.best.valid_nll:
             self.best, self.best_at = point, solution.at
             self.best_pairs = self.data.pairs.copy(solution.at.dtype)
-        return point
 
     def _validate(self, at: Tensor) -> tuple[float, float]:
         data = self.data

@@ -17,12 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from zoobench.solvers.basis import (
-    Scaling,
-    blocks,
-    eigenbasis,
-    scaling,
-)
+from zoobench.solvers.basis import LinearHead, blocks, eigenbasis, scaling
 
 GROUP_COLUMNS = 2048
 """As many lambdas share one matrix product as make about this many columns of scores."""
@@ -30,23 +25,6 @@ GROUP_COLUMNS = 2048
 SMALL = 2**28
 """Up to this N x D x C x L all of it is float64; above, decompositions, leverages and
 coefficients are, and the products with the features float32."""
-
-
-@dataclass(frozen=True)
-class RidgeHead:
-    """Scores (N, C) = Z W^T + b of one lambda; W (C, D) in the scaled coordinates."""
-
-    scaling: Scaling
-    weight: Tensor
-    bias: Tensor
-
-    def scores(self, features: Tensor) -> Tensor:
-        """(N, D) -> (N, C) float32; near 1 for the class, near 0 elsewhere."""
-        out = [
-            self.scaling.apply(features[part]) @ self.weight.t() + self.bias
-            for part in blocks(len(features), 12 * features.shape[1], features.device)
-        ]
-        return torch.cat(out) if out else features.new_zeros(0, len(self.bias))
 
 
 @dataclass(frozen=True)
@@ -63,19 +41,12 @@ class RidgePath:
     loo_error: Tensor
     loo_accuracy: Tensor
     best: int
-    head: RidgeHead
+    head: LinearHead
     loo_scores: Tensor
 
 
-def ridge_path(
-    features: Tensor, labels: Tensor, classes: int, lambdas: Sequence[float]
-) -> RidgePath:
-    """All of `lambdas` on `features` (N, D), `labels` (N,) int64 in [0, classes), one-hot."""
-    return target_path(features, torch.nn.functional.one_hot(labels, classes), lambdas)
-
-
-def target_path(features: Tensor, targets: Tensor, lambdas: Sequence[float]) -> RidgePath:
-    """All of `lambdas` on `features` (N, D) and `targets` (N, C).
+def ridge_path(features: Tensor, targets: Tensor, lambdas: Sequence[float]) -> RidgePath:
+    """All of `lambdas` on `features` (N, D) and `targets` (N, C): numbers, or one-hot labels.
 
     The best has the least leave-one-out squared error, the stronger one at a tie. N >= 2.
     Work beyond the features: their rotated copy, and blocks of WORKSPACE_BYTES.
@@ -100,7 +71,7 @@ def target_path(features: Tensor, targets: Tensor, lambdas: Sequence[float]) -> 
     leverage = _leverage(rotated, shrunk[:, best : best + 1])
     fitted = (rotated @ weight.to(work)).double() + mean
     left_out = targets - (targets - fitted) / (1.0 - leverage)
-    head = RidgeHead(scaled, (basis.basis @ weight).t().float(), mean.float())
+    head = LinearHead(scaled, (basis.basis @ weight).t().float(), mean.float())
     return RidgePath(tuple(lambdas), error, accuracy, best, head, left_out.float())
 
 

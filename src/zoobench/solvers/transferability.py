@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from zoobench.solvers.basis import eigenbasis
-from zoobench.solvers.classes import present_classes, relabel
 
 TINY = 1e-30
 
@@ -42,9 +41,8 @@ class Spectrum:
 
 
 def _hot(labels: Tensor) -> Tensor:
-    classes = int(labels.max()) + 1
-    present = present_classes(labels, classes)
-    return torch.nn.functional.one_hot(relabel(labels, present, classes), len(present)).double()
+    _, local = torch.unique(labels, return_inverse=True)
+    return torch.nn.functional.one_hot(local).double()
 
 
 def spectrum(features: Tensor, labels: Tensor) -> Spectrum:
@@ -182,7 +180,7 @@ def trans_rate(spectrum: Spectrum) -> float:
 
 
 def _inside(rows: Tensor, labels: Tensor) -> float:
-    present = present_classes(labels, int(labels.max()) + 1).tolist()
+    present = torch.unique(labels).tolist()
     return sum(_coding_rate(rows[labels == c]) for c in present) / len(present)
 
 
