@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,22 +30,16 @@ def words(text: str) -> list[str]:
     return WORD.findall(text.lower().replace("\u2019", "'"))
 
 
-@dataclass(frozen=True)
-class WordIds:
-    """Text -> row numbers of its known words; a compound that is unknown is taken apart."""
-
-    rows: Mapping[str, int] = field(repr=False)
-    length: int = LENGTH
-
-    def __call__(self, text: str) -> list[int]:
-        found: list[int] = []
-        for word in words(text):
-            parts = [word] if word in self.rows else re.split(r"[-._]", word)
-            found.extend(self.rows[part] for part in parts if part in self.rows)
-        return found[: self.length]
+def _word_ids(rows: Mapping[str, int], length: int, text: str) -> list[int]:
+    """Row numbers of the text's known words; a compound that is unknown is taken apart."""
+    found: list[int] = []
+    for word in words(text):
+        parts = [word] if word in rows else re.split(r"[-._]", word)
+        found.extend(rows[part] for part in parts if part in rows)
+    return found[:length]
 
 
-def bag_mean(module: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+def _bag_mean(module: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """(N, D) mean vector of each text's words; zeros where it has none."""
     vectors: torch.Tensor = module(batch["input_ids"])
     return vectors
@@ -76,9 +70,8 @@ def load(
     length = int(ref.option("length", LENGTH))
     lexicon = hashlib.sha256("\n".join(table).encode()).hexdigest()[:16]
     spec = InputSpec(modality="text", length=length, extra=(("words", lexicon),))
-    backbone = TextBackbone(
-        module, spec, "mean of words", WordIds(rows, length), bag_mean, pad_id=len(table)
-    )
+    tokenize = partial(_word_ids, rows, length)
+    backbone = TextBackbone(module, spec, "mean of words", tokenize, _bag_mean, pad_id=len(table))
     return finish(backbone, {**provenance, **notes}, ())
 
 

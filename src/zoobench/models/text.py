@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,8 +119,8 @@ def load_folder(
         module=module,
         input_spec=spec,
         pooling=how.pooling,
-        tokenize=Tokenize(tokenizer, length, prefix),
-        forward=Pooled(pool, how.normalise),
+        tokenize=partial(_tokenized, tokenizer, length, prefix),
+        forward=partial(_pooled, pool, how.normalise),
         pad_id=int(tokenizer.pad_token_id or 0),
     )
     return finish(backbone, {**provenance, **notes}, ("transformers", "tokenizers"))
@@ -239,32 +240,19 @@ def _length(own: int | None, tokenizer: Any, config: Any) -> int:
     return min(limit for limit in limits if limit > 0)
 
 
-@dataclass(frozen=True)
-class Tokenize:
-    """Text -> at most `length` token ids, with the encoder's own special tokens."""
-
-    tokenizer: Any
-    length: int
-    prefix: str = ""
-
-    def __call__(self, text: str) -> list[int]:
-        ids = self.tokenizer(
-            self.prefix + text, truncation=True, max_length=self.length, padding=False
-        )["input_ids"]
-        # A tokenizer without special tokens gives nothing for the empty text.
-        return list(ids) or [int(self.tokenizer.unk_token_id or self.tokenizer.pad_token_id or 0)]
+def _tokenized(tokenizer: Any, length: int, prefix: str, text: str) -> list[int]:
+    """At most `length` token ids, with the encoder's own special tokens."""
+    ids = tokenizer(prefix + text, truncation=True, max_length=length, padding=False)["input_ids"]
+    # A tokenizer without special tokens gives nothing for the empty text.
+    return list(ids) or [int(tokenizer.unk_token_id or tokenizer.pad_token_id or 0)]
 
 
-@dataclass(frozen=True)
-class Pooled:
-    """module, batch -> (N, D): pooled last hidden states, to unit length if `normalise`."""
+def _pooled(
+    pool: str, normalise: bool, module: torch.nn.Module, batch: Mapping[str, torch.Tensor]
+) -> torch.Tensor:
+    """(N, D): pooled last hidden states, to unit length if `normalise`."""
+    from torch.nn.functional import normalize
 
-    pool: str
-    normalise: bool
-
-    def __call__(self, module: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        from torch.nn.functional import normalize
-
-        hidden = module(**batch).last_hidden_state
-        pooled = pool_tokens(hidden, batch["attention_mask"], self.pool)
-        return normalize(pooled, dim=-1) if self.normalise else pooled
+    hidden = module(**batch).last_hidden_state
+    pooled = pool_tokens(hidden, batch["attention_mask"], pool)
+    return normalize(pooled, dim=-1) if normalise else pooled

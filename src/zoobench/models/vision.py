@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,35 +30,25 @@ TOWERS = {
 """Image-text models, of which the image tower alone is loaded."""
 
 
-@dataclass(frozen=True)
-class Process:
-    """PIL picture -> (3, H, W) float32 through the folder's own processor."""
-
-    processor: Any = field(repr=False)
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-
-    def __call__(self, picture: Image.Image) -> torch.Tensor:
-        values = self.processor(images=picture, return_tensors="pt", **self.arguments)
-        pixels: torch.Tensor = values["pixel_values"][0].float()
-        return pixels
+def _processed(processor: Any, arguments: Mapping[str, Any], picture: Image.Image) -> torch.Tensor:
+    """(3, H, W) float32 through the folder's own processor."""
+    values = processor(images=picture, return_tensors="pt", **arguments)
+    pixels: torch.Tensor = values["pixel_values"][0].float()
+    return pixels
 
 
-@dataclass(frozen=True)
-class VisionForward:
-    """module, (N, 3, H, W) -> (N, D). "pooler" is the model's own pooled output."""
-
-    pool: str
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-
-    def __call__(self, module: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
-        output = module(pixel_values=batch, **self.arguments)
-        if self.pool == "pooler":
-            pooled: torch.Tensor = output.pooler_output
-            return pooled.flatten(1)  # ResNet and its like pool to (N, D, 1, 1)
-        hidden: torch.Tensor = output.last_hidden_state
-        if hidden.ndim == 4:
-            return hidden.mean((2, 3))
-        return hidden[:, 0] if self.pool == "cls" else hidden.mean(1)
+def _features(
+    pool: str, arguments: Mapping[str, Any], module: torch.nn.Module, batch: torch.Tensor
+) -> torch.Tensor:
+    """(N, D) from (N, 3, H, W). "pooler" is the model's own pooled output."""
+    output = module(pixel_values=batch, **arguments)
+    if pool == "pooler":
+        pooled: torch.Tensor = output.pooler_output
+        return pooled.flatten(1)  # ResNet and its like pool to (N, D, 1, 1)
+    hidden: torch.Tensor = output.last_hidden_state
+    if hidden.ndim == 4:
+        return hidden.mean((2, 3))
+    return hidden[:, 0] if pool == "cls" else hidden.mean(1)
 
 
 def load_folder(folder: Path, ref: Ref, seed: int, provenance: Mapping[str, Any]) -> ImageBackbone:
@@ -79,7 +69,7 @@ def load_folder(folder: Path, ref: Ref, seed: int, provenance: Mapping[str, Any]
     pool = str(ref.option("pool", default))
     if pool == "pooler" and default != "pooler":
         raise Unsupported(f"{what}: these weights have no trained pooler; known: cls, mean")
-    forward = VisionForward(pool, _resized(module, spec))
+    forward = partial(_features, pool, _resized(module, spec))
     backbone = ImageBackbone(module, spec, pool, transform, forward)
     return finish(backbone, {**provenance, **notes}, ("transformers", "torchvision", "pillow"))
 
@@ -104,7 +94,9 @@ def _resized(module: Any, spec: InputSpec) -> dict[str, Any]:
     return {"interpolate_pos_encoding": True} if known and own not in (None, side) else {}
 
 
-def _preprocessing(processor: Any, ref: Ref) -> tuple[Process, InputSpec]:
+def _preprocessing(
+    processor: Any, ref: Ref
+) -> tuple[Callable[[Image.Image], torch.Tensor], InputSpec]:
     from PIL import Image
 
     arguments: dict[str, Any] = {
@@ -115,7 +107,7 @@ def _preprocessing(processor: Any, ref: Ref) -> tuple[Process, InputSpec]:
     if (interpolation := ref.option("interpolation")) is not None:
         arguments["resample"] = Image.Resampling[str(interpolation).upper()]
     arguments |= _sizes(processor, ref)
-    process = Process(processor, arguments)
+    process = partial(_processed, processor, arguments)
     # What comes out is the truth about the size: crop and size rules differ by processor.
     shape = tuple(process(Image.new("RGB", (320, 320))).shape)
     resample = arguments.get("resample", getattr(processor, "resample", None))
