@@ -6,6 +6,7 @@ Torch-free: `resolve` runs while a suite is read, before anything is loaded.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from zoobench import errors
@@ -14,13 +15,9 @@ from zoobench.schema import Modality, Ref, Value
 
 IMAGE = ("weights", "input_size", "pool", "mean", "std", "interpolation", "crop_pct")
 TEXT = ("weights", "length", "pool", "prefix")
+"""What every source understands, by modality."""
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
-
-
-def known(modality: Modality) -> tuple[str, ...]:
-    """The options that every source understands for models of this modality."""
-    return IMAGE if modality == "image" else TEXT
 
 
 def normalise(
@@ -36,7 +33,7 @@ def normalise(
     `defaults` are the model's own values where they are known, `pools` the poolings
     it can do, `more` the source's own option names. Raises UserError.
     """
-    names = (*known(modality), *more)
+    names = (*(IMAGE if modality == "image" else TEXT), *more)
     kept: dict[str, Value] = {}
     for name, value in ref.options:
         if name not in names:
@@ -60,12 +57,7 @@ def refuse_folder(ref: Ref, where: str) -> Ref:
 def _check(at: str, name: str, value: Value, pools: tuple[str, ...]) -> Value:
     if name == "pool":
         return _choice(at, value, pools)
-    if name == "modality":
-        return _choice(at, value, ("image", "text"))
-    if name == "interpolation":
-        return _choice(at, value, INTERPOLATIONS)
-    check = _CHECKS.get(name)
-    return check(at, value) if check else value
+    return _CHECKS[name](at, value) if name in _CHECKS else value
 
 
 def _choice(at: str, value: Value, choices: tuple[str, ...]) -> str:
@@ -140,6 +132,8 @@ def _text(at: str, value: Value) -> str:
 
 _CHECKS: dict[str, Callable[[str, Value], Value]] = {
     "weights": _weights,
+    "modality": partial(_choice, choices=("image", "text")),
+    "interpolation": partial(_choice, choices=INTERPOLATIONS),
     "input_size": _positive_int(8),
     "length": _positive_int(3),
     "crop_pct": _crop_pct,
