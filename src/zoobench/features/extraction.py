@@ -15,7 +15,6 @@ from functools import cache, partial
 from itertools import accumulate, chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from weakref import WeakKeyDictionary
 
 from zoobench.features.pixels import PixelCache, PixelRows, pixel_reader
 from zoobench.interfaces import Backbone, Split
@@ -42,9 +41,6 @@ LANES = 8
 """Most threads that each compute or decode a batch: Python leads them all, one call at a time."""
 AHEAD = 2
 """Batches that are decoded before they are asked for, beside one a thread."""
-
-_WIDEST: WeakKeyDictionary[torch.nn.Module, int] = WeakKeyDictionary()
-"""What `widest_layer` found: every split of a model asks again."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +80,7 @@ def extract(job: Job, split: Split, report: Callable[[int], None]) -> torch.Tens
         rows, batch = decoded
         inputs = to_device(batch, job.device)
         if reader is not None:
-            inputs = reader.tensor(inputs)
+            inputs = reader.path.tensor(inputs)
         with torch.inference_mode(), job.autocast():
             features = (job.compiled or job.fast.embed)(inputs)
             out[torch.as_tensor(rows)] = features.float().cpu()
@@ -240,8 +236,6 @@ def widest_layer(backbone: Backbone, device: torch.device) -> int:
     """Numbers in the input and output of the largest layer, for one example."""
     import torch
 
-    if (known := _WIDEST.get(backbone.module)) is not None:
-        return known
     sizes = [1]
 
     def measure(_: torch.nn.Module, given: Any, result: Any) -> None:
@@ -256,7 +250,6 @@ def widest_layer(backbone: Backbone, device: torch.device) -> int:
     finally:
         for handle in handles:
             handle.remove()
-    _WIDEST[backbone.module] = max(sizes)
     return max(sizes)
 
 

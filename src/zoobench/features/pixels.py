@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, ClassVar
+from typing import IO, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +25,6 @@ from zoobench.interfaces import Backbone, Split
 from zoobench.models.images import PixelPath, pixel_path
 from zoobench.schema import digest
 from zoobench.store import write_atomic
-
-if TYPE_CHECKING:
-    import torch
 
 VERSION = 1
 LIMIT_BYTES = 4 * 2**30
@@ -75,49 +72,30 @@ class Writer:
     key: str
     shape: tuple[int, ...]
     path: Path
-    file: IO[bytes] | None
+    file: IO[bytes]
     sums: dict[int, int] = field(default_factory=dict)
     turn: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, rows: Sequence[int], pictures: NDArray[np.uint8]) -> None:
         """A full disk costs the entry, not the run."""
-        sums = {i: zlib.crc32(one.tobytes()) for i, one in zip(rows, pictures, strict=True)}
-        with self.turn:
-            if self.file is None:
-                return
-            try:
-                for i, picture in zip(rows, pictures, strict=True):
-                    self.file.seek(i * picture.nbytes)
-                    self.file.write(picture.tobytes())
-                self.sums |= sums
-            except OSError:
-                self._drop()
+        with self.turn, contextlib.suppress(OSError):
+            for i, picture in zip(rows, pictures, strict=True):
+                blob = picture.tobytes()
+                self.file.seek(i * len(blob))
+                self.file.write(blob)
+                self.sums[i] = zlib.crc32(blob)
 
     def close(self) -> None:
-        if self.file is None:
-            return
-        if len(self.sums) != self.shape[0]:
-            self._drop()
-            return
         data, manifest = self.cache.paths(self.key)
-        try:
-            self.file.close()
-            self.path.replace(data)
-            body = {
-                "shape": list(self.shape),
-                "crc32": [self.sums[i] for i in range(len(self.sums))],
-            }
-            write_atomic(manifest, json.dumps(body).encode())
-        except OSError:
-            self._drop()
-        self.file = None
-
-    def _drop(self) -> None:
         with contextlib.suppress(OSError):
-            if self.file is not None:
-                self.file.close()
+            self.file.close()
+            if len(self.sums) == self.shape[0]:
+                self.path.replace(data)
+                sums = [self.sums[i] for i in range(len(self.sums))]
+                body = {"shape": list(self.shape), "crc32": sums}
+                write_atomic(manifest, json.dumps(body).encode())
+        with contextlib.suppress(OSError):
             self.path.unlink(missing_ok=True)
-        self.file = None
 
 
 @dataclass
@@ -142,9 +120,6 @@ class PixelRows:
             if zlib.crc32(picture.tobytes()) == self.held[1][i]:
                 return picture
         return self.path.pixels(self.split.read(i))
-
-    def tensor(self, pictures: torch.Tensor) -> torch.Tensor:
-        return self.path.tensor(pictures)
 
     def close(self) -> None:
         if self.writer is not None:
