@@ -45,6 +45,8 @@ def similarity(model: str, first: str, second: str, most: int, device: str = "au
     Raises UserError for unknown names, another modality and fewer than 8 examples,
     and CellError where model or data cannot be had.
     """
+    import torch
+
     from zoobench.solvers import similarity as maths
 
     ref = models.resolve(model)
@@ -58,7 +60,8 @@ def similarity(model: str, first: str, second: str, most: int, device: str = "au
     x, y = (source.features(limit(split, count)) for split in splits)
     halves = _halves(limit(splits[0], count))
     one, other = x[halves[0]], x[halves[1]]
-    bandwidth = maths.median_distance(x, y)
+    # The usual one: the median distance between two different rows of both together.
+    bandwidth = float(torch.nn.functional.pdist(torch.cat([x, y]).double()).median())
     if bandwidth == 0:
         raise UserError(f"{ref.short} gives all of these examples the same features")
     value, p = maths.mmd(x, y, bandwidth, PERMUTATIONS)
@@ -71,7 +74,7 @@ def similarity(model: str, first: str, second: str, most: int, device: str = "au
         feature_dim=source.feature_dim,
         frechet=distance,
         frechet_within=maths.frechet(one, other),
-        share=distance / max(maths.total_variance(x), 1e-300),
+        share=distance / max(float(x.double().var(dim=0).sum()), 1e-300),
         mmd=value,
         mmd_within=maths.mmd(one, other, bandwidth)[0],
         p=p,

@@ -35,17 +35,6 @@ def _factor(rows: Tensor) -> tuple[Tensor, Tensor]:
     return centred, mean
 
 
-def total_variance(x: Tensor) -> float:
-    """The trace of X's covariance: the scale against which a Frechet distance is read."""
-    return float(x.double().var(dim=0).sum())
-
-
-def median_distance(x: Tensor, y: Tensor) -> float:
-    """Median distance between two different rows of X and Y together: the usual bandwidth."""
-    both = torch.cat([x, y]).double()
-    return float(torch.nn.functional.pdist(both).median())
-
-
 def mmd(x: Tensor, y: Tensor, bandwidth: float, permutations: int = 0) -> tuple[float, float]:
     """(squared MMD, p): Gretton et al. 2012 (JMLR 13, 723-773), unbiased, kernel exp(-d^2 / 2s^2).
 
