@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from zoobench.solvers.basis import block_rows
+from zoobench.solvers.basis import blocks
 
 TIE_DECIMALS = 2.0**22
 """Similarities are compared in steps of 2^-22: finer differences are float32 rounding."""
@@ -44,9 +44,7 @@ def knn_log_probs(
     depth = min(max(ks), n)
     bank, asked = normalised(train), normalised(queries)
     out = torch.empty(len(ks), len(queries), classes, device=queries.device)
-    step = block_rows(16 * n + 8 * classes, train.device)
-    for start in range(0, len(queries), step):
-        part = slice(start, start + step)
+    for part in blocks(len(queries), 16 * n + 8 * classes, train.device):
         similarity, rows = _nearest(asked[part], bank, depth)
         weight = ((similarity - similarity[:, :1]) / temperature).exp_()  # the best votes 1
         voters = labels[rows]

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 
 import torch
 from torch import Tensor
@@ -59,11 +60,12 @@ class PathOptions:
 
 @dataclass(frozen=True)
 class PathPoint:
-    """One lambda, with its certificate: float32 for the points that were only compared, and
-    float64 (`exact`) for those that were polished."""
+    """One lambda, its objective and an upper bound of the relative gap: in float32 for the points
+    that were only compared, in float64 (`exact`) for those that were polished."""
 
     lam: float
-    certificate: Certificate
+    objective: float
+    relative_gap: float
     evaluations: int
     valid_nll: float
     valid_accuracy: float
@@ -155,7 +157,7 @@ def logistic_path(
     lambdas = grid(options.lambdas, options.decades)
     walker.walk(lambdas)
     extended = 0
-    while extended < EXTENSIONS and len(lambdas) > 1 and walker.edge(lambdas):
+    while extended < EXTENSIONS and walker.edge(lambdas):
         lambdas = _extended(lambdas, strong=walker.edge(lambdas) == "strong")
         walker.walk(lambdas)
         extended += 1
@@ -171,9 +173,7 @@ def logistic_path(
 def _extended(lambdas: Sequence[float], strong: bool) -> list[float]:
     """Two decades more at one end, with the grid's own step."""
     ratio = lambdas[1] / lambdas[0]
-    more = 1
-    while ratio**more > 1e-2 * (1.0 + 1e-9):
-        more += 1
+    more = next(i for i in count(1) if ratio**i <= 1e-2 * (1.0 + 1e-9))
     if strong:
         return [lambdas[0] / ratio**i for i in range(more, 0, -1)] + list(lambdas)
     return list(lambdas) + [lambdas[-1] * ratio**i for i in range(1, more + 1)]
@@ -212,8 +212,6 @@ class _Walker:
         self.best: PathPoint | None = None
         self.best_at = self._start()
         self.best_pairs = Pairs()
-        _, gradient = data.problem(1.0).value_and_gradient(self.best_at)
-        self.first = float(gradient.norm())
 
     def _start(self) -> Tensor:
         """W = 0 and the class frequencies: the optimum for lambda -> infinity."""
@@ -242,9 +240,7 @@ class _Walker:
 
     def _note(self, lam: float, solution: Solution) -> None:
         nll, accuracy = self._validate(solution.at)
-        slope = float(solution.gradient.norm()) / self.first if self.first > 0.0 else 0.0
-        certificate = Certificate(solution.value, solution.bound, slope)
-        point = PathPoint(lam, certificate, solution.evaluations, nll, accuracy)
+        point = PathPoint(lam, solution.value, solution.bound, solution.evaluations, nll, accuracy)
         self.points[lam] = point
         if self.best is None or nll < self.best.valid_nll:
             self.best, self.best_at = point, solution.at
@@ -264,9 +260,9 @@ class _Walker:
     def edge(self, lambdas: Sequence[float]) -> str:
         """ "strong" or "weak" where the best point is that end of the grid, else ""."""
         assert self.best is not None
-        if len(lambdas) > 1 and self.best.lam == lambdas[0]:
-            return "strong"
-        return "weak" if len(lambdas) > 1 and self.best.lam == lambdas[-1] else ""
+        if len(lambdas) < 2:
+            return ""
+        return {lambdas[0]: "strong", lambdas[-1]: "weak"}.get(self.best.lam, "")
 
     def settle(self) -> Fit:
         """Polish and certify the best point; where another is then better by LEVEL, that one.
@@ -288,8 +284,10 @@ class _Walker:
             fit, at = _solve(self.data, best.lam, self.best_at, False, self.options.limit)
             nll, accuracy = self._validate(at)
             used = best.evaluations + fit.evaluations
-            point = PathPoint(best.lam, fit.certificate, used, nll, accuracy, exact=True)
-            self.points[best.lam] = point
+            known = fit.certificate
+            self.points[best.lam] = PathPoint(
+                best.lam, known.objective, known.relative_gap, used, nll, accuracy, exact=True
+            )
             polished[best.lam] = (fit, at)
 
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from zoobench.solvers.basis import WORKSPACE_BYTES, Scaling, block_rows, blocks
+from zoobench.solvers.basis import WORKSPACE_BYTES, Scaling, blocks
 
 LOSS_FLOOR = 1e-3
 """nats. A gap is relative to the optimum, or to this where the optimum is less: on separable
@@ -46,7 +46,7 @@ class _Loss:
 
 
 class SoftmaxProblem:
-    """f for L-BFGS (lbfgs.Problem). `rows` (N, 1 + r), first column 1; N, C >= 1.
+    """f for L-BFGS. `rows` (N, 1 + r), first column 1; N, C >= 1.
 
     `at` must have weights V that sum to 0 over the classes, as the optimum's do, and as W = 0
     and every step from it does. It computes in the type of `rows`, float32 or float64; losses
@@ -86,15 +86,13 @@ class SoftmaxProblem:
         n = len(self.rows)
         # Classes lead: C x N products of the rows as they lie are the fast ones, and a block of
         # rows is still in the cache when the second product reads it.
-        step = block_rows(
-            self.rows.element_size() * (self.rows.shape[1] + 4 * self.classes), at.device
-        )
+        row_bytes = self.rows.element_size() * (self.rows.shape[1] + 4 * self.classes)
         stride = -(-n // SAMPLE_ROWS)
         gradient = torch.zeros_like(at)
         covariance = at.new_zeros(self.classes, self.classes)
         loss = torch.zeros((), dtype=torch.float64, device=at.device)
-        for start in range(0, n, step):
-            rows, labels = self.rows[start : start + step], self.labels[None, start : start + step]
+        for part in blocks(n, row_bytes, at.device):
+            rows, labels = self.rows[part], self.labels[None, part]
             scores = torch.log_softmax(at @ rows.t(), dim=0)
             loss -= scores.gather(0, labels).sum(dtype=torch.float64)
             probs = scores.exp_()
