@@ -251,8 +251,9 @@ class Features:
                     if self.compiles:
                         spent = float(held[1].get("compile_seconds", 0.0))
                         self.compiling.seconds = max(self.compiling.seconds, spent)
-            self._forget()
         self._memory.move_to_end(key)
+        while len(self._memory) > 1 and self._held() > MEMORY_LIMIT_BYTES:
+            self._memory.popitem(last=False)
         return self._memory[key]
 
     def assemble(self, split: Split, parts: Sequence[Split]) -> None:
@@ -274,12 +275,8 @@ class Features:
         if None not in spent:
             self.seconds[split.fingerprint] = sum(one for one in spent if one is not None)
 
-    def _forget(self) -> None:
-        def held() -> int:
-            return sum(t.numel() * t.element_size() for t in self._memory.values())
-
-        while len(self._memory) > 1 and held() > MEMORY_LIMIT_BYTES:
-            self._memory.popitem(last=False)
+    def _held(self) -> int:
+        return sum(tensor.nbytes for tensor in self._memory.values())
 
     def _extract_and_keep(self, split: Split) -> torch.Tensor:
         import torch

@@ -24,7 +24,6 @@ from zoobench.methods.objectives import Objective, objective_of
 if TYPE_CHECKING:
     import torch
 
-ALONE = Share()
 PREPARED_BYTES = 2**30
 """Prepared inputs up to this size are kept over the steps; beyond it they are made anew."""
 
@@ -199,7 +198,7 @@ class Training:
     seed: int
     compiling: Compiling | None = None
 
-    def train(self, train: Inputs, valid: Inputs, share: Share = ALONE) -> Tuned | None:
+    def train(self, train: Inputs, valid: Inputs, share: Share) -> Tuned | None:
         """None when the loss leaves the finite numbers.
 
         Where the source has a team and this is not one of it, the team trains.
@@ -320,14 +319,12 @@ def score(
     """What the task judges of `inputs` (N, ...), in eval mode, on the CPU."""
     import torch
 
-    was_training = net.training
     net.eval()
     parts = []
     with torch.no_grad(), inputs.backbone.autocast():
         for start in range(0, len(inputs.split), batch_size):
             rows = list(range(start, min(start + batch_size, len(inputs.split))))
             parts.append(objective.said(net(inputs.batch(rows)).float()).cpu())
-    net.train(was_training)
     return torch.cat(parts)
 
 

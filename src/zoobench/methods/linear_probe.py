@@ -51,9 +51,8 @@ class LinearProbe:
         classes = len(splits.classes)
         labels = torch.from_numpy(labels_of(splits.train)).to(device)
         present, local = torch.unique(labels, return_inverse=True)
-        local_valid = relabel(
-            torch.from_numpy(labels_of(splits.valid)).to(device), present, classes
-        )
+        valid_labels = torch.from_numpy(labels_of(splits.valid)).to(device)
+        local_valid = relabel(valid_labels, present, classes)
         options = PathOptions(lambdas=self.lambdas, decades=self.decades)
         path = logistic_path(train, local, valid, local_valid, len(present), options)
 

@@ -53,8 +53,6 @@ def _lite(size: int, side: int, sha256: str) -> PackagedModel:
 
 _MINILM = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _GLOVE = "2d85b9db2ad8ddeb2e07474af9c9fb45a925d21c40878d4b365d189f13eb5a15"
-
-
 _MINILM_FILES = {
     "model.safetensors": _MINILM,
     "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",

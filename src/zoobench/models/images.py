@@ -88,10 +88,7 @@ def pixel_path(transform: Any) -> PixelPath | None:
     """The cut of a timm transform or of a torchvision preset, None for any other."""
     steps: list[Any] = list(getattr(transform, "transforms", ()))
     kinds = [type(step).__name__ for step in steps]
-    if len(steps) >= 2 and kinds[-2:] in (
-        ["MaybeToTensor", "Normalize"],
-        ["ToTensor", "Normalize"],
-    ):
+    if kinds[-2:] in (["MaybeToTensor", "Normalize"], ["ToTensor", "Normalize"]):
         from torchvision.transforms import Compose
 
         before, last = steps[:-2], steps[-1]

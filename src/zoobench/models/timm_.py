@@ -178,8 +178,7 @@ def available(ref: Ref) -> tuple[bool, str]:
     if weights != "pretrained":
         return Path(str(weights)).exists(), f"local {weights}"
     if "url" in facts:
-        path = torchhub.checkpoint_path(str(facts["url"]))
-        return path.is_file(), f"{'in' if path.is_file() else 'not in'} {path.parent}"
+        return torchhub.available(str(facts["url"]))
     repo = repository(ref)
     if repo is None:
         return False, card.weights
@@ -227,8 +226,8 @@ def _fetch(ref: Ref, card: ModelCard, provenance: dict[str, Any]) -> tuple[Path,
         repo, ref.revision, _chooser(card), f"weights ({' or '.join(WEIGHT_FILES)})"
     )
     path = snapshot.files[-1]
-    provenance |= {"repository": repo, "revision": snapshot.commit}
-    provenance |= checkpoints.facts(path, snapshot.sha256)
+    facts = checkpoints.facts(path, snapshot.sha256)
+    provenance |= {**facts, "repository": repo, "revision": snapshot.commit}
     return path, snapshot.folder / "config.json"
 
 

@@ -23,6 +23,12 @@ def checkpoint_path(url: str) -> Path:
     return Path(home).expanduser() / "hub" / "checkpoints" / Path(urlsplit(url).path).name
 
 
+def available(url: str) -> tuple[bool, str]:
+    """Whether the file of `url` is here, and where that is."""
+    path = checkpoint_path(url)
+    return path.is_file(), f"{'in' if path.is_file() else 'not in'} {path.parent}"
+
+
 def fetch(url: str) -> tuple[Path, str]:
     """(path, sha256) of the file of `url`, downloaded when it is not here.
 

@@ -42,7 +42,7 @@ def cards() -> tuple[ModelCard, ...]:
 def _card(name: str, weights: Any, default: bool) -> ModelCard:
     swag = "SWAG" in weights.name
     side = _preset(weights)["crop_size"]
-    extra: list[tuple[str, Any]] = [("input_size", side), ("url", weights.url)]
+    extra = (("input_size", side), ("url", weights.url))
     return ModelCard(
         source="torchvision",
         name=name,
@@ -53,7 +53,7 @@ def _card(name: str, weights: Any, default: bool) -> ModelCard:
         # torchvision gives the code's licence only; SWAG states its own for the weights.
         license="CC-BY-NC-4.0" if swag else "unknown",
         family=index.family(name),
-        extra=(*extra, *([("default", True)] if default else [])),
+        extra=(*extra, ("default", True)) if default else extra,
     )
 
 
@@ -79,8 +79,7 @@ def available(ref: Ref) -> tuple[bool, str]:
     weights = ref.option("weights", "pretrained")
     if weights != "pretrained":
         return Path(str(weights)).exists(), f"local {weights}"
-    path = torchhub.checkpoint_path(str(dict(find(ref).extra)["url"]))
-    return path.is_file(), f"{'in' if path.is_file() else 'not in'} {path.parent}"
+    return torchhub.available(str(dict(find(ref).extra)["url"]))
 
 
 def load(ref: Ref, seed: int) -> Backbone:
