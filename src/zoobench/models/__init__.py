@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from zoobench import errors, hub, plugins
-from zoobench.models import catalog, index
+from zoobench.models import index
 from zoobench.schema import ModelCard, Ref
 
 if TYPE_CHECKING:
