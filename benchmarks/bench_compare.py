@@ -151,9 +151,13 @@ def write(folder: Path, total: int, changed: int, side: int) -> None:
     with (folder / "records.jsonl").open("wb") as lines:
         for i, record in enumerate(records(total, side)):
             if i % every == 0 and changed:
-                blob = pack(answers(rng, 0.9))
+                kept = answers(rng, 0.9)
+                blob = pack(kept)
                 stamp = hashlib.sha256(blob).hexdigest()[:16]
-                record = dataclasses.replace(record, predictions=stamp)
+                right = float((kept.arrays["rank"] == 0).mean())
+                first = dataclasses.replace(record.measurements[0], value=right)
+                measured = (first, *record.measurements[1:])
+                record = dataclasses.replace(record, predictions=stamp, measurements=measured)
                 (folder / "predictions" / f"{record.key}.npz").write_bytes(blob)
             lines.write(encode(record))
 

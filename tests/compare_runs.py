@@ -90,7 +90,8 @@ def record(
     memory = float(changes.get("memory", 200 * 2**20))
     measured += [timed, Measurement("peak_memory_bytes", memory, "bytes", "lower", detail=detail)]
     provenance = {
-        "splits": {"train": "t1", "valid": "v1", "test": "s1"} | changes.get("splits", {}),
+        "splits": {"train": "t1", "valid": "v1", "test": f"s1 of {cell.dataset.short}"}
+        | changes.get("splits", {}),
         "sizes": {"test": 0 if predictions is None else len(predictions.arrays["label"])},
         "classes": 10,
         "model": MODEL | changes.get("model_facts", {}),

@@ -57,6 +57,8 @@ class Split:
     `ids` are stable across machines (a hash of the bytes, or the dataset's own
     id); `targets` are the right answers; `read(i)` decodes example i, for several threads
     at once; `reader` names the version of what decodes, for ids say nothing of it.
+    `groups` name the independent unit that each example belongs to (a family of words, a
+    speaker, the picture that was spoilt); empty where each is its own.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Split:
     targets: Targets
     read: Callable[[int], Raw] = field(repr=False, compare=False)
     reader: str = ""
+    groups: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if len(self.ids) != len(self.targets):
@@ -79,6 +82,14 @@ class Split:
         hasher.update(self.targets.content())
         return hasher.hexdigest()[:16]
 
+    @property
+    def units(self) -> NDArray[np.uint64]:
+        """(N,) what is drawn together when the split is resampled, equal for one unit's examples;
+        the same wherever the same unit stands."""
+        from zoobench.statistics.bootstrap import units_of
+
+        return units_of(self.groups or self.ids)
+
     def subset(self, rows: NDArray[np.intp], name: str | None = None) -> Split:
         """The examples at `rows`, in that order."""
         import numpy as np
@@ -86,7 +97,9 @@ class Split:
         picked = np.asarray(rows, dtype=np.intp)
         ids = tuple(self.ids[i] for i in picked)
         read = _Reindexed(self.read, picked)
-        return Split(name or self.name, ids, self.targets.subset(picked), read, self.reader)
+        groups = tuple(self.groups[i] for i in picked) if self.groups else ()
+        targets = self.targets.subset(picked)
+        return Split(name or self.name, ids, targets, read, self.reader, groups)
 
 
 @dataclass(frozen=True)

@@ -320,15 +320,17 @@ class Record:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What is kept of `n` independent test units (pictures, texts, documents, speakers).
+    """What is kept of `n` test examples: arrays (n, ...), or ragged ones (K, ...) beside `owner`
+    (K,) int32, the example in [0, n) of each row.
 
-    Each array is (n, ...), or ragged: (K, ...) beside `owner` (K,) int32, the unit in [0, n)
-    that each row belongs to. A task says which arrays it keeps, and computes its metrics
-    and their intervals from them alone; ranking and comparison pair models by them.
+    The metrics follow from them alone. `unit` (n,) is equal where examples are drawn together.
     """
 
     n: int
     arrays: Mapping[str, NDArray[Any]]
+
+    def of(self, units: NDArray[Any]) -> Outcomes:
+        return Outcomes(self.n, {**self.arrays, "unit": units})
 
 
 Outcome = Literal["same", "improved", "regressed", "inconclusive", "missing", "incomparable"]
@@ -348,8 +350,6 @@ class Verdict:
 
 _ALWAYS = frozenset(f.name for f in dataclasses.fields(Cell)) | {"measurements"}
 """Fields that a reader may rely on, even where they are null or empty."""
-
-
 _PLAIN = frozenset({str, int, bool, type(None)})
 
 

@@ -52,7 +52,9 @@ class Run:
 
     def outcomes(self, record: Record) -> Outcomes | None:
         """What was kept of the test units of `record`, or None where nothing was."""
-        return read_outcomes(self.path / PREDICTIONS / f"{record.key}.npz")
+        if not record.predictions:
+            return None
+        return read_outcomes(self.path / PREDICTIONS / f"{record.key}.npz", record.predictions)
 
 
 def load(path: str | Path) -> Run:
@@ -283,8 +285,9 @@ def pack(outcomes: Outcomes) -> bytes:
     return buffer.getvalue()
 
 
-def read_outcomes(path: Path) -> Outcomes | None:
-    """The arrays of one .npz; None where the file is absent, StoreError where it is damaged."""
+def read_outcomes(path: Path, stamp: str) -> Outcomes | None:
+    """The arrays of one .npz; None where the file is absent. Raises StoreError where it is damaged,
+    or is not the one that the record's digest `stamp` names."""
     import zipfile
     import zlib
 
@@ -293,7 +296,10 @@ def read_outcomes(path: Path) -> Outcomes | None:
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as packed:
+        blob = path.read_bytes()
+        if hashlib.sha256(blob).hexdigest()[:16] != stamp:
+            raise ValueError("not those of the record, whose digest is another")
+        with np.load(io.BytesIO(blob), allow_pickle=False) as packed:
             arrays = {name: packed[name] for name in packed.files}
         n = int(arrays.pop("n")) if "n" in arrays else len(next(iter(arrays.values())))
         return Outcomes(n, arrays)

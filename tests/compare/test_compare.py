@@ -140,7 +140,7 @@ def test_golden_incomparable(tmp_path: Path) -> None:
         ("incomparable", "fine-tune", "input size [3,224,224] -> [3,240,240]"),
         ("incomparable", "knn", "protocol 1 -> 2"),
         ("incomparable", "linear-probe", "precision fp32 -> bf16"),
-        ("incomparable", "ridge", "test split s1 -> s2"),
+        ("incomparable", "ridge", "test split s1 of packaged/mnist-5k -> s2"),
     ]
     assert found.exit_code == 4
 
@@ -525,7 +525,8 @@ def test_missing_and_damaged_predictions(tmp_path: Path) -> None:
     new = Folder(tmp_path / "new").add(record(answers(100, [1])), keep=False).write()
     (quality,) = [f for f in compare_paths(old, new).findings if f.kind == "quality"]
     assert quality.outcome == "inconclusive"
-    assert quality.why == "no predictions of the candidate, so no paired test"
+    assert quality.change == pytest.approx(-0.01)
+    assert "not paired: no predictions of the candidate" in quality.why
     (damaged,) = (old / "predictions").iterdir()
     damaged.write_bytes(b"PK nothing")
     with pytest.raises(StoreError, match="damaged predictions"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from xml.etree.ElementTree import fromstring
@@ -17,8 +18,12 @@ def cell(method: str = "knn", model: str = "packaged/lite0@1") -> Cell:
     return Cell(Ref.parse(model), Ref("packaged", "mnist-5k", "1"), method)
 
 
-def finding(outcome: Outcome, method: str = "knn", why: str = "because") -> Finding:
-    return Finding(cell(method), "accuracy", 0.9, 0.88, outcome, why, change=-0.02)
+def finding(
+    outcome: Outcome, method: str = "knn", why: str = "because", margin: float = 0.05
+) -> Finding:
+    return Finding(
+        cell(method), "accuracy", 0.9, 0.88, outcome, why, change=-0.02, p=0.1, margin=margin
+    )
 
 
 def comparison(*findings: Finding, **more: object) -> Comparison:
@@ -107,6 +112,8 @@ def test_no_line_is_wider_than_a_terminal() -> None:
         (comparison(finding("incomparable")), 4, "nothing could be compared"),
         (comparison(), 4, "nothing could be compared"),
         (comparison(finding("inconclusive")), 0, "passed"),
+        (comparison(finding("inconclusive", margin=0.01)), 0, "inconclusive: 1 cell fell"),
+        (comparison(dataclasses.replace(finding("same"), kind="exact")), 4, "nothing could"),
         (comparison(finding("inconclusive"), strict=True), 5, "inconclusive, which --strict"),
         (comparison(finding("inconclusive"), finding("regressed"), strict=True), 1, "failed"),
     ],

@@ -130,9 +130,10 @@ def test_score_interval_holds_the_estimate(n: int, data: st.DataObject) -> None:
 
 
 def test_weights_are_draws_with_replacement() -> None:
-    weights = np.concatenate(list(bootstrap.resampled(37, 3, 5_000)))
-    assert (weights.sum(axis=1) == 37).all()
-    means = weights @ np.arange(37) / 37
+    weights = np.concatenate(list(bootstrap.resampled(bootstrap.numbered(37), 5_000)))
+    assert weights.mean() == pytest.approx(1, abs=0.01)
+    assert weights.var() == pytest.approx(1, abs=0.02)
+    means = weights @ np.arange(37) / weights.sum(axis=1)
     assert means.mean() == pytest.approx(18, abs=0.15)
     assert means.std() == pytest.approx(np.arange(37).std() / np.sqrt(37), rel=0.05)
 
@@ -141,9 +142,21 @@ def test_weights_are_draws_with_replacement() -> None:
 def test_neither_blocks_nor_a_cache_change_the_weights(
     monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
-    whole = np.concatenate(list(bootstrap.resampled(50, 5, 100)))
+    units = bootstrap.numbered(50)
+    whole = np.concatenate(list(bootstrap.resampled(units, 100)))
     monkeypatch.setattr(bootstrap, limit, 50 * 7)
-    assert (np.concatenate(list(bootstrap.resampled(50, 5, 100))) == whole).all()
+    assert (np.concatenate(list(bootstrap.resampled(units, 100))) == whole).all()
+
+
+def test_a_unit_is_drawn_alike_wherever_it_stands() -> None:
+    """Two sets that share ten examples; in one of them the rows of a unit belong together."""
+    first = bootstrap.units_of([f"a{i}" for i in range(40)])
+    second = bootstrap.units_of([f"a{i}" for i in range(30, 40)] + ["b", "b", "c"])
+    one, other = (np.concatenate(list(bootstrap.resampled(u, 200))) for u in (first, second))
+    assert (one[:, 30:] == other[:, :10]).all()
+    assert (other[:, 10] == other[:, 11]).all()
+    assert (other[:, 11] != other[:, 12]).any()
+    assert np.abs(np.corrcoef(one.T) - np.eye(40)).max() < 0.3
 
 
 def test_paired_bootstrap_agrees_with_scipy() -> None:
@@ -195,11 +208,11 @@ def test_hierarchical_bootstrap_keeps_its_level(seeds: int, spread: float) -> No
 
 
 def test_student_agrees_with_scipy() -> None:
-    found = zs.student(-0.3, 0.1, 7)
+    found = zs.student(-0.3, (0.01, 7), (0, 0))
     assert found.less == pytest.approx(t.cdf(-3, 7), rel=1e-9)
     assert found.greater == pytest.approx(t.sf(-3, 7), rel=1e-9)
     assert (found.low, found.high) == pytest.approx(t.interval(0.95, 7, -0.3, 0.1), rel=1e-9)
-    cautious = zs.student(-0.3, 0.1, 7, few=2, share=0.5)
+    cautious = zs.student(-0.3, (0.005, 7), (0.005, 2))
     assert found.less < cautious.less < t.cdf(-3, 2)
 
 

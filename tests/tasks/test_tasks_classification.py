@@ -14,6 +14,7 @@ from zoobench.errors import NotFinite, UnknownName
 from zoobench.interfaces import Split, Splits
 from zoobench.metrics import METRICS, metric
 from zoobench.schema import Measurement, Outcomes
+from zoobench.statistics.bootstrap import numbered
 from zoobench.statistics.paired import wilson
 from zoobench.tasks import evaluate as evaluating
 from zoobench.tasks.classification import Classification, Labels, outcomes_of
@@ -39,7 +40,7 @@ def evaluate(p: Outcomes, classes: int, seed: int) -> tuple[Measurement, ...]:
     empty = Split("test", (), Labels(np.zeros(0, dtype=np.int64)), str)
     names = tuple(f"class {c}" for c in range(classes))
     splits = Splits(empty, empty, empty, names, "image")
-    return evaluating.evaluate(Classification(), p, splits, seed)
+    return evaluating.evaluate(Classification(), p.of(numbered(p.n, seed)), splits)
 
 
 def by_name(found: tuple[Measurement, ...]) -> dict[str, Measurement]:

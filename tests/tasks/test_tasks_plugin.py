@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -199,7 +201,15 @@ def test_it_is_gated_and_accepted(ran: Path, tmp_path: Path) -> None:
     wrong[::4] = False  # every fourth text loses its tags
     blob = store.pack(Outcomes(outcomes.n, {**outcomes.arrays, "said": wrong}))
     (worse / "predictions" / f"{record.key}.npz").write_bytes(blob)
-    lost = dataclasses.replace(record, predictions="0" * 16)
+    changed = Outcomes(outcomes.n, {**outcomes.arrays, "said": wrong})
+    statistics = tasks.task("tagging").statistics(changed)
+    value = float(statistics(np.ones((1, changed.n)), ["micro_f1"])["micro_f1"][0])
+    measured = [
+        m if m.metric != "micro_f1" else dataclasses.replace(m, value=value)
+        for m in record.measurements
+    ]
+    stamp = hashlib.sha256(blob).hexdigest()[:16]
+    lost = dataclasses.replace(record, predictions=stamp, measurements=tuple(measured))
     lines = [store.encode(lost if r.key == record.key else r) for r in run.records]
     (worse / "records.jsonl").write_bytes(b"".join(lines))
     assert "micro_f1" in said("compare", str(ran), str(worse), code=1)

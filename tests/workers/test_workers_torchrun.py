@@ -29,6 +29,7 @@ TOLERANCE = 1e-4
 """Of log-probabilities after a few steps: fp32 sums in another order."""
 
 SUITE = """
+seeds = [0]
 name = "shared"
 models = ["synthetic/gabor"]
 datasets = ["synthetic/stripes?classes=3&train=60&valid=15&test=30"]

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from zoobench.compare.match import Pair
 from zoobench.errors import StoreError
+from zoobench.metrics import metric as metric_row
 from zoobench.metrics import sign
-from zoobench.schema import Outcomes, Record, digest
-from zoobench.statistics.bootstrap import Floats, resampled
+from zoobench.schema import Measurement, Outcomes, Record
+from zoobench.statistics.bootstrap import Floats, Units, resampled
+from zoobench.statistics.intervals import Z
 from zoobench.statistics.paired import (
     Estimate,
     from_draws,
     hierarchical_bootstrap,
     paired_bootstrap,
+    sign_flip,
     student,
 )
 from zoobench.store import Run
 from zoobench.tasks import Statistics, Task, task_of
+from zoobench.tasks.evaluate import statistics_of, units_of
 
 RESAMPLES = 9_999
 CURVED_RESAMPLES = 1_999
@@ -36,12 +39,14 @@ class PairedOutcomes:
     """The metrics of both runs' outcomes for one cell, a pair of `Statistics` a seed; None where
     the outcomes are identical, or nothing but rounding keeps them apart.
 
-    `n` test units of `task`; `problem` says why there is nothing to compare, and `apart`
-    that the test sets are not the same, which makes the cell incomparable.
+    `n` test examples of `task`, `units` (n,) which of them belong together, known where outcomes
+    were read; `problem` says why there is nothing to pair, and `apart` that the test sets are not
+    the same, which makes the cell incomparable.
     """
 
     task: Task
     n: int
+    units: Units | None = None
     seeds: tuple[tuple[Statistics, Statistics] | None, ...] = ()
     problem: str = ""
     apart: str = ""
@@ -58,7 +63,7 @@ def read_outcomes(pairs: Sequence[Pair], baseline: Run, candidate: Run) -> Paire
     """
     task = task_of(pairs[0].candidate.cell)
     rows: list[tuple[Statistics, Statistics] | None] = []
-    n = 0
+    n, units = 0, None
     for pair in pairs:
         one, other = pair.baseline, pair.candidate
         if one.predictions and one.predictions == other.predictions:
@@ -68,28 +73,24 @@ def read_outcomes(pairs: Sequence[Pair], baseline: Run, candidate: Run) -> Paire
         old, new = baseline.outcomes(one), candidate.outcomes(other)
         absent = [side for side, kept in (("baseline", old), ("candidate", new)) if kept is None]
         if old is None or new is None:
-            why = f"no predictions of the {' and the '.join(absent)}, so no paired test"
+            why = f"no predictions of the {' and the '.join(absent)}"
             return PairedOutcomes(task, test_size(one), problem=why)
-        if old.arrays.keys() != new.arrays.keys():
+        before = statistics_of(one, old, f"{baseline.path} (baseline)")
+        after = statistics_of(other, new, f"{candidate.path} (candidate)")
+        if old.arrays.keys() - {"unit"} != new.arrays.keys() - {"unit"}:
             raise StoreError(f"{one.cell.label}: the two runs keep different arrays")
         if not all(np.array_equal(old.arrays[name], new.arrays[name]) for name in task.truth):
             return PairedOutcomes(task, old.n, apart="the test labels differ")
-        for side, kept in (("baseline", old), ("candidate", new)):
-            if not kept.n or not all(map(_finite, kept.arrays.values())):
-                raise StoreError(f"{one.cell.label}: damaged predictions of the {side}")
-        n = old.n
-        alike = _alike(old, new, task.rounded)
-        rows.append(None if alike else (task.statistics(old), task.statistics(new)))
-    return PairedOutcomes(task, n, tuple(rows))
-
-
-def _finite(array: NDArray[np.generic]) -> bool:
-    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
+        n, units = old.n, units_of(other, new)
+        rows.append(None if _alike(old, new, task.rounded) else (before, after))
+    return PairedOutcomes(task, n, units, tuple(rows))
 
 
 def _alike(old: Outcomes, new: Outcomes, rounded: Sequence[str]) -> bool:
     """Whether every array is the same, the `rounded` ones up to `ROUNDING`."""
     for name, array in old.arrays.items():
+        if name == "unit":
+            continue
         other = new.arrays[name]
         if array.shape != other.shape:
             return False
@@ -125,6 +126,16 @@ def differences(pairs: PairedOutcomes, metric: str) -> Floats | None:
     return table
 
 
+def by_unit(table: Floats, units: Units) -> Floats:
+    """(S, G) from (S, n): one value a unit, whose mean is still the mean over the examples."""
+    _, owner = np.unique(units, return_inverse=True)
+    groups = int(owner.max()) + 1
+    if groups == len(units):
+        return table
+    summed = np.stack([np.bincount(owner, row, groups) for row in table])
+    return np.asarray(summed * groups / len(units))
+
+
 def right_or_wrong(pairs: PairedOutcomes, metric: str) -> bool:
     """Whether each unit's part of the metric is 0 or 1, so that exact tests apply."""
     for pair in pairs.seeds:
@@ -135,41 +146,78 @@ def right_or_wrong(pairs: PairedOutcomes, metric: str) -> bool:
     return True
 
 
-def estimate(pairs: PairedOutcomes, metric: str, pair: Pair) -> Estimate:
+def estimate(pairs: PairedOutcomes, metric: str, group: Sequence[Pair]) -> Estimate | None:
     """The change of `metric`, positive where better, by the bootstrap that fits its kind.
 
-    One seed: paired over units. Several: over seeds and units (see statistics).
+    One seed: paired over units, right or wrong ones by exact flips of their net changes' signs.
+    Several: over seeds and units (see statistics). Without outcomes to pair, or statistics of
+    fewer than two units, `unpaired`.
     """
-    seed = int(digest([list(pair.identity), metric], 8), 16)
+    units = pairs.units
+    if pairs.problem or units is None or len(np.unique(units)) < 2:
+        return unpaired(group, metric)
     table = differences(pairs, metric)
     if table is None:
-        return _curved(pairs, metric, seed)
+        return _curved(pairs, metric, units)
+    values = by_unit(table, units)
     if len(table) > 1:
-        return hierarchical_bootstrap(table)
-    return paired_bootstrap(table[0], RESAMPLES, seed)
+        return hierarchical_bootstrap(values)
+    found = paired_bootstrap(values[0], RESAMPLES)
+    if right_or_wrong(pairs, metric):
+        less, greater = sign_flip(np.rint(values[0] * pairs.n / values.shape[1]))
+        found = replace(found, less=less, greater=greater)
+    return found
 
 
-def _curved(pairs: PairedOutcomes, metric: str, seed: int) -> Estimate:
+def unpaired(group: Sequence[Pair], metric: str) -> Estimate | None:
+    """The change from what was recorded, as if the two had judged different examples: surer is
+    nothing without their predictions. None where a value has neither interval nor size."""
+    changes, variance, size = [], 0.0, 2
+    for pair in group:
+        old, new = pair.baseline.get(metric), pair.candidate.get(metric)
+        if old is None or new is None:
+            return None
+        changes.append(sign(metric) * (new.value - old.value))
+        for m in (old, new):
+            error = standard_error(m)
+            if error is None:
+                return None
+            variance += error**2
+            size = max(size, m.n or 0)
+    seeds = len(changes)
+    of_units = variance / seeds**2
+    of_seeds = float(np.var(changes, ddof=1)) / seeds if seeds > 1 else 0.0
+    return student(float(np.mean(changes)), (of_units, size - 1.0), (of_seeds, seeds - 1.0))
+
+
+def standard_error(m: Measurement) -> float | None:
+    """From its interval, or of a share from its examples; None where neither is known."""
+    if m.low is not None and m.high is not None:
+        return (m.high - m.low) / (2 * Z)
+    if m.n and metric_row(m.metric).unit == "fraction":
+        share = (m.value * m.n + 1) / (m.n + 2)
+        return float(np.sqrt(max(share * (1 - share), 0.0) / m.n))
+    return None
+
+
+def _curved(pairs: PairedOutcomes, metric: str, units: Units) -> Estimate:
     """A metric that is no mean: macro averages, balanced accuracy, calibration errors."""
-    n = pairs.n
-    whole = np.ones((1, n))
+    whole, free = np.ones((1, pairs.n)), len(np.unique(units)) - 1.0
     values, draws = [], []
     for pair in pairs.seeds:
         if pair is None:
             values.append(0.0)
             draws.append(np.zeros(CURVED_RESAMPLES))
             continue
-        weights = resampled(n, seed, CURVED_RESAMPLES)
+        weights = resampled(units, CURVED_RESAMPLES)
         values.append(float(_change(pair, metric, whole)[0]))
         draws.append(np.concatenate([_change(pair, metric, w) for w in weights]))
     if len(values) == 1:
-        return from_draws(values[0], draws[0], n - 1)
+        return from_draws(values[0], draws[0], free)
     seeds = len(values)
     of_seeds = float(np.var(values, ddof=1)) / seeds
     of_units = float(np.mean(draws, axis=0).var(ddof=1))
-    total = of_seeds + of_units
-    share = of_seeds / total if total > 0 else 0.0
-    return student(float(np.mean(values)), total**0.5, n - 1, seeds - 1, share)
+    return student(float(np.mean(values)), (of_units, free), (of_seeds, seeds - 1.0))
 
 
 def _change(pair: tuple[Statistics, Statistics], metric: str, weights: Floats) -> Floats:

@@ -23,20 +23,20 @@ from zoobench.compare.pairs import (
     right_or_wrong,
 )
 from zoobench.compare.verdicts import POOLED, Finding, Resolution
-from zoobench.schema import Cell, Ref
+from zoobench.ranking.outcomes import TRAINED
+from zoobench.schema import Cell, Outcome, Ref
+from zoobench.statistics.bootstrap import Floats, Units, grouped
 from zoobench.statistics.paired import Estimate, detectable_drop, sign_flip, student
 from zoobench.store import Run
 
 POWER = 0.8
-TRAINED = ("fine-tune", "from-scratch")
-"""Methods whose every step feeds the next: rounding alone changes their answers. Measured, 20 steps
-of fine-tuning by SSE kernels against AVX ones: 61 of 200 answers, 8 points of accuracy."""
 
 
 @dataclass(frozen=True)
 class Evidence:
     """One test before it is decided. `counts` are (losses, gains) of a right/wrong metric with
-    one seed; `found` is the estimate of anything else; neither where answers are identical."""
+    one seed; `found` is the estimate of anything else; neither where answers are identical.
+    `unpaired` says why the two could not be paired."""
 
     cell: Cell
     metric: str
@@ -48,6 +48,7 @@ class Evidence:
     counts: tuple[int, int] | None = None
     found: Estimate | None = None
     kind: str = "quality"
+    unpaired: str = ""
 
     @property
     def dataset(self) -> Ref:
@@ -61,33 +62,27 @@ class Evidence:
 
 @dataclass
 class Pool:
-    """One model's differences over its datasets: (N,) summed over cells, None where no answer
-    changed, and the seeds' share. Of the cells of one primary metric, each unit's part of which
-    is right or wrong."""
+    """One model's differences over its datasets, example by example, and the seeds' share. Of the
+    cells of one primary metric, each example's part of which is right or wrong."""
 
     cell: Cell
     metric: str
-    sums: dict[tuple[str, int], NDArray[np.float64] | None] = field(default_factory=dict)
+    units: list[Units] = field(default_factory=list)
+    changes: list[Floats] = field(default_factory=list)
     seed_variance: float = 0.0
     seed_dof: int = 0
     seeds: int = 1
     values: list[tuple[float, float]] = field(default_factory=list)
-    changed: int = 0
 
-    def add(self, key: Identity, outcomes: PairedOutcomes, values: tuple[float, float]) -> None:
+    def add(self, outcomes: PairedOutcomes, values: tuple[float, float]) -> None:
         if not right_or_wrong(outcomes, self.metric):
             return
         self.values.append(values)
-        where = (key[1], outcomes.n)
-        total = self.sums.setdefault(where, None)
-        if outcomes.identical:
+        table = None if outcomes.identical else differences(outcomes, self.metric)
+        if table is None or outcomes.units is None or not table.any():
             return
-        table = differences(outcomes, self.metric)
-        if table is None or not table.any():
-            return
-        self.changed += 1
-        mean = table.mean(axis=0)
-        self.sums[where] = mean if total is None else total + mean
+        self.units.append(outcomes.units)
+        self.changes.append(table.mean(axis=0))
         if len(table) > 1:
             self.seeds = max(self.seeds, len(table))
             self.seed_variance += float(table.mean(axis=1).var(ddof=1)) / len(table)
@@ -96,23 +91,23 @@ class Pool:
     def evidence(self) -> Evidence | None:
         """The pooled test; None where fewer than two cells were compared or none changed.
 
-        Without seeds: exact sign flips of each example's net change over its cells, which is
-        McNemar's test where a dataset has one cell. With seeds: Student's t, since sign
-        flips would take a seed's luck for a property of the model.
+        What a unit changes is summed over all cells in which it stands, however many share it.
+        Without seeds: exact sign flips of each unit's net change, which is McNemar's test where
+        there is one cell. With seeds: Student's t, since sign flips would take a seed's luck for
+        a property of the model.
         """
-        if len(self.values) < 2 or not self.changed:
+        if len(self.values) < 2 or not self.changes:
             return None
         cells = len(self.values)
         old, new = np.mean(self.values, axis=0)
-        sums = [s for s in self.sums.values() if s is not None]
-        change = sum(float(s.mean()) for s in sums) / cells
-        spread = sum(float(s.var(ddof=1)) / len(s) for s in sums if len(s) > 1)
-        total = spread + self.seed_variance
-        n = sum(examples for _, examples in self.sums)
-        share = self.seed_variance / total if total > 0 else 0.0
-        found = student(change, total**0.5 / cells, max(n - 1, 1), max(self.seed_dof, 1), share)
+        _, owner = np.unique(np.concatenate(self.units), return_inverse=True)
+        net = np.bincount(owner, np.concatenate(self.changes))
+        parts = np.bincount(owner, np.concatenate([c / (len(c) * cells) for c in self.changes]))
+        n, change = len(parts), float(parts.sum())
+        spread = float(((parts - parts.mean()) ** 2).sum()) * n / max(n - 1, 1)
+        of_seeds = (self.seed_variance / cells**2, float(self.seed_dof))
+        found = student(change, (spread, max(n - 1.0, 1.0)), of_seeds)
         if self.seeds == 1:
-            net = np.concatenate(sums)
             less, greater = sign_flip(np.rint(net))
             found = dataclasses.replace(found, less=less, greater=greater)
         cell = Cell(self.cell.model, POOLED, "pooled")
@@ -157,7 +152,7 @@ def gather(
             in_units = metrics.metric(metric).unit == "target"  # which have no sum
             if metric == outcomes.task.metrics[0] and usable and outcomes.n and not in_units:
                 pool = pools.setdefault((key[0], metric), Pool(pairs[0].candidate.cell, metric))
-                pool.add(key, outcomes, values)
+                pool.add(outcomes, values)
     out.tests += [found for pool in pools.values() if (found := pool.evidence()) is not None]
     return out
 
@@ -186,22 +181,28 @@ def _one(
     out: Gathered,
 ) -> None:
     cell, seeds = stands_for(pairs), len(pairs)
-    if outcomes.apart or outcomes.problem:
-        outcome = "incomparable" if outcomes.apart else "inconclusive"
-        why = outcomes.apart or outcomes.problem
-        finding = Finding(cell, metric, *values, outcome, why, n=outcomes.n, seeds=seeds)  # type: ignore[arg-type]
-        out.settled.append(finding)
+    found = None if outcomes.identical or outcomes.apart else estimate(outcomes, metric, pairs)
+    if outcomes.apart or (outcomes.problem and found is None):
+        outcome: Outcome = "incomparable" if outcomes.apart else "inconclusive"
+        why = outcomes.apart or f"{outcomes.problem}, and no interval"
+        finding = Finding(cell, metric, *values, outcome, why, n=outcomes.n, seeds=seeds)
+        fall = metrics.sign(metric) * (values[1] - values[0])
+        out.settled.append(dataclasses.replace(finding, change=fall))
         return
-    test = Evidence(cell, metric, *values, outcomes.n, seeds, cells=seeds)
+    test = Evidence(
+        cell, metric, *values, outcomes.n, seeds, cells=seeds, unpaired=outcomes.problem
+    )
+    units = outcomes.units
+    alone = units is not None and not grouped(units)
     if outcomes.identical:
         pass
-    elif seeds == 1 and right_or_wrong(outcomes, metric):
+    elif seeds == 1 and not outcomes.problem and alone and right_or_wrong(outcomes, metric):
         table = differences(outcomes, metric)
         assert table is not None, "a metric that is right or wrong is a mean"
         counts = (int((table < 0).sum()), int((table > 0).sum()))
         test = dataclasses.replace(test, counts=counts)
     else:
-        test = dataclasses.replace(test, found=estimate(outcomes, metric, pairs[0]))
+        test = dataclasses.replace(test, found=found)
     out.tests.append(test)
 
 
@@ -300,6 +301,8 @@ def explain(f: Finding, test: Evidence, gain: float) -> str:
         head += f" (over {f.cells} cells)"
     elif f.seeds > 1:
         head += f" ({f.seeds} seeds of {f.n} examples)"
+    if test.unpaired:
+        head += f", not paired: {test.unpaired}"
     margin = drop(f.metric, f.margin or 0.0)
     if f.outcome == "regressed":
         return f"{head}; p {number(f.p)}, {number(f.adjusted)} after Holm"

@@ -27,7 +27,7 @@ def load(path: str | Path, metrics: Iterable[str] = (), today: date | None = Non
     """A run directory, a lone records.jsonl or an accepted baseline (a `PackedRun`).
 
     Of each record's measurements only `metrics` (the quality metrics of every task by default) and
-    the costs are kept, without intervals and samples; `today` decides which acceptances "until" a
+    the costs are kept, without samples; `today` decides which acceptances "until" a
     date still hold. Raises StoreError.
     """
     folder, file = located(Path(path))
@@ -59,7 +59,7 @@ class Shortener:
             if m.metric in COSTS:
                 kept.append(self._cost(model, m))
             elif m.metric in self._metrics:
-                kept.append(Measurement(m.metric, m.value, m.unit, m.better, n=m.n))
+                kept.append(replace(m, detail={}))
         return replace(
             record,
             measurements=tuple(kept),

@@ -48,6 +48,20 @@ class Finding(Verdict):
         return self.accept or self.outcome == "regressed"
 
     @property
+    def compared(self) -> bool:
+        """Whether a test of quality, or a measured time, stands behind it."""
+        tested = self.kind == "measured" or (
+            self.kind in ("quality", "pooled") and self.p is not None
+        )
+        return tested and self.outcome not in ("missing", "incomparable")
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether it fell by more than the margin, and nobody can say that this is luck."""
+        fell = self.change is not None and self.change < -(self.margin or 0.0)
+        return self.outcome == "inconclusive" and fell
+
+    @property
     def name(self) -> str:
         """What a line is headed with: the cell, or the model for what is the model's own."""
         if self.kind in ("quality", "cell"):
@@ -122,14 +136,14 @@ class Comparison:
 
     @property
     def exit_code(self) -> int:
-        """By precedence: (2 is raised,) 3 missing, 1 regressed, 4 nothing compared, 5, 0."""
+        """By precedence: (2 is raised,) 3 missing, 4 no quality compared, 1 regressed, 5, 0."""
         outcomes = {f.outcome for f in self.findings}
         if "missing" in outcomes:
             return FAILED
+        if not any(f.compared for f in self.findings):
+            return NOTHING
         if self.failing:
             return REGRESSION
-        if not outcomes & {"same", "improved", "inconclusive"}:
-            return NOTHING
         if self.strict and "inconclusive" in outcomes:
             return INCONCLUSIVE
         return FINE

@@ -91,7 +91,8 @@ def _few(classes: Sequence[str]) -> str:
 def corrupted(split: Split, kind: str, severity: int) -> Split:
     """`split` with every picture spoilt; the same picture is spoilt in the same way always."""
     ids = tuple(f"{one}+{kind}-{severity}" for one in split.ids)
-    return Split(split.name, ids, split.targets, _Corrupted(split, kind, severity))
+    read = _Corrupted(split, kind, severity)
+    return Split(split.name, ids, split.targets, read, groups=split.groups or split.ids)
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def assemble(found: Found, ref: Ref) -> Splits:
     Raises BadData where the result could not be learnt from or judged.
     """
     found = _first_classes(found, ref)
-    found, counts = _clean(found)
+    found, counts = _clean(_grouped_by(found))
     _check_sizes(found, ref)
     flags = []
     train, valid, test = found.train, found.valid, found.test
@@ -70,6 +70,18 @@ def assemble(found: Found, ref: Ref) -> Splits:
         train, valid, test, found.classes, found.modality, tuple(flags), notes, found.task
     )
     return bounded(whole, ref)
+
+
+def _grouped_by(found: Found) -> Found:
+    """`found`, its splits naming the family of each example."""
+    if not found.groups:
+        return found
+
+    def named(split: Split) -> Split:
+        return replace(split, groups=tuple(found.groups.get(i, i) for i in split.ids))
+
+    valid, test = found.valid and named(found.valid), found.test and named(found.test)
+    return replace(found, train=named(found.train), valid=valid, test=test)
 
 
 def bounded(whole: Splits, ref: Ref) -> Splits:

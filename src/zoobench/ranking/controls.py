@@ -17,6 +17,7 @@ PROBES = frozenset({"knn", "linear-probe", "ridge"})
 SUSPECT = "suspect"
 NOT_BETTER = "not better than random weights"
 NEGATIVE = "negative transfer"
+LONE = "one run"
 
 RECORD_FLAGS = {
     "derived-valid": "no official valid split: a stratified tenth of train",
@@ -69,8 +70,7 @@ def versus(
     book: Book, mine: Sequence[Record], theirs: Sequence[Record], metric: str
 ) -> tuple[float, float]:
     """(mine - theirs, two-sided p), paired where predictions allow."""
-    shared = mine[0].cell.shots is not None
-    one, _ = sample_of(book, [mine, theirs], metric, shared)
+    one, _ = sample_of(book, [mine, theirs], metric)
     return float(one.value[0] - one.value[1]), float(many.pairwise(one)[0, 1])
 
 

@@ -35,8 +35,7 @@ def shifts(book: Book, metric: str | None) -> tuple[Shift, ...]:
     """Every model's retained share of `metric`, or of its task's primary one, a row a kind of
     shift; () where no clean cell is there. Of an error, what is retained is clean / shifted.
 
-    Corrupted copies are the clean examples, so that both are resampled together; another
-    dataset's examples are resampled on their own.
+    Corrupted copies are of the clean examples' units, so that both are resampled together.
     """
     usable = [
         r
@@ -67,10 +66,7 @@ def _shift(book: Book, base: Record, kind: str, records: dict[int, Record], metr
     low = high = None
     before, after = (kept_of(book, same, metric) for same in ([base], [*records.values()]))
     if before is not None and after is not None:
-        seed = bootstrap.seed_of(base.cell.dataset, kind, metric)
-        # Another dataset's units are not the clean ones.
-        clean_draws, shifted_draws = before.draws(seed), after.draws(seed + (0 in records))
-        low, high = _interval(_share(clean_draws, shifted_draws, metric))
+        low, high = _interval(_share(before.draws(), after.draws(), metric))
     mean_value = float(np.mean(list(values.values())))
     return Shift(
         model=base.cell.model,

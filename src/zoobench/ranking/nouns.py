@@ -106,7 +106,8 @@ class SectionRanking:
     """The models on one dataset by one method, best first.
 
     `p` is the Holm-corrected matrix of pairwise tests in the order of `rows` (family:
-    all pairs). `gap` is the smallest lead this test set can resolve; `saturated` when
+    all pairs). `gap` is the lead over all others that would be found four times in five,
+    None where none would be (training runs without a second seed); `saturated` when
     even a perfect model could not be told from the best. `paired` is False where
     predictions are missing, so that intervals had to do.
     """
@@ -120,7 +121,7 @@ class SectionRanking:
     controls: tuple[Control, ...]
     failures: tuple[Failure, ...]
     p: tuple[tuple[float, ...], ...]
-    gap: float
+    gap: float | None
     saturated: bool
     paired: bool
     n: int
@@ -167,7 +168,7 @@ class OverallRanking:
     left_out_models: Mapping[Ref, str]
     left_out_datasets: Mapping[Ref, str]
     disagreements: tuple[str, ...]
-    gap: float
+    gap: float | None
     general: bool
     sections: tuple[SectionRanking, ...]
     p: tuple[tuple[float, ...], ...] = ()

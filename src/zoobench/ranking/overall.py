@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr, ndtri, stdtr
 
 from zoobench import metrics
 from zoobench.ranking.nouns import Flag, OverallRanking, OverallRow, Row, SectionRanking
 from zoobench.ranking.outcomes import costs_of, device_of
 from zoobench.schema import Ref, canonical
-from zoobench.statistics import bootstrap, many, plausible
-from zoobench.statistics.bootstrap import percentile
+from zoobench.statistics import bootstrap, intervals, many, plausible
 from zoobench.statistics.critical import critical_difference
 
 GENERAL = 5
@@ -119,15 +118,13 @@ def _overall(group: Sequence[Ranked]) -> OverallRanking | None:
     for one in common:
         if one.sample is not None:
             at = {model: i for i, model in enumerate(one.models)}
-            samples.append((one.sample, [at[m] for m in models]))
-    values = np.stack([one.value[at] for one, at in samples])
-    general = len(common) >= GENERAL and not _views(common)
-    mean_draws = _mean_draws([one.draws[:, at] for one, at in samples], general)
-    if len(samples) == 1:
-        p = many.pairwise(many.pick(*samples[0]))
-    else:
-        p = _pairwise(values, mean_draws, general)
-    rows = _rows(models, common, values, mean_draws, p)
+            samples.append(many.pick(one.sample, [at[m] for m in models]))
+    values = np.stack([one.value for one in samples])
+    parts = _independent(samples)
+    general = len(parts) >= GENERAL and not _views(common)
+    mean = samples[0] if len(samples) == 1 else _mean(samples, parts if general else ())
+    p = many.pairwise(mean)
+    rows = _rows(models, common, values, mean, p)
     first = group[0].ranking
     order = [models.index(row.model) for row in rows]
     few = len(order) <= many.MATRIX_LIMIT
@@ -141,22 +138,71 @@ def _overall(group: Sequence[Ranked]) -> OverallRanking | None:
         left_out_models=out_models,
         left_out_datasets=out_data,
         disagreements=disagreements(rows),
-        gap=_gap(values.mean(axis=0), mean_draws),
+        gap=many.resolvable_gap(mean),
         general=general,
         sections=tuple(one.ranking for one in group),
         p=many.holm_matrix(p, order),
         raw=_nested(p[np.ix_(order, order)]) if few else (),
-        posterior=_kept_posterior(values.mean(axis=0), mean_draws, order) if few else (),
+        posterior=_kept_posterior(mean, order) if few and not mean.lone else (),
         critical=critical_difference(models, values),
     )
 
 
-def _kept_posterior(
-    mean: bootstrap.Floats, draws: bootstrap.Floats, order: list[int]
-) -> bootstrap.Matrix:
+def _independent(samples: Sequence[many.Sample]) -> list[list[int]]:
+    """The samples in groups that share no unit: test sets with examples in common are one."""
+    groups: list[tuple[set[int], list[int]]] = []
+    for number, one in enumerate(samples):
+        units, members = set(one.units.tolist()), [number]
+        apart = []
+        for known, others in groups:
+            if known & units:
+                units, members = known | units, others + members
+            else:
+                apart.append((known, others))
+        groups = [*apart, (units, members)]
+    return [members for _, members in groups]
+
+
+def _mean(samples: Sequence[many.Sample], parts: Sequence[list[int]]) -> many.Sample:
+    """The mean over D datasets.
+
+    Without `parts` the datasets stand for themselves: units move together wherever they stand.
+    With them, groups of datasets that share no unit, the groups are what is drawn, so that the
+    intervals speak of datasets like these; what units and training add is in their spread.
+    """
+    count = len(samples)
+    value = np.mean([one.value for one in samples], axis=0)
+    luck, common, dof = np.zeros(len(value)), 0.0, np.inf
+    if parts:
+        apart = np.stack([one.value for one in samples]) - value
+        totals = np.stack([apart[part].sum(axis=0) for part in parts])
+        drawn = np.random.default_rng(count).standard_normal((bootstrap.RESAMPLES, len(parts)))
+        draws, units = value + drawn @ totals / count, bootstrap.numbered(len(parts), "datasets")
+    else:
+        draws = np.mean([one.draws for one in samples], axis=0)
+        units = np.unique(np.concatenate([one.units for one in samples]))
+        luck = sum((one.luck for one in samples), luck) / count**2
+        common = sum(one.common for one in samples) / count**2
+        # Pooled over datasets the variance is one; of few-shot draws each has its own.
+        each = [(float(one.luck.mean()) + one.common, one.dof) for one in samples]
+        dof = each[0][1] if common == 0 else intervals.satterthwaite(*each)
+    ends = [
+        intervals.of_draws(float(value[m]), draws[:, m], len(units), luck[m] + common, dof)
+        for m in range(len(value))
+    ]
+    low, high = np.array(ends).T
+    return dataclasses.replace(
+        samples[0], value=value, low=low, high=high, draws=draws, luck=luck, common=common,
+        dof=dof, seeds=np.min([one.seeds for one in samples], axis=0),
+        exact=np.zeros(len(value), dtype=bool), units=units, n=len(units),
+        lone=any(one.lone for one in samples),
+    )  # fmt: skip
+
+
+def _kept_posterior(mean: many.Sample, order: list[int]) -> bootstrap.Matrix:
     """Plausible true scores in `order`, as many draws as leave a page light."""
     kept = min(bootstrap.RESAMPLES, _KEPT // len(order))
-    return _nested(plausible.posterior(mean, draws)[:kept, order])
+    return _nested(plausible.posterior(mean.value, mean.with_luck())[:kept, order])
 
 
 def _views(sections: Sequence[Ranked]) -> bool:
@@ -178,44 +224,6 @@ def _name(group: Sequence[Ranked]) -> str:
     return ""
 
 
-def _mean_draws(draws: Sequence[bootstrap.Floats], general: bool) -> bootstrap.Floats:
-    """(B, M) draws of the mean over D datasets, from (B, M) draws of each.
-
-    With `general`, datasets are drawn with replacement too (spread corrected by
-    sqrt(D / (D - 1)) about the mean), so the interval speaks of datasets like these.
-    """
-    count, resamples = len(draws), len(draws[0])
-    if not general:
-        return np.asarray(sum(draws[1:], start=draws[0]) / count)
-    rng = np.random.default_rng(count)
-    picks = rng.integers(0, count, (resamples, count))
-    drawn = np.zeros_like(draws[0])
-    for at, own in enumerate(draws):
-        drawn += own * ((picks == at).sum(axis=1)[:, None] / count)
-    centre = sum((own.mean(axis=0) for own in draws), start=np.zeros(drawn.shape[1])) / count
-    return np.asarray(centre + (drawn - centre) * np.sqrt(count / (count - 1)))
-
-
-def _pairwise(
-    values: bootstrap.Floats, mean_draws: bootstrap.Floats, general: bool
-) -> bootstrap.Floats:
-    """(M, M) two-sided p of differences of means: normal, or Student's t over D datasets."""
-    score = many.scores(values.mean(axis=0), many.difference_error(mean_draws))
-    p = 2 * (stdtr(len(values) - 1, -score) if general else ndtr(-score))
-    np.fill_diagonal(p, 1.0)
-    return np.asarray(p)
-
-
-def _gap(mean: bootstrap.Floats, mean_draws: bootstrap.Floats) -> float:
-    count = len(mean)
-    if count < 2:
-        return 0.0
-    best = int(np.argmax(mean))
-    rivals = np.arange(count) != best
-    error = bootstrap.error_against(mean_draws, best)[rivals]
-    return float(-ndtri(bootstrap.ALPHA / (2 * (count - 1))) * np.median(error))
-
-
 def _settled(values: bootstrap.Floats) -> bootstrap.Floats:
     """(D, M) scores as shares of each dataset's largest, without what rounding alone parts."""
     largest = np.abs(values).max(axis=1, keepdims=True)
@@ -234,20 +242,18 @@ def _rows(
     models: Sequence[Ref],
     common: Sequence[Ranked],
     values: bootstrap.Floats,
-    mean_draws: bootstrap.Floats,
+    mean: many.Sample,
     p: bootstrap.Floats,
 ) -> tuple[OverallRow, ...]:
-    mean = values.mean(axis=0)
     ranks = many.ranks(-_settled(values)).mean(axis=0)
     z = z_scores(values).mean(axis=0)
-    low, high = percentile(mean_draws)
-    best, worst = many.rank_ranges(mean, p)
-    first = plausible.probability_first(mean, mean_draws)
+    best, worst = many.rank_ranges(mean.value, p)
+    first = many.probability_first(mean)
     by_rank, by_z = many.ranks(np.stack([ranks, -z]), "min")
     names = [one.ranking.dataset.short for one in common]
     rows = []
     held = [{row.model: row for row in one.ranking.rows} for one in common]
-    for m in sorted(range(len(models)), key=lambda m: (-mean[m], models[m])):
+    for m in sorted(range(len(models)), key=lambda m: (-mean.value[m], models[m])):
         own = [rows_there[models[m]] for rows_there in held]
         records = tuple(r for row in own for r in row.records)
         low_at = int(np.argmin(values[:, m]))
@@ -255,9 +261,9 @@ def _rows(
         rows.append(
             OverallRow(
                 model=models[m],
-                value=float(mean[m]),
-                low=float(low[m]),
-                high=float(high[m]),
+                value=float(mean.value[m]),
+                low=float(mean.low[m]),
+                high=float(mean.high[m]),
                 rank_low=int(best[m]),
                 rank_high=int(worst[m]),
                 first=float(first[m]),
@@ -290,11 +296,13 @@ def _flags(own: Sequence[Row], names: Sequence[str]) -> tuple[Flag, ...]:
 
 
 def disagreements(rows: Sequence[OverallRow]) -> tuple[str, ...]:
-    """One sentence for each model whose place differs between the three orders."""
+    """One sentence for each model whose place differs between the three orders by more than its
+    ties allow."""
     said = []
     for row in rows:
         place = 1 + sum(other.value > row.value for other in rows)  # equal ones share theirs
-        if len({place, row.order_by_rank, row.order_by_z}) > 1:
+        others = (row.order_by_rank, row.order_by_z)
+        if not all(row.rank_low <= order <= row.rank_high for order in others):
             said.append(
                 f"{row.model.short} is {_nth(place)} by mean, "
                 f"{_nth(row.order_by_rank)} by mean rank, {_nth(row.order_by_z)} by mean z-score"

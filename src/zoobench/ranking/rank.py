@@ -7,7 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from zoobench.metrics import bounded
 from zoobench.ranking.comparability import Section, is_control, split_comparable
-from zoobench.ranking.controls import DATASET_FLAGS, RECORD_FLAGS, Controls, control_rows, flags_of
+from zoobench.ranking.controls import (
+    DATASET_FLAGS,
+    LONE,
+    RECORD_FLAGS,
+    Controls,
+    control_rows,
+    flags_of,
+)
 from zoobench.ranking.foresight import judge
 from zoobench.ranking.generalization import gaps, label_efficiency, shifted, shifts
 from zoobench.ranking.nouns import Control, Failure, Flag, Ranking, Row, SectionRanking
@@ -23,8 +30,7 @@ from zoobench.ranking.outcomes import (
 )
 from zoobench.ranking.overall import Ranked, rank_overall
 from zoobench.schema import Record, Ref
-from zoobench.statistics import bootstrap, many, plausible
-from zoobench.statistics.bootstrap import percentile
+from zoobench.statistics import bootstrap, many
 from zoobench.store import Run, no_collection
 
 METHODS = ("fine-tune", "linear-probe", "ridge", "knn", "zero-shot", "from-scratch")
@@ -88,13 +94,12 @@ def rank_section(controls: Controls, section: Section, metric: str) -> Ranked | 
         empty = _section(section, metric, (), shown, failures, entrants)
         return Ranked(empty, (), None)
     names = list(models)
-    one, paired = sample_of(
-        controls.book, [models[name] for name in names], metric, section.shots is not None
-    )
+    one, paired = sample_of(controls.book, [models[name] for name in names], metric)
     attempted = by_model(entrants)
     flags = {
         name: flags_of(controls, section, models[name], random, metric)
         + _lost_seeds(attempted[name])
+        + ((Flag(LONE, "its luck is in no interval"),) if one.lone else ())
         for name in names
     }
     rows, order, p = _rows(one, models, flags)
@@ -105,7 +110,7 @@ def rank_section(controls: Controls, section: Section, metric: str) -> Ranked | 
         ranking,
         p=many.holm_matrix(p, order),
         gap=gap,
-        saturated=bounded(metric) and len(names) > 1 and 1 - top < gap,
+        saturated=bounded(metric) and gap is not None and 1 - top < gap,
         paired=paired,
         n=one.n,
     )
@@ -131,16 +136,15 @@ def _rows(
 ) -> tuple[tuple[Row, ...], list[int], bootstrap.Floats]:
     names = list(models)
     p = many.pairwise(one)
-    low, high = percentile(one.draws)
     best, worst = many.rank_ranges(one.value, p)
-    first = plausible.probability_first(one.value, one.draws)
+    first = many.probability_first(one)
     order = sorted(range(len(names)), key=lambda m: (-one.value[m], names[m]))
     rows = tuple(
         Row(
             model=names[m],
             value=float(one.value[m]),
-            low=float(low[m]),
-            high=float(high[m]),
+            low=float(one.low[m]),
+            high=float(one.high[m]),
             rank_low=int(best[m]),
             rank_high=int(worst[m]),
             first=float(first[m]),
@@ -179,7 +183,7 @@ def _section(
         controls=shown,
         failures=failures,
         p=(),
-        gap=0.0,
+        gap=None,
         saturated=False,
         paired=True,
         n=0,

@@ -45,7 +45,16 @@ SHOWN = 50
 
 
 def title(found: Comparison) -> str:
-    return f"zoobench compare: {VERDICT[found.exit_code]}"
+    return f"zoobench compare: {verdict(found)}"
+
+
+def verdict(found: Comparison) -> str:
+    """In words; what fell by more than the margin has not passed, proven or not."""
+    doubtful = sum(f.doubtful for f in found.findings)
+    if found.exit_code or not doubtful:
+        return VERDICT[found.exit_code]
+    cells = "1 cell" if doubtful == 1 else f"{doubtful} cells"
+    return f"inconclusive: {cells} fell by more than the margin, which may be luck"
 
 
 def tally(found: Comparison) -> str:
@@ -215,7 +224,7 @@ def gate_json(found: Comparison) -> str:
     body: dict[str, Any] = {
         "format": 1,
         "exit_code": found.exit_code,
-        "verdict": VERDICT[found.exit_code],
+        "verdict": verdict(found),
         "counts": found.counts,
         "findings": [],
         **to_json(found),

@@ -186,7 +186,7 @@ def section_notes(section: SectionRanking) -> list[str]:
     lines = []
     method = method_text(section.method, section.shots)
     if len(section.rows) > 1:
-        text = f"{method}: smallest gap resolved {difference(section.metric, section.gap)}"
+        text = f"{method}: {resolved(section.metric, section.gap)}"
         if section.saturated:
             text += "; near-saturated: even a perfect model could not be told from the best"
         if not section.paired:
@@ -200,6 +200,13 @@ def section_notes(section: SectionRanking) -> list[str]:
         if flag.why
     ]
     return lines
+
+
+def resolved(metric: str, gap: float | None) -> str:
+    """What a lead must be to be found, for people."""
+    if gap is None:
+        return "no lead is proof: one training run each, whose luck may be all of it"
+    return f"a lead of {difference(metric, gap)} would be found four times in five"
 
 
 def _overall(console: Console, overall: OverallRanking, name: str) -> None:
@@ -229,7 +236,8 @@ def overall_notes(overall: OverallRanking, most: int | None = None) -> list[str]
     if len(overall.tied) > 1 and (note := family_note(overall.tied)):
         lines.append(note)
     if len(overall.rows) > 1:
-        lines.append(f"Smallest gap resolved: {difference(overall.metric, overall.gap)}.")
+        text = resolved(overall.metric, overall.gap)
+        lines.append(f"{text[0].upper()}{text[1:]}.")
     if len(overall.datasets) > 1 and not overall.general:
         many = len(overall.datasets)
         why = "are test sets of one task" if published else "are too few to speak of others"

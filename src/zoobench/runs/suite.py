@@ -53,7 +53,7 @@ class SuiteFile(BaseModel):
     datasets: list[str | dict[str, Any]] = Field(min_length=1)
     methods: list[str | dict[str, Any]] = Field(min_length=1)
     controls: bool | list[str] = True
-    seeds: list[int] = Field(default=[0], min_length=1)
+    seeds: list[int] | None = Field(default=None, min_length=1)
     shots: list[int] = Field(default=[])
     draws: int = Field(default=5, ge=1)
     precision: Precision = "auto"
@@ -192,7 +192,7 @@ def resolve(file: SuiteFile, where: str, folder: Path) -> Suite:
         datasets=tuple(_pinned(ref, file.pins) for ref in dict.fromkeys(dataset_refs)),
         methods=tuple(specs),
         controls=_controls(file.controls, where),
-        seeds=tuple(dict.fromkeys(file.seeds)),
+        seeds=tuple(dict.fromkeys(file.seeds or _seeds(specs))),
         shots=tuple(dict.fromkeys(file.shots)),
         draws=file.draws,
         precision=file.precision,
@@ -266,6 +266,13 @@ def _controls(chosen: bool | list[str], where: str) -> tuple[str, ...]:
         if name not in CONTROLS:
             raise unknown(f"{where}: controls", "control", name, CONTROLS)
     return tuple(chosen)
+
+
+def _seeds(specs: Sequence[MethodSpec]) -> Sequence[int]:
+    """Where the suite says none: three where a method trains, since of one run nobody can say what
+    was luck; one where nothing is drawn."""
+    trains = any(methods.method_class(spec.name).needs == "module" for spec in specs)
+    return range(3) if trains else (0,)
 
 
 def _check_pairs(suite: Suite, where: str) -> None:

@@ -7,44 +7,69 @@ did on the same N examples; every function here is deterministic.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zoobench.statistics.bootstrap import (
-    ALPHA,
-    RESAMPLES,
-    Floats,
-    Matrix,
-    error_against,
-    resampled,
-)
-from zoobench.statistics.paired import holm, mcnemar
+from zoobench.statistics import intervals, plausible
+from zoobench.statistics.bootstrap import ALPHA, RESAMPLES, Floats, Matrix, Units, resampled
+from zoobench.statistics.intervals import Luck
+from zoobench.statistics.paired import holm, mcnemar, sign_flip
 
+POWER = 0.8
+FEW = 100
+"""Units below which a normal distribution is another than Student's t."""
 MATRIX_LIMIT = 200
 """Above this many models no matrix of pairs is kept: nobody reads it."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """M models on the same N examples; larger is better.
+    """M models on the same N rows of G units; larger is better.
 
-    `value` (M,) mean scores; `draws` (B, M) bootstrap means, paired over the examples
-    (and over seeds where there are several); `seed_variance` (M,) the part of a mean's
-    variance that comes from seeds, `seeds` (M,) how many; `right` (N, M) 0/1 for the
-    models in `exact` (M,) bool: one seed, each example right or wrong, and without rows
-    where the draws are unpaired; n = N.
+    `value` (M,) metrics, a mean over a model's seeds, with 95% intervals `low` and `high` (M,);
+    `draws` (B, M) bootstrap values, paired over the units; `luck` (M,) the variance of each that
+    comes from training or drawing again, and `common` that of what a draw does to all of them,
+    with `dof` degrees of freedom; `seeds` (M,) how many. `right` (N, M) 0/1 for the models in
+    `exact` (M,) bool: one seed, each row right or wrong. `units` (N,) are empty where the draws
+    are unpaired. A `lone` sample holds single training runs: their luck is unknown.
     """
 
     value: Floats
+    low: Floats
+    high: Floats
     draws: Floats
-    seed_variance: Floats
+    luck: Floats
+    common: float
+    dof: float
     seeds: NDArray[np.int64]
     exact: NDArray[np.bool_]
     right: NDArray[np.float32]
+    units: Units
     n: int
+    lone: bool = False
+
+    @property
+    def groups(self) -> int:
+        return len(np.unique(self.units))
+
+    def with_luck(self) -> Floats:
+        """(B, M) `draws` by Student's t, where units are few, and with the luck of training."""
+        rng = np.random.default_rng([len(self.value), 1])
+        draws, free = self.draws, self.groups - 1.0
+        if 0 < free < FEW:
+            scale = np.sqrt((free + 1) / rng.chisquare(free, (len(draws), 1)))
+            draws = self.value + scale * (draws - draws.mean(axis=0))
+        if not self.luck.any() and not self.common:
+            return draws
+        shape = len(self.draws), 1 + len(self.value)
+        noise = rng.standard_normal(shape) * np.sqrt(
+            self.dof / rng.chisquare(self.dof, (shape[0], 1))
+        )
+        noise = noise * np.sqrt(np.append(self.common, self.luck))
+        return np.asarray(draws + noise[:, 1:] + noise[:, :1])
 
 
 def ranks(values: Floats, ties: Literal["mean", "min"] = "mean") -> Floats:
@@ -63,67 +88,95 @@ def ranks(values: Floats, ties: Literal["mean", "min"] = "mean") -> Floats:
 
 def sample(
     outcomes: Sequence[NDArray[np.floating[Any]]],
-    seed: int,
+    units: Units,
     *,
+    luck: Luck | None = None,
     shared_seeds: bool = False,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
     resamples: int = RESAMPLES,
 ) -> Sample:
-    """The sample of M models whose metric is a mean over units; outcomes[m] is (S_m, N), the
-    units' values, one row a seed. See `with_seeds`."""
+    """The sample of M models whose metric is a mean over rows; outcomes[m] is (S_m, N), the
+    rows' values, one line a seed. See `with_seeds`."""
     means = np.stack([rows.mean(axis=0, dtype=np.float64) for rows in outcomes], axis=1)
-    n = len(means)
-    draws = np.concatenate([block @ means for block in resampled(n, seed, resamples)]) / n
+    blocks = [(w @ means) / w.sum(axis=1, keepdims=True) for w in resampled(units, resamples)]
     each = [rows.mean(axis=1, dtype=np.float64) for rows in outcomes]
-    exact = np.array([len(rows) == 1 and bool(np.isin(rows, (0, 1)).all()) for rows in outcomes])
-    return with_seeds(each, draws, seed, n, (means.astype(np.float32), exact), shared_seeds)
+    draws = np.concatenate(blocks)
+    return with_seeds(
+        each, draws, units, rows=outcomes, luck=luck, shared_seeds=shared_seeds, bounds=bounds
+    )
 
 
 def with_seeds(
     each: Sequence[Floats],
     draws: Floats,
-    seed: int,
-    n: int,
-    right: tuple[NDArray[np.float32], NDArray[np.bool_]] | None = None,
+    units: Units,
+    *,
+    rows: Sequence[NDArray[np.floating[Any]]] | None = None,
+    luck: Luck | None = None,
     shared_seeds: bool = False,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> Sample:
     """The sample of M models, from each[m] (S_m,), the metric of every seed, and `draws` (B, M),
     the metric's mean over a model's seeds under resampled units, which all models share.
 
-    Seeds add their own variance to the draws (bootstrap over seeds, corrected for
-    their small number). With `shared_seeds` (few-shot draws) all models keep the
-    same resample of seeds, so that what the draws share cancels in a difference. `right`
-    are (N, M) values of the units and the models (M,) to which exact tests apply.
+    `luck` is the variance of a single run for its seed's sake, pooled over all that ran alike;
+    None for methods that have none. With `shared_seeds` (few-shot draws) all models have the
+    same draws of the data, so that what a draw does to all of them cancels in a difference; that
+    variance is found here. `rows[m]` (S_m, N) are the values of a metric that is a mean; the
+    metric lies within `bounds`.
     """
-    resamples = len(draws)
     seeds = np.array([len(values) for values in each], dtype=np.int64)
-    variance = np.zeros(len(each))
-    rng = np.random.default_rng([seed, 1])
-    common = shared_seeds and len(set(seeds.tolist())) == 1
-    picks = rng.random((resamples, int(seeds.max()))) if common else None
-    for m, values in enumerate(each):
-        count = len(values)
-        if count < 2:
-            continue
-        variance[m] = values.var(ddof=1) / count
-        u = picks if picks is not None else rng.random((resamples, count))
-        drawn = values[(u * count).astype(np.intp)].mean(axis=1)
-        draws[:, m] += (drawn - values.mean()) * np.sqrt(count / (count - 1))
-    units, exact = right or (np.zeros((n, len(each)), np.float32), np.zeros(len(each), bool))
-    means = np.array([values.mean() for values in each])
-    return Sample(means, draws, variance, seeds, exact, units, n)
+    value = np.array([values.mean() for values in each])
+    alone, common, dof = _luck(each, seeds, luck, shared_seeds)
+    groups = len(np.unique(units))
+    own = alone + common
+    binary = rows is not None and all(bool(np.isin(r, (0, 1)).all()) for r in rows)
+    ends = [
+        intervals.of_share(rows[m].mean(axis=0, dtype=np.float64), units, own[m], dof)
+        if binary and rows is not None
+        else intervals.of_draws(float(value[m]), draws[:, m], groups, own[m], dof, bounds)
+        for m in range(len(each))
+    ]
+    low, high = np.array(ends).T
+    exact = (seeds == 1) & binary & (luck is None)
+    right = np.zeros((len(units), len(each)), np.float32)
+    if rows is not None and exact.any():
+        right = np.stack([r.mean(axis=0, dtype=np.float32) for r in rows], axis=1)
+    lone = luck is not None and not luck.dof
+    return Sample(
+        value, low, high, draws, alone, common, dof, seeds, exact, right, units, len(units), lone
+    )
+
+
+def _luck(
+    each: Sequence[Floats], seeds: NDArray[np.int64], luck: Luck | None, shared: bool
+) -> tuple[Floats, float, float]:
+    """((M,) variances of the models' own luck, variance of the luck they share, dof)."""
+    if shared and int(seeds.min()) > 1 and len(set(seeds.tolist())) == 1:
+        table = np.stack(each)
+        models, draws = table.shape
+        whole = float(table.var(axis=1, ddof=1).mean()) / draws
+        rest = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
+        free = (models - 1) * (draws - 1)
+        alone = float((rest**2).sum()) / free / draws if free else 0.0
+        return np.full(models, alone), max(whole - alone, 0.0), draws - 1.0
+    found = intervals.pooled(list(each)) if luck is None else luck
+    return found.variance / seeds, 0.0, found.dof or np.inf
 
 
 def pick(one: Sample, models: Sequence[int]) -> Sample:
     """The sample of some of the models, in that order."""
     at = list(models)
-    return Sample(
-        one.value[at],
-        one.draws[:, at],
-        one.seed_variance[at],
-        one.seeds[at],
-        one.exact[at],
-        one.right[:, at],
-        one.n,
+    return replace(
+        one,
+        value=one.value[at],
+        low=one.low[at],
+        high=one.high[at],
+        draws=one.draws[:, at],
+        luck=one.luck[at],
+        seeds=one.seeds[at],
+        exact=one.exact[at],
+        right=one.right[:, at],
     )
 
 
@@ -133,10 +186,21 @@ def sample_from_intervals(value: Floats, error: Floats, n: int, seed: int) -> Sa
     Unpaired, so a difference looks less certain than it is: never the other way.
     """
     drawn = np.random.default_rng(seed).standard_normal((RESAMPLES, len(value)))
-    nothing = np.zeros((0, len(value)), dtype=np.float32)
-    ones = np.ones(len(value), dtype=np.int64)
-    never = np.zeros(len(value), dtype=bool)
-    return Sample(value, drawn * error + value, np.zeros(len(value)), ones, never, nothing, n)
+    count = len(value)
+    return Sample(
+        value,
+        value - intervals.Z * error,
+        value + intervals.Z * error,
+        drawn * error + value,
+        np.zeros(count),
+        0.0,
+        np.inf,
+        np.ones(count, dtype=np.int64),
+        np.zeros(count, dtype=bool),
+        np.zeros((0, count), dtype=np.float32),
+        np.zeros(0, dtype=np.uint64),
+        n,
+    )
 
 
 def difference_error(draws: Floats) -> Floats:
@@ -153,7 +217,7 @@ def scores(value: Floats, error: Floats) -> Floats:
         return np.where(gap > 1e-12 * np.abs(value).max(initial=0.0), gap / error, 0.0)
 
 
-def mcnemar_pairs(right: NDArray[np.float32]) -> Floats:
+def mcnemar_pairs(right: NDArray[np.float32], units: Units) -> Floats:
     """(M, M) two-sided p of McNemar's exact test between the columns of 0/1 outcomes (N, M)."""
     only = (right.T @ (1.0 - right)).round().astype(np.int64)
     rows, columns = np.triu_indices(len(only), 1)
@@ -162,32 +226,52 @@ def mcnemar_pairs(right: NDArray[np.float32]) -> Floats:
     return p
 
 
+def errors(one: Sample) -> tuple[Floats, Floats]:
+    """((M, M) standard errors of the differences, (M, M) their degrees of freedom)."""
+    groups = one.groups
+    if groups:
+        units = difference_error(one.draws) ** 2 * groups / max(groups - 1, 1)
+        free = max(groups - 1.0, 1.0)
+    else:  # independent draws: a covariance estimated from them would be noise
+        spread = one.draws.var(axis=0, ddof=1)
+        units, free = spread[:, None] + spread[None, :], np.inf
+    luck = one.luck[:, None] + one.luck[None, :]
+    variance = units + luck
+    with np.errstate(divide="ignore", invalid="ignore"):
+        dof = variance**2 / (units**2 / free + luck**2 / one.dof)
+    return np.sqrt(variance), np.where(np.isfinite(dof) & (dof >= 1), dof, 1e9 if free > 1 else 1.0)
+
+
 def pairwise(one: Sample) -> Floats:
     """(M, M) two-sided p that two models differ, uncorrected.
 
-    McNemar's exact test where both have one right-or-wrong outcome an example; else
-    the difference over its paired bootstrap error, as Student's t with the degrees
-    of freedom (Welch-Satterthwaite) that the seeds allow.
+    McNemar's exact test where both have one right-or-wrong outcome a row, or exact flips of the
+    signs of each unit's net difference where rows belong together; else the difference over its
+    error, as Student's t with the degrees of freedom (Satterthwaite) of its parts. Lone training
+    runs prove nothing.
     """
-    from scipy.special import ndtr, stdtr
+    from scipy.special import stdtr
 
-    if len(one.right):
-        error = difference_error(one.draws)
-    else:  # independent draws: a covariance estimated from them would be noise
-        spread = one.draws.var(axis=0, ddof=1)
-        error = np.sqrt(spread[:, None] + spread[None, :])
-    score = scores(one.value, error)
-    if one.seed_variance.any():
-        share = one.seed_variance**2 / np.maximum(one.seeds - 1, 1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            freedom = np.maximum(error**4 / (share[:, None] + share[None, :]), 1.0)
-        p = np.asarray(2 * stdtr(np.minimum(freedom, 1e6), -score))
-    else:
-        p = np.asarray(2 * ndtr(-score))
+    if one.lone:
+        return np.ones((len(one.value), len(one.value)))
+    error, dof = errors(one)
+    p = np.asarray(2 * stdtr(dof, -scores(one.value, error)))
     if one.exact.any():
         rows = np.flatnonzero(one.exact)
-        p[np.ix_(rows, rows)] = mcnemar_pairs(one.right[:, rows])
+        test = flipped_pairs if one.groups < one.n else mcnemar_pairs
+        p[np.ix_(rows, rows)] = test(one.right[:, rows], one.units)
     np.fill_diagonal(p, 1.0)
+    return p
+
+
+def flipped_pairs(right: NDArray[np.float32], units: Units) -> Floats:
+    """(M, M) two-sided p of exact sign flips of the units' net differences (see `sign_flip`)."""
+    _, owner = np.unique(units, return_inverse=True)
+    totals = np.zeros((owner.max() + 1, right.shape[1]))
+    np.add.at(totals, owner, right)
+    p = np.ones((right.shape[1], right.shape[1]))
+    for i, j in zip(*np.triu_indices(len(p), 1), strict=True):
+        p[i, j] = p[j, i] = min(1.0, 2 * min(sign_flip(np.rint(totals[:, i] - totals[:, j]))))
     return p
 
 
@@ -237,21 +321,43 @@ def rank_ranges(value: Floats, p: Floats) -> tuple[NDArray[np.int64], NDArray[np
     return low, len(p) - np.count_nonzero(sure & below, axis=1)
 
 
-def resolvable_gap(one: Sample) -> float:
-    """The smallest lead of the best that this test set can tell from noise.
+def probability_first(one: Sample) -> Floats:
+    """(M,) probability of being the true best; lone training runs are all alike."""
+    if one.lone:
+        return np.full(len(one.value), 1 / len(one.value))
+    return plausible.probability_first(one.value, one.with_luck())
 
-    Median over the rivals of z * (error of the difference), z at Holm's strictest
-    step; at least the discordant examples that an exact test needs.
+
+def resolvable_gap(one: Sample) -> float | None:
+    """The lead of the best over all others that would be found four times in five: None where no
+    lead would be (lone training runs), or nobody is there to be led."""
+    if len(one.value) < 2 or one.lone:
+        return None
+    best = int(np.argmax(one.value))
+    rivals = np.flatnonzero(np.arange(len(one.value)) != best)
+    error, _ = errors(one)
+    found = lead_found(one.with_luck(), best, error[best, rivals])
+    if one.exact.all():  # near-copies: so many units must differ before an exact test can reject
+        found = max(found, float(np.ceil(np.log2(2 * len(rivals) / ALPHA))) / one.groups)
+    return found
+
+
+def lead_found(draws: Floats, best: int, error: Floats) -> float:
+    """The lead that is found with POWER: how far above all rivals the best must be for Holm's
+    procedure to reject every one of the M - 1 comparisons in that share of the draws (B, M).
+
+    `error` (M - 1,) are the standard errors of the differences to the rivals, in their order.
     """
     from scipy.special import ndtri
 
-    count = len(one.value)
-    if count < 2:
-        return 0.0
-    best = int(np.argmax(one.value))
-    rivals = np.arange(count) != best
-    z = float(-ndtri(ALPHA / (2 * (count - 1))))
-    gap = z * float(np.median(error_against(one.draws, best)[rivals]))
-    if one.exact.all() and one.n:
-        gap = max(gap, np.ceil(np.log2(2 * (count - 1) / ALPHA)) / one.n)
-    return gap
+    apart = draws[:, [best]] - np.delete(draws, best, axis=1)
+    sure = np.maximum(error, 1e-12 * max(float(np.abs(draws).max()), 1e-300))
+    noise = (apart - apart.mean(axis=0)) / sure
+    needed = -ndtri(ALPHA / (2 * np.arange(len(error), 0, -1)))  # the nearest rival comes last
+    low, high = 0.0, float(sure.max() * (needed.max() + 20))
+    for _ in range(50):
+        lead = (low + high) / 2
+        ordered = -np.sort(-(noise + lead / sure), axis=1)
+        enough = (ordered >= needed).all(axis=1).mean() >= POWER
+        low, high = (low, lead) if enough else (lead, high)
+    return high

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from zoobench.statistics.bootstrap import Floats, percentile, resampled
+from zoobench.statistics.bootstrap import Floats, Units, numbered, percentile, resampled
 
 Alternative = Literal["less", "greater", "two-sided"]
 
@@ -163,17 +163,21 @@ def from_draws(value: float, draws: ArrayLike, dof: float) -> Estimate:
     return Estimate(value, float(low), float(high), less, greater, se, dof)
 
 
-def paired_bootstrap(difference: ArrayLike, resamples: int = 9_999, seed: int = 0) -> Estimate:
-    """Mean of the per-example differences (N,), by the paired percentile bootstrap.
+def paired_bootstrap(
+    difference: ArrayLike, resamples: int = 9_999, seed: int = 0, units: Units | None = None
+) -> Estimate:
+    """Mean of the per-example differences (N,), by the paired percentile bootstrap over `units`
+    (N,), by default as many as examples.
 
     Raises ValueError for fewer than two examples or a value that is not finite.
     """
     values = np.asarray(difference, dtype=np.float64)
     if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
         raise ValueError("a paired bootstrap needs two or more finite differences")
-    weights = resampled(len(values), seed, resamples)
-    draws = np.concatenate([block @ values for block in weights]) / len(values)
-    return from_draws(float(values.mean()), draws, len(values) - 1)
+    units = numbered(len(values), seed) if units is None else units
+    blocks = [(w @ values) / w.sum(axis=1) for w in resampled(units, resamples)]
+    draws = np.concatenate(blocks)
+    return from_draws(float(values.mean()), draws, max(len(np.unique(units)) - 1, 1))
 
 
 def hierarchical_bootstrap(differences: ArrayLike) -> Estimate:
@@ -200,20 +204,26 @@ def hierarchical_bootstrap(differences: ArrayLike) -> Estimate:
     drawn = of_seeds.var() / seeds + of_examples.var() / n + max(rest, 0.0) / (seeds * n)
     between_seeds = float(of_seeds.var(ddof=1)) / seeds
     between_examples = float(of_examples.var(ddof=1)) / n
-    total = between_seeds + between_examples
-    share = between_seeds / total if total > 0 else 0.0
     se = float(drawn + between_seeds / seeds) ** 0.5
-    return student(float(table.mean()), se, n - 1, seeds - 1, share)
+    return student(
+        float(table.mean()), (between_examples, n - 1.0), (between_seeds, seeds - 1.0), se
+    )
 
 
-def student(value: float, se: float, dof: float, few: float = 1.0, share: float = 0.0) -> Estimate:
-    """The estimate of a difference with standard error `se`, by Student's t.
+def student(
+    value: float, units: tuple[float, float], seeds: tuple[float, float], se: float | None = None
+) -> Estimate:
+    """The estimate of a difference by Student's t, from the two parts of its variance: that of
+    units and that of seeds, each with its degrees of freedom.
 
-    `share` of the variance has `few` degrees of freedom and the rest has `dof`;
-    critical values are averaged with these weights (Cochran and Cox).
+    Critical values are averaged, weighted by the parts (Cochran and Cox). `se` is the standard
+    error where it is not the root of their sum.
     """
     from scipy.special import stdtrit
 
+    total, dof, few = units[0] + seeds[0], units[1], max(seeds[1], 1.0)
+    share = seeds[0] / total if total > 0 else 0.0
+    se = total**0.5 if se is None else se
     if se == 0.0:
         return Estimate(value, value, value, float(value >= 0), float(value <= 0), 0.0, dof)
 

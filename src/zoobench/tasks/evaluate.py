@@ -4,37 +4,91 @@ from __future__ import annotations
 
 import numpy as np
 
+from zoobench.errors import StoreError
 from zoobench.interfaces import Splits
-from zoobench.metrics import measured
-from zoobench.schema import Measurement, Outcomes, Ref
-from zoobench.statistics.bootstrap import RESAMPLES, Floats, interval, resampled, seed_of
-from zoobench.tasks import Task
+from zoobench.metrics import fraction, measured
+from zoobench.schema import Measurement, Outcomes, Record
+from zoobench.statistics import intervals
+from zoobench.statistics.bootstrap import RESAMPLES, Floats, Units, grouped, numbered, resampled
+from zoobench.tasks import Statistics, Task, task_of
+
+APART = 5e-3
+"""A record's value and what its outcomes give may differ by this share: a baseline's probabilities
+are rounded."""
 
 
-def seed_for(dataset: Ref, task: Task) -> int:
-    """The seed of every draw of `dataset`'s test units, in records and rankings alike."""
-    return seed_of(dataset.located, task.metrics[0])
+def evaluate(task: Task, outcomes: Outcomes, splits: Splits) -> tuple[Measurement, ...]:
+    """Each metric that `task` reports of `outcomes`, with its 95% interval; n = examples.
 
-
-def evaluate(task: Task, outcomes: Outcomes, splits: Splits, seed: int) -> tuple[Measurement, ...]:
-    """Each metric that `task` reports of `outcomes`, with its 95% interval; n = units.
-
-    The draws depend on `seed` and on n alone: a ranking that draws with the same seed gives
-    a lone record the same interval. Raises ValueError where there are no test units.
+    The draws depend on the units alone: whoever judges the same units gets the same interval.
+    Raises ValueError where there are no test examples.
     """
     if outcomes.n == 0:
         raise ValueError("no test examples to evaluate")
     details = task.reported(outcomes, splits)
-    statistics = task.statistics(outcomes)
+    statistics, units = task.statistics(outcomes), outcomes.arrays["unit"]
+    groups = {"units": len(np.unique(units))} if grouped(units) else {}
     values = statistics(np.ones((1, outcomes.n)), list(details))
     drawn: dict[str, list[Floats]] = {name: [] for name in details}
-    for weights in resampled(outcomes.n, seed):
+    for weights in resampled(units):
         for name, block in statistics(weights, list(details)).items():
             drawn[name].append(block)
     out = []
     for name, detail in details.items():
-        value = float(values[name][0])
-        low, high = interval(value, np.concatenate(drawn[name]))
-        detail = {"resamples": RESAMPLES, **detail}
+        value, rows = float(values[name][0]), statistics.mean_of(name)
+        if rows is not None and np.isin(rows, (0, 1)).all():
+            low, high = intervals.of_share(rows, units)
+        else:
+            count = len(np.unique(units))
+            all_draws = np.concatenate(drawn[name])
+            low, high = intervals.of_draws(value, all_draws, count, bounds=bounds_of(name))
+        detail = {"resamples": RESAMPLES, **groups, **detail}
         out.append(measured(name, value, n=outcomes.n, detail=detail, low=low, high=high))
     return tuple(out)
+
+
+def bounds_of(metric: str) -> tuple[float, float]:
+    """Between what the metric lies, signed as it is."""
+    return (0.0, 1.0) if fraction(metric) else (-np.inf, np.inf)
+
+
+def units_of(record: Record, outcomes: Outcomes) -> Units:
+    """(n,) the unit of each test example; of records that kept none, its place in the test split,
+    which is another one where the split's fingerprint is."""
+    if "unit" in outcomes.arrays:
+        return np.asarray(outcomes.arrays["unit"])
+    test = (record.provenance.get("splits") or {}).get("test")
+    return numbered(outcomes.n, test or record.cell.dataset.located)
+
+
+def statistics_of(record: Record, outcomes: Outcomes, where: str) -> Statistics:
+    """The metrics of what was kept for `record`.
+
+    Raises StoreError where they cannot be those of the record: arrays that are absent, empty, of
+    another kind or length, not finite, or that give another value of the primary metric.
+    """
+    task = task_of(record.cell)
+    metric = task.metrics[0]
+    try:
+        if not outcomes.n or not all(
+            _sound(name, a, outcomes) for name, a in outcomes.arrays.items()
+        ):
+            raise ValueError("arrays of another shape or kind, or not finite")
+        statistics = task.statistics(outcomes)
+        value = float(statistics(np.ones((1, outcomes.n)), [metric])[metric][0])
+    except (KeyError, ValueError, TypeError, IndexError, ArithmeticError) as error:
+        raise StoreError(f"{where}: {record.cell.label}: damaged predictions: {error}") from error
+    held = record.value(metric)
+    if held is not None and not abs(value - held) <= APART * max(abs(held), 1e-9):
+        raise StoreError(
+            f"{where}: {record.cell.label}: its predictions give {metric} {value:.6g}, "
+            f"but its record says {held:.6g}"
+        )
+    return statistics
+
+
+def _sound(name: str, array: Units | Floats, outcomes: Outcomes) -> bool:
+    ragged = "owner" in outcomes.arrays and name != "unit"
+    if array.dtype.kind not in "biuf" or (not ragged and array.shape[:1] != (outcomes.n,)):
+        return False
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())

@@ -25,7 +25,7 @@ from zoobench.machine import device_name, out_of_memory
 from zoobench.metrics import measured
 from zoobench.models import weights
 from zoobench.schema import Cell, Measurement, Record, Ref, digest
-from zoobench.tasks.evaluate import evaluate, seed_for
+from zoobench.tasks.evaluate import evaluate
 from zoobench.workers import torchrun
 from zoobench.workers.loaded import Loaded, load, second
 from zoobench.workers.provenance import compiled, planned, precision_of, provenance
@@ -116,8 +116,8 @@ class Bench:
         adapted, scores, seconds = adapt(cell, method, splits, features)
         task = tasks.task(splits.task)
         calibration = (adapted.valid_scores.numpy(), splits.valid)
-        outcomes = task.judge(scores.numpy(), splits.test, calibration)
-        numbers = evaluate(task, outcomes, splits, seed_for(cell.dataset, task))
+        outcomes = task.judge(scores.numpy(), splits.test, calibration).of(splits.test.units)
+        numbers = evaluate(task, outcomes, splits)
         flags = [*splits.flags, *adapted.flags]
         costs: tuple[Measurement, ...] = ()
         foreseen: tuple[Measurement, ...] = ()

@@ -1,0 +1,133 @@
+"""95% intervals of one metric (PROTOCOL section 3): of a share, and of anything that can be drawn.
+
+n rows of G independent units, B draws. The spread between training runs, where it is known, is a
+variance with degrees of freedom of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from zoobench.statistics.bootstrap import Floats, Units, percentile
+
+Z = 1.959963984540054
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Luck:
+    """The variance of one training run's result, for its seed's sake, with its degrees of freedom.
+
+    Without any (`dof` 0) nothing is known of it.
+    """
+
+    variance: float = 0.0
+    dof: float = 0.0
+
+
+def pooled(runs: list[Floats]) -> Luck:
+    """Of groups of runs that differ in their seed alone, each (S,): one variance for all."""
+    dof = sum(len(group) - 1 for group in runs)
+    squares = sum(float(((group - group.mean()) ** 2).sum()) for group in runs)
+    return Luck(squares / dof, float(dof)) if dof else Luck()
+
+
+def of_share(
+    values: Floats, units: Units, luck: float = 0.0, dof: float = np.inf
+) -> tuple[float, float]:
+    """The interval of a share, the mean of `values` (n,) in [0, 1].
+
+    Clopper and Pearson's (1934) for n independent rows that are right or wrong; with groups or
+    training runs the same at the effective number of rows (Korn and Graubard 1998): that of
+    independent rows whose share would vary as much. It never closes at 0 or 1. `luck` is the
+    part of the mean's variance that comes from training, with `dof` degrees of freedom.
+    """
+    share, n = float(values.mean()), len(values)
+    variance, groups, free = clustered(values, units)
+    binomial = (share * n + 1) / (n + 2) * (1 - (share * n + 1) / (n + 2))
+    effective, freedom = float(n), np.inf
+    exact = bool(np.isin(values, (0, 1)).all())
+    if groups < n or not exact:  # rows that belong together, or a mean over several runs
+        inside = 0 < share < 1 and variance > 0
+        most = n if exact else np.inf
+        effective = min(share * (1 - share) / variance, most) if inside else float(groups)
+        freedom = free
+    if luck > 0:
+        own = binomial / effective
+        total = own + luck
+        freedom = satterthwaite((own, freedom), (luck, dof))
+        effective = binomial / total
+    return clopper_pearson(share, effective * (Z / student_quantile(freedom)) ** 2)
+
+
+def of_draws(
+    value: float,
+    draws: Floats,
+    units: int,
+    luck: float = 0.0,
+    dof: float = np.inf,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
+) -> tuple[float, float]:
+    """The interval of a metric with bootstrap `draws` (B,) over so many units.
+
+    The percentiles, moved apart for few units (by Student's t) and for the variance `luck` that
+    comes from training, and extended to hold `value`: calibration errors and macro means are
+    biased under resampling, and might miss it. The metric lies within `bounds`.
+    """
+    low, high = (float(end) for end in percentile(draws))
+    own = float(draws.var(ddof=1)) * units / max(units - 1, 1)
+    freedom = satterthwaite((own, max(units - 1.0, 1.0)), (luck, dof))
+    spread = np.sqrt((own + luck) / draws.var(ddof=1)) if own > 0 else 1.0
+    apart = student_quantile(freedom) / Z * spread
+    middle = float(np.median(draws))
+    low, high = middle + apart * (low - middle), middle + apart * (high - middle)
+    if own == 0 and luck > 0:
+        half = student_quantile(dof) * luck**0.5
+        low, high = value - half, value + half
+    return max(min(low, value), bounds[0]), min(max(high, value), bounds[1])
+
+
+def clustered(values: Floats, units: Units) -> tuple[float, int, float]:
+    """(variance of the mean of `values` (n,), number of units, the variance's degrees of freedom),
+    rows of one unit taken together.
+
+    Rare mistakes make few units count: a variance whose terms have kurtosis k is as well known as
+    one of 2 G / (k - 1) normal terms.
+    """
+    _, owner = np.unique(units, return_inverse=True)
+    totals = np.bincount(owner, values - values.mean())
+    groups, squares = len(totals), float((totals**2).sum())
+    if groups < 2:
+        return float("inf"), groups, 1.0
+    variance = squares / len(values) ** 2 * groups / (groups - 1)
+    if squares == 0:
+        return variance, groups, groups - 1.0
+    kurtosis = groups * float((totals**4).sum()) / squares**2
+    return variance, groups, max(1.0, min(groups - 1.0, 2 * groups / max(kurtosis - 1, 1e-9)))
+
+
+def clopper_pearson(share: float, n: float) -> tuple[float, float]:
+    """The exact interval of `share` of n rows; n need not be whole."""
+    from scipy.special import betaincinv
+
+    n = max(n, 1.0)
+    right, tail = share * n, (1 - LEVEL) / 2
+    low = float(betaincinv(right, n - right + 1, tail)) if right > 0 else 0.0
+    high = float(betaincinv(right + 1, n - right, 1 - tail)) if right < n else 1.0
+    return low, high
+
+
+def satterthwaite(*parts: tuple[float, float]) -> float:
+    """Degrees of freedom of a sum of variances, each with its own (Satterthwaite 1946)."""
+    total = sum(variance for variance, _ in parts)
+    share = sum(variance**2 / dof for variance, dof in parts if variance > 0)
+    return total**2 / share if share > 0 else np.inf
+
+
+def student_quantile(dof: float) -> float:
+    """The two-sided 95% quantile of Student's t."""
+    from scipy.special import stdtrit
+
+    return Z if np.isinf(dof) else float(stdtrit(max(dof, 1.0), 0.5 + LEVEL / 2))

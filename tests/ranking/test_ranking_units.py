@@ -1,0 +1,98 @@
+"""What is drawn is the unit: shared test parts, families, corrupted copies; and lone runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fakes import make_outcomes, make_record
+from zoobench import datasets
+from zoobench.ranking.rank import rank
+from zoobench.ranking.recommend import recommend
+from zoobench.report.terminal import overall_notes
+from zoobench.statistics.bootstrap import grouped
+from zoobench.store import Run, Store, load
+
+MODELS = ("timm/netA@1", "timm/netB@1", "timm/netC@1")
+LABELS = (np.arange(500) % 10).astype(np.int32)
+
+
+def written(path: Path, answers: dict[tuple[str, str, str, int], np.ndarray]) -> Run:
+    """A run of (model, dataset, method, seed) -> which of the 500 examples are right."""
+    with Store(path, 'identity = "x"\n', "x") as store:
+        for (model, dataset, method, seed), right in answers.items():
+            record = make_record(model, dataset, method, right=right, seed=seed)
+            store.append(record, make_outcomes(right, LABELS, 10))
+    return load(path)
+
+
+def test_one_test_part_under_three_names_is_one(tmp_path: Path) -> None:
+    """mnist-5k after 400, 800 and 1,600 training examples: the mean is hardly surer than one."""
+    rng = np.random.default_rng(1)
+    answers = {}
+    for model, level in zip(MODELS, (0.85, 0.82, 0.8), strict=True):
+        right = rng.random(500) < level
+        for size in (400, 800, 1600):
+            again = np.where(rng.random(500) < 0.02, ~right, right)
+            answers[model, f"packaged/mnist-5k@1?max_train={size}", "knn", 0] = again
+    (overall,) = rank([written(tmp_path, answers)]).overall
+    assert len(overall.datasets) == 3
+    one = max(section.rows[0].high - section.rows[0].low for section in overall.sections)
+    assert overall.rows[0].high - overall.rows[0].low > 0.85 * one
+
+
+def test_single_training_runs_are_all_tied_and_seeds_tell_them_apart(tmp_path: Path) -> None:
+    """Five copies of one checkpoint came to 76.8, 76.8, 73.3, 66.4 and 61.7 after 40 steps."""
+    names = [f"timm/copy{m}@1" for m in range(5)]
+    levels = (0.768, 0.768, 0.733, 0.664, 0.617)
+    rng = np.random.default_rng(0)
+    lone = {
+        (name, "packaged/digits@1", "fine-tune", 0): rng.random(500) < level
+        for name, level in zip(names, levels, strict=True)
+    }
+    (overall,) = rank([written(tmp_path / "lone", lone)]).overall
+    assert [(row.rank_low, row.rank_high, row.tied) for row in overall.rows] == [(1, 5, True)] * 5
+    assert all("one run" in [flag.name for flag in row.flags] for row in overall.rows)
+    assert overall.gap is None
+    assert any("one training run each" in line for line in overall_notes(overall))
+    chosen = recommend(overall)
+    assert chosen.expected_loss is None
+    several = lone | {
+        (name, "packaged/digits@1", "fine-tune", seed): rng.random(500) < level + luck
+        for name, level in zip(names, levels, strict=True)
+        for seed, luck in ((1, 0.01), (2, -0.01))
+    }
+    (overall,) = rank([written(tmp_path / "several", several)]).overall
+    assert overall.rows[-1].rank_low > 1
+    assert overall.gap is not None
+    assert not any("one run" in [flag.name for flag in row.flags] for row in overall.rows)
+
+
+def test_words_of_a_family_and_copies_of_a_picture_are_units() -> None:
+    words = datasets.load(datasets.resolve("packaged/word-polarity")).test
+    assert grouped(words.units)
+    assert len(np.unique(words.units)) < 0.8 * len(words)
+    digits = datasets.load(datasets.resolve("packaged/digits")).test
+    assert not grouped(digits.units)
+    spoilt = datasets.load(
+        datasets.resolve("packaged/digits?corrupt=gaussian_blur&severity=3")
+    ).test
+    assert spoilt.ids != digits.ids
+    np.testing.assert_array_equal(spoilt.units, digits.units)
+
+
+def test_predictions_of_another_record_are_refused(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    first, second = rng.random(500) < 0.8, rng.random(500) < 0.3
+    run = written(
+        tmp_path,
+        {(MODELS[0], "packaged/digits@1", "knn", 0): first,
+         (MODELS[1], "packaged/digits@1", "knn", 0): second},
+    )  # fmt: skip
+    one, other = (tmp_path / "predictions" / f"{record.key}.npz" for record in run.records)
+    os.replace(one, other)
+    with pytest.raises(Exception, match="not those of the record"):
+        rank([load(tmp_path)])

@@ -1,0 +1,165 @@
+"""Worlds with a known truth: do the intervals hold it, is luck called a lead, is a lead found?
+
+z is a latent normal score: an example is right where it lies below. The bounds leave room for the
+luck of so many repetitions, three standard errors of a share of 5% or less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.stats import binom, norm
+
+from zoobench.ranking.overall import GENERAL, _independent, _mean
+from zoobench.statistics import intervals, many
+from zoobench.statistics.bootstrap import Floats, Units, numbered, units_of
+from zoobench.statistics.intervals import Luck, pooled
+
+Rng = np.random.Generator
+
+
+def answers(z: Floats, n: int, rng: Rng, group: int = 1, design: float = 1.0) -> Floats:
+    """(M, n) right or wrong: models share what is easy, and the examples of a group share more,
+    so that a mean varies `design` times as much as over independent examples."""
+    share = (design - 1) / (group - 1) if group > 1 else 0.0
+    common = np.repeat(rng.random((1, -(-n // group))) < share, group, axis=1)[:, :n]
+    easy = rng.standard_normal((1, n))
+    grouped = np.repeat(rng.standard_normal((1, -(-n // group))), group, axis=1)[:, :n]
+    own = np.sqrt(0.4) * rng.standard_normal((len(z), n))
+    latent = np.sqrt(0.6) * easy + own
+    together = np.sqrt(0.6) * grouped + own if group == 1 else grouped
+    return (np.where(common, together, latent) < z[:, None]).astype(float)
+
+
+def named(n: int, group: int, *parts: object) -> Units:
+    return units_of([f"{parts} {i // group}" for i in range(n)])
+
+
+@pytest.mark.parametrize("n", [50, 90, 200, 500, 1000, 2000, 5000, 10_000])
+def test_a_share_is_covered_whatever_it_is(n: int) -> None:
+    """Exactly, over all counts. Below five expected errors no interval keeps both bounds: one
+    count more or less is several points of coverage."""
+    counts = np.arange(n + 1)
+    ends = np.array([intervals.clopper_pearson(k / n, n) for k in counts])
+    for p in (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999):
+        held = binom.pmf(counts, n, p)[(ends[:, 0] <= p) & (p <= ends[:, 1])].sum()
+        assert 0.945 <= held <= (0.98 if n * (1 - p) > 5.5 else 1.0), p
+
+
+@pytest.mark.parametrize("n", [200, 1000])
+@pytest.mark.parametrize("p", [0.5, 0.8, 0.95])
+def test_a_share_of_groups_is_covered(p: float, n: int) -> None:
+    """Groups of ten, a design effect of about four."""
+    rng = np.random.default_rng(int(100 * p) + n)
+    z, units, held = np.array([norm.ppf(p)]), named(n, 10), []
+    for _ in range(600):
+        low, high = intervals.of_share(answers(z, n, rng, 10, 4.0)[0], units)
+        held.append(low <= p <= high)
+    assert 0.905 <= np.mean(held) <= 0.985
+
+
+@pytest.mark.parametrize("count", [2, 4, 5, 10, 20])
+def test_a_mean_over_datasets_is_covered(count: int) -> None:
+    """Of these datasets where they are few, of all datasets like these from five on."""
+    rng = np.random.default_rng(count)
+    held = []
+    for run in range(400):
+        truth = norm.cdf(1 + 0.4 * rng.standard_normal(count))
+        samples = []
+        for d in range(count):
+            rows = (rng.random((1, 300)) < truth[d]).astype(float)
+            samples.append(many.sample([rows], numbered(300, run, d), resamples=200))
+        general = count >= GENERAL
+        one = _mean(samples, _independent(samples) if general else ())
+        wanted = norm.cdf(1 / np.sqrt(1 + 0.4**2)) if general else truth.mean()
+        held.append(one.low[0] <= wanted <= one.high[0])
+    assert 0.92 <= np.mean(held) <= 0.985
+
+
+def trained(
+    z: Sequence[float], seeds: int, spread: float, n: int, rng: Rng, *parts: object
+) -> many.Sample:
+    """Models trained with so many seeds, each seed a model a little better or worse."""
+    rows = []
+    for model in z:
+        scores = model + spread * rng.standard_normal(seeds)
+        rows.append(answers(scores, n, rng))
+    luck = pooled([r.mean(axis=1) for r in rows])
+    return many.sample(rows, numbered(n, *parts), luck=luck, resamples=200)
+
+
+@pytest.mark.parametrize(("seeds", "spread"), [(2, 0.1), (3, 0.0), (3, 0.3), (5, 0.1)])
+def test_luck_of_training_is_no_lead(seeds: int, spread: float) -> None:
+    """Five equal models: their intervals hold the truth, and whoever calls one better errs."""
+    rng = np.random.default_rng(seeds + int(100 * spread))
+    wrong, sure, held = [], [], []
+    truth = norm.cdf(0.84 / np.sqrt(1 + spread**2))
+    for run in range(250):
+        one = trained([0.84] * 5, seeds, spread, 300, rng, run)
+        low, _ = many.rank_ranges(one.value, many.pairwise(one))
+        wrong.append(bool((np.array(many.holm_matrix(many.pairwise(one), range(5))) < 0.05).any()))
+        sure.append((low == 1).sum() == 1)
+        held += ((one.low <= truth) & (truth <= one.high)).tolist()
+    assert np.mean(wrong) <= 0.09
+    assert np.mean(sure) <= 0.08
+    assert 0.92 <= np.mean(held) <= 0.985
+
+
+def test_one_run_of_each_model_wins_nothing() -> None:
+    rng = np.random.default_rng(0)
+    rows = [answers(np.array([z]), 500, rng) for z in (2.0, 0.0, -1.0)]
+    one = many.sample(rows, numbered(500), luck=Luck())
+    assert one.lone
+    low, high = many.rank_ranges(one.value, many.pairwise(one))
+    assert (low.tolist(), high.tolist()) == ([1, 1, 1], [3, 3, 3])
+    assert many.resolvable_gap(one) is None
+    assert many.probability_first(one) == pytest.approx([1 / 3] * 3)
+
+
+@pytest.mark.parametrize("copies", [2, 4])
+def test_datasets_with_one_test_part_are_one(copies: int) -> None:
+    """The same test examples after training on more and more: their means hardly average out."""
+    rng = np.random.default_rng(copies)
+    wrong = []
+    for run in range(300):
+        first = answers(np.full(3, 0.84), 300, rng)
+        sets = [np.where(rng.random(first.shape) < 0.02, 1 - first, first) for _ in range(copies)]
+        units = numbered(300, run)
+        samples = [many.sample([row[None] for row in rows], units, resamples=300) for rows in sets]
+        assert len(_independent(samples)) == 1
+        p = many.pairwise(_mean(samples, ()))
+        wrong.append(bool((np.array(many.holm_matrix(p, range(3))) < 0.05).any()))
+    assert np.mean(wrong) <= 0.085
+
+
+def test_families_of_words_are_no_independent_words() -> None:
+    rng = np.random.default_rng(5)
+    units, wrong = named(400, 10), []
+    for _ in range(400):
+        rows = [row[None] for row in answers(np.full(2, 0.84), 400, rng, 10, 4.0)]
+        apart = np.repeat(rng.random((2, 40)) < 0.1, 10, axis=1)  # families that one model misses
+        rows = [np.where(miss, 0.0, row) for miss, row in zip(apart, rows, strict=True)]
+        wrong.append(many.pairwise(many.sample(rows, units, resamples=50))[0, 1] < 0.05)
+    assert np.mean(wrong) <= 0.08
+
+
+@pytest.mark.parametrize("models", [2, 5])
+def test_a_lead_of_the_size_said_is_found_four_times_in_five(models: int) -> None:
+    rng = np.random.default_rng(models)
+    z = np.full(models, norm.ppf(0.8))
+
+    def made(z: NDArray[np.float64], run: object) -> many.Sample:
+        rows = [row[None] for row in answers(z, 1000, rng)]
+        return many.sample(rows, numbered(1000, run), resamples=400)
+
+    gap = float(np.median([many.resolvable_gap(made(z, run)) or 0.0 for run in range(15)]))
+    z[0] = norm.ppf(0.8 + gap)
+    found = []
+    for run in range(400):
+        one = made(z, (run,))
+        _, high = many.rank_ranges(one.value, many.pairwise(one))
+        found.append(high[0] == 1)
+    assert 0.72 <= np.mean(found) <= 0.88
