@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from zoobench.ranking.outcomes import costs_of, device_of
 from zoobench.schema import Ref, canonical
 from zoobench.statistics import bootstrap, intervals, many, plausible
 from zoobench.statistics.critical import critical_difference
+
+T = TypeVar("T")
 
 GENERAL = 5
 """With fewer datasets than this, resampling datasets says nothing: they stand for themselves."""
@@ -60,16 +63,22 @@ def _entrants(one: Ranked) -> set[Ref]:
 
 def _connected(sections: Sequence[Ranked]) -> list[list[Ranked]]:
     """Sections joined by common models: image and text models never meet in one ranking."""
-    groups: list[tuple[set[Ref], list[Ranked]]] = []
-    for one in sections:
-        models, members = _entrants(one), [one]
+    found = _joined([_entrants(one) for one in sections])
+    return [[sections[i] for i in members] for members in found]
+
+
+def _joined(sets: Sequence[set[T]]) -> list[list[int]]:
+    """The numbers of the sets, those together that something in common joins."""
+    groups: list[tuple[set[T], list[int]]] = []
+    for number, own in enumerate(sets):
+        together, members = own, [number]
         apart = []
         for known, others in groups:
-            if known & models:
-                models, members = known | models, others + members
+            if known & together:
+                together, members = known | together, others + members
             else:
                 apart.append((known, others))
-        groups = [*apart, (models, members)]
+        groups = [*apart, (together, members)]
     return [members for _, members in groups]
 
 
@@ -150,17 +159,7 @@ def _overall(group: Sequence[Ranked]) -> OverallRanking | None:
 
 def _independent(samples: Sequence[many.Sample]) -> list[list[int]]:
     """The samples in groups that share no unit: test sets with examples in common are one."""
-    groups: list[tuple[set[int], list[int]]] = []
-    for number, one in enumerate(samples):
-        units, members = set(one.units.tolist()), [number]
-        apart = []
-        for known, others in groups:
-            if known & units:
-                units, members = known | units, others + members
-            else:
-                apart.append((known, others))
-        groups = [*apart, (units, members)]
-    return [members for _, members in groups]
+    return _joined([set(one.units.tolist()) for one in samples])
 
 
 def _mean(samples: Sequence[many.Sample], parts: Sequence[list[int]]) -> many.Sample:
