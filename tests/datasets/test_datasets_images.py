@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zoobench.datasets import images
+from zoobench.datasets import images, twins
 from zoobench.errors import BadData
 
 Picture = Callable[..., Image.Image]
@@ -83,7 +83,7 @@ def test_floats_are_scaled_by_their_range_and_odd_ones_refused() -> None:
     assert np.asarray(decoded)[0, :, 0].tolist() == [0, 128, 255]
     with pytest.raises(BadData, match="no range that is known"):
         images.decode(encoded(Image.fromarray(unit - 3), "TIFF"))
-    assert "no range" in images.fault(encoded(Image.fromarray(unit - 3), "TIFF"))
+    assert "no range" in images.look(encoded(Image.fromarray(unit - 3), "TIFF"))[1]
 
 
 def test_the_first_frame_of_an_animation() -> None:
@@ -111,16 +111,16 @@ def test_a_damaged_exif_block_does_not_cost_the_picture() -> None:
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP"])
 def test_a_truncated_file_is_found(kind: str, picture: Picture) -> None:
     whole = encoded(picture(1, 64), kind)
-    assert images.fault(whole) == ""
+    assert images.look(whole)[1] == ""
     half = whole[: len(whole) // 2]
-    assert images.fault(half) != ""
+    assert images.look(half)[1] != ""
     with pytest.raises(BadData, match="not a picture that can be decoded"):
         images.decode(half)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00", b"not a picture at all", b"\x89PNG\r\n\x1a\n"])
 def test_what_is_no_picture_is_found(content: bytes) -> None:
-    assert images.fault(content) != ""
+    assert images.look(content)[1] != ""
     with pytest.raises(BadData):
         images.decode(content)
 
@@ -128,7 +128,7 @@ def test_what_is_no_picture_is_found(content: bytes) -> None:
 def test_a_flipped_bit_in_a_png_is_found(picture: Picture) -> None:
     content = bytearray(encoded(picture(2, 32), "PNG"))
     content[len(content) // 2] ^= 0xFF
-    assert images.fault(bytes(content)) != ""
+    assert images.look(bytes(content))[1] != ""
 
 
 def test_scan_names_what_cannot_be_read(tmp_path: Path, picture: Picture) -> None:
@@ -136,7 +136,7 @@ def test_scan_names_what_cannot_be_read(tmp_path: Path, picture: Picture) -> Non
     picture(1).save(good)
     empty = tmp_path / "b.png"
     empty.touch()
-    ids, faults = images.scan([good, empty, tmp_path / "absent.png"], verify=False)
+    ids, faults, _ = twins.scan([str(good), str(empty), str(tmp_path / "absent.png")], verify=False)
     assert faults[0] == ""
     assert "empty" in faults[1]
     assert "No such file" in faults[2]
@@ -153,6 +153,6 @@ def test_a_picture_without_pixels_is_found() -> None:
     png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
     png += chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
     for content in (png, b"GIF89a" + struct.pack("<HHBBB", 0, 0, 0, 0, 0) + b";", b"P6 0 0 255\n"):
-        assert images.fault(content) != ""
+        assert images.look(content)[1] != ""
         with pytest.raises(BadData):
             images.decode(content)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zoobench.datasets import images, options, table_
+from zoobench.datasets import images, options, table_, twins
 from zoobench.datasets.faults import check_classes, check_faults, raised_as
 from zoobench.datasets.readers import Files
 from zoobench.datasets.splits import Found, assemble
@@ -94,7 +94,7 @@ def load(ref: Ref) -> Splits:
 def _found(layout: Layout, *, verify: bool) -> tuple[Found, str]:
     """The sound pictures as splits, and the revision; decodes each one under `verify`."""
     splits, names, paths = zip(*layout.pictures, strict=True)
-    ids, faults = images.scan(paths, verify=verify)
+    ids, faults, looks = twins.scan(paths, verify=verify)
     relative = [Path(path).relative_to(layout.root).as_posix() for path in paths]
     named = [f"{name}: {why}" for name, why in zip(relative, faults, strict=True) if why]
     notes = check_faults(named, len(ids), str(layout.root), "picture")
@@ -112,7 +112,7 @@ def _found(layout: Layout, *, verify: bool) -> tuple[Found, str]:
 
     valid = split("valid", "valid") if "valid" in splits else None
     test = split("test", "test") if "test" in splits else None
-    found = Found(split("train", "", "train"), valid, test, classes, "image", notes)
+    found = Found(split("train", "", "train"), valid, test, classes, "image", notes, looks=looks)
     return found, digest(sorted(zip(relative, ids, strict=True)))
 
 

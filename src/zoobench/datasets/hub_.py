@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from zoobench.datasets import catalog, options
+from zoobench.datasets import catalog, options, twins
 from zoobench.datasets.ids import bytes_id, text_id
-from zoobench.datasets.readers import Column
+from zoobench.datasets.readers import Column, stored
 from zoobench.datasets.splits import Found, assemble
 from zoobench.errors import BadData, UserError, missing_extra, unknown
 from zoobench.interfaces import Split, Splits
@@ -97,7 +97,8 @@ def load(ref: Ref) -> Splits:
     found = {name: _split(name, table, row, number, library) for name, table in named.items()}
     return assemble(
         Found(
-            found["train"], found.get("valid"), found.get("test"), classes, row.card.modality
+            found["train"], found.get("valid"), found.get("test"), classes, row.card.modality,
+            looks=_looks(found, row),
         ),
         ref,
     )  # fmt: skip
@@ -181,6 +182,22 @@ def _split(
     return Split(name, tuple(_ids(table, row.column)), Labels(labels), Column(table, row.column))
 
 
+def _looks(found: Mapping[str, Split], row: catalog.Hub) -> twins.Looks:
+    columns = [split.read for split in found.values() if isinstance(split.read, Column)]
+    if row.card.modality == "text":
+        return twins.of_texts(
+            text for column in columns for text in _values(column.table, column.name)
+        )
+    cells = [(column, i) for column in columns for i in range(len(column.table))]
+    ids = [one for split in found.values() for one in split.ids]
+
+    def source(at: int) -> bytes | str:
+        column, i = cells[at]
+        return stored(column.table[i][column.name])
+
+    return twins.of_pictures(ids, source)[0]
+
+
 def _values(table: Any, column: str) -> Iterator[Any]:
     """Batch by batch: a column of `datasets` converts cell by cell, 80 times slower."""
     for batch in table.select_columns([column]).iter(batch_size=1000):
@@ -192,7 +209,7 @@ def _ids(table: Any, column: str) -> Iterator[str]:
         if isinstance(value, str):
             yield text_id(value)
         elif isinstance(value, Mapping):
-            content = value["bytes"]
-            yield bytes_id(Path(value["path"]).read_bytes() if content is None else content)
+            content = stored(value)
+            yield bytes_id(Path(content).read_bytes() if isinstance(content, str) else content)
         else:
             raise BadData(f"column {column!r} holds {type(value).__name__}, not text or pictures")

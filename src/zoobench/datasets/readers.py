@@ -5,6 +5,7 @@ Readers are small frozen dataclasses, so that a split can be pickled and cross p
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -64,5 +65,10 @@ class Column:
             return value
         from zoobench.datasets import images
 
-        content = value["bytes"]
-        return images.decode(value["path"] if content is None else content)
+        return images.decode(stored(value))
+
+
+def stored(value: Mapping[str, Any]) -> bytes | str:
+    """The bytes of a picture in an Arrow table, or the path of its file."""
+    content: bytes | str = value["path"] if value["bytes"] is None else value["bytes"]
+    return content

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zoobench.datasets.twins import Looks, near
 from zoobench.errors import BadData
 from zoobench.interfaces import Split, Splits
 from zoobench.schema import Cell, Modality, Ref
@@ -37,6 +38,7 @@ class Found:
     `classes` are empty where the `task` has none.
     `groups` maps an example's id to a family that a derived split must not part
     (inflections of one word); an id that is absent is a family of its own.
+    `looks` find the twins among examples with different ids.
     """
 
     train: Split
@@ -47,6 +49,7 @@ class Found:
     notes: Mapping[str, Any] = field(default_factory=dict)
     groups: Mapping[str, str] = field(default_factory=dict, repr=False)
     task: str = "classification"
+    looks: Looks = field(default_factory=Looks, repr=False)
 
 
 def assemble(found: Found, ref: Ref) -> Splits:
@@ -69,7 +72,9 @@ def assemble(found: Found, ref: Ref) -> Splits:
     whole = Splits(
         train, valid, test, found.classes, found.modality, tuple(flags), notes, found.task
     )
-    return bounded(whole, ref)
+    made = bounded(whole, ref)
+    alike = near(made.test.ids, (*made.train.ids, *made.valid.ids), found.looks.outline)
+    return replace(made, notes={**notes, "near_duplicates": alike}) if alike else made
 
 
 def _grouped_by(found: Found) -> Found:
@@ -221,28 +226,30 @@ def _first_classes(found: Found, ref: Ref) -> Found:
 def _clean(found: Found) -> tuple[Found, dict[str, int]]:
     """Twins and contradictions taken out, and how many of each there were.
 
-    A training example with a twin in valid or test goes, and a valid one with a
-    twin in test; an official test split is never touched. A pool that other splits
-    are derived from holds each example once, and none whose twins disagree on the
-    label: it has no true one.
+    Twins are examples of the same content, whatever their ids. A training example with a
+    twin in valid or test goes, and a valid one with a twin in test; an official test split is
+    never touched. A pool that other splits are derived from holds each example once, and none
+    whose twins disagree on the label: it has no true one.
     """
     targets_of: defaultdict[str, set[Hashable]] = defaultdict(set)
     for split in (found.train, found.valid, found.test):
         if split is not None:
-            for one, target in zip(split.ids, split.targets.keys(), strict=True):
+            contents = found.looks.contents(split.ids)
+            for one, target in zip(contents, split.targets.keys(), strict=True):
                 targets_of[one].add(target)
     conflicting = {one for one, targets in targets_of.items() if len(targets) > 1}
-    in_test = set(found.test.ids) if found.test else set()
-    in_valid = set(found.valid.ids) if found.valid else set()
-    valid = found.valid and _without(found.valid, in_test)
-    train = _without(found.train, in_test | in_valid)
+    looks = found.looks
+    in_test = set(looks.contents(found.test.ids)) if found.test else set()
+    in_valid = set(looks.contents(found.valid.ids)) if found.valid else set()
+    valid = found.valid and _without(found.valid, in_test, looks)
+    train = _without(found.train, in_test | in_valid, looks)
     across = len(found.train) - len(train)
     if found.valid is not None and valid is not None:
         across += len(found.valid) - len(valid)
     twins = 0
     if found.valid is None or found.test is None:
-        train = _without(train, conflicting)
-        once = _once(train)
+        train = _without(train, conflicting, looks)
+        once = _once(train, looks)
         twins = len(train) - len(once)
         train = once
     counts = {
@@ -253,12 +260,17 @@ def _clean(found: Found) -> tuple[Found, dict[str, int]]:
     return replace(found, train=train, valid=valid), counts
 
 
-def _without(split: Split, ids: set[str]) -> Split:
-    return split.subset(np.asarray([i for i, one in enumerate(split.ids) if one not in ids], int))
+def _without(split: Split, contents: set[str], looks: Looks) -> Split:
+    own = looks.contents(split.ids)
+    return split.subset(np.asarray([i for i, one in enumerate(own) if one not in contents], int))
 
 
-def _once(split: Split) -> Split:
-    first = {one: i for i, one in reversed(list(enumerate(split.ids)))}
+def _once(split: Split, looks: Looks) -> Split:
+    """Of the examples of one content that whose id comes first, whatever the files' order."""
+    own = looks.contents(split.ids)
+    first: dict[str, int] = {}
+    for i in sorted(range(len(own)), key=split.ids.__getitem__):
+        first.setdefault(own[i], i)
     return split.subset(np.asarray(sorted(first.values()), dtype=np.intp))
 
 

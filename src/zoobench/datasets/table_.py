@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from zoobench.datasets import images, options
+from zoobench.datasets import options, twins
 from zoobench.datasets.faults import check_classes, check_faults, raised_as
 from zoobench.datasets.ids import text_id
 from zoobench.datasets.readers import Files, Texts
 from zoobench.datasets.splits import Found, assemble
+from zoobench.datasets.twins import Looks
 from zoobench.errors import BadData, UserError, missing_extra, unknown
 from zoobench.interfaces import Split, Splits, Targets
 from zoobench.schema import DatasetCard, Modality, Ref, digest
@@ -114,7 +115,7 @@ def load(ref: Ref) -> Splits:
 def _found(table: Table, *, verify: bool, task: str) -> tuple[Found, str]:
     """The sound rows as splits, and the revision; decodes each picture under `verify`."""
     numbers = task == "regression"
-    ids, faults = _scan(table, verify=verify, numbers=numbers)
+    ids, faults, looks = _scan(table, verify=verify, numbers=numbers)
     kept, notes = _sound(table, faults)
     names: list[str] = []
     if not numbers:
@@ -141,7 +142,7 @@ def _found(table: Table, *, verify: bool, task: str) -> tuple[Found, str]:
     test = split("test", "test") if "test" in table.splits else None
     modality: Modality = "text" if table.is_text else "image"
     train = split("train", "", "train")
-    found = Found(train, valid, test, tuple(names), modality, notes, task=task)
+    found = Found(train, valid, test, tuple(names), modality, notes, task=task, looks=looks)
     return found, table.sha256[:16] if table.is_text else digest([table.sha256, ids])
 
 
@@ -265,15 +266,16 @@ def _parquet(path: Path, wanted: list[str]) -> dict[str, list[str]]:
     return columns
 
 
-def _scan(table: Table, *, verify: bool, numbers: bool) -> tuple[list[str], list[str]]:
-    """(ids, faults), a row each; a fault is empty where all is well."""
+def _scan(table: Table, *, verify: bool, numbers: bool) -> tuple[list[str], list[str], Looks]:
+    """(ids, faults), a row each, and looks; a fault is empty where all is well."""
     if table.is_text:
         ids = [text_id(text) for text in table.contents]
         faults = ["" if text.strip() else "the text is empty" for text in table.contents]
+        looks = twins.of_texts(table.contents)
     else:
-        ids, faults = images.scan(table.files(), verify=verify)
+        ids, faults, looks = twins.scan(table.files(), verify=verify)
     unlabelled = [_fault(label, numbers) for label in table.labels]
-    return ids, [fault or other for fault, other in zip(faults, unlabelled, strict=True)]
+    return ids, [fault or other for fault, other in zip(faults, unlabelled, strict=True)], looks
 
 
 def _fault(label: str, numbers: bool) -> str:

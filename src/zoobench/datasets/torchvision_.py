@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoobench.datasets import catalog, options
+from zoobench.datasets import catalog, options, twins
 from zoobench.datasets.ids import array_ids, file_ids
 from zoobench.datasets.readers import Files, PixelArray
 from zoobench.datasets.splits import Found, assemble
@@ -66,9 +66,17 @@ def load(ref: Ref) -> Splits:
     found = {name: _split(name, dataset) for name, dataset in sets.items()}
     names = getattr(sets["train"], "classes", None) or range(row.card.classes)
     classes = tuple(str(name) for name in names)
+    files: dict[str, str] = {}
+    for split in found.values():
+        if isinstance(split.read, Files):  # the id of a picture in an array is of its pixels
+            files.update(zip(split.ids, split.read.paths, strict=True))
+    looks, _ = twins.of_pictures(list(files), list(files.values()).__getitem__)
     return assemble(
-        Found(found["train"], found.get("valid"), found.get("test"), classes, "image"), ref
-    )
+        Found(
+            found["train"], found.get("valid"), found.get("test"), classes, "image", looks=looks
+        ),
+        ref,
+    )  # fmt: skip
 
 
 def _row(ref: Ref, where: str) -> catalog.Torchvision:

@@ -1,0 +1,143 @@
+"""Examples that are the same to a person, and another to a file's hash (PROTOCOL section 1).
+
+A picture saved again at another compression level and a text with a trailing blank have ids of
+their own, which decide splits and caches. Twins are found by content instead: by decoded pixels,
+or by normalised text. Pictures that merely look alike are counted, never left out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+
+from zoobench.datasets import images
+from zoobench.datasets.ids import THREADS, bytes_id, text_id
+from zoobench.machine import cache_dir
+from zoobench.schema import digest
+from zoobench.store import write_atomic
+
+VERSION = 1
+"""Part of the cache's key: counts changes of what a look is."""
+KEPT = 64
+"""Sets of pictures whose looks are kept on disk, 24 bytes a picture; the oldest go first."""
+NEAR = 2
+"""Bits of 64 in which the perceptual hashes of two pictures that look alike may differ. Measured:
+95% to 100% of pictures saved as JPEG of quality 75 keep within it; of different pictures of noise
+or stripes none, of MNIST's digits 4%."""
+WINDOW = 8
+
+
+@dataclass(frozen=True)
+class Looks:
+    """By an example's id: the identity of its `content` (its id where absent), and the
+    perceptual hash, `outline`, of a picture from a file."""
+
+    content: Mapping[str, str] = field(default_factory=dict)
+    outline: Mapping[str, int] = field(default_factory=dict)
+
+    def contents(self, ids: Iterable[str]) -> list[str]:
+        return [self.content.get(one, one) for one in ids]
+
+
+def scan(paths: Sequence[str], *, verify: bool) -> tuple[list[str], list[str], Looks]:
+    """(ids, faults, looks) of files, by a few threads; a fault is empty where all is well.
+
+    Without `verify` nothing is decoded: only unreadable and empty files are faulty, which have
+    an id as well, and there are no looks. Memory: one file a thread.
+    """
+
+    def one(path: str) -> tuple[str, str]:
+        try:
+            content = Path(path).read_bytes()
+        except OSError as error:
+            return bytes_id(b""), f"cannot be read: {error.strerror or error}"
+        return bytes_id(content), "" if content else "the file is empty"
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        ids, faults = map(list, zip(*pool.map(one, paths), strict=True)) if paths else ([], [])
+    sound = [i for i, why in enumerate(faults) if verify and not why]
+    looks, wrong = of_pictures([ids[i] for i in sound], lambda i: paths[sound[i]])
+    return ids, [why or wrong.get(of, "") for of, why in zip(ids, faults, strict=True)], looks
+
+
+def of_texts(texts: Iterable[str]) -> Looks:
+    """Texts are the same that differ in blanks or in Unicode's form (NFC) alone; case counts."""
+    same = ((text, " ".join(unicodedata.normalize("NFC", text).split())) for text in texts)
+    return Looks({text_id(text): text_id(plain) for text, plain in same if text != plain})
+
+
+def of_pictures(
+    ids: Sequence[str], source: Callable[[int], bytes | str]
+) -> tuple[Looks, dict[str, str]]:
+    """What pictures look like, and id -> why of those that cannot be decoded.
+
+    `source` gives picture i's file or its bytes, which `ids` are hashes of: a picture is decoded
+    once, by a few threads, and its look kept in the cache.
+    """
+    place = {one: i for i, one in enumerate(ids)}
+    order = sorted(place)
+    path = cache_dir() / "looks" / digest([VERSION, PIL.__version__, order], 32)
+    known = _read(path, len(order))
+    missing = [one for one, look in zip(order, known, strict=True) if not any(look)]
+    with ThreadPoolExecutor(THREADS) as pool:
+        new = dict(zip(missing, pool.map(lambda one: images.look(source(place[one])), missing),
+                       strict=True))  # fmt: skip
+    looks = {
+        one: new[one][0] if one in new else look for one, look in zip(order, known, strict=True)
+    }
+    if new:
+        _keep(path, b"".join(look or bytes(images.LOOK) for look in looks.values()))
+    sound = {one: look for one, look in looks.items() if look}
+    return Looks(
+        {one: look[:16].hex() for one, look in sound.items()},
+        {one: int.from_bytes(look[16:], "little") for one, look in sound.items()},
+    ), {one: why for one, (_, why) in new.items() if why}
+
+
+def _read(path: Path, many: int) -> list[bytes]:
+    """The looks that `path` keeps, zeros for what it does not."""
+    size = images.LOOK
+    try:
+        blob = path.read_bytes()
+    except OSError:
+        blob = b""
+    if len(blob) != size * many:
+        blob = bytes(size * many)
+    return [blob[i : i + size] for i in range(0, len(blob), size)]
+
+
+def _keep(path: Path, blob: bytes) -> None:
+    """A full disk or an unwritable cache costs the cache, not the run."""
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, blob)
+        for old in sorted(path.parent.iterdir(), key=lambda p: p.stat().st_mtime)[:-KEPT]:
+            old.unlink(missing_ok=True)
+
+
+def near(tested: Sequence[str], others: Sequence[str], outline: Mapping[str, int]) -> int:
+    """How many of the ids `tested` look like one of `others`, at least.
+
+    Hashes that are sorted from four different bits on have their likes among their next
+    neighbours, `WINDOW` of which are looked at: no time is lost where thousands look alike.
+    """
+    hashes = [[outline[one] for one in ids if one in outline] for ids in (tested, others)]
+    both: NDArray[np.uint64] = np.asarray([*hashes[0], *hashes[1]], dtype=np.uint64)
+    ours = np.arange(len(both)) < len(hashes[0])
+    alike = np.zeros(len(both), dtype=np.bool_)
+    for bits in (0, 16, 32, 48):
+        turned = both << np.uint64(bits) | both >> np.uint64((64 - bits) % 64)
+        order = np.argsort(turned, kind="stable")
+        for step in range(1, min(WINDOW, len(both) - 1) + 1):
+            a, b = order[:-step], order[step:]
+            close = (np.bitwise_count(both[a] ^ both[b]) <= NEAR) & (ours[a] != ours[b])
+            alike[a[close]] = alike[b[close]] = True
+    return int((alike & ours).sum())
