@@ -124,3 +124,34 @@ def test_a_suite_pairs_methods_with_tasks_and_says_what_is_left_out(tmp_path: Pa
         read(models=["synthetic/bag"], datasets=[words])
     with pytest.raises(UserError, match=r"datasets\[0\]: shots take some examples of each class"):
         read(models=["synthetic/bag"], datasets=[words], methods=["ridge"], rest="shots = [2]\n")
+
+
+@pytest.mark.parametrize(
+    "header", ['"file","target","split"', "file,target, split", "\ufefffile,target,split", "split"]
+)
+def test_an_official_split_is_found_however_the_header_is_written(
+    tmp_path: Path, header: str
+) -> None:
+    pictures(tmp_path)
+    named = ["train", "valid", "test", "train"]
+    rows = [f"{i}.png,{i / 7},{named[i % 4]}" for i in range(40)]
+    if header == "split":
+        header = "split,file,target"
+        rows = [f"{named[i % 4]},{i}.png,{i / 7}" for i in range(40)]
+    (tmp_path / "targets.csv").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    ref = Ref("folder", "p").with_options(path=str(tmp_path), task="regression")
+    made = datasets.load(datasets.resolve(ref))
+    assert made.flags == ()
+    assert [len(s) for s in (made.train, made.valid, made.test)] == [20, 10, 10]
+
+
+@pytest.mark.parametrize("name", ["Split", "splits", "spilt", "the split"])
+def test_a_column_that_is_nearly_called_split_is_refused(tmp_path: Path, name: str) -> None:
+    pictures(tmp_path)
+    rows = [f"{i}.png,{i},{i % 2}" for i in range(40)]
+    ref = Ref("folder", "p").with_options(path=str(tmp_path), task="regression")
+    (tmp_path / "targets.csv").write_text("\n".join([f"file,target,{name}", *rows]))
+    with pytest.raises(UserError, match=f"column '{name}'.*split"):
+        datasets.resolve(ref, "here")
+    (tmp_path / "targets.csv").write_text("\n".join(["file,target,site", *rows]))
+    assert "derived-test" in datasets.load(datasets.resolve(ref)).flags

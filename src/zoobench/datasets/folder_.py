@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from zoobench.datasets import images, options, table_, twins
 from zoobench.datasets.faults import check_classes, check_faults, raised_as
 from zoobench.datasets.readers import Files
 from zoobench.datasets.splits import Found, assemble
-from zoobench.errors import BadData, UserError
+from zoobench.errors import BadData, UserError, unknown
 from zoobench.interfaces import Split, Splits
 from zoobench.schema import DatasetCard, Ref, digest
 from zoobench.tasks.classification import Labels
@@ -118,18 +120,25 @@ def _found(layout: Layout, *, verify: bool) -> tuple[Found, str]:
 
 def _targets(ref: Ref) -> Ref:
     """The table of a regression: targets.csv in the folder, columns file, target and, where it
-    has one, split; files are named relative to the folder. Raises BadData where it is absent."""
+    has one, split; files are named relative to the folder. Raises BadData where it is absent,
+    or has a column that is nearly called split."""
     path = _root(ref) / "targets.csv"
     if not path.is_file():
         raise BadData(
             f"{path}: there is no such file; it names each picture of a "
             "regression and its number, in columns file and target"
         )
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        columns = lines.readline().lstrip("\ufeff").strip().split(",")
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
+        columns = [name.strip() for name in next(csv.reader(lines), [])]
     named = {"image": "file", "label": "target", "path": str(path)}
     if "split" in columns:
         named["split"] = "split"
+    for name in columns:
+        # An official split must not be lost to a slip of the pen.
+        if "split" not in columns and (
+            "split" in name.casefold() or get_close_matches(name.casefold(), ["split"], cutoff=0.75)
+        ):
+            raise BadData(str(unknown(str(path), "column", name, ("file", "target", "split"))))
     return Ref("table", ref.name, ref.revision, ref.without("path").options).with_options(**named)
 
 

@@ -202,8 +202,8 @@ def _csv(path: Path, raw: bytes, wanted: list[str], encoding: str) -> dict[str, 
     delimiter = "\t" if path.suffix.casefold() in (".tsv", ".tab") else ","
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        header = next(reader, [])
-        at = [_position(path, header, name) for name in wanted]
+        header = [name.strip() for name in next(reader, [])]
+        at = [_position(path, header, name.strip()) for name in wanted]
         columns: list[list[str]] = [[] for _ in wanted]
         for row in reader:
             if not row:
