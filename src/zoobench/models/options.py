@@ -91,11 +91,12 @@ def _weights(at: str, value: Value) -> str:
     return str(path)
 
 
-def _positive_int(least: int) -> Callable[[str, Value], int]:
+def _whole(least: int, most: int) -> Callable[[str, Value], int]:
     def check(at: str, value: Value) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise UserError(f"{at}: {value!r} is not a whole number of at least {least}")
-        return value
+        number = value if isinstance(value, int) and not isinstance(value, bool) else 0
+        if not least <= number <= most:
+            raise UserError(f"{at}: {value!r} is not a whole number of {least} to {most}")
+        return number
 
     return check
 
@@ -134,8 +135,8 @@ _CHECKS: dict[str, Callable[[str, Value], Value]] = {
     "weights": _weights,
     "modality": partial(_choice, choices=("image", "text")),
     "interpolation": partial(_choice, choices=INTERPOLATIONS),
-    "input_size": _positive_int(8),
-    "length": _positive_int(3),
+    "input_size": _whole(8, 8192),
+    "length": _whole(3, 2**20),
     "crop_pct": _crop_pct,
     "mean": _channels(positive=False),
     "std": _channels(positive=True),
