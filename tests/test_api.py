@@ -132,6 +132,8 @@ def test_recommend_keeps_to_limits(results: RunResults) -> None:
     assert none.pick is None
     with pytest.raises(UserError, match="Did you mean 'accuracy'"):
         zb.recommend(results, objective="acuracy")
+    with pytest.raises(UserError, match="max_params: expected a finite number, not nan"):
+        zb.recommend(results, max_params=float("nan"))
 
 
 def test_compare_gives_the_gates_verdict(results: RunResults, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from zoobench import metrics, store
 from zoobench.compare import compare as comparison
 from zoobench.compare.gates import gates_from, read_gates
 from zoobench.compare.verdicts import Comparison
-from zoobench.errors import unknown
+from zoobench.errors import check_finite, unknown
 from zoobench.ranking.nouns import Ranking
 from zoobench.ranking.rank import rank as rank_runs
 from zoobench.ranking.recommend import Limits, Recommendation, recommend_all
@@ -209,6 +209,8 @@ def recommend(
     if objective is not None:
         metrics.metric(objective, "objective")
     limits = Limits(max_params, max_macs, max_latency_ms, max_memory, license)
+    for name, value in vars(limits).items():
+        check_finite(name, value)
     return Recommendations(recommend_all(_loaded(run), limits, objective))
 
 

@@ -17,7 +17,8 @@ A programming error is none of these and keeps its traceback.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 
@@ -110,6 +111,18 @@ def unknown(where: str, what: str, got: str, known: Iterable[str], after: str = 
         more = f", ... ({len(names)} in all)" if len(names) > 12 else ""
         parts.append(f" Known: {shown}{more}.")
     return UnknownName("".join(parts))
+
+
+def check_finite(where: str, value: object) -> None:
+    """Raises UserError where a number, or one inside a list or table, is NaN or infinite."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{where}: expected a finite number, not {value}")
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            check_finite(where, item)
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            check_finite(f"{where}.{key}", item)
 
 
 def missing_extra(package: str, extra: str, purpose: str) -> MissingExtra:

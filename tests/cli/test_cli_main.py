@@ -105,6 +105,8 @@ def test_report_can_be_written_elsewhere(finished: tuple[Path, str, str], tmp_pa
         (["run", "smoke", "--retry-failed=oomm"], "Did you mean 'oom'"),
         (["run", "smoke", "--workers", "0"], "at least 1"),
         (["report", "nowhere"], "no run directory"),
+        (["recommend", "nowhere", "--max-params", "nan"], "--max-params: expected a finite"),
+        (["recommend", "nowhere", "--max-latency-ms", "inf"], "--max-latency-ms: expected a"),
         (["list", "modls"], "Did you mean 'models'"),
         (["run", "smoke", "--nope"], "--nope"),
     ],

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoobench.cli.base import INTERRUPTED, JSON_FLAG, PATH, user_errors
-from zoobench.errors import UserError
+from zoobench.errors import UserError, check_finite
 
 if TYPE_CHECKING:
     from zoobench.ranking.recommend import Limits
@@ -78,6 +78,8 @@ def recommend(
         metrics.metric(objective, "--objective")
     names = ("max_params", "max_macs", "max_latency_ms", "max_memory")
     limits = Limits(**{name: rest.pop(name) for name in names}, license=license_)
+    for name in names:
+        check_finite(f"--{name.replace('_', '-')}", getattr(limits, name))
     if (run is None) == (data is None):
         raise UserError("recommend: give either a RUN or --data, such as --data photos")
     if data is not None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from zoobench import plugins
-from zoobench.errors import UserError, unknown
+from zoobench.errors import UserError, check_finite, unknown
 from zoobench.interfaces import Method
 
 METHODS: dict[str, str] = {
@@ -48,11 +48,13 @@ def build(name: str, params: Mapping[str, Any], where: str = "") -> Method:
         if key not in fields:
             raise unknown(where, "parameter", key, fields, f"for {name}")
     try:
-        return TypeAdapter(cls).validate_python(dict(params))
+        method: Method = TypeAdapter(cls).validate_python(dict(params))
     except ValidationError as error:
         first = error.errors()[0]
         at = ".".join(str(part) for part in first["loc"])
         raise UserError(f"{where}: {name}{'.' + at if at else ''}: {first['msg']}") from None
+    check_finite(f"{where}: {name}" if where else name, params_of(method))
+    return method
 
 
 def params_of(method: Method) -> dict[str, Any]:

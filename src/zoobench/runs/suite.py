@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from zoobench import datasets, methods, models
-from zoobench.errors import UserError, unknown
+from zoobench.errors import UserError, check_finite, unknown
 from zoobench.schema import Ref, Value, digest
 
 CONTROLS = ("chance", "majority", "mean", "raw-input", "random-weights")
@@ -34,7 +34,7 @@ class SuiteLimits(BaseModel):
     measure each model's latency, throughput and memory, 0 for not at all (docs/engines.md).
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     cell_seconds: float = Field(default=3600, gt=0)
     memory_gb: float | None = Field(default=None, gt=0)
@@ -239,6 +239,7 @@ def _value(value: Any, option: str, where: str) -> Value:
     if isinstance(value, Path):  # of a suite that was written in Python
         return str(value)
     if isinstance(value, (str, int, float, bool)):
+        check_finite(f"{where}: {option}", value)
         return value
     raise UserError(f"{where}: {option}: expected text, a number or a list, got {value!r}")
 
