@@ -85,5 +85,7 @@ def test_a_few_shot_probe_never_learns_from_more_than_k() -> None:
     record = Bench(settings()).run(own).record
     assert record.status == "ok", record.error
     assert record.provenance["sizes"] == {"train": 8, "valid": 8, "test": 60}
+    assert "temperature-of-few" in record.flags, "eight examples do not calibrate"
+    assert "temperature-of-few" not in Bench(settings()).run(cell()).record.flags
     both = cell(method="linear-probe", shots=2, refit=True)
     assert dataclasses.replace(own).key != both.key

@@ -193,6 +193,14 @@ def test_temperature_repairs_overconfidence() -> None:
     assert found["ece_calibrated"].value < 0.06
 
 
+def test_a_temperature_is_not_fitted_to_one_example() -> None:
+    scores = log_softmax(np.array([[2.0, 0.0], [0.0, 1.0], [1.0, 0.0]]))
+    one = outcomes_of(scores, np.array([0, 1, 1]), scores[:1], np.array([0]))
+    assert np.array_equal(one.arrays["calibrated"], one.arrays["confidence"])
+    two = outcomes_of(scores, np.array([0, 1, 1]), scores[:2], np.array([0, 1]))
+    assert not np.array_equal(two.arrays["calibrated"], two.arrays["confidence"])
+
+
 def test_impossible_class_gives_a_finite_nll() -> None:
     with np.errstate(divide="ignore"):
         scores = np.log(np.array([[1.0, 0.0], [0.5, 0.5]]))

@@ -37,6 +37,8 @@ Ints = NDArray[np.int64]
 BINS = 15
 TOP5_FROM = 11
 """top5_accuracy is given where C is at least this."""
+FEW = 20
+"""A temperature that was fitted to fewer examples than these is flagged."""
 LOWEST = float(np.log(np.finfo(np.float32).tiny))
 """Log-probabilities below this (-87.3) count as this: one impossible class must not make
 the mean NLL infinite."""
@@ -134,6 +136,8 @@ class Classification:
             details[name] = {"bins": BINS} if name.startswith("ece") else {}
             if absent and name.startswith(("macro", "balanced")):
                 details[name]["classes_not_in_test"] = absent
+        if len(splits.valid) < FEW:
+            details["ece_calibrated"]["temperature_of_few"] = len(splits.valid)
         return details
 
 
@@ -144,11 +148,11 @@ def outcomes_of(
 
     `scores` (N, C) and `valid_scores` (M, C) are log-probabilities, `labels` (N,) and
     `valid_labels` (M,) integers; `valid` serves only to fit the temperature (Guo et al.
-    2017). The arrays: `label` and `predicted` int32; `rank` int32, the classes scored above
-    the true one or level with it, and 0 exactly where `predicted` is the label; `nll`
-    float32, nats; `confidence` float32, the predicted class's probability, and `calibrated`
-    the same after temperature scaling. Raises NotFinite where a score is NaN or +inf, or a
-    whole row is -inf.
+    2017), which is 1 where M < 2. The arrays: `label` and `predicted` int32; `rank` int32, the
+    classes scored above the true one or level with it, and 0 exactly where `predicted` is the
+    label; `nll` float32, nats; `confidence` float32, the predicted class's probability, and
+    `calibrated` the same after temperature scaling. Raises NotFinite where a score is NaN or
+    +inf, or a whole row is -inf.
     """
     import torch
 
@@ -159,7 +163,7 @@ def outcomes_of(
     label = _labels(labels, n, classes)
     valid = _log_probs(valid_scores, "valid")
     temperature = 1.0
-    if len(valid):
+    if len(valid) > 1:  # one example says sure or unsure, never how sure
         # A floor, since a temperature cannot be fitted through log 0.
         held = torch.from_numpy(np.maximum(valid, LOWEST))
         known = torch.from_numpy(_labels(valid_labels, len(valid), classes))

@@ -119,6 +119,7 @@ class Bench:
         outcomes = task.judge(scores.numpy(), splits.test, calibration).of(splits.test.units)
         numbers = evaluate(task, outcomes, splits)
         flags = [*splits.flags, *adapted.flags]
+        flags += ["temperature-of-few"] * any("temperature_of_few" in m.detail for m in numbers)
         costs: tuple[Measurement, ...] = ()
         foreseen: tuple[Measurement, ...] = ()
         if loaded is not None:
