@@ -12,7 +12,7 @@ import pytest
 
 from cells import write_suite
 from hubstub import HubStub
-from tinymodels import tiny_bert, tiny_timm
+from tinymodels import tiny_bert, tiny_timm, write_files
 
 MODELS = ["timm/u/net", "{ id = 'hf/u/bert', modality = 'text' }"]
 DATASETS = ["synthetic/stripes?train=40&valid=12&test=20", "synthetic/phrases?train=40&valid=12"]
@@ -20,8 +20,12 @@ BIG = "model.safetensors"
 
 
 def run(suite: Path, out: Path, env: dict[str, str], *more: str) -> tuple[int, str]:
+    return zoobench(env, "run", str(suite), "--out", str(out), *more)
+
+
+def zoobench(env: dict[str, str], *args: str) -> tuple[int, str]:
     done = subprocess.run(
-        [sys.executable, "-m", "zoobench", "run", str(suite), "--out", str(out), *more],
+        [sys.executable, "-m", "zoobench", *args],
         env={**os.environ, **env},
         capture_output=True,
         text=True,
@@ -69,6 +73,24 @@ def test_download_run_and_run_again_offline(tmp_path: Path, suite: Path, hub: Hu
     )
     assert [r["key"] for r in first] == [r["key"] for r in again]
     assert [r["predictions"] for r in first] == [r["predictions"] for r in again]
+
+
+def test_a_profile_fetches_no_weights(tmp_path: Path, hub: HubStub) -> None:
+    whole = "hf/u/bert?modality=text"
+    with hub:
+        env = hub.env(tmp_path / "home")
+        code, told = zoobench(env, "profile", whole)
+        assert code == 0, told
+        assert "parameters" in told
+        assert not [asked for asked in hub.requests if asked.endswith(BIG)]
+    env["HF_HUB_OFFLINE"] = "1"
+    assert zoobench(env, "profile", whole)[0] == 0, "what is small is here now"
+    code, told = zoobench(env, "profile", "hf/u/absent?modality=text")
+    assert code == 2
+    assert "not downloaded yet, and HF_HUB_OFFLINE forbids fetching it" in told
+    folder = write_files(tiny_bert(), tmp_path / "bert")
+    code, told = zoobench(env, "profile", f"hf/bert?weights={folder}")
+    assert code == 0, told
 
 
 # The other faults, without a whole run for each: tests/models/test_models_hub.py.

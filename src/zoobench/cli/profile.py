@@ -34,9 +34,9 @@ from zoobench.errors import UserError
 def profile(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Costs of MODELS with no dataset: parameters, MACs, FLOPs, bytes, activations.
 
-    Nothing is downloaded. A count that an operator without a formula makes a lower bound
-    is shown with ≥. With --measure also times and memory on this device, each model in a
-    process of its own.
+    No weights are downloaded: of an hf/ model its configuration and tokenizer are. A count
+    that an operator without a formula makes a lower bound is shown with ≥. With --measure
+    also times and memory on this device, each model in a process of its own.
     """
     if options["compile"] and (options["ab"] or options["source"] or not options["measure"]):
         raise UserError("profile --compile: goes with --measure, which times the compiled network")

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -250,11 +251,12 @@ def sized(ref: Ref, input_size: tuple[int, int] | None, seq_len: int | None) -> 
 def _loaded(
     ref: Ref, input_size: tuple[int, int] | None, seq_len: int | None, weights: bool
 ) -> Architecture:
-    """What `zoobench.models` gives for `ref`, run for real; without `weights`, random ones."""
+    """What `zoobench.models` gives for `ref`, run for real; without `weights` random ones,
+    but for a local folder, which is read whole."""
     from zoobench import models
 
     ref = sized(ref, input_size, seq_len)
-    if not weights:
+    if not weights and not Path(str(ref.option("weights", "random"))).expanduser().is_dir():
         ref = ref.with_options(weights="random")
     backbone = models.load(models.resolve(ref))
     batch = batch_of(backbone, 1)

@@ -121,15 +121,23 @@ def _modality_of(path: Path) -> str | None:
     return "text" if "vocab_size" in body else None
 
 
-def choose(names: Sequence[str], modality: str) -> list[str]:
-    """config, tokenizer or processor, weights last; [] when something is not there."""
+def choose(names: Sequence[str], modality: str, pretrained: bool = True) -> list[str]:
+    """config, tokenizer or processor, weights last where they are read; [] when something is
+    not there."""
     side = [name for name in SIDE_FILES if name in names]
     if modality == "text":
         enough = any(name in TOKENIZER or name == "tokenizer.model" for name in side)
     else:
         enough = "preprocessor_config.json" in side or "processor_config.json" in side
-    weights = _weights(names)
-    return ["config.json", *side, *weights] if enough and weights and "config.json" in names else []
+    weights = _weights(names) if pretrained else []
+    enough = enough and "config.json" in names and bool(weights or not pretrained)
+    return ["config.json", *side, *weights] if enough else []
+
+
+def _choice(ref: Ref, modality: str) -> hub.Choose:
+    """What a model of the hub needs here: weights only where those are its own."""
+    own = ref.option("weights", "pretrained") == "pretrained"
+    return partial(choose, modality=modality, pretrained=own)
 
 
 def _weights(names: Sequence[str]) -> list[str]:
@@ -151,7 +159,7 @@ def available(ref: Ref) -> tuple[bool, str]:
     folder = _folder(ref)
     if folder:
         return True, f"local {folder}"
-    if hub.cached(ref.name, ref.revision, partial(choose, modality=find(ref).modality)):
+    if hub.cached(ref.name, ref.revision, _choice(ref, find(ref).modality)):
         return True, f"in {hub.cache_folder()}"
     return False, f"on the hub ({ref.name}), not downloaded yet"
 
@@ -173,7 +181,7 @@ def load(ref: Ref, seed: int) -> Backbone:
         snapshot = hub.fetch(
             ref.name,
             ref.revision,
-            partial(choose, modality=card.modality),
+            _choice(ref, card.modality),
             "complete set of config.json, weights and "
             + ("tokenizer" if card.modality == "text" else "preprocessor_config.json"),
         )
