@@ -89,6 +89,13 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def threads(processes: int = 1) -> int:
+    """Threads of each of so many processes: its share of the cores, OMP_NUM_THREADS at most."""
+    share = max(1, cores() // processes)
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return min(share, int(asked)) if asked.isdecimal() and int(asked) else share
+
+
 def driver() -> str:
     """The NVIDIA driver's version as its kernel module or nvidia-smi gives it; "" if neither."""
     import subprocess

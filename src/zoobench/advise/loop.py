@@ -84,7 +84,7 @@ def advise(request: AdviceRequest, say: Say = lambda line: None) -> Advice:
     with Store(request.out, suite.to_toml(spec), spec.identity) as held:
         held.write_environment(session.environment(device))
         journal = read(request.out)
-        settings = Settings(device, machine.cores(), str(cache_dir() / "features"))
+        settings = Settings(device, machine.threads(), str(cache_dir() / "features"))
         state = partial(AdviceWorker, dataset=request.data)
         heavy = session.preload(planning.plan(spec))
         with RequestWorker(state, settings, heavy) as worker:

@@ -263,7 +263,7 @@ def opened(options: RunOptions, bounds: WorkerLimits) -> Iterator[Site]:
     if workers < 1:
         raise UserError(f"--workers: must be at least 1, got {workers}")
     if options.engine == "local":
-        threads = max(1, machine.cores() // workers)
+        threads = machine.threads(workers)
         local = partial(LocalEngine, limits=bounds, workers=workers)
         yield Site(machine.resolve(options.device), threads, workers, local)
         return
