@@ -31,7 +31,7 @@ from zoobench.report.tables import (
 from zoobench.report.terminal import overall_notes, print_ranking
 from zoobench.report.text import worst_texts
 from zoobench.report.write import write_report
-from zoobench.schema import Ref
+from zoobench.schema import Record, Ref
 from zoobench.store import Run
 
 A, B, C = "timm/netA@1", "timm/netB@1", "timm/other@1"
@@ -86,6 +86,33 @@ def test_measurements_csv_is_long_and_keeps_failures(run: Run, tmp_path: Path) -
     accuracy = frame[(frame.model == A) & (frame.dataset == D1) & (frame.metric == "accuracy")]
     record = next(r for r in run.records if (r.cell.model.text, r.cell.dataset.text) == (A, D1))
     assert accuracy.value.item() == pytest.approx(record.value("accuracy"))
+
+
+def test_a_noisy_time_is_marked_wherever_it_is_shown(run: Run, tmp_path: Path) -> None:
+    def spread(record: Record) -> Record:
+        noisy = [
+            dataclasses.replace(m, detail={"noisy": True})
+            if (record.cell.model.text, m.metric) == (B, "latency_ms_p50")
+            else m
+            for m in record.measurements
+        ]
+        return dataclasses.replace(record, measurements=tuple(noisy))
+
+    marked = dataclasses.replace(run, records=tuple(map(spread, run.records)))
+    (time,) = {f"{r.value('latency_ms_p50'):.3g}~" for r in run.records if r.cell.model.text == B}
+    assert time not in shown(run)
+    said = shown(marked)
+    assert said.count(time) >= 2
+    assert "~ marks a noisy time" in said
+    write_report([marked], tmp_path)
+    assert time in (tmp_path / "report.md").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert time in page
+    assert '"noisy":["latency_ms_p50"]' in page
+    table = pd.read_csv(tmp_path / "ranking.csv")
+    assert set(table[table.noisy == "latency_ms_p50"].model) == {B}
+    long = pd.read_csv(tmp_path / "measurements.csv")
+    assert set(long[long.noisy == "yes"].metric) == {"latency_ms_p50"}
 
 
 def test_ranking_csv_has_a_row_a_model_and_dataset_and_one_overall(run: Run) -> None:

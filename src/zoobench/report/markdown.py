@@ -20,6 +20,7 @@ from zoobench.report.text import (
     failed_models,
     labels,
     method_text,
+    noisy,
     row_score,
     seeds,
     standing,
@@ -225,7 +226,8 @@ def fronts(o: OverallRanking) -> str:
         found = front_of(o.rows, axis)
         if found:
             steps = (
-                f"{names[r.model]} ({cost(axis, r.costs[axis])}: {row_score(o.metric, r.value)})"
+                f"{names[r.model]} ({cost(axis, r.costs[axis], noisy(r.records))}: "
+                f"{row_score(o.metric, r.value)})"
                 for r in found
             )
             rows.append([COST_TITLES[axis], " < ".join(steps)])

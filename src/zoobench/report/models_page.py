@@ -11,7 +11,7 @@ from zoobench.ranking.comparability import is_control
 from zoobench.ranking.nouns import Ranking
 from zoobench.ranking.outcomes import by_model, costs_of, device_of, primary_of
 from zoobench.report.markdown import flat
-from zoobench.report.text import COST_TITLES, cost, labels, method_text, seconds
+from zoobench.report.text import COST_TITLES, cost, labels, method_text, noisy, seconds
 from zoobench.report.text import with_interval as text_of
 from zoobench.schema import Record
 
@@ -49,7 +49,8 @@ def _command(records: Sequence[Record], suite: str) -> str:
 
 def _facts(records: Sequence[Record]) -> list[tuple[str, str]]:
     measured = [r for r in records if r.status == "ok"]
-    found = [(COST_TITLES[k], cost(k, v)) for k, v in costs_of(measured).items()]
+    marked = noisy(measured)
+    found = [(COST_TITLES[k], cost(k, v, marked)) for k, v in costs_of(measured).items()]
     if measured:
         found.append(("measured on", device_of(measured)))
         found += flat(measured[0].provenance.get("model") or {})

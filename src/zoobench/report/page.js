@@ -11,6 +11,7 @@ const si = (v) => {
     if (v >= 0.9995 * size) return String(+(v / size).toPrecision(3)) + letter;
   return String(+v.toPrecision(3));
 };
+const costOf = (row, axis) => costText(axis, row.costs[axis]) + (row.noisy.includes(axis) ? "~" : "");
 const costText = (axis, v) =>
   axis.endsWith("bytes") ? `${+(v / 1e6).toPrecision(3)} MB` : axis.startsWith("latency") ? `${+v.toPrecision(3)} ms`
   : axis.endsWith("seconds") ? `${+v.toPrecision(3)} s` : si(v);
@@ -41,7 +42,7 @@ function reason(b, row) {
     if (!values || +input.value >= values.length) continue;
     const limit = values[+input.value];
     if (row.costs[axis] === undefined) return `${DATA.titles[axis]} not known`;
-    if (row.costs[axis] > limit) return `${DATA.titles[axis]} ${costText(axis, row.costs[axis])} above ${costText(axis, limit)}`;
+    if (row.costs[axis] > limit) return `${DATA.titles[axis]} ${costOf(row, axis)} above ${costText(axis, limit)}`;
   }
   const wanted = $("license").value;
   if (wanted === "permissive" && !row.permissive) return `licence ${row.license}`;
@@ -200,7 +201,7 @@ function drawPareto(d) {
         Plot.dot(points, { x: "x", y: "y", fill: "state", r: (p) => (p.i === d.pick ? 6 : crowd ? 1.5 : 3) }),
         [[8, "start", true], [-8, "end", false]].map(([dx, textAnchor, right]) =>
           Plot.text(side(right), { x: "x", y: "y", text: "label", dx, dy: -6, textAnchor, lineAnchor: "bottom", fill: "currentColor" })),
-        Plot.tip(points, Plot.pointer({ x: "x", y: "y", title: (p) => `${p.label}\n${range(d.b, p)}\n${costText(axis, p.x)}\n${p.state}` })),
+        Plot.tip(points, Plot.pointer({ x: "x", y: "y", title: (p) => `${p.label}\n${range(d.b, p)}\n${costOf(p, axis)}\n${p.state}` })),
       ] });
   });
 }

@@ -34,9 +34,10 @@ from zoobench.report.text import (
     COST_TITLES,
     board_names,
     control_label,
-    cost,
+    costs,
     dataset_labels,
     labels,
+    noisy,
     standing,
     worst_texts,
 )
@@ -216,6 +217,7 @@ def _plain(row: Row, label: str) -> dict[str, Any]:
         "tied": row.tied,
         "license": row.license,
         "costs": {k: float(f"{v:.5g}") for k, v in row.costs.items() if k in COSTS},
+        "noisy": sorted(noisy(row.records)),
         "permissive": license_fits(row.license, "permissive"),
     }
 
@@ -257,7 +259,8 @@ def _cells(o: OverallRanking, row: OverallRow, label: str, worst: str) -> dict[s
         (f"{row.mean_z:+.2f}", row.mean_z),
         (worst, _round(row.worst)),
     ]
-    cells += [(cost(name, row.costs.get(name)), row.costs.get(name, "")) for name in COLUMNS]
+    values = [row.costs.get(name, "") for name in COLUMNS]
+    cells += zip(costs(row), values, strict=True)
     flags = ", ".join(f"{flag.name} {flag.why}" for flag in row.flags)
     cells += [(row.license, row.license), (row.family, row.family), (flags, flags)]
     return {"tied": row.tied, "cells": cells}

@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from zoobench.ranking.nouns import COSTS, OverallRow, Ranking, Row, SectionRanking
-from zoobench.report.text import failed_models
+from zoobench.report.text import failed_models, noisy
 from zoobench.schema import Record
 
 if TYPE_CHECKING:
@@ -17,17 +17,18 @@ if TYPE_CHECKING:
 
 FIELDS = ("metric", "value", "low", "high", "unit", "better", "n")
 """Of a Measurement."""
-MEASUREMENTS = ("model", "dataset", "method", "seed", "shots", *FIELDS, "status")
+MEASUREMENTS = ("model", "dataset", "method", "seed", "shots", *FIELDS, "noisy", "status")
 RANKING = (
     "scope", "dataset", "method", "shots", "model", "status", "metric", "value", "low", "high",
     "rank_low", "rank_high", "p_first", "tied", "mean_rank", "mean_z", "worst", "worst_dataset",
-    "datasets", "seeds", "n", "resolvable_gap", "license", "family", "device", "flags", *COSTS,
+    "datasets", "seeds", "n", "resolvable_gap", "license", "family", "device", "flags", "noisy",
+    *COSTS,
 )  # fmt: skip
 WHOLE = ("seed", "shots", "n", "rank_low", "rank_high", "datasets", "seeds")
 """Columns of whole numbers."""
 NAMES = frozenset(
     {"model", "dataset", "method", "metric", "unit", "better", "status", "scope", "worst_dataset",
-     "license", "family", "device", "flags"}
+     "license", "family", "device", "flags", "noisy"}
 )  # fmt: skip
 """Columns of text."""
 
@@ -64,9 +65,10 @@ def measurements_table(records: Iterable[Record]) -> Columns:
     for record in records:
         cell, status = record.cell, record.status
         about = cell.model.text, cell.dataset.text, cell.method, cell.seed, cell.shots
-        rows += [(*about, *fields(m), status) for m in record.measurements] or [
-            (*about, *unknown, status)
-        ]
+        rows += [
+            (*about, *fields(m), "yes" if m.detail.get("noisy") else None, status)
+            for m in record.measurements
+        ] or [(*about, *unknown, None, status)]
     return {name: [row[i] for row in rows] for i, name in enumerate(MEASUREMENTS)}
 
 
@@ -133,6 +135,7 @@ def _row(row: Row) -> dict[str, Any]:
         "family": row.family,
         "device": row.device,
         "flags": ";".join(flag.name for flag in row.flags),
+        "noisy": ";".join(sorted(noisy(row.records))) or None,
         **row.costs,
     }
 

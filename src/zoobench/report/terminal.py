@@ -12,6 +12,7 @@ from zoobench.metrics import difference, sign
 from zoobench.ranking.nouns import Failure, OverallRanking, Ranking, Row, SectionRanking
 from zoobench.report.text import (
     COLUMNS,
+    NOISY,
     board_names,
     control_label,
     costs,
@@ -21,6 +22,7 @@ from zoobench.report.text import (
     headline,
     labels,
     method_text,
+    noisy,
     seeds,
     shared_options,
     standing,
@@ -244,6 +246,10 @@ def overall_notes(overall: OverallRanking, most: int | None = None) -> list[str]
         lines.append(f"{many} datasets {why}: intervals and ties hold for these datasets.")
     if overall.critical is not None:
         lines.append(critical_note(overall.critical))
+    if any(noisy(row.records) for row in overall.rows):
+        lines.append(
+            f"{NOISY} marks a noisy time: its steps took unlike times, even when repeated."
+        )
     lines += [f"The orders disagree: {text}." for text in overall.disagreements[:most]]
     if most is not None and len(overall.disagreements) > most:
         left = len(overall.disagreements) - most

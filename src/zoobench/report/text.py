@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from zoobench.datasets.options import BOUNDS
 from zoobench.metrics import difference, sign, written
 from zoobench.ranking.nouns import OverallRanking, Row, SectionRanking, natural
 from zoobench.ranking.pareto import smallest_tied
 from zoobench.ranking.recommend import Recommendation
-from zoobench.schema import Ref
+from zoobench.schema import Record, Ref
 
 
 def with_interval(metric: str, value: float, low: float | None, high: float | None) -> str:
@@ -69,8 +69,19 @@ COLUMNS = ("params", "macs", "latency_ms_p50", "peak_memory_bytes")
 """The costs that tables of models show."""
 
 
-def cost(name: str, value: float | None) -> str:
+NOISY = "~"
+"""Stands after a time whose steps spread too far (docs/costs.md)."""
+
+
+def noisy(records: Iterable[Record]) -> set[str]:
+    """The costs of a model that are noisy in any of its `records`."""
+    return {m.metric for r in records for m in r.measurements if m.detail.get("noisy")}
+
+
+def cost(name: str, value: float | None, marked: Collection[str] = ()) -> str:
     """A cost as its title says; bytes as MB (10^6), "" for what was not measured."""
+    if name in marked:
+        return cost(name, value) + NOISY
     if value is None:
         return ""
     if name.endswith("bytes"):
@@ -85,7 +96,8 @@ def seeds(row: Row) -> str:
 
 
 def costs(row: Row, names: Sequence[str] = COLUMNS) -> list[str]:
-    return [cost(name, row.costs.get(name)) for name in names]
+    marked = noisy(row.records)
+    return [cost(name, row.costs.get(name), marked) for name in names]
 
 
 def standing(found: OverallRanking | SectionRanking, row: Row, name: str) -> list[str]:
