@@ -62,7 +62,7 @@ def test_the_report_holds_what_the_contract_says(finished: tuple[Path, str, str]
     assert {"report.md", "report.html", "ranking.csv", "measurements.csv", "figures"} <= names
     head = (report / "measurements.csv").read_text().splitlines()[0].split(",")
     assert ",".join(head) == (
-        "model,dataset,method,seed,shots,metric,value,low,high,unit,better,n,status"
+        "model,dataset,method,seed,shots,metric,value,low,high,unit,better,n,status,noisy"
     )
 
 

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 FIELDS = ("metric", "value", "low", "high", "unit", "better", "n")
 """Of a Measurement."""
-MEASUREMENTS = ("model", "dataset", "method", "seed", "shots", *FIELDS, "noisy", "status")
+MEASUREMENTS = ("model", "dataset", "method", "seed", "shots", *FIELDS, "status", "noisy")
 RANKING = (
     "scope", "dataset", "method", "shots", "model", "status", "metric", "value", "low", "high",
     "rank_low", "rank_high", "p_first", "tied", "mean_rank", "mean_z", "worst", "worst_dataset",
-    "datasets", "seeds", "n", "resolvable_gap", "license", "family", "device", "flags", "noisy",
-    *COSTS,
+    "datasets", "seeds", "n", "resolvable_gap", "license", "family", "device", "flags", *COSTS,
+    "noisy",
 )  # fmt: skip
 WHOLE = ("seed", "shots", "n", "rank_low", "rank_high", "datasets", "seeds")
 """Columns of whole numbers."""
@@ -66,9 +66,9 @@ def measurements_table(records: Iterable[Record]) -> Columns:
         cell, status = record.cell, record.status
         about = cell.model.text, cell.dataset.text, cell.method, cell.seed, cell.shots
         rows += [
-            (*about, *fields(m), "yes" if m.detail.get("noisy") else None, status)
+            (*about, *fields(m), status, "yes" if m.detail.get("noisy") else None)
             for m in record.measurements
-        ] or [(*about, *unknown, None, status)]
+        ] or [(*about, *unknown, status, None)]
     return {name: [row[i] for row in rows] for i, name in enumerate(MEASUREMENTS)}
 
 
