@@ -25,6 +25,7 @@ RECORD_FLAGS = {
     "not-converged": "the probe's solver stopped before its tolerance",
     "lambda-on-edge": "the chosen regularisation lies on the edge of its grid",
     "class-imbalance": "classes are unbalanced: see balanced accuracy",
+    "temperature-of-few": "calibrated by fewer than 20 valid examples",
     "compile-failed": "the network could not be compiled, and ran as it is",
     "imported": "published numbers, not measured here",
 }
