@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 DEFAULT_LIMIT_BYTES = 20 * 2**30
 T = TypeVar("T")
 

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zoobench.schema import canonical
+
 if TYPE_CHECKING:
     import torch
 
@@ -30,6 +32,11 @@ if TYPE_CHECKING:
 VERSION = 1
 """Another batch or another way to sum makes another version; two versions are not compared."""
 BUCKETS = 16
+FINE, COARSE = 1e-4, 3e-2
+"""Distances of sketches of features up to which one function was computed: of float32 on a CPU, and
+of bf16 or on a GPU."""
+UNTELLING = ("_name_or_path", "transformers_version", "file", "url")
+"""Entries of a configuration that say where it came from."""
 DIGITS = 7
 """Significant digits kept of a bucket: float32's own."""
 
@@ -72,6 +79,27 @@ def sketch(values: NDArray[Any]) -> list[float]:
     return [float(f"{v:.{DIGITS}g}") for v in padded.reshape(-1, BUCKETS).sum(axis=0)]
 
 
+def batch_of(source: Features) -> Any:
+    """The fixed batch as the model's own preprocessing makes it."""
+    raws = pictures() if source.input_spec.modality == "image" else list(TEXTS)
+    return source.collate([source.prepare(raw) for raw in raws])
+
+
+def conduct(source: Features) -> list[str]:
+    """What says how the model computes, beside its weights: its modules with their attributes, its
+    resolved configuration, and the inputs that its preprocessing makes of the fixed batch."""
+    config = getattr(source.module, "config", None) or getattr(source.module, "default_cfg", {})
+    facts = config.to_dict() if hasattr(config, "to_dict") else config
+    told = {k: str(v) for k, v in dict(facts).items() if k not in UNTELLING}
+    return [repr(source.module), canonical(told), str(_inputs(batch_of(source))["digest"])]
+
+
+def alike(old: Mapping[str, Any], new: Mapping[str, Any], exact: bool) -> bool:
+    """Whether two sketches are of one function: up to rounding, in float32 on a CPU (`exact`) or
+    where arithmetic is coarser."""
+    return distance(old, new) <= (FINE if exact else COARSE)
+
+
 def fingerprint(source: Features) -> dict[str, Any]:
     """`pixels` and `features` of the fixed batch, computed as the run computes features.
 
@@ -82,8 +110,7 @@ def fingerprint(source: Features) -> dict[str, Any]:
 
     from zoobench.features.extraction import to_device
 
-    raws = pictures() if source.input_spec.modality == "image" else list(TEXTS)
-    batch = source.collate([source.prepare(raw) for raw in raws])
+    batch = batch_of(source)
     source.module.eval().to(source.device)
     with torch.inference_mode(), source.autocast(source.precision):
         features = source.fast.embed(to_device(batch, source.device))

@@ -11,13 +11,13 @@ import copy
 import json
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from zoobench.errors import NotFinite
-from zoobench.features import precision
+from zoobench.features import fingerprint, precision
 from zoobench.features.batchnorm import folded
 from zoobench.features.cache import CACHE_VERSION, FeatureCache
 from zoobench.features.compiled import Compiled, Compiling
@@ -90,11 +90,35 @@ class Features:
         self.computed: list[str] = []
         self.finding: precision.Choice | None = None
         self._memory: OrderedDict[str, torch.Tensor] = OrderedDict()
+        self._fingerprints: dict[str, Mapping[str, Any]] = {}
 
     @cached_property
     def weights(self) -> str:
         """Digest of the state_dict that was really loaded."""
         return state_digest(self.module)
+
+    @cached_property
+    def conduct(self) -> str:
+        """Digest of how the loaded model computes, beside its weights (see fingerprint.conduct).
+
+        Of files that say more than the loaded model shows, a local folder's digest is in it too.
+        """
+        settings = str(self.provenance.get("settings", ""))
+        return digest([*fingerprint.conduct(self), settings], 40)
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        """What the model makes of the fixed probe batch in the precision taken, computed once."""
+        if self.precision not in self._fingerprints:
+            self._fingerprints[self.precision] = fingerprint.fingerprint(self)
+        return self._fingerprints[self.precision]
+
+    def _as_kept(self, manifest: Mapping[str, Any]) -> bool:
+        """Whether the model still makes of the fixed batch what it made when these features were
+        computed: a key names what was thought of, and a fault may be of another kind."""
+        exact = self.precision == "fp32" and self.device.type == "cpu"
+        mine = self.fingerprint().get("features")
+        held = manifest.get("probe")
+        return bool(mine and held) and fingerprint.alike(held or {}, mine or {}, exact)
 
     @property
     def precision(self) -> str:
@@ -224,6 +248,7 @@ class Features:
             "weights": self.weights,
             "input": self.input_spec.digest,
             "pooling": self.pooling,
+            "conduct": self.conduct,
             "split": split.fingerprint,
             "reader": split.reader,
             "precision": kind,
@@ -240,7 +265,7 @@ class Features:
         key = self.key(split)
         if key not in self._memory:
             held = self.cache.get(key) if self.cache is not None else None
-            if held is None:
+            if held is None or not self._as_kept(held[1]):
                 features = self._extract_and_keep(split)
                 key = self.key(split)  # the network may turn out not to compile
                 self._memory[key] = features
@@ -295,6 +320,7 @@ class Features:
                 "seconds": seconds,
                 "timed_on": timed_on(self.device),
                 "model": self.view.name,
+                "probe": self.fingerprint().get("features"),
                 **({"compile_seconds": self.compiling.seconds} if self.compiles else {}),
             }
             self.cache.put(key, features.numpy(), facts)

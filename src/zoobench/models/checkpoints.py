@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 NESTS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model", "net", "teacher")
 """Where training scripts put the weights inside what they save; averaged weights first."""
 PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.", "net.")
+SETTINGS = (".json", ".txt", ".model", ".vocab", ".merges", ".tiktoken", ".py")
+"""Suffixes of the files beside the weights that a loader may read."""
 SHOWN = 5
 
 
@@ -36,6 +38,15 @@ def facts(path: Path, sha256: str = "") -> dict[str, Any]:
         "file": path.name,
         "weights_bytes": path.stat().st_size,
     }
+
+
+def settings(folder: Path) -> str:
+    """Digest of a model's folder but its weights: configuration, tokenizer, pooling."""
+    hasher = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.suffix in SETTINGS:
+            hasher.update(f"{path.relative_to(folder)}:{sha256_file(path)};".encode())
+    return hasher.hexdigest()[:32]
 
 
 def read(path: Path) -> State:

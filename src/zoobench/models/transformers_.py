@@ -173,6 +173,7 @@ def load(ref: Ref, seed: int) -> Backbone:
     if folder is not None:
         # From here on a folder is like a snapshot: its weights are the pretrained ones.
         ref = ref.without("weights")
+        provenance["settings"] = checkpoints.settings(folder)
         files = [folder / n for n in _weights([p.name for p in folder.iterdir()])]
         if files:
             provenance |= {"weights_sha256": checkpoints.sha256_file(files[-1])}

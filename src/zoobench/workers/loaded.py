@@ -13,7 +13,6 @@ from zoobench import datasets, machine, models
 from zoobench.costs import counted as cost
 from zoobench.costs.measured import measured_costs
 from zoobench.errors import UserError
-from zoobench.features import fingerprint
 from zoobench.features.cache import FeatureCache
 from zoobench.features.extraction import lay_out
 from zoobench.features.pixels import PixelCache
@@ -42,7 +41,7 @@ class Loaded:
     def fingerprint(self) -> Mapping[str, Any]:
         """What the model makes of the fixed probe batch, or why it could not be had."""
         try:
-            return fingerprint.fingerprint(self.features)
+            return self.features.fingerprint()
         except Exception as error:  # noqa: BLE001  it attributes faults; it must not add one
             return {"probe_batch": f"{type(error).__name__}: {error}"[:200]}
 
