@@ -13,6 +13,7 @@ import pytest
 
 from compare_runs import Folder, answers, record
 from zoobench.compare.compare import compare_paths
+from zoobench.compare.gates import Gates
 from zoobench.compare.quality import Pool
 from zoobench.errors import StoreError
 from zoobench.report.gate import title
@@ -131,9 +132,50 @@ def test_a_pooled_test_of_copies_of_one_test_set_keeps_its_level() -> None:
         for _ in range(6):
             pool.values.append((0.8, 0.8))
             pool.units.append(units)
-            pool.changes.append(np.where(rng.random(300) < 0.1, 0.0, change))
+            pool.changes.append(np.where(rng.random((1, 300)) < 0.1, 0.0, change))
         found = pool.evidence()
         assert found is not None
         assert found.found is not None
         alarms.append(found.found.less < 0.05)
     assert np.mean(alarms) <= 0.075
+
+
+def test_one_training_run_is_one_however_many_copies_judge_it() -> None:
+    """A/A, three seeds, seven corrupted copies: the seed's luck is the same in all of them."""
+    rng = np.random.default_rng(1)
+    alarms = []
+    for run in range(400):
+        pool = Pool(Cell(Ref("m", "a"), Ref("d", "b"), "fine-tune"), "accuracy")
+        luck = rng.normal(0, 0.04, 3)
+        for _ in range(7):
+            pool.values.append((0.8, 0.8))
+            pool.units.append(numbered(300, run))
+            shares = np.stack([0.1 + np.maximum(-luck, 0), 0.1 + np.maximum(luck, 0)])
+            draws = rng.random((3, 300))
+            lost, gained = draws < shares[0, :, None], draws > 1 - shares[1, :, None]
+            pool.changes.append(gained.astype(float) - lost)
+        found = pool.evidence()
+        assert found is not None
+        assert found.found is not None
+        alarms.append(found.found.less < 0.05)
+    assert np.mean(alarms) <= 0.075
+
+
+def test_equal_predictions_with_other_values_are_refused(tmp_path: Path) -> None:
+    one, kept = record(answers(N, range(40)))
+    worse = dataclasses.replace(
+        one, measurements=(Measurement("accuracy", 0.1, n=N), *one.measurements[1:])
+    )
+    old = Folder(tmp_path / "old").add((one, kept)).write()
+    new = Folder(tmp_path / "new").add((worse, kept)).write()
+    with pytest.raises(StoreError, match=r"the same predictions, but accuracy is 0\.9"):
+        compare_paths(old, new)
+
+
+def test_precision_taken_is_compared_where_the_gates_allow_it(tmp_path: Path) -> None:
+    old, new = (
+        Folder(tmp_path / kind).add(record(answers(N), environment={"precision": kind})).write()
+        for kind in ("fp32", "bf16")
+    )
+    assert compare_paths(old, new).exit_code == 4
+    assert compare_paths(old, new, Gates(precision="any")).exit_code == 0

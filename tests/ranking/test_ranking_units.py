@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from zoobench import datasets
 from zoobench.ranking.rank import rank
 from zoobench.ranking.recommend import recommend
 from zoobench.report.terminal import overall_notes
-from zoobench.statistics.bootstrap import grouped
+from zoobench.statistics.bootstrap import grouped, units_of
 from zoobench.store import Run, Store, load
 
 MODELS = ("timm/netA@1", "timm/netB@1", "timm/netC@1")
@@ -96,3 +97,64 @@ def test_predictions_of_another_record_are_refused(tmp_path: Path) -> None:
     os.replace(one, other)
     with pytest.raises(Exception, match="not those of the record"):
         rank([load(tmp_path)])
+
+
+def test_eight_names_of_one_test_set_make_no_diagram_and_no_general_claim(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    answers = {}
+    for model in MODELS:
+        right = rng.random(500) < 0.8
+        for size in range(8):
+            again = np.where(rng.random(500) < 0.01, ~right, right)
+            answers[model, f"packaged/mnist-5k@1?max_train={100 + size}", "knn", 0] = again
+    run = written(tmp_path, answers)
+    (overall,) = rank([run]).overall
+    assert (overall.general, overall.critical) == (False, None)
+    bare = [dataclasses.replace(record, predictions="") for record in run.records]
+    (overall,) = rank([Run(tmp_path, tuple(bare), {})]).overall
+    assert (overall.general, overall.critical) == (False, None)
+
+
+def test_one_seed_in_two_precisions_is_still_one_run(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    with Store(tmp_path, 'identity = "x"\n', "x") as store:
+        for model, level in zip(MODELS[:2], (0.9, 0.6), strict=True):
+            right = rng.random(500) < level
+            for kind in ("fp32", "bf16"):
+                record = make_record(model, "packaged/digits@1", "fine-tune", right=right)
+                versions = {**record.cell.versions, "precision": kind}
+                cell = dataclasses.replace(record.cell, versions=versions)
+                environment = {**record.environment, "precision": kind}
+                record = dataclasses.replace(record, cell=cell, environment=environment)
+                store.append(record, make_outcomes(right, LABELS, 10))
+    for section in rank([load(tmp_path)]).sections:
+        assert [(row.rank_low, row.rank_high) for row in section.rows] == [(1, 2), (1, 2)]
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_of_one_example_nothing_is_known(tmp_path: Path, seeds: int) -> None:
+    method = "fine-tune" if seeds > 1 else "knn"
+    records = []
+    with Store(tmp_path, 'identity = "x"\n', "x") as store:
+        for model, right in zip(MODELS[:2], (True, False), strict=True):
+            for seed in range(seeds):
+                one = np.array([right])
+                record = make_record(model, "packaged/digits@1", method, right=one, seed=seed)
+                records.append(store.append(record, make_outcomes(one, LABELS[:1], 10)))
+    (section,) = rank([load(tmp_path)]).sections
+    assert [(row.rank_low, row.rank_high, row.first) for row in section.rows] == [(1, 2, 0.5)] * 2
+    assert section.gap is None
+
+
+def test_records_without_units_are_paired_with_those_that_have_them(tmp_path: Path) -> None:
+    rng = np.random.default_rng(6)
+    first = rng.random(500) < 0.8
+    second = np.where(np.arange(500) < 12, False, first)
+    with Store(tmp_path, 'identity = "x"\n', "x") as store:
+        for model, right, units in ((MODELS[0], first, True), (MODELS[1], second, False)):
+            kept = make_outcomes(right, LABELS, 10)
+            record = make_record(model, "packaged/digits@1", "knn", right=right)
+            store.append(record, kept.of(units_of([str(i) for i in range(500)])) if units else kept)
+    (section,) = rank([load(tmp_path)]).sections
+    assert section.paired
+    assert section.rows[1].rank_low == 2

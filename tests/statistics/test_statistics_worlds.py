@@ -73,7 +73,7 @@ def test_a_mean_over_datasets_is_covered(count: int) -> None:
             rows = (rng.random((1, 300)) < truth[d]).astype(float)
             samples.append(many.sample([rows], numbered(300, run, d), resamples=200))
         general = count >= GENERAL
-        one = _mean(samples, _independent(samples) if general else ())
+        one = _mean(samples, _independent(samples, range(len(samples))) if general else ())
         wanted = norm.cdf(1 / np.sqrt(1 + 0.4**2)) if general else truth.mean()
         held.append(one.low[0] <= wanted <= one.high[0])
     assert 0.92 <= np.mean(held) <= 0.985
@@ -129,7 +129,7 @@ def test_datasets_with_one_test_part_are_one(copies: int) -> None:
         sets = [np.where(rng.random(first.shape) < 0.02, 1 - first, first) for _ in range(copies)]
         units = numbered(300, run)
         samples = [many.sample([row[None] for row in rows], units, resamples=300) for rows in sets]
-        assert len(_independent(samples)) == 1
+        assert len(_independent(samples, range(len(samples)))) == 1
         p = many.pairwise(_mean(samples, ()))
         wrong.append(bool((np.array(many.holm_matrix(p, range(3))) < 0.05).any()))
     assert np.mean(wrong) <= 0.085

@@ -46,7 +46,7 @@ def compare(baseline: Run, candidate: Run, gates: Gates | None = None) -> Compar
     """
     gates = gates or Gates()
     suite = _same_suite(baseline, candidate)
-    matched = match(baseline, candidate)
+    matched = match(baseline, candidate, gates.precision == "any")
     gathered = gather(by_seed(matched.pairs), baseline, candidate, gates)
     quality, family = verdicts(gathered.tests, gates)
     models = by_model(p for p in matched.pairs if not p.differing)

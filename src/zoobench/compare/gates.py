@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -79,7 +79,8 @@ class Gates(_Table):
     """Non-inferiority by `margin`; a regression needs Holm-adjusted p < `alpha` and `min_drop`.
 
     Both are in points, hundredths of the metric's own unit; of an error in the target's unit,
-    which may be of any size, they are percent of the baseline's value.
+    which may be of any size, they are percent of the baseline's value. With `precision = "any"`
+    what was computed in float32 is compared with what was in bf16.
     """
 
     margin: Points = 1.0
@@ -87,6 +88,7 @@ class Gates(_Table):
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     metrics: tuple[str, ...] = ()
     strict: bool = False
+    precision: Literal["same", "any"] = "same"
     metric: dict[str, Margin] = {}
     dataset: dict[str, Margin] = {}
     times: Times = Times()

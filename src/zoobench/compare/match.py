@@ -54,9 +54,10 @@ def identity(cell: Cell) -> Identity:
     return (cell.model.short, cell.dataset.short, cell.method, params, cell.seed, cell.shots)
 
 
-def match(baseline: Run, candidate: Run) -> Matched:
-    """Pair two runs. Raises UserError where a run asks one thing of two revisions of a model
-    or dataset and the other run can't tell which is meant."""
+def match(baseline: Run, candidate: Run, any_precision: bool = False) -> Matched:
+    """Pair two runs; with `any_precision` what was computed in float32 may be compared with what
+    was in bf16. Raises UserError where a run asks one thing of two revisions of a model or dataset
+    and the other run can't tell which is meant."""
     old, older = _index(baseline.records)
     new, newer = _index(candidate.records)
     gone, spare = _apart(old, new), _apart(new, old)
@@ -76,6 +77,13 @@ def match(baseline: Run, candidate: Run) -> Matched:
             own += right
     own += [r for rest in spare.values() for r in rest]
     found = tuple(own)
+    if any_precision:
+        pairs = [
+            dataclasses.replace(
+                p, differing=tuple(d for d in p.differing if not d.startswith("precision"))
+            )
+            for p in pairs
+        ]
     return Matched(tuple(pairs), _hinted(missing, found), found, (older, newer))
 
 
@@ -153,6 +161,9 @@ def differing(one: Record, other: Record) -> tuple[str, ...]:
             for name in VERSIONS
             if old.get(name) != new.get(name)
         ]
+    taken = [record.environment.get("precision") for record in (one, other)]
+    if not any(text.startswith("precision") for text in found):
+        found += _changes([("precision taken", taken[0], taken[1])])
     before, after = one.provenance, other.provenance
     for place, entries in PLACES:
         was, now = before.get(place), after.get(place)

@@ -24,7 +24,7 @@ from zoobench.statistics.paired import (
 )
 from zoobench.store import Run
 from zoobench.tasks import Statistics, Task, task_of
-from zoobench.tasks.evaluate import statistics_of, units_of
+from zoobench.tasks.evaluate import APART, statistics_of, units_of
 
 RESAMPLES = 9_999
 CURVED_RESAMPLES = 1_999
@@ -67,6 +67,7 @@ def read_outcomes(pairs: Sequence[Pair], baseline: Run, candidate: Run) -> Paire
     for pair in pairs:
         one, other = pair.baseline, pair.candidate
         if one.predictions and one.predictions == other.predictions:
+            _agree(one, other, task.metrics[0])
             rows.append(None)
             n = n or test_size(one)
             continue
@@ -81,9 +82,22 @@ def read_outcomes(pairs: Sequence[Pair], baseline: Run, candidate: Run) -> Paire
             raise StoreError(f"{one.cell.label}: the two runs keep different arrays")
         if not all(np.array_equal(old.arrays[name], new.arrays[name]) for name in task.truth):
             return PairedOutcomes(task, old.n, apart="the test labels differ")
-        n, units = old.n, units_of(other, new)
+        if n and n != old.n:
+            return PairedOutcomes(task, old.n, apart="the seeds have other test sets")
+        named = (one, old) if "unit" in old.arrays else (other, new)
+        n, units = old.n, units_of(*named)
         rows.append(None if _alike(old, new, task.rounded) else (before, after))
     return PairedOutcomes(task, n, units, tuple(rows))
+
+
+def _agree(one: Record, other: Record, metric: str) -> None:
+    """Raises StoreError where two records of the same predictions say other values."""
+    old, new = one.value(metric), other.value(metric)
+    if old is not None and new is not None and abs(old - new) > APART * max(abs(old), 1e-9):
+        raise StoreError(
+            f"{other.cell.label}: the same predictions, but {metric} is {old:.6g} in the baseline "
+            f"and {new:.6g} in the candidate"
+        )
 
 
 def _alike(old: Outcomes, new: Outcomes, rounded: Sequence[str]) -> bool:
@@ -185,14 +199,14 @@ def unpaired(group: Sequence[Pair], metric: str) -> Estimate | None:
             variance += error**2
             size = max(size, m.n or 0)
     seeds = len(changes)
-    of_units = variance / seeds**2
+    of_units = variance / seeds  # seeds share their examples
     of_seeds = float(np.var(changes, ddof=1)) / seeds if seeds > 1 else 0.0
     return student(float(np.mean(changes)), (of_units, size - 1.0), (of_seeds, seeds - 1.0))
 
 
 def standard_error(m: Measurement) -> float | None:
     """From its interval, or of a share from its examples; None where neither is known."""
-    if m.low is not None and m.high is not None:
+    if m.low is not None and m.high is not None and m.high > m.low:
         return (m.high - m.low) / (2 * Z)
     if m.n and metric_row(m.metric).unit == "fraction":
         share = (m.value * m.n + 1) / (m.n + 2)

@@ -24,8 +24,10 @@ from zoobench.compare.pairs import (
 )
 from zoobench.compare.verdicts import POOLED, Finding, Resolution
 from zoobench.ranking.outcomes import TRAINED
+from zoobench.ranking.overall import joined
 from zoobench.schema import Cell, Outcome, Ref
 from zoobench.statistics.bootstrap import Floats, Units, grouped
+from zoobench.statistics.intervals import Z
 from zoobench.statistics.paired import Estimate, detectable_drop, sign_flip, student
 from zoobench.store import Run
 
@@ -69,9 +71,6 @@ class Pool:
     metric: str
     units: list[Units] = field(default_factory=list)
     changes: list[Floats] = field(default_factory=list)
-    seed_variance: float = 0.0
-    seed_dof: int = 0
-    seeds: int = 1
     values: list[tuple[float, float]] = field(default_factory=list)
 
     def add(self, outcomes: PairedOutcomes, values: tuple[float, float]) -> None:
@@ -82,11 +81,20 @@ class Pool:
         if table is None or outcomes.units is None or not table.any():
             return
         self.units.append(outcomes.units)
-        self.changes.append(table.mean(axis=0))
-        if len(table) > 1:
-            self.seeds = max(self.seeds, len(table))
-            self.seed_variance += float(table.mean(axis=1).var(ddof=1)) / len(table)
-            self.seed_dof += len(table) - 1
+        self.changes.append(table)
+
+    def _of_seeds(self, cells: int) -> tuple[float, float]:
+        """(the seeds' part of the variance, its degrees of freedom). Cells that share units are of
+        one training run a seed, whose luck is the same in all of them."""
+        variance, dof = 0.0, 0.0
+        for part in joined([set(units.tolist()) for units in self.units]):
+            tables = [self.changes[i] for i in part]
+            seeds = min(len(table) for table in tables)
+            if seeds > 1:
+                sums = np.sum([table[:seeds].mean(axis=1) for table in tables], axis=0)
+                variance += float(sums.var(ddof=1)) / seeds / cells**2
+                dof += seeds - 1.0
+        return variance, dof
 
     def evidence(self) -> Evidence | None:
         """The pooled test; None where fewer than two cells were compared or none changed.
@@ -101,18 +109,19 @@ class Pool:
         cells = len(self.values)
         old, new = np.mean(self.values, axis=0)
         _, owner = np.unique(np.concatenate(self.units), return_inverse=True)
-        net = np.bincount(owner, np.concatenate(self.changes))
-        parts = np.bincount(owner, np.concatenate([c / (len(c) * cells) for c in self.changes]))
+        means = [table.mean(axis=0) for table in self.changes]
+        net = np.bincount(owner, np.concatenate(means))
+        parts = np.bincount(owner, np.concatenate([c / (len(c) * cells) for c in means]))
         n, change = len(parts), float(parts.sum())
         spread = float(((parts - parts.mean()) ** 2).sum()) * n / max(n - 1, 1)
-        of_seeds = (self.seed_variance / cells**2, float(self.seed_dof))
-        found = student(change, (spread, max(n - 1.0, 1.0)), of_seeds)
-        if self.seeds == 1:
+        seeds = max(len(table) for table in self.changes)
+        found = student(change, (spread, max(n - 1.0, 1.0)), self._of_seeds(cells))
+        if seeds == 1:
             less, greater = sign_flip(np.rint(net))
             found = dataclasses.replace(found, less=less, greater=greater)
         cell = Cell(self.cell.model, POOLED, "pooled")
         return Evidence(
-            cell, self.metric, float(old), float(new), n, self.seeds, cells, None, found, "pooled"
+            cell, self.metric, float(old), float(new), n, seeds, cells, None, found, "pooled"
         )
 
 
@@ -268,7 +277,10 @@ def _detectable(tests: Sequence[Evidence], alpha: float) -> NDArray[np.float64]:
     discordant = np.array([sum(t.counts) if t.counts else 0 for t in tests], dtype=np.float64)
     seen = detectable_drop(sizes, discordant / sizes, alpha, POWER)
     z = float(ndtri(1 - alpha) + ndtri(POWER))
-    spread = np.array([z * t.found.se if t.found else np.nan for t in tests])
+    # A few seeds' critical values are Student's: as much wider as the interval is.
+    spread = np.array(
+        [z * (t.found.high - t.found.low) / (2 * Z) if t.found else np.nan for t in tests]
+    )
     return np.where(np.isnan(spread), seen, spread)
 
 

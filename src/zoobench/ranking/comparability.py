@@ -64,7 +64,8 @@ def comparability(record: Record) -> dict[str, str]:
         "params": canonical(dict(cell.params)),
         "shots": "all" if cell.shots is None else str(cell.shots),
         "input_size": "own" if size is None else canonical(size),
-        "precision": str(versions.get("precision", UNKNOWN)),
+        # What was taken, where the policy was "auto": float32 and bf16 are two numbers.
+        "precision": str(record.environment.get("precision", versions.get("precision", UNKNOWN))),
     }
 
 

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from zoobench import metrics
-from zoobench.ranking.comparability import comparability, cost_key
+from zoobench.datasets.shift import is_shifted
+from zoobench.ranking.comparability import comparability, cost_key, is_control
 from zoobench.ranking.nouns import COSTS, SEVERAL
 from zoobench.schema import Measurement, Outcomes, Record, Ref, canonical
 from zoobench.statistics import bootstrap, many
 from zoobench.statistics.bootstrap import resampled
-from zoobench.statistics.intervals import Luck, pooled
+from zoobench.statistics.intervals import Luck, pooled, student_quantile
 from zoobench.store import Run
 from zoobench.tasks import Statistics, task_of
 from zoobench.tasks.evaluate import bounds_of, statistics_of, units_of
@@ -72,11 +73,12 @@ class Kept:
     """What was kept of a model's seeds on one test set, `units` (n,), as far as `metric` needs it.
 
     `rows` (S, n) are the examples' values where the metric is a mean; else None, and `statistics`
-    evaluate it.
+    evaluate it. Units are `named` but for records that kept none.
     """
 
     metric: str
     units: bootstrap.Units
+    named: bool
     rows: bootstrap.Floats | None
     statistics: tuple[Statistics, ...]
 
@@ -103,12 +105,13 @@ def kept_of(book: Book, records: Sequence[Record], metric: str) -> Kept | None:
     their task has no such metric. Raises StoreError for damaged ones."""
     if any(metric not in task_of(record.cell).metrics for record in records):
         return None
-    found = []
+    found, named = [], []
     for record in records:
         outcomes = book.outcomes(record)
         if outcomes is None:
             return None
         statistics = statistics_of(record, outcomes, str(book.homes[record.key].path))
+        named.append("unit" in outcomes.arrays)
         found.append((units_of(record, outcomes), statistics))
     units = found[0][0]
     if not all(np.array_equal(units, other) for other, _ in found):
@@ -116,8 +119,8 @@ def kept_of(book: Book, records: Sequence[Record], metric: str) -> Kept | None:
     every = tuple(statistics for _, statistics in found)
     means = [of.mean_of(metric) for of in every]
     if any(row is None for row in means):
-        return Kept(metric, units, None, every)
-    return Kept(metric, units, np.stack([row for row in means if row is not None]), ())
+        return Kept(metric, units, all(named), None, every)
+    return Kept(metric, units, all(named), np.stack([row for row in means if row is not None]), ())
 
 
 def sample_of(
@@ -129,16 +132,15 @@ def sample_of(
     """
     first = models[0][0]
     every = [kept_of(book, records, metric) for records in models]
-    kept = [one for one in every if one is not None]
+    kept = _of_one_test_set([one for one in every if one is not None])
     luck = book.luck.get(trained(first, metric), Luck()) if trains(first) else None
     if len(kept) < len(models) or not all(np.array_equal(one.units, kept[0].units) for one in kept):
         return _unpaired(models, metric, luck), False
     sign = metrics.sign(metric)
-    bounds = bounds_of(metric) if sign > 0 else tuple(-end for end in bounds_of(metric)[::-1])
     options: dict[str, Any] = {
         "luck": luck,
         "shared_seeds": first.cell.shots is not None,
-        "bounds": bounds,
+        "bounds": _signed_bounds(metric),
     }
     if all(one.rows is not None for one in kept):
         rows = [sign * one.rows for one in kept if one.rows is not None]
@@ -148,13 +150,39 @@ def sample_of(
     return many.with_seeds(each, draws, kept[0].units, **options), True
 
 
+def _of_one_test_set(kept: list[Kept]) -> list[Kept]:
+    """Records of one section are of one test set in one order: those that kept no units, since an
+    older version wrote them, are of the others' units."""
+    units = next((one.units for one in kept if one.named), None)
+    if units is None:
+        return kept
+    return [
+        dataclasses.replace(one, units=units)
+        if not one.named and len(one.units) == len(units)
+        else one
+        for one in kept
+    ]
+
+
 def _unpaired(models: Sequence[Sequence[Record]], metric: str, luck: Luck | None) -> many.Sample:
     value = np.array([mean_of(records, metric) for records in models])
     error = np.array([_error_of(records, metric) for records in models])
     sizes = [m.n or 0 for records in models for r in records if (m := r.get(metric))]
     seed = bootstrap.seed_of(models[0][0].cell.dataset.located, metric)
     one = many.sample_from_intervals(value, error, max(sizes, default=0), seed)
-    return dataclasses.replace(one, lone=luck is not None and not luck.dof)
+    if luck is None:
+        return one
+    own = luck.variance / np.array([len(records) for records in models])
+    half = student_quantile(luck.dof or np.inf) * np.sqrt(error**2 + own)
+    low, high = np.clip([value - half, value + half], *_signed_bounds(metric))
+    return dataclasses.replace(
+        one, luck=own, dof=luck.dof or np.inf, low=low, high=high, lone=not luck.dof
+    )
+
+
+def _signed_bounds(metric: str) -> tuple[float, float]:
+    low, high = sorted(metrics.sign(metric) * end for end in bounds_of(metric))
+    return low, high
 
 
 Trained = tuple[str, str, str, str]
@@ -176,10 +204,11 @@ def trained(record: Record, metric: str) -> Trained:
 def luck_of(records: Iterable[Record]) -> dict[Trained, Luck]:
     runs: dict[Trained, dict[tuple[object, ...], list[float]]] = {}
     for record in records:
-        if record.status != "ok" or not trains(record):
+        control = is_control(record) or is_shifted(record.cell.dataset)
+        if record.status != "ok" or not trains(record) or control:
             continue
         cell = record.cell
-        same = cell.model, cell.dataset, comparability(record)["splits"], cell.shots
+        same = cell.model, canonical(comparability(record))
         for metric in task_of(cell).metrics:
             value = record.value(metric)
             if value is not None:
@@ -207,9 +236,11 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _error_of(records: Sequence[Record], metric: str) -> float:
-    """Standard error of the mean over seeds: from the intervals, and between the seeds."""
+    """Standard error of the mean over seeds, for its units' sake, from the intervals."""
     found = [m for r in records if (m := r.get(metric))]
     within = _mean([_standard_error(m) ** 2 for m in found])
+    if trains(records[0]):
+        return float(np.sqrt(within))
     between = float(np.var([m.value for m in found], ddof=1)) / len(found) if found[1:] else 0.0
     return float(np.sqrt(within + between))
 
@@ -221,7 +252,7 @@ def _standard_error(m: Measurement) -> float:
         return abs(m.value)  # nothing is known of it
     if m.n:
         return float(np.sqrt(max(m.value * (1 - m.value), 1 / m.n) / m.n))
-    return 0.0
+    return 1.0  # nothing is known of a share
 
 
 def costs_of(records: Sequence[Record]) -> dict[str, float]:

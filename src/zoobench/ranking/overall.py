@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from zoobench import metrics
+from zoobench.ranking.comparability import UNKNOWN
 from zoobench.ranking.nouns import Flag, OverallRanking, OverallRow, Row, SectionRanking
 from zoobench.ranking.outcomes import costs_of, device_of
 from zoobench.schema import Ref, canonical
@@ -63,11 +64,11 @@ def _entrants(one: Ranked) -> set[Ref]:
 
 def _connected(sections: Sequence[Ranked]) -> list[list[Ranked]]:
     """Sections joined by common models: image and text models never meet in one ranking."""
-    found = _joined([_entrants(one) for one in sections])
+    found = joined([_entrants(one) for one in sections])
     return [[sections[i] for i in members] for members in found]
 
 
-def _joined(sets: Sequence[set[T]]) -> list[list[int]]:
+def joined(sets: Sequence[set[T]]) -> list[list[int]]:
     """The numbers of the sets, those together that something in common joins."""
     groups: list[tuple[set[T], list[int]]] = []
     for number, own in enumerate(sets):
@@ -129,7 +130,7 @@ def _overall(group: Sequence[Ranked]) -> OverallRanking | None:
             at = {model: i for i, model in enumerate(one.models)}
             samples.append(many.pick(one.sample, [at[m] for m in models]))
     values = np.stack([one.value for one in samples])
-    parts = _independent(samples)
+    parts = _independent(samples, [_test_of(one) for one in common])
     general = len(parts) >= GENERAL and not _views(common)
     mean = samples[0] if len(samples) == 1 else _mean(samples, parts if general else ())
     p = many.pairwise(mean)
@@ -153,13 +154,23 @@ def _overall(group: Sequence[Ranked]) -> OverallRanking | None:
         p=many.holm_matrix(p, order),
         raw=_nested(p[np.ix_(order, order)]) if few else (),
         posterior=_kept_posterior(mean, order) if few and not mean.lone else (),
-        critical=critical_difference(models, values),
+        critical=critical_difference(
+            models, np.stack([values[part].mean(axis=0) for part in parts])
+        ),
     )
 
 
-def _independent(samples: Sequence[many.Sample]) -> list[list[int]]:
-    """The samples in groups that share no unit: test sets with examples in common are one."""
-    return _joined([set(one.units.tolist()) for one in samples])
+def _test_of(one: Ranked) -> tuple[str, str]:
+    """The fingerprint of a section's test split; of what has none the dataset's name."""
+    splits = one.ranking.key["splits"]
+    return splits.split()[-1], one.ranking.dataset.text if UNKNOWN in splits else ""
+
+
+def _independent(samples: Sequence[many.Sample], tests: Sequence[object]) -> list[list[int]]:
+    """The samples in groups that share no unit: test sets with examples in common are one, and so
+    are those of one fingerprint (`tests`), where no units were kept."""
+    named = zip(samples, tests, strict=True)
+    return joined([{*one.units.tolist(), name} for one, name in named])
 
 
 def _mean(samples: Sequence[many.Sample], parts: Sequence[list[int]]) -> many.Sample:
@@ -184,9 +195,11 @@ def _mean(samples: Sequence[many.Sample], parts: Sequence[list[int]]) -> many.Sa
         common = sum(one.common for one in samples) / count**2
         # Pooled over datasets the variance is one; of few-shot draws each has its own.
         each = [(float(one.luck.mean()) + one.common, one.dof) for one in samples]
-        dof = each[0][1] if common == 0 else intervals.satterthwaite(*each)
+        lucky = [free for variance, free in each if variance > 0]
+        dof = min(lucky, default=np.inf) if common == 0 else intervals.satterthwaite(*each)
+    shares = all(one.shares for one in samples)
     ends = [
-        intervals.of_draws(float(value[m]), draws[:, m], len(units), luck[m] + common, dof)
+        _interval(draws[:, m], value[m], len(units), luck[m] + common, dof, shares)
         for m in range(len(value))
     ]
     low, high = np.array(ends).T
@@ -194,8 +207,18 @@ def _mean(samples: Sequence[many.Sample], parts: Sequence[list[int]]) -> many.Sa
         samples[0], value=value, low=low, high=high, draws=draws, luck=luck, common=common,
         dof=dof, seeds=np.min([one.seeds for one in samples], axis=0),
         exact=np.zeros(len(value), dtype=bool), units=units, n=len(units),
-        lone=any(one.lone for one in samples),
+        lone=any(one.lone for one in samples), shares=shares,
     )  # fmt: skip
+
+
+def _interval(
+    draws: bootstrap.Floats, value: float, units: int, luck: float, dof: float, shares: bool
+) -> tuple[float, float]:
+    if not shares:
+        return intervals.of_draws(float(value), draws, units, luck, dof)
+    own = float(draws.var(ddof=1)) * units / max(units - 1, 1)
+    free = intervals.satterthwaite((own, max(units - 1.0, 1.0)), (luck, dof))
+    return intervals.of_mean_share(float(value), own + luck, units, free)
 
 
 def _kept_posterior(mean: many.Sample, order: list[int]) -> bootstrap.Matrix:

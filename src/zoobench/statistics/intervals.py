@@ -53,6 +53,7 @@ def of_share(
         inside = 0 < share < 1 and variance > 0
         most = n if exact else np.inf
         effective = min(share * (1 - share) / variance, most) if inside else float(groups)
+        effective = max(effective, 1.0)
         freedom = free
     if luck > 0:
         own = binomial / effective
@@ -60,6 +61,14 @@ def of_share(
         freedom = satterthwaite((own, freedom), (luck, dof))
         effective = binomial / total
     return clopper_pearson(share, effective * (Z / student_quantile(freedom)) ** 2)
+
+
+def of_mean_share(share: float, variance: float, n: float, dof: float) -> tuple[float, float]:
+    """The interval of a mean of shares with that variance, at its effective number of rows; n
+    rows where nothing varies."""
+    smooth = (share * n + 1) / (n + 2)
+    effective = smooth * (1 - smooth) / variance if variance > 0 else n
+    return clopper_pearson(share, effective * (Z / student_quantile(dof)) ** 2)
 
 
 def of_draws(
@@ -76,6 +85,8 @@ def of_draws(
     comes from training, and extended to hold `value`: calibration errors and macro means are
     biased under resampling, and might miss it. The metric lies within `bounds`.
     """
+    if units == 1:
+        return bounds  # of one unit nothing is known
     low, high = (float(end) for end in percentile(draws))
     own = float(draws.var(ddof=1)) * units / max(units - 1, 1)
     freedom = satterthwaite((own, max(units - 1.0, 1.0)), (luck, dof))

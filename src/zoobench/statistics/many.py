@@ -34,7 +34,8 @@ class Sample:
     comes from training or drawing again, and `common` that of what a draw does to all of them,
     with `dof` degrees of freedom; `seeds` (M,) how many. `right` (N, M) 0/1 for the models in
     `exact` (M,) bool: one seed, each row right or wrong. `units` (N,) are empty where the draws
-    are unpaired. A `lone` sample holds single training runs: their luck is unknown.
+    are unpaired. A `lone` sample holds single training runs: their luck is unknown. Of `shares`
+    each row is right or wrong.
     """
 
     value: Floats
@@ -50,6 +51,7 @@ class Sample:
     units: Units
     n: int
     lone: bool = False
+    shares: bool = False
 
     @property
     def groups(self) -> int:
@@ -58,6 +60,7 @@ class Sample:
     def with_luck(self) -> Floats:
         """(B, M) `draws` by Student's t, where units are few, and with the luck of training."""
         rng = np.random.default_rng([len(self.value), 1])
+        dof = max(self.dof, 3.0)  # of fewer the variance is infinite, and nothing can be drawn
         draws, free = self.draws, self.groups - 1.0
         if 0 < free < FEW:
             scale = np.sqrt((free + 1) / rng.chisquare(free, (len(draws), 1)))
@@ -65,9 +68,7 @@ class Sample:
         if not self.luck.any() and not self.common:
             return draws
         shape = len(self.draws), 1 + len(self.value)
-        noise = rng.standard_normal(shape) * np.sqrt(
-            self.dof / rng.chisquare(self.dof, (shape[0], 1))
-        )
+        noise = rng.standard_normal(shape) * np.sqrt(dof / rng.chisquare(dof, (shape[0], 1)))
         noise = noise * np.sqrt(np.append(self.common, self.luck))
         return np.asarray(draws + noise[:, 1:] + noise[:, :1])
 
@@ -92,7 +93,7 @@ def sample(
     *,
     luck: Luck | None = None,
     shared_seeds: bool = False,
-    bounds: tuple[float, float] = (-np.inf, np.inf),
+    bounds: tuple[float, float] | None = None,
     resamples: int = RESAMPLES,
 ) -> Sample:
     """The sample of M models whose metric is a mean over rows; outcomes[m] is (S_m, N), the
@@ -114,7 +115,7 @@ def with_seeds(
     rows: Sequence[NDArray[np.floating[Any]]] | None = None,
     luck: Luck | None = None,
     shared_seeds: bool = False,
-    bounds: tuple[float, float] = (-np.inf, np.inf),
+    bounds: tuple[float, float] | None = None,
 ) -> Sample:
     """The sample of M models, from each[m] (S_m,), the metric of every seed, and `draws` (B, M),
     the metric's mean over a model's seeds under resampled units, which all models share.
@@ -130,11 +131,13 @@ def with_seeds(
     alone, common, dof = _luck(each, seeds, luck, shared_seeds)
     groups = len(np.unique(units))
     own = alone + common
-    binary = rows is not None and all(bool(np.isin(r, (0, 1)).all()) for r in rows)
+    share = bounds is None or bounds == (0.0, 1.0)
+    binary = share and rows is not None and all(bool(np.isin(r, (0, 1)).all()) for r in rows)
+    ends_at = bounds or (-np.inf, np.inf)
     ends = [
         intervals.of_share(rows[m].mean(axis=0, dtype=np.float64), units, own[m], dof)
         if binary and rows is not None
-        else intervals.of_draws(float(value[m]), draws[:, m], groups, own[m], dof, bounds)
+        else intervals.of_draws(float(value[m]), draws[:, m], groups, own[m], dof, ends_at)
         for m in range(len(each))
     ]
     low, high = np.array(ends).T
@@ -144,7 +147,20 @@ def with_seeds(
         right = np.stack([r.mean(axis=0, dtype=np.float32) for r in rows], axis=1)
     lone = luck is not None and not luck.dof
     return Sample(
-        value, low, high, draws, alone, common, dof, seeds, exact, right, units, len(units), lone
+        value,
+        low,
+        high,
+        draws,
+        alone,
+        common,
+        dof,
+        seeds,
+        exact,
+        right,
+        units,
+        len(units),
+        lone,
+        binary,
     )
 
 
@@ -160,8 +176,10 @@ def _luck(
         free = (models - 1) * (draws - 1)
         alone = float((rest**2).sum()) / free / draws if free else 0.0
         return np.full(models, alone), max(whole - alone, 0.0), draws - 1.0
-    found = intervals.pooled(list(each)) if luck is None else luck
-    return found.variance / seeds, 0.0, found.dof or np.inf
+    if luck is not None:
+        return luck.variance / seeds, 0.0, luck.dof or np.inf
+    found = intervals.pooled(list(each))  # what runs once beside others draws nothing
+    return np.where(seeds > 1, found.variance / seeds, 0.0), 0.0, found.dof or np.inf
 
 
 def pick(one: Sample, models: Sequence[int]) -> Sample:
@@ -252,7 +270,7 @@ def pairwise(one: Sample) -> Floats:
     """
     from scipy.special import stdtr
 
-    if one.lone:
+    if one.lone or one.groups == 1:
         return np.ones((len(one.value), len(one.value)))
     error, dof = errors(one)
     p = np.asarray(2 * stdtr(dof, -scores(one.value, error)))
@@ -322,8 +340,9 @@ def rank_ranges(value: Floats, p: Floats) -> tuple[NDArray[np.int64], NDArray[np
 
 
 def probability_first(one: Sample) -> Floats:
-    """(M,) probability of being the true best; lone training runs are all alike."""
-    if one.lone:
+    """(M,) probability of being the true best; lone training runs are all alike, and so is what one
+    unit says."""
+    if one.lone or one.groups == 1:
         return np.full(len(one.value), 1 / len(one.value))
     return plausible.probability_first(one.value, one.with_luck())
 
@@ -331,29 +350,31 @@ def probability_first(one: Sample) -> Floats:
 def resolvable_gap(one: Sample) -> float | None:
     """The lead of the best over all others that would be found four times in five: None where no
     lead would be (lone training runs), or nobody is there to be led."""
-    if len(one.value) < 2 or one.lone:
+    if len(one.value) < 2 or one.lone or one.groups == 1:
         return None
     best = int(np.argmax(one.value))
     rivals = np.flatnonzero(np.arange(len(one.value)) != best)
-    error, _ = errors(one)
-    found = lead_found(one.with_luck(), best, error[best, rivals])
-    if one.exact.all():  # near-copies: so many units must differ before an exact test can reject
+    error, dof = errors(one)
+    found = lead_found(one.with_luck(), best, error[best, rivals], float(dof[best, rivals].min()))
+    if one.shares:  # near-copies: so many units must differ before an exact test can reject
         found = max(found, float(np.ceil(np.log2(2 * len(rivals) / ALPHA))) / one.groups)
     return found
 
 
-def lead_found(draws: Floats, best: int, error: Floats) -> float:
+def lead_found(draws: Floats, best: int, error: Floats, dof: float = np.inf) -> float:
     """The lead that is found with POWER: how far above all rivals the best must be for Holm's
     procedure to reject every one of the M - 1 comparisons in that share of the draws (B, M).
 
-    `error` (M - 1,) are the standard errors of the differences to the rivals, in their order.
+    `error` (M - 1,) are the standard errors of the differences to the rivals, in their order, with
+    `dof` degrees of freedom.
     """
-    from scipy.special import ndtri
+    from scipy.special import stdtrit
 
     apart = draws[:, [best]] - np.delete(draws, best, axis=1)
     sure = np.maximum(error, 1e-12 * max(float(np.abs(draws).max()), 1e-300))
-    noise = (apart - apart.mean(axis=0)) / sure
-    needed = -ndtri(ALPHA / (2 * np.arange(len(error), 0, -1)))  # the nearest rival comes last
+    noise = (apart - np.median(apart, axis=0)) / sure
+    steps = ALPHA / (2 * np.arange(len(error), 0, -1))  # the nearest rival comes last
+    needed = -stdtrit(min(dof, 1e9), steps)
     low, high = 0.0, float(sure.max() * (needed.max() + 20))
     for _ in range(50):
         lead = (low + high) / 2

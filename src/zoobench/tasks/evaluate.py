@@ -36,7 +36,7 @@ def evaluate(task: Task, outcomes: Outcomes, splits: Splits) -> tuple[Measuremen
     out = []
     for name, detail in details.items():
         value, rows = float(values[name][0]), statistics.mean_of(name)
-        if rows is not None and np.isin(rows, (0, 1)).all():
+        if rows is not None and fraction(name) and np.isin(rows, (0, 1)).all():
             low, high = intervals.of_share(rows, units)
         else:
             count = len(np.unique(units))
