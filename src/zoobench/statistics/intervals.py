@@ -86,7 +86,8 @@ def of_draws(
     biased under resampling, and might miss it. The metric lies within `bounds`.
     """
     if units == 1:
-        return bounds  # of one unit nothing is known
+        # Of one unit nothing is known; of a metric without bounds there is no way to say so.
+        return bounds if np.isfinite(bounds).all() else (value, value)
     low, high = (float(end) for end in percentile(draws))
     own = float(draws.var(ddof=1)) * units / max(units - 1, 1)
     freedom = satterthwaite((own, max(units - 1.0, 1.0)), (luck, dof))
