@@ -190,29 +190,29 @@ def _one(
     out: Gathered,
 ) -> None:
     cell, seeds = stands_for(pairs), len(pairs)
-    found = None if outcomes.identical or outcomes.apart else estimate(outcomes, metric, pairs)
-    if outcomes.apart or (outcomes.problem and found is None):
-        outcome: Outcome = "incomparable" if outcomes.apart else "inconclusive"
-        why = outcomes.apart or f"{outcomes.problem}, and no interval"
-        finding = Finding(cell, metric, *values, outcome, why, n=outcomes.n, seeds=seeds)
-        fall = metrics.sign(metric) * (values[1] - values[0])
-        out.settled.append(dataclasses.replace(finding, change=fall))
-        return
     test = Evidence(
         cell, metric, *values, outcomes.n, seeds, cells=seeds, unpaired=outcomes.problem
     )
     units = outcomes.units
-    alone = units is not None and not grouped(units)
+    alone = seeds == 1 and units is not None and not grouped(units)
     if outcomes.identical:
-        pass
-    elif seeds == 1 and not outcomes.problem and alone and right_or_wrong(outcomes, metric):
+        out.tests.append(test)
+        return
+    if alone and not outcomes.apart and right_or_wrong(outcomes, metric):
         table = differences(outcomes, metric)
         assert table is not None, "a metric that is right or wrong is a mean"
         counts = (int((table < 0).sum()), int((table > 0).sum()))
-        test = dataclasses.replace(test, counts=counts)
-    else:
-        test = dataclasses.replace(test, found=found)
-    out.tests.append(test)
+        out.tests.append(dataclasses.replace(test, counts=counts))
+        return
+    found = None if outcomes.apart else estimate(outcomes, metric, pairs)
+    if found is not None:
+        out.tests.append(dataclasses.replace(test, found=found))
+        return
+    outcome: Outcome = "incomparable" if outcomes.apart else "inconclusive"
+    why = outcomes.apart or f"{outcomes.problem}, and no interval"
+    finding = Finding(cell, metric, *values, outcome, why, n=outcomes.n, seeds=seeds)
+    fall = metrics.sign(metric) * (values[1] - values[0])
+    out.settled.append(dataclasses.replace(finding, change=fall))
 
 
 def verdicts(tests: Sequence[Evidence], gates: Gates) -> tuple[list[Finding], int]:

@@ -13,6 +13,7 @@ from zoobench.compare.baseline import BASELINE, SUPERSEDED, packed_run
 from zoobench.compare.gates import COSTS, gated
 from zoobench.schema import Measurement, Record, Ref
 from zoobench.store import Run, located, read_records, read_suite
+from zoobench.tasks import every
 
 T = TypeVar("T")
 
@@ -49,6 +50,7 @@ class Shortener:
 
     def __init__(self, metrics: Iterable[str] = ()) -> None:
         self._metrics = frozenset(metrics) or frozenset(gated())
+        self._primary = frozenset(task.metrics[0] for _, task in every())
         self._costs: dict[tuple[Ref, str], tuple[Measurement, Measurement]] = {}
         self._parts: dict[tuple[Ref, str], Any] = {}
 
@@ -59,7 +61,9 @@ class Shortener:
             if m.metric in COSTS:
                 kept.append(self._cost(model, m))
             elif m.metric in self._metrics:
-                kept.append(replace(m, detail={}))
+                # Where predictions are absent, the primary metric is tested by its interval.
+                ends = (m.low, m.high) if m.metric in self._primary else (None, None)
+                kept.append(Measurement(m.metric, m.value, m.unit, m.better, *ends, m.n))
         return replace(
             record,
             measurements=tuple(kept),
