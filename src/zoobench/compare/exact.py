@@ -17,7 +17,7 @@ from typing import Any
 from zoobench.compare.gates import EXACT
 from zoobench.compare.match import Pair, text_of
 from zoobench.compare.verdicts import Drift, Finding, Stage
-from zoobench.features.fingerprint import distance
+from zoobench.features.fingerprint import COARSE, FINE, distance
 from zoobench.schema import Cell, Measurement, Outcome, Ref
 
 MACHINE = ("device", "device_name", "threads", "driver", "precision")
@@ -28,7 +28,7 @@ WEIGHTS = ("weights", "state", "sha256", "commit")
 """Provenance entries that identify weights; any one that both sides have decides."""
 STAGES: tuple[Stage, ...] = ("preprocessing", "pixels", "features")
 """What a model's provenance says of each stage, in the order in which an example passes them."""
-TOLERANCE = {"pixels": 1e-5, "features": 1e-4, "features coarse": 3e-2}
+TOLERANCE = {"pixels": 1e-5, "features": FINE, "features coarse": COARSE}
 """Relative distances (features/fingerprint.py) that rounding explains. Measured in float32 on four
 models, SSE4.1 kernels against AVX, one thread against two: pixels 0, features at most 7e-7.
 "coarse" is for bf16 (8 bits of mantissa) and CUDA, where convolutions round to TF32."""

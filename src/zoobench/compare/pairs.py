@@ -12,7 +12,7 @@ from zoobench.errors import StoreError
 from zoobench.metrics import metric as metric_row
 from zoobench.metrics import sign
 from zoobench.schema import Measurement, Outcomes, Record
-from zoobench.statistics.bootstrap import Floats, Units, resampled
+from zoobench.statistics.bootstrap import Floats, Units, resampled, unit_count, unit_sums
 from zoobench.statistics.intervals import Z
 from zoobench.statistics.paired import (
     Estimate,
@@ -142,12 +142,8 @@ def differences(pairs: PairedOutcomes, metric: str) -> Floats | None:
 
 def by_unit(table: Floats, units: Units) -> Floats:
     """(S, G) from (S, n): one value a unit, whose mean is still the mean over the examples."""
-    _, owner = np.unique(units, return_inverse=True)
-    groups = int(owner.max()) + 1
-    if groups == len(units):
-        return table
-    summed = np.stack([np.bincount(owner, row, groups) for row in table])
-    return np.asarray(summed * groups / len(units))
+    groups = unit_count(units)
+    return table if groups == len(units) else unit_sums(table, units) * groups / len(units)
 
 
 def right_or_wrong(pairs: PairedOutcomes, metric: str) -> bool:
@@ -168,7 +164,7 @@ def estimate(pairs: PairedOutcomes, metric: str, group: Sequence[Pair]) -> Estim
     fewer than two units, `unpaired`.
     """
     units = pairs.units
-    if pairs.problem or units is None or len(np.unique(units)) < 2:
+    if pairs.problem or units is None or unit_count(units) < 2:
         return unpaired(group, metric)
     table = differences(pairs, metric)
     if table is None:
@@ -216,7 +212,7 @@ def standard_error(m: Measurement) -> float | None:
 
 def _curved(pairs: PairedOutcomes, metric: str, units: Units) -> Estimate:
     """A metric that is no mean: macro averages, balanced accuracy, calibration errors."""
-    whole, free = np.ones((1, pairs.n)), len(np.unique(units)) - 1.0
+    whole, free = np.ones((1, pairs.n)), unit_count(units) - 1.0
     values, draws = [], []
     for pair in pairs.seeds:
         if pair is None:

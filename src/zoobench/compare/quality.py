@@ -26,7 +26,7 @@ from zoobench.compare.verdicts import POOLED, Finding, Resolution
 from zoobench.ranking.outcomes import TRAINED
 from zoobench.ranking.overall import joined
 from zoobench.schema import Cell, Outcome, Ref
-from zoobench.statistics.bootstrap import Floats, Units, grouped
+from zoobench.statistics.bootstrap import Floats, Units, unit_count, unit_sums
 from zoobench.statistics.intervals import Z
 from zoobench.statistics.paired import Estimate, detectable_drop, sign_flip, student
 from zoobench.store import Run
@@ -108,10 +108,10 @@ class Pool:
             return None
         cells = len(self.values)
         old, new = np.mean(self.values, axis=0)
-        _, owner = np.unique(np.concatenate(self.units), return_inverse=True)
         means = [table.mean(axis=0) for table in self.changes]
-        net = np.bincount(owner, np.concatenate(means))
-        parts = np.bincount(owner, np.concatenate([c / (len(c) * cells) for c in means]))
+        shares = [c / (len(c) * cells) for c in means]
+        rows = [np.concatenate(means), np.concatenate(shares)]
+        net, parts = unit_sums(rows, np.concatenate(self.units))
         n, change = len(parts), float(parts.sum())
         spread = float(((parts - parts.mean()) ** 2).sum()) * n / max(n - 1, 1)
         seeds = max(len(table) for table in self.changes)
@@ -194,7 +194,7 @@ def _one(
         cell, metric, *values, outcomes.n, seeds, cells=seeds, unpaired=outcomes.problem
     )
     units = outcomes.units
-    alone = seeds == 1 and units is not None and not grouped(units)
+    alone = seeds == 1 and units is not None and unit_count(units) == outcomes.n
     if outcomes.identical:
         out.tests.append(test)
         return

@@ -63,10 +63,10 @@ def assemble(found: Found, ref: Ref) -> Splits:
     flags = []
     train, valid, test = found.train, found.valid, found.test
     if test is None:
-        train, test = hold_out(train, "test", TEST_SHARE, found.groups, bool(found.classes))
+        train, test = hold_out(train, "test", TEST_SHARE, bool(found.classes))
         flags.append("derived-test")
     if valid is None:
-        train, valid = hold_out(train, "valid", VALID_SHARE, found.groups, bool(found.classes))
+        train, valid = hold_out(train, "valid", VALID_SHARE, bool(found.classes))
         flags.append("derived-valid")
     notes = {**found.notes, **{name: count for name, count in counts.items() if count}}
     whole = Splits(
@@ -119,7 +119,6 @@ def hold_out(
     pool: Split,
     name: str,
     share: float,
-    groups: Mapping[str, str] | None = None,
     every_class: bool = True,
 ) -> tuple[Split, Split]:
     """(`pool` without the held-out examples, the split `name`), both sorted by id.
@@ -130,8 +129,8 @@ def hold_out(
     """
     order = np.asarray(sorted(range(len(pool)), key=pool.ids.__getitem__), dtype=np.intp)
     pool = pool.subset(order)
-    if groups:
-        out = _grouped(pool, name, share, groups)
+    if pool.groups:
+        out = _grouped(pool, name, share)
     else:
         out = _stratified(pool, name, share, every_class)
     return pool.subset(np.flatnonzero(~out)), pool.subset(np.flatnonzero(out), name)
@@ -158,9 +157,8 @@ def _first_of_each(split: Split, keys: Sequence[str], quota: Iterable[int]) -> R
     return np.sort(np.concatenate(picked))
 
 
-def _grouped(pool: Split, name: str, share: float, groups: Mapping[str, str]) -> NDArray[np.bool_]:
-    of = [groups.get(one, one) for one in pool.ids]
-    size = Counter(of)
+def _grouped(pool: Split, name: str, share: float) -> NDArray[np.bool_]:
+    size = Counter(pool.groups)
     names = sorted(size)
     chosen: set[str] = set()
     total = 0
@@ -168,7 +166,7 @@ def _grouped(pool: Split, name: str, share: float, groups: Mapping[str, str]) ->
         if total + size[group] <= share * len(pool):
             chosen.add(group)
             total += size[group]
-    return np.asarray([group in chosen for group in of], dtype=np.bool_)
+    return np.asarray([group in chosen for group in pool.groups], dtype=np.bool_)
 
 
 def limit(split: Split, most: int | None, *, every_class: bool = False) -> Split:

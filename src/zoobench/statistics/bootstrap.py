@@ -56,9 +56,16 @@ def numbered(n: int, *parts: object) -> Units:
         return _mixed(np.uint64(seed_of(*parts)) + _STEP * np.arange(1, n + 1, dtype=np.uint64))
 
 
-def grouped(units: Units) -> bool:
-    """Whether some rows belong together."""
-    return len(np.unique(units)) < len(units)
+def unit_count(units: Units) -> int:
+    """G, how many units the rows are of."""
+    return len(np.unique(units))
+
+
+def unit_sums(rows: ArrayLike, units: Units) -> Floats:
+    """(R, G) from (R, n): the sums of each unit's values."""
+    distinct, owner = np.unique(units, return_inverse=True)
+    table = np.asarray(rows, dtype=np.float64)
+    return np.stack([np.bincount(owner, row, len(distinct)) for row in table])
 
 
 def resampled(units: Units, resamples: int = RESAMPLES) -> Iterator[Floats]:
@@ -115,13 +122,6 @@ def percentile(draws: ArrayLike, level: float = 0.95) -> tuple[Any, Any]:
     tail = (1 - level) / 2
     low, high = np.quantile(np.asarray(draws, dtype=np.float64), [tail, 1 - tail], axis=0)
     return low[()], high[()]
-
-
-def interval(value: float, draws: Floats) -> tuple[float, float]:
-    """The 95% percentile interval of `draws` (B,), extended to hold `value`: calibration errors
-    and macro means are biased under resampling, and might miss it."""
-    low, high = percentile(draws)
-    return min(float(low), value), max(float(high), value)
 
 
 def error_against(draws: Floats, model: int) -> Floats:

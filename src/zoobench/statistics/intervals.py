@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from zoobench.statistics.bootstrap import Floats, Units, percentile
+from zoobench.statistics.bootstrap import Floats, Units, percentile, unit_sums
 
 Z = 1.959963984540054
 LEVEL = 0.95
@@ -108,8 +108,7 @@ def clustered(values: Floats, units: Units) -> tuple[float, int, float]:
     Rare mistakes make few units count: a variance whose terms have kurtosis k is as well known as
     one of 2 G / (k - 1) normal terms.
     """
-    _, owner = np.unique(units, return_inverse=True)
-    totals = np.bincount(owner, values - values.mean())
+    (totals,) = unit_sums([values - values.mean()], units)
     groups, squares = len(totals), float((totals**2).sum())
     if groups < 2:
         return float("inf"), groups, 1.0

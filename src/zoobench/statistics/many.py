@@ -8,13 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zoobench.statistics import intervals, plausible
-from zoobench.statistics.bootstrap import ALPHA, RESAMPLES, Floats, Matrix, Units, resampled
+from zoobench.statistics.bootstrap import (
+    ALPHA,
+    RESAMPLES,
+    Floats,
+    Matrix,
+    Units,
+    resampled,
+    unit_count,
+    unit_sums,
+)
 from zoobench.statistics.intervals import Luck
 from zoobench.statistics.paired import holm, mcnemar, sign_flip
 
@@ -53,9 +63,9 @@ class Sample:
     lone: bool = False
     shares: bool = False
 
-    @property
+    @cached_property
     def groups(self) -> int:
-        return len(np.unique(self.units))
+        return unit_count(self.units)
 
     def with_luck(self) -> Floats:
         """(B, M) `draws` by Student's t, where units are few, and with the luck of training."""
@@ -129,7 +139,7 @@ def with_seeds(
     seeds = np.array([len(values) for values in each], dtype=np.int64)
     value = np.array([values.mean() for values in each])
     alone, common, dof = _luck(each, seeds, luck, shared_seeds)
-    groups = len(np.unique(units))
+    groups = unit_count(units)
     own = alone + common
     share = bounds is None or bounds == (0.0, 1.0)
     binary = share and rows is not None and all(bool(np.isin(r, (0, 1)).all()) for r in rows)
@@ -145,22 +155,21 @@ def with_seeds(
     right = np.zeros((len(units), len(each)), np.float32)
     if rows is not None and exact.any():
         right = np.stack([r.mean(axis=0, dtype=np.float32) for r in rows], axis=1)
-    lone = luck is not None and not luck.dof
     return Sample(
-        value,
-        low,
-        high,
-        draws,
-        alone,
-        common,
-        dof,
-        seeds,
-        exact,
-        right,
-        units,
-        len(units),
-        lone,
-        binary,
+        value=value,
+        low=low,
+        high=high,
+        draws=draws,
+        luck=alone,
+        common=common,
+        dof=dof,
+        seeds=seeds,
+        exact=exact,
+        right=right,
+        units=units,
+        n=len(units),
+        lone=luck is not None and not luck.dof,
+        shares=binary,
     )
 
 
@@ -206,18 +215,18 @@ def sample_from_intervals(value: Floats, error: Floats, n: int, seed: int) -> Sa
     drawn = np.random.default_rng(seed).standard_normal((RESAMPLES, len(value)))
     count = len(value)
     return Sample(
-        value,
-        value - intervals.Z * error,
-        value + intervals.Z * error,
-        drawn * error + value,
-        np.zeros(count),
-        0.0,
-        np.inf,
-        np.ones(count, dtype=np.int64),
-        np.zeros(count, dtype=bool),
-        np.zeros((0, count), dtype=np.float32),
-        np.zeros(0, dtype=np.uint64),
-        n,
+        value=value,
+        low=value - intervals.Z * error,
+        high=value + intervals.Z * error,
+        draws=drawn * error + value,
+        luck=np.zeros(count),
+        common=0.0,
+        dof=np.inf,
+        seeds=np.ones(count, dtype=np.int64),
+        exact=np.zeros(count, dtype=bool),
+        right=np.zeros((0, count), dtype=np.float32),
+        units=np.zeros(0, dtype=np.uint64),
+        n=n,
     )
 
 
@@ -235,7 +244,7 @@ def scores(value: Floats, error: Floats) -> Floats:
         return np.where(gap > 1e-12 * np.abs(value).max(initial=0.0), gap / error, 0.0)
 
 
-def mcnemar_pairs(right: NDArray[np.float32], units: Units) -> Floats:
+def mcnemar_pairs(right: NDArray[np.float32]) -> Floats:
     """(M, M) two-sided p of McNemar's exact test between the columns of 0/1 outcomes (N, M)."""
     only = (right.T @ (1.0 - right)).round().astype(np.int64)
     rows, columns = np.triu_indices(len(only), 1)
@@ -276,20 +285,19 @@ def pairwise(one: Sample) -> Floats:
     p = np.asarray(2 * stdtr(dof, -scores(one.value, error)))
     if one.exact.any():
         rows = np.flatnonzero(one.exact)
-        test = flipped_pairs if one.groups < one.n else mcnemar_pairs
-        p[np.ix_(rows, rows)] = test(one.right[:, rows], one.units)
+        right, together = one.right[:, rows], one.groups < one.n
+        exact = flipped_pairs(right, one.units) if together else mcnemar_pairs(right)
+        p[np.ix_(rows, rows)] = exact
     np.fill_diagonal(p, 1.0)
     return p
 
 
 def flipped_pairs(right: NDArray[np.float32], units: Units) -> Floats:
     """(M, M) two-sided p of exact sign flips of the units' net differences (see `sign_flip`)."""
-    _, owner = np.unique(units, return_inverse=True)
-    totals = np.zeros((owner.max() + 1, right.shape[1]))
-    np.add.at(totals, owner, right)
-    p = np.ones((right.shape[1], right.shape[1]))
+    totals = unit_sums(right.T, units)
+    p = np.ones((len(totals), len(totals)))
     for i, j in zip(*np.triu_indices(len(p), 1), strict=True):
-        p[i, j] = p[j, i] = min(1.0, 2 * min(sign_flip(np.rint(totals[:, i] - totals[:, j]))))
+        p[i, j] = p[j, i] = min(1.0, 2 * min(sign_flip(np.rint(totals[i] - totals[j]))))
     return p
 
 

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from zoobench.statistics.bootstrap import Floats, Units, numbered, percentile, resampled
+from zoobench.statistics.bootstrap import Floats, Units, numbered, percentile, resampled, unit_count
 
 Alternative = Literal["less", "greater", "two-sided"]
 
@@ -177,7 +177,7 @@ def paired_bootstrap(
     units = numbered(len(values), seed) if units is None else units
     blocks = [(w @ values) / w.sum(axis=1) for w in resampled(units, resamples)]
     draws = np.concatenate(blocks)
-    return from_draws(float(values.mean()), draws, max(len(np.unique(units)) - 1, 1))
+    return from_draws(float(values.mean()), draws, max(unit_count(units) - 1, 1))
 
 
 def hierarchical_bootstrap(differences: ArrayLike) -> Estimate:

@@ -9,7 +9,7 @@ from zoobench.interfaces import Splits
 from zoobench.metrics import fraction, measured
 from zoobench.schema import Measurement, Outcomes, Record
 from zoobench.statistics import intervals
-from zoobench.statistics.bootstrap import RESAMPLES, Floats, Units, grouped, numbered, resampled
+from zoobench.statistics.bootstrap import RESAMPLES, Floats, Units, numbered, resampled, unit_count
 from zoobench.tasks import Statistics, Task, task_of
 
 APART = 5e-3
@@ -27,7 +27,8 @@ def evaluate(task: Task, outcomes: Outcomes, splits: Splits) -> tuple[Measuremen
         raise ValueError("no test examples to evaluate")
     details = task.reported(outcomes, splits)
     statistics, units = task.statistics(outcomes), outcomes.arrays["unit"]
-    groups = {"units": len(np.unique(units))} if grouped(units) else {}
+    count = unit_count(units)
+    groups = {"units": count} if count < outcomes.n else {}
     values = statistics(np.ones((1, outcomes.n)), list(details))
     drawn: dict[str, list[Floats]] = {name: [] for name in details}
     for weights in resampled(units):
@@ -39,7 +40,6 @@ def evaluate(task: Task, outcomes: Outcomes, splits: Splits) -> tuple[Measuremen
         if rows is not None and fraction(name) and np.isin(rows, (0, 1)).all():
             low, high = intervals.of_share(rows, units)
         else:
-            count = len(np.unique(units))
             all_draws = np.concatenate(drawn[name])
             low, high = intervals.of_draws(value, all_draws, count, bounds=bounds_of(name))
         detail = {"resamples": RESAMPLES, **groups, **detail}
