@@ -131,7 +131,7 @@ def test_a_fault_that_the_key_overlooks_is_noticed(
 ) -> None:
     """gelu for relu, lower-casing off, do_normalize off: cached features gave .860 for .830, .642
     for .382 and .440 for .665. Here the key is blind for all of it."""
-    monkeypatch.setattr(fingerprint, "conduct", lambda source: [])
+    monkeypatch.setattr(Features, "conduct", "")
     kind = "image" if fault == "normalisation" else "text"
     files = MODELS[kind]()
     split: Split = datasets.load(datasets.resolve(DATA[kind])).train
@@ -155,3 +155,28 @@ def test_a_fault_that_the_key_overlooks_is_noticed(
     again.input_spec = sound.input_spec
     again.features(split)
     assert not again.computed
+
+
+def test_revisions_of_a_repository_are_told_apart(tmp_path: Path) -> None:
+    """Another tokenizer file of equal weights, which neither the network nor the batch shows."""
+    split = datasets.load(datasets.resolve(DATA["text"])).train
+    folder = write_files(tiny_bert(), tmp_path / "a")
+    old, new = source(folder, tmp_path / "cache", blind=True), source(folder, tmp_path, blind=True)
+    for one, revision in ((old, "1" * 40), (new, "2" * 40)):
+        one.provenance = {**one.provenance, "revision": revision}
+    assert old.key(split) != new.key(split)
+
+
+def test_a_model_that_refuses_the_fixed_batch_is_no_failed_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(source: Features) -> Any:
+        raise ValueError("four pictures are too many")
+
+    monkeypatch.setattr(fingerprint, "fingerprint", refused)
+    split = datasets.load(datasets.resolve(DATA["text"])).train
+    folder = write_files(tiny_bert(), tmp_path / "a")
+    first, again = (source(folder, tmp_path / "cache") for _ in range(2))
+    assert torch.equal(first.features(split), again.features(split))
+    assert not again.computed
+    assert again.fingerprint() == {"probe_batch": "ValueError: four pictures are too many"}

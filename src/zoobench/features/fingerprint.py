@@ -79,19 +79,19 @@ def sketch(values: NDArray[Any]) -> list[float]:
     return [float(f"{v:.{DIGITS}g}") for v in padded.reshape(-1, BUCKETS).sum(axis=0)]
 
 
-def batch_of(source: Features) -> Any:
-    """The fixed batch as the model's own preprocessing makes it."""
+def fixed_batch(source: Features) -> Any:
+    """The pictures or texts as the model's own preprocessing makes them."""
     raws = pictures() if source.input_spec.modality == "image" else list(TEXTS)
     return source.collate([source.prepare(raw) for raw in raws])
 
 
-def conduct(source: Features) -> list[str]:
-    """What says how the model computes, beside its weights: its modules with their attributes, its
-    resolved configuration, and the inputs that its preprocessing makes of the fixed batch."""
-    config = getattr(source.module, "config", None) or getattr(source.module, "default_cfg", {})
+def conduct(module: torch.nn.Module) -> list[str]:
+    """What says how a network computes, beside its weights: its modules with their attributes, and
+    its resolved configuration."""
+    config = getattr(module, "config", None) or getattr(module, "default_cfg", {})
     facts = config.to_dict() if hasattr(config, "to_dict") else config
     told = {k: str(v) for k, v in dict(facts).items() if k not in UNTELLING}
-    return [repr(source.module), canonical(told), str(_inputs(batch_of(source))["digest"])]
+    return [repr(module), canonical(told)]
 
 
 def alike(old: Mapping[str, Any], new: Mapping[str, Any], exact: bool) -> bool:
@@ -110,17 +110,18 @@ def fingerprint(source: Features) -> dict[str, Any]:
 
     from zoobench.features.extraction import to_device
 
-    batch = batch_of(source)
+    batch = source.fixed_batch
     source.module.eval().to(source.device)
     with torch.inference_mode(), source.autocast(source.precision):
         features = source.fast.embed(to_device(batch, source.device))
-    found: dict[str, Any] = {"probe_batch": VERSION, "pixels": _inputs(batch)}
+    found: dict[str, Any] = {"probe_batch": VERSION, "pixels": inputs(batch)}
     if bool(torch.isfinite(features).all()):
         found["features"] = {"sketch": sketch(features.float().cpu().numpy())}
     return found
 
 
-def _inputs(batch: Any) -> dict[str, Any]:
+def inputs(batch: Any) -> dict[str, Any]:
+    """`digest` of all tensors of a batch, and `sketch` of the floating-point ones."""
     named: Mapping[str, torch.Tensor] = batch if isinstance(batch, Mapping) else {"": batch}
     hasher = hashlib.sha256()
     floating = []

@@ -98,27 +98,39 @@ class Features:
         return state_digest(self.module)
 
     @cached_property
-    def conduct(self) -> str:
-        """Digest of how the loaded model computes, beside its weights (see fingerprint.conduct).
+    def fixed_batch(self) -> Any:
+        """The fixed probe batch, prepared once. Raises what the preprocessing raises."""
+        return fingerprint.fixed_batch(self)
 
-        Of files that say more than the loaded model shows, a local folder's digest is in it too.
-        """
-        settings = str(self.provenance.get("settings", ""))
-        return digest([*fingerprint.conduct(self), settings], 40)
+    @cached_property
+    def conduct(self) -> str:
+        """Digest of how the loaded model computes, beside its weights: its network, what its
+        preprocessing makes of the fixed batch, and which files it was read from."""
+        inputs = ""
+        with contextlib.suppress(Exception):  # a model may refuse the batch: see `fingerprint`
+            inputs = fingerprint.inputs(self.fixed_batch)["digest"]
+        files = self.provenance.get("settings") or self.provenance.get("revision", "")
+        return digest([*fingerprint.conduct(self.module), inputs, str(files)], 40)
 
     def fingerprint(self) -> Mapping[str, Any]:
-        """What the model makes of the fixed probe batch in the precision taken, computed once."""
+        """What the model makes of the fixed probe batch in the precision taken, computed once, or
+        why it could not be had: it attributes faults, and must not add one."""
         if self.precision not in self._fingerprints:
-            self._fingerprints[self.precision] = fingerprint.fingerprint(self)
+            try:
+                found = fingerprint.fingerprint(self)
+            except Exception as error:  # noqa: BLE001
+                found = {"probe_batch": f"{type(error).__name__}: {error}"[:200]}
+            self._fingerprints[self.precision] = found
         return self._fingerprints[self.precision]
 
     def _as_kept(self, manifest: Mapping[str, Any]) -> bool:
         """Whether the model still makes of the fixed batch what it made when these features were
         computed: a key names what was thought of, and a fault may be of another kind."""
+        mine, held = self.fingerprint().get("features"), manifest.get("probe")
+        if mine is None or held is None:  # a model that refuses the batch has the key alone
+            return mine is held
         exact = self.precision == "fp32" and self.device.type == "cpu"
-        mine = self.fingerprint().get("features")
-        held = manifest.get("probe")
-        return bool(mine and held) and fingerprint.alike(held or {}, mine or {}, exact)
+        return fingerprint.alike(held, mine, exact)
 
     @property
     def precision(self) -> str:

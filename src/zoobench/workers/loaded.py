@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -36,14 +36,6 @@ class Loaded:
     _costs: dict[str, tuple[Measurement, ...]] = field(default_factory=dict)
     costs_failed: bool = False
     _foreseen: dict[str, tuple[Measurement, ...]] = field(default_factory=dict)
-
-    @cached_property
-    def fingerprint(self) -> Mapping[str, Any]:
-        """What the model makes of the fixed probe batch, or why it could not be had."""
-        try:
-            return self.features.fingerprint()
-        except Exception as error:  # noqa: BLE001  it attributes faults; it must not add one
-            return {"probe_batch": f"{type(error).__name__}: {error}"[:200]}
 
     def foresight(self, cell: Cell, method: Method, train: Split) -> tuple[Measurement, ...]:
         """Transferability scores of the features that a frozen method has just used, once."""

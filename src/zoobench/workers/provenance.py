@@ -61,7 +61,7 @@ def provenance(
             "state": source.weights,
             "precision": source.precision_facts(trained=needs == "module"),
             **source.provenance,
-            **loaded.fingerprint,
+            **source.fingerprint(),
         }
     return found
 
