@@ -7,9 +7,10 @@ Pictures: timm's create_model, the model's own transform, a DataLoader, no_grad.
 sentence-transformers' encode. Both sides have the same weights and read the same JPEG files
 or sentences, decoding and tokenising included, each in a process of its own on one thread
 (the allocator's settings are a process's), taking turns. Times are CPU seconds of the whole
-process, medians over the repeats; what is done once a model (folding, choosing kernels, the
-precision check) is in the column `once`. lite0 and MiniLM have their real weights; those of
-ResNet-50 and ViT-S ship in no package and are random, which speed does not see. `peak` is
+process, medians over the repeats; what is done once a model (folding) is in the column `once`.
+bf16 is a contestant where the processor has arithmetic in it. lite0 and MiniLM have their real
+weights; those of ResNet-50 and ViT-S ship in no package and are random, which speed does not
+see. `peak` is
 the share of the fastest matrix product that this machine was seen to do in that precision,
 2048 x 2048, counting the network's multiplications and additions alone. `--sweep` compares
 the rule's batch size with the others instead: images a second of the forward pass alone.
@@ -158,7 +159,6 @@ class Ours:
                 backbone.module.to(memory_format=torch.channels_last)
             started = time.process_time()
             source = Features(backbone, View(str(self.ref), precision=precision))
-            source.settle(self.split(0), self.split(0))
             source.fast  # noqa: B018 - folds the batch norms
             self.once = time.process_time() - started
             self.sources[precision] = source
@@ -195,8 +195,7 @@ def serve(pipe: Connection, side: str) -> None:
                 contestant.items = contestant.items_all
             else:
                 contestant.source(message[1])
-            taken = getattr(contestant, "sources", {}).get(message[1])
-            pipe.send((contestant.once, taken.precision if taken else "fp32"))
+            pipe.send(contestant.once)
         elif message[0] == "run":
             started = time.process_time()
             features = contestant.run(message[1], message[2])
@@ -211,7 +210,6 @@ class Row:
     side: str
     precision: str
     once: float = 0.0
-    taken: str = ""
     seconds: tuple[float, ...] = ()
     features: Any = None
 
@@ -257,30 +255,29 @@ def flops(case: Case, items: tuple[str, ...]) -> float:
 def contest(
     case: Case, items: tuple[str, ...], pipes: dict[str, Connection], repeats: int
 ) -> Iterator[str]:
+    import torch
+
     rows = [
         Row("documented loop", "documented", "fp32"),
         Row("zoobench fp32", "zoobench", "fp32"),
-        Row("zoobench auto", "zoobench", "auto"),
     ]
+    if torch.ops.mkldnn._is_mkldnn_bf16_supported():  # elsewhere it is imitated, and slow
+        rows.append(Row("zoobench bf16", "zoobench", "bf16"))
     for pipe in pipes.values():
         pipe.send(("load", case, items))
         pipe.recv()
     for row in rows:
         pipes[row.side].send(("warm", row.precision))
-        row.once, row.taken = pipes[row.side].recv()
+        row.once = pipes[row.side].recv()
     for repeat in range(repeats):
         for row in rows:
-            if row.precision == "auto" and row.taken == "fp32":
-                continue
             pipes[row.side].send(("run", repeat, row.precision))
             seconds, row.features = pipes[row.side].recv()
             row.seconds = (*row.seconds, seconds)
-    if not rows[2].seconds:  # it is the row above
-        rows[2].seconds, rows[2].features = rows[1].seconds, rows[1].features
     cosine, error = distance(rows[1].features, rows[0].features)
     assert error < 1e-3, f"{case.name}: exact features differ by {error:.1e}"
     peak = {p: matmul_peak(d) for p, d in (("fp32", "float32"), ("bf16", "bfloat16"))
-            if any(row.taken == p for row in rows)}  # fmt: skip
+            if any(row.precision == p for row in rows)}  # fmt: skip
     work = flops(case, items)
     base = statistics.median(rows[0].seconds)
     yield (
@@ -292,10 +289,9 @@ def contest(
     for row in rows:
         seconds = statistics.median(row.seconds)
         cosine, error = distance(row.features, rows[0].features)
-        name = row.name + (f" -> {row.taken}" if row.precision == "auto" else "")
         rate = len(items) / seconds
         yield (
-            f"  {name:22}{row.once:>7.1f}{rate:>9.1f}{rate * work / peak[row.taken]:>7.0%}"
+            f"  {row.name:22}{row.once:>7.1f}{rate:>9.1f}{rate * work / peak[row.precision]:>7.0%}"
             f"{cosine:>10.5f}{error:>9.0e}{base / seconds:>7.2f}"
         )
 

@@ -167,7 +167,7 @@ def known(data: Path, names: list[str]) -> Known:
         cell = planning.plan(suite.Suite("all", "", (model,), (ref,), (spec,), ()))[0]
         bench = Bench(Settings(cache=str(cache_dir() / "features")))
         source = bench.load(cell, probe).features
-        source.settle(splits.train, splits.valid)
+        source.settle()
         found[str(model)] = torch.cat([source.features(part) for part in parts])
         assert not source.computed, "the exhaustive run's features are there"
     from zoobench.tasks.classification import labels_of

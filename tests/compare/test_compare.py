@@ -132,7 +132,7 @@ def test_golden_incomparable(tmp_path: Path) -> None:
     new = [
         record(good, method="knn", versions={"protocol": 2}),
         record(good, method="ridge", splits={"test": "s2"}),
-        record(good, method="linear-probe", versions={"precision": "bf16"}),
+        record(good, method="linear-probe", environment={"precision": "bf16"}),
         record(good, method="fine-tune", model_facts={"input_size": [3, 240, 240]}),
     ]
     found = pair(tmp_path, old, new)
@@ -143,6 +143,22 @@ def test_golden_incomparable(tmp_path: Path) -> None:
         ("incomparable", "ridge", "test split s1 of packaged/mnist-5k -> s2"),
     ]
     assert found.exit_code == 4
+    allowed = pair(tmp_path / "any", old, new, Gates(precision="any"))
+    by_probe = {f.outcome for f in allowed.findings if f.cell.method == "linear-probe"}
+    assert "same" in by_probe
+    assert "incomparable" not in {f.outcome for f in allowed.findings if f.metric == "accuracy"}
+
+
+def test_precision_is_what_was_taken(tmp_path: Path) -> None:
+    """Whatever was asked for: "auto" that took bf16 is bf16, and not fp32's equal."""
+    good = answers(1000)
+    old = [record(good, versions={"precision": "auto"})]
+    same = [record(good, versions={"precision": "fp32"})]
+    (found,) = [f for f in pair(tmp_path, old, same).findings if f.kind == "quality"]
+    assert found.outcome == "same"
+    bf16 = [record(good, versions={"precision": "auto"}, environment={"precision": "bf16"})]
+    (apart,) = pair(tmp_path / "2", old, bf16).findings
+    assert (apart.outcome, apart.why) == ("incomparable", "precision fp32 -> bf16")
 
 
 def test_golden_exact(tmp_path: Path) -> None:

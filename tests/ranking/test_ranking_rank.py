@@ -13,7 +13,8 @@ from zoobench.ranking.comparability import comparability, differing, split_compa
 from zoobench.ranking.overall import z_scores
 from zoobench.ranking.pareto import front, front_of, smallest_tied
 from zoobench.ranking.rank import rank
-from zoobench.schema import Measurement, Ref
+from zoobench.report.text import section_method
+from zoobench.schema import Measurement, Record, Ref
 from zoobench.store import Run, Store, load
 
 A, B, C = "timm/netA@1", "timm/netB@1", "timm/other@1"
@@ -160,6 +161,35 @@ def test_what_parts_two_records() -> None:
     seed = dataclasses.replace(one, cell=dataclasses.replace(one.cell, seed=3, model=Ref.parse(B)))
     assert comparability(seed) == keys[0]
     assert len(split_comparable([one, other_splits, seed])) == 2
+
+
+def test_records_in_two_precisions_are_ranked_apart(tmp_path: Path) -> None:
+    """What was taken parts them; random weights check their model whatever they were run in."""
+    fault = {(C, D1): ("oom", "needed 3 GB")}
+    values = {A: 0.9, B: 0.41, C: 0.7}
+    run = make_run(tmp_path, [A, B, C], [D1], values, failures=fault)
+
+    def settled(record: Record) -> Record:
+        asked = {**record.cell.versions, "precision": "auto"}
+        taken = "bf16" if record.cell.model.text == B else "fp32"
+        return dataclasses.replace(
+            record,
+            cell=dataclasses.replace(record.cell, versions=asked),
+            environment={**record.environment, "precision": taken},
+        )
+
+    together = rank([run]).sections
+    auto = Run(run.path, tuple(settled(r) for r in run.records), run.suite)
+    first, second = rank([auto]).sections
+    assert [row.model.text for row in first.rows] == [A]
+    assert [f.model.text for f in first.failures] == [C]
+    assert [row.model.text for row in second.rows] == [B]
+    assert f"{B}?weights=random" in {c.model.text for c in second.controls}
+    flags = {row.model.text: row.flags for section in together for row in section.rows}
+    assert [f.name for f in second.rows[0].flags] == [f.name for f in flags[B]]
+    assert "not better than random weights" in {f.name for f in flags[B]}
+    assert section_method(first) == "linear-probe"
+    assert section_method(second) == "linear-probe, in bf16"
 
 
 def test_times_of_two_devices_have_no_common_front(tmp_path: Path) -> None:

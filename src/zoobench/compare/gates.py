@@ -4,6 +4,7 @@ margin = 1.0                 # points: hundredths of the metric's own unit
 min_drop = 0.2
 alpha = 0.05
 metrics = ["accuracy"]       # without it each task's primary metric
+precision = "any"            # compare what was computed in bf16 and in fp32 too
 
 [metric.nll]
 margin = 2.0

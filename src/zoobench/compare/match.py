@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from zoobench.errors import UserError
+from zoobench.ranking.comparability import precision_taken
 from zoobench.schema import Cell, Record, canonical
 from zoobench.store import Run
 
 Identity: TypeAlias = tuple[str, str, str, str, int, int | None]
 """model and dataset without revision, method, params, seed, shots."""
 
-VERSIONS = ("protocol", "task", "dataset", "method", "precision")
+VERSIONS = ("protocol", "task", "dataset", "method")
 PLACES = (
     ("splits", (("train", "train split"), ("valid", "valid split"), ("test", "test split"))),
     ("model", (("input_size", "input size"),)),
@@ -55,9 +56,9 @@ def identity(cell: Cell) -> Identity:
 
 
 def match(baseline: Run, candidate: Run, any_precision: bool = False) -> Matched:
-    """Pair two runs; with `any_precision` what was computed in float32 may be compared with what
-    was in bf16. Raises UserError where a run asks one thing of two revisions of a model or dataset
-    and the other run can't tell which is meant."""
+    """Pair two runs, with `any_precision` whatever each side was computed in. Raises UserError
+    where a run asks one thing of two revisions of a model or dataset and the other run can't
+    tell which is meant."""
     old, older = _index(baseline.records)
     new, newer = _index(candidate.records)
     gone, spare = _apart(old, new), _apart(new, old)
@@ -77,14 +78,11 @@ def match(baseline: Run, candidate: Run, any_precision: bool = False) -> Matched
             own += right
     own += [r for rest in spare.values() for r in rest]
     found = tuple(own)
-    if any_precision:
-        pairs = [
-            dataclasses.replace(
-                p, differing=tuple(d for d in p.differing if not d.startswith("precision"))
-            )
-            for p in pairs
-        ]
-    return Matched(tuple(pairs), _hinted(missing, found), found, (older, newer))
+    told = (
+        dataclasses.replace(p, differing=differing(p.baseline, p.candidate, any_precision))
+        for p in pairs
+    )
+    return Matched(tuple(told), _hinted(missing, found), found, (older, newer))
 
 
 _Asked: TypeAlias = tuple[Identity, tuple[str, str]]
@@ -142,7 +140,7 @@ def _settle(
     elif other.status != "ok":
         missing.append((one, _failure(other)))
     else:
-        pairs.append(Pair(key, one, other, differing(one, other)))
+        pairs.append(Pair(key, one, other))
 
 
 def _failure(record: Record) -> str:
@@ -151,7 +149,7 @@ def _failure(record: Record) -> str:
     return f"failed in the candidate: {record.status}{': ' + first if first else ''}"
 
 
-def differing(one: Record, other: Record) -> tuple[str, ...]:
+def differing(one: Record, other: Record, any_precision: bool = False) -> tuple[str, ...]:
     """The comparability fields in which two records differ, as "field old -> new"."""
     found: list[str] = []
     old, new = one.cell.versions, other.cell.versions
@@ -161,9 +159,9 @@ def differing(one: Record, other: Record) -> tuple[str, ...]:
             for name in VERSIONS
             if old.get(name) != new.get(name)
         ]
-    taken = [record.environment.get("precision") for record in (one, other)]
-    if not any(text.startswith("precision") for text in found):
-        found += _changes([("precision taken", taken[0], taken[1])])
+    taken = precision_taken(one), precision_taken(other)
+    if taken[0] != taken[1] and not any_precision:
+        found.append(_change("precision", *taken))
     before, after = one.provenance, other.provenance
     for place, entries in PLACES:
         was, now = before.get(place), after.get(place)

@@ -21,7 +21,7 @@ from zoobench.features import fingerprint, precision
 from zoobench.features.batchnorm import folded
 from zoobench.features.cache import CACHE_VERSION, FeatureCache
 from zoobench.features.compiled import Compiled, Compiling
-from zoobench.features.extraction import Job, extract, to_device
+from zoobench.features.extraction import Job, extract
 from zoobench.features.pixels import PixelCache
 from zoobench.interfaces import Backbone, InputSpec, Raw, Split
 from zoobench.models.weights import state_digest
@@ -191,44 +191,28 @@ class Features:
         bf16 = (kind or self.training_precision) == "bf16"
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16)
 
-    def settle(self, train: Split, valid: Split) -> None:
-        """Resolve "auto" on a sample of a dataset, once; what was found is kept on disk."""
+    def settle(self) -> None:
+        """Resolve "auto", once and by no dataset. What a card's trial on the fixed probe set has
+        found is kept on disk for the model as it was loaded and the kind of card."""
         if self.view.precision != "auto" or self.finding is not None:
             return
-        if not precision.native_bf16(self.device):
-            self.finding = precision.Choice("fp32", "this device has no arithmetic in bf16")
+        if not precision.computes_bf16(self.device):
+            self.finding = precision.Choice("fp32", "taken wherever there is no card with bf16")
             return
         path = None
         if self.cache is not None:
-            about = [precision.VERSION, self._ingredients(train, "auto"), timed_on(self.device)]
+            about = [precision.VERSION, self._ingredients(), timed_on(self.device)]
             path = self.cache.root / "precision" / f"{digest(about, 40)}.json"
             with contextlib.suppress(OSError, ValueError, TypeError):
                 body = json.loads(path.read_text(encoding="utf-8"))
                 self.finding = precision.Choice(**body)
                 return
-
-        def speedup() -> float:
-            return precision.time_ratio({k: self._trial(k, train) for k in ("fp32", "bf16")})
-
-        self.finding = precision.choose(train, valid, self._compute, speedup)
+        probes = precision.probe_set(self.input_spec.modality)
+        self.finding = precision.choose(probes, self._compute)
         if path is not None:
             with contextlib.suppress(OSError):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_atomic(path, json.dumps(self.finding.facts).encode())
-
-    def _trial(self, kind: str, split: Split) -> Callable[[], Any]:
-        """A run of one small batch in the precision `kind`."""
-        import torch
-
-        rows = range(min(8, len(split)))
-        batch = self.collate([self.prepare(split.read(i)) for i in rows])
-        held = to_device(batch, self.device)
-
-        def run() -> None:
-            with torch.inference_mode(), self.autocast(kind):
-                self.fast.embed(held)[0, 0].item()  # waits for the device
-
-        return run
 
     def _compute(self, split: Split, kind: str, quick: bool = False) -> torch.Tensor:
         """(N, D) features in the precision `kind`, compiled where `quick`; nothing is kept."""
@@ -249,9 +233,15 @@ class Features:
     def key(self, split: Split) -> str:
         """Flips with each thing that can change a feature's value, and with nothing else."""
         compiled = {"compiled": True} if self.compiles else {}
-        return digest({**self._ingredients(split, self.precision), **compiled}, length=40)
+        data = {
+            "split": split.fingerprint,
+            "reader": split.reader,
+            "precision": self.precision,
+        }
+        return digest({**self._ingredients(), **data, **compiled}, length=40)
 
-    def _ingredients(self, split: Split, kind: str) -> dict[str, Any]:
+    def _ingredients(self) -> dict[str, Any]:
+        """Of a key: what was loaded, and what computes with it."""
         import torch
 
         return {
@@ -261,9 +251,6 @@ class Features:
             "input": self.input_spec.digest,
             "pooling": self.pooling,
             "conduct": self.conduct,
-            "split": split.fingerprint,
-            "reader": split.reader,
-            "precision": kind,
             "folded": True,
             "device": self.device.type,
             "torch": torch.__version__,

@@ -49,7 +49,8 @@ def _splits(record: Record) -> str:
 def comparability(record: Record) -> dict[str, str]:
     """The key that two records must share; values are text.
 
-    A record that failed before its data was read has splits "unknown".
+    A record that failed before its data was read has splits "unknown", and may have the
+    precision "auto".
     """
     cell, versions = record.cell, record.cell.versions
     size = cell.model.option("input_size")
@@ -64,9 +65,14 @@ def comparability(record: Record) -> dict[str, str]:
         "params": canonical(dict(cell.params)),
         "shots": "all" if cell.shots is None else str(cell.shots),
         "input_size": "own" if size is None else canonical(size),
-        # What was taken, where the policy was "auto": float32 and bf16 are two numbers.
-        "precision": str(record.environment.get("precision", versions.get("precision", UNKNOWN))),
+        "precision": precision_taken(record),
     }
+
+
+def precision_taken(record: Record) -> str:
+    """What the numbers were computed in. Of a record that failed, what was asked for."""
+    asked = str(record.cell.versions.get("precision", UNKNOWN))
+    return str(record.environment.get("precision", asked)) if record.status == "ok" else asked
 
 
 def cost_key(record: Record) -> tuple[str, ...]:
@@ -87,7 +93,7 @@ def split_comparable(records: Iterable[Record]) -> list[Section]:
     """Sections of comparable records, in order of first appearance.
 
     A record without split fingerprints (it failed before its data was read) joins
-    the first section that agrees with it in everything else.
+    the first section that agrees with it in everything else that it knows.
     """
     groups: dict[tuple[str, ...], list[Record]] = {}
     keys: dict[tuple[str, ...], dict[str, str]] = {}
@@ -101,7 +107,8 @@ def split_comparable(records: Iterable[Record]) -> list[Section]:
         keys[name] = key
         groups.setdefault(name, []).append(record)
     for key, record in waiting:
-        rest = {k: v for k, v in key.items() if k != "splits"}
+        unknown = {"splits", "precision"} if key["precision"] == "auto" else {"splits"}
+        rest = {k: v for k, v in key.items() if k not in unknown}
         agreeing = (n for n, k in keys.items() if {**k, **rest} == k)
         name = next(agreeing, tuple(key.values()))
         keys.setdefault(name, key)

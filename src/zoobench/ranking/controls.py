@@ -38,11 +38,14 @@ class Controls:
     def __init__(self, book: Book, sections: Sequence[Section]) -> None:
         self.book = book
         self._plain: dict[tuple[str, ...], dict[Ref, list[Record]]] = {}
+        self._random: dict[tuple[str, ...], dict[Ref, list[Record]]] = {}
         self._scratch: dict[tuple[str, ...], dict[Ref, list[Record]]] = {}
         for section in sections:
             ok = [r for r in section.records if r.status == "ok"]
             plain = [r for r in ok if r.cell.model.source == CONTROL_SOURCE]
             self._plain.setdefault(_data(section), {}).update(by_model(plain))
+            random = [r for r in ok if is_control(r) and r.cell.model.source != CONTROL_SOURCE]
+            self._random.setdefault(_adapted(section), {}).update(by_model(random))
             if section.method == "from-scratch":
                 at = self._scratch.setdefault(_data(section), {})
                 for model, records in by_model(ok).items():
@@ -52,6 +55,10 @@ class Controls:
         """chance, majority and raw-input on the same data: model -> ok records."""
         return self._plain.get(_data(section), {})
 
+    def random(self, section: Section) -> dict[Ref, list[Record]]:
+        """Models with random weights, adapted likewise in either precision: model -> ok records."""
+        return self._random.get(_adapted(section), {})
+
     def scratch(self, section: Section, model: Ref) -> list[Record]:
         """The from-scratch records of the same architecture on the same data."""
         known = self._scratch.get(_data(section), {})
@@ -60,6 +67,10 @@ class Controls:
 
 def _data(section: Section) -> tuple[str, ...]:
     return tuple(section.key[k] for k in ("dataset", "splits", "shots"))
+
+
+def _adapted(section: Section) -> tuple[str, ...]:
+    return tuple(value for name, value in section.key.items() if name != "precision")
 
 
 def architecture(model: Ref) -> Ref:
@@ -80,8 +91,7 @@ def control_rows(
 ) -> tuple[tuple[Control, ...], dict[Ref, list[Record]]]:
     """What to show beside a section, and its random-weights records by architecture."""
     plain = controls.plain(section)
-    ok = [r for r in section.records if r.status == "ok" and is_control(r) and r.get(metric)]
-    random = by_model(r for r in ok if r.cell.model.source != CONTROL_SOURCE)
+    random = {m: of for m, of in controls.random(section).items() if of[0].get(metric)}
     shown = []
     for model, records in {**random, **plain}.items():
         measured = [m for r in records if (m := r.get(metric))]

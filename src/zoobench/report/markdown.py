@@ -22,6 +22,7 @@ from zoobench.report.text import (
     method_text,
     noisy,
     row_score,
+    section_method,
     seeds,
     standing,
     with_interval,
@@ -66,7 +67,7 @@ TEMPLATE = """\
 {{ about(sections[0]) }}
 
 {% for s in sections %}
-### {{ dataset.short }}: {{ method(s.method, s.shots) }}
+### {{ dataset.short }}: {{ method(s) }}
 
 {{ section_table(s) }}
 
@@ -126,7 +127,7 @@ def markdown(ranking: Ranking, title: str, environment: Mapping[str, Any]) -> st
         title=title,
         ranking=ranking,
         by_dataset=by_dataset,
-        method=method_text,
+        method=section_method,
         numbered=board_names(ranking.overall),
         pictures=[pictures(o, n) for o, n in zip(ranking.overall, names, strict=True)],
         notes=overall_notes,

@@ -17,7 +17,7 @@ from zoobench.ranking.recommend import Recommendation
 from zoobench.report import gate
 from zoobench.report.markdown import failure_rows, overall_rows, section_rows
 from zoobench.report.terminal import overall_notes, section_about, section_notes
-from zoobench.report.text import board_names, method_text, recommendation_text
+from zoobench.report.text import board_names, recommendation_text, section_method
 from zoobench.store import Run
 
 MOST_ROWS = 25
@@ -58,7 +58,7 @@ def ranking_html(ranking: Ranking) -> str:
         parts.append(_table(*overall_rows(overall, MOST_ROWS), len(overall.rows)))
     for section in ranking.sections:
         parts.append(_tag("h4", section_about(section)))
-        parts.append(_tag("p", method_text(section.method, section.shots)))
+        parts.append(_tag("p", section_method(section)))
         parts.append(_table(*section_rows(section, MOST_ROWS), len(section.rows)))
         parts.append(_list(section_notes(section)))
     if not ranking.sections:

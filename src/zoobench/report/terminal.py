@@ -23,6 +23,7 @@ from zoobench.report.text import (
     labels,
     method_text,
     noisy,
+    section_method,
     seeds,
     shared_options,
     standing,
@@ -113,7 +114,7 @@ def _dataset(console: Console, sections: Sequence[SectionRanking]) -> None:
     every = [row.model for s in sections for row in s.rows]
     names = labels(every + [m for s in sections for m in failed_models(s)])
     for section in sections:
-        table.add_row("", "", f"{method_text(section.method, section.shots)}:", style="bold")
+        table.add_row("", "", f"{section_method(section)}:", style="bold")
         for row in section.rows[:MOST_ROWS]:
             name = names[row.model] + seeds(row)
             table.add_row(*standing(section, row, name), *costs(row, COSTS))
@@ -186,7 +187,7 @@ def _shared_controls(section: SectionRanking) -> list[tuple[str, str]]:
 def section_notes(section: SectionRanking) -> list[str]:
     """What limits a section: the gap it resolves, saturation, flags with their reasons."""
     lines = []
-    method = method_text(section.method, section.shots)
+    method = section_method(section)
     if len(section.rows) > 1:
         text = f"{method}: {resolved(section.metric, section.gap)}"
         if section.saturated:

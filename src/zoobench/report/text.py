@@ -164,6 +164,12 @@ def method_text(method: str, shots: int | None) -> str:
     return method if shots is None else f"{method}, {shots} a class"
 
 
+def section_method(section: SectionRanking) -> str:
+    """The method, and what its features were computed in where that isn't float32."""
+    coarse = ", in bf16" if section.key.get("precision") == "bf16" else ""
+    return method_text(section.method, section.shots) + coarse
+
+
 def board_names(overall: Sequence[OverallRanking]) -> list[str]:
     """A name for each overall ranking, for people: its method and what tells it apart."""
     plain = [method_text(o.method, o.shots) for o in overall]

@@ -107,9 +107,7 @@ class Bench:
             precision = loaded.features.training_precision
             loaded.features.team = self._team(cell, method, len(splits.train), precision)
         if loaded is not None and method.needs == "features":
-            # On the whole of the dataset: a few shots are too few to compare precisions on.
-            whole = self._whole(cell)
-            loaded.features.settle(whole.train, whole.valid)
+            loaded.features.settle()
             if self.prepare is not None:
                 self.prepare(loaded.features, splits)
         features = loaded.features if loaded else None
