@@ -61,6 +61,17 @@ def test_a_fall_that_nothing_proves_has_not_passed(tmp_path: Path) -> None:
     )
 
 
+def test_what_trains_is_known_by_its_record(tmp_path: Path) -> None:
+    """A method of somebody else's that trains the network: one run a side proves no fall."""
+    old, new = (
+        Folder(tmp_path / str(lost))
+        .add(record(answers(N, range(lost)), method="theirs", costs={"train_seconds": 20.0}))
+        .write()
+        for lost in (40, 200)
+    )
+    assert verdict((old, new)) == (0, "inconclusive")
+
+
 def test_counts_alone_are_no_comparison(tmp_path: Path) -> None:
     """The test labels differ: nothing of quality was compared, whatever the costs say."""
     old = Folder(tmp_path / "old").add(record(answers(N))).write()

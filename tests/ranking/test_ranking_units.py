@@ -72,6 +72,22 @@ def test_single_training_runs_are_all_tied_and_seeds_tell_them_apart(tmp_path: P
     assert not any("one run" in [flag.name for flag in row.flags] for row in overall.rows)
 
 
+@pytest.mark.parametrize(("draws", "tied"), [(1, 2), (3, 1)])
+def test_of_one_few_shot_draw_nothing_follows(tmp_path: Path, draws: int, tied: int) -> None:
+    rng = np.random.default_rng(0)
+    with Store(tmp_path, 'identity = "x"\n', "x") as store:
+        for model, level in zip(MODELS[:2], (0.9, 0.7), strict=True):
+            for seed in range(draws):
+                right = rng.random(500) < level
+                made = make_record(model, "packaged/digits@1", "ridge", right=right, seed=seed,
+                                   shots=4)  # fmt: skip
+                store.append(made, make_outcomes(right, LABELS, 10))
+    (section,) = rank([load(tmp_path)]).sections
+    assert sum(row.tied for row in section.rows) == tied
+    said = {flag.name for row in section.rows for flag in row.flags}
+    assert ("one draw" in said) == (draws == 1)
+
+
 def test_words_of_a_family_and_copies_of_a_picture_are_units() -> None:
     words = datasets.load(datasets.resolve("packaged/word-polarity")).test
     assert unit_count(words.units) < len(words)

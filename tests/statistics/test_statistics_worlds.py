@@ -1,7 +1,8 @@
 """Worlds with a known truth: do the intervals hold it, is luck called a lead, is a lead found?
 
 z is a latent normal score: an example is right where it lies below. The bounds leave room for the
-luck of so many repetitions, three standard errors of a share of 5% or less.
+luck of so many repetitions, three standard errors of a share of 5% or less; `pytest -rP` prints
+what was found.
 """
 
 from __future__ import annotations
@@ -50,15 +51,19 @@ def test_a_share_is_covered_whatever_it_is(n: int) -> None:
 
 
 @pytest.mark.parametrize("n", [200, 1000])
-@pytest.mark.parametrize("p", [0.5, 0.8, 0.95])
-def test_a_share_of_groups_is_covered(p: float, n: int) -> None:
-    """Groups of ten, a design effect of about four."""
+@pytest.mark.parametrize(("p", "alike"), [(0.5, 0.5), (0.8, 0.55), (0.95, 0.67)])
+def test_a_share_of_groups_is_covered(p: float, alike: float, n: int) -> None:
+    """Groups of ten, each harder or easier than the next: the latent scores of two of a group
+    correlate by `alike`, which makes the design effect 4."""
     rng = np.random.default_rng(int(100 * p) + n)
-    z, units, held = np.array([norm.ppf(p)]), named(n, 10), []
+    units, held = named(n, 10), []
     for _ in range(600):
-        low, high = intervals.of_share(answers(z, n, rng, 10, 4.0)[0], units)
+        group = np.repeat(rng.standard_normal(n // 10), 10)
+        latent = np.sqrt(alike) * group + np.sqrt(1 - alike) * rng.standard_normal(n)
+        low, high = intervals.of_share((latent < norm.ppf(p)).astype(float), units)
         held.append(low <= p <= high)
-    assert 0.905 <= np.mean(held) <= 0.985
+    print(f"held {np.mean(held):.3f}")
+    assert 0.92 <= np.mean(held) <= 0.985
 
 
 @pytest.mark.parametrize("count", [2, 4, 5, 10, 20])
@@ -66,7 +71,7 @@ def test_a_mean_over_datasets_is_covered(count: int) -> None:
     """Of these datasets where they are few, of all datasets like these from five on."""
     rng = np.random.default_rng(count)
     held = []
-    for run in range(400):
+    for run in range(800 if count <= 10 else 400):
         truth = norm.cdf(1 + 0.4 * rng.standard_normal(count))
         samples = []
         for d in range(count):
@@ -76,36 +81,70 @@ def test_a_mean_over_datasets_is_covered(count: int) -> None:
         one = _mean(samples, _independent(samples, range(len(samples))) if general else ())
         wanted = norm.cdf(1 / np.sqrt(1 + 0.4**2)) if general else truth.mean()
         held.append(one.low[0] <= wanted <= one.high[0])
-    assert 0.92 <= np.mean(held) <= 0.985
+    print(f"held {np.mean(held):.3f}")
+    assert 0.927 <= np.mean(held) <= 0.985
 
 
 def trained(
-    z: Sequence[float], seeds: int, spread: float, n: int, rng: Rng, *parts: object
+    z: Sequence[float], seeds: Sequence[int], spread: float, n: int, rng: Rng, *parts: object
 ) -> many.Sample:
-    """Models trained with so many seeds, each seed a model a little better or worse."""
+    """Models trained with seeds[m] seeds each, each seed a model a little better or worse."""
     rows = []
-    for model in z:
-        scores = model + spread * rng.standard_normal(seeds)
+    for model, many_seeds in zip(z, seeds, strict=True):
+        scores = model + spread * rng.standard_normal(many_seeds)
         rows.append(answers(scores, n, rng))
     luck = pooled([r.mean(axis=1) for r in rows])
     return many.sample(rows, numbered(n, *parts), luck=luck, resamples=200)
 
 
-@pytest.mark.parametrize(("seeds", "spread"), [(2, 0.1), (3, 0.0), (3, 0.3), (5, 0.1)])
-def test_luck_of_training_is_no_lead(seeds: int, spread: float) -> None:
-    """Five equal models: their intervals hold the truth, and whoever calls one better errs."""
-    rng = np.random.default_rng(seeds + int(100 * spread))
+@pytest.mark.parametrize(
+    ("seeds", "spread"),
+    [
+        ((2,) * 5, 0.1), ((3,) * 5, 0.0), ((3,) * 5, 0.3), ((5,) * 5, 0.1),
+        ((2, 2), 0.3), ((2, 2, 1), 0.3), ((3, 3), 0.3), ((5, 5), 0.06),
+    ],
+)  # fmt: skip
+def test_luck_of_training_is_no_lead(seeds: tuple[int, ...], spread: float) -> None:
+    """Equal models: their intervals hold the truth, and whoever calls one better errs."""
+    rng = np.random.default_rng([*seeds, int(100 * spread)])
     wrong, sure, held = [], [], []
     truth = norm.cdf(0.84 / np.sqrt(1 + spread**2))
     for run in range(250):
-        one = trained([0.84] * 5, seeds, spread, 300, rng, run)
-        low, _ = many.rank_ranges(one.value, many.pairwise(one))
-        wrong.append(bool((np.array(many.holm_matrix(many.pairwise(one), range(5))) < 0.05).any()))
+        one = trained([0.84] * len(seeds), seeds, spread, 300, rng, run)
+        p = many.pairwise(one)
+        low, _ = many.rank_ranges(one.value, p)
+        wrong.append(bool((np.array(many.holm_matrix(p, range(len(seeds)))) < 0.05).any()))
         sure.append((low == 1).sum() == 1)
         held += ((one.low <= truth) & (truth <= one.high)).tolist()
+    print(f"wrong {np.mean(wrong):.3f}, sure {np.mean(sure):.3f}, held {np.mean(held):.3f}")
     assert np.mean(wrong) <= 0.09
     assert np.mean(sure) <= 0.08
-    assert 0.92 <= np.mean(held) <= 0.985
+    assert 0.92 <= np.mean(held) <= 0.99
+
+
+def test_of_one_spare_seed_too_little_is_known() -> None:
+    """Of three models one has a second seed: a variance with one degree of freedom."""
+    rng = np.random.default_rng(0)
+    one = trained([2.0, 0.0, -1.0], (2, 1, 1), 0.3, 500, rng)
+    assert one.lone
+    assert one.luck.all()
+    assert many.rank_ranges(one.value, many.pairwise(one))[0].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("models", [2, 3, 5])
+def test_the_best_of_trained_models_is_as_probable_as_said(models: int) -> None:
+    """Over worlds from equal models to those that no luck mixes up (see docs/report.md)."""
+    rng = np.random.default_rng(models)
+    said, best = [], []
+    for run in range(600):
+        z = 0.84 + (0.0, 0.05, 0.15, 0.4)[run % 4] * rng.standard_normal(models)
+        one = trained(z.tolist(), (3,) * models, 0.1, 300, rng, run)
+        said += many.probability_first(one).tolist()
+        best += (z == z.max()).astype(float).tolist() if run % 4 else [1 / models] * models
+    bins = np.minimum((np.array(said) * 10).astype(int), 9)
+    off = np.bincount(bins, np.array(said) - np.array(best), minlength=10)
+    print(f"P(best) is off by {abs(off).sum() / len(said):.3f}")
+    assert abs(off).sum() / len(said) < 0.08
 
 
 def test_one_run_of_each_model_wins_nothing() -> None:
@@ -132,6 +171,7 @@ def test_datasets_with_one_test_part_are_one(copies: int) -> None:
         assert len(_independent(samples, range(len(samples)))) == 1
         p = many.pairwise(_mean(samples, ()))
         wrong.append(bool((np.array(many.holm_matrix(p, range(3))) < 0.05).any()))
+    print(f"wrong {np.mean(wrong):.3f}")
     assert np.mean(wrong) <= 0.085
 
 
@@ -143,6 +183,7 @@ def test_families_of_words_are_no_independent_words() -> None:
         apart = np.repeat(rng.random((2, 40)) < 0.1, 10, axis=1)  # families that one model misses
         rows = [np.where(miss, 0.0, row) for miss, row in zip(apart, rows, strict=True)]
         wrong.append(many.pairwise(many.sample(rows, units, resamples=50))[0, 1] < 0.05)
+    print(f"wrong {np.mean(wrong):.3f}")
     assert np.mean(wrong) <= 0.08
 
 
@@ -162,4 +203,5 @@ def test_a_lead_of_the_size_said_is_found_four_times_in_five(models: int) -> Non
         one = made(z, (run,))
         _, high = many.rank_ranges(one.value, many.pairwise(one))
         found.append(high[0] == 1)
+    print(f"a lead of {gap:.3f} was found in {np.mean(found):.3f}")
     assert 0.72 <= np.mean(found) <= 0.88

@@ -23,7 +23,7 @@ from zoobench.compare.pairs import (
     right_or_wrong,
 )
 from zoobench.compare.verdicts import POOLED, Finding, Resolution
-from zoobench.ranking.outcomes import TRAINED
+from zoobench.ranking.outcomes import trains
 from zoobench.ranking.overall import joined
 from zoobench.schema import Cell, Outcome, Ref
 from zoobench.statistics.bootstrap import Floats, Units, unit_count, unit_sums
@@ -38,7 +38,8 @@ POWER = 0.8
 class Evidence:
     """One test before it is decided. `counts` are (losses, gains) of a right/wrong metric with
     one seed; `found` is the estimate of anything else; neither where answers are identical.
-    `unpaired` says why the two could not be paired."""
+    `unpaired` says why the two could not be paired. `lone` is one training run a side: its luck,
+    which no test over examples knows, may be all."""
 
     cell: Cell
     metric: str
@@ -51,15 +52,11 @@ class Evidence:
     found: Estimate | None = None
     kind: str = "quality"
     unpaired: str = ""
+    lone: bool = False
 
     @property
     def dataset(self) -> Ref:
         return self.cell.dataset
-
-    @property
-    def lone(self) -> bool:
-        """One training run a side: its luck, which no test over examples knows, may be all."""
-        return self.kind == "quality" and self.seeds == 1 and self.cell.method in TRAINED
 
 
 @dataclass
@@ -156,14 +153,18 @@ def gather(
                 if kept and not outcomes.identical:
                     out.moved.add(pairs[0].candidate.cell.model)
             _one(pairs, metric, values, outcomes, out)
-            lone = len(pairs) == 1 and key[2] in TRAINED and not outcomes.identical
-            usable = not (outcomes.problem or outcomes.apart or lone)
+            usable = not (outcomes.problem or outcomes.apart)
+            usable &= outcomes.identical or not _lone(pairs)
             in_units = metrics.metric(metric).unit == "target"  # which have no sum
             if metric == outcomes.task.metrics[0] and usable and outcomes.n and not in_units:
                 pool = pools.setdefault((key[0], metric), Pool(pairs[0].candidate.cell, metric))
                 pool.add(outcomes, values)
     out.tests += [found for pool in pools.values() if (found := pool.evidence()) is not None]
     return out
+
+
+def _lone(pairs: Sequence[Pair]) -> bool:
+    return len(pairs) == 1 and trains(pairs[0].candidate)
 
 
 def _values(pairs: Sequence[Pair], metric: str, out: Gathered) -> tuple[float, float] | None:
@@ -191,8 +192,9 @@ def _one(
 ) -> None:
     cell, seeds = stands_for(pairs), len(pairs)
     test = Evidence(
-        cell, metric, *values, outcomes.n, seeds, cells=seeds, unpaired=outcomes.problem
-    )
+        cell, metric, *values, outcomes.n, seeds, cells=seeds, unpaired=outcomes.problem,
+        lone=_lone(pairs),
+    )  # fmt: skip
     units = outcomes.units
     alone = seeds == 1 and units is not None and unit_count(units) == outcomes.n
     if outcomes.identical:

@@ -17,6 +17,8 @@ from zoobench.tasks import every
 
 T = TypeVar("T")
 
+TRAINING = "train_seconds"
+"""Says that the cell's method trains the network (see ranking.outcomes.trains)."""
 _SETTING = (
     "device", "dtype", "layout", "threads", "batch", "counter", "how", "over", "compiled",
 )  # fmt: skip
@@ -64,6 +66,8 @@ class Shortener:
                 # Where predictions are absent, the primary metric is tested by its interval.
                 ends = (m.low, m.high) if m.metric in self._primary else (None, None)
                 kept.append(Measurement(m.metric, m.value, m.unit, m.better, *ends, m.n))
+            elif m.metric == TRAINING:
+                kept.append(Measurement(m.metric, m.value, m.unit, m.better))
         return replace(
             record,
             measurements=tuple(kept),

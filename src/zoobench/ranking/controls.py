@@ -17,7 +17,7 @@ PROBES = frozenset({"knn", "linear-probe", "ridge"})
 SUSPECT = "suspect"
 NOT_BETTER = "not better than random weights"
 NEGATIVE = "negative transfer"
-LONE = "one run"
+LONE, LONE_DRAW, FEW_RUNS = "one run", "one draw", "few runs"
 
 RECORD_FLAGS = {
     "derived-valid": "no official valid split: a stratified tenth of train",

@@ -134,6 +134,8 @@ def sample_of(
     every = [kept_of(book, records, metric) for records in models]
     kept = _of_one_test_set([one for one in every if one is not None])
     luck = book.luck.get(trained(first, metric), Luck()) if trains(first) else None
+    if first.cell.shots is not None and all(len(records) == 1 for records in models):
+        luck = Luck()  # of one draw of the examples nothing is known either
     if len(kept) < len(models) or not all(np.array_equal(one.units, kept[0].units) for one in kept):
         return _unpaired(models, metric, luck), False
     sign = metrics.sign(metric)
@@ -176,7 +178,7 @@ def _unpaired(models: Sequence[Sequence[Record]], metric: str, luck: Luck | None
     half = student_quantile(luck.dof or np.inf) * np.sqrt(error**2 + own)
     low, high = np.clip([value - half, value + half], *_signed_bounds(metric))
     return dataclasses.replace(
-        one, luck=own, dof=luck.dof or np.inf, low=low, high=high, lone=not luck.dof
+        one, luck=own, dof=luck.dof or np.inf, low=low, high=high, lone=luck.dof < 1
     )
 
 

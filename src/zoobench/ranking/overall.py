@@ -198,8 +198,9 @@ def _mean(samples: Sequence[many.Sample], parts: Sequence[list[int]]) -> many.Sa
         lucky = [free for variance, free in each if variance > 0]
         dof = min(lucky, default=np.inf) if common == 0 else intervals.satterthwaite(*each)
     shares = all(one.shares for one in samples)
+    rows = sum(one.n for one in samples)
     ends = [
-        _interval(draws[:, m], value[m], len(units), luck[m] + common, dof, shares)
+        _interval(draws[:, m], value[m], len(units), rows, luck[m] + common, dof, shares)
         for m in range(len(value))
     ]
     low, high = np.array(ends).T
@@ -212,13 +213,19 @@ def _mean(samples: Sequence[many.Sample], parts: Sequence[list[int]]) -> many.Sa
 
 
 def _interval(
-    draws: bootstrap.Floats, value: float, units: int, luck: float, dof: float, shares: bool
+    draws: bootstrap.Floats,
+    value: float,
+    units: int,
+    rows: int,
+    luck: float,
+    dof: float,
+    shares: bool,
 ) -> tuple[float, float]:
     if not shares:
         return intervals.of_draws(float(value), draws, units, luck, dof)
     own = float(draws.var(ddof=1)) * units / max(units - 1, 1)
     free = intervals.satterthwaite((own, max(units - 1.0, 1.0)), (luck, dof))
-    return intervals.of_mean_share(float(value), own + luck, units, free)
+    return intervals.of_mean_share(float(value), own + luck, rows, free)
 
 
 def _kept_posterior(mean: many.Sample, order: list[int]) -> bootstrap.Matrix:

@@ -9,7 +9,9 @@ from zoobench.metrics import bounded
 from zoobench.ranking.comparability import Section, is_control, split_comparable
 from zoobench.ranking.controls import (
     DATASET_FLAGS,
+    FEW_RUNS,
     LONE,
+    LONE_DRAW,
     RECORD_FLAGS,
     Controls,
     control_rows,
@@ -99,7 +101,7 @@ def rank_section(controls: Controls, section: Section, metric: str) -> Ranked | 
     flags = {
         name: flags_of(controls, section, models[name], random, metric)
         + _lost_seeds(attempted[name])
-        + ((Flag(LONE, "its luck is in no interval"),) if one.lone else ())
+        + _of_luck(one, models[name])
         for name in names
     }
     rows, order, p = _rows(one, models, flags)
@@ -127,6 +129,16 @@ def _lost_seeds(mine: Sequence[Record]) -> tuple[Flag, ...]:
         return ()
     kinds = ", ".join(sorted({r.status for r in lost}))
     return (Flag("seeds lost", f"{len(lost)} of {len(mine)} seeds failed ({kinds})"),)
+
+
+def _of_luck(one: many.Sample, mine: Sequence[Record]) -> tuple[Flag, ...]:
+    """What a lone sample's rows say of it."""
+    if not one.lone:
+        return ()
+    if one.luck.any():
+        return (Flag(FEW_RUNS, "too little is known of their luck to call a model better"),)
+    name = LONE if mine[0].cell.shots is None else LONE_DRAW
+    return (Flag(name, "its luck is in no interval"),)
 
 
 def _rows(

@@ -20,7 +20,8 @@ LEVEL = 0.95
 class Luck:
     """The variance of one training run's result, for its seed's sake, with its degrees of freedom.
 
-    Without any (`dof` 0) nothing is known of it.
+    Without any (`dof` 0) nothing is known of it, and with less than one too little to call a model
+    better than another.
     """
 
     variance: float = 0.0
@@ -28,10 +29,15 @@ class Luck:
 
 
 def pooled(runs: list[Floats]) -> Luck:
-    """Of groups of runs that differ in their seed alone, each (S,): one variance for all."""
-    dof = sum(len(group) - 1 for group in runs)
+    """Of groups of runs that differ in their seed alone, each (S,): one variance for all.
+
+    Results are not normal from seed to seed (an accuracy near 1 falls further than it rises), so
+    that the variance is known less well than of so many normal ones: one degree of freedom is
+    taken off, a half where there is one.
+    """
+    free = sum(len(group) - 1 for group in runs)
     squares = sum(float(((group - group.mean()) ** 2).sum()) for group in runs)
-    return Luck(squares / dof, float(dof)) if dof else Luck()
+    return Luck(squares / free, max(free - 1.0, 0.5)) if free else Luck()
 
 
 def of_share(

@@ -44,7 +44,7 @@ class Sample:
     comes from training or drawing again, and `common` that of what a draw does to all of them,
     with `dof` degrees of freedom; `seeds` (M,) how many. `right` (N, M) 0/1 for the models in
     `exact` (M,) bool: one seed, each row right or wrong. `units` (N,) are empty where the draws
-    are unpaired. A `lone` sample holds single training runs: their luck is unknown. Of `shares`
+    are unpaired. Of the luck of a `lone` sample of training runs too little is known. Of `shares`
     each row is right or wrong.
     """
 
@@ -168,7 +168,7 @@ def with_seeds(
         right=right,
         units=units,
         n=len(units),
-        lone=luck is not None and not luck.dof,
+        lone=luck is not None and luck.dof < 1,
         shares=binary,
     )
 
@@ -266,7 +266,8 @@ def errors(one: Sample) -> tuple[Floats, Floats]:
     variance = units + luck
     with np.errstate(divide="ignore", invalid="ignore"):
         dof = variance**2 / (units**2 / free + luck**2 / one.dof)
-    return np.sqrt(variance), np.where(np.isfinite(dof) & (dof >= 1), dof, 1e9 if free > 1 else 1.0)
+    known = np.isfinite(dof)  # what has no variance has no degrees of freedom either
+    return np.sqrt(variance), np.where(known, np.maximum(dof, 0.5), 1e9 if free > 1 else 1.0)
 
 
 def pairwise(one: Sample) -> Floats:
