@@ -135,7 +135,8 @@ def test_of_one_spare_seed_too_little_is_known() -> None:
 def test_the_best_of_trained_models_is_as_probable_as_said(models: int) -> None:
     """Over worlds from equal models to those that no luck mixes up (see docs/report.md)."""
     rng = np.random.default_rng(models)
-    said, best = [], []
+    said: list[float] = []
+    best: list[float] = []
     for run in range(600):
         z = 0.84 + (0.0, 0.05, 0.15, 0.4)[run % 4] * rng.standard_normal(models)
         one = trained(z.tolist(), (3,) * models, 0.1, 300, rng, run)
