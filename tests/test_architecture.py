@@ -19,7 +19,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 # The floors of the house, from the ground up. An import may only point down, or stay on its floor.
 FLOORS = (
     {"statistics", "errors", "plugins"},
-    {"hub", "machine"},
+    {"hub", "machine", "refs"},
     {"solvers", "schema"},
     {"interfaces", "store", "metrics"},
     {"tasks"},
@@ -39,8 +39,8 @@ FLOORS = (
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 
 TORCH_FREE = (
-    "errors", "plugins", "schema", "store", "statistics", "ranking", "compare", "report", "api",
-    "cli",
+    "errors", "plugins", "refs", "schema", "store", "statistics", "ranking", "compare", "report",
+    "api", "cli",
 )  # fmt: skip
 HEAVY = {
     "torch", "torchvision", "timm", "transformers", "sklearn", "matplotlib", "ray", "fvcore",

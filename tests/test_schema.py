@@ -7,11 +7,9 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from zoobench import store
-from zoobench.errors import UserError, nearest, unknown
+from zoobench.errors import nearest, unknown
 from zoobench.schema import (
     Cell,
     Measurement,
@@ -21,38 +19,6 @@ from zoobench.schema import (
     digest,
     to_json,
 )
-
-WORDS = st.text(alphabet="abcxyz-_.0123456789", min_size=1, max_size=8)
-VALUES = st.one_of(
-    st.integers(-99, 99),
-    st.booleans(),
-    st.floats(allow_nan=False, allow_infinity=False, width=32),
-    st.text(alphabet="abc &=?/@%é中", min_size=1, max_size=9).filter(lambda t: t == t.strip()),
-    st.tuples(st.integers(0, 9), st.integers(0, 9)),
-)
-
-
-@given(WORDS, WORDS, WORDS, st.dictionaries(WORDS, VALUES, max_size=3))
-def test_a_ref_survives_its_text(
-    source: str, name: str, rev: str, options: dict[str, object]
-) -> None:
-    ref = Ref(source, name, rev).with_options(**options)  # type: ignore[arg-type]
-    assert Ref.parse(str(ref)) == ref
-
-
-def test_a_ref_reads_as_people_write_it() -> None:
-    ref = Ref.parse("hf/org/model@abc?input_size=64&weights=random&mean=[0.5,0.5,0.5]")
-    assert (ref.source, ref.name, ref.revision) == ("hf", "org/model", "abc")
-    assert ref.option("input_size") == 64
-    assert ref.option("mean") == (0.5, 0.5, 0.5)
-    assert ref.short == "hf/org/model?input_size=64&mean=[0.5,0.5,0.5]&weights=random"
-
-
-@pytest.mark.parametrize("text", ["", "resnet18", "/x", "timm/"])
-def test_a_name_without_source_is_refused(text: str) -> None:
-    with pytest.raises(UserError, match="source/name"):
-        Ref.parse(text)
-
 
 DIGITS = Ref.parse("packaged/digits@1")
 CELL = Cell(Ref.parse("timm/resnet18@1"), DIGITS, "knn", {"k": [10]}, 0, None, {"protocol": 1})

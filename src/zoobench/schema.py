@@ -10,14 +10,15 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache, total_ordering
-from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
-from urllib.parse import quote, unquote
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, Literal
 
 from zoobench.errors import UserError
+from zoobench.refs import Ref as Ref
+from zoobench.refs import Scalar as Scalar
+from zoobench.refs import Value as Value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,9 +28,6 @@ SCHEMA = 1
 
 PROTOCOL = 1
 """Version of the definitions in docs/protocol.md. Another version is not comparable."""
-
-Scalar: TypeAlias = "str | int | float | bool"
-Value: TypeAlias = "Scalar | tuple[Scalar, ...]"
 
 Modality = Literal["image", "text"]
 Nature = Literal["real", "composite", "rendered"]
@@ -57,121 +55,6 @@ def canonical(value: object) -> str:
 def digest(value: object, length: int = 16) -> str:
     """First `length` hex digits of the sha256 of `value`'s canonical JSON."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:length]
-
-
-def _written(value: Value) -> str:
-    return value if isinstance(value, str) else canonical(value)
-
-
-def _read(text: str) -> Value:
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError:
-        return text
-    if isinstance(value, list):
-        return tuple(value)
-    return value if isinstance(value, (int, float, bool)) else text
-
-
-@total_ordering
-class Ref:
-    """The name of a model or dataset: `source/name@revision?option=value&...`. Immutable.
-
-    `text` is the identity, by which refs are equal and in order; it stands in suites,
-    records, tables and `--only` patterns, and `Ref.parse(ref.text) == ref`. An empty
-    revision means "not pinned yet"; options are sorted by name, reserved characters in
-    their values percent-encoded.
-    """
-
-    source: str
-    name: str
-    revision: str
-    options: tuple[tuple[str, Value], ...]
-    text: str
-
-    def __init__(
-        self,
-        source: str,
-        name: str,
-        revision: str = "",
-        options: Iterable[tuple[str, Value]] = (),
-    ) -> None:
-        ordered = tuple(sorted(options, key=lambda item: item[0]))
-        at = f"@{revision}" if revision else ""
-        query = "&".join(f"{k}={quote(_written(v), safe='/.,:[]')}" for k, v in ordered)
-        text = f"{source}/{name}{at}{'?' + query if query else ''}"
-        vars(self).update(source=source, name=name, revision=revision, options=ordered, text=text)
-
-    @classmethod
-    def parse(cls, text: str) -> Ref:
-        """For the edges, where a name comes in as text. Raises UserError without `source/name`."""
-        body, _, query = text.partition("?")
-        path, _, revision = body.partition("@")
-        source, _, name = path.partition("/")
-        if not source or not name:
-            raise UserError(
-                f"{text!r} is not a name of the form source/name, such as timm/resnet18"
-            )
-        pairs = [item.partition("=") for item in query.split("&") if item]
-        return cls(source, name, revision, [(unquote(k), _read(unquote(v))) for k, _, v in pairs])
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"a Ref is immutable: {name} can't be set")
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Ref) and self.text == other.text
-
-    def __lt__(self, other: Ref) -> bool:
-        return self.text < other.text
-
-    def __hash__(self) -> int:
-        return hash(self.text)
-
-    def __str__(self) -> str:
-        return self.text
-
-    def __repr__(self) -> str:
-        return f"Ref.parse({self.text!r})"
-
-    @property
-    def id(self) -> str:
-        """`source/name`, with neither revision nor options."""
-        return f"{self.source}/{self.name}"
-
-    @cached_property
-    def located(self) -> Ref:
-        """The same thing, wherever it lies: paths left out, since contents are hashed instead."""
-        ref = self.without("path")
-        weights = ref.option("weights", "random")
-        if weights in ("random", "pretrained"):
-            return ref
-        return ref.with_options(weights=PurePath(str(weights)).name)
-
-    @cached_property
-    def short(self) -> str:
-        """What a table shows: neither the revision nor where the files lie."""
-        return self.located.at("").text
-
-    def option(self, name: str, default: Any = None) -> Any:
-        return dict(self.options).get(name, default)
-
-    def with_options(self, **changes: Value) -> Ref:
-        return Ref(self.source, self.name, self.revision, {**dict(self.options), **changes}.items())
-
-    def without(self, *names: str) -> Ref:
-        kept = [item for item in self.options if item[0] not in names]
-        return (
-            self
-            if len(kept) == len(self.options)
-            else Ref(self.source, self.name, self.revision, kept)
-        )
-
-    def at(self, revision: str) -> Ref:
-        return (
-            self
-            if revision == self.revision
-            else Ref(self.source, self.name, revision, self.options)
-        )
 
 
 @dataclass(frozen=True)
