@@ -10,7 +10,9 @@ import csv
 import hashlib
 import io
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ import numpy as np
 from zoobench.datasets import options, twins
 from zoobench.datasets.faults import check_classes, check_faults, raised_as
 from zoobench.datasets.ids import text_id
+from zoobench.datasets.labels import notes as label_notes
+from zoobench.datasets.labels import number, order, spelt
 from zoobench.datasets.readers import Files, Texts
 from zoobench.datasets.splits import Found, assemble
 from zoobench.datasets.twins import Looks
@@ -37,7 +41,11 @@ TASKS = ("classification", "regression")
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of a table: `contents` are texts or picture files, one list entry a row."""
+    """The rows of a table: `contents` are texts or picture files, one list entry a row.
+
+    `labels` name the classes, one name a class; `sha256` is that of the file, and of the
+    classes where they are others than their spellings.
+    """
 
     path: Path
     content: str
@@ -45,6 +53,7 @@ class Table:
     labels: list[str]
     splits: list[str]
     sha256: str
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_text(self) -> bool:
@@ -120,10 +129,10 @@ def _found(table: Table, *, verify: bool, task: str) -> tuple[Found, str]:
     names: list[str] = []
     if not numbers:
         check_classes([(table.splits[i], table.labels[i]) for i in kept], str(table.path), "rows")
-        names = sorted({table.labels[i] for i in kept}, key=_numbers_first)
+        names = sorted({table.labels[i] for i in kept}, key=order)
     elif "train" not in table.splits and "" not in table.splits:
         raise BadData(f"{table.path}: no row is in the train split")
-    number = {name: label for label, name in enumerate(names)}
+    place = {name: label for label, name in enumerate(names)}
     contents = table.contents if table.is_text else table.files()
 
     def split(name: str, *values: str) -> Split:
@@ -132,7 +141,7 @@ def _found(table: Table, *, verify: bool, task: str) -> tuple[Found, str]:
         targets: Targets = (
             Numbers(np.asarray([float(text) for text in labels], dtype=np.float64))
             if numbers
-            else Labels(np.asarray([number[text] for text in labels], dtype=np.int64))
+            else Labels(np.asarray([place[text] for text in labels], dtype=np.int64))
         )
         inside = tuple(contents[i] for i in rows)
         read = Texts(inside) if table.is_text else Files(inside)
@@ -146,10 +155,23 @@ def _found(table: Table, *, verify: bool, task: str) -> tuple[Found, str]:
     return found, table.sha256[:16] if table.is_text else digest([table.sha256, ids])
 
 
-def _numbers_first(name: str) -> tuple[int, int, str]:
-    """Labels in numeric order where they are numbers, the others by spelling."""
-    whole = name.lstrip("-").isdecimal()
-    return (0, int(name), name) if whole else (1, 0, name)
+def _as_classes(table: Table) -> Table:
+    """`table` with one name a class, for which `labels` decides.
+
+    Where each spelling was a class before, in the same order, the revision is still the file's.
+    """
+    named = spelt(table.labels)
+    revision, names = table.sha256, sorted({name for name in named.values() if name}, key=order)
+    if any(text != name for text, name in named.items()) or names != sorted(names, key=_whole):
+        revision = digest([table.sha256, names], 64)
+    labels = [named[text] for text in table.labels]
+    return replace(table, labels=labels, sha256=revision, notes=label_notes(named))
+
+
+def _whole(name: str) -> tuple[bool, Decimal, str]:
+    """The order of classes when whole numbers alone were numbers."""
+    value = number(name) if name.lstrip("-").isdecimal() else None
+    return (value is None, value or Decimal(0), name)
 
 
 def _path(ref: Ref) -> Path:
@@ -171,7 +193,8 @@ def _read(ref: Ref) -> Table:
     splits = [""] * len(labels)
     if len(wanted) == 3:
         splits = [_split(value, path, wanted[2]) for value in columns[wanted[2]]]
-    return Table(path, content, contents, labels, splits, hashlib.sha256(raw).hexdigest())
+    table = Table(path, content, contents, labels, splits, hashlib.sha256(raw).hexdigest())
+    return table if task_of(ref) == "regression" else _as_classes(table)
 
 
 def _columns(ref: Ref) -> tuple[str, list[str]]:
@@ -262,7 +285,8 @@ def _parquet(path: Path, wanted: list[str]) -> dict[str, list[str]]:
                 f"{path}: column {name!r} holds {type(odd).__name__} values; text or numbers "
                 "are read, and pictures as file names relative to the table"
             )
-        columns[name] = ["" if value is None else str(value) for value in values]
+        # NaN is how Arrow files from pandas and R say that a value is missing.
+        columns[name] = ["" if value is None or value != value else str(value) for value in values]
     return columns
 
 
@@ -299,5 +323,5 @@ def _sound(table: Table, faults: list[str]) -> tuple[list[int], dict[str, Any]]:
         for i, fault in enumerate(faults)
         if fault
     ]
-    notes = check_faults(named, len(faults), str(table.path), "row")
+    notes = {**table.notes, **check_faults(named, len(faults), str(table.path), "row")}
     return [i for i, fault in enumerate(faults) if not fault], notes
