@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -35,16 +36,20 @@ def texts(start: str, many: int, names: tuple[str, ...] | None = None) -> Any:
 
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[str, Any]], list[Any]]:
-    """Make `load_dataset` give these tables; returns the list of what it was asked."""
+    """Make the library give these tables; returns the list of what it was asked."""
 
     def give(tables: Mapping[str, Any]) -> list[Any]:
         asked: list[Any] = []
 
         def load(*args: Any, **options: Any) -> Any:
             asked.append((args, options))
-            return library.DatasetDict(dict(tables))
+            return SimpleNamespace(
+                config=SimpleNamespace(data_files=None),
+                download_and_prepare=lambda: None,
+                as_dataset=lambda: library.DatasetDict(dict(tables)),
+            )
 
-        monkeypatch.setattr(library, "load_dataset", load)
+        monkeypatch.setattr(library, "load_dataset_builder", load)
         return asked
 
     return give
@@ -128,7 +133,7 @@ def test_what_is_not_there_is_named(
 def test_hidden_labels_and_absent_train_are_refused(serve: Callable[..., list[Any]]) -> None:
     hidden = library.Dataset.from_dict({"text": ["x", "y"], "label": [-1, -1]})
     serve({"train": texts("a", 80), "test": hidden})
-    with pytest.raises(BadData, match="the labels of some split are hidden"):
+    with pytest.raises(BadData, match="the labels of test are hidden"):
         datasets.load("hf/ag_news")
     serve({"test": texts("b", 20)})
     with pytest.raises(BadData, match="no train split among test"):

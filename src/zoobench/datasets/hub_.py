@@ -9,24 +9,25 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from zoobench.datasets import catalog, options, twins
-from zoobench.datasets.ids import bytes_id, text_id
-from zoobench.datasets.readers import Column, stored
-from zoobench.datasets.splits import Found, assemble
+from zoobench.datasets import catalog, hub_rows, options
+from zoobench.datasets.splits import assemble
 from zoobench.errors import BadData, UserError, missing_extra, unknown
-from zoobench.interfaces import Split, Splits
+from zoobench.interfaces import Splits
 from zoobench.schema import DatasetCard, Modality, Ref
-from zoobench.tasks.classification import Labels
 
 OPTIONS = ("config", "text", "image", "label", "train_split", "valid_split", "test_split")
+
+_PART = r"[A-Za-z0-9_](?:[A-Za-z0-9_]|[-.](?![-.])){0,94}[A-Za-z0-9_]|[A-Za-z0-9_]"
+_REPOSITORY = re.compile(rf"(?:{_PART})/(?:{_PART})")
+"""owner/name in the hub's alphabet: never a path, never one of the library's own readers."""
 
 _USUAL = {"train": ("train",), "valid": ("validation", "valid", "val", "dev"), "test": ("test",)}
 
@@ -76,11 +77,32 @@ def load(ref: Ref) -> Splits:
         library = importlib.import_module("datasets")  # slow: only when data is really wanted
     except ImportError:
         raise missing_extra("datasets", "hub", ref.id) from None
-    try:
-        tables = library.load_dataset(
-            row.repo, row.config or None, revision=ref.revision or row.card.revision
+    tables = _fetched(library, row, ref)
+    named = {name: tables[inside] for name, inside in _splits(row, list(tables), ref).items()}
+    return assemble(hub_rows.found(named, row, ref, library), ref)
+
+
+def _fetched(library: Any, row: catalog.Hub, ref: Ref) -> Any:
+    """The repository's tables by their names there, without running any of its code.
+
+    Raises BadData where they cannot be had, and where the repository sends for files elsewhere.
+    """
+    if Path(row.repo).exists():
+        raise BadData(
+            f"{ref.id}: here lies a folder {row.repo} as well, which the library would read in "
+            "place of the hub's set. Run it from another folder"
         )
-    except MemoryError:
+    # Versions before 4 ask whether to run a repository's script, and some ran it unasked.
+    asks = "trust_remote_code" in inspect.signature(library.load_dataset_builder).parameters
+    try:
+        builder = library.load_dataset_builder(
+            row.repo, row.config or None, revision=ref.revision or row.card.revision,
+            **({"trust_remote_code": False} if asks else {}),
+        )  # fmt: skip
+        _check_origin(builder.config.data_files or {}, row.repo, ref)
+        builder.download_and_prepare()
+        return builder.as_dataset()
+    except (MemoryError, BadData):
         raise
     except Exception as error:
         first = (str(error).splitlines() or [""])[0]
@@ -88,20 +110,14 @@ def load(ref: Ref) -> Splits:
             f"{ref.id}: could not be fetched from the hub ({row.repo}): "
             f"{type(error).__name__}: {first}"
         ) from error
-    named = {name: tables[inside] for name, inside in _splits(row, list(tables), ref).items()}
-    for table in named.values():
-        for column in (row.column, row.label):
-            if column not in table.column_names:
-                raise BadData(str(unknown(ref.id, "column", column, table.column_names)))
-    classes, number = _classes(named, row.label, ref)
-    found = {name: _split(name, table, row, number, library) for name, table in named.items()}
-    return assemble(
-        Found(
-            found["train"], found.get("valid"), found.get("test"), classes, row.card.modality,
-            looks=_looks(found, row),
-        ),
-        ref,
-    )  # fmt: skip
+
+
+def _check_origin(files: Mapping[str, Iterable[str]], repo: str, ref: Ref) -> None:
+    """Raises BadData where the repository's README names files that are not its own."""
+    for name in (str(one) for group in files.values() for one in group):
+        inside = name.rpartition("::")[2]
+        if not inside.startswith(f"hf://datasets/{repo}@") or ".." in inside.split("/"):
+            raise BadData(f"{ref.id}: its files are not all its own: {name!r}")
 
 
 def _folded(name: str) -> str:
@@ -115,10 +131,15 @@ def _row(ref: Ref, where: str) -> catalog.Hub:
     if "text" in given and "image" in given:
         raise UserError(f"{options.prefix(where)}{ref.id}: give text or image, not both")
     column = given.get("text") or given.get("image")
+    if known is None and "/" not in ref.name:
+        raise unknown(where, "dataset", ref.id, [f"hf/{row.card.name}" for row in catalog.HUB])
+    if known is None and not _REPOSITORY.fullmatch(ref.name):
+        raise UserError(
+            f"{options.prefix(where)}{ref.id!r}: a set of the hub is called owner/name, of "
+            "letters, digits, '-', '_' and '.'. A folder of your own is folder/NAME?path=DIR, a "
+            "file table/NAME?path=FILE"
+        )
     if known is None and not (column and "label" in given):
-        if "/" not in ref.name:
-            names = [f"hf/{row.card.name}" for row in catalog.HUB]
-            raise unknown(where, "dataset", ref.id, names)
         raise UserError(
             f"{options.prefix(where)}{ref.id} is not in the catalogue: say which columns to read, "
             f"such as hf/{ref.name}?text=text&label=label"
@@ -151,65 +172,3 @@ def _splits(row: catalog.Hub, there: list[str], ref: Ref) -> dict[str, str]:
     if "train" not in named:
         raise BadData(f"{ref.id}: no train split among {', '.join(there)}; give train_split")
     return named
-
-
-def _classes(
-    named: Mapping[str, Any], label: str, ref: Ref
-) -> tuple[tuple[str, ...], dict[Any, int]]:
-    """(class names, label value -> class number), from the ClassLabel or from the values."""
-    values = {value for table in named.values() for value in table.unique(label)}
-    hidden = [value for value in values if value is None or value == -1]
-    if hidden:
-        raise BadData(
-            f"{ref.id}: column {label!r} holds {hidden[0]}: the labels of some split are hidden. "
-            "Name another one with test_split"
-        )
-    names = getattr(named["train"].features[label], "names", None)
-    if names is not None:
-        return tuple(names), {i: i for i in range(len(names))}
-    ordered = sorted(values, key=lambda value: (isinstance(value, str), value))
-    return tuple(str(value) for value in ordered), {value: i for i, value in enumerate(ordered)}
-
-
-def _split(
-    name: str, table: Any, row: catalog.Hub, number: Mapping[Any, int], library: Any
-) -> Split:
-    if row.card.modality == "image":
-        # Not decoded here: the id is that of the picture's own bytes.
-        table = table.cast_column(row.column, library.Image(decode=False))
-    table = table.select_columns([row.column, row.label])
-    labels = np.asarray([number[value] for value in _values(table, row.label)], dtype=np.int64)
-    return Split(name, tuple(_ids(table, row.column)), Labels(labels), Column(table, row.column))
-
-
-def _looks(found: Mapping[str, Split], row: catalog.Hub) -> twins.Looks:
-    columns = [split.read for split in found.values() if isinstance(split.read, Column)]
-    if row.card.modality == "text":
-        return twins.of_texts(
-            text for column in columns for text in _values(column.table, column.name)
-        )
-    cells = [(column, i) for column in columns for i in range(len(column.table))]
-    ids = [one for split in found.values() for one in split.ids]
-
-    def source(at: int) -> bytes | str:
-        column, i = cells[at]
-        return stored(column.table[i][column.name])
-
-    return twins.of_pictures(ids, source)[0]
-
-
-def _values(table: Any, column: str) -> Iterator[Any]:
-    """Batch by batch: a column of `datasets` converts cell by cell, 80 times slower."""
-    for batch in table.select_columns([column]).iter(batch_size=1000):
-        yield from batch[column]
-
-
-def _ids(table: Any, column: str) -> Iterator[str]:
-    for value in _values(table, column):
-        if isinstance(value, str):
-            yield text_id(value)
-        elif isinstance(value, Mapping):
-            content = stored(value)
-            yield bytes_id(Path(content).read_bytes() if isinstance(content, str) else content)
-        else:
-            raise BadData(f"column {column!r} holds {type(value).__name__}, not text or pictures")

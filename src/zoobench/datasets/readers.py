@@ -5,12 +5,16 @@ Readers are small frozen dataclasses, so that a split can be pickled and cross p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from zoobench.errors import BadData
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -54,10 +58,14 @@ class Files:
 
 @dataclass(frozen=True)
 class Column:
-    """Example i is a cell of an Arrow table: a text, or a picture's bytes or path."""
+    """Example i is a cell of an Arrow table: a text, or a picture's bytes or path.
+
+    Pictures are read from files inside one of the folders `within` alone.
+    """
 
     table: Any = field(repr=False)
     name: str
+    within: tuple[str, ...] = ()
 
     def __call__(self, i: int) -> Raw:
         value = self.table[i][self.name]
@@ -65,10 +73,22 @@ class Column:
             return value
         from zoobench.datasets import images
 
-        return images.decode(stored(value))
+        return images.decode(stored(value, self.within))
 
 
-def stored(value: Mapping[str, Any]) -> bytes | str:
-    """The bytes of a picture in an Arrow table, or the path of its file."""
-    content: bytes | str = value["path"] if value["bytes"] is None else value["bytes"]
-    return content
+def stored(value: Mapping[str, Any], within: Sequence[str]) -> bytes | str:
+    """The bytes of a picture in an Arrow table, or the real path of its file.
+
+    Whoever wrote the table chose the path. Raises BadData where it leads, by links or by `..`,
+    to anything but a file inside one of the folders `within`.
+    """
+    content = value["bytes"]
+    if content is not None:
+        return bytes(content)
+    text = str(value["path"])
+    with contextlib.suppress(OSError, ValueError, RuntimeError):  # loops of links, a NUL byte
+        real = Path(text).resolve()
+        inside = any(real.is_relative_to(Path(folder).resolve()) for folder in within)
+        if Path(text).is_absolute() and inside and real.is_file():
+            return str(real)
+    raise BadData(f"it names a file that is not there, or not in its own repository: {text!r}")

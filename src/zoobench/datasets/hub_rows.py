@@ -1,0 +1,203 @@
+"""The rows of a hub set as splits: what a cell may hold, and which rows cannot be used.
+
+A row holds its picture's bytes, or the path of a file that the library put on this disk for that
+very repository. Any other path would let whoever wrote the set choose a file of the reader's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zoobench import hub
+from zoobench.datasets import catalog, labels, twins
+from zoobench.datasets.faults import check_faults
+from zoobench.datasets.ids import bytes_id, text_id
+from zoobench.datasets.readers import Column, stored
+from zoobench.datasets.splits import Found
+from zoobench.errors import BadData, unknown
+from zoobench.interfaces import Split
+from zoobench.schema import Ref
+from zoobench.tasks.classification import Labels
+
+_TEXT = ("string", "large_string", "string_view")
+_PICTURE = (*_TEXT, "binary", "large_binary", "Image", "dict")
+
+
+def found(named: Mapping[str, Any], row: catalog.Hub, ref: Ref, library: Any) -> Found:
+    """train, valid and test (tables of the library `datasets`) without the rows that are unusable.
+
+    Raises BadData for a column that is not there or holds something else, for hidden labels, for
+    a row that names a file outside its repository, and where 1% of the rows are unusable.
+    """
+    for table in named.values():
+        _check_columns(table, row, ref)
+    classes, numbers, notes = _labels(named, row.label, ref)
+    within = _folders(row.repo, library)
+    splits, faults = {}, []
+    for name, table in named.items():
+        if row.card.modality == "image":
+            # Not decoded here: the id is that of the picture's own bytes.
+            table = table.cast_column(row.column, library.Image(decode=False))
+        read = Column(table.select_columns([row.column, row.label]), row.column, within)
+        ids, bad = _contents(read, row, f"{ref.id}: {name}")
+        bad = [
+            why or ("" if number >= 0 else "the label is empty or none of the classes")
+            for why, number in zip(bad, numbers[name], strict=True)
+        ]
+        faults += [(name, i, why) for i, why in enumerate(bad) if why]
+        targets = Labels(np.asarray(numbers[name], dtype=np.int64))
+        splits[name] = Split(name, tuple(ids), targets, read)
+    looks, wrong = _looks(splits, row, {(name, i) for name, i, _ in faults})
+    faults += wrong
+    notes |= check_faults(
+        [f"{name}, row {i + 1}: {why}" for name, i, why in faults],
+        sum(map(len, splits.values())), ref.id, "row",
+    )  # fmt: skip
+    splits = {
+        name: split.subset(_rest(len(split), [i for of, i, _ in faults if of == name]))
+        if any(of == name for of, _, _ in faults)
+        else split
+        for name, split in splits.items()
+    }
+    return Found(
+        splits["train"], splits.get("valid"), splits.get("test"), classes, row.card.modality,
+        notes, looks=looks,
+    )  # fmt: skip
+
+
+def _rest(many: int, without: Sequence[int]) -> np.ndarray[Any, np.dtype[np.intp]]:
+    return np.setdiff1d(np.arange(many, dtype=np.intp), np.asarray(without, dtype=np.intp))
+
+
+def _folders(repo: str, library: Any) -> tuple[str, ...]:
+    """Where the library puts files of `repo`: the hub's cache of it, and what it unpacks."""
+    own = hub.cache_folder() / f"datasets--{repo.replace('/', '--')}"
+    unpacked = Path(library.config.HF_DATASETS_CACHE) / "downloads" / "extracted"
+    return str(own), str(unpacked)
+
+
+def _check_columns(table: Any, row: catalog.Hub, ref: Ref) -> None:
+    wanted = _TEXT if row.card.modality == "text" else _PICTURE
+    nouns = {
+        row.column: "texts" if row.card.modality == "text" else "pictures",
+        row.label: "labels",
+    }
+    for column, noun in nouns.items():
+        if column not in table.column_names:
+            raise BadData(str(unknown(ref.id, "column", column, table.column_names)))
+        feature = table.features[column]
+        is_value = type(feature).__name__ == "Value"
+        holds = str(feature.dtype) if is_value else type(feature).__name__
+        if noun == "labels":
+            sound = holds == "ClassLabel" or (is_value and "binary" not in holds)
+        else:
+            sound = holds in wanted
+        if not sound:
+            raise BadData(f"{ref.id}: column {column!r} holds {holds}, which are no {noun}")
+
+
+def _labels(
+    named: Mapping[str, Any], label: str, ref: Ref
+) -> tuple[tuple[str, ...], dict[str, list[int]], dict[str, Any]]:
+    """(class names, split -> class number of each row or -1, notes), from the ClassLabel or from
+    the values."""
+    values = {name: list(_values(table, label)) for name, table in named.items()}
+    names = getattr(named["train"].features[label], "names", None)
+    for split, held in values.items():
+        hidden = {value for value in held if value is None or value == -1}
+        if hidden and (-1 in hidden if names is not None else hidden >= set(held)):
+            raise BadData(
+                f"{ref.id}: column {label!r} holds {hidden.pop()}: the labels of {split} are "
+                "hidden. Name another one with test_split"
+            )
+    if names is not None:
+        known = set(range(len(names)))
+        numbers = {
+            split: [value if value in known else -1 for value in held]
+            for split, held in values.items()
+        }
+        return tuple(names), numbers, {}
+    text_of = {
+        value: "" if value is None or value != value else str(value)
+        for held in values.values()
+        for value in held
+    }
+    named_as = labels.spelt(text_of.values())
+    # By value, and texts by spelling: the order is part of what a set's name has always meant.
+    ordered = dict.fromkeys(
+        named_as[text_of[value]]
+        for value in sorted(text_of, key=lambda value: (isinstance(value, str), _rank(value)))
+        if named_as[text_of[value]]
+    )
+    place = {name: i for i, name in enumerate(ordered)}
+    numbers = {
+        split: [place.get(named_as[text_of[value]], -1) for value in held]
+        for split, held in values.items()
+    }
+    return tuple(ordered), numbers, labels.notes(named_as)
+
+
+def _rank(value: Any) -> Any:
+    """What a label sorts by; what is missing sorts anywhere, and is left out."""
+    return float("-inf") if value is None or value != value else value
+
+
+def _contents(read: Column, row: catalog.Hub, place: str) -> tuple[list[str], list[str]]:
+    """(ids, faults), a row each; a fault is empty where all is well."""
+    ids, faults = [], []
+    for i, value in enumerate(_values(read.table, read.name)):
+        if row.card.modality == "text":
+            one, why = text_id(value or ""), "" if value is not None else "the text is empty"
+        else:
+            one, why = _picture(value, read.within, f"{place}, row {i + 1}")
+        ids.append(one)
+        faults.append(why)
+    return ids, faults
+
+
+def _picture(value: Any, within: Sequence[str], place: str) -> tuple[str, str]:
+    """(id, fault) of a cell; BadData where it names a file of somebody else."""
+    if not value or (value.get("bytes") is None and not value.get("path")):
+        return bytes_id(b""), "there is no picture"
+    try:
+        content = stored(value, within)
+        return bytes_id(Path(content).read_bytes() if isinstance(content, str) else content), ""
+    except BadData as error:
+        raise BadData(f"{place}: {error}") from None
+    except OSError as error:
+        return bytes_id(b""), f"cannot be read: {error.strerror or error}"
+
+
+def _looks(
+    splits: Mapping[str, Split], row: catalog.Hub, without: set[tuple[str, int]]
+) -> tuple[twins.Looks, list[tuple[str, int, str]]]:
+    """What the sound rows look like, and (split, row, why) of pictures that can't be decoded."""
+    columns = {name: split.read for name, split in splits.items() if isinstance(split.read, Column)}
+    if row.card.modality == "text":
+        texts = (v or "" for column in columns.values() for v in _values(column.table, column.name))
+        return twins.of_texts(texts), []
+    cells = [
+        (name, i) for name, split in splits.items() for i in range(len(split))
+        if (name, i) not in without
+    ]  # fmt: skip
+
+    def source(at: int) -> bytes | str:
+        name, i = cells[at]
+        column = columns[name]
+        return stored(column.table[i][column.name], column.within)
+
+    ids = [splits[name].ids[i] for name, i in cells]
+    looks, wrong = twins.of_pictures(ids, source)
+    return looks, [
+        (name, i, wrong[one]) for (name, i), one in zip(cells, ids, strict=True) if one in wrong
+    ]
+
+
+def _values(table: Any, column: str) -> Iterator[Any]:
+    """Batch by batch: a column of `datasets` converts cell by cell, 80 times slower."""
+    for batch in table.select_columns([column]).iter(batch_size=1000):
+        yield from batch[column]
