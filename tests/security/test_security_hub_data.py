@@ -228,6 +228,20 @@ def test_columns_of_another_kind_are_refused_undecoded(
         datasets.load(NAME)
 
 
+def test_a_library_that_could_run_scripts_is_told_not_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[bool | None] = []
+
+    def of_version_3(path: str, name: str | None = None, *, revision: str = "",
+                     trust_remote_code: bool | None = None) -> Any:  # fmt: skip
+        said.append(trust_remote_code)
+        raise ValueError(f"{path} has a script")
+
+    monkeypatch.setattr(library, "load_dataset_builder", of_version_3)
+    with pytest.raises(BadData, match="ValueError: me/pets has a script"):
+        datasets.load(NAME)
+    assert said == [False]
+
+
 CHILD = """
 from zoobench import datasets
 from zoobench.errors import ZoobenchError

@@ -29,7 +29,7 @@ def spelt(spellings: Iterable[str]) -> dict[str, str]:
     form (NFC) or in blanks alone, and TRUE, True and true where nothing else is a label. Case
     counts otherwise. A word `nan` among numbers is an empty label.
     """
-    plain = {spelling: _plain(spelling) for spelling in spellings}
+    plain = {spelling: _plain(spelling) for spelling in dict.fromkeys(spellings)}
     words = {text for text in plain.values() if text}
     if words and all(text.casefold() in _TRUTH for text in words):
         keys: dict[str, object] = {text: text.casefold() for text in words}

@@ -1,14 +1,13 @@
-"""table/NAME?path=FILE&text=COLUMN&label=COLUMN: CSV, TSV or Parquet.
+"""table/NAME?path=FILE&text=COLUMN&label=COLUMN: the rows of a file that `formats` reads.
 
 Options: `text` or `image` (a column of texts, or of picture files relative to the
-table), `label`, `split` (a column of train/valid/test), `encoding` (CSV, utf-8).
+table), `label`, `split` (a column of train/valid/test), `task`; and of delimited text
+`encoding`, `delimiter` and `quotes`.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from zoobench.datasets import options, twins
+from zoobench.datasets import delimited, formats, options, twins
 from zoobench.datasets.faults import check_classes, check_faults, raised_as
 from zoobench.datasets.ids import text_id
 from zoobench.datasets.labels import notes as label_notes
@@ -26,7 +25,7 @@ from zoobench.datasets.labels import number, order, spelt
 from zoobench.datasets.readers import Files, Texts
 from zoobench.datasets.splits import Found, assemble
 from zoobench.datasets.twins import Looks
-from zoobench.errors import BadData, UserError, missing_extra, unknown
+from zoobench.errors import BadData, UserError, unknown
 from zoobench.interfaces import Split, Splits, Targets
 from zoobench.schema import DatasetCard, Modality, Ref, digest
 from zoobench.tasks.classification import Labels
@@ -35,7 +34,7 @@ from zoobench.tasks.regression import Numbers
 VERSION = 1
 """Counts changes of how a table is read."""
 
-OPTIONS = ("path", "text", "image", "label", "split", "encoding", "task")
+OPTIONS = ("path", "text", "image", "label", "split", "task", "encoding", "delimiter", "quotes")
 TASKS = ("classification", "regression")
 
 
@@ -182,19 +181,22 @@ def _read(ref: Ref) -> Table:
     path = _path(ref)
     if not path.is_file():
         kind = "is a folder, not a table" if path.is_dir() else "there is no such file"
+        kind = "is no regular file" if path.exists() and not path.is_dir() else kind
         raise UserError(f"{path}: {kind}")
     content, wanted = _columns(ref)
     raw = path.read_bytes()
-    if path.suffix.casefold() in (".parquet", ".pq"):
-        columns = _parquet(path, wanted)
-    else:
-        columns = _csv(path, raw, wanted, options.text(ref, "encoding") or "utf-8")
+    columns = formats.columns(path, raw, wanted, _how(ref))
     contents, labels = columns[wanted[0]], [label.strip() for label in columns[wanted[1]]]
     splits = [""] * len(labels)
     if len(wanted) == 3:
         splits = [_split(value, path, wanted[2]) for value in columns[wanted[2]]]
     table = Table(path, content, contents, labels, splits, hashlib.sha256(raw).hexdigest())
     return table if task_of(ref) == "regression" else _as_classes(table)
+
+
+def _how(ref: Ref) -> delimited.How:
+    said = {name: options.text(ref, name) for name in ("encoding", "delimiter", "quotes")}
+    return delimited.How(**{name: value for name, value in said.items() if value})
 
 
 def _columns(ref: Ref) -> tuple[str, list[str]]:
@@ -216,78 +218,6 @@ def _split(value: str, path: Path, column: str) -> str:
     if name not in options.SPLIT_NAMES:
         raise unknown(f"{path}: column {column!r}", "split", value, options.SPLIT_NAMES)
     return options.SPLIT_NAMES[name]
-
-
-def _csv(path: Path, raw: bytes, wanted: list[str], encoding: str) -> dict[str, list[str]]:
-    text = _decoded(path, raw, encoding)
-    # The module's bound on a field, 131,072 characters, is one for the whole process.
-    csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
-    delimiter = "\t" if path.suffix.casefold() in (".tsv", ".tab") else ","
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    try:
-        header = [name.strip() for name in next(reader, [])]
-        at = [_position(path, header, name.strip()) for name in wanted]
-        columns: list[list[str]] = [[] for _ in wanted]
-        for row in reader:
-            if not row:
-                continue
-            if len(row) != len(header):
-                raise UserError(
-                    f"{path}: line {reader.line_num} has {len(row)} fields, "
-                    f"the header has {len(header)}"
-                )
-            for column, i in zip(columns, at, strict=True):
-                column.append(row[i])
-    except csv.Error as error:
-        raise UserError(f"{path}: line {reader.line_num}: {error}") from error
-    return dict(zip(wanted, columns, strict=True))
-
-
-def _decoded(path: Path, raw: bytes, encoding: str) -> str:
-    try:
-        return raw.decode("utf-8-sig" if encoding.casefold() in ("utf-8", "utf8") else encoding)
-    except LookupError:
-        raise UserError(f"{path}: unknown encoding {encoding!r}") from None
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise UserError(
-            f"{path}: line {line} is not {encoding}: {error.reason} (byte "
-            f"0x{raw[error.start]:02x}). Save it as UTF-8, or say which with encoding=, "
-            "such as encoding=latin-1"
-        ) from error
-
-
-def _position(path: Path, header: list[str], name: str) -> int:
-    if name not in header:
-        raise unknown(str(path), "column", name, header)
-    return header.index(name)
-
-
-def _parquet(path: Path, wanted: list[str]) -> dict[str, list[str]]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise missing_extra("pyarrow", "parquet", f"reading {path.name}") from None
-    try:
-        header = pyarrow.parquet.read_schema(path).names
-        for name in wanted:
-            _position(path, header, name)
-        table = pyarrow.parquet.read_table(path, columns=wanted)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise UserError(f"{path}: not a readable Parquet file: {error}") from error
-    columns: dict[str, list[str]] = {}
-    for name in wanted:
-        values = table.column(name).to_pylist()
-        odd = next((v for v in values if isinstance(v, (bytes, dict, list))), None)
-        if odd is not None:
-            raise UserError(
-                f"{path}: column {name!r} holds {type(odd).__name__} values; text or numbers "
-                "are read, and pictures as file names relative to the table"
-            )
-        # NaN is how Arrow files from pandas and R say that a value is missing.
-        columns[name] = ["" if value is None or value != value else str(value) for value in values]
-    return columns
 
 
 def _scan(table: Table, *, verify: bool, numbers: bool) -> tuple[list[str], list[str], Looks]:
