@@ -150,17 +150,27 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def pool_tokens(hidden: torch.Tensor, mask: torch.Tensor, pool: str) -> torch.Tensor:
-    """(N, D) from (N, T, D) hidden states; `mask` (N, T) is 1 on real tokens.
+    """(N, D) from (N, T, D) hidden states; `mask` (N, T) is 1 on real tokens, which come first.
 
     "mean" over real tokens (Reimers & Gurevych 2019, arXiv:1908.10084), "cls" the first
-    token, "max" over real tokens. A text with no token at all gives zeros.
+    token, "max" over real tokens, "lasttoken" the last of them, "mean_sqrt_len_tokens" their
+    sum over the root of their number, and "weightedmean" their mean with weights 1, 2, 3, ...
+    A text with no token at all gives zeros.
     """
+    import torch
+
     if pool == "cls":
         return hidden[:, 0]
     weight = mask.unsqueeze(-1).to(hidden.dtype)
-    if pool == "mean":
+    if pool == "weightedmean":
+        weight = weight * torch.arange(1, mask.shape[1] + 1, device=mask.device).view(1, -1, 1)
+    if pool in ("mean", "weightedmean"):
         return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1e-9)
-    import torch
-
+    if pool == "mean_sqrt_len_tokens":
+        return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1e-9).sqrt()
+    if pool == "lasttoken":
+        last = (mask.sum(1) - 1).clamp(min=0)
+        rows = torch.arange(len(hidden), device=hidden.device)
+        return hidden[rows, last] * weight[rows, last]
     floor = torch.finfo(hidden.dtype).min
     return hidden.masked_fill(weight == 0, floor).amax(1) * weight.amax(1)

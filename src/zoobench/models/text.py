@@ -1,93 +1,44 @@
 """A transformers folder as a text encoder: tokenizer, pooling, normalisation.
 
-The pooling is the folder's own when it was made by sentence-transformers
-(`modules.json`), else the mean over tokens, which probes better than the
-first token of an encoder that was only pretrained.
+The pooling is the folder's own when it was made by sentence-transformers (see
+`sentence`), else the mean over tokens, which probes better than the first token of
+an encoder that was only pretrained.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoobench.errors import MissingWeights, Unsupported
+from zoobench.errors import CellError, MissingWeights, Unsupported, ZoobenchError
 from zoobench.interfaces import InputSpec
-from zoobench.models import checkpoints
-from zoobench.models.backbones import TextBackbone, finish, pool_tokens, seeded
+from zoobench.models import checkpoints, folders, sentence
+from zoobench.models.backbones import TextBackbone, finish, seeded
 
 if TYPE_CHECKING:
     import torch
 
     from zoobench.schema import Ref
 
-POOLS = ("mean", "cls", "max")
+TOKENIZERS = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "spiece.model",
+    "spm.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model",
+)
+"""Any of these makes a tokenizer, alone or with files beside it."""
 LONGEST = 512
 """Most tokens read by default, even of encoders that could read more: attention is quadratic."""
 OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl")
 """Model types whose first position is 2, so that two of their positions hold no token."""
-
-
-@dataclass(frozen=True)
-class PoolingRecipe:
-    """How a folder turns token states into one vector, and how many tokens it reads."""
-
-    pool: str = "mean"
-    normalise: bool = False
-    length: int | None = None
-    note: str = ""
-
-    @property
-    def pooling(self) -> str:
-        return self.pool + ("+l2" if self.normalise else "") + (f" ({self.note})" * bool(self.note))
-
-
-def recipe(folder: Path) -> PoolingRecipe:
-    """What sentence-transformers' files in `folder` say, or the default where there are none."""
-    modules = _json(folder / "modules.json")
-    if not isinstance(modules, list):
-        return PoolingRecipe()
-    pool, normalise, note = "mean", False, ""
-    for module in modules:
-        kind = str(module.get("type", "")).rsplit(".", 1)[-1]
-        if kind == "Pooling":
-            pool = _pool_mode(_json(folder / str(module.get("path", "")) / "config.json"))
-        normalise = normalise or kind == "Normalize"
-        if kind not in ("Transformer", "Pooling", "Normalize"):
-            note = f"before its {kind} layer"
-            break
-    settings = _json(folder / "sentence_bert_config.json")
-    length = settings.get("max_seq_length") if isinstance(settings, dict) else None
-    return PoolingRecipe(pool, normalise, length, note)
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError) as error:
-        raise MissingWeights(f"{path} cannot be read: {error}") from error
-
-
-def _pool_mode(config: Any) -> str:
-    config = config if isinstance(config, dict) else {}
-    modes = {
-        "pooling_mode_mean_tokens": "mean",
-        "pooling_mode_cls_token": "cls",
-        "pooling_mode_max_tokens": "max",
-    }
-    on = [k for k, v in config.items() if k.startswith("pooling_mode_") and v is True]
-    named = config.get("pooling_mode")
-    chosen = [modes.get(k, k) for k in on] or ([named] if isinstance(named, str) else ["mean"])
-    if len(chosen) != 1 or chosen[0] not in POOLS:
-        raise Unsupported(f"pooling {chosen} of sentence-transformers is not one of {POOLS}")
-    return str(chosen[0])
 
 
 def load_folder(
@@ -102,25 +53,25 @@ def load_folder(
     `prefix` is put before every text (some encoders were trained with one). Raises
     MissingWeights, Unsupported.
     """
-    prefix = str(ref.option("prefix", prefix))
-    how = recipe(folder)
-    pool = str(ref.option("pool", how.pool))
-    tokenizer = _tokenizer(folder)
+    how = sentence.recipe(folder)
+    how = replace(how, pool=str(ref.option("pool", how.pool)))
+    prefix = str(ref.option("prefix", prefix or how.prompt))
+    tokenizer = _tokenizer(folder, how.lower_case)
     with seeded(seed):
         module, notes = encoder(folder, ref)
-    length = int(ref.option("length", 0)) or _length(how.length, tokenizer, module.config)
-    how = PoolingRecipe(pool, how.normalise, length, how.note)
-    spec = InputSpec(
-        modality="text",
-        length=length,
-        extra=(("prefix", prefix), ("tokenizer", _tokenizer_digest(tokenizer))),
-    )
+        length = int(ref.option("length", 0)) or _length(how.length, tokenizer, module.config)
+        module, dense = sentence.with_layers(module, how, ref.option("weights") == "random")
+    if dense:
+        notes = {**notes, "dense_sha256": [checkpoints.sha256_file(path) for path in dense]}
+    told: dict[str, Any] = {"prefix": prefix, "tokenizer": _tokenizer_digest(tokenizer)}
+    if how.lower_case:
+        told["lower_case"] = True
     backbone = TextBackbone(
         module=module,
-        input_spec=spec,
+        input_spec=InputSpec(modality="text", length=length, extra=tuple(told.items())),
         pooling=how.pooling,
         tokenize=partial(_tokenized, tokenizer, length, prefix),
-        forward=partial(_pooled, pool, how.normalise),
+        forward=partial(sentence.pooled, how),
         pad_id=int(tokenizer.pad_token_id or 0),
     )
     return finish(backbone, {**provenance, **notes}, ("transformers", "tokenizers"))
@@ -137,15 +88,24 @@ def encoder(
 
     weights = str(ref.option("weights", "pretrained"))
     with transformers_errors(f"{ref.short} in {folder}"):
-        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = transformers.AutoConfig.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
         if getattr(config, "is_encoder_decoder", False):
             raise Unsupported(f"{ref.short}: an encoder-decoder ({config.model_type}) is not read")
         tower = towers.get(config.model_type) if towers else None
-        auto = getattr(transformers, tower) if tower else transformers.AutoModel
+        inner = getattr(config, "vision_config", config) if towers else config
+        kind = getattr(transformers, tower) if tower else _class_of(config, ref)
+        read = getattr(kind, "main_input_name", "")
+        if not towers and read != "input_ids":
+            raise Unsupported(f"{ref.short}: a {config.model_type} reads {read}, not texts")
         if weights == "pretrained":
-            return _pretrained(auto, folder, ref)
-        config = getattr(config, "vision_config", config) if towers else config
-        module = auto(config) if tower else auto.from_config(config)
+            return _pretrained(kind, inner if tower else config, folder, ref)
+        module = (
+            kind(inner)
+            if tower
+            else transformers.AutoModel.from_config(inner, trust_remote_code=False)
+        )
     module = module.float()
     return module, {} if weights == "random" else _load_file(module, Path(weights), ref)
 
@@ -164,14 +124,34 @@ HEADS = ("pooler", "classifier", "cls", "lm_head", "score", "qa_outputs", "predi
 """Modules on top of an encoder: features do not pass through them (the pooler only if asked)."""
 
 
-def _pretrained(auto: Any, folder: Path, ref: Ref) -> tuple[torch.nn.Module, dict[str, Any]]:
-    """`auto.from_pretrained` of a local folder, refusing one that fills weights in at random."""
+def _class_of(config: Any, ref: Ref) -> Any:
+    """The class of transformers that `config` belongs to. Raises Unsupported where none does."""
+    import transformers
+
+    found = transformers.MODEL_MAPPING.get(type(config), None)
+    if found is None:
+        raise Unsupported(f"{ref.short}: transformers has no encoder for a {config.model_type}")
+    classes = found if isinstance(found, (list, tuple)) else (found,)
+    named = getattr(config, "architectures", None) or ()
+    return next((kind for kind in classes if kind.__name__ in named), classes[0])
+
+
+def _pretrained(
+    kind: Any, config: Any, folder: Path, ref: Ref
+) -> tuple[torch.nn.Module, dict[str, Any]]:
+    """A `kind` with the weights in `folder`, refusing one that fills weights in at random.
+
+    The tensors are read here and handed over: the library, left alone with the folder,
+    follows its files to other places.
+    """
     import torch
 
+    state = folders.tensors(folders.weight_files(folder))
     with quiet():
-        module, info = auto.from_pretrained(
-            folder,
-            local_files_only=True,
+        module, info = kind.from_pretrained(
+            None,
+            config=config,
+            state_dict=state,
             trust_remote_code=False,
             dtype=torch.float32,
             output_loading_info=True,
@@ -197,9 +177,11 @@ def transformers_errors(what: str) -> Iterator[None]:
 
     try:
         yield
+    except (ZoobenchError, MemoryError):
+        raise
     except (OSError, SafetensorError, EOFError) as error:
         raise MissingWeights(f"{what}: {error}") from error
-    except (ValueError, KeyError, ImportError, RuntimeError) as error:
+    except Exception as error:  # whatever a library makes of a file that it was not made for
         raise Unsupported(f"{what}: transformers cannot load it: {error}") from error
 
 
@@ -219,11 +201,49 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _tokenizer(folder: Path) -> Any:
+def _tokenizer(folder: Path, lower_case: bool) -> Any:
+    """The folder's own tokenizer, which lowers texts first if the recipe says so.
+
+    Raises MissingWeights where the folder has none: transformers would make one up, for which
+    all words are the same.
+    """
     from transformers import AutoTokenizer
 
-    with transformers_errors(f"the tokenizer in {folder}"), quiet():
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    present = {path.name for path in folder.iterdir() if path.is_file()}
+    absent = f"{folder} holds no tokenizer"
+    try:
+        with transformers_errors(f"the tokenizer in {folder}"), quiet():
+            tokenizer = AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
+    except CellError as error:
+        if "vocab.json" in present and not present & {"merges.txt", "tokenizer.json"}:
+            raise MissingWeights(f"{absent}: vocab.json alone, without merges.txt") from error
+        if present & set(TOKENIZERS):
+            raise
+        raise MissingWeights(f"{absent}: none of {', '.join(TOKENIZERS)} ({error})") from error
+    named = dict(tokenizer.vocab_files_names)
+    needed = {named[k] for k in ("vocab_file", "merges_file") if k in named}
+    needed = needed or {"tokenizer.json" if named else "tokenizer_config.json"}
+    if "tokenizer.json" not in present and not needed <= present:
+        files = " and ".join(sorted(needed - {"tokenizer.json"})) or "tokenizer.json"
+        raise MissingWeights(
+            f"{absent}: a {type(tokenizer).__name__} is made of tokenizer.json, or of {files}"
+        )
+    if lower_case:
+        _lower(tokenizer, folder)
+    return tokenizer
+
+
+def _lower(tokenizer: Any, folder: Path) -> None:
+    """Let `tokenizer` lower a text before anything else, as sentence-transformers does."""
+    from tokenizers.normalizers import Lowercase, Sequence
+
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise Unsupported(f"{folder}: do_lower_case with a {type(tokenizer).__name__}")
+    own = [backend.normalizer] if backend.normalizer is not None else []
+    backend.normalizer = Sequence([Lowercase(), *own])
 
 
 def _tokenizer_digest(tokenizer: Any) -> str:
@@ -245,14 +265,3 @@ def _tokenized(tokenizer: Any, length: int, prefix: str, text: str) -> list[int]
     ids = tokenizer(prefix + text, truncation=True, max_length=length, padding=False)["input_ids"]
     # A tokenizer without special tokens gives nothing for the empty text.
     return list(ids) or [int(tokenizer.unk_token_id or tokenizer.pad_token_id or 0)]
-
-
-def _pooled(
-    pool: str, normalise: bool, module: torch.nn.Module, batch: Mapping[str, torch.Tensor]
-) -> torch.Tensor:
-    """(N, D): pooled last hidden states, to unit length if `normalise`."""
-    from torch.nn.functional import normalize
-
-    hidden = module(**batch).last_hidden_state
-    pooled = pool_tokens(hidden, batch["attention_mask"], pool)
-    return normalize(pooled, dim=-1) if normalise else pooled

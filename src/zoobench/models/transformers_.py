@@ -14,30 +14,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoobench import errors, hub
-from zoobench.errors import UserError
-from zoobench.models import checkpoints, options, text, vision
+from zoobench.errors import MissingWeights, UserError
+from zoobench.models import checkpoints, folders, options, sentence, text, vision
 from zoobench.models.catalog import HF
 from zoobench.schema import Modality, ModelCard, Ref
 
 if TYPE_CHECKING:
     from zoobench.interfaces import Backbone
+    from zoobench.schema import Value
 
 
 SHARD = re.compile(r"model-\d+-of-(\d+)\.safetensors")
-TOKENIZER = ("tokenizer.json", "vocab.txt", "vocab.json", "spm.model", "sentencepiece.bpe.model")
+PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 SIDE_FILES = (
-    *TOKENIZER,
+    *text.TOKENIZERS,
     "merges.txt",
-    "tokenizer.model",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
     "modules.json",
-    "sentence_bert_config.json",
-    "1_Pooling/config.json",
-    "preprocessor_config.json",
-    "processor_config.json",
+    sentence.PROMPTS,
+    *sentence.TRANSFORMER,
+    *PROCESSORS,
 )
+LAYER = re.compile(r"\d+_[A-Za-z]+/(config\.json|model\.safetensors|pytorch_model\.bin)")
+"""Files of the modules that sentence-transformers puts on top of a Transformer."""
 
 
 def cards() -> tuple[ModelCard, ...]:
@@ -73,9 +74,9 @@ def resolve(ref: Ref, where: str) -> Ref:
             raise errors.unknown(where, "model", ref.name, [card.name for card in HF], "of hf")
     modality = card.modality if card else _modality(ref, folder, at)
     named = Ref(ref.source, card.name, ref.revision, ref.options) if card else ref
-    pools = vision.POOLS if modality == "image" else text.POOLS
+    pools = vision.POOLS if modality == "image" else sentence.POOLS
     defaults = {"modality": card.modality, **dict(card.extra)} if card else {}
-    resolved = options.normalise(named, where, modality, defaults, pools, ("modality",))
+    resolved = options.normalise(named, where, modality, defaults, pools, ("modality", "config"))
     if card and resolved.option("modality"):
         raise UserError(f"{at}{card.id} reads {card.modality}, not {resolved.option('modality')}")
     # Kept in the name, so that a model has the same one before and after it is downloaded.
@@ -83,9 +84,13 @@ def resolve(ref: Ref, where: str) -> Ref:
 
 
 def _folder(ref: Ref) -> Path | None:
-    weights = ref.option("weights")
-    path = Path(str(weights)).expanduser() if weights is not None else None
-    return path if path is not None and path.is_dir() else None
+    """The local folder that the model's configuration comes from, if it is not the hub."""
+    given = [ref.option("config"), ref.option("weights")]
+    return next((Path(str(one)).expanduser() for one in given if _is_folder(one)), None)
+
+
+def _is_folder(value: Value | None) -> bool:
+    return value is not None and Path(str(value)).expanduser().is_dir()
 
 
 def _modality(ref: Ref, folder: Path | None, at: str) -> Modality:
@@ -126,9 +131,11 @@ def choose(names: Sequence[str], modality: str, pretrained: bool = True) -> list
     not there."""
     side = [name for name in SIDE_FILES if name in names]
     if modality == "text":
-        enough = any(name in TOKENIZER or name == "tokenizer.model" for name in side)
+        side += sorted(name for name in names if LAYER.fullmatch(name))
+        # Some tokenizers know all characters, and have a configuration alone.
+        enough = any(name in (*text.TOKENIZERS, "tokenizer_config.json") for name in side)
     else:
-        enough = "preprocessor_config.json" in side or "processor_config.json" in side
+        enough = any(name in PROCESSORS for name in side)
     weights = _weights(names) if pretrained else []
     enough = enough and "config.json" in names and bool(weights or not pretrained)
     return ["config.json", *side, *weights] if enough else []
@@ -171,12 +178,13 @@ def load(ref: Ref, seed: int) -> Backbone:
     folder = _folder(ref)
     provenance: dict[str, Any] = {"weights": weights}
     if folder is not None:
-        # From here on a folder is like a snapshot: its weights are the pretrained ones.
-        ref = ref.without("weights")
         provenance["settings"] = checkpoints.settings(folder)
-        files = [folder / n for n in _weights([p.name for p in folder.iterdir()])]
-        if files:
-            provenance |= {"weights_sha256": checkpoints.sha256_file(files[-1])}
+        if _is_folder(weights):
+            # From here on a folder is like a snapshot: its weights are the pretrained ones.
+            ref = ref.without("weights")
+            files = folders.weight_files(folder)
+            sha256 = folders.digest([checkpoints.sha256_file(path) for path in files])
+            provenance["weights_sha256"] = sha256
             provenance["weights_bytes"] = sum(path.stat().st_size for path in files)
     else:
         snapshot = hub.fetch(
@@ -193,7 +201,10 @@ def load(ref: Ref, seed: int) -> Backbone:
             provenance["file"] = snapshot.files[-1].name
     if weights not in ("pretrained", "random") and Path(weights).is_file():
         provenance |= checkpoints.facts(Path(weights))
+    folders.refuse_foreign(folder, ref.short)
     if card.modality == "image":
+        if not any((folder / name).is_file() for name in PROCESSORS):
+            raise MissingWeights(f"{folder} holds no image processor: {' or '.join(PROCESSORS)}")
         return vision.load_folder(folder, ref, seed, provenance)
     prefix = str(dict(card.extra).get("prefix", ""))
     return text.load_folder(folder, ref, seed, provenance, prefix)

@@ -1,0 +1,166 @@
+"""A model's folder as a stranger made it: which of its files are read, and what is refused.
+
+Files say what a model is, never where else to look or what to run: weights lie inside the
+folder and are read by us, and a configuration that names code or files of another place is
+refused by name before a library sees it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoobench.errors import MissingWeights, Unsupported
+from zoobench.models import checkpoints
+
+if TYPE_CHECKING:
+    from zoobench.models.checkpoints import State
+
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+"""In the order of preference; each may instead be shards beside an index."""
+CONFIGURATIONS = (
+    "config.json",
+    "tokenizer_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+)
+CODE = ("AutoConfig", "AutoModel", "AutoTokenizer", "AutoImageProcessor", "AutoProcessor")
+"""Entries of an `auto_map` that would take part in loading an encoder."""
+ELSEWHERE = {
+    "quantization_config": "its weights are quantised",
+    "transformers_weights": "it names another file of weights",
+    "use_pretrained_backbone": "it takes the weights of its backbone from elsewhere",
+    "kernel_config": "it asks for kernels of the hub, which are code",
+}
+"""Keys of a configuration whose value, where there is one, is not read here, and why."""
+LOCATED = ("configuration_files", "fast_tokenizer_files")
+"""Keys whose values are names of files beside the configuration."""
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; None where there is none. Raises MissingWeights if damaged."""
+    if path.exists() and not path.is_file():  # a pipe or a device would be read without end
+        raise MissingWeights(f"{path} is not a regular file")
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise MissingWeights(f"{path} cannot be read: {error}") from error
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The regular file `name` of `folder`. Raises Unsupported where it lies outside, by its name
+    or as a link, and MissingWeights where there is none."""
+    path = folder / name
+    if Path(name).is_absolute() or ".." in Path(name).parts or not _belongs(path, folder):
+        raise Unsupported(f"{folder}: {name!r} lies outside of the folder and is not read")
+    if not path.is_file():
+        raise MissingWeights(f"{folder} holds no file {name!r}")
+    return path
+
+
+def _belongs(path: Path, folder: Path) -> bool:
+    """Whether `path`, with its links followed, lies in `folder`."""
+    # The hub's cache links its snapshots to blobs of the same repository.
+    root = folder.parent.parent if folder.parent.name == "snapshots" else folder
+    return path.resolve().is_relative_to(root.resolve())
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that hold the weights: one, or every shard that the index names, sorted.
+
+    Raises MissingWeights where one is not there, Unsupported where one lies outside.
+    """
+    for name in WEIGHTS:
+        if (folder / name).is_symlink() or (folder / name).exists():
+            return [inside(folder, name)]
+        index = folder / f"{name}.index.json"
+        if index.exists():
+            return [inside(folder, shard) for shard in _shards(index)]
+    raise MissingWeights(f"{folder} holds no weights: {' or '.join(WEIGHTS)}, whole or in shards")
+
+
+def _shards(index: Path) -> list[str]:
+    body = read_json(index)
+    shards = body.get("weight_map") if isinstance(body, Mapping) else None
+    if not isinstance(shards, Mapping) or not shards:
+        raise MissingWeights(f"{index} names no shards")
+    names = {str(name) for name in shards.values()}
+    suffix = Path(index.name.removesuffix(".index.json")).suffix
+    if odd := sorted(name for name in names if Path(name).suffix != suffix):
+        raise Unsupported(f"{index} names {odd[0]!r} where a {suffix} file was due")
+    return sorted(names)
+
+
+def tensors(files: Sequence[Path]) -> State:
+    """All tensors of the files. Raises MissingWeights, and Unsupported where a name is in two."""
+    state: State = {}
+    for path in files:
+        part = checkpoints.read(path)
+        if twice := sorted(part.keys() & state.keys()):
+            raise Unsupported(f"{path} holds {twice[0]}, which another shard holds too")
+        state |= part
+    return state
+
+
+def digest(sha256: Sequence[str]) -> str:
+    """One sha256 for weights in several files, from each file's in order."""
+    if len(sha256) == 1:
+        return sha256[0]
+    return hashlib.sha256("\n".join(sha256).encode()).hexdigest()
+
+
+def refuse_foreign(folder: Path, what: str) -> None:
+    """Raises Unsupported where a configuration in `folder` names code, or files elsewhere."""
+    if (folder / "adapter_config.json").exists():
+        raise Unsupported(
+            f"{what}: adapter_config.json makes it an adapter of another model; merge them and "
+            "save the whole model"
+        )
+    for name in CONFIGURATIONS:
+        body = read_json(folder / name)
+        if body is None:
+            continue
+        if not isinstance(body, Mapping):
+            raise MissingWeights(f"{folder / name} cannot be read: it is not a table")
+        for key, value in _walk(body):
+            if value and (why := _foreign(key, value, folder)):
+                raise Unsupported(f"{what}: {name}: {key}: {why}")
+
+
+def _walk(body: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """(key, value) of a table and of all tables and lists inside."""
+    ahead: list[Any] = [body]
+    while ahead:
+        item = ahead.pop()
+        if isinstance(item, Mapping):
+            yield from ((str(key), value) for key, value in item.items())
+            ahead += item.values()
+        elif isinstance(item, list):
+            ahead += item
+
+
+def _foreign(key: str, value: Any, folder: Path) -> str:
+    """Why an entry of a configuration is refused; "" where it is not."""
+    if key == "auto_map":
+        ours = isinstance(value, Mapping) and not any(name in value for name in CODE)
+        return "" if ours else "it needs code of its own, which is never run"
+    if key == "model_type" and value in ("timm_wrapper", "timm_backbone"):
+        return "a timm model is named timm/user/name"
+    if "attn_implementation" in key:
+        named = value.values() if isinstance(value, Mapping) else [value]
+        foreign = any(set("/:") & set(str(name)) for name in named)
+        return "it asks for a kernel of the hub, which is code" if foreign else ""
+    if key in LOCATED:
+        names = value if isinstance(value, list) else [value]
+        outside = any(set("/\\") & set(str(name)) for name in names)
+        return "it names files outside of the folder" if outside else ""
+    if key.endswith("_file") and isinstance(value, str) and value:
+        there = folder / value
+        strange = not _belongs(there, folder) and there.exists()
+        return "it names a file outside of the folder" if strange else ""
+    return ELSEWHERE.get(key, "")
