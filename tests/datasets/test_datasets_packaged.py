@@ -1,4 +1,4 @@
-"""The four sets that ship inside pip packages, and the look-ups by name."""
+"""The sets that ship inside pip packages, and the look-ups by name."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from zoobench.datasets import catalog, packaged_text
 from zoobench.errors import BadData, MissingExtra, UnknownName, UserError
 from zoobench.interfaces import Splits
 from zoobench.schema import DatasetCard
+from zoobench.statistics.bootstrap import unit_count
 from zoobench.tasks.classification import labels_of
 
 NAMES = ("digits", "mnist-5k", "word-polarity", "word-valence", "language-id")
@@ -50,6 +51,22 @@ def test_split_fingerprints_are_the_same_everywhere(loaded: dict[str, Splits]) -
         "mnist-5k": "284f3319744bd612",
         "word-polarity": "8004d34842d4395b",
     }
+
+
+def test_crops_of_photographs_are_of_two_sides_and_come_in_tiles() -> None:
+    made = datasets.load(datasets.resolve("packaged/photo-crops"))
+    card = datasets.card("packaged/photo-crops")
+    assert len(made.train) + len(made.valid) == card.sizes[0]
+    assert len(made.test) == card.sizes[2]
+    assert made.flags == ("derived-valid",)
+    assert made.test.fingerprint == "be3fe94a581fbb45"
+    picture = np.asarray(made.test.read(0))
+    assert picture.shape == (64, 64, 3)
+    assert 90 < picture.mean() < 160, "brightness must not give a photograph away"
+    tiles = unit_count(made.test.units)
+    assert 200 < tiles < 360, "crops on one tile are one unit"
+    again = datasets.load(datasets.resolve("packaged/photo-crops"))
+    assert all(made.test.read(i) == again.test.read(i) for i in (0, 99, 719))
 
 
 def test_digits_are_those_of_scikit_learn(loaded: dict[str, Splits]) -> None:
@@ -173,7 +190,8 @@ def test_a_mistake_says_where_what_and_nearest(name: str, message: str) -> None:
 def test_cards_are_found_by_pattern() -> None:
     ids = [f"{card.source}/{card.name}" for card in datasets.list_cards("MNIST*")]
     assert ids == ["hf/mnist", "packaged/mnist-5k", "torchvision/mnist"]
-    assert [card.name for card in datasets.list_cards("packaged/*")] == list(NAMES)
+    found = [card.name for card in datasets.list_cards("packaged/*")]
+    assert found == [NAMES[0], NAMES[1], "photo-crops", *NAMES[2:]]
     assert datasets.list_cards("nothing*") == []
     with pytest.raises(UnknownName):
         datasets.card("packaged/nothing")

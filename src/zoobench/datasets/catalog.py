@@ -42,6 +42,14 @@ PACKAGED = (
     ),
     PackagedDataset(
         DatasetCard(
+            "packaged", "photo-crops", "image", 12, (1200, 0, 720), license="CC0-1.0",
+            nature="composite",
+            about="which of 12 public photographs a grey 64x64 crop is from, from scikit-image",
+        ),
+        "scikit-image", "skimage", "data",
+    ),
+    PackagedDataset(
+        DatasetCard(
             "packaged", "word-polarity", "text", 2, (5586, 0, 0), "1", license="MIT",
             about="words by the sign of ten human ratings, from vaderSentiment's lexicon",
         ),

@@ -1,7 +1,7 @@
 """packaged/...: data that ships inside a pip package, read without importing its code.
 
 The revision is the card's while the file is the known one (by sha256), the file's own
-digest otherwise, and Babel's version where the data is made from its tables.
+digest otherwise, and the package's version where the data is made from many files.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zoobench.datasets import catalog, options, packaged_text
+from zoobench.datasets import catalog, options, packaged_photos, packaged_text
 from zoobench.datasets.ids import array_ids
 from zoobench.datasets.readers import PixelArray
 from zoobench.datasets.splits import Found, assemble
@@ -58,6 +58,8 @@ def load(ref: Ref) -> Splits:
             found = _pictures(path, row.card, (8, 8), 16)
         case "mnist-5k":
             found = _pictures(path, row.card, (28, 28), 255)
+        case "photo-crops":
+            found = packaged_photos.photo_crops(path)
         case "word-polarity":
             found = packaged_text.word_polarity(path)
         case "word-valence":
