@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from zoobench.datasets import regular
 
 THREADS = 8
 """Hashing and decoding release the interpreter's lock, and wait for the disk."""
@@ -32,4 +33,4 @@ def array_ids(pictures: NDArray[np.uint8]) -> tuple[str, ...]:
 def file_ids(paths: tuple[str, ...]) -> tuple[str, ...]:
     """Ids of files, of their bytes; read by a few threads."""
     with ThreadPoolExecutor(THREADS) as pool:
-        return tuple(pool.map(lambda path: bytes_id(Path(path).read_bytes()), paths))
+        return tuple(pool.map(lambda path: bytes_id(regular.read(path)), paths))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from zoobench.datasets import images
 from zoobench.datasets.options import prefix
 from zoobench.errors import BadData, UserError, unknown
 from zoobench.interfaces import Raw, Split, Splits
@@ -158,7 +159,7 @@ def jpeg(x: Pixels, c: float, rng: np.random.Generator) -> Pixels:
 
     buffer = io.BytesIO()
     Image.fromarray(np.rint(255 * x).astype(np.uint8)).save(buffer, "JPEG", quality=int(c))
-    return np.asarray(Image.open(buffer), dtype=np.float64) / 255
+    return np.asarray(images.decode(buffer.getvalue()), dtype=np.float64) / 255
 
 
 @dataclass(frozen=True)

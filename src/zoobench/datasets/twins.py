@@ -18,7 +18,7 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from zoobench.datasets import images
+from zoobench.datasets import images, regular
 from zoobench.datasets.ids import THREADS, bytes_id, text_id
 from zoobench.machine import cache_dir
 from zoobench.schema import digest
@@ -56,7 +56,7 @@ def scan(paths: Sequence[str], *, verify: bool) -> tuple[list[str], list[str], L
 
     def one(path: str) -> tuple[str, str]:
         try:
-            content = Path(path).read_bytes()
+            content = regular.read(path)
         except OSError as error:
             return bytes_id(b""), f"cannot be read: {error.strerror or error}"
         return bytes_id(content), "" if content else "the file is empty"
