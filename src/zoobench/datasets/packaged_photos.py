@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from zoobench.datasets import images
 from zoobench.datasets.readers import PixelArray
 from zoobench.datasets.splits import Found
 from zoobench.interfaces import Split
@@ -52,10 +53,7 @@ def photo_crops(folder: Path) -> Found:
 
 
 def _grey(path: Path) -> NDArray[np.float32]:
-    from PIL import Image
-
-    with Image.open(path) as picture:
-        return np.asarray(picture.convert("L"), dtype=np.float32)
+    return np.asarray(images.decode(path).convert("L"), dtype=np.float32)
 
 
 def _crop(seen: NDArray[np.float32], rng: np.random.Generator) -> tuple[NDArray[np.uint8], str]:
