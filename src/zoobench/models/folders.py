@@ -104,6 +104,8 @@ def tensors(files: Sequence[Path]) -> State:
         if twice := sorted(part.keys() & state.keys()):
             raise Unsupported(f"{path} holds {twice[0]}, which another shard holds too")
         state |= part
+    if not state:
+        raise MissingWeights(f"{files[0]} holds no tensors")
     return state
 
 

@@ -1,12 +1,12 @@
 """timm/...: every model of timm, and timm models on the hub (timm/user/name).
 
 The hub's client and cache are timm's own; a revision is a commit of the model's hub
-repository, and "" means its main branch.
+repository, and "" means its main branch. timm builds the network and fits tensors into
+it; which tensors, from which file, is never left to it or to a repository's config.json.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoobench import errors, hub
 from zoobench.errors import MissingWeights, Unsupported, UserError
-from zoobench.models import checkpoints, index, options, torchhub
+from zoobench.models import checkpoints, folders, index, options, timm_config, torchhub
 from zoobench.models.backbones import ImageBackbone, finish, seeded
 from zoobench.schema import ModelCard
 
@@ -138,7 +138,8 @@ def resolve(ref: Ref, where: str) -> Ref:
     known: dict[str, Value] = {
         k: facts[k] for k in ("input_size", "crop_pct", "interpolation") if k in facts
     }
-    named = options.normalise(named, where, "image", known, tuple(POOLS))
+    more = ("config",) if _is_repo(name) else ()
+    named = options.normalise(named, where, "image", known, tuple(POOLS), more)
     weights = named.option("weights", "pretrained")
     if weights == "pretrained" and not ("hub" in facts or "url" in facts):
         raise UserError(f"{at}{ref.id} has no pretrained weights in timm; use weights=random")
@@ -164,9 +165,10 @@ def _chooser(card: ModelCard) -> hub.Choose:
 
     def choose(names: Sequence[str]) -> list[str]:
         weights = next((name for name in wanted if name in names), None)
-        if weights is None:
+        config = hub.config_only(names)
+        if weights is None or (_is_repo(card.name) and not config):
             return []
-        return [*(["config.json"] if "config.json" in names else []), weights]
+        return [*config, weights]
 
     return choose
 
@@ -193,67 +195,60 @@ def load(ref: Ref, seed: int) -> Backbone:
     weights = str(ref.option("weights", "pretrained"))
     provenance: dict[str, Any] = {"weights": weights}
     name, config, arguments = card.name, dict[str, Any](), dict[str, Any]()
-    path: Path | None = None
+    files: list[Path] = []
+    described: Path | None = None  # a repository's config.json
     if weights == "pretrained":
-        path, config_file = _fetch(ref, card, provenance)
-        if _is_repo(ref.name):
-            name, config, arguments = _repo_config(config_file, ref)
-    elif _is_repo(ref.name):
-        snapshot = hub.fetch(ref.name, ref.revision, hub.config_only, "config")
-        name, config, arguments = _repo_config(snapshot.files[0], ref)
-    if weights not in ("pretrained", "random"):
-        path = local_file(Path(weights))
-        provenance |= checkpoints.facts(path)
+        files, described = _fetch(ref, card, provenance)
+    elif weights != "random":
+        files = _local(Path(weights), provenance)
+    if _is_repo(ref.name):
+        name, config, arguments = timm_config.read(described or _described(ref), ref.short)
     create = partial(_create, name, config, _sized(name, config, arguments, ref))
     with seeded(seed):
-        module, dropped = _filled(create, path, weights != "pretrained", ref.short)
+        module, dropped = _filled(create, files, weights != "pretrained", ref.short)
     if dropped:
         provenance["dropped_keys"] = list(dropped)
     return backbone_of(module, ref, provenance)
 
 
-def _fetch(ref: Ref, card: ModelCard, provenance: dict[str, Any]) -> tuple[Path, Path]:
+def _described(ref: Ref) -> Path:
+    """The config.json that tells what a repository's model is: the local folder's own where its
+    weights come from one, else the hub's."""
+    for given in (ref.option("config"), ref.option("weights")):
+        folder = Path(str(given)).expanduser()
+        if given is not None and folder.is_dir():
+            return folder / "config.json"
+    return hub.fetch(ref.name, ref.revision, hub.config_only, "config.json").files[0]
+
+
+def _local(path: Path, provenance: dict[str, Any]) -> list[Path]:
+    """The files of a local checkpoint, which are one or a folder's, and their facts."""
+    files = folders.weight_files(path) if path.is_dir() else [path]
+    provenance |= checkpoints.facts(files[-1])
+    if len(files) > 1:
+        sha256 = [checkpoints.sha256_file(one) for one in files]
+        provenance["weights_sha256"] = folders.digest(sha256)
+        provenance["weights_bytes"] = sum(one.stat().st_size for one in files)
+    return files
+
+
+def _fetch(ref: Ref, card: ModelCard, provenance: dict[str, Any]) -> tuple[list[Path], Path | None]:
     """(weights, config.json) of the pretrained model, and where they came from."""
     url = dict(card.extra).get("url")
     if url is not None:
         path, sha256 = torchhub.fetch(str(url))
         provenance |= {**checkpoints.facts(path, sha256), "url": url}
-        return path, path
+        return [path], None
     repo = repository(ref)
     if repo is None:
         raise MissingWeights(f"{ref.short} has no pretrained weights in this version of timm")
     snapshot = hub.fetch(
-        repo, ref.revision, _chooser(card), f"weights ({' or '.join(WEIGHT_FILES)})"
+        repo, ref.revision, _chooser(card), f"config.json and {' or '.join(WEIGHT_FILES)}"
     )
     path = snapshot.files[-1]
     facts = checkpoints.facts(path, snapshot.sha256)
     provenance |= {**facts, "repository": repo, "revision": snapshot.commit}
-    return path, snapshot.folder / "config.json"
-
-
-def _repo_config(path: Path, ref: Ref) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """(architecture, pretrained_cfg, model arguments) of a timm repository's config.json."""
-    try:
-        body = json.loads(path.read_text("utf-8"))
-        name = str(body["architecture"])
-        config = dict(body.get("pretrained_cfg") or body)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Unsupported(f"{ref.short}: its config.json is not timm's: {error!r}") from error
-    for outer in ("architecture", "num_features", "model_args", "global_pool", "labels"):
-        config.pop(outer, None)
-    if "num_classes" in body:
-        config["num_classes"] = body["num_classes"]
-    return name, config, dict(body.get("model_args") or {})
-
-
-def local_file(path: Path) -> Path:
-    """The checkpoint itself, where `path` is a folder that holds one."""
-    if not path.is_dir():
-        return path
-    for name in WEIGHT_FILES:
-        if (path / name).is_file():
-            return path / name
-    raise MissingWeights(f"{path} holds none of {', '.join(WEIGHT_FILES)}")
+    return [path], snapshot.folder / "config.json"
 
 
 def _sized(
@@ -283,19 +278,21 @@ def _create(
 
 
 def _filled(
-    create: Callable[..., Any], path: Path | None, local: bool, what: str
+    create: Callable[..., Any], files: list[Path], local: bool, what: str
 ) -> tuple[Any, tuple[str, ...]]:
-    """The model with the weights at `path` (None: random), and the keys left out.
+    """The model with the weights in `files` (none: random), and the keys left out.
 
     `create` makes it, with random weights or those it is given; `what` names it in messages.
     """
     try:
         model = create()
-    except (TypeError, RuntimeError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # many kinds: the arguments are a stranger's
         raise Unsupported(f"{what}: timm cannot build it so: {error}") from error
-    if path is None:
+    if not files:
         return model, ()
-    state = checkpoints.read(path)
+    state = folders.tensors(files)
     dropped: tuple[str, ...] = ()
     if local:
         own = dict(model.state_dict())
@@ -311,7 +308,7 @@ def _filled(
     except (RuntimeError, KeyError, ValueError, AttributeError, AssertionError, TypeError) as error:
         wrong = checkpoints.misfit(state, model.state_dict())
         raise Unsupported(
-            f"{path} into {what}: the weights do not fit the model: {wrong or error}"
+            f"{files[0]} into {what}: the weights do not fit the model: {wrong or error}"
         ) from error
     loaded.pretrained_cfg.pop("state_dict", None)  # else the tensors are kept twice
     return loaded, dropped
