@@ -24,6 +24,7 @@ from zoobench.compare import compare as comparison
 from zoobench.compare.gates import gates_from, read_gates
 from zoobench.compare.verdicts import Comparison
 from zoobench.errors import check_finite, unknown
+from zoobench.files import file_name
 from zoobench.ranking.nouns import Ranking
 from zoobench.ranking.rank import rank as rank_runs
 from zoobench.ranking.recommend import Limits, Recommendation, recommend_all
@@ -150,7 +151,7 @@ def run(
     from zoobench.runs import session
 
     spec = _suite(suite)
-    folder = session.RUNS / spec.name if out is None else Path(out)
+    folder = session.RUNS / file_name(spec.name) if out is None else Path(out)
     chosen = session.parse_only([f"{key}={glob}" for key, glob in (only or {}).items()])
     retry = session.parse_retry(retry_failed)
     options = session.RunOptions(folder, device, workers, only=chosen, retry=retry)

@@ -21,7 +21,6 @@ import json
 import os
 import secrets
 import shutil
-import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,13 +30,22 @@ from typing import IO, Annotated, Any
 
 import msgspec
 
-from zoobench.errors import StoreError
+from zoobench.errors import StoreError, UserError
+from zoobench.files import check_within, read_toml
 from zoobench.schema import SCHEMA, Outcomes, Record, from_json, to_json
 
 RECORDS = "records.jsonl"
 SUITE = "suite.toml"
 ENVIRONMENT = "environment.json"
 PREDICTIONS = "predictions"
+LOCK = ".lock"
+OWN = frozenset({LOCK, PREDICTIONS, ENVIRONMENT, "report", "gate"})
+"""What may lie in a directory that a run was begun in and that has no suite.toml yet."""
+_SUITE_SHAPE: dict[str, tuple[type, str]] = {
+    "name": (str, "text"), "identity": (str, "text"), "models": (list, "a list"),
+    "datasets": (list, "a list"),
+}  # fmt: skip
+TEMPORARY = ".tmp-"
 MIN_FREE_BYTES = 16 * 2**20
 """Below this much free space a run stops before it loses a record."""
 
@@ -68,6 +76,8 @@ def located(path: Path) -> tuple[Path, Path]:
     folder, file = (path.parent, path) if path.is_file() else (path, path / RECORDS)
     if not file.exists():
         raise StoreError(f"{path}: no {RECORDS} here, so this is no run directory")
+    if not file.is_file():
+        raise StoreError(f"{file}: not a regular file")
     return folder, file
 
 
@@ -76,10 +86,19 @@ def read_suite(folder: Path) -> dict[str, Any]:
     suite = folder / SUITE
     if not suite.exists():
         return {}
+    body = read_table(suite)
+    for name, (kind, called) in _SUITE_SHAPE.items():
+        if not isinstance(body.get(name, kind()), kind):
+            raise StoreError(f"{suite}: {name}: expected {called}, got {body[name]!r}")
+    return body
+
+
+def read_table(file: Path) -> dict[str, Any]:
+    """A TOML file that belongs to a run or a baseline. Raises StoreError."""
     try:
-        return tomllib.loads(suite.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise StoreError(f"{suite}: not TOML: {error}") from error
+        return read_toml(file)
+    except UserError as error:
+        raise StoreError(str(error)) from error
 
 
 def read_records(
@@ -166,8 +185,9 @@ class Store:
 
     def __enter__(self) -> Store:
         try:
+            self._check_folder()
             (self.path / PREDICTIONS).mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / ".lock").open("ab")
+            self._lock = (self.path / LOCK).open("ab")
         except OSError as error:
             raise StoreError(f"{self.path}: cannot be written: {error.strerror}") from error
         try:
@@ -178,6 +198,9 @@ class Store:
         try:
             self._adopt()
             self._records = self._open_records()
+        except OSError as error:
+            self._lock.close()
+            raise StoreError(f"{self.path}: cannot be written: {error.strerror}") from error
         except BaseException:
             self._lock.close()
             raise
@@ -193,10 +216,18 @@ class Store:
             if handle is not None:
                 handle.close()
 
-    def _adopt(self) -> None:
-        """Take the directory for this suite, or refuse when it is another's."""
-        file = self.path / SUITE
-        if file.exists():
+    def _check_folder(self) -> None:
+        """Raises UserError for what is no place for this run: a file, a folder that holds
+        something else, another suite's run, links that lead out."""
+        if not self.path.exists():
+            return
+        if not self.path.is_dir():
+            raise StoreError(f"{self.path}: a file; --out names a run directory")
+        for name in (SUITE, RECORDS, PREDICTIONS, LOCK, ENVIRONMENT):
+            check_within(self.path, self.path / name)
+        inside = {file.name for file in self.path.iterdir()}
+        foreign = sorted(n for n in inside - OWN if not n.startswith(TEMPORARY))
+        if SUITE in inside:
             held = read_suite(self.path)
             if held.get("identity") != self.identity:
                 name = held.get("name", "unnamed")
@@ -204,9 +235,17 @@ class Store:
                     f"{self.path}: holds results of another suite ({name!r}, or this one before "
                     "it was edited). Choose another --out, or delete that directory."
                 )
-        elif (self.path / RECORDS).exists():
+        elif RECORDS in inside:
             raise StoreError(f"{self.path}: has {RECORDS} but no {SUITE}; choose another --out")
-        write_atomic(file, self.suite_text.encode())
+        elif foreign:
+            raise StoreError(
+                f"{self.path}: holds {foreign[0]!r} and is no run directory; choose another --out"
+            )
+
+    def _adopt(self) -> None:
+        """Take the directory for this suite, now that nobody else can."""
+        self._check_folder()
+        write_atomic(self.path / SUITE, self.suite_text.encode())
 
     def _open_records(self) -> io.FileIO:
         # Unbuffered: what a full disk refused must not be tried again when the file is closed.
@@ -247,8 +286,12 @@ class Store:
         return record
 
     def write_environment(self, environment: dict[str, Any]) -> None:
+        """Raises StoreError where it cannot be written."""
         text = json.dumps(environment, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-        write_atomic(self.path / ENVIRONMENT, text.encode())
+        try:
+            write_atomic(self.path / ENVIRONMENT, text.encode())
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot be written: {error.strerror}") from error
 
 
 def encode(record: Record) -> bytes:
@@ -258,7 +301,7 @@ def encode(record: Record) -> bytes:
 
 def write_atomic(path: Path, blob: bytes | Iterable[bytes]) -> None:
     """`path` holds either what it held or all of `blob`, its parts in order, whatever happens."""
-    name = path.parent / f".tmp-{secrets.token_hex(8)}"
+    name = path.parent / f"{TEMPORARY}{secrets.token_hex(8)}"
     # Not tempfile's: its files are for their owner alone, and results and caches are shared.
     descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:

@@ -407,7 +407,7 @@ def test_margins_by_dataset_and_metric(tmp_path: Path) -> None:
         ("margin = 0", "margin: Input should be greater than 0 (got 0)"),
         ('metrics = ["acuracy"]', "unknown quality metric 'acuracy'. Did you mean 'accuracy'?"),
         ("[metric.nll]\nmargim = 2", "metric: nll: unknown key 'margim'. Did you mean 'margin'?"),
-        ("margin = ", "not TOML"),
+        ("margin = ", "not valid TOML"),
     ],
 )
 def test_mistakes_in_the_gates_file(tmp_path: Path, text: str, said: str) -> None:

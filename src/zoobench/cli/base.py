@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from pathlib import Path
@@ -11,12 +12,21 @@ from typing import Any, NoReturn
 import click
 
 from zoobench import plugins
-from zoobench.errors import ZoobenchError, unknown
+from zoobench.cli.endings import USER_ERROR, mistake
+from zoobench.errors import unknown
+from zoobench.files import check_within
 
-USER_ERROR = 2
-INTERRUPTED = 130
 
-PATH = click.Path(path_type=Path)
+class FilledPath(click.Path):
+    """A path; empty text, as an unset variable of a script gives, is none and not this folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = FilledPath(path_type=Path)
 JSON_FLAG = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 
 
@@ -46,27 +56,39 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
 
-def fail(error: ZoobenchError, debug: bool) -> NoReturn:
-    """Print a user's mistake without a traceback, and exit with 2."""
+def fail(error: BaseException, debug: bool) -> NoReturn:
+    """Print a user's mistake, with its traceback under --debug alone, and exit with 2."""
     if debug:
-        raise error
-    click.echo(f"Error: {error}", err=True)
+        traceback.print_exception(error)
+    click.echo(f"Error: {mistake(error)}", err=True)
     raise SystemExit(USER_ERROR)
 
 
 def user_errors(command: Callable[..., Any]) -> Callable[..., Any]:
-    """A UserError becomes one message and exit code 2; --debug shows its traceback."""
+    """What the user can mend becomes one message and exit code 2; --debug shows its traceback."""
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         try:
             return command(*args, **kwargs)
-        except ZoobenchError as error:
+        except Exception as error:
+            if mistake(error) is None:
+                raise
             context = click.get_current_context(silent=True)
             root = context.find_root().params if context else {}
             fail(error, bool(root.get("debug")))
 
     return wrapped
+
+
+def own_folder(run: Path, name: str) -> Path:
+    """A folder of a run directory, or beside a lone records file, that may be written to.
+
+    Raises UserError where it is a link that leads out.
+    """
+    folder = run if run.is_dir() else run.parent
+    check_within(folder, folder / name)
+    return folder / name
 
 
 def say(body: Mapping[str, Any], lines: Iterable[str], as_json: bool) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from zoobench.cli.base import JSON_FLAG, PATH, Commands, say, user_errors
+from zoobench.cli.base import JSON_FLAG, PATH, Commands, own_folder, say, user_errors
 from zoobench.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -63,8 +63,8 @@ def compare(baseline: Path, candidate: Path | None, as_json: bool, **options: An
         measure(str(baseline), str(candidate), gates, options, as_json)
     if options["suite"] or options["models"]:
         raise UserError("compare: --suite and --model go with --measure; two runs say themselves")
-    folder = candidate if candidate.is_dir() else candidate.parent
-    compare_runs(baseline, candidate, gates, options["out"] or folder / "gate", as_json)
+    out = options["out"] or own_folder(candidate, "gate")
+    compare_runs(baseline, candidate, gates, out, as_json)
 
 
 def compare_runs(
@@ -88,7 +88,7 @@ def compare_runs(
         propose(new, old, folder / "baseline")
         gc.freeze()  # the command ends: looking for cycles among all records would take 0.3 s
     click.echo(gate.gate_json(found) if as_json else gate.text(found))
-    raise SystemExit(found.exit_code)
+    raise click.exceptions.Exit(found.exit_code)
 
 
 def _first(made: Accepted | None, candidate: Path) -> str:
@@ -122,7 +122,7 @@ def measure(
         found = measured(list(dict.fromkeys(models)), one, other, plan, gates.strict, said)
     gate.write(found, options["out"] or Path("zoobench-measure"))
     click.echo(gate.gate_json(found) if as_json else gate.text(found))
-    raise SystemExit(found.exit_code)
+    raise click.exceptions.Exit(found.exit_code)
 
 
 def against_itself(run: Path, gates: Gates, options: Mapping[str, Any], as_json: bool) -> None:

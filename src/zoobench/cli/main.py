@@ -1,16 +1,14 @@
 """The command line: parses, calls one function, sets the exit code.
 
 Exit codes: 0 fine; 1 confirmed regression; 2 the user's mistake; 3 cells failed or
-are missing; 4 nothing comparable; 5 inconclusive under --strict; 70 a fault of ours.
+are missing; 4 nothing comparable; 5 inconclusive under --strict; 70 a fault of ours;
+130 stopped by Ctrl-C.
 Nothing heavy is imported before a command needs it: `--help` never loads torch.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import sys
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoobench import __version__
-from zoobench.cli.base import INTERRUPTED, JSON_FLAG, PATH, USER_ERROR, Commands, user_errors
-from zoobench.errors import ZoobenchError
+from zoobench.cli.base import JSON_FLAG, PATH, Commands, own_folder, user_errors
+from zoobench.cli.endings import INTERRUPTED, finish, streams
+from zoobench.files import file_name
 
 if TYPE_CHECKING:
     from zoobench.runs.session import Plan, RunOptions
 
 CELLS_FAILED = 3
-UNFORESEEN = 70
 
 
 @click.group(
@@ -79,7 +77,7 @@ def options_of(name: str, given: Mapping[str, Any]) -> RunOptions:
     shard = session.parse_shard(given["shard"])
     own = name if given["shard"] is None else f"{name}-{shard[0]}-of-{shard[1]}"
     return session.RunOptions(
-        out=given["out"] or session.RUNS / own,
+        out=given["out"] or session.RUNS / file_name(own),
         device=given["device"],
         only=session.parse_only(given["only"]),
         retry=session.parse_retry(given["retry_failed"]),
@@ -152,7 +150,7 @@ def show_run(plan: Plan, out: Path, as_json: bool) -> None:
         for record in plan.records:
             click.echo(store.encode(record), nl=False)
         return
-    paths = rank_and_write([out], out / "report")
+    paths = rank_and_write([out], own_folder(out, "report"))
     best = next((p for p in paths if p.name == "report.html"), paths[0])
     click.echo(f"\nReport: {best}")
 
@@ -212,7 +210,7 @@ def plan(suite: str, as_json: bool, **given: Any) -> None:
 @user_errors
 def report(runs: tuple[Path, ...], out: Path | None) -> None:
     """Write report.html, report.md, CSV, Parquet and figures for RUN..."""
-    paths = rank_and_write(runs, out or runs[0] / "report")
+    paths = rank_and_write(runs, out or own_folder(runs[0], "report"))
     click.echo("\nWritten:")
     for path in paths:
         click.echo(f"  {path}")
@@ -328,17 +326,7 @@ def doctor(as_json: bool) -> None:
 
 
 def entry() -> None:
-    """The console script: a closed pipe (`| head`) is no error, and what nobody foresaw has a code
-    of its own, so that 1 is a regression and nothing else."""
-    try:
-        main()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0) from None
-    except ZoobenchError:  # under --debug alone
-        traceback.print_exc()
-        raise SystemExit(USER_ERROR) from None
-    except Exception:  # noqa: BLE001  the last place to say so
-        traceback.print_exc()
-        click.echo("Error: a fault of zoobench; please report it with the lines above", err=True)
-        raise SystemExit(UNFORESEEN) from None
+    """The console script: whatever happens becomes one of the exit codes above."""
+    with streams():
+        code = finish(lambda: main(standalone_mode=False))
+    raise SystemExit(code)

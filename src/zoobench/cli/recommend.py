@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoobench.cli.base import INTERRUPTED, JSON_FLAG, PATH, user_errors
+from zoobench.cli.base import JSON_FLAG, PATH, user_errors
+from zoobench.cli.endings import INTERRUPTED
 from zoobench.errors import UserError, check_finite
+from zoobench.files import file_name
 
 if TYPE_CHECKING:
     from zoobench.ranking.recommend import Limits
@@ -122,7 +124,7 @@ def advise_data(
     budget = seconds(options["budget"])
     columns = {name: options[name] for name in ("text", "image", "label") if options[name]}
     ref = resolve_data(data, columns)
-    out = options["out"] or RUNS / f"advice-{ref.name}"
+    out = options["out"] or RUNS / file_name(f"advice-{ref.name}")
     request = AdviceRequest(
         ref, budget, out, limits, options["models"], options["device"],
         not options["no_fine_tune"], started,

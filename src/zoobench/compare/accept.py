@@ -25,6 +25,7 @@ from zoobench.compare.baseline import (
 from zoobench.compare.gates import EXACT, TIMED
 from zoobench.compare.reading import load
 from zoobench.errors import StoreError, UserError, unknown
+from zoobench.files import check_within, file_name
 from zoobench.schema import Outcomes, Record, Ref
 from zoobench.store import RECORDS, Run, encode, write_atomic
 from zoobench.tasks import task_of
@@ -68,7 +69,7 @@ def accept(run: str | Path, suite: str, request: Proposal, root: str | Path = RO
     name = str(loaded.suite.get("name", ""))
     if name and name != suite:
         raise UserError(f"{run} holds the suite {name!r}, not {suite!r}")
-    folder = Path(root) / suite
+    folder = Path(root) / file_name(suite)
     previous = load(folder) if (folder / BASELINE).exists() else None
     return build(loaded, suite, request, folder, previous)
 
@@ -84,7 +85,7 @@ def propose(candidate: Run, baseline: Run | None, out: Path) -> Accepted | None:
         return None
     suite = str(candidate.suite.get("name", ""))
     request = Proposal("PROPOSED: say here why this is meant")
-    return build(candidate, suite, request, out / (suite or "unnamed"), baseline)
+    return build(candidate, suite, request, out / file_name(suite or "unnamed"), baseline)
 
 
 def build(new: Run, suite: str, request: Proposal, folder: Path, old: Run | None) -> Accepted:
@@ -214,6 +215,7 @@ def _write(
     """All of it aside, then into place: what ends this early leaves the old files as they are.
     baseline.toml is moved last: its presence says that the rest is whole."""
     everything = [*kept.values(), *superseded.values()]
+    check_within(folder.parent.parent, folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder, prefix=".tmp-") as name:

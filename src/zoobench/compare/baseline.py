@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import tomllib
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,7 +27,7 @@ from numpy.lib.npyio import NpzFile
 from zoobench.compare.match import identity
 from zoobench.errors import StoreError
 from zoobench.schema import Outcomes, Record, canonical, digest
-from zoobench.store import Run
+from zoobench.store import Run, read_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -114,10 +113,7 @@ def keyed(records: Iterable[Record]) -> dict[str, Record]:
 def read_baseline(folder: Path) -> dict[str, Any]:
     """The parsed baseline.toml. Raises StoreError."""
     file = folder / BASELINE
-    try:
-        body = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise StoreError(f"{file}: cannot be read: {error}") from error
+    body = read_table(file)
     version = body.get("format")
     if not isinstance(version, int) or version > FORMAT:
         raise StoreError(f"{file}: format {version!r}, but this zoobench reads up to {FORMAT}")

@@ -15,7 +15,6 @@ margin = 3.0
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from functools import cache
@@ -26,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from zoobench import metrics, tasks
 from zoobench.errors import UserError, unknown
+from zoobench.files import read_toml
 from zoobench.schema import Cell, Ref
 
 POINT = 0.01
@@ -152,13 +152,7 @@ def read_gates(path: str | Path | None) -> Gates:
     """The gates of a TOML file, or the defaults. Raises UserError: where, what, nearest, known."""
     if path is None:
         return Gates()
-    try:
-        body = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not TOML: {error}") from error
-    return gates_from(body, str(path))
+    return gates_from(read_toml(Path(path)), str(path))
 
 
 def gates_from(body: dict[str, Any], where: str) -> Gates:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from zoobench.files import check_within, file_name
 from zoobench.metrics import fraction, sign
 from zoobench.ranking.nouns import OverallRanking, Ranking, Row
 from zoobench.ranking.pareto import front_of
@@ -40,11 +41,12 @@ DPI = 150
 
 def write_figures(ranking: Ranking, folder: Path) -> list[Path]:
     """`<name>.svg` and `.png` for each overall ranking; the same run gives the same bytes."""
+    check_within(folder.parent, folder)
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     for overall, slug in zip(ranking.overall, slugs(ranking.overall), strict=True):
         for stem, draw in pictures(overall, slug).items():
-            written += _save(folder / stem, draw)
+            written += _save(folder / file_name(stem), draw)
     return written
 
 

@@ -19,7 +19,7 @@ from zoobench.errors import UserError, unknown
 from zoobench.machine import cache_dir
 from zoobench.runs import forecast, planning, suite
 from zoobench.schema import STATUSES, Cell, Record, Ref
-from zoobench.store import RECORDS, Store, read_records
+from zoobench.store import RECORDS, Store, read_records, read_suite
 from zoobench.workers.events import Engine, Event, Finished
 from zoobench.workers.local import LocalEngine, WorkerLimits
 from zoobench.workers.runner import groups
@@ -186,15 +186,12 @@ def pinned(spec: suite.Suite, out: Path, ask: bool = True) -> suite.Suite:
     or can be reached only now. A new run takes what each revision means today, where
     that is known and `ask` allows a request.
     """
-    import tomllib
-
-    file = out / "suite.toml"
-    if not file.exists():
+    body = read_suite(out)
+    if not body:
         if not ask:
             return spec
         chosen = tuple(map(models.pin, spec.models)), tuple(map(datasets.pin, spec.datasets))
         return dataclasses.replace(spec, models=chosen[0], datasets=chosen[1])
-    body = tomllib.loads(file.read_text(encoding="utf-8"))
     if body.get("identity") != spec.identity:
         return spec  # the store refuses it with a better message
     names = (*body.get("models", ()), *body.get("datasets", ()))

@@ -7,7 +7,6 @@ computed: unknown names, keys and parameters, unusable folders and tables.
 from __future__ import annotations
 
 import fnmatch
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from zoobench import datasets, methods, models
 from zoobench.errors import UserError, check_finite, unknown
+from zoobench.files import read_toml
 from zoobench.schema import Ref, Value, digest
 
 CONTROLS = ("chance", "majority", "mean", "raw-input", "random-weights")
@@ -145,13 +145,7 @@ def read(name: str) -> Suite:
     """Resolve a suite file or the name of a built-in suite. Raises UserError."""
     path = locate(name)
     where = name if name not in BUILTIN else f"benchmarks/{name}.toml"
-    try:
-        body = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{where}: not valid TOML: {error}") from None
-    except OSError as error:
-        raise UserError(f"{where}: {error.strerror}") from None
-    return resolve(parse(body, where), where, path.parent)
+    return resolve(parse(read_toml(path, where), where), where, path.parent)
 
 
 def parse(body: Mapping[str, Any], where: str) -> SuiteFile:
