@@ -14,6 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from zoobench import datasets
 from zoobench.datasets import images, twins
+from zoobench.datasets.ranges import Grey
 from zoobench.interfaces import Splits
 from zoobench.schema import Ref
 from zoobench.tasks.classification import labels_of
@@ -122,9 +123,9 @@ def test_a_picture_is_decoded_once(
     looked: list[Any] = []
     look = images.look
 
-    def watched(source: bytes | str | Path) -> tuple[bytes, str]:
+    def watched(source: bytes | str | Path, grey: Grey) -> tuple[bytes, str]:
         looked.append(source)
-        return look(source)
+        return look(source, grey)
 
     monkeypatch.setattr(images, "look", watched)
     paths = sorted(str(path) for path in root.rglob("*.*"))

@@ -64,6 +64,8 @@ def load(name: str | Ref) -> Splits:
     if shift.is_shifted(ref):
         splits = shift.apply(splits, ref, load)
     reader = f"{ref.source} {card(ref).version}"
+    if "pixel_range" in splits.notes:  # the same file is another picture in another range
+        reader += f" {splits.notes['pixel_range']}"
     train, valid, test = (
         replace(split, reader=reader) for split in (splits.train, splits.valid, splits.test)
     )

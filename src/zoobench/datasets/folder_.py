@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zoobench.datasets import images, options, table_, twins
+from zoobench.datasets import images, options, ranges, table_, twins
 from zoobench.datasets.faults import check_classes, check_faults, raised_as
 from zoobench.datasets.readers import Files
 from zoobench.datasets.splits import Found, assemble
@@ -54,8 +54,9 @@ def resolve(ref: Ref, where: str) -> Ref:
     Raises UserError for a folder that is absent, empty, of one class only, or whose
     classes are too small to split, naming it.
     """
-    options.check(ref, ("path", "task"), where)
+    options.check(ref, ("path", "task", "range"), where)
     table_.check_task(ref, where)
+    ranges.told(ref, where)
     if "path" not in dict(ref.options):
         ref = Ref(ref.source, Path(ref.name).name, ref.revision, ref.options).with_options(
             path=ref.name
@@ -68,7 +69,7 @@ def resolve(ref: Ref, where: str) -> Ref:
         layout = _layout(ref)
         pairs = [(split, name) for split, name, _ in layout.pictures]
         check_classes(pairs, str(layout.root), "pictures")
-        found, revision = _found(layout, verify=False)
+        found, revision = _found(layout, ref, verify=False)
         assemble(found, ref)  # too many twins, say: better said now than after the downloads
     return options.pin(ref, revision, where)
 
@@ -87,19 +88,20 @@ def load(ref: Ref) -> Splits:
     if table_.task_of(ref) == "regression":
         return table_.load(_targets(ref))
     layout = _layout(ref)
-    found, here = _found(layout, verify=True)
+    found, here = _found(layout, ref, verify=True)
     if ref.revision not in ("", here):
         raise BadData(f"{layout.root}: its pictures are not those that {ref} was pinned to")
     return assemble(found, ref)
 
 
-def _found(layout: Layout, *, verify: bool) -> tuple[Found, str]:
+def _found(layout: Layout, ref: Ref, *, verify: bool) -> tuple[Found, str]:
     """The sound pictures as splits, and the revision; decodes each one under `verify`."""
     splits, names, paths = zip(*layout.pictures, strict=True)
-    ids, faults, looks = twins.scan(paths, verify=verify)
+    ids, faults, looks = twins.scan(paths, verify=verify, grey=ranges.told(ref))
     relative = [Path(path).relative_to(layout.root).as_posix() for path in paths]
     named = [f"{name}: {why}" for name, why in zip(relative, faults, strict=True) if why]
     notes = check_faults(named, len(ids), str(layout.root), "picture")
+    notes |= ranges.notes(looks.grey, looks.narrow)
     if layout.ignored:
         notes["ignored_files"] = layout.ignored
     sound = [i for i, why in enumerate(faults) if not why]
@@ -109,7 +111,7 @@ def _found(layout: Layout, *, verify: bool) -> tuple[Found, str]:
     def split(name: str, *folders: str) -> Split:
         rows = [i for i in sound if splits[i] in folders]
         labels = np.asarray([number[names[i]] for i in rows], dtype=np.int64)
-        read = Files(tuple(paths[i] for i in rows))
+        read = Files(tuple(paths[i] for i in rows), looks.grey)
         return Split(name, tuple(ids[i] for i in rows), Labels(labels), read)
 
     valid = split("valid", "valid") if "valid" in splits else None

@@ -17,13 +17,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from zoobench.datasets import catalog, hub_rows, options
+from zoobench.datasets import catalog, hub_rows, options, ranges
 from zoobench.datasets.splits import assemble
 from zoobench.errors import BadData, UserError, missing_extra, unknown
 from zoobench.interfaces import Splits
 from zoobench.schema import DatasetCard, Modality, Ref
 
-OPTIONS = ("config", "text", "image", "label", "train_split", "valid_split", "test_split")
+OPTIONS = ("config", "text", "image", "label", "train_split", "valid_split", "test_split", "range")
 
 _PART = r"[A-Za-z0-9_](?:[A-Za-z0-9_]|[-.](?![-.])){0,94}[A-Za-z0-9_]|[A-Za-z0-9_]"
 _REPOSITORY = re.compile(rf"(?:{_PART})/(?:{_PART})")
@@ -47,6 +47,7 @@ def resolve(ref: Ref, where: str) -> Ref:
     MissingExtra where the library is not installed.
     """
     options.check(ref, OPTIONS, where)
+    ranges.told(ref, where)
     row = _row(ref, where)
     options.check_against(ref, row.card, where)
     if importlib.util.find_spec("datasets") is None:

@@ -7,15 +7,17 @@ very repository. Any other path would let whoever wrote the set choose a file of
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from zoobench import hub
-from zoobench.datasets import catalog, labels, twins
+from zoobench.datasets import catalog, labels, ranges, regular, twins
 from zoobench.datasets.faults import check_faults
 from zoobench.datasets.ids import bytes_id, text_id
+from zoobench.datasets.ranges import Grey, may_be_deep
 from zoobench.datasets.readers import Column, stored
 from zoobench.datasets.splits import Found
 from zoobench.errors import BadData, unknown
@@ -37,13 +39,16 @@ def found(named: Mapping[str, Any], row: catalog.Hub, ref: Ref, library: Any) ->
         _check_columns(table, row, ref)
     classes, numbers, notes = _labels(named, row.label, ref)
     within = _folders(row.repo, library)
-    splits, faults = {}, []
+    splits: dict[str, Split] = {}
+    faults: list[tuple[str, int, str]] = []
+    deep: set[str] = set()
     for name, table in named.items():
         if row.card.modality == "image":
             # Not decoded here: the id is that of the picture's own bytes.
             table = table.cast_column(row.column, library.Image(decode=False))
         read = Column(table.select_columns([row.column, row.label]), row.column, within)
-        ids, bad = _contents(read, row, f"{ref.id}: {name}")
+        ids, bad, of = _contents(read, row, f"{ref.id}: {name}")
+        deep |= of
         bad = [
             why or ("" if number >= 0 else "the label is empty or none of the classes")
             for why, number in zip(bad, numbers[name], strict=True)
@@ -51,26 +56,34 @@ def found(named: Mapping[str, Any], row: catalog.Hub, ref: Ref, library: Any) ->
         faults += [(name, i, why) for i, why in enumerate(bad) if why]
         targets = Labels(np.asarray(numbers[name], dtype=np.int64))
         splits[name] = Split(name, tuple(ids), targets, read)
-    looks, wrong = _looks(splits, row, {(name, i) for name, i, _ in faults})
+    sound = [
+        (name, i)
+        for name, split in splits.items()
+        for i in sorted(set(range(len(split))) - {i for of, i, _ in faults if of == name})
+    ]
+    looks, wrong = _looks(splits, row, sound, deep, ranges.told(ref))
     faults += wrong
+    notes |= ranges.notes(looks.grey, looks.narrow)
     notes |= check_faults(
         [f"{name}, row {i + 1}: {why}" for name, i, why in faults],
         sum(map(len, splits.values())), ref.id, "row",
     )  # fmt: skip
-    splits = {
-        name: split.subset(_rest(len(split), [i for of, i, _ in faults if of == name]))
-        if any(of == name for of, _, _ in faults)
-        else split
+    whole = {
+        name: _without(split, [i for of, i, _ in faults if of == name], looks.grey)
         for name, split in splits.items()
     }
     return Found(
-        splits["train"], splits.get("valid"), splits.get("test"), classes, row.card.modality,
-        notes, looks=looks,
+        whole["train"], whole.get("valid"), whole.get("test"), classes, row.card.modality, notes,
+        looks=looks,
     )  # fmt: skip
 
 
-def _rest(many: int, without: Sequence[int]) -> np.ndarray[Any, np.dtype[np.intp]]:
-    return np.setdiff1d(np.arange(many, dtype=np.intp), np.asarray(without, dtype=np.intp))
+def _without(split: Split, bad: Sequence[int], grey: Grey) -> Split:
+    """`split` but for the rows `bad`, its pictures in the range `grey`."""
+    if isinstance(split.read, Column):
+        split = replace(split, read=replace(split.read, grey=grey))
+    rows = np.setdiff1d(np.arange(len(split), dtype=np.intp), np.asarray(bad, dtype=np.intp))
+    return split.subset(rows) if bad else split
 
 
 def _folders(repo: str, library: Any) -> tuple[str, ...]:
@@ -146,54 +159,58 @@ def _rank(value: Any) -> Any:
     return float("-inf") if value is None or value != value else value
 
 
-def _contents(read: Column, row: catalog.Hub, place: str) -> tuple[list[str], list[str]]:
-    """(ids, faults), a row each; a fault is empty where all is well."""
-    ids, faults = [], []
+def _contents(read: Column, row: catalog.Hub, place: str) -> tuple[list[str], list[str], set[str]]:
+    """(ids, faults), a row each, and the ids of pictures that may have more than 8 bits; a fault is
+    empty where all is well."""
+    ids, faults, deep = [], [], set()
     for i, value in enumerate(_values(read.table, read.name)):
         if row.card.modality == "text":
             one, why = text_id(value or ""), "" if value is not None else "the text is empty"
         else:
-            one, why = _picture(value, read.within, f"{place}, row {i + 1}")
+            content, why = _picture(value, read.within, f"{place}, row {i + 1}")
+            one = bytes_id(content)
+            if may_be_deep(content):
+                deep.add(one)
         ids.append(one)
         faults.append(why)
-    return ids, faults
+    return ids, faults, deep
 
 
-def _picture(value: Any, within: Sequence[str], place: str) -> tuple[str, str]:
-    """(id, fault) of a cell; BadData where it names a file of somebody else."""
+def _picture(value: Any, within: Sequence[str], place: str) -> tuple[bytes, str]:
+    """(content, fault) of a cell; BadData where it names a file of somebody else."""
     if not value or (value.get("bytes") is None and not value.get("path")):
-        return bytes_id(b""), "there is no picture"
+        return b"", "there is no picture"
     try:
         content = stored(value, within)
-        return bytes_id(Path(content).read_bytes() if isinstance(content, str) else content), ""
+        return regular.read(content) if isinstance(content, str) else content, ""
     except BadData as error:
         raise BadData(f"{place}: {error}") from None
     except OSError as error:
-        return bytes_id(b""), f"cannot be read: {error.strerror or error}"
+        return b"", f"cannot be read: {error.strerror or error}"
 
 
 def _looks(
-    splits: Mapping[str, Split], row: catalog.Hub, without: set[tuple[str, int]]
+    splits: Mapping[str, Split],
+    row: catalog.Hub,
+    sound: Sequence[tuple[str, int]],
+    deep: set[str],
+    grey: Grey | None,
 ) -> tuple[twins.Looks, list[tuple[str, int, str]]]:
     """What the sound rows look like, and (split, row, why) of pictures that can't be decoded."""
     columns = {name: split.read for name, split in splits.items() if isinstance(split.read, Column)}
     if row.card.modality == "text":
         texts = (v or "" for column in columns.values() for v in _values(column.table, column.name))
         return twins.of_texts(texts), []
-    cells = [
-        (name, i) for name, split in splits.items() for i in range(len(split))
-        if (name, i) not in without
-    ]  # fmt: skip
 
     def source(at: int) -> bytes | str:
-        name, i = cells[at]
+        name, i = sound[at]
         column = columns[name]
         return stored(column.table[i][column.name], column.within)
 
-    ids = [splits[name].ids[i] for name, i in cells]
-    looks, wrong = twins.of_pictures(ids, source)
+    ids = [splits[name].ids[i] for name, i in sound]
+    looks, wrong = twins.of_pictures(ids, source, deep.intersection(ids), grey)
     return looks, [
-        (name, i, wrong[one]) for (name, i), one in zip(cells, ids, strict=True) if one in wrong
+        (name, i, wrong[one]) for (name, i), one in zip(sound, ids, strict=True) if one in wrong
     ]
 
 

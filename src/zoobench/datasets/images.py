@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from zoobench.datasets import regular
+from zoobench.datasets.ranges import BYTE, GUESSED, OVERSHOOT, UNIT, WORD, Grey, Levels
 from zoobench.errors import BadData
 
 FORMATS = (
@@ -70,34 +71,35 @@ WAVES = np.cos(np.pi * np.arange(8)[:, None] * (np.arange(32) + 0.5) / 32)
 """(8, 32): the lowest frequencies of a cosine transform."""
 
 
-def decode(source: bytes | str | Path) -> Image.Image:
+def decode(source: bytes | str | Path, grey: Grey = GUESSED) -> Image.Image:
     """A file, or its content, as an RGB picture: the one way in which any reader gets one.
 
     The content decides which of `FORMATS` it is, not its name. EXIF orientation is applied; of
     an animation the first frame is taken; transparency is laid over white; CMYK and palettes are
-    converted; 16 bits are scaled to 8, not clipped. Raises BadData where it cannot be decoded.
+    converted; more than 8 bits are scaled by the range `grey`. Raises BadData where it cannot be
+    decoded.
     """
-    rgb, why, error = _decoded(source)
+    rgb, why, error = _decoded(source, grey)
     if rgb is None:
         name = f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
         raise BadData(f"{name}: not a picture that can be decoded: {why}") from error
     return rgb
 
 
-def look(source: bytes | str | Path) -> tuple[bytes, str]:
+def look(source: bytes | str | Path, grey: Grey = GUESSED) -> tuple[bytes, str]:
     """What a picture looks like, in `LOOK` bytes; else b"" and why it cannot be decoded.
 
     The first 16 bytes are a digest of its size and RGB pixels; the other 8 a perceptual hash:
     which of the 64 lowest frequencies of its brightness, at 32 x 32, lie above their median.
     """
-    rgb, why, _ = _decoded(source)
+    rgb, why, _ = _decoded(source, grey)
     if rgb is None:
         return b"", why
     exact = hashlib.sha256(repr(rgb.size).encode())
     exact.update(np.asarray(rgb).data)
-    grey = rgb.convert("L").resize((32, 32), Image.Resampling.BOX)
+    small = rgb.convert("L").resize((32, 32), Image.Resampling.BOX)
     # Rounded, so that rounding errors do not decide about a flat picture.
-    low = (WAVES @ np.asarray(grey, dtype=np.float64) @ WAVES.T).round(3)
+    low = (WAVES @ np.asarray(small, dtype=np.float64) @ WAVES.T).round(3)
     return exact.digest()[:16] + np.packbits(low > np.median(low)).tobytes(), ""
 
 
@@ -111,21 +113,47 @@ def kind(head: bytes) -> tuple[str, bool]:
     return "", False
 
 
-def _decoded(source: bytes | str | Path) -> tuple[Image.Image | None, str, Exception | None]:
+def levels(source: bytes | str | Path) -> Levels | None:
+    """The grey values of a picture of more than 8 bits; None of all others, damaged ones too."""
+    try:
+        content = source if isinstance(source, bytes) else regular.read(str(source))
+        with _opened(content) as picture:
+            mode = picture.mode
+            if not mode.startswith("I") and mode != "F":
+                return None
+            values = np.asarray(picture, dtype=np.float64)
+        low, high = (
+            float(np.quantile(values, share, method="nearest"))
+            for share in (OVERSHOOT, 1 - OVERSHOOT)
+        )
+        return Levels(mode, low, high, float(values.max())) if np.isfinite(values).all() else None
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - as in _decoded, anything can come; `look` says what
+        return None
+
+
+def _decoded(
+    source: bytes | str | Path, grey: Grey
+) -> tuple[Image.Image | None, str, Exception | None]:
     """(an RGB picture, "", None), or (None, why there is none, what was raised)."""
     content = b""
     try:
         content = source if isinstance(source, bytes) else regular.read(str(source))
-        with Image.open(io.BytesIO(content), formats=_formats()) as picture:
+        with _opened(content) as picture:
             if picture.width * picture.height == 0:
                 raise BadData("it has no pixels")
-            return _rgb(_upright(picture)), "", None
+            return _rgb(_upright(picture), grey), "", None
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001
         # A damaged file can raise anything inside a decoder: OSError, SyntaxError,
         # struct.error, zlib.error, DecompressionBombError, ...
         return None, _why(error, content), error
+
+
+def _opened(content: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(content), formats=_formats())
 
 
 @cache
@@ -163,9 +191,9 @@ def _upright(picture: Image.Image) -> Image.Image:
     return picture if turn is None else picture.transpose(turn)
 
 
-def _rgb(picture: Image.Image) -> Image.Image:
+def _rgb(picture: Image.Image, grey: Grey) -> Image.Image:
     if picture.mode.startswith("I") or picture.mode == "F":
-        picture = _eight_bits(picture)
+        picture = _eight_bits(picture, grey)
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")
         white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
@@ -173,18 +201,18 @@ def _rgb(picture: Image.Image) -> Image.Image:
     return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    """A grey picture of more than 8 bits, scaled by its format's range.
+def _eight_bits(picture: Image.Image, grey: Grey) -> Image.Image:
+    """A grey picture of more than 8 bits, scaled by `grey`; what lies beyond it is clipped.
 
-    "I;16": 0..65535. "I" (32 bits) has no agreed range: 255 or 65535, whichever its
-    values fit. "F": 1, 255 or 65535 likewise. Raises ValueError for other values.
+    Where that does not say what is white, "I" (32 bits) takes 255 or 65535, whichever its values
+    fit, and "F" 1, 255 or 65535 likewise. Raises ValueError for values beyond.
     """
     values = np.asarray(picture, dtype=np.float64)
     low, high = float(values.min()), float(values.max())
-    if not np.isfinite([low, high]).all() or low < 0 or high > 65535:
+    white = grey.white(picture.mode)
+    if not np.isfinite([low, high]).all() or (not white and (low < 0 or high > WORD)):
         raise ValueError(f"grey values from {low:g} to {high:g}: no range that is known")
-    if picture.mode.startswith("I;16") or high > 255:
-        top = 65535.0
-    else:
-        top = 1.0 if picture.mode == "F" and high <= 1 else 255.0
-    return Image.fromarray(np.rint(values * (255 / top)).astype(np.uint8))
+    if not white:
+        white = WORD if high > BYTE else UNIT if picture.mode == "F" and high <= 1 else BYTE
+    scaled = (values - grey.low) * (255 / (white - grey.low))
+    return Image.fromarray(np.rint(scaled.clip(0, 255)).astype(np.uint8))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zoobench.datasets.ranges import GUESSED, Grey
 from zoobench.errors import BadData
 
 if TYPE_CHECKING:
@@ -46,26 +47,28 @@ class PixelArray:
 
 @dataclass(frozen=True)
 class Files:
-    """Example i is a picture in a file, decoded when it is asked for."""
+    """Example i is a picture in a file, decoded when it is asked for, in the range `grey`."""
 
     paths: tuple[str, ...] = field(repr=False)
+    grey: Grey = GUESSED
 
     def __call__(self, i: int) -> Image.Image:
         from zoobench.datasets import images
 
-        return images.decode(self.paths[i])
+        return images.decode(self.paths[i], self.grey)
 
 
 @dataclass(frozen=True)
 class Column:
     """Example i is a cell of an Arrow table: a text, or a picture's bytes or path.
 
-    Pictures are read from files inside one of the folders `within` alone.
+    Pictures are read from files inside one of the folders `within` alone, in the range `grey`.
     """
 
     table: Any = field(repr=False)
     name: str
     within: tuple[str, ...] = ()
+    grey: Grey = GUESSED
 
     def __call__(self, i: int) -> Raw:
         value = self.table[i][self.name]
@@ -73,7 +76,7 @@ class Column:
             return value
         from zoobench.datasets import images
 
-        return images.decode(stored(value, self.within))
+        return images.decode(stored(value, self.within), self.grey)
 
 
 def stored(value: Mapping[str, Any], within: Sequence[str]) -> bytes | str:

@@ -25,6 +25,12 @@ SPLIT_VERSION = 1
 
 TEST_SHARE = 0.2
 VALID_SHARE = 0.1
+FLAGGED = {
+    "merged_labels": "merged-labels",
+    "labels_alike": "labels-alike",
+    "narrow_range": "narrow-range",
+}
+"""Notes of a source that a reader of the report must see, and their flags."""
 IMBALANCE = 10
 """The largest class over the smallest, above which the record is flagged."""
 
@@ -60,7 +66,7 @@ def assemble(found: Found, ref: Ref) -> Splits:
     found = _first_classes(found, ref)
     found, counts = _clean(_grouped_by(found))
     _check_sizes(found, ref)
-    flags = []
+    flags = [flag for note, flag in FLAGGED.items() if note in found.notes]
     train, valid, test = found.train, found.valid, found.test
     if test is None:
         train, test = hold_out(train, "test", TEST_SHARE, bool(found.classes))

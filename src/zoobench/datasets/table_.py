@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from zoobench.datasets import delimited, formats, options, twins
+from zoobench.datasets import delimited, formats, options, ranges, twins
 from zoobench.datasets.faults import check_classes, check_faults, raised_as
 from zoobench.datasets.ids import text_id
 from zoobench.datasets.labels import notes as label_notes
@@ -34,7 +34,18 @@ from zoobench.tasks.regression import Numbers
 VERSION = 1
 """Counts changes of how a table is read."""
 
-OPTIONS = ("path", "text", "image", "label", "split", "task", "encoding", "delimiter", "quotes")
+OPTIONS = (
+    "path",
+    "text",
+    "image",
+    "label",
+    "split",
+    "task",
+    "range",
+    "encoding",
+    "delimiter",
+    "quotes",
+)
 TASKS = ("classification", "regression")
 
 
@@ -96,12 +107,13 @@ def resolve(ref: Ref, where: str) -> Ref:
     """
     options.check(ref, OPTIONS, where)
     check_task(ref, where)
+    ranges.told(ref, where)
     if "path" not in dict(ref.options):
         ref = Ref(ref.source, Path(ref.name).stem, ref.revision, ref.options).with_options(
             path=ref.name
         )
     with raised_as(UserError, where):
-        found, revision = _found(_read(ref), verify=False, task=task_of(ref))
+        found, revision = _found(_read(ref), ref, verify=False)
         assemble(found, ref)
     return options.pin(ref, revision, where)
 
@@ -114,17 +126,19 @@ def available(ref: Ref) -> tuple[bool, str]:
 def load(ref: Ref) -> Splits:
     """Raises BadData when the table changed since it was resolved, or 1% of it is damaged."""
     with raised_as(BadData):
-        found, here = _found(_read(ref), verify=True, task=task_of(ref))
+        found, here = _found(_read(ref), ref, verify=True)
     if ref.revision not in ("", here):
         raise BadData(f"{_path(ref)}: its content is not what {ref} was pinned to")
     return assemble(found, ref)
 
 
-def _found(table: Table, *, verify: bool, task: str) -> tuple[Found, str]:
+def _found(table: Table, ref: Ref, *, verify: bool) -> tuple[Found, str]:
     """The sound rows as splits, and the revision; decodes each picture under `verify`."""
+    task = task_of(ref)
     numbers = task == "regression"
-    ids, faults, looks = _scan(table, verify=verify, numbers=numbers)
+    ids, faults, looks = _scan(table, ref, verify=verify)
     kept, notes = _sound(table, faults)
+    notes |= ranges.notes(looks.grey, looks.narrow)
     names: list[str] = []
     if not numbers:
         check_classes([(table.splits[i], table.labels[i]) for i in kept], str(table.path), "rows")
@@ -143,7 +157,7 @@ def _found(table: Table, *, verify: bool, task: str) -> tuple[Found, str]:
             else Labels(np.asarray([place[text] for text in labels], dtype=np.int64))
         )
         inside = tuple(contents[i] for i in rows)
-        read = Texts(inside) if table.is_text else Files(inside)
+        read = Texts(inside) if table.is_text else Files(inside, looks.grey)
         return Split(name, tuple(ids[i] for i in rows), targets, read)
 
     valid = split("valid", "valid") if "valid" in table.splits else None
@@ -220,15 +234,15 @@ def _split(value: str, path: Path, column: str) -> str:
     return options.SPLIT_NAMES[name]
 
 
-def _scan(table: Table, *, verify: bool, numbers: bool) -> tuple[list[str], list[str], Looks]:
+def _scan(table: Table, ref: Ref, *, verify: bool) -> tuple[list[str], list[str], Looks]:
     """(ids, faults), a row each, and looks; a fault is empty where all is well."""
     if table.is_text:
         ids = [text_id(text) for text in table.contents]
         faults = ["" if text.strip() else "the text is empty" for text in table.contents]
         looks = twins.of_texts(table.contents)
     else:
-        ids, faults, looks = twins.scan(table.files(), verify=verify)
-    unlabelled = [_fault(label, numbers) for label in table.labels]
+        ids, faults, looks = twins.scan(table.files(), verify=verify, grey=ranges.told(ref))
+    unlabelled = [_fault(label, task_of(ref) == "regression") for label in table.labels]
     return ids, [fault or other for fault, other in zip(faults, unlabelled, strict=True)], looks
 
 

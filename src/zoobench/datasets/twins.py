@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from zoobench.datasets import images, regular
 from zoobench.datasets.ids import THREADS, bytes_id, text_id
+from zoobench.datasets.ranges import GUESSED, Grey, agreed, may_be_deep
 from zoobench.machine import cache_dir
 from zoobench.schema import digest
 from zoobench.store import write_atomic
@@ -38,33 +39,41 @@ WINDOW = 8
 @dataclass(frozen=True)
 class Looks:
     """By an example's id: the identity of its `content` (its id where absent), and the
-    perceptual hash, `outline`, of a picture from a file."""
+    perceptual hash, `outline`, of a picture from a file. `grey` is the range of those with more
+    than 8 bits, and `narrow` says what is odd about it."""
 
     content: Mapping[str, str] = field(default_factory=dict)
     outline: Mapping[str, int] = field(default_factory=dict)
+    grey: Grey = GUESSED
+    narrow: str = ""
 
     def contents(self, ids: Iterable[str]) -> list[str]:
         return [self.content.get(one, one) for one in ids]
 
 
-def scan(paths: Sequence[str], *, verify: bool) -> tuple[list[str], list[str], Looks]:
+def scan(
+    paths: Sequence[str], *, verify: bool, grey: Grey | None = None
+) -> tuple[list[str], list[str], Looks]:
     """(ids, faults, looks) of files, by a few threads; a fault is empty where all is well.
 
     Without `verify` nothing is decoded: only unreadable and empty files are faulty, which have
-    an id as well, and there are no looks. Memory: one file a thread.
+    an id as well, and there are no looks. `grey` is the range that the user
+    says. Memory: one file a thread.
     """
 
-    def one(path: str) -> tuple[str, str]:
+    def one(path: str) -> tuple[str, str, bool]:
         try:
             content = regular.read(path)
         except OSError as error:
-            return bytes_id(b""), f"cannot be read: {error.strerror or error}"
-        return bytes_id(content), "" if content else "the file is empty"
+            return bytes_id(b""), f"cannot be read: {error.strerror or error}", False
+        return bytes_id(content), "" if content else "the file is empty", may_be_deep(content)
 
     with ThreadPoolExecutor(THREADS) as pool:
-        ids, faults = map(list, zip(*pool.map(one, paths), strict=True)) if paths else ([], [])
+        seen = list(pool.map(one, paths))
+    ids, faults = [of for of, _, _ in seen], [why for _, why, _ in seen]
     sound = [i for i, why in enumerate(faults) if verify and not why]
-    looks, wrong = of_pictures([ids[i] for i in sound], lambda i: paths[sound[i]])
+    deep = {ids[i] for i in sound if seen[i][2]}
+    looks, wrong = of_pictures([ids[i] for i in sound], lambda i: paths[sound[i]], deep, grey)
     return ids, [why or wrong.get(of, "") for of, why in zip(ids, faults, strict=True)], looks
 
 
@@ -75,21 +84,30 @@ def of_texts(texts: Iterable[str]) -> Looks:
 
 
 def of_pictures(
-    ids: Sequence[str], source: Callable[[int], bytes | str]
+    ids: Sequence[str],
+    source: Callable[[int], bytes | str],
+    deep: Collection[str] = (),
+    grey: Grey | None = None,
 ) -> tuple[Looks, dict[str, str]]:
     """What pictures look like, and id -> why of those that cannot be decoded.
 
     `source` gives picture i's file or its bytes, which `ids` are hashes of: a picture is decoded
-    once, by a few threads, and its look kept in the cache.
+    once, by a few threads, and its look kept in the cache. Those of the ids `deep` may have more
+    than 8 bits; their range is `grey`, or what they agree on.
     """
     place = {one: i for i, one in enumerate(ids)}
     order = sorted(place)
-    path = cache_dir() / "looks" / digest([VERSION, PIL.__version__, order], 32)
+    odd: dict[str, str] = {}
+    narrow = ""
+    if grey is None:
+        grey, odd, narrow = _agreed(sorted(deep), lambda one: source(place[one]))
+    key = [VERSION, PIL.__version__, order, *([grey.text] if grey.text else [])]
+    path = cache_dir() / "looks" / digest(key, 32)
     known = _read(path, len(order))
     missing = [one for one, look in zip(order, known, strict=True) if not any(look)]
     with ThreadPoolExecutor(THREADS) as pool:
-        new = dict(zip(missing, pool.map(lambda one: images.look(source(place[one])), missing),
-                       strict=True))  # fmt: skip
+        seen = pool.map(lambda one: images.look(source(place[one]), grey), missing)
+        new = dict(zip(missing, seen, strict=True))
     looks = {
         one: new[one][0] if one in new else look for one, look in zip(order, known, strict=True)
     }
@@ -99,7 +117,20 @@ def of_pictures(
     return Looks(
         {one: look[:16].hex() for one, look in sound.items()},
         {one: int.from_bytes(look[16:], "little") for one, look in sound.items()},
-    ), {one: why for one, (_, why) in new.items() if why}
+        grey,
+        narrow,
+    ), odd | {one: why for one, (_, why) in new.items() if why}
+
+
+def _agreed(
+    deep: Sequence[str], source: Callable[[str], bytes | str]
+) -> tuple[Grey, dict[str, str], str]:
+    """As `ranges.agreed`, by the pictures' ids."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        levels = list(pool.map(lambda one: images.levels(source(one)), deep))
+    known = {i: one for i, one in enumerate(levels) if one is not None}
+    grey, odd, narrow = agreed(known)
+    return grey, {deep[i]: why for i, why in odd.items()}, narrow
 
 
 def _read(path: Path, many: int) -> list[bytes]:

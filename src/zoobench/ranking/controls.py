@@ -25,11 +25,17 @@ RECORD_FLAGS = {
     "not-converged": "the probe's solver stopped before its tolerance",
     "lambda-on-edge": "the chosen regularisation lies on the edge of its grid",
     "class-imbalance": "classes are unbalanced: see balanced accuracy",
+    "merged-labels": "several spellings of a label were read as one class: see the record's notes",
+    "labels-alike": "classes differ in case alone, or one is called nan: see the record's notes",
+    "narrow-range": "16-bit pictures use a small part of their range: say it with range=",
     "temperature-of-few": "calibrated by fewer than 20 valid examples",
     "compile-failed": "the network could not be compiled, and ran as it is",
     "imported": "published numbers, not measured here",
 }
-DATASET_FLAGS = frozenset({"derived-valid", "derived-test", "class-imbalance", "imported"})
+DATASET_FLAGS = frozenset({
+    "derived-valid", "derived-test", "class-imbalance", "imported", "merged-labels", "labels-alike",
+    "narrow-range",
+})  # fmt: skip
 
 
 class Controls:
