@@ -121,10 +121,13 @@ class Ref:
     def located(self) -> Ref:
         """The same thing, wherever it lies: paths left out, since contents are hashed instead."""
         ref = self.without("path")
-        weights = ref.option("weights", "random")
-        if weights in ("random", "pretrained"):
-            return ref
-        return ref.with_options(weights=PurePath(str(weights)).name)
+        paths = {
+            name: PurePath(str(value)).name
+            for name, value in ref.options
+            if name == "configuration"
+            or (name == "weights" and value not in ("random", "pretrained"))
+        }
+        return ref.with_options(**paths)
 
     @cached_property
     def short(self) -> str:

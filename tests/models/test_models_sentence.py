@@ -132,7 +132,7 @@ def test_random_weights_are_random_in_every_layer(tmp_path: Path) -> None:
     folder = Recipe(layers=[("Dense", dense(8))]).write(tmp_path / "m")
     own, drawn = (
         load(folder),
-        models.load(models.resolve(f"hf/me/x?weights=random&config={folder}"), 3),
+        models.load(models.resolve(f"hf/me/x?weights=random&configuration={folder}"), 3),
     )
     assert own.pooling == drawn.pooling == "mean+dense"
     assert own.feature_dim == drawn.feature_dim == 8

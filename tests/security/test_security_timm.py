@@ -251,6 +251,6 @@ def test_a_local_folder_is_read_with_its_own_configuration_and_without_a_hub(net
     assert backbone.input_spec.size == (3, 32, 32)
     state = load_file(net / "model.safetensors")
     assert all(torch.equal(v, state[k]) for k, v in backbone.module.state_dict().items())
-    drawn: Any = models.load(models.resolve(f"timm/me/net?weights=random&config={net}"), 5)
+    drawn: Any = models.load(models.resolve(f"timm/me/net?weights=random&configuration={net}"), 5)
     assert drawn.input_spec == backbone.input_spec
     assert not torch.equal(drawn.module.state_dict()["conv1.0.weight"], state["conv1.0.weight"])

@@ -15,6 +15,7 @@ from zoobench.compare.measured import Say, Schedule, block_interval, draws, samp
 from zoobench.costs.fresh_process import HERE
 from zoobench.costs.interleaved import SECONDS, Block, interleaved, tried
 from zoobench.errors import UserError
+from zoobench.models.weights import untrained
 from zoobench.schema import Ref
 from zoobench.statistics.bootstrap import Floats
 from zoobench.store import Run
@@ -53,7 +54,7 @@ MOST = 3.0
 def models_of(run: Run) -> list[Ref]:
     """The models of a run, as trained or not; controls have nothing to time. Raises UserError."""
     refs = [record.cell.model for record in run.records]
-    timed = [ref.without("weights") for ref in refs if ref.source != "control"]
+    timed = [untrained(ref).without("weights") for ref in refs if ref.source != "control"]
     if not timed:
         raise UserError(f"{run.path}: no model to time")
     return list(dict.fromkeys(timed))

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -251,17 +250,17 @@ def sized(ref: Ref, input_size: tuple[int, int] | None, seq_len: int | None) -> 
 def _loaded(
     ref: Ref, input_size: tuple[int, int] | None, seq_len: int | None, weights: bool
 ) -> Architecture:
-    """What `zoobench.models` gives for `ref`, run for real; without `weights` random ones,
-    but for a local folder, which is read whole."""
+    """What `zoobench.models` gives for `ref`, run for real; without `weights` random ones."""
     from zoobench import models
+    from zoobench.models.weights import untrained
 
     ref = sized(ref, input_size, seq_len)
-    if not weights and not Path(str(ref.option("weights", "random"))).expanduser().is_dir():
-        ref = ref.with_options(weights="random")
+    if not weights:
+        ref = untrained(ref)
     backbone = models.load(models.resolve(ref))
     batch = batch_of(backbone, 1)
     return Architecture(
-        name=ref.without("weights").short,
+        name=ref.without("weights", "configuration").short,
         scope="features",
         build=lambda: backbone.module,
         inputs=lambda device: (to_device(batch, device),),

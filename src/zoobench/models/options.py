@@ -91,6 +91,14 @@ def _weights(at: str, value: Value) -> str:
     return str(path)
 
 
+def _folder(at: str, value: Value) -> str:
+    """A folder with a config.json."""
+    path = Path(str(value)).expanduser()
+    if not (path / "config.json").is_file():
+        raise UserError(f"{at}: {value} is no folder that holds a config.json")
+    return str(path)
+
+
 def _whole(least: int, most: int) -> Callable[[str, Value], int]:
     def check(at: str, value: Value) -> int:
         number = value if isinstance(value, int) and not isinstance(value, bool) else 0
@@ -141,4 +149,5 @@ _CHECKS: dict[str, Callable[[str, Value], Value]] = {
     "mean": _channels(positive=False),
     "std": _channels(positive=True),
     "prefix": _text,
+    "configuration": _folder,
 }

@@ -138,7 +138,7 @@ def resolve(ref: Ref, where: str) -> Ref:
     known: dict[str, Value] = {
         k: facts[k] for k in ("input_size", "crop_pct", "interpolation") if k in facts
     }
-    more = ("config",) if _is_repo(name) else ()
+    more = ("configuration",) if _is_repo(name) else ()
     named = options.normalise(named, where, "image", known, tuple(POOLS), more)
     weights = named.option("weights", "pretrained")
     if weights == "pretrained" and not ("hub" in facts or "url" in facts):
@@ -214,7 +214,7 @@ def load(ref: Ref, seed: int) -> Backbone:
 def _described(ref: Ref) -> Path:
     """The config.json that tells what a repository's model is: the local folder's own where its
     weights come from one, else the hub's."""
-    for given in (ref.option("config"), ref.option("weights")):
+    for given in (ref.option("configuration"), ref.option("weights")):
         folder = Path(str(given)).expanduser()
         if given is not None and folder.is_dir():
             return folder / "config.json"

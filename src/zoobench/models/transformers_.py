@@ -76,7 +76,9 @@ def resolve(ref: Ref, where: str) -> Ref:
     named = Ref(ref.source, card.name, ref.revision, ref.options) if card else ref
     pools = vision.POOLS if modality == "image" else sentence.POOLS
     defaults = {"modality": card.modality, **dict(card.extra)} if card else {}
-    resolved = options.normalise(named, where, modality, defaults, pools, ("modality", "config"))
+    resolved = options.normalise(
+        named, where, modality, defaults, pools, ("modality", "configuration")
+    )
     if card and resolved.option("modality"):
         raise UserError(f"{at}{card.id} reads {card.modality}, not {resolved.option('modality')}")
     # Kept in the name, so that a model has the same one before and after it is downloaded.
@@ -85,7 +87,7 @@ def resolve(ref: Ref, where: str) -> Ref:
 
 def _folder(ref: Ref) -> Path | None:
     """The local folder that the model's configuration comes from, if it is not the hub."""
-    given = [ref.option("config"), ref.option("weights")]
+    given = [ref.option("configuration"), ref.option("weights")]
     return next((Path(str(one)).expanduser() for one in given if _is_folder(one)), None)
 
 

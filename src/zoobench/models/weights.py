@@ -7,23 +7,43 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoobench.models.checkpoints import sha256_file
+from zoobench.models.checkpoints import SETTINGS, sha256_file
+from zoobench.models.options import WEIGHT_SUFFIXES
 from zoobench.schema import Cell, Ref
 
 if TYPE_CHECKING:
     import torch
 
 
+def own_folder(ref: Ref) -> str:
+    """The local folder whose configuration `ref` is built from; "" where it is the source's."""
+    if ref.source not in ("hf", "timm") or (ref.source == "timm" and "/" not in ref.name):
+        return ""
+    weights = str(ref.option("weights", "pretrained"))
+    own = weights not in ("random", "pretrained") and not weights.endswith(WEIGHT_SUFFIXES)
+    return str(ref.option("configuration", weights if own else ""))
+
+
+def untrained(ref: Ref) -> Ref:
+    """The same architecture with random weights: for a local folder its own, never that of a
+    hub's repository of the same name."""
+    folder = own_folder(ref)
+    return ref.with_options(weights="random", **({"configuration": folder} if folder else {}))
+
+
 def weights_digest(ref: Ref) -> str:
     """sha256 (first 16 hex digits) of a local checkpoint's content, "" for any other weights.
 
-    A folder's digest is over its files' names and contents. Missing files give "".
+    A folder's digest is over its files' names and contents; over its settings alone where
+    random weights are drawn for its configuration. Missing files give "".
     """
     weights = ref.option("weights", "pretrained")
-    if weights in ("random", "pretrained"):
+    drawn = own_folder(ref) if weights == "random" else ""
+    if weights in ("random", "pretrained") and not drawn:
         return ""
-    path = Path(str(weights)).expanduser()
+    path = Path(drawn or str(weights)).expanduser()
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    files = [file for file in files if not drawn or file.suffix in SETTINGS]
     hasher = hashlib.sha256()
     for file in files:
         if not file.is_file():
@@ -44,7 +64,7 @@ def weights_of(cell: Cell, random_weights: bool) -> tuple[Ref, int]:
     """The model to load, and the seed of its weights where they are drawn."""
     ref = cell.model
     if random_weights:
-        ref = ref.with_options(weights="random")
+        ref = untrained(ref)
     return ref, cell.seed if ref.option("weights") == "random" else 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from zoobench.metrics import difference, sign, written
+from zoobench.models.weights import own_folder
 from zoobench.ranking.comparability import CONTROL_SOURCE, Section, is_control
 from zoobench.ranking.nouns import Control, Flag
 from zoobench.ranking.outcomes import Book, by_model, mean_of, sample_of
@@ -81,7 +82,9 @@ def _adapted(section: Section) -> tuple[str, ...]:
 
 def architecture(model: Ref) -> Ref:
     """The model without revision and weights: what random weights share with it."""
-    return model.without("weights").at("")
+    folder = own_folder(model)
+    bare = model.without("weights", "configuration").at("")
+    return bare.with_options(configuration=folder) if folder else bare
 
 
 def versus(

@@ -8,7 +8,7 @@ from typing import Any
 
 from zoobench import datasets, methods, models
 from zoobench.datasets.shift import is_shifted
-from zoobench.models.weights import weights_digest
+from zoobench.models.weights import untrained, weights_digest
 from zoobench.runs.suite import CONTROLS, MethodSpec, Suite
 from zoobench.schema import PROTOCOL, Cell, Ref
 from zoobench.tasks import task as task_named
@@ -51,11 +51,11 @@ def plan(suite: Suite) -> list[Cell]:
                 cells += _model_cells(suite, model, dataset, spec)
     if "random-weights" in suite.controls:
         for model in suite.models:
-            untrained = model.with_options(weights="random")
+            drawn = untrained(model)
             for dataset in suite.datasets:
                 probe = _probe(own, dataset)
-                if untrained != model and probe is not None and not is_shifted(dataset):
-                    cells += _model_cells(suite, untrained, dataset, probe, full_only=True)
+                if drawn != model and probe is not None and not is_shifted(dataset):
+                    cells += _model_cells(suite, drawn, dataset, probe, full_only=True)
     return list({cell.key: cell for cell in cells}.values())
 
 

@@ -220,7 +220,9 @@ def _ref(entry: str | dict[str, Any], where: str, folder: Path) -> Ref:
 
 
 def _is_path(option: str, value: Value) -> bool:
-    return option == "path" or (option == "weights" and value not in ("random", "pretrained"))
+    return option in ("path", "configuration") or (
+        option == "weights" and value not in ("random", "pretrained")
+    )
 
 
 def _absolute(value: Value, folder: Path) -> str:
