@@ -11,17 +11,17 @@ from PIL import Image
 
 from zoobench import datasets
 from zoobench.errors import BadData, UserError
-from zoobench.schema import Ref
+from zoobench.schema import Ref, Value
 
 MakeFolder = Callable[[Mapping[str, int]], Path]
 Picture = Callable[..., Image.Image]
 
 
-def ref_to(root: Path, **options: int) -> Ref:
+def ref_to(root: Path, **options: Value) -> Ref:
     return Ref("folder", "pets").with_options(path=str(root), **options)
 
 
-def refused(root: Path, **options: int) -> str:
+def refused(root: Path, **options: Value) -> str:
     with pytest.raises(UserError) as caught:
         datasets.resolve(ref_to(root, **options), "suite.toml: datasets[0]")
     message = str(caught.value)
@@ -48,8 +48,10 @@ def test_official_splits_in_all_their_spellings(make_folder: MakeFolder) -> None
     assert [len(s) for s in (made.train, made.valid, made.test)] == [6, 6, 6]
 
 
-def test_a_class_that_is_called_test_is_a_class(make_folder: MakeFolder) -> None:
-    made = datasets.load(datasets.resolve(ref_to(make_folder({"test": 4, "valid": 4}))))
+def test_a_class_that_is_called_test_is_a_class_where_that_is_said(make_folder: MakeFolder) -> None:
+    root = make_folder({"test": 4, "valid": 4})
+    assert 'classes = "all"' in refused(root)
+    made = datasets.load(datasets.resolve(ref_to(root, classes="all")))
     assert made.classes == ("test", "valid")
 
 
@@ -123,7 +125,7 @@ def test_other_and_hidden_files_are_ignored_and_nested_ones_found(
     made = datasets.load(datasets.resolve(ref_to(root)))
     assert made.classes == ("a", "b")
     assert len(made.train) + len(made.valid) + len(made.test) == 10
-    assert made.notes["ignored_files"] == 1
+    assert made.notes["unused"] == {".txt file": 1}
 
 
 def test_mistakes_are_found_before_any_work(

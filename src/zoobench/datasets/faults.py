@@ -6,7 +6,7 @@ Damaged examples are counted, named and left out under 1%, an error above.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -45,6 +45,18 @@ def check_faults(faults: Sequence[str], total: int, place: str, noun: str) -> di
             f"{TOLERATED:.0%} is the bound: {shown}"
         )
     return {"corrupt": len(faults), "corrupt_files": list(faults[:NAMED])}
+
+
+def about(notes: Mapping[str, Any]) -> str:
+    """What the notes of a dataset say of examples that are not used, in one line; often ""."""
+    unused = ", ".join(f"{kind} ({many})" for kind, many in notes.get("unused", {}).items())
+    empty = ", ".join(map(repr, notes.get("empty_classes", ())))
+    told = {
+        "not used": unused,
+        "empty classes": empty,
+        "damaged": str(notes.get("corrupt", "")),
+    }
+    return "; ".join(f"{what}: {which}" for what, which in told.items() if which)
 
 
 def check_classes(examples: Iterable[tuple[str, str]], place: str, noun: str) -> None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import csv
+import logging
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
 
-from zoobench.datasets import images, options, ranges, table_, twins
-from zoobench.datasets.faults import check_classes, check_faults, raised_as
+from zoobench.datasets import layouts, listing, options, ranges, table_, twins
+from zoobench.datasets.faults import about, check_classes, check_faults, raised_as
+from zoobench.datasets.layouts import Layout
 from zoobench.datasets.readers import Files
 from zoobench.datasets.splits import Found, assemble
 from zoobench.errors import BadData, UserError, unknown
@@ -24,16 +24,7 @@ VERSION = 1
 """Counts changes of how a folder is read."""
 
 
-@dataclass(frozen=True)
-class Layout:
-    """What lies in a folder: (split, class, path) of each picture, sorted by path.
-
-    `split` is "" where there are no split folders. `ignored` counts other files.
-    """
-
-    root: Path
-    pictures: tuple[tuple[str, str, str], ...]
-    ignored: int
+OPTIONS = ("path", "task", "range", "splits", "allow_unused")
 
 
 def cards() -> tuple[DatasetCard, ...]:
@@ -54,23 +45,29 @@ def resolve(ref: Ref, where: str) -> Ref:
     Raises UserError for a folder that is absent, empty, of one class only, or whose
     classes are too small to split, naming it.
     """
-    options.check(ref, ("path", "task", "range"), where)
+    numbers = table_.task_of(ref) == "regression"
+    options.check(ref, ("path", "task", "range") if numbers else OPTIONS, where)
     table_.check_task(ref, where)
     ranges.told(ref, where)
+    if not isinstance(ref.option("allow_unused", False), bool):
+        raise UserError(f"{options.prefix(where)}allow_unused of {ref.id} must be true or false")
     if "path" not in dict(ref.options):
         ref = Ref(ref.source, Path(ref.name).name, ref.revision, ref.options).with_options(
             path=ref.name
         )
-    if table_.task_of(ref) == "regression":
+    if numbers:
         with raised_as(UserError, where):
             targets = _targets(ref)
         return ref.at(table_.resolve(targets, where).revision)
     with raised_as(UserError, where):
         layout = _layout(ref)
         pairs = [(split, name) for split, name, _ in layout.pictures]
-        check_classes(pairs, str(layout.root), "pictures")
+        check_classes(pairs, layout.place, "pictures")
         found, revision = _found(layout, ref, verify=False)
         assemble(found, ref)  # too many twins, say: better said now than after the downloads
+    if layout.warns:
+        # Standard error, before a run and where it is planned; the report says it once more.
+        logging.getLogger(__name__).warning("%s: %s", ref.id, about(found.notes))
     return options.pin(ref, revision, where)
 
 
@@ -90,27 +87,26 @@ def load(ref: Ref) -> Splits:
     layout = _layout(ref)
     found, here = _found(layout, ref, verify=True)
     if ref.revision not in ("", here):
-        raise BadData(f"{layout.root}: its pictures are not those that {ref} was pinned to")
+        raise BadData(f"{layout.place}: its pictures are not those that {ref} was pinned to")
     return assemble(found, ref)
 
 
 def _found(layout: Layout, ref: Ref, *, verify: bool) -> tuple[Found, str]:
     """The sound pictures as splits, and the revision; decodes each one under `verify`."""
-    splits, names, paths = zip(*layout.pictures, strict=True)
+    unused = layout.check_unused(allowed=ref.option("allow_unused", False) is True)
+    splits, class_of, paths = zip(*layout.pictures, strict=True)
     ids, faults, looks = twins.scan(paths, verify=verify, grey=ranges.told(ref))
-    relative = [Path(path).relative_to(layout.root).as_posix() for path in paths]
+    relative = [listing.shown(os.path.relpath(path, layout.root)) for path in paths]
     named = [f"{name}: {why}" for name, why in zip(relative, faults, strict=True) if why]
-    notes = check_faults(named, len(ids), str(layout.root), "picture")
+    notes = {**layout.notes, **unused, **check_faults(named, len(ids), layout.place, "picture")}
     notes |= ranges.notes(looks.grey, looks.narrow)
-    if layout.ignored:
-        notes["ignored_files"] = layout.ignored
     sound = [i for i, why in enumerate(faults) if not why]
-    classes = tuple(sorted(set(names)))
+    classes = tuple(sorted(set(class_of)))
     number = {name: label for label, name in enumerate(classes)}
 
     def split(name: str, *folders: str) -> Split:
         rows = [i for i in sound if splits[i] in folders]
-        labels = np.asarray([number[names[i]] for i in rows], dtype=np.int64)
+        labels = np.asarray([number[class_of[i]] for i in rows], dtype=np.int64)
         read = Files(tuple(paths[i] for i in rows), looks.grey)
         return Split(name, tuple(ids[i] for i in rows), Labels(labels), read)
 
@@ -153,46 +149,5 @@ def _layout(ref: Ref) -> Layout:
     if not root.is_dir():
         kind = "is a file, not a folder" if root.exists() else "there is no such folder"
         raise BadData(f"{root}: {kind}")
-    top = _folders(root)
-    found: list[tuple[str, str, str]] = []
-    ignored = 0
-    for folder, split in _split_folders(top).items() or {str(root): ""}.items():
-        for group in _folders(Path(folder)):
-            for path in _files(group):
-                if os.path.splitext(path)[1].casefold() in images.SUFFIXES:
-                    found.append((split, group.name, path))
-                else:
-                    ignored += 1
-    if not found:
-        raise BadData(
-            f"{root}: no pictures found. Expected {root}/CLASS/picture.jpg, or the same "
-            "inside train, valid and test folders"
-        )
-    return Layout(root, tuple(sorted(found, key=lambda item: item[2])), ignored)
-
-
-def _split_folders(top: Sequence[Path]) -> dict[str, str]:
-    """Folder -> split, when there is a train folder that holds class folders."""
-    named = {
-        str(p): options.SPLIT_NAMES[p.name.casefold()]
-        for p in top
-        if p.name.casefold() in options.SPLIT_NAMES
-    }
-    has_train = any(split == "train" and _folders(Path(p)) for p, split in named.items())
-    return named if has_train else {}
-
-
-def _folders(root: Path) -> list[Path]:
-    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
-def _files(group: Path) -> list[str]:
-    """Every file below `group`, but hidden ones; links to folders are not followed.
-
-    Plain strings: making ten thousand Path objects takes longer than listing them.
-    """
-    found = []
-    for folder, inside, names in os.walk(group):
-        inside[:] = [name for name in inside if not name.startswith(".")]
-        found += [os.path.join(folder, name) for name in names if not name.startswith(".")]
-    return found
+    every = ref.option("classes") == "all"
+    return layouts.read(str(root), options.text(ref, "splits"), every)

@@ -13,7 +13,7 @@ COMMON = (*BOUNDS, "classes")
 """Options of every dataset: bounds on the splits, and "keep the first K classes"."""
 
 SPLIT_NAMES = {
-    "train": "train", "training": "train",
+    "train": "train", "training": "train", "trainval": "train",
     "valid": "valid", "val": "valid", "validation": "valid", "dev": "valid",
     "test": "test", "testing": "test",
 }  # fmt: skip
@@ -31,6 +31,8 @@ def check(ref: Ref, own: Iterable[str], where: str) -> None:
     for name, value in ref.options:
         if name not in known:
             raise unknown(where, "option", name, known, f"for {ref.id}")
+        if (name, value) == ("classes", "all") and "splits" in known:
+            continue  # of a folder: each of its folders is a class
         if name in COMMON and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
             raise UserError(
                 f"{prefix(where)}{name} of {ref.id} must be a whole number above 0, not {value!r}"
@@ -41,7 +43,7 @@ def check(ref: Ref, own: Iterable[str], where: str) -> None:
 
 def check_against(ref: Ref, card: DatasetCard, where: str) -> None:
     """Raises UserError where the card already shows that an option cannot be met."""
-    kept = ref.option("classes", card.classes)
+    kept = first_classes(ref) or card.classes
     if card.classes and kept > card.classes:
         raise UserError(f"{prefix(where)}{ref.id} has {card.classes} classes, not {kept}")
     most = ref.option("max_train")
@@ -50,6 +52,12 @@ def check_against(ref: Ref, card: DatasetCard, where: str) -> None:
             f"{prefix(where)}max_train = {most} of {ref.id} is fewer than its {kept} classes: "
             "every class needs at least one training example"
         )
+
+
+def first_classes(ref: Ref) -> int:
+    """How many classes are kept, the first ones; 0 for all."""
+    many = ref.option("classes", 0)
+    return many if isinstance(many, int) else 0
 
 
 def text(ref: Ref, name: str) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zoobench.datasets.options import first_classes
 from zoobench.datasets.twins import Looks, near
 from zoobench.errors import BadData
 from zoobench.interfaces import Split, Splits
@@ -207,7 +208,7 @@ def apportion(sizes: NDArray[np.intp], total: int, least: int = 0) -> NDArray[np
 
 
 def _first_classes(found: Found, ref: Ref) -> Found:
-    many = ref.option("classes", len(found.classes))
+    many = first_classes(ref) or len(found.classes)
     if "classes" in dict(ref.options) and not found.classes:
         raise BadData(f"{ref.id} asks {found.task}: it has no classes to keep {many} of")
     if many > len(found.classes):

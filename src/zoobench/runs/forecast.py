@@ -14,6 +14,7 @@ from typing import Any
 
 from zoobench import datasets, models
 from zoobench.costs.known import network
+from zoobench.datasets.options import first_classes
 from zoobench.errors import UnknownName
 from zoobench.schema import Cell, Record, Ref
 
@@ -121,7 +122,7 @@ def _size(ref: Ref, place: int, name: str) -> int:
 
 @lru_cache(maxsize=1024)
 def _classes(dataset: Ref) -> int:
-    return int(dataset.option("classes", 0)) or datasets.card(dataset).classes or 10
+    return first_classes(dataset) or datasets.card(dataset).classes or 10
 
 
 def _side(ref: Ref, counted: int) -> int:

@@ -1,0 +1,136 @@
+"""What lies in a folder: pictures, and everything else by kind, so that nothing goes uncounted."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from zoobench.datasets import images, regular
+from zoobench.errors import BadData
+
+SYSTEM = frozenset(
+    (
+        "@eadir", "@tmp", "@recycle", "#recycle", "#snapshot", "$recycle.bin", "__macosx",
+        "system volume information", "lost+found", "__pycache__", "thumbs.db", "ehthumbs.db",
+        "desktop.ini",
+    )
+)  # fmt: skip
+"""What file systems, NAS boxes and file managers leave behind (in lower case). Never read."""
+
+BESIDE = frozenset(
+    (
+        ".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".toml", ".md", ".html",
+        ".htm", ".pdf", ".py", ".ipynb", ".sh", ".npy", ".npz", ".mat", ".xmp", ".aae", ".log",
+        ".ini", ".db", ".sqlite", ".cache", ".lock", ".sha256", ".md5", ".url",
+    )
+)  # fmt: skip
+"""Files that stand beside pictures and are no examples: counted, but no loss."""
+
+_SUFFIX = re.compile(r"\.(?=[^.]*[a-z])[a-z0-9_]{1,8}")
+"""What tells a suffix from the rest of a name such as `St. Bernard 12`."""
+
+
+@dataclass
+class Unused:
+    """What a reading leaves out, by kind. `lost` may have been examples, `beside` was none."""
+
+    lost: Counter[str] = field(default_factory=Counter)
+    beside: Counter[str] = field(default_factory=Counter)
+    first: dict[str, str] = field(default_factory=dict)
+
+    def lose(self, kind: str, path: str) -> None:
+        self.lost[kind] += 1
+        self.first.setdefault(kind, path)
+
+
+def entries(folder: str) -> tuple[list[os.DirEntry[str]], list[os.DirEntry[str]]]:
+    """(folders, other entries) in the order of their names, but hidden ones and `SYSTEM`'s.
+
+    A link to a folder is among the folders. Raises BadData for a folder that cannot be read.
+    """
+    try:
+        with os.scandir(folder) as found:
+            inside = sorted(found, key=lambda entry: entry.name)
+    except OSError as error:
+        raise BadData(f"{shown(folder)}: the folder cannot be read: {error.strerror}") from error
+    seen = [e for e in inside if not e.name.startswith(".") and e.name.casefold() not in SYSTEM]
+    folders = [entry for entry in seen if _is_folder(entry)]
+    names = {entry.name for entry in folders}
+    return folders, [entry for entry in seen if entry.name not in names]
+
+
+def pictures(folder: str, unused: Unused) -> Iterator[str]:
+    """The pictures below `folder`, at any depth; whatever else is there is counted in `unused`.
+
+    Links to folders are not followed, since they may lead round in a ring.
+    """
+    waiting = [folder]
+    while waiting:
+        folders, files = entries(waiting.pop())
+        for entry in folders:
+            if entry.is_symlink():
+                unused.lose("linked folder", entry.path)
+            else:
+                waiting.append(entry.path)
+        for entry in files:
+            if is_picture(entry, unused):
+                yield entry.path
+
+
+def is_picture(entry: os.DirEntry[str], unused: Unused) -> bool:
+    """Whether a file counts as a picture: by its suffix, or by its content where it has none."""
+    if entry.is_symlink() or not entry.is_file(follow_symlinks=False):
+        try:
+            what = regular.irregular(entry.path)
+        except OSError as error:
+            what = f"file that cannot be looked at ({error.strerror})"
+        if what:
+            unused.lose(what.removeprefix("a "), entry.path)
+            return False
+    suffix = os.path.splitext(entry.name)[1].casefold()
+    if suffix in images.SUFFIXES:
+        return True
+    if _SUFFIX.fullmatch(suffix):
+        if suffix in BESIDE:
+            unused.beside[f"{suffix} file"] += 1
+        else:
+            unused.lose(f"{suffix} file", entry.path)
+        return False
+    what, read = images.kind(_head(entry.path))
+    if not read:
+        unused.lose(f"file without a suffix{f' ({what})' if what else ''}", entry.path)
+    return read
+
+
+def holds_pictures(folder: str) -> bool:
+    """Whether there is a picture below `folder`; looks no further than the first."""
+    return next(pictures(folder, Unused()), None) is not None
+
+
+def leads_home(link: str, root: str) -> bool:
+    """Whether a linked folder is one that holds `root`, or that `root` holds: a ring or a twin."""
+    there, here = os.path.realpath(link), os.path.realpath(root)
+    return os.path.commonpath([there, here]) in (there, here)
+
+
+def shown(path: str) -> str:
+    r"""A name for people and digests: bytes that are no UTF-8 as \xe9."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a ring of links, say: no folder, and counted as what it is
+        return False
+
+
+def _head(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(images.HEAD)
+    except OSError:
+        return b""
