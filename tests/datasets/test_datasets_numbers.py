@@ -145,6 +145,26 @@ def test_an_official_split_is_found_however_the_header_is_written(
     assert [len(s) for s in (made.train, made.valid, made.test)] == [20, 10, 10]
 
 
+@pytest.mark.parametrize(
+    ("delimiter", "encoding"), [(";", "utf-8"), ("\t", "utf-16"), (",", "utf-8")]
+)
+@pytest.mark.parametrize("first", ["", "sep=;\r\n", "\n"])
+def test_an_official_split_is_found_in_other_encodings(
+    delimiter: str, encoding: str, first: str, tmp_path: Path
+) -> None:
+    pictures(tmp_path)
+    delimiter = ";" if first.startswith("sep") else delimiter
+    named = ["train", "valid", "test", "train"]
+    rows = [
+        ["file", "target", "split"],
+        *([f"{i}.png", str(i / 7), named[i % 4]] for i in range(40)),
+    ]
+    text = first + "".join(delimiter.join(row) + "\n" for row in rows)
+    (tmp_path / "targets.csv").write_bytes(text.encode(encoding))
+    ref = Ref("folder", "p").with_options(path=str(tmp_path), task="regression")
+    assert datasets.load(datasets.resolve(ref)).flags == ()
+
+
 @pytest.mark.parametrize("name", ["Split", "splits", "spilt", "the split"])
 def test_a_column_that_is_nearly_called_split_is_refused(tmp_path: Path, name: str) -> None:
     pictures(tmp_path)

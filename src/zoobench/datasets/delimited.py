@@ -7,6 +7,7 @@ guessed from statistics of the text.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import io
 from collections.abc import Sequence
@@ -108,16 +109,9 @@ def columns(
     Raises UserError for a column that is not there, a row with more or fewer fields than the
     header, and a quote that swallows rows.
     """
-    # The module's bound on a field, 131,072 characters, is one for the whole process.
-    csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
     names = [name.strip() for name in wanted]
-    lines = list(io.StringIO(text, newline=""))
-    skipped = 0
-    if lines and lines[0].casefold().startswith("sep=") and len(lines[0].strip()) == 5:
-        how = How(how.encoding, how.delimiter or lines[0][4], how.quotes)  # as Excel marks it
-        skipped = 1
-    lines = lines[skipped:]
-    mark = how.mark or _delimiter(lines, names, suffix, how)
+    lines, mark = _begun(text, names, suffix, how)
+    skipped = text.count("\n", 0, len(text) - sum(map(len, lines)))
     rows = _rows(path, lines, mark, how, skipped)
     header = [name.strip() for name in rows[0].fields] if rows else []
     check_header(path, header, names)
@@ -133,19 +127,41 @@ def columns(
     return {name: [row.fields[i] for row in rows[1:]] for name, i in zip(wanted, at, strict=True)}
 
 
+def header(path: Path, raw: bytes, wanted: Sequence[str], how: How) -> list[str]:
+    """The names of all columns, however they are written; [] where that can't be told."""
+    lines, mark = _begun(decoded(path, raw, how.encoding), wanted, path.suffix, how)
+    return _first(lines, mark, how)
+
+
+def _begun(text: str, names: Sequence[str], suffix: str, how: How) -> tuple[list[str], str]:
+    """(lines from the header on, the delimiter)."""
+    # The module's bound on a field, 131,072 characters, is one for the whole process.
+    csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
+    lines = list(io.StringIO(text, newline=""))
+    if lines and lines[0].casefold().startswith("sep=") and len(lines[0].strip()) == 5:
+        return lines[1:], how.mark or lines[0][4]  # as Excel marks it
+    return lines, how.mark or _delimiter(lines, names, suffix, how)
+
+
 def _delimiter(lines: Sequence[str], names: Sequence[str], suffix: str, how: How) -> str:
     """The delimiter whose header holds `names`, the usual one of `suffix` first; else the one
     that makes the most columns, so that what is missing can be told."""
     usual = "\t" if suffix.casefold() in (".tsv", ".tab") else ","
-    headers = {}
-    for mark in sorted(DELIMITERS.values(), key=lambda mark: mark != usual):
-        try:
-            headers[mark] = [name.strip() for name in next(_reader(lines, mark, how), [])]
-        except csv.Error:
-            continue
-        if set(names) <= set(headers[mark]):
-            return mark
-    return max(headers, key=lambda mark: len(headers[mark])) if headers else usual
+    headers = {
+        mark: _first(lines, mark, how)
+        for mark in sorted(DELIMITERS.values(), key=lambda mark: mark != usual)
+    }
+    fit = [mark for mark, header in headers.items() if set(names) <= set(header)]
+    return fit[0] if fit else max(headers, key=lambda mark: len(headers[mark]))
+
+
+def _first(lines: Sequence[str], mark: str, how: How) -> list[str]:
+    """The names in the first row; [] where a quote in it stands as no delimiter lets it."""
+    with contextlib.suppress(csv.Error):
+        return next(
+            ([name.strip() for name in row] for row in _reader(lines, mark, how) if row), []
+        )
+    return []
 
 
 def _reader(lines: Sequence[str], mark: str, how: How) -> csv._reader:  # type: ignore[name-defined]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import os
 from difflib import get_close_matches
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zoobench.datasets import layouts, listing, options, ranges, table_, twins
+from zoobench.datasets import delimited, layouts, listing, options, ranges, table_, twins
 from zoobench.datasets.faults import about, check_classes, check_faults, raised_as
 from zoobench.datasets.layouts import Layout
 from zoobench.datasets.readers import Files
@@ -126,8 +125,7 @@ def _targets(ref: Ref) -> Ref:
             f"{path}: there is no such file; it names each picture of a "
             "regression and its number, in columns file and target"
         )
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
-        columns = [name.strip() for name in next(csv.reader(lines), [])]
+    columns = delimited.header(path, path.read_bytes(), ("file", "target"), delimited.How())
     named = {"image": "file", "label": "target", "path": str(path)}
     if "split" in columns:
         named["split"] = "split"

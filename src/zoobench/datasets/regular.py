@@ -26,6 +26,8 @@ def irregular(path: str) -> str:
     """
     try:
         mode = os.stat(path).st_mode
+    except ValueError:
+        raise OSError(errno.EINVAL, "its name holds a NUL byte", path) from None
     except OSError:
         if os.path.islink(path):
             return "a broken link"

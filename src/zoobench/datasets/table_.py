@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from zoobench.datasets import delimited, formats, options, ranges, twins
+from zoobench.datasets import delimited, formats, options, ranges, regular, twins
 from zoobench.datasets.faults import check_classes, check_faults, raised_as
 from zoobench.datasets.ids import text_id
 from zoobench.datasets.labels import notes as label_notes
@@ -46,6 +47,9 @@ OPTIONS = (
     "delimiter",
     "quotes",
 )
+LARGEST = 2**36
+"""Bytes of a table's file, which is read whole."""
+
 TASKS = ("classification", "regression")
 
 
@@ -120,7 +124,8 @@ def resolve(ref: Ref, where: str) -> Ref:
 
 def available(ref: Ref) -> tuple[bool, str]:
     path = _path(ref)
-    return path.is_file(), f"the file {path}" if path.is_file() else f"no file {path}"
+    there = os.path.isfile(path)
+    return there, f"the file {path}" if there else f"no file {path}"
 
 
 def load(ref: Ref) -> Splits:
@@ -193,12 +198,8 @@ def _path(ref: Ref) -> Path:
 
 def _read(ref: Ref) -> Table:
     path = _path(ref)
-    if not path.is_file():
-        kind = "is a folder, not a table" if path.is_dir() else "there is no such file"
-        kind = "is no regular file" if path.exists() and not path.is_dir() else kind
-        raise UserError(f"{path}: {kind}")
+    raw = _bytes(path)
     content, wanted = _columns(ref)
-    raw = path.read_bytes()
     columns = formats.columns(path, raw, wanted, _how(ref))
     contents, labels = columns[wanted[0]], [label.strip() for label in columns[wanted[1]]]
     splits = [""] * len(labels)
@@ -206,6 +207,16 @@ def _read(ref: Ref) -> Table:
         splits = [_split(value, path, wanted[2]) for value in columns[wanted[2]]]
     table = Table(path, content, contents, labels, splits, hashlib.sha256(raw).hexdigest())
     return table if task_of(ref) == "regression" else _as_classes(table)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return regular.read(str(path), LARGEST)
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such file") from None
+    except OSError as error:
+        what = "is a folder, not a table" if os.path.isdir(path) else error.strerror
+        raise UserError(f"{path}: {what}") from None
 
 
 def _how(ref: Ref) -> delimited.How:
