@@ -86,6 +86,18 @@ def test_a_table_has_the_classes_that_its_labels_mean(tmp_path: Path) -> None:
         datasets.resolve(table(tmp_path, ["0", "1", "nan"]))
 
 
+def test_what_was_merged_is_said_before_a_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    datasets.resolve(table(tmp_path, ["a", "b"]))
+    assert not caplog.messages
+    datasets.resolve(table(tmp_path, ["1", "1.0", "2"]))
+    assert caplog.messages == ["table/t: read as one class: '1' = '1.0'"]
+    caplog.clear()
+    datasets.resolve(table(tmp_path, ["Red", "red"]))
+    assert caplog.messages == ["table/t: classes that look alike: 'Red', 'red'"]
+
+
 def test_a_revision_moves_only_where_the_classes_did(tmp_path: Path) -> None:
     import hashlib
 

@@ -133,9 +133,12 @@ def test_very_long_text_is_read_whole(tmp_path: Path) -> None:
     assert max(len(s.read(i)) for s in splits for i in range(len(s))) == 1_000_000
 
 
-def test_empty_texts_are_counted_and_left_out(tmp_path: Path) -> None:
+def test_empty_texts_are_counted_and_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     rows = [*reviews(250), ["  ", "good"], ["fine", ""]]
     made = datasets.load(datasets.resolve(ref_to(write(tmp_path / "r.csv", rows))))
+    assert caplog.messages == ["table/reviews: damaged: 2"]
     assert made.notes["corrupt"] == 2
     assert made.notes["corrupt_files"] == [
         "row 251: the text is empty", "row 252: the label is empty",

@@ -48,13 +48,16 @@ def check_faults(faults: Sequence[str], total: int, place: str, noun: str) -> di
 
 
 def about(notes: Mapping[str, Any]) -> str:
-    """What the notes of a dataset say of examples that are not used, in one line; often ""."""
+    """What the notes of a dataset say of examples that are not used, and of classes that are not
+    as they are spelt, in one line; often ""."""
     unused = ", ".join(f"{kind} ({many})" for kind, many in notes.get("unused", {}).items())
     empty = ", ".join(map(repr, notes.get("empty_classes", ())))
     told = {
         "not used": unused,
         "empty classes": empty,
         "damaged": str(notes.get("corrupt", "")),
+        "read as one class": ", ".join(notes.get("merged_labels", ())),
+        "classes that look alike": ", ".join(notes.get("labels_alike", ())),
     }
     return "; ".join(f"{what}: {which}" for what, which in told.items() if which)
 

@@ -78,7 +78,8 @@ class Layout:
 
     @property
     def warns(self) -> bool:
-        return self.share > WARNED or bool(self.empty) or "linked folder" in self.unused.lost
+        lost = self.share > WARNED or bool(self.empty) or "linked folder" in self.unused.lost
+        return lost or not self.notes.keys().isdisjoint(("merged_labels", "labels_alike"))
 
     def check_unused(self, *, allowed: bool) -> dict[str, Any]:
         """Notes for the record: `unused` (kind -> count) and `empty_classes`.

@@ -8,6 +8,7 @@ table), `label`, `split` (a column of train/valid/test), `task`; and of delimite
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import os
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from zoobench.datasets import delimited, formats, options, ranges, regular, twins
-from zoobench.datasets.faults import check_classes, check_faults, raised_as
+from zoobench.datasets.faults import about, check_classes, check_faults, raised_as
 from zoobench.datasets.ids import text_id
 from zoobench.datasets.labels import notes as label_notes
 from zoobench.datasets.labels import number, order, spelt
@@ -119,6 +120,9 @@ def resolve(ref: Ref, where: str) -> Ref:
     with raised_as(UserError, where):
         found, revision = _found(_read(ref), ref, verify=False)
         assemble(found, ref)
+    if told := about(found.notes):
+        # Standard error, as a folder's: before a run, and where it is planned.
+        logging.getLogger(__name__).warning("%s: %s", ref.id, told)
     return options.pin(ref, revision, where)
 
 
