@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -89,35 +90,51 @@ def test_the_action_hands_on_the_exit_code(
     assert summary == ("" if run_code == 2 else "SUMMARY\n")
 
 
-@pytest.mark.parametrize(
-    ("ids", "asked"),
-    [("", "POST repos/o/r/issues/7/comments"), ("11\n12", "PATCH repos/o/r/issues/comments/11")],
-)
-def test_the_comment_is_made_once_and_then_edited(tmp_path: Path, ids: str, asked: str) -> None:
+COMMENTS = {
+    "none": [],
+    "of another marker": [(3, "ci[bot]", "<!-- n -->\nbody")],
+    "of somebody else": [(4, "eve", "<!-- m -->\nmine"), (5, "ci", "<!-- m -->\nbody")],
+    "its own, after somebody else's": [
+        (6, "eve", "<!-- m -->\nmine"),
+        (11, "ci[bot]", "<!-- m -->\nold"),
+        (12, "ci[bot]", "<!-- m -->"),
+    ],
+}
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="jq stands in for gh's own")
+@pytest.mark.parametrize("name", COMMENTS)
+def test_the_action_edits_its_own_comment_only(tmp_path: Path, name: str) -> None:
     """The action's commenting step with a stand-in for `gh` on the PATH."""
     (script,) = [s for _, s in scripts()[:-1] if "gh api" in s]
+    comments = [{"id": n, "user": {"login": who}, "body": b} for n, who, b in COMMENTS[name]]
+    (tmp_path / "log.comments").write_text(json.dumps(comments))
     fake = tmp_path / "bin" / "gh"
     fake.parent.mkdir()
     fake.write_text(
         "#!/usr/bin/env bash\n"
         'echo "$@" >> "$LOG"\n'
-        f'if [ "$2" = --paginate ]; then [ "$marker" = "<!-- m -->" ] && printf "{ids}"; fi\n'
+        "if [ \"$2\" = graphql ]; then echo 'ci[bot]'; fi\n"
+        'if [ "$2" = --paginate ]; then jq "$5" "$LOG.comments"; fi\n'
     )
     fake.chmod(0o755)
     gate = tmp_path / "zoobench-run" / "gate"
     gate.mkdir(parents=True)
     (gate / "gate.md").write_text("<!-- m -->\nbody\n")
+    jq = shutil.which("jq")
+    assert jq is not None
     environment = {
-        "PATH": f"{fake.parent}:/usr/bin:/bin",
+        "PATH": f"{fake.parent}:{Path(jq).parent}:/usr/bin:/bin",
         "LOG": str(tmp_path / "log"),
         "COMMENTS": "repos/o/r/issues/7/comments",
         "ONE": "repos/o/r/issues/comments",
     }
     command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script]
     subprocess.run(command, cwd=tmp_path, env=environment, check=True)
-    searched, wrote = (tmp_path / "log").read_text().splitlines()
-    assert searched.startswith("api --paginate repos/o/r/issues/7/comments")
-    assert wrote == f"api --method {asked} -F body=@zoobench-run/gate/gate.md --silent"
+    log = (tmp_path / "log").read_text().splitlines()
+    own = name.startswith("its own")
+    asked = "PATCH repos/o/r/issues/comments/11" if own else "POST repos/o/r/issues/7/comments"
+    assert log[-1] == f"api --method {asked} -F body=@zoobench-run/gate/gate.md --silent"
 
 
 def test_the_recipes_name_files_that_are_there() -> None:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
-from zoobench import plugins
+from zoobench import escape, plugins
 from zoobench.cli.endings import USER_ERROR, mistake
 from zoobench.errors import unknown
 from zoobench.files import check_within
@@ -60,7 +60,7 @@ def fail(error: BaseException, debug: bool) -> NoReturn:
     """Print a user's mistake, with its traceback under --debug alone, and exit with 2."""
     if debug:
         traceback.print_exception(error)
-    click.echo(f"Error: {mistake(error)}", err=True)
+    echo(f"Error: {mistake(error)}", err=True)
     raise SystemExit(USER_ERROR)
 
 
@@ -91,9 +91,19 @@ def own_folder(run: Path, name: str) -> Path:
     return folder / name
 
 
+def echo(*lines: str, err: bool = False) -> None:
+    """Print lines in which names, paths and messages stand: nothing in them acts on a terminal."""
+    click.echo("\n".join(map(escape.terminal, lines)), err=err)
+
+
+def echo_json(body: Any) -> None:
+    """Print one JSON value in a line, in ASCII."""
+    click.echo(escape.json_ascii(json.dumps(body, default=str)))
+
+
 def say(body: Mapping[str, Any], lines: Iterable[str], as_json: bool) -> None:
     """One JSON object a line for a machine, the lines for a person."""
     if as_json:
-        click.echo(json.dumps(body, ensure_ascii=False, default=str))
+        echo_json(body)
     else:
-        click.echo("\n".join(lines))
+        echo(*lines)

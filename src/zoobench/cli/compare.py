@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from zoobench.cli.base import JSON_FLAG, PATH, Commands, own_folder, say, user_errors
+from zoobench import escape
+from zoobench.cli.base import JSON_FLAG, PATH, Commands, echo, own_folder, say, user_errors
 from zoobench.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def compare_runs(
         gate.write(found, folder)
         propose(new, old, folder / "baseline")
         gc.freeze()  # the command ends: looking for cycles among all records would take 0.3 s
-    click.echo(gate.gate_json(found) if as_json else gate.text(found))
+    click.echo(escape.json_ascii(gate.gate_json(found)) if as_json else gate.text(found))
     raise click.exceptions.Exit(found.exit_code)
 
 
@@ -121,7 +122,7 @@ def measure(
     with side(base) as one, side(head) as other:
         found = measured(list(dict.fromkeys(models)), one, other, plan, gates.strict, said)
     gate.write(found, options["out"] or Path("zoobench-measure"))
-    click.echo(gate.gate_json(found) if as_json else gate.text(found))
+    click.echo(escape.json_ascii(gate.gate_json(found)) if as_json else gate.text(found))
     raise click.exceptions.Exit(found.exit_code)
 
 
@@ -151,7 +152,7 @@ def against_itself(run: Path, gates: Gates, options: Mapping[str, Any], as_json:
 
 def said(text: str) -> None:
     """Progress, on standard error."""
-    click.echo(text, err=True)
+    echo(text, err=True)
 
 
 @click.group(cls=Commands)
@@ -175,7 +176,7 @@ def accept(
     from zoobench.compare.accept import accept as take
 
     done = take(run, suite, Proposal(reason, only, until.date() if until else None), root)
-    click.echo(
+    echo(
         f"{done.folder}: {len(done.changed)} cells accepted, {done.unchanged} unchanged, "
         f"{len(done.removed)} removed, {len(done.kept)} kept since they failed in this run"
     )
@@ -202,4 +203,4 @@ def history(
     found = follow(runs, metrics, accepted, release)
     click.echo(history_text(found))
     for path in history_figures(found, figures) if figures else ():
-        click.echo(str(path))
+        echo(str(path))

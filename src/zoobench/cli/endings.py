@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 import click
 
+from zoobench import escape
 from zoobench.errors import UserError, ZoobenchError
 
 USER_ERROR = 2
@@ -59,7 +60,7 @@ def finish(command: Callable[[], Any], debug: bool = False) -> int:
             return _unforeseen()
         if debug:
             traceback.print_exc()
-        click.echo(f"Error: {said}", err=True)
+        click.echo(f"Error: {escape.terminal(said)}", err=True)
         return USER_ERROR
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from zoobench.cli.base import JSON_FLAG, PATH, Commands, user_errors
+from zoobench.cli.base import JSON_FLAG, PATH, Commands, echo, say, user_errors
 
 
 @click.group(name="import", cls=Commands)
@@ -28,13 +27,14 @@ def timm(tables: tuple[Path, ...], out: Path) -> None:
     from zoobench.runs.published import LICENSE, SOURCE, run
 
     done = run(tables, out)
-    click.echo(
+    echo(
         f"{out}: {done.records} published scores of {done.models} models "
-        f"from {len(done.files)} tables\nSource: {SOURCE}, {LICENSE}."
+        f"from {len(done.files)} tables",
+        f"Source: {SOURCE}, {LICENSE}.",
     )
     if done.ignored:
-        click.echo(f"Not used: {', '.join(done.ignored)}.")
-    click.echo(f"Now: zoobench report {out}")
+        echo(f"Not used: {', '.join(done.ignored)}.")
+    echo(f"Now: zoobench report {out}")
 
 
 @click.command()
@@ -56,4 +56,4 @@ def similarity(model: str, first: str, second: str, most: int, device: str, as_j
     from zoobench.schema import to_json
 
     found = measure(model, first, second, most, device)
-    click.echo(json.dumps(to_json(found)) if as_json else "\n".join(text(found)))
+    say(to_json(found), text(found), as_json)

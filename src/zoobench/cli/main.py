@@ -8,7 +8,6 @@ Nothing heavy is imported before a command needs it: `--help` never loads torch.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoobench import __version__
-from zoobench.cli.base import JSON_FLAG, PATH, Commands, own_folder, user_errors
+from zoobench.cli.base import JSON_FLAG, PATH, Commands, echo, echo_json, own_folder, user_errors
 from zoobench.cli.endings import INTERRUPTED, finish, streams
 from zoobench.files import file_name
 
@@ -131,8 +130,9 @@ def run(suite: str, workers: int, as_json: bool, **given: Any) -> None:
         with watcher:
             plan = session.execute(spec, options, watcher)
     except KeyboardInterrupt:
-        click.echo(
-            f"\nStopped. {watcher.finished} cells were recorded in {options.out}; "
+        echo(
+            "",
+            f"Stopped. {watcher.finished} cells were recorded in {options.out}; "
             "run the same command again to go on.",
             err=True,
         )
@@ -144,15 +144,15 @@ def run(suite: str, workers: int, as_json: bool, **given: Any) -> None:
 
 def show_run(plan: Plan, out: Path, as_json: bool) -> None:
     """Ranked tables and where the report lies; with `as_json` the records alone."""
-    from zoobench import store
+    from zoobench.schema import to_json
 
     if as_json:
         for record in plan.records:
-            click.echo(store.encode(record), nl=False)
+            echo_json(to_json(record))
         return
     paths = rank_and_write([out], own_folder(out, "report"))
     best = next((p for p in paths if p.name == "report.html"), paths[0])
-    click.echo(f"\nReport: {best}")
+    echo("", f"Report: {best}")
 
 
 def rank_and_write(runs: Sequence[Path], out: Path) -> list[Path]:
@@ -188,9 +188,9 @@ def plan(suite: str, as_json: bool, **given: Any) -> None:
         if as_json:
             body = {"key": cell.key, "state": state, "cell": schema.to_json(cell)}
             body["seconds"] = round(seconds, 3)
-            click.echo(json.dumps(body, ensure_ascii=False))
+            echo_json(body)
         else:
-            click.echo(f"{state:<8} {cell.label}")
+            echo(f"{state:<8} {cell.label}")
     if not as_json:
         text = f"{len(made.cells)} cells: {len(made.cells) - len(left)} done, {len(left)} to do"
         if left:
@@ -200,8 +200,8 @@ def plan(suite: str, as_json: bool, **given: Any) -> None:
             basis = "at the speed of this run so far" if measured else "a rough guess"
             text += f"; about {total:.0f} s of one worker ({basis})"
         for reason in planning.left_out(spec):
-            click.echo(f"left out: {reason}")
-        click.echo(text)
+            echo(f"left out: {reason}")
+        echo(text)
 
 
 @main.command()
@@ -211,11 +211,9 @@ def plan(suite: str, as_json: bool, **given: Any) -> None:
 def report(runs: tuple[Path, ...], out: Path | None) -> None:
     """Write report.html, report.md, CSV, Parquet and figures for RUN..."""
     paths = rank_and_write(runs, out or own_folder(runs[0], "report"))
-    click.echo("\nWritten:")
-    for path in paths:
-        click.echo(f"  {path}")
+    echo("", "Written:", *(f"  {path}" for path in paths))
     if not any(path.suffix == ".parquet" for path in paths):
-        click.echo("No Parquet: that needs pyarrow (pip install 'zoobench[parquet]').")
+        echo("No Parquet: that needs pyarrow (pip install 'zoobench[parquet]').")
 
 
 @main.command()
@@ -233,13 +231,13 @@ def merge(runs: tuple[Path, ...], out: Path, keep_first: bool) -> None:
 
     merged = joining.merge(runs, out, keep_first)
     for conflict in merged.conflicts:
-        click.echo(f"conflict: {conflict}", err=True)
+        echo(f"conflict: {conflict}", err=True)
     text = f"{out}: {len(merged.records)} cells of {len(runs)} runs"
     if merged.failed:
         text += f"; {merged.failed} failed"
     if merged.missing:
         text += f"; {len(merged.missing)} of the suite's cells are missing: run {out} to add them"
-    click.echo(text)
+    echo(text)
     raise SystemExit(CELLS_FAILED if merged.failed or merged.missing else 0)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from zoobench.cli.base import JSON_FLAG, PATH, say, user_errors
+from zoobench.cli.base import JSON_FLAG, PATH, echo, say, user_errors
 from zoobench.errors import UserError
 
 
@@ -111,4 +111,4 @@ def sweep(source: str, pattern: str, out: Path | None) -> None:
         for row in rows(source, pattern, file, progress):
             count += 1
             failed += bool(row["error"])
-    click.echo(f"{file}: {count} models, {failed} of them failed (see the column `error`)")
+    echo(f"{file}: {count} models, {failed} of them failed (see the column `error`)")

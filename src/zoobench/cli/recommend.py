@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoobench.cli.base import JSON_FLAG, PATH, user_errors
+from zoobench.cli.base import JSON_FLAG, PATH, echo, echo_json, user_errors
 from zoobench.cli.endings import INTERRUPTED
 from zoobench.errors import UserError, check_finite
 from zoobench.files import file_name
@@ -99,9 +98,10 @@ def recommend_run(run: Path, limits: Limits, objective: str | None, as_json: boo
 
     chosen = recommend_all(store.load(run), limits, objective)
     if as_json:
-        click.echo(json.dumps([to_json(one) for one in chosen], ensure_ascii=False))
+        echo_json([to_json(one) for one in chosen])
         return
-    click.echo("\n\n".join("\n".join(recommendation_text(one)) for one in chosen))
+    for number, one in enumerate(chosen):
+        echo(*[""] * (number > 0), *recommendation_text(one))
 
 
 def advise_data(
@@ -130,15 +130,15 @@ def advise_data(
         not options["no_fine_tune"], started,
     )  # fmt: skip
     try:
-        found = advise(request, lambda line: click.echo(line, err=True))
+        found = advise(request, lambda line: echo(line, err=True))
     except KeyboardInterrupt:
-        click.echo(f"\nStopped; run the same command again to go on ({out}).", err=True)
+        echo("", f"Stopped; run the same command again to go on ({out}).", err=True)
         raise SystemExit(INTERRUPTED) from None
     if as_json:
-        click.echo(json.dumps(advice_json(found), ensure_ascii=False))
+        echo_json(advice_json(found))
         return
-    click.echo("\n".join(advice_text(found)))
-    click.echo(f"State: {out}; with a larger --budget the same command goes on.")
+    echo(*advice_text(found))
+    echo(f"State: {out}; with a larger --budget the same command goes on.")
 
 
 def seconds(text: str) -> float:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from zoobench import escape
 from zoobench.costs import architectures
 from zoobench.costs.architectures import Architecture, quiet
 from zoobench.costs.counted import count_detail, weights_bytes
@@ -171,8 +172,9 @@ def sweep(
         line: dict[str, Any] | None = known.get((source, name))
         if line is None:
             line = row(source, name)
+            shown = {column: escape.csv(value) for column, value in line.items()}
             with out.open("a", newline="", encoding="utf-8") as file:
-                csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(line)
+                csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(shown)
             gc.collect()
         if progress is not None:
             progress(done, len(wanted), line)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from zoobench.escape import plain
 from zoobench.files import check_within, file_name
 from zoobench.metrics import fraction, sign
 from zoobench.ranking.nouns import OverallRanking, Ranking, Row
@@ -32,6 +34,8 @@ MOST_LABELS = 30
 """With more models only the front and the tied ones are named."""
 MOST_ROWS, CUT_ROWS = 40, 20
 """A heat map of more models shows the best CUT_ROWS, which fit a page; other files hold all."""
+LONGEST = 48
+"""Characters of a name in a figure."""
 CROWD = 100
 """With more models marks are small, and a name stands where it covers no mark of any model."""
 
@@ -85,7 +89,8 @@ def _save(stem: Path, draw: Callable[[], Figure]) -> list[Path]:
         "axes.spines.right": False,
     }
     paths = []
-    with mpl.rc_context(style):
+    with mpl.rc_context(style), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a box stands for it
         figure = draw()
         _lay_out(figure)  # once, not for each format
         for kind, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": ""})):
@@ -105,9 +110,17 @@ def _lay_out(figure: Figure) -> None:
         figure.set_layout_engine(None)
 
 
+def _cut(names: Mapping[Ref, str]) -> dict[Ref, str]:
+    """What a figure has room for: the start of a long name; the tables have all of it."""
+    shown = {ref: plain(name) for ref, name in names.items()}
+    return {ref: n if len(n) <= LONGEST else f"{n[: LONGEST - 1]}…" for ref, n in shown.items()}
+
+
 def _title(overall: OverallRanking) -> str:
     count = len(overall.datasets)
-    where = overall.datasets[0].short if count == 1 else f"mean over {count} datasets"
+    where = (
+        plain(overall.datasets[0].short)[:LONGEST] if count == 1 else f"mean over {count} datasets"
+    )
     return f"{method_text(overall.method, overall.shots)}: {overall.metric}, {where}"
 
 
@@ -199,7 +212,7 @@ def _name_points(
     if not rows:
         return
     marks = axes.transData.transform(spots)
-    names = labels(row.model for row in rows)
+    names = _cut(labels(row.model for row in rows))
     frame, scale = axes.get_window_extent(), figure.dpi / 72
     taken = np.hstack([marks - 3 * scale, marks + 3 * scale])
     own_spots = [(row.costs[at[0]], at[1] * row.value) for row in rows]
@@ -232,7 +245,7 @@ def heatmap(overall: OverallRanking) -> Figure:
     every = len(models)
     if every > MOST_ROWS:
         grid, models = grid[:CUT_ROWS], models[:CUT_ROWS]
-    names, on = labels(models), dataset_labels(datasets)
+    names, on = _cut(labels(models)), _cut(dataset_labels(datasets))
     width, height = 2.6 + 1.25 * len(datasets), 1.4 + 0.28 * len(models)
     figure, axes = blank(min(max(width, 4.0), 40.0), min(max(height, 2.0), 60.0))
     values = [[float("nan") if v is None else v for v, _ in row] for row in grid]
@@ -296,7 +309,7 @@ def lanes(cliques: tuple[tuple[int, int], ...]) -> list[int]:
 
 def ranks_diagram(found: CriticalDifference[Ref], title: str) -> Figure:
     """Mean ranks on a line, best on the left; a bar joins models that cannot be told apart."""
-    names, many = labels(found.models), len(found.models)
+    names, many = _cut(labels(found.models)), len(found.models)
     half = (many + 1) // 2
     bars = lanes(found.cliques)
     top = 1.0 + 0.35 * (1 + max(bars, default=-1))

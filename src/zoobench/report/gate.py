@@ -15,6 +15,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 import msgspec
 
+from zoobench import escape
 from zoobench.compare.false_alarms import FalseAlarms
 from zoobench.compare.gates import Measure
 from zoobench.compare.quality import drop, unit_of
@@ -89,7 +90,7 @@ def text(found: Comparison) -> str:
         lines += [line for row in rows[:SHOWN] for line in _wrapped(row, 2)]
         if len(rows) > SHOWN:
             lines.append(f"  ... and {len(rows) - SHOWN} more")
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(escape.terminal, lines)) + "\n"
 
 
 def _wrapped(words: str, first: int, rest: int = 4) -> list[str]:
@@ -151,21 +152,21 @@ def extras(found: Comparison) -> list[tuple[str, list[str]]]:
 
 
 def marker(found: Comparison) -> str:
-    return MARKER.format(found.suite or "unnamed")
+    return MARKER.format(escape.comment(found.suite or "unnamed"))
 
 
 def markdown(found: Comparison, limit: int = COMMENT_LIMIT) -> str:
     """For a comment (`COMMENT_LIMIT` characters) or a step summary (`summary`): the hidden
     marker, the verdict, worst first; what is not failing is folded. Rows that would pass
     `limit` are left out and counted."""
-    head = [marker(found), f"### {_escape(title(found))}", "", _escape(tally(found)), ""]
-    out = "\n".join(head) + "\n"
+    head, counts = escape.markdown(title(found)), escape.markdown(tally(found))
+    out = f"{marker(found)}\n### {head}\n\n{counts}\n\n"
     blocks: list[tuple[str, str, list[str]]] = []
     for name, findings in by_outcome(found):
         top = f"| {' | '.join(COLUMNS)} |\n| --- | --- | --: | --: | --- |\n"
         blocks.append((name, top, [_row(f) for f in findings]))
     for heading, told in extras(found):
-        blocks.append((heading, "", [f"- {_escape(row)}\n" for row in told]))
+        blocks.append((heading, "", [f"- {escape.markdown(row)}\n" for row in told]))
     reserve = 200 * (len(blocks) + 1)
     for name, top, rows in blocks:
         opened = name.startswith(("regressed", "missing", "where the runs part"))
@@ -207,16 +208,7 @@ def cells(f: Finding) -> list[str]:
 
 
 def _row(f: Finding) -> str:
-    name, *numbers, why = cells(f)
-    return f"| {' | '.join([_escape(name), *numbers, _escape(why)])} |\n"
-
-
-def _escape(words: str) -> str:
-    """Text that Markdown shows as it is, in one table cell."""
-    for mark in "\\`*_[]|":
-        words = words.replace(mark, f"\\{mark}")
-    words = words.replace("<", "&lt;").replace(">", "&gt;")
-    return words.replace("\n", " ").replace("@", "@\u200b")  # no mention of a user by accident
+    return f"| {' | '.join(map(escape.markdown, cells(f)))} |\n"
 
 
 def gate_json(found: Comparison) -> str:
@@ -244,12 +236,12 @@ def junit(found: Comparison) -> str:
     }
     attributes = {k: str(v) for k, v in counts.items()}
     root = Element("testsuites", {"name": "zoobench compare", **attributes})
-    suite = SubElement(root, "testsuite", {"name": found.suite or "zoobench", **attributes})
+    of = escape.xml(found.suite or "zoobench")
+    suite = SubElement(root, "testsuite", {"name": of, **attributes})
     for f in found.findings:
-        name = _printable(f"{f.name} {f.metric}".strip())
-        of = f"{found.suite or 'zoobench'}.{f.kind}"
-        case = SubElement(suite, "testcase", {"classname": of, "name": name})
-        why = {"message": _printable(f.why), "type": f.outcome}
+        name = escape.xml(f"{f.name} {f.metric}".strip())
+        case = SubElement(suite, "testcase", {"classname": f"{of}.{f.kind}", "name": name})
+        why = {"message": escape.xml(f.why), "type": f.outcome}
         if f.failing:
             SubElement(case, "failure", why)
         elif f.outcome == "missing":
@@ -258,11 +250,6 @@ def junit(found: Comparison) -> str:
             SubElement(case, "skipped", {"message": f"{f.outcome}: {why['message']}"})
     indent(root)
     return tostring(root, encoding="unicode", xml_declaration=True) + "\n"
-
-
-def _printable(words: str) -> str:
-    """Without the control characters that XML 1.0 has no way to write."""
-    return "".join(c for c in words if c >= " " and not "\ud800" <= c <= "\udfff")
 
 
 def github_annotations(found: Comparison, limit: int = 10) -> str:
@@ -279,17 +266,9 @@ def _commands(level: str, findings: Sequence[Finding], limit: int) -> Iterable[s
     shown = findings if len(findings) <= limit else findings[: limit - 1]
     for f in shown:
         head = f"{f.outcome}: {f.name} {f.metric}".rstrip() if level == "error" else f.name
-        yield f"::{level} title={_property(head)}::{_data(f.why)}"
+        yield f"::{level} title={escape.annotation_property(head)}::{escape.annotation(f.why)}"
     if len(shown) < len(findings):
         yield f"::{level} title=zoobench::and {len(findings) - len(shown)} more; see gate.json"
-
-
-def _data(words: str) -> str:
-    return words.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _property(words: str) -> str:
-    return _data(words).replace(":", "%3A").replace(",", "%2C")
 
 
 FILES: dict[str, Callable[[Comparison], str]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from zoobench.compare.history import History, Series
+from zoobench.escape import plain, terminal
 
 MOST = 20
 """Series in one figure; those that drifted most come first."""
@@ -17,11 +18,12 @@ def history_text(found: History) -> str:
     for series in sorted(found.series, key=lambda s: (not s.steps, s.metric, s.cell.label)):
         first, last = series.points[0].value, series.points[-1].value
         line = f"{series.cell.label}  {series.metric}  {first:.6g} -> {last:.6g}"
+        steps = []
         for step in series.steps:
             run = series.points[step.at].run
-            line += f"\n    step at {run}: {step.before:.6g} -> {step.after:.6g}"
-        lines.append(line)
-    return "\n".join(lines) + "\n"
+            steps.append(f"    step at {run}: {step.before:.6g} -> {step.after:.6g}")
+        lines += [line, *steps]
+    return "\n".join(map(terminal, lines)) + "\n"
 
 
 def history_figures(found: History, folder: Path) -> tuple[Path, ...]:
@@ -33,14 +35,16 @@ def history_figures(found: History, folder: Path) -> tuple[Path, ...]:
     out = []
     for metric in sorted({s.metric for s in found.series}):
         chosen = sorted((s for s in found.series if s.metric == metric), key=_by_drift)[:MOST]
-        with mpl.rc_context({"svg.hashsalt": "zoobench", "svg.fonttype": "none"}):
+        with mpl.rc_context(
+            {"svg.hashsalt": "zoobench", "svg.fonttype": "none", "text.parse_math": False}
+        ):
             figure = Figure(figsize=(9, 4.5), layout="constrained")
             axes = figure.subplots()
             where = {run: i for i, run in enumerate(found.runs)}
             for series in chosen:
                 x = [where[p.run] for p in series.points]
                 y = [p.value for p in series.points]
-                (line,) = axes.plot(x, y, marker=".", linewidth=1, label=series.cell.label)
+                (line,) = axes.plot(x, y, marker=".", linewidth=1, label=plain(series.cell.label))
                 for step in series.steps:
                     axes.plot(
                         x[step.at], y[step.at], "o", ms=10, mfc="none", color=line.get_color()
@@ -48,13 +52,13 @@ def history_figures(found: History, folder: Path) -> tuple[Path, ...]:
             for run, mark in found.marks.items():
                 axes.axvline(where[run], linestyle="--", color="0.5")
                 top = axes.get_xaxis_transform()
-                axes.text(where[run], 1.0, mark, transform=top, ha="center", va="bottom")
-            axes.set(ylabel=metric, xticks=range(len(found.runs)))
-            axes.set_xticklabels(found.runs, rotation=45, ha="right")
+                axes.text(where[run], 1.0, plain(mark), transform=top, ha="center", va="bottom")
+            axes.set(ylabel=plain(metric), xticks=range(len(found.runs)))
+            axes.set_xticklabels(map(plain, found.runs), rotation=45, ha="right")
             if len(chosen) > 1:
                 figure.legend(loc="outside right upper", fontsize="x-small")
             else:
-                axes.set_title(chosen[0].cell.label, fontsize="small", pad=14)
+                axes.set_title(plain(chosen[0].cell.label), fontsize="small", pad=14)
             path = folder / f"{metric}.svg"
             figure.savefig(path, metadata={"Date": None})
             out.append(path)

@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from zoobench import models
+from zoobench import escape, models
 from zoobench.costs.known import counted
 from zoobench.errors import ZoobenchError
 from zoobench.report.profile import amount
@@ -127,16 +127,17 @@ def show(rows: Sequence[Row], as_json: bool, pattern: str) -> None:
     """A table on stdout: the whole of a short value, the start of a long one."""
     if as_json:
         for row in rows:
-            click.echo(json.dumps(row, ensure_ascii=False))
+            click.echo(escape.json_ascii(json.dumps(row)))
         return
     if not rows:
         text = f"Nothing matches {pattern!r}. A pattern is a glob, such as '*resnet*'."
-        click.echo(text, err=True)
+        click.echo(escape.terminal(text), err=True)
         return
     from rich.console import Console
     from rich.table import Table
 
-    console, cells = Console(), [[_cell(value) for value in row.values()] for row in rows]
+    console = Console(markup=False, emoji=False)
+    cells = [[_cell(value) for value in row.values()] for row in rows]
     if not console.is_terminal:  # a pipe has no width: one row, one line, tabs between
         click.echo("\n".join(map("\t".join, cells)))
         return
@@ -152,22 +153,22 @@ def show(rows: Sequence[Row], as_json: bool, pattern: str) -> None:
 def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return str(value)
+    return escape.terminal(str(value))
 
 
 def show_doctor(as_json: bool) -> None:
     """Devices, versions, caches, and which optional parts are here."""
     facts = diagnosis()
     if as_json:
-        click.echo(json.dumps(facts, ensure_ascii=False, indent=1))
+        click.echo(escape.json_ascii(json.dumps(facts, indent=1)))
         return
     for name, value in facts.items():
         if isinstance(value, dict):
             click.echo(f"{name}:")
             for key, item in value.items():
-                click.echo(f"  {key:<24} {item}")
+                click.echo(escape.terminal(f"  {key:<24} {item}"))
         else:
-            click.echo(f"{name + ':':<26} {value}")
+            click.echo(escape.terminal(f"{name + ':':<26} {value}"))
 
 
 def diagnosis() -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from zoobench import escape
 from zoobench.ranking.nouns import Failure, OverallRanking, Ranking, SectionRanking
 from zoobench.ranking.pareto import AXES, front_of, one_device
 from zoobench.report.figures import heat_cells, pictures, slugs
@@ -35,15 +36,17 @@ MOST_ROWS = 200
 """Longer tables are cut: nobody reads them as text, and the CSV files hold all of it."""
 CONTROL = "control"
 """Among the flags of a row: it is no model."""
+NAME = 2
+"""The column of a ranking that names a model."""
 
 TEMPLATE = """\
-# zoobench: {{ title }}
+# zoobench: {{ title | text }}
 
 {% for o in ranking.overall %}
-## Overall: {{ numbered[loop.index0] }}
+## Overall: {{ numbered[loop.index0] | text }}
 
 {% for line in notes(o) %}
-{{ "**" ~ line ~ "**" if loop.first else line }}
+{{ "**" ~ (line | text) ~ "**" if loop.first else line | text }}
 
 {% endfor %}
 {{ overall_table(o) }}
@@ -57,30 +60,30 @@ TEMPLATE = """\
 
 {% endif %}
 {% for picture in pictures[loop.index0] %}
-![{{ picture }}](figures/{{ picture }}.svg)
+![{{ picture | text }}](figures/{{ picture | urlencode }}.svg)
 
 {% endfor %}
 {% endfor %}
 {% for dataset, sections in by_dataset.items() %}
-## {{ dataset.short }}
+## {{ dataset.short | text }}
 
-{{ about(sections[0]) }}
+{{ about(sections[0]) | text }}
 
 {% for s in sections %}
-### {{ dataset.short }}: {{ method(s) }}
+### {{ dataset.short | text }}: {{ method(s) | text }}
 
 {{ section_table(s) }}
 
 {% for line in section_notes(s) %}
-- {{ line }}
+- {{ line | text }}
 {% endfor %}
 
 {% endfor %}
 {% endfor %}
 {% for t in transfer_tables(ranking) %}
-## {{ t.title }}
+## {{ t.title | text }}
 
-{{ t.about }}
+{{ t.about | text }}
 
 {{ table(t.header, t.rows) }}
 
@@ -98,19 +101,20 @@ cannot be told from the best (their range holds rank 1; McNemar's exact test or 
 bootstrap, Holm-corrected). P(1st) is the probability of being the true best of those ranked.
 Intervals are 95% bootstrap intervals over test examples (and seeds). Controls have no rank.
 {% for line in environment %}
-- {{ line }}
+- {{ line | text }}
 {% endfor %}
 """
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; bars in a cell are escaped."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(_cell(c) for c in line) + " |" for line in lines)
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())
+def table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], slanted: Collection[int] = ()
+) -> str:
+    """A Markdown table of texts; the names of the rows `slanted` are."""
+    lines = [[*map(escape.markdown, line)] for line in (header, *rows)]
+    for number in slanted:
+        lines[number + 1][NAME] = f"_{lines[number + 1][NAME]}_"
+    lines.insert(1, ["---"] * len(header))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def markdown(ranking: Ranking, title: str, environment: Mapping[str, Any]) -> str:
@@ -120,8 +124,9 @@ def markdown(ranking: Ranking, title: str, environment: Mapping[str, Any]) -> st
     by_dataset: dict[Ref, list[Any]] = {}
     for section in ranking.sections:
         by_dataset.setdefault(section.dataset, []).append(section)
-    # Markdown, not HTML: escaping would spoil it; tables escape their own cells.
+    # Markdown, not HTML: each text passes the filter `text`, and tables escape their own cells.
     engine = Environment(trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701
+    engine.filters["text"] = escape.markdown
     names = slugs(ranking.overall)
     text = engine.from_string(TEMPLATE).render(
         title=title,
@@ -191,10 +196,8 @@ def more(count: int) -> str:
 
 def section_table(section: SectionRanking) -> str:
     header, rows = section_rows(section, MOST_ROWS)
-    for row in rows:
-        if row[-1] == CONTROL:
-            row[2] = f"_{row[2]}_"
-    return table(header, rows) + more(len(section.rows))
+    controls = [number for number, row in enumerate(rows) if row[-1] == CONTROL]
+    return table(header, rows, controls) + more(len(section.rows))
 
 
 def section_rows(section: SectionRanking, most: int) -> tuple[list[str], list[list[str]]]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from html import escape
 
 from zoobench.compare.verdicts import Comparison
+from zoobench.escape import html
 from zoobench.ranking.comparability import is_control
 from zoobench.ranking.nouns import Ranking
 from zoobench.ranking.recommend import Recommendation
@@ -110,4 +110,4 @@ def _list(lines: Sequence[str]) -> str:
 
 def _tag(name: str, text: str) -> str:
     """An element of this name around `text`, which is escaped."""
-    return f"<{name}>{escape(text)}</{name}>"
+    return f"<{name}>{html(text)}</{name}>"

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
+from zoobench.escape import plain
 from zoobench.metrics import METRICS, sign, theirs
 from zoobench.ranking.nouns import (
     COSTS,
@@ -65,16 +66,18 @@ def page(ranking: Ranking, title: str, environment: Mapping[str, Any], suite: st
     from markupsafe import Markup
 
     folder = files("zoobench.report")
-    scripts = [_vendored(name) for name in VENDORED] + [folder.joinpath("page.js").read_text()]
+    scripts = [_vendored(name) for name in VENDORED] + [
+        folder.joinpath("page.js").read_text("utf-8")
+    ]
     boards = [
         board(o, n) for o, n in zip(ranking.overall, board_names(ranking.overall), strict=True)
     ]
     template = folder.joinpath("page.html.j2").read_text(encoding="utf-8")
-    engine = Environment(autoescape=True, trim_blocks=True)
+    engine = Environment(autoescape=True, trim_blocks=True, finalize=_plain_text)
     rendered = engine.from_string(template).render(
         title=title,
         hashes=Markup(" ".join(f"'sha256-{_sha(text)}'" for text in scripts)),  # noqa: S704
-        css=Markup(folder.joinpath("page.css").read_text()),  # noqa: S704  our own file
+        css=Markup(folder.joinpath("page.css").read_text("utf-8")),  # noqa: S704  our own file
         scripts=[Markup(text) for text in scripts],  # noqa: S704  our own files
         sections=_sections(ranking),
         boards=boards,
@@ -120,8 +123,21 @@ def _sha(text: str) -> str:
 
 def _json(value: Any) -> str:
     """JSON that can stand inside <script>: no `<` is left in it."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    text = json.dumps(
+        _plain_text(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False
+    )
+    return text.replace("<", "\\u003c")
+
+
+def _plain_text(value: Any) -> Any:
+    """The texts in `value` as `escape.plain` shows them; what is markup of ours as it is."""
+    if isinstance(value, str):
+        return value if hasattr(value, "__html__") else plain(value)
+    if isinstance(value, dict):
+        return {name: _plain_text(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)) and not (value and isinstance(value[0], (int, float))):
+        return [_plain_text(item) for item in value]
+    return value
 
 
 def _data(ranking: Ranking, boards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from zoobench.escape import terminal
 from zoobench.schema import Cell, Record
 from zoobench.workers.events import Begun, Event, Finished, Progressed
 
@@ -68,7 +69,7 @@ class Watcher:
             self.left -= 1
         if self.progress is None:
             if isinstance(event, Finished):
-                print(self._line(plan, event.result.record), file=sys.stderr, flush=True)  # noqa: T201
+                print(terminal(self._line(plan, event.result.record)), file=sys.stderr, flush=True)  # noqa: T201
             return
         if self.cells is None:
             self.cells = self.progress.add_task("cells", total=self.left + self.finished)
@@ -83,7 +84,9 @@ class Watcher:
             record = event.result.record
             self.progress.advance(self.cells)
             if record.status != "ok":
-                self.console.print(failure(record), style="red", markup=False, highlight=False)
+                self.console.print(
+                    terminal(failure(record)), style="red", markup=False, highlight=False
+                )
         elif isinstance(event, Begun):
             self.progress.reset(self.stage, total=None, description=short(event.cell))
         elif isinstance(event, Progressed):
@@ -108,7 +111,7 @@ class Watcher:
 def short(cell: Cell) -> str:
     """At most about 40 characters, for a bar in 80 columns."""
     text = f"{cell.model.name} {cell.dataset.name} {cell.method}"
-    return text if len(text) <= 36 else f"{text[:35]}…"
+    return terminal(text if len(text) <= 36 else f"{text[:35]}…")
 
 
 def failure(record: Record) -> str:

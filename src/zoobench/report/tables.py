@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from zoobench import escape
 from zoobench.ranking.nouns import COSTS, OverallRow, Ranking, Row, SectionRanking
 from zoobench.report.text import failed_models, noisy
 from zoobench.schema import Record
@@ -37,11 +38,12 @@ Columns = dict[str, list[Any]]
 
 
 def csv_bytes(columns: Columns) -> bytes:
-    """`frame(columns).to_csv(index=False)`, without pandas; unknown values are empty."""
+    """The table for people's spreadsheets: unknown values (None, and NaN, which is not itself) are
+    empty, and no text is a formula."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    known = ([None if v != v else v for v in column] for column in columns.values())  # NaN != NaN
+    known = ([None if v != v else escape.csv(v) for v in column] for column in columns.values())
     writer.writerows(zip(*known, strict=True))
     return text.getvalue().encode()
 

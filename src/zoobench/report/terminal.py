@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from zoobench import escape
 from zoobench.datasets.options import BOUNDS
 from zoobench.metrics import difference, sign
 from zoobench.ranking.nouns import Failure, OverallRanking, Ranking, Row, SectionRanking
@@ -85,7 +86,14 @@ def _plain(console: Console) -> bool:
 def _say(console: Console, text: str, style: str = "") -> None:
     if _plain(console):
         text = text.replace("·", "-").replace("×", "x").encode("ascii", "replace").decode()
-    console.print(text, style=style or None, markup=False, highlight=False, soft_wrap=False)
+    console.print(
+        escape.terminal(text), style=style or None, markup=False, highlight=False, soft_wrap=False
+    )
+
+
+def _head(console: Console, text: str, style: str = "bold") -> None:
+    console.print()
+    _say(console, text, style)
 
 
 def _blank_table(console: Console) -> Table:
@@ -96,12 +104,21 @@ def _blank_table(console: Console) -> Table:
     return Table(box=style, pad_edge=False, padding=(0, 1, 0, 0))
 
 
+def _row(table: Table, *cells: str, style: str = "") -> None:
+    """A row of texts, which are never rich's markup."""
+    from rich.text import Text
+
+    table.add_row(*(Text(escape.terminal(cell)) for cell in cells), style=style or None)
+
+
 def _table(console: Console, metric: str, first: bool) -> Table:
+    from rich.text import Text
+
     table = _blank_table(console)
     table.add_column("rank", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True, width=1)
     table.add_column("model", overflow="fold")
-    table.add_column(f"{metric} [95%]", no_wrap=True)
+    table.add_column(Text(escape.terminal(f"{metric} [95%]")), no_wrap=True)
     for name in ("P(1st)", "params", "MACs", "ms")[0 if first else 1 :]:
         table.add_column(name, justify="right", no_wrap=True)
     return table
@@ -109,25 +126,25 @@ def _table(console: Console, metric: str, first: bool) -> Table:
 
 def _dataset(console: Console, sections: Sequence[SectionRanking]) -> None:
     first = sections[0]
-    _say(console, f"\n{section_about(first)}", "bold")
+    _head(console, section_about(first))
     table = _table(console, first.metric, first=False)
     every = [row.model for s in sections for row in s.rows]
     names = labels(every + [m for s in sections for m in failed_models(s)])
     for section in sections:
-        table.add_row("", "", f"{section_method(section)}:", style="bold")
+        _row(table, "", "", f"{section_method(section)}:", style="bold")
         for row in section.rows[:MOST_ROWS]:
             name = names[row.model] + seeds(row)
-            table.add_row(*standing(section, row, name), *costs(row, COSTS))
+            _row(table, *standing(section, row, name), *costs(row, COSTS))
             for flag in row.flags:
-                table.add_row("", "!", f"{flag.name}", "", style="yellow")
+                _row(table, "", "!", f"{flag.name}", "", style="yellow")
         if len(section.rows) > MOST_ROWS:
-            table.add_row("", "", f"... and {len(section.rows) - MOST_ROWS} more")
+            _row(table, "", "", f"... and {len(section.rows) - MOST_ROWS} more")
         for model, status in failed_models(section).items():
-            table.add_row("", "x", names.get(model, model.short), status)
+            _row(table, "", "x", names.get(model, model.short), status)
         for control in _own_controls(section):
-            table.add_row("-", "", *control, style="dim")
+            _row(table, "-", "", *control, style="dim")
     for text in dict.fromkeys(c for s in sections for c in _shared_controls(s)):
-        table.add_row("-", "", *text, style="dim")
+        _row(table, "-", "", *text, style="dim")
     console.print(table)
     for section in sections:
         for line in section_notes(section):
@@ -215,13 +232,13 @@ def resolved(metric: str, gap: float | None) -> str:
 def _overall(console: Console, overall: OverallRanking, name: str) -> None:
     title = f"Overall: {name}, "
     title += f"mean over {len(overall.datasets)} dataset{'s' * (len(overall.datasets) != 1)}"
-    _say(console, f"\n{title}", "bold")
+    _head(console, title)
     if len(overall.datasets) > 1:
         table = _table(console, overall.metric, first=True)
         names = labels(row.model for row in overall.rows)
         for row in overall.rows[:MOST_ROWS]:
             start = standing(overall, row, names[row.model])
-            table.add_row(*start, f"{row.first:.2f}", *costs(row, COSTS))
+            _row(table, *start, f"{row.first:.2f}", *costs(row, COSTS))
         console.print(table)
     for line in overall_notes(overall, MOST_ROWS):
         _say(console, line)
@@ -268,22 +285,22 @@ def imported_from(overall: OverallRanking) -> list[str]:
 
 
 def _transfer(console: Console, found: TransferTable) -> None:
-    _say(console, f"\n{found.title}", "bold")
+    _head(console, found.title)
     _say(console, found.about)
     table = _blank_table(console)
     apart = {*found.shared, *found.spare}
     for name in found.header:
         if name not in apart:
-            table.add_column(name, overflow="fold")
+            table.add_column(escape.terminal(name), overflow="fold")
     above: list[str] = []
     for row in _grouped(found)[:MOST_ROWS]:
         cells = dict(zip(found.header, row, strict=True))
         group = [cells[name] for name in found.shared]
         if group != above:
-            table.add_row(f"{' on '.join(group)}:")
+            _row(table, f"{' on '.join(group)}:")
             above = group
         own = [text for name, text in cells.items() if name not in apart]
-        table.add_row(f"  {own[0]}" if group else own[0], *own[1:])
+        _row(table, f"  {own[0]}" if group else own[0], *own[1:])
     console.print(table)
     if len(found.rows) > MOST_ROWS:
         _say(console, f"... and {len(found.rows) - MOST_ROWS} more: see the report")
@@ -322,7 +339,7 @@ def critical_note(found: CriticalDifference[Ref]) -> str:
 def _failures(console: Console, failures: Sequence[Failure]) -> None:
     if not failures:
         return
-    _say(console, f"\n{len(failures)} cell{'s' * (len(failures) != 1)} failed", "bold red")
+    _head(console, f"{len(failures)} cell{'s' * (len(failures) != 1)} failed", "bold red")
     for failure in failures[:MOST_ROWS]:
         _say(console, f"  {failure_text(failure)}")
     if len(failures) > MOST_ROWS:
