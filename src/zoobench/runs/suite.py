@@ -7,6 +7,7 @@ computed: unknown names, keys and parameters, unusable folders and tables.
 from __future__ import annotations
 
 import fnmatch
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -226,7 +227,8 @@ def _is_path(option: str, value: Value) -> bool:
 
 
 def _absolute(value: Value, folder: Path) -> str:
-    return str((folder / Path(str(value)).expanduser()).resolve())
+    # Path.resolve raises for a ring of links, of which the dataset says in words what it is.
+    return os.path.realpath(folder / Path(str(value)).expanduser())
 
 
 def _value(value: Any, option: str, where: str) -> Value:
