@@ -10,6 +10,10 @@ from typing import Literal
 
 from zoobench.errors import UserError
 
+SAFE_PATH = {"PYTHONSAFEPATH": "1"}
+"""For every Python process that is started: without it `-c` and `-m` import what lies in the folder
+that the user stands in, and a torch.py or json.py there would run."""
+
 
 @dataclass(frozen=True)
 class Place:

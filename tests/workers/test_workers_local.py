@@ -15,7 +15,7 @@ import pytest
 from cells import GABOR, cell, run, settings
 from zoobench.runs import session
 from zoobench.schema import Cell, Record
-from zoobench.workers import local
+from zoobench.workers import local, starting
 from zoobench.workers.events import Begun, Event, Finished
 from zoobench.workers.local import LocalEngine, WorkerLimits
 from zoobench.workers.oom_kills import oom_kills
@@ -102,7 +102,7 @@ def collector(settings: Settings) -> Callable[[None], tuple[bool, int]]:
 
 
 def test_a_worker_does_not_import_the_main_module_of_its_parent() -> None:
-    with local.no_main():
+    with starting.nothing_of_ours(()):
         told = multiprocessing.spawn.get_preparation_data("worker")
     assert not {"init_main_from_name", "init_main_from_path"} & told.keys()
 

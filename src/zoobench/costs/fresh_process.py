@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import IO, Any
 
 from zoobench.errors import UserError, ZoobenchError
+from zoobench.machine import SAFE_PATH
 
 OTHER_VERSION = (
     "AttributeError: module 'zoobench",
@@ -53,7 +55,7 @@ class Side:
 
     @property
     def environment(self) -> dict[str, str]:
-        own = dict(os.environ)
+        own = {**os.environ, **SAFE_PATH}
         if self.path is not None:
             own["PYTHONPATH"] = self.path
         return own
@@ -91,7 +93,7 @@ def talk(
     with tempfile.TemporaryFile() as said:
         try:
             process = subprocess.Popen(
-                command, bufsize=0, env=side.environment,
+                command, bufsize=0, env=side.environment, process_group=0,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said,
             )  # fmt: skip
         except OSError as error:
@@ -99,7 +101,8 @@ def talk(
         try:
             yield Talk(process, said, where, timeout)
         finally:
-            process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # and what a library started in it
             process.communicate()
 
 

@@ -3,19 +3,15 @@
 A child that crashes, hangs past the cell's time limit or outgrows its memory
 costs one failed record of the right kind; the rest of its group goes to a fresh
 child. Each child beats: one that was stopped, or that is stuck where no Python runs,
-is told from one that is merely long. Children come from a forkserver that has
-preloaded the heavy libraries (0.2 s each instead of 6 s); where CUDA is in use they
-are spawned.
+is told from one that is merely long.
 """
 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import pickle
 import queue
 import signal
-import sys
 import tempfile
 import threading
 import time
@@ -25,7 +21,6 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeAlias
 
 from zoobench.schema import Cell, Record
@@ -33,6 +28,7 @@ from zoobench.workers.events import Begun, Event, Finished, Progressed
 from zoobench.workers.oom_kills import oom_kills
 from zoobench.workers.provenance import planned
 from zoobench.workers.settings import Result, Settings
+from zoobench.workers.starting import START_SECONDS, NotStarted, Starter, end, how
 from zoobench.workers.worker import work
 
 POLL_SECONDS = 0.25
@@ -42,8 +38,8 @@ SUSPENDED_SECONDS = 5.0
 LOG_TAIL = 4000
 """Characters of a dead worker's output that its record keeps."""
 
-PRELOAD = ("torch", "torch._dynamo", "PIL.ImageFile", "zoobench.workers.worker")
-"""What every worker imports. torch loads `_dynamo` (900 modules, 2.4 s) when costs are counted."""
+LOST = 255
+"""The exit code that a child has for us whose fork server, its parent, died before it did."""
 
 DEATHS_IN_A_ROW = 2
 """So many deaths of a group with no result between, and the rest of it fails at once."""
@@ -53,12 +49,14 @@ DEATHS_IN_A_ROW = 2
 class WorkerLimits:
     """`cell_seconds` a cell, `memory_bytes` of resident memory a worker (None: 90% of all).
 
-    A worker that has not beaten for `silent_seconds` is stopped, its cell a timeout.
+    A worker that has not beaten for `silent_seconds` is stopped, its cell a timeout; before
+    its first beat, while it starts, it may take `start_seconds` where that is longer.
     """
 
     cell_seconds: float = 3600.0
     memory_bytes: int | None = None
     silent_seconds: float = 120.0
+    start_seconds: float = START_SECONDS
 
 
 @dataclass
@@ -72,7 +70,7 @@ class Worker:
     current: Cell | None = None
     since: float = field(default_factory=time.monotonic)
     beat: float | None = None
-    kills: int | None = field(default_factory=lambda: oom_kills())
+    kills: int | None = None
     """Of the system, for want of memory, before it began."""
 
     @property
@@ -98,12 +96,14 @@ class LocalEngine:
     _pending: deque[tuple[deque[Cell], int]] = field(default_factory=deque)
     _turned: float = 0.0
     _looked: float = 0.0
+    _starter: Starter = field(init=False)
 
     def events(self, groups: Sequence[Sequence[Cell]]) -> Generator[Event, None, None]:
         """Every cell of `groups` ends in exactly one Finished. Closing it stops the children."""
         self._pending = deque((deque(group), 0) for group in groups if group)
         self._running = []
-        context = context_of(self.settings, self.preload)
+        bound = self.limits.start_seconds
+        self._starter = Starter(self.settings, self.preload, bound, self.stopping)
         with tempfile.TemporaryDirectory(prefix="zoobench-") as folder:
             logs = Path(folder)
             try:
@@ -112,20 +112,25 @@ class LocalEngine:
                     if self.stopping():
                         raise KeyboardInterrupt
                     while self._pending and len(self._running) < self.workers:
-                        cells, deaths = self._pending.popleft()
-                        self._running.append(self._start(context, cells, deaths, logs))
+                        yield from self._start(*self._pending.popleft(), logs)
                     yield from self._turn()
             finally:
                 for worker in self._running:
-                    stop(worker)
+                    end(worker.process)
 
-    def _start(self, context: Any, cells: deque[Cell], deaths: int, logs: Path) -> Worker:
-        receive, send = context.Pipe(duplex=False)
-        process, log = launch(context, logs, work, send, tuple(cells), self.settings)
-        worker = Worker(process, log, cells, deaths)
+    def _start(self, cells: deque[Cell], deaths: int, logs: Path) -> Iterator[Event]:
+        """A worker for `cells`; where none can be started their first one pays for it."""
+        kills = oom_kills()
+        try:
+            started = self._starter.start(logs, work, False, tuple(cells), self.settings)
+        except NotStarted as error:
+            yield from self._fail(cells, deaths, error.status, error.reason)
+            return
+        process, receive, log = started
+        worker = Worker(process, log, cells, deaths, kills=kills)
+        self._running.append(worker)
         reader = threading.Thread(target=_read, args=(worker, receive, self._inbox), daemon=True)
         reader.start()
-        return worker
 
     def _turn(self) -> Iterator[Event]:
         """Take what the workers sent, then look after each of them now and again."""
@@ -138,7 +143,7 @@ class LocalEngine:
             elif message[0] == "end":
                 self._running.remove(worker)
                 worker.process.join(timeout=5)  # it may go by itself, but not take for ever
-                stop(worker)
+                end(worker.process)
         now = time.monotonic()
         lost, self._turned = now - self._turned, now
         if lost > SUSPENDED_SECONDS:
@@ -178,10 +183,13 @@ class LocalEngine:
 
     def _overdue(self, worker: Worker) -> tuple[str, str] | None:
         """(status, reason) when the worker is past a limit."""
-        silent = 0.0 if worker.beat is None else time.monotonic() - worker.beat
-        if silent > self.limits.silent_seconds:
+        starting = worker.beat is None
+        silent = time.monotonic() - (worker.since if worker.beat is None else worker.beat)
+        bound = self.limits.silent_seconds
+        if silent > (max(bound, self.limits.start_seconds) if starting else bound):
             why = why_silent(worker.process.pid)
-            return "timeout", f"no sign of life for {silent:.0f} s: {why}"
+            since = " since it was started" if starting else ""
+            return "timeout", f"no sign of life for {silent:.0f} s{since}: {why}"
         if not worker.waiting:
             return None  # every result is in: it only has to end
         spent = time.monotonic() - worker.since
@@ -195,62 +203,28 @@ class LocalEngine:
 
     def _bury(self, worker: Worker, status: str, reason: str) -> Iterator[Event]:
         """Record the cell that a worker died at, and hand the rest of its group on."""
-        stop(worker)
+        end(worker.process)
         self._running.remove(worker)
         if not worker.waiting:
             return
         tail = last_words(worker.log)
         seconds = round(time.monotonic() - worker.since, 3)
-        first = worker.waiting.popleft()
-        yield Finished(Result(died(first, status, reason, tail, seconds)))
-        deaths = worker.deaths + 1
-        if worker.waiting and deaths >= DEATHS_IN_A_ROW:
+        yield from self._fail(worker.waiting, worker.deaths, status, reason, tail, seconds)
+
+    def _fail(
+        self, waiting: deque[Cell], deaths: int, status: str, reason: str,
+        tail: str = "", seconds: float = 0.0,
+    ) -> Iterator[Event]:  # fmt: skip
+        """The first of `waiting` ends so; the rest waits for another worker, unless this was the
+        last of too many."""
+        yield Finished(Result(died(waiting.popleft(), status, reason, tail, seconds)))
+        deaths += 1
+        if waiting and deaths >= DEATHS_IN_A_ROW:
             again = f"{reason}; not tried, since this model's last {deaths} cells ended so"
-            for cell in worker.waiting:
+            for cell in waiting:
                 yield Finished(Result(died(cell, status, again, "", 0.0)))
-        elif worker.waiting:
-            self._pending.appendleft((worker.waiting, deaths))
-
-
-def context_of(settings: Settings, preload: Sequence[str]) -> Any:
-    """How children are started: from a forkserver that has loaded `preload`, or spawned."""
-    if settings.device.startswith("cuda"):
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    around = "zoobench.workers.preload_begin", "zoobench.workers.preload_end"
-    context.set_forkserver_preload([around[0], *PRELOAD, *preload, around[1]])
-    return context
-
-
-def launch(
-    context: Any, folder: Path, target: Callable[..., None], pipe: Connection, *args: Any
-) -> tuple[BaseProcess, Path]:
-    """A child that runs `target(pipe, *args, log)`, and `log`, a new file in `folder`.
-
-    `pipe` is the child's end, and is closed on this side.
-    """
-    with tempfile.NamedTemporaryFile(dir=folder, suffix=".log", delete=False) as file:
-        log = Path(file.name)
-    process: BaseProcess = context.Process(target=target, args=(pipe, *args, str(log)), daemon=True)
-    with no_main():
-        process.start()
-    pipe.close()
-    return process, log
-
-
-@contextlib.contextmanager
-def no_main() -> Iterator[None]:
-    """Children that start meanwhile do not import this process's main module.
-
-    They would run a user's script again, whose call of `zoobench.run` then starts children of
-    its own. Nothing that a worker does stands in it.
-    """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
+        elif waiting:
+            self._pending.appendleft((waiting, deaths))
 
 
 def died(cell: Cell, status: str, reason: str, detail: str, seconds: float) -> Record:
@@ -263,13 +237,13 @@ def cause_of_death(worker: Worker) -> tuple[str, str]:
     """(status, reason) from a dead child's exit code."""
     worker.process.join(timeout=10)
     code = worker.process.exitcode
-    if code is not None and code < 0:
-        with contextlib.suppress(ValueError):
-            name = signal.Signals(-code).name
-            if -code == signal.SIGKILL:
-                return who_killed(worker)
-            return "crash", f"the worker process died of {name}"
-    return "crash", f"the worker process ended by itself with exit code {code}"
+    if code is None:
+        return "crash", "the worker process sends nothing any more, and does not end"
+    if code == -signal.SIGKILL:
+        return who_killed(worker)
+    if code == LOST:
+        return "crash", f"the worker process ended with exit code {LOST}, or after its fork server"
+    return "crash", f"the worker process {how(code)}"
 
 
 def who_killed(worker: Worker) -> tuple[str, str]:
@@ -318,12 +292,6 @@ def _forgive(running: Sequence[Worker], lost: float) -> None:
     for worker in running:
         worker.since = min(now, worker.since + lost)
         worker.beat = None if worker.beat is None else min(now, worker.beat + lost)
-
-
-def stop(worker: Worker) -> None:
-    """Kill the child, whatever it is at."""
-    worker.process.kill()
-    worker.process.join(timeout=10)
 
 
 def outgrown(worker: Worker, bound: int) -> tuple[str, str] | None:

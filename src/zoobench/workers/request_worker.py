@@ -21,14 +21,13 @@ from zoobench.workers.local import (
     POLL_SECONDS,
     Worker,
     cause_of_death,
-    context_of,
     default_memory_bytes,
     last_words,
-    launch,
     outgrown,
-    stop,
 )
+from zoobench.workers.oom_kills import oom_kills
 from zoobench.workers.settings import Settings
+from zoobench.workers.starting import NotStarted, Starter, end
 from zoobench.workers.worker import begin_child
 
 Answerer = Callable[[Any], Any]
@@ -112,17 +111,21 @@ class RequestWorker:
             raise Died(*verdict)
 
     def _start(self) -> tuple[Worker, Connection]:
-        context = context_of(self.settings, self.preload)
-        ours, theirs = context.Pipe(duplex=True)
-        folder = Path(self._folder.name)
-        process, log = launch(context, folder, serve, theirs, self.make, self.settings)
-        self._worker = Worker(process, log, deque()), ours
+        kills = oom_kills()
+        starter = Starter(self.settings, self.preload)
+        try:
+            process, pipe, log = starter.start(
+                Path(self._folder.name), serve, True, self.make, self.settings
+            )
+        except NotStarted as error:
+            raise Died(error.status, error.reason) from None
+        self._worker = Worker(process, log, deque(), kills=kills), pipe
         return self._worker
 
     def _end(self) -> None:
         if self._worker is not None:
             worker, pipe = self._worker
             self._worker = None
-            stop(worker)
+            end(worker.process)
             with contextlib.suppress(OSError):
                 pipe.close()

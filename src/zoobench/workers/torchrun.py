@@ -23,6 +23,7 @@ import msgspec
 from zoobench import datasets, methods, models
 from zoobench.datasets.splits import drawn
 from zoobench.errors import CellError
+from zoobench.machine import SAFE_PATH
 from zoobench.models.weights import weights_of
 from zoobench.schema import Cell, from_json, to_json
 
@@ -72,7 +73,8 @@ class Processes:
     def _environment(self) -> dict[str, str]:
         import torch
 
-        own = {**os.environ, "OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // self.ranks))}
+        threads = max(1, torch.get_num_threads() // self.ranks)
+        own = {**os.environ, **SAFE_PATH, "OMP_NUM_THREADS": str(threads)}
         if self.device == "cpu" and sys.platform == "linux":
             own["GLOO_SOCKET_IFNAME"] = "lo"  # a machine's name need not lead to itself
         return own

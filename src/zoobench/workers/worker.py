@@ -71,7 +71,11 @@ def _beat(send: Callable[..., None]) -> None:
 
 
 def begin_child(settings: Settings, log: str) -> None:
-    """What every worker process does first."""
+    """What every worker process does first.
+
+    It leads a group of its own, which ends with it: a library's children must not outlive it.
+    """
+    os.setpgrp()
     _quiet(log)
     _die_with_parent()
     keep_large_blocks()
@@ -101,6 +105,6 @@ def _die_with_parent() -> None:
 
     def wait() -> None:
         multiprocessing.connection.wait([sentinel])
-        os._exit(1)
+        os.killpg(0, signal.SIGKILL)  # our own: this process and all that it started
 
     threading.Thread(target=wait, daemon=True).start()
