@@ -67,6 +67,14 @@ def rows(*cells: Mapping[str, Any] | None, sound: int = 40) -> Any:
     return library.Dataset(made.replace_schema_metadata(None)).cast(features)
 
 
+def parquet(*cells: Mapping[str, Any]) -> bytes:
+    """As a set of the hub keeps the table."""
+    out = io.BytesIO()
+    pyarrow = pytest.importorskip("pyarrow.parquet")
+    pyarrow.write_table(rows(*cells).data.table, out)
+    return out.getvalue()
+
+
 ELSEWHERE = {
     "absolute": "{outside}/picture.png",
     "parents": "{cache}/../../../../{outside}/picture.png",
@@ -248,7 +256,9 @@ from zoobench.errors import ZoobenchError
 import sys
 for name in sys.argv[1:]:
     try:
-        print(len(datasets.load(f"hf/{name}?text=text&label=label").train))
+        made = datasets.load(f"hf/{name}&label=label")
+        made.train.read(0)
+        print(len(made.train))
     except ZoobenchError as error:
         print(type(error).__name__, error)
 """
@@ -261,19 +271,28 @@ def test_scripts_and_sent_for_files_from_a_real_hub(
     csv = f"text,label\n{table}".encode()
     (inside / "private.csv").write_bytes(csv)
     readme = f"---\nconfigs:\n- config_name: default\n  data_files: {inside / 'private.csv'}\n---\n"
+    listed = "file_name,label\n" + "".join(f"{i}.png,{'ab'[i % 2]}\n" for i in range(20))
     repos = {
         "me/script": {"script.py": canary.python.encode(), "train.csv": csv},
         "me/sends": {"README.md": readme.encode()},
         "me/sound": {"train.csv": csv, "other.py": canary.python.encode()},
-    }
+        "me/pictures": {
+            "metadata.csv": listed.encode(), **{f"{i}.png": png(i) for i in range(20)}
+        },
+        "me/opens": {"train.parquet": parquet({"bytes": None, "path": str(inside / "secret.png")})},
+    }  # fmt: skip
+    (inside / "secret.png").write_bytes(png(200))
+    texts = ("me/script", "me/sends", "me/sound")
+    names = [f"{name}?{'text=text' if name in texts else 'image=image'}" for name in repos]
     with HubStub(repos, kind="datasets") as hub:
         inherited = {k: v for k, v in os.environ.items() if k != "HF_HUB_OFFLINE"}
         done = subprocess.run(
-            [sys.executable, "-c", CHILD, *repos], env={**inherited, **hub.env(tmp_path)},
+            [sys.executable, "-c", CHILD, *names], env={**inherited, **hub.env(tmp_path)},
             capture_output=True, text=True, timeout=200, stdin=subprocess.DEVNULL,
         )  # fmt: skip
-    script, sends, sound = done.stdout.splitlines()
+    script, sends, sound, pictures, opens = done.stdout.splitlines()
     assert script.startswith("BadData hf/me/script: could not be fetched")
     assert sends.startswith("BadData hf/me/sends: ")
-    assert int(sound) > 20
+    assert (int(sound), int(pictures)) == (28, 14)
+    assert "train, row 41: it names a file that is not there, or not in its own" in opens
     assert "[y/N]" not in done.stdout + done.stderr

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from hostile import Said
@@ -178,3 +180,50 @@ def test_a_table_is_a_regular_file(kind: str, inside: Path) -> None:
     assert datasets.available(ref)[0] is False
     with pytest.raises(UserError, match=r"s\.toml: "):
         datasets.resolve(ref, "s.toml")
+
+
+SEEDS = {
+    ".csv": rows().encode(),
+    ".tsv": rows().replace(",", "\t").encode("utf-16"),
+    ".json": json.dumps([{"text": f"t{i}", "label": i % 2} for i in range(9)]).encode(),
+    ".csv.gz": gzip.compress(rows().encode(), mtime=0),
+    ".csv.xz": lzma.compress(rows().encode()),
+}
+CHUNKS = st.sampled_from(
+    [
+        b'"',
+        b"\n",
+        b"\r",
+        b",",
+        b"\t",
+        b"\x00",
+        b"\xff",
+        b"\xef\xbb\xbf",
+        b"sep=;\n",
+        b"[",
+        b"{",
+        b"}",
+    ]
+) | st.binary(max_size=4)
+
+
+@given(
+    suffix=st.sampled_from(sorted(SEEDS)),
+    edits=st.lists(st.tuples(st.integers(0, 900), st.integers(0, 9), CHUNKS), max_size=6),
+)
+@settings(max_examples=150, deadline=None)
+def test_a_damaged_table_is_read_or_refused(
+    suffix: str, edits: list[tuple[int, int, bytes]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    content = SEEDS[suffix]
+    for at, many, new in edits:
+        content = content[:at] + new + content[at + many :]
+    path = tmp_path_factory.getbasetemp() / f"damaged{suffix}"
+    path.write_bytes(content)
+    ref = Ref("table", "t").with_options(path=str(path), text="text", label="label")
+    try:
+        pinned = datasets.resolve(ref, "s.toml")
+    except UserError as error:
+        assert str(error).startswith("s.toml: ")  # noqa: PT017 - both ends are right
+    else:
+        assert len(datasets.load(pinned).classes) >= 2
