@@ -282,7 +282,24 @@ def test_what_is_left_out_is_said_where_a_run_is_planned(
     assert caplog.messages == [
         "folder/pets: not used: .heic file (4), .txt file (1); empty classes: 'fish'"
     ]
-    assert about({}) == ""
+
+
+@pytest.mark.parametrize(
+    ("notes", "expected"),
+    [
+        ({}, ""),
+        ({"duplicates": 3}, ""),
+        ({"corrupt": 2, "corrupt_files": ["a", "b"]}, "damaged: 2"),
+        ({"unused": {".heic file": 12}}, "not used: .heic file (12)"),
+        ({"empty_classes": ["a", "b"]}, "empty classes: 'a', 'b'"),
+        ({"unused": "x", "empty_classes": 3, "corrupt": "y"}, ""),
+        (None, ""),
+        ("notes", ""),
+        ([1], ""),
+    ],
+)
+def test_what_notes_say(notes: object, expected: str) -> None:
+    assert about(notes) == expected
 
 
 def test_class_names_are_compared_by_what_they_mean(make_folder: MakeFolder) -> None:

@@ -155,6 +155,27 @@ def test_datasets_of_one_short_name_are_not_taken_for_each_other(run: Run) -> No
     assert said in overall_notes(whole)
 
 
+def test_what_of_a_dataset_is_not_used_is_said_wherever_its_ranking_is(
+    run: Run, tmp_path: Path
+) -> None:
+    notes = {"unused": {".heic file": 12}, "empty_classes": ["fish"], "corrupt": 1}
+    records = tuple(
+        dataclasses.replace(r, provenance={**r.provenance, "notes": notes})
+        if r.cell.dataset == Ref.parse(D1)
+        else r
+        for r in run.records
+    )
+    told = dataclasses.replace(run, records=records)
+    said = "Of digits: not used: .heic file (12); empty classes: 'fish'; damaged: 1."
+    (one,) = rank([told]).overall
+    assert said in overall_notes(one)
+    write_report([told], tmp_path)
+    for written in (shown(told), (tmp_path / "report.md").read_text()):
+        assert "heic file (12)" in " ".join(written.split())
+    assert "heic file (12)" in (tmp_path / "report.html").read_text()
+    assert "not used" not in shown(run)
+
+
 def test_what_is_too_long_to_read_is_cut_and_says_so(run: Run) -> None:
     (one,) = rank([run]).overall
     rows = tuple(

@@ -47,19 +47,22 @@ def check_faults(faults: Sequence[str], total: int, place: str, noun: str) -> di
     return {"corrupt": len(faults), "corrupt_files": list(faults[:NAMED])}
 
 
-def about(notes: Mapping[str, Any]) -> str:
-    """What the notes of a dataset say of examples that are not used, and of classes that are not
-    as they are spelt, in one line; often ""."""
-    unused = ", ".join(f"{kind} ({many})" for kind, many in notes.get("unused", {}).items())
-    empty = ", ".join(map(repr, notes.get("empty_classes", ())))
-    told = {
-        "not used": unused,
-        "empty classes": empty,
-        "damaged": str(notes.get("corrupt", "")),
-        "read as one class": ", ".join(notes.get("merged_labels", ())),
-        "classes that look alike": ", ".join(notes.get("labels_alike", ())),
-    }
-    return "; ".join(f"{what}: {which}" for what, which in told.items() if which)
+def about(notes: object) -> str:
+    """What the notes of a dataset say of examples that are not used, in one line; often "".
+
+    Notes may come from a record of anybody's: what is no note of ours is passed over.
+    """
+    if not isinstance(notes, Mapping):
+        return ""
+    unused, empty, damaged = map(notes.get, ("unused", "empty_classes", "corrupt"))
+    told = []
+    if isinstance(unused, Mapping) and unused:
+        told.append("not used: " + ", ".join(f"{kind} ({many})" for kind, many in unused.items()))
+    if isinstance(empty, (list, tuple)) and empty:
+        told.append("empty classes: " + ", ".join(map(repr, empty)))
+    if isinstance(damaged, int) and damaged:
+        told.append(f"damaged: {damaged}")
+    return "; ".join(told)
 
 
 def check_classes(examples: Iterable[tuple[str, str]], place: str, noun: str) -> None:

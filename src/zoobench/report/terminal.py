@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from zoobench import escape
+from zoobench.datasets.faults import about
 from zoobench.datasets.options import BOUNDS
 from zoobench.metrics import difference, sign
 from zoobench.ranking.nouns import Failure, OverallRanking, Ranking, Row, SectionRanking
@@ -253,6 +254,7 @@ def overall_notes(overall: OverallRanking, most: int | None = None) -> list[str]
         lines.append(f"All models with {options}.")
     if cut := _bounds(overall.datasets):
         lines.append(f"Not all of the data: {cut}.")
+    lines += [f"Of {name}: {text}." for name, text in left_out_examples(overall).items()]
     if len(overall.tied) > 1 and (note := family_note(overall.tied)):
         lines.append(note)
     if len(overall.rows) > 1:
@@ -282,6 +284,16 @@ def imported_from(overall: OverallRanking) -> list[str]:
     found = [r.provenance["imported"] for row in overall.rows for r in row.records
              if "imported" in r.provenance]  # fmt: skip
     return list(dict.fromkeys(f"{one['source']}, {one['license']}" for one in found))
+
+
+def left_out_examples(overall: OverallRanking) -> dict[str, str]:
+    """What of each dataset is not used, as its records' notes say it; often nothing."""
+    found: dict[Ref, str] = {}
+    for row in overall.rows:
+        for record in row.records:
+            found.setdefault(record.cell.dataset, about(record.provenance.get("notes")))
+    names = dataset_labels(found)
+    return {names[ref]: text for ref, text in found.items() if text}
 
 
 def _transfer(console: Console, found: TransferTable) -> None:
