@@ -41,6 +41,16 @@ def is_large(name: str) -> bool:
     return name.endswith((".safetensors", ".bin", ".pt", ".pth", ".parquet", ".model"))
 
 
+def _sibling(name: str, content: bytes) -> dict[str, object]:
+    """A file as model info lists it, with its hashes."""
+    told: dict[str, object] = {"rfilename": name, "size": len(content)}
+    told["blobId"] = git_sha1(content)
+    if is_large(name):
+        sha256 = hashlib.sha256(content).hexdigest()
+        told["lfs"] = {"sha256": sha256, "size": len(content), "pointerSize": 130}
+    return told
+
+
 def folder_files(folder: Path) -> dict[str, bytes]:
     """Every file below `folder`, as the stub wants them."""
     found = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -160,7 +170,7 @@ class _Handler(BaseHTTPRequestHandler):
             "tags": [],
             "downloads": 0,
             "likes": 0,
-            "siblings": [{"rfilename": name} for name in files],
+            "siblings": [_sibling(name, content) for name, content in files.items()],
         }
         if what == "tree":
             answer = [

@@ -137,3 +137,58 @@ def test_a_dead_hub_does_not_matter_once_the_files_are_here(tmp_path: Path) -> N
         fetch(hub, tmp_path)
         answer = fetch(hub, tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
         assert answer == f"commit {hub.commit('u/m')}"
+
+
+def test_a_damaged_file_is_called_damaged_and_kept_while_offline(tmp_path: Path) -> None:
+    with HubStub({"u/m": FILES}) as hub:
+        fetch(hub, tmp_path)
+        (blob,) = (p for p in tmp_path.rglob("blobs/*") if p.stat().st_size == 10_000)
+        blob.write_bytes(b"x" * 10_000)
+        offline = fetch(hub, tmp_path, HF_HUB_OFFLINE="1")
+        assert "model.safetensors of u/m" in offline
+        assert "is damaged" in offline
+        assert "not downloaded yet" not in offline
+        assert blob.exists()
+        hub.faults.missing = {"model.safetensors"}
+        assert "damaged" in fetch(hub, tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
+
+
+def without_links(home: Path) -> Path:
+    """The cache as it is where a file system has no links: copies, and no blobs."""
+    (weights,) = home.rglob("snapshots/*/model.safetensors")
+    for path in weights.parent.iterdir():
+        blob = path.resolve()
+        path.unlink()
+        blob.rename(path)
+    return weights
+
+
+@pytest.mark.parametrize("noted", [True, False])
+def test_a_cache_without_links_is_verified_too(noted: bool, tmp_path: Path) -> None:
+    with HubStub({"u/m": FILES}) as hub:
+        fetch(hub, tmp_path)
+        weights = without_links(tmp_path)
+        if not noted:  # another programme filled the cache
+            for note in tmp_path.rglob("zoobench/hub/*/*.json"):
+                note.unlink()
+        assert fetch(hub, tmp_path) == f"commit {hub.commit('u/m')}"
+        weights.write_bytes(b"x" * 10_000)
+        assert "is damaged" in fetch(hub, tmp_path, HF_HUB_OFFLINE="1")
+        assert fetch(hub, tmp_path) == f"commit {hub.commit('u/m')}"
+        assert weights.read_bytes() == FILES["model.safetensors"]
+
+
+PART = """
+from huggingface_hub import hf_hub_download
+hf_hub_download("u/m", "config.json")
+hf_hub_download("u/m", "model.safetensors")
+from zoobench import hub
+def choose(names):
+    return [n for n in ("config.json", "recipe.json", "model.safetensors") if n in names]
+print(*(p.name for p in hub.fetch("u/m", "", choose, "x").files))
+"""
+
+
+def test_a_part_that_another_programme_left_out_is_fetched(tmp_path: Path) -> None:
+    with HubStub({"u/m": {**FILES, "recipe.json": b"{}"}}) as hub:
+        assert child(PART, hub, tmp_path) == "config.json recipe.json model.safetensors"

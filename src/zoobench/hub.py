@@ -1,7 +1,8 @@
 """The Hugging Face hub through its own client and cache, with what the client leaves out.
 
 huggingface_hub accepts a damaged file of the right size and keeps it: here every file
-is checked against the hash that names its blob, and a bad one is thrown away. Some of
+is checked against its hash (which names its blob, or is noted beside our own cache where
+that holds copies instead of links), and a bad one is thrown away. Some of
 its versions give up at the first 503, and others knock at a closed door for half a
 minute: here a server's fault is tried again, and a host that does not answer is not.
 Every failure becomes a MissingWeights that says what, where it was looked for, and
@@ -11,20 +12,19 @@ what to do.
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import importlib
+import json
 import os
 import re
 import socket
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
-from urllib.parse import urlsplit
 
+from zoobench import machine, network
 from zoobench.errors import MissingWeights
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -32,6 +32,9 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 TRIES = 3
 PAUSE = 0.5
 """Seconds before the second try; doubled for the third."""
+
+ABSENT = "not downloaded yet"
+TENSORS = (".safetensors", ".bin", ".pth", ".pt")
 
 T = TypeVar("T")
 
@@ -41,7 +44,7 @@ Choose = Callable[[Sequence[str]], list[str]]
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Files of one commit on this disk. `sha256` is that of the last one chosen (the weights)."""
+    """Files of one commit on this disk. `sha256` is that of the weights, over all shards."""
 
     folder: Path
     commit: str
@@ -51,7 +54,7 @@ class Snapshot:
     @property
     def bytes(self) -> int:
         """Size on disk of the weights: the files chosen that hold tensors."""
-        weights = [f for f in self.files if f.suffix in (".safetensors", ".bin", ".pth", ".pt")]
+        weights = [f for f in self.files if f.suffix in TENSORS]
         return sum(path.stat().st_size for path in weights)
 
 
@@ -78,11 +81,6 @@ MARK: dict[Kind, str] = {"models": "config.json", "datasets": "README.md"}
 
 def _repo_folder(repo: str, kind: Kind = "models") -> Path:
     return cache_folder() / f"{kind}--{repo.replace('/', '--')}"
-
-
-def offline() -> bool:
-    asked = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
-    return asked.upper() in ("1", "ON", "YES", "TRUE")
 
 
 def cached_commit(repo: str, revision: str = "", kind: Kind = "models") -> str | None:
@@ -114,7 +112,7 @@ def pin(repo: str, revision: str = "", kind: Kind = "models") -> str | None:
     tells its commit.
     """
     commit = cached_commit(repo, revision, kind)
-    if commit is not None or offline():
+    if commit is not None or network.offline():
         return commit
     with contextlib.suppress(MissingWeights):
         return _ask(repo, revision, timeout=5, tries=1, kind=kind)
@@ -126,32 +124,79 @@ def fetch(repo: str, revision: str, choose: Choose, wanted: str) -> Snapshot:
 
     `wanted` says in words what `choose` looks for. Raises MissingWeights.
     """
-    commit = revision
-    if not COMMIT.fullmatch(revision):
-        try:
-            commit = _ask(repo, revision, timeout=10, tries=TRIES)
-        except MissingWeights:
-            # No answer: what the branch meant last time is the best that is known.
-            known = cached_commit(repo, revision)
-            if known is None or not cached(repo, known, choose):
-                raise
-            commit = known
-    files = cached(repo, commit, choose)
-    if files and not (bad := [f for f in files if not _verify(f)]):
-        return _snapshot(commit, files)
-    if files:
-        _discard(bad)
-    names = choose(_listing(repo, commit))
+    commit = _commit(repo, revision, choose)
+    hashes = _hashes(repo, commit, choose)
+    folder = _repo_folder(repo) / "snapshots" / commit
+    here = cached(repo, commit, choose)
+    names = choose(sorted(hashes)) if hashes else [p.relative_to(folder).as_posix() for p in here]
     if not names:
         raise MissingWeights(f"{repo} at {commit[:12]} on the hub holds no {wanted}")
-    return _snapshot(commit, [_download(repo, name, commit) for name in names])
+    present = [name for name in names if (folder / name).is_file()]
+    bad = [name for name in present if not _verify(folder / name, hashes.get(name, ""))]
+    if bad and network.offline():
+        raise MissingWeights(
+            f"{bad[0]} of {repo}@{commit[:12]} is damaged in {cache_folder()}: its content does "
+            "not have the hash it is named by, and HF_HUB_OFFLINE forbids fetching it anew"
+        )
+    _discard([folder / name for name in bad])
+    files = [
+        folder / name
+        if name in present and name not in bad
+        else _download(repo, name, commit, hashes.get(name, ""), name in bad)
+        for name in names
+    ]
+    return _snapshot(commit, files)
+
+
+def _commit(repo: str, revision: str, choose: Choose) -> str:
+    """What `revision` means now, or meant last time where nobody answers and all is here."""
+    if COMMIT.fullmatch(revision):
+        return revision
+    try:
+        return _ask(repo, revision, timeout=10, tries=TRIES)
+    except MissingWeights:
+        known = cached_commit(repo, revision)
+        if known is None or not cached(repo, known, choose):
+            raise
+        return known
+
+
+def _hashes(repo: str, commit: str, choose: Choose) -> dict[str, str]:
+    """Every file of the commit -> its hash: as noted before, else asked and noted for ever.
+
+    What another programme downloaded may be a part of what the model needs, so that files
+    in the cache do not say which there are. Empty where nobody answers and enough is here.
+    """
+    note = machine.cache_dir() / "hub" / repo.replace("/", "--") / f"{commit}.json"
+    with contextlib.suppress(OSError, ValueError):
+        noted = json.loads(note.read_text("utf-8"))
+        if isinstance(noted, dict) and all(isinstance(one, str) for one in noted.values()):
+            return noted
+    try:
+        hashes = _listing(repo, commit)
+    except MissingWeights:
+        if not cached(repo, commit, choose):
+            raise
+        return {}
+    with contextlib.suppress(OSError):  # a cache that cannot be written costs a request each time
+        note.parent.mkdir(parents=True, exist_ok=True)
+        part = note.with_suffix(f".{os.getpid()}")
+        part.write_text(json.dumps(hashes), "utf-8")
+        part.replace(note)
+    return hashes
 
 
 def _snapshot(commit: str, files: list[Path]) -> Snapshot:
     folder = next(p for p in files[0].parents if p.name == commit)
-    name = files[-1].resolve().name
-    sha256 = name if SHA256.fullmatch(name) else _sha(files[-1], "sha256")
+    shards = [path for path in files if path.suffix in TENSORS] or files[-1:]
+    each = [_sha256(path) for path in shards]
+    sha256 = each[0] if len(each) == 1 else hashlib.sha256("\n".join(each).encode()).hexdigest()
     return Snapshot(folder, commit, tuple(files), sha256)
+
+
+def _sha256(path: Path) -> str:
+    name = path.resolve().name
+    return name if SHA256.fullmatch(name) else _sha(path, "sha256")
 
 
 def _sha(path: Path, kind: str, head: bytes = b"") -> str:
@@ -162,14 +207,18 @@ def _sha(path: Path, kind: str, head: bytes = b"") -> str:
     return hasher.hexdigest()
 
 
-def _verify(path: Path) -> bool:
-    """Whether the blob's content has the hash it is named by: sha256, or git's sha1."""
+def _verify(path: Path, known: str = "") -> bool:
+    """Whether a file's content has the hash that its blob is named by: sha256, or git's sha1.
+
+    A cache without links holds copies under their own names: `known` is their hash.
+    """
     blob = path.resolve()
-    if SHA256.fullmatch(blob.name):
-        return _sha(blob, "sha256") == blob.name
-    if COMMIT.fullmatch(blob.name):
-        return _sha(blob, "sha1", b"blob %d\0" % blob.stat().st_size) == blob.name
-    return True  # copied instead of linked: nothing to check against
+    name = blob.name if SHA256.fullmatch(blob.name) or COMMIT.fullmatch(blob.name) else known
+    if SHA256.fullmatch(name):
+        return _sha(blob, "sha256") == name
+    if COMMIT.fullmatch(name):
+        return _sha(blob, "sha1", b"blob %d\0" % blob.stat().st_size) == name
+    return True  # its hash was never told: the hub could not be asked since it came
 
 
 def _discard(paths: Sequence[Path]) -> None:
@@ -177,23 +226,6 @@ def _discard(paths: Sequence[Path]) -> None:
         blob = path.resolve()
         path.unlink(missing_ok=True)
         blob.unlink(missing_ok=True)
-
-
-@functools.cache
-def _reached(host: str, port: int) -> None:
-    socket.create_connection((host, port), timeout=5).close()
-
-
-def knock(url: str) -> None:
-    """One quick TCP connection to `url`'s host, once a process. Raises OSError.
-
-    Behind a proxy nothing is tried: there the host need not be reachable.
-    """
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if parts.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(host):
-        return
-    _reached(host, parts.port or (443 if parts.scheme == "https" else 80))
 
 
 def _ask(repo: str, revision: str, timeout: float, tries: int, kind: Kind = "models") -> str:
@@ -214,33 +246,36 @@ def _ask(repo: str, revision: str, timeout: float, tries: int, kind: Kind = "mod
     return parts[parts.index("snapshots") + 1]
 
 
-def _listing(repo: str, commit: str) -> list[str]:
+def _listing(repo: str, commit: str) -> dict[str, str]:
+    """Every file of the commit -> its sha256, or git's sha1 where it is small; "" if untold."""
     from huggingface_hub import HfApi
 
     with _explained(repo, commit):
-        info = _again(lambda: HfApi().model_info(repo, revision=commit, timeout=10), TRIES)
-    return [sibling.rfilename for sibling in info.siblings or ()]
+        info = _again(
+            lambda: HfApi().model_info(repo, revision=commit, timeout=10, files_metadata=True),
+            TRIES,
+        )
+    return {
+        one.rfilename: str((one.lfs.sha256 if one.lfs else one.blob_id) or "")
+        for one in info.siblings or ()
+    }
 
 
-def _download(repo: str, name: str, commit: str) -> Path:
+def _download(repo: str, name: str, commit: str, known: str, damaged: bool) -> Path:
     from huggingface_hub import hf_hub_download
 
     for _ in range(2):
-        with _explained(repo, commit, name):
+        with _explained(repo, commit, name, "was damaged here" if damaged else ABSENT):
             path = Path(
                 _again(lambda: hf_hub_download(repo, name, revision=commit, etag_timeout=10), TRIES)
             )
-        if _verify(path):
+        if _verify(path, known):
             return path
         _discard([path])
     raise MissingWeights(
-        f"{name} of {repo} at {commit[:12]} came damaged from {_endpoint()} twice: its content "
-        "does not have the hash it is named by. The copy was thrown away; try again later."
+        f"{name} of {repo} at {commit[:12]} came damaged from {network.endpoint()} twice: its "
+        "content does not have the hash it is named by. The copy was thrown away; try again later."
     )
-
-
-def _endpoint() -> str:
-    return os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
 
 
 def _transport() -> tuple[type[Exception], ...]:
@@ -259,8 +294,8 @@ def _transport() -> tuple[type[Exception], ...]:
 def _again(call: Callable[[], T], tries: int) -> T:
     from huggingface_hub.errors import HfHubHTTPError
 
-    if not offline():
-        knock(_endpoint())
+    if not network.offline():
+        network.knock(network.endpoint())
     for attempt in range(1, tries + 1):
         try:
             return call()
@@ -273,15 +308,15 @@ def _again(call: Callable[[], T], tries: int) -> T:
 
 
 @contextlib.contextmanager
-def _explained(repo: str, revision: str, name: str = "") -> Iterator[None]:
-    """Turn whatever the client raises into one MissingWeights."""
+def _explained(repo: str, revision: str, name: str = "", state: str = ABSENT) -> Iterator[None]:
+    """Turn whatever the client raises into one MissingWeights. `state` is what was here."""
     from huggingface_hub import errors as hub_errors
 
     what = f"{name + ' of ' if name else ''}{repo}@{revision[:12]}"
     broken: tuple[type[Exception], ...] = (
         *_transport(), hub_errors.EntryNotFoundError, OSError, ValueError,
     )  # fmt: skip
-    looked = f"looked in {cache_folder()} and at {_endpoint()}"
+    looked = f"looked in {cache_folder()} and at {network.endpoint()}"
     try:
         yield
     except hub_errors.GatedRepoError as error:
@@ -295,24 +330,25 @@ def _explained(repo: str, revision: str, name: str = "") -> Iterator[None]:
     except hub_errors.RevisionNotFoundError as error:
         raise MissingWeights(f"{what}: the repository has no such revision; {looked}") from error
     except broken as error:
-        raise MissingWeights(f"{what}: {_reason(error)}; {looked}") from error
+        raise MissingWeights(f"{what}: {_reason(error, state)}; {looked}") from error
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException, state: str) -> str:
     """The first cause in the chain that says something, in one line."""
     causes = [error]
     while (inner := causes[-1].__cause__ or causes[-1].__context__) and len(causes) < 8:
         causes.append(inner)
     text = " ".join(str(cause) for cause in causes)
-    if offline():
-        return "not downloaded yet, and HF_HUB_OFFLINE forbids fetching it"
+    if network.offline():
+        return f"{state}, and HF_HUB_OFFLINE forbids fetching it"
     if "refused" in text.lower():
-        return "not downloaded yet, and the hub refused the connection (are you offline?)"
-    if any(isinstance(cause, (socket.gaierror, TimeoutError)) for cause in causes):
-        return "not downloaded yet, and the hub cannot be reached (are you offline?)"
+        return f"{state}, and the hub refused the connection (are you offline?)"
+    silent = any(isinstance(cause, (socket.gaierror, TimeoutError)) for cause in causes)
+    if silent or network.unreachable():
+        return f"{state}, and the hub cannot be reached (are you offline?)"
     if "Entry Not Found" in text or "404" in text:
         return "the repository has no such file (404)"
     if "onsistency check" in text or "incomplete" in text.lower() or "peer closed" in text:
         return "the download broke off before the end (truncated file)"
     line = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return f"not downloaded yet, and fetching it failed: {line}"
+    return f"{state}, and fetching it failed: {line}"

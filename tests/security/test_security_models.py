@@ -98,6 +98,8 @@ CONFIG, TOKENIZER = "config.json", "tokenizer_config.json"
         (CONFIG, {"auto_map": ["code.X", None]}, "code of its own"),
         (CONFIG, {"model_type": "strange", "auto_map": {"AutoConfig": "c.X"}}, "code of its own"),
         (CONFIG, {"vision_config": {"auto_map": {"AutoModel": "code.X"}}}, "code of its own"),
+        (CONFIG, {"trust_remote_code": True}, "code of its own"),
+        (CONFIG, {"vision_config": {"trust_remote_code": True}}, "code of its own"),
         (CONFIG, {"attn_implementation": "me/kernel"}, "kernel"),
         (CONFIG, {"_attn_implementation": "me/kernel@v1:layer"}, "kernel"),
         (CONFIG, {"_attn_implementation_internal": "me/kernel"}, "kernel"),

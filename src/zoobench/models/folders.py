@@ -33,6 +33,7 @@ ELSEWHERE = {
     "quantization_config": "its weights are quantised",
     "transformers_weights": "it names another file of weights",
     "use_pretrained_backbone": "it takes the weights of its backbone from elsewhere",
+    "trust_remote_code": "it asks for code of its own, which is never run",
     "kernel_config": "it asks for kernels of the hub, which are code",
 }
 """Keys of a configuration whose value, where there is one, is not read here, and why."""

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from zoobench import hub
+from zoobench import network
 from zoobench.errors import MissingWeights
 from zoobench.models import checkpoints
 
@@ -46,7 +46,7 @@ def fetch(url: str) -> tuple[Path, str]:
             return path, sha256
         path.unlink()
     try:
-        hub.knock(url)
+        network.knock(url)
         path.parent.mkdir(parents=True, exist_ok=True)
         download_url_to_file(url, str(path), prefix or None, progress=False)
     except (OSError, RuntimeError) as error:

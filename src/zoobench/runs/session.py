@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from zoobench import __version__, datasets, machine, models
+from zoobench import __version__, datasets, machine, models, network
 from zoobench.errors import UserError, unknown
 from zoobench.machine import cache_dir
 from zoobench.runs import forecast, planning, suite
@@ -205,6 +205,12 @@ def pinned(spec: suite.Suite, out: Path, ask: bool = True) -> suite.Suite:
     )
 
 
+def _unreachable(todo: Sequence[Cell]) -> str:
+    """Why the hub cannot be reached; asked for all workers, where a model is not here yet."""
+    away = {c.model for c in todo if c.model.source != "control"}
+    return network.reach() if any(not models.available(ref)[0] for ref in away) else ""
+
+
 def execute(spec: suite.Suite, options: RunOptions, watch: Callable[[Plan, Event], None]) -> Plan:
     """Run what is not done, calling `watch` on each event; returns the plan with all records.
 
@@ -215,6 +221,7 @@ def execute(spec: suite.Suite, options: RunOptions, watch: Callable[[Plan, Event
     with opened(options, bounds) as site:
         if spec.compile:
             check_compiling(options, site.device)
+        network.begin()
         spec = pinned(spec, options.out)
         cells = chosen_cells(spec, options)
         with (
@@ -228,6 +235,7 @@ def execute(spec: suite.Suite, options: RunOptions, watch: Callable[[Plan, Event
             settings = Settings(
                 site.device, site.threads, cache, measure_costs=spent > 0, cost_seconds=spent,
                 workers=options.workers, ranks=options.ranks, compile=spec.compile,
+                unreachable=_unreachable(plan.todo),
             )  # fmt: skip
             engine = site.engine(settings, preload=preload(plan.todo), stopping=stopping)
             events = engine.events(in_order(plan.todo, site.parallel))

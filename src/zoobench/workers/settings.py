@@ -19,6 +19,8 @@ class Settings:
     workers: int = 1
     ranks: int = 1
     compile: bool = False
+    unreachable: str = ""
+    """Why the hub cannot be reached, as the run's parent found it: no worker waits for it again."""
 
 
 @dataclass(frozen=True)

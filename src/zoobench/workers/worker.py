@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
+from zoobench import network
 from zoobench.features.extraction import keep_large_blocks
 from zoobench.schema import Cell
 from zoobench.workers.runner import run_group
@@ -79,6 +80,7 @@ def begin_child(settings: Settings, log: str) -> None:
     _quiet(log)
     _die_with_parent()
     keep_large_blocks()
+    network.begin(settings.unreachable)
     if settings.threads:
         import torch  # a worker on all cores takes it when a model does
 
