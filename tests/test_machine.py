@@ -18,3 +18,15 @@ def test_threads_keep_to_omp_num_threads(
     monkeypatch.setattr(machine, "cores", lambda: 8)
     monkeypatch.setenv("OMP_NUM_THREADS", asked)
     assert machine.threads(processes) == threads
+
+
+@pytest.mark.parametrize("given", ["", None])
+def test_an_empty_cache_variable_is_the_default(
+    monkeypatch: pytest.MonkeyPatch, given: str | None
+) -> None:
+    """Of an unset variable in a script, and not the folder that one happens to be in."""
+    monkeypatch.setenv("HOME", "/home/ada")
+    monkeypatch.delenv("ZOOBENCH_CACHE")
+    if given is not None:
+        monkeypatch.setenv("ZOOBENCH_CACHE", given)
+    assert str(machine.cache_dir()) == "/home/ada/.cache/zoobench"

@@ -291,3 +291,43 @@ def test_a_baseline_keeps_what_decides_and_nothing_else(tmp_path: Path) -> None:
     bare = (kept.chosen, kept.flags, kept.started, kept.seconds)
     assert bare == ({}, (), "", 0.0)
     assert kept.provenance == full.provenance
+
+
+def test_a_run_that_lacks_cells_is_accepted_only_when_asked(tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from cells import write_suite
+    from zoobench.cli.main import main
+    from zoobench.runs import planning, suite
+
+    spec = suite.read(str(write_suite(tmp_path / "s.toml", methods=["knn", "ridge"], name="two")))
+    first, second = planning.plan(spec)
+    whole, _ = record(answers(20))
+    lines = [
+        store.encode(dataclasses.replace(whole, cell=cell, predictions=""))
+        for cell in (first, second)
+    ]
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "suite.toml").write_text(suite.to_toml(spec), encoding="utf-8")
+
+    def taken(*options: str) -> tuple[int, str]:
+        asked = ["baseline", "accept", str(folder), "--suite", "two", "--reason", "x"]
+        done = CliRunner().invoke(main, [*asked, "--root", str(tmp_path / "b"), *options])
+        return done.exit_code, done.output
+
+    (folder / "records.jsonl").write_bytes(lines[0])
+    code, said = taken()
+    assert code == 2
+    assert f"no record of 1 cells of its suite: {second.label}" in said
+    assert "--partial" in said
+    assert not (tmp_path / "b").exists()
+    assert taken(f"--only=method={first.method}")[0] == 0
+    assert taken("--partial")[0] == 0
+    (folder / "records.jsonl").write_bytes(b"".join(lines))
+    assert taken()[0] == 0
+    gone = suite.to_toml(spec).replace("synthetic/stripes", "folder/gone")
+    (folder / "suite.toml").write_text(gone, encoding="utf-8")
+    code, said = taken()
+    assert (code, "--partial accepts it as it is" in said) == (2, True)
+    assert taken("--partial")[0] == 0

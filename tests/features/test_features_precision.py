@@ -12,7 +12,7 @@ import torch
 from zoobench import datasets, methods, models
 from zoobench.costs import counted as cost
 from zoobench.features import precision
-from zoobench.features.cache import FeatureCache
+from zoobench.features.cache import FeatureCache, sealed
 from zoobench.features.source import Features, View
 from zoobench.interfaces import Splits
 from zoobench.schema import PROTOCOL, Cell, Ref
@@ -191,3 +191,38 @@ def test_a_model_is_counted_once_and_timed_in_each_precision(
         macs.append(found["macs"].value)
     assert dtypes == ["bfloat16 autocast", "float32", "bfloat16 autocast"]
     assert len(set(macs)) == len(counts) == 1
+
+
+FINDINGS: dict[str, dict[str, Any]] = {
+    "another precision": {"taken": "int8", "why": "x"},
+    "no reason": {"taken": "bf16"},
+    "a number for words": {"taken": 3, "why": "x"},
+    "another version": {"taken": "bf16", "why": "x", "version": 1},
+    "a cosine in words": {"taken": "bf16", "why": "x", "cosine": "near"},
+}
+
+
+@pytest.mark.parametrize("case", [*FINDINGS, "unsealed", "flipped", "deep", "cut"])
+def test_a_damaged_finding_is_found_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    source(tmp_path).settle()
+    (file,) = (tmp_path / "precision").iterdir()
+    sound = file.read_bytes()
+    others = {
+        "unsealed": b'{"taken": "bf16", "why": "x"}',
+        "flipped": sound.replace(b"fp32", b"bf16") if b'"taken": "fp32"' in sound
+        else sound.replace(b'"taken": "bf16"', b'"taken": "fp32"'),
+        "deep": b"[" * 20_000 + b"]" * 20_000,
+        "cut": sound[: len(sound) // 2],
+    }  # fmt: skip
+    file.write_bytes(others[case] if case in others else sealed(FINDINGS[case]))
+    fresh = precision.Choice("fp32", "measured again")
+    monkeypatch.setattr(precision, "choose", lambda *_: fresh)
+    again = source(tmp_path)
+    again.settle()
+    assert again.finding == fresh
+    kept = source(tmp_path)
+    monkeypatch.setattr(precision, "choose", lambda *_: pytest.fail("it was kept"))
+    kept.settle()
+    assert kept.finding == fresh

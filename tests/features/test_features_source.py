@@ -95,6 +95,41 @@ def test_the_key_flips_with_each_ingredient(tmp_path: Path, splits: Splits) -> N
     assert ingredients(tmp_path, splits) == keys
 
 
+MANIFESTS = {
+    "cut": "{",
+    "empty": "",
+    "a list": "[]",
+    "null": "null",
+    "a number": "1",
+    "deep": "[" * 20_000 + "]" * 20_000,
+    "deep object": '{"a":' * 20_000 + "1" + "}" * 20_000,
+    "unsealed": '{"shape": [24, 32], "sha256": "0"}',
+    "sealed by nobody": '{"shape": [24, 32], "sealed": null}',
+    "zeros": "\x00" * 50,
+    "a lone surrogate": '{"a": "\\ud800", "sealed": "x"}',
+}
+
+
+@pytest.mark.parametrize("case", MANIFESTS)
+def test_a_damaged_manifest_is_computed_again(tmp_path: Path, splits: Splits, case: str) -> None:
+    good = source(tmp_path).features(splits.train)
+    manifest = next(tmp_path.glob("*.json"))
+    manifest.write_text(MANIFESTS[case], encoding="utf-8")
+    again = source(tmp_path)
+    assert torch.equal(again.features(splits.train), good)
+    assert again.computed
+
+
+def test_each_entry_of_a_manifest_is_under_its_seal(tmp_path: Path, splits: Splits) -> None:
+    source(tmp_path).features(splits.train)
+    manifest = next(tmp_path.glob("*.json"))
+    written = json.loads(manifest.read_text())
+    for name in written:
+        manifest.write_text(json.dumps({**written, name: "another"}))
+        assert FeatureCache(tmp_path).get(manifest.stem) is None
+        source(tmp_path).features(splits.train)
+
+
 @pytest.mark.parametrize("damage", ["flip", "cut", "manifest", "gone"])
 def test_a_damaged_file_is_computed_again(tmp_path: Path, splits: Splits, damage: str) -> None:
     good = source(tmp_path).features(splits.train)
@@ -143,7 +178,7 @@ def test_what_another_user_wrote_is_read_and_kept(
 
     monkeypatch.setattr(os, "utime", refused)  # the system's answer for another user's file
     assert cache.get("a") is not None
-    monkeypatch.setattr(Path, "read_text", refused)
+    monkeypatch.setattr(Path, "read_bytes", refused)
     assert cache.get("a") is None
     monkeypatch.undo()
     assert cache.get("a") is not None

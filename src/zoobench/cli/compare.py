@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -17,6 +17,7 @@ from zoobench.errors import UserError, unknown
 if TYPE_CHECKING:
     from zoobench.compare.accept import Accepted
     from zoobench.compare.gates import Gates
+    from zoobench.schema import Cell
 
 
 @click.command()
@@ -166,20 +167,48 @@ def baseline() -> None:
 @click.option("--reason", required=True, help="Why: somebody will ask in a year.")
 @click.option("--only", multiple=True, metavar="KEY=GLOB", help="Only cells that match.")
 @click.option("--until", type=click.DateTime(["%Y-%m-%d"]), help="The acceptance ends then.")
+@click.option("--partial", is_flag=True, help="Take a run that lacks cells of its suite.")
 @click.option("--root", type=PATH, default=Path("results/baselines"), show_default=True)
 @user_errors
 def accept(
-    run: Path, suite: str, reason: str, only: tuple[str, ...], until: datetime | None, root: Path
+    run: Path,
+    suite: str,
+    reason: str,
+    only: tuple[str, ...],
+    until: datetime | None,
+    partial: bool,
+    root: Path,
 ) -> None:
     """Make RUN, or the cells of it that --only names, the baseline of its suite."""
     from zoobench.compare.accept import Proposal
     from zoobench.compare.accept import accept as take
 
-    done = take(run, suite, Proposal(reason, only, until.date() if until else None), root)
+    request = Proposal(reason, only, until.date() if until else None)
+    done = take(run, suite, request, root, () if partial else planned_cells(run))
     echo(
         f"{done.folder}: {len(done.changed)} cells accepted, {done.unchanged} unchanged, "
         f"{len(done.removed)} removed, {len(done.kept)} kept since they failed in this run"
     )
+
+
+def planned_cells(run: Path) -> Sequence[Cell]:
+    """The cells of the suite of `run`; none where nothing says which they are, as of an import.
+
+    Raises UserError where the suite cannot be resolved on this machine.
+    """
+    from zoobench.runs import planning, suite
+    from zoobench.store import located, read_suite
+
+    folder, _ = located(run)
+    if not read_suite(folder).get("models"):
+        return ()
+    try:
+        return planning.plan(suite.read(str(folder)))
+    except UserError as error:
+        raise UserError(
+            f"{error}. So nobody can say here whether {run} has all cells of its suite; "
+            "--partial accepts it as it is"
+        ) from error
 
 
 @click.command()

@@ -23,10 +23,11 @@ from zoobench.compare.baseline import (
     pack,
 )
 from zoobench.compare.gates import EXACT, TIMED
+from zoobench.compare.match import identity
 from zoobench.compare.reading import load
 from zoobench.errors import StoreError, UserError, unknown
 from zoobench.files import check_within, file_name
-from zoobench.schema import Outcomes, Record, Ref
+from zoobench.schema import Cell, Outcomes, Record, Ref
 from zoobench.store import RECORDS, Run, encode, write_atomic
 from zoobench.tasks import task_of
 
@@ -58,9 +59,16 @@ class Accepted:
     """Cells that failed in the run: the baseline keeps what it had."""
 
 
-def accept(run: str | Path, suite: str, request: Proposal, root: str | Path = ROOT) -> Accepted:
-    """Write root/<suite>/ from a run directory. Raises UserError: no reason, a bad pattern, a
-    run of another suite, or a run in which nothing that matches succeeded."""
+def accept(
+    run: str | Path,
+    suite: str,
+    request: Proposal,
+    root: str | Path = ROOT,
+    planned: Sequence[Cell] = (),
+) -> Accepted:
+    """Write root/<suite>/ from a run directory, which must have answered the `planned` cells that
+    `request` names. Raises UserError: no reason, a bad pattern, a run of another suite, one that
+    lacks cells, or in which nothing that matches succeeded."""
     if not request.reason.strip():
         raise UserError("an acceptance needs a reason: somebody will ask in a year")
     if request.until and request.until < (request.today or date.today()):
@@ -69,9 +77,25 @@ def accept(run: str | Path, suite: str, request: Proposal, root: str | Path = RO
     name = str(loaded.suite.get("name", ""))
     if name and name != suite:
         raise UserError(f"{run} holds the suite {name!r}, not {suite!r}")
+    check_whole(loaded, planned, request.only)
     folder = Path(root) / file_name(suite)
     previous = load(folder) if (folder / BASELINE).exists() else None
     return build(loaded, suite, request, folder, previous)
+
+
+def check_whole(run: Run, planned: Sequence[Cell], only: Sequence[str]) -> None:
+    """Raises UserError where `run` has no record, ok or failed, of cells that were planned: they
+    would leave the baseline, and nobody would miss them in a later run."""
+    answered = {identity(record.cell) for record in run.records}
+    patterns = [parse_only(text) for text in only]
+    absent = [c for c in planned if identity(c) not in answered and _matches(c, patterns)]
+    if absent:
+        named = "; ".join(cell.label for cell in absent[:5])
+        more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
+        raise UserError(
+            f"{run.path}: has no record of {len(absent)} cells of its suite: {named}{more}. "
+            "Run it again to add them, or accept what is there with --partial"
+        )
 
 
 def propose(candidate: Run, baseline: Run | None, out: Path) -> Accepted | None:
@@ -92,7 +116,7 @@ def build(new: Run, suite: str, request: Proposal, folder: Path, old: Run | None
     """Merge `new` into `old`, where that is a baseline, and write the result into `folder`."""
     previous = old if isinstance(old, PackedRun) else None
     patterns = [parse_only(text) for text in request.only]
-    wanted = [r for r in new.records if _matches(r, patterns)]
+    wanted = [r for r in new.records if _matches(r.cell, patterns)]
     taken = keyed([r for r in wanted if r.status == "ok"])
     if not taken:
         raise UserError(f"{new.path}: no cell that succeeded matches, so nothing can be accepted")
@@ -101,7 +125,7 @@ def build(new: Run, suite: str, request: Proposal, folder: Path, old: Run | None
     gone = {
         k
         for k, r in accepted.items()
-        if k not in taken and k not in failed and _matches(r, patterns)
+        if k not in taken and k not in failed and _matches(r.cell, patterns)
     }
     changed = {key for key, r in taken.items() if key not in accepted or _moved(accepted[key], r)}
     log, superseded = _history(request, taken, changed, gone, previous, accepted)
@@ -163,9 +187,9 @@ def parse_only(text: str) -> tuple[str, str]:
     return name, pattern
 
 
-def _matches(record: Record, patterns: Iterable[tuple[str, str]]) -> bool:
+def _matches(cell: Cell, patterns: Iterable[tuple[str, str]]) -> bool:
     for name, pattern in patterns:
-        value: Ref | str = getattr(record.cell, name)
+        value: Ref | str = getattr(cell, name)
         texts = [str(value)]
         if isinstance(value, Ref):
             texts += [value.short, value.id, value.name]

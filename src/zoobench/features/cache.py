@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from zoobench.schema import digest
 from zoobench.store import write_atomic
 
 if TYPE_CHECKING:
@@ -18,8 +19,25 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CACHE_VERSION = 3
+SEAL = "sealed"
 DEFAULT_LIMIT_BYTES = 20 * 2**30
 T = TypeVar("T")
+
+
+def sealed(body: Mapping[str, Any]) -> bytes:
+    """JSON of `body` with a digest of it, which `unsealed` checks."""
+    return json.dumps({**body, SEAL: digest(dict(body))}, sort_keys=True).encode()
+
+
+def unsealed(blob: bytes) -> dict[str, Any]:
+    """What was `sealed`. Raises ValueError where that is not what was written."""
+    try:
+        body = json.loads(blob)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+    if not isinstance(body, dict) or body.pop(SEAL, "") != digest(body):
+        raise ValueError("the content does not match its digest")
+    return body
 
 
 @dataclass(frozen=True)
@@ -47,7 +65,7 @@ class BoundedFolder:
         """
         data, manifest = self.paths(key)
         try:
-            found = load(data, json.loads(manifest.read_text(encoding="utf-8")))
+            found = load(data, unsealed(manifest.read_bytes()))
         except (FileNotFoundError, PermissionError):  # another user's is not ours to remove
             return None
         except (OSError, ValueError, KeyError, TypeError):
@@ -108,7 +126,7 @@ class FeatureCache(BoundedFolder):
         try:
             self.make_room(len(blob))
             write_atomic(data, blob)
-            write_atomic(manifest, json.dumps(body, sort_keys=True).encode())
+            write_atomic(manifest, sealed(body))
         except OSError:
             self.remove(key)
 

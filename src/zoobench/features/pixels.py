@@ -8,7 +8,6 @@ the last bit as the transform's own, and checked to be so on the first picture o
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import threading
 import zlib
@@ -20,7 +19,7 @@ from typing import IO, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from zoobench.features.cache import BoundedFolder
+from zoobench.features.cache import BoundedFolder, sealed
 from zoobench.interfaces import Backbone, Split
 from zoobench.models.images import PixelPath, pixel_path
 from zoobench.schema import digest
@@ -93,7 +92,7 @@ class Writer:
                 self.path.replace(data)
                 sums = [self.sums[i] for i in range(len(self.sums))]
                 body = {"shape": list(self.shape), "crc32": sums}
-                write_atomic(manifest, json.dumps(body).encode())
+                write_atomic(manifest, sealed(body))
         with contextlib.suppress(OSError):
             self.path.unlink(missing_ok=True)
 

@@ -8,7 +8,7 @@ even where it has arithmetic in bf16: its numbers are to compare with those of a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +66,16 @@ class Choice:
         """For the record: numbers rounded, the unknown left out."""
         found = {k: v for k, v in asdict(self).items() if v is not None}
         return {k: round(v, 5) if isinstance(v, float) else v for k, v in found.items()}
+
+
+def choice_of(facts: Mapping[str, Any]) -> Choice:
+    """The `Choice` of these facts. Raises ValueError where they are none of this version."""
+    import msgspec
+
+    found = msgspec.convert(facts, Choice)
+    if found.taken not in ("fp32", "bf16") or found.version != VERSION:
+        raise ValueError(f"no choice of a precision: {facts}")
+    return found
 
 
 def computes_bf16(device: torch.device) -> bool:

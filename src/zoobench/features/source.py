@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from zoobench.errors import NotFinite
 from zoobench.features import fingerprint, precision
 from zoobench.features.batchnorm import folded
-from zoobench.features.cache import CACHE_VERSION, FeatureCache
+from zoobench.features.cache import CACHE_VERSION, FeatureCache, sealed, unsealed
 from zoobench.features.compiled import Compiled, Compiling
 from zoobench.features.extraction import Job, extract
 from zoobench.features.pixels import PixelCache
@@ -203,16 +202,15 @@ class Features:
         if self.cache is not None:
             about = [precision.VERSION, self._ingredients(), timed_on(self.device)]
             path = self.cache.root / "precision" / f"{digest(about, 40)}.json"
-            with contextlib.suppress(OSError, ValueError, TypeError):
-                body = json.loads(path.read_text(encoding="utf-8"))
-                self.finding = precision.Choice(**body)
+            with contextlib.suppress(OSError, ValueError):
+                self.finding = precision.choice_of(unsealed(path.read_bytes()))
                 return
         probes = precision.probe_set(self.input_spec.modality)
         self.finding = precision.choose(probes, self._compute)
         if path is not None:
             with contextlib.suppress(OSError):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                write_atomic(path, json.dumps(self.finding.facts).encode())
+                write_atomic(path, sealed(self.finding.facts))
 
     def _compute(self, split: Split, kind: str, quick: bool = False) -> torch.Tensor:
         """(N, D) features in the precision `kind`, compiled where `quick`; nothing is kept."""
