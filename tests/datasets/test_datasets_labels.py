@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from zoobench.datasets.labels import notes, number, order, spelt
 from zoobench.errors import UserError
 from zoobench.schema import Ref
 from zoobench.tasks.classification import labels_of
+
+MakeFolder = Callable[[Mapping[str, int]], Path]
 
 NFD = unicodedata.normalize("NFD", "café")
 
@@ -74,6 +77,23 @@ def table(folder: Path, labels: list[str]) -> Ref:
     return Ref("table", "t").with_options(path=str(folder / "t.csv"), text="text", label="label")
 
 
+def test_codes_are_words_where_that_is_asked(tmp_path: Path, make_folder: MakeFolder) -> None:
+    codes = ["1.1", "1.10", "01", "1", NFD, "café", "True", "true", "nan"]
+    assert sorted(set(spelt(codes, words=True).values())) == sorted({*codes} - {NFD})
+    ref = table(tmp_path, ["1.1", "1.10", " 1.1"])
+    assert len(datasets.load(datasets.resolve(ref.with_options(labels="words"))).classes) == 2
+    with pytest.raises(UserError, match="only one class"):
+        datasets.resolve(ref)
+    root = make_folder({"1.1": 9, "1.10": 9, "2": 9})
+    folder = Ref("folder", "pets").with_options(path=str(root))
+    assert datasets.load(datasets.resolve(folder)).classes == ("1.1", "2")
+    made = datasets.load(datasets.resolve(folder.with_options(labels="words")))
+    assert (made.classes, "merged_labels" in made.notes) == (("1.1", "1.10", "2"), False)
+    for odd in (ref, folder, Ref.parse("hf/imdb")):
+        with pytest.raises(UserError, match=r"s\.toml: unknown labels 'word'.*n 'words'\?"):
+            datasets.resolve(odd.with_options(labels="word"), "s.toml")
+
+
 def test_a_table_has_the_classes_that_its_labels_mean(tmp_path: Path) -> None:
     made = datasets.load(datasets.resolve(table(tmp_path, ["0", "1", "0.0", "1.0"])))
     assert made.classes == ("0", "1")
@@ -92,7 +112,8 @@ def test_what_was_merged_is_said_before_a_run(
     datasets.resolve(table(tmp_path, ["a", "b"]))
     assert not caplog.messages
     datasets.resolve(table(tmp_path, ["1", "1.0", "2"]))
-    assert caplog.messages == ["table/t: read as one class: '1' = '1.0'"]
+    said = "table/t: read as one class (labels=words keeps them apart): '1' = '1.0'"
+    assert caplog.messages == [said]
     caplog.clear()
     datasets.resolve(table(tmp_path, ["Red", "red"]))
     assert caplog.messages == ["table/t: classes that look alike: 'Red', 'red'"]

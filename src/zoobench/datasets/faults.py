@@ -47,8 +47,15 @@ def check_faults(faults: Sequence[str], total: int, place: str, noun: str) -> di
     return {"corrupt": len(faults), "corrupt_files": list(faults[:NAMED])}
 
 
+_LABELS = {
+    "merged_labels": "read as one class (labels=words keeps them apart)",
+    "labels_alike": "classes that look alike",
+}
+
+
 def about(notes: object) -> str:
-    """What the notes of a dataset say of examples that are not used, in one line; often "".
+    """What the notes of a dataset say of examples that are not used, and of classes that are not
+    as they are spelt, in one line; often "".
 
     Notes may come from a record of anybody's: what is no note of ours is passed over.
     """
@@ -62,6 +69,9 @@ def about(notes: object) -> str:
         told.append("empty classes: " + ", ".join(map(repr, empty)))
     if isinstance(damaged, int) and damaged:
         told.append(f"damaged: {damaged}")
+    for name, what in _LABELS.items():
+        if isinstance(texts := notes.get(name), (list, tuple)) and texts:
+            told.append(f"{what}: " + ", ".join(map(str, texts)))
     return "; ".join(told)
 
 

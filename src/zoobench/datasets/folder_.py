@@ -11,6 +11,7 @@ import numpy as np
 
 from zoobench.datasets import delimited, layouts, listing, options, ranges, table_, twins
 from zoobench.datasets.faults import about, check_classes, check_faults, raised_as
+from zoobench.datasets.labels import as_words
 from zoobench.datasets.layouts import Layout
 from zoobench.datasets.readers import Files
 from zoobench.datasets.splits import Found, assemble
@@ -23,7 +24,7 @@ VERSION = 1
 """Counts changes of how a folder is read."""
 
 
-OPTIONS = ("path", "task", "range", "splits", "allow_unused")
+OPTIONS = ("path", "task", "range", "splits", "labels", "allow_unused")
 
 
 def cards() -> tuple[DatasetCard, ...]:
@@ -48,6 +49,7 @@ def resolve(ref: Ref, where: str) -> Ref:
     options.check(ref, ("path", "task", "range") if numbers else OPTIONS, where)
     table_.check_task(ref, where)
     ranges.told(ref, where)
+    as_words(ref, where)
     if not isinstance(ref.option("allow_unused", False), bool):
         raise UserError(f"{options.prefix(where)}allow_unused of {ref.id} must be true or false")
     if "path" not in dict(ref.options):
@@ -148,4 +150,4 @@ def _layout(ref: Ref) -> Layout:
         kind = "is a file, not a folder" if root.exists() else "there is no such folder"
         raise BadData(f"{root}: {kind}")
     every = ref.option("classes") == "all"
-    return layouts.read(str(root), options.text(ref, "splits"), every)
+    return layouts.read(str(root), options.text(ref, "splits"), every, as_words(ref))

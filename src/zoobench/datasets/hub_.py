@@ -17,13 +17,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from zoobench.datasets import catalog, hub_rows, options, ranges
+from zoobench.datasets import catalog, hub_rows, labels, options, ranges
 from zoobench.datasets.splits import assemble
 from zoobench.errors import BadData, UserError, missing_extra, unknown
 from zoobench.interfaces import Splits
 from zoobench.schema import DatasetCard, Modality, Ref
 
-OPTIONS = ("config", "text", "image", "label", "train_split", "valid_split", "test_split", "range")
+OPTIONS = (
+    "config", "text", "image", "label", "labels", "train_split", "valid_split", "test_split",
+    "range",
+)  # fmt: skip
 
 _PART = r"[A-Za-z0-9_](?:[A-Za-z0-9_]|[-.](?![-.])){0,94}[A-Za-z0-9_]|[A-Za-z0-9_]"
 _REPOSITORY = re.compile(rf"(?:{_PART})/(?:{_PART})")
@@ -48,6 +51,7 @@ def resolve(ref: Ref, where: str) -> Ref:
     """
     options.check(ref, OPTIONS, where)
     ranges.told(ref, where)
+    labels.as_words(ref, where)
     row = _row(ref, where)
     options.check_against(ref, row.card, where)
     if importlib.util.find_spec("datasets") is None:

@@ -139,7 +139,7 @@ def _labels(
         for held in values.values()
         for value in held
     }
-    named_as = labels.spelt(text_of.values())
+    named_as = labels.spelt(text_of.values(), words=labels.as_words(ref))
     # By value, and texts by spelling: the order is part of what a set's name has always meant.
     ordered = dict.fromkeys(
         named_as[text_of[value]]

@@ -13,6 +13,11 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
+from zoobench.errors import unknown
+from zoobench.schema import Ref
+
+WAYS = ("numbers", "words")
+"""What the option `labels` may be: whether spellings of one number are one class."""
 NAMED = 20
 """How many classes a note names."""
 
@@ -22,26 +27,41 @@ _INVISIBLE = dict.fromkeys(map(ord, "\ufeff\u200b\u2060"))
 _TRUTH = frozenset({"true", "false"})
 
 
-def spelt(spellings: Iterable[str]) -> dict[str, str]:
+def as_words(ref: Ref, where: str = "") -> bool:
+    """Whether the option `labels` asks for words alone: for codes, of which 1.1 and 1.10 are two.
+
+    Raises UserError for another value than those of `WAYS`.
+    """
+    asked = str(ref.option("labels", WAYS[0]))
+    if asked not in WAYS:
+        raise unknown(where, "labels", asked, WAYS, f"of {ref.id}")
+    return asked == "words"
+
+
+def spelt(spellings: Iterable[str], *, words: bool = False) -> dict[str, str]:
     """Spelling -> the name of its class, which is its shortest spelling; "" of an empty label.
 
     One class are spellings of the same number (1, 1.0, 1e0), those that differ in Unicode's
     form (NFC) or in blanks alone, and TRUE, True and true where nothing else is a label. Case
-    counts otherwise. A word `nan` among numbers is an empty label.
+    counts otherwise. A word `nan` among numbers is an empty label. Under `words` only blanks and
+    Unicode's form do not count.
     """
     plain = {spelling: _plain(spelling) for spelling in dict.fromkeys(spellings)}
-    words = {text for text in plain.values() if text}
-    if words and all(text.casefold() in _TRUTH for text in words):
-        keys: dict[str, object] = {text: text.casefold() for text in words}
+    texts = {text for text in plain.values() if text}
+    keys: dict[str, object]
+    if words:
+        keys = {text: text for text in texts}
+    elif texts and all(text.casefold() in _TRUTH for text in texts):
+        keys = {text: text.casefold() for text in texts}
     else:
-        values = {text: number(text) for text in words}
+        values = {text: number(text) for text in texts}
         keys = {text: text if value is None else value for text, value in values.items()}
         if all(isinstance(key, Decimal) or _is_nan(text) for text, key in keys.items()):
             keys = {text: key for text, key in keys.items() if not _is_nan(text)}
     same: defaultdict[object, list[str]] = defaultdict(list)
     for text, key in keys.items():
         same[key].append(text)
-    name = {key: min(texts, key=lambda text: (len(text), text)) for key, texts in same.items()}
+    name = {key: min(every, key=lambda text: (len(text), text)) for key, every in same.items()}
     return {spelling: name[keys[t]] if t in keys else "" for spelling, t in plain.items()}
 
 

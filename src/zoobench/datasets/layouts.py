@@ -111,14 +111,15 @@ class Layout:
         return found
 
 
-def read(root: str, splits: str = "", every: bool = False) -> Layout:
-    """The pictures in `root`; `splits` and `every` are the options splits and classes = "all".
+def read(root: str, splits: str = "", every: bool = False, words: bool = False) -> Layout:
+    """The pictures in `root`; `splits` and `every` are the options splits and classes = "all",
+    `words` is labels = "words".
 
     Raises BadData where no picture is found, or the folders can be read in two ways.
     """
     unused = Unused()
     groups, notes = _groups(root, splits, every, unused)
-    spelling = labels.spelt(shown(name) for _, name, _ in groups)
+    spelling = labels.spelt((shown(name) for _, name, _ in groups), words=words)
     found: list[tuple[str, str, str]] = []
     below: defaultdict[str, set[str]] = defaultdict(set)
     empty: Counter[str] = Counter()

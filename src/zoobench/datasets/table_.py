@@ -22,8 +22,8 @@ import numpy as np
 from zoobench.datasets import delimited, formats, options, ranges, regular, twins
 from zoobench.datasets.faults import about, check_classes, check_faults, raised_as
 from zoobench.datasets.ids import text_id
+from zoobench.datasets.labels import as_words, number, order, spelt
 from zoobench.datasets.labels import notes as label_notes
-from zoobench.datasets.labels import number, order, spelt
 from zoobench.datasets.readers import Files, Texts
 from zoobench.datasets.splits import Found, assemble
 from zoobench.datasets.twins import Looks
@@ -37,17 +37,9 @@ VERSION = 1
 """Counts changes of how a table is read."""
 
 OPTIONS = (
-    "path",
-    "text",
-    "image",
-    "label",
-    "split",
-    "task",
-    "range",
-    "encoding",
-    "delimiter",
+    "path", "text", "image", "label", "labels", "split", "task", "range", "encoding", "delimiter",
     "quotes",
-)
+)  # fmt: skip
 LARGEST = 2**36
 """Bytes of a table's file, which is read whole."""
 
@@ -113,6 +105,7 @@ def resolve(ref: Ref, where: str) -> Ref:
     options.check(ref, OPTIONS, where)
     check_task(ref, where)
     ranges.told(ref, where)
+    as_words(ref, where)
     if "path" not in dict(ref.options):
         ref = Ref(ref.source, Path(ref.name).stem, ref.revision, ref.options).with_options(
             path=ref.name
@@ -177,12 +170,12 @@ def _found(table: Table, ref: Ref, *, verify: bool) -> tuple[Found, str]:
     return found, table.sha256[:16] if table.is_text else digest([table.sha256, ids])
 
 
-def _as_classes(table: Table) -> Table:
+def _as_classes(table: Table, words: bool) -> Table:
     """`table` with one name a class, for which `labels` decides.
 
     Where each spelling was a class before, in the same order, the revision is still the file's.
     """
-    named = spelt(table.labels)
+    named = spelt(table.labels, words=words)
     revision, names = table.sha256, sorted({name for name in named.values() if name}, key=order)
     if any(text != name for text, name in named.items()) or names != sorted(names, key=_whole):
         revision = digest([table.sha256, names], 64)
@@ -210,7 +203,7 @@ def _read(ref: Ref) -> Table:
     if len(wanted) == 3:
         splits = [_split(value, path, wanted[2]) for value in columns[wanted[2]]]
     table = Table(path, content, contents, labels, splits, hashlib.sha256(raw).hexdigest())
-    return table if task_of(ref) == "regression" else _as_classes(table)
+    return table if task_of(ref) == "regression" else _as_classes(table, as_words(ref))
 
 
 def _bytes(path: Path) -> bytes:
