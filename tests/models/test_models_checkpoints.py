@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -47,6 +50,119 @@ def test_a_checkpoint_fits_however_it_was_wrapped(
     # 7 classes where the model has 1000: the head goes, and the provenance says so.
     assert sorted(backbone.provenance["dropped_keys"]) == ["fc.bias", "fc.weight"]
     assert backbone.provenance["weights_sha256"] == checkpoints.sha256_file(path)
+
+
+Tensors = dict[str, torch.Tensor]
+
+
+def prefixed(prefix: str, state: Tensors) -> Tensors:
+    return {prefix + key: value for key, value in state.items()}
+
+
+def averaged(state: Tensors) -> Tensors:
+    return {"n_averaged": torch.tensor(5), **prefixed("module.", state)}
+
+
+def others(state: Tensors) -> Tensors:
+    return {key: torch.zeros_like(value) for key, value in state.items()}
+
+
+MATRIX: dict[str, tuple[str, Callable[[Tensors], Any], str]] = {
+    "state_dict": ("resnet.pt", lambda s: s, ""),
+    "safetensors": ("model.safetensors", lambda s: s, ""),
+    "timm's train.py": (
+        "model_best.pth.tar",
+        lambda s: {"state_dict": s, "args": argparse.Namespace(lr=1.0), "metric": 0.5},
+        "",
+    ),
+    "torchvision's references, EMA": (
+        "model_9.pth",
+        lambda s: {"model": others(s), "model_ema": averaged(s), "args": argparse.Namespace()},
+        "",
+    ),
+    "AveragedModel": ("swa.pth", averaged, ""),
+    "Lightning": (
+        "last.ckpt",
+        lambda s: {
+            "state_dict": {**prefixed("model.", s), "loss.weight": torch.ones(7)},
+            "hyper_parameters": {"lr": 1.0},
+        },
+        "",
+    ),
+    "torch.compile and DDP": ("c.pt", lambda s: prefixed("_orig_mod.module.", s), ""),
+    "numpy beside": (
+        "numpy.pth",
+        lambda s: {"net": s, "best": np.float64(0.5), "curve": np.arange(3.0), "at": Path("x")},
+        "",
+    ),
+    "DINO": (
+        "dino.pth",
+        lambda s: {
+            "student": prefixed("module.backbone.", others(s)),
+            "teacher": {**prefixed("backbone.", s), **prefixed("head.mlp.", {"w": torch.ones(2)})},
+        },
+        "",
+    ),
+    "an encoder in a pre-training's state": (
+        "simclr.pth",
+        lambda s: {"state_dict": {**prefixed("online.trunk.", s), "queue": torch.ones(4)}},
+        "",
+    ),
+    "MoCo": (
+        "moco.pth.tar",
+        lambda s: {
+            "state_dict": {
+                **prefixed("module.encoder_q.", s),
+                **prefixed("module.encoder_k.", others(s)),
+                "module.queue": torch.ones(4),
+            }
+        },
+        "encoder_q.",
+    ),
+    "the student of two": (
+        "two.bin",
+        lambda s: {"teacher": others(s), "student": {"module.f.": 1, **prefixed("f.", s)}},
+        "student",
+    ),
+}
+"""The rows of docs/models.md: how people have checkpoints -> file, content, option `prefix`."""
+
+
+@pytest.mark.parametrize("row", MATRIX)
+def test_checkpoints_are_read_as_people_have_them(row: str, resnet: Any, tmp_path: Path) -> None:
+    name, made, prefix = MATRIX[row]
+    state = {key: value.contiguous() for key, value in resnet.state_dict().items()}
+    body = made(state)
+    path = tmp_path / name
+    if path.suffix == ".safetensors":
+        save_file(body, path)
+    else:
+        torch.save(body, path)
+    asked = f"timm/test_resnet?weights={path}" + (f"&prefix={prefix}" if prefix else "")
+    own = models.load(models.resolve(asked)).module.state_dict()
+    assert all(torch.equal(own[k], v) for k, v in state.items() if k in own)
+    page = Path(__file__).parents[2] / "docs" / "models.md"
+    assert f"| {row} |" in page.read_text(encoding="utf-8")
+
+
+def test_two_networks_that_would_do_are_never_guessed_between(resnet: Any, tmp_path: Path) -> None:
+    state = dict(resnet.state_dict())
+    torch.save(MATRIX["MoCo"][1](state), tmp_path / "w.pth")
+    with pytest.raises(Unsupported, match=r"encoder_k\., .*encoder_q\..*option prefix"):
+        load(tmp_path / "w.pth")
+    for prefix, said in (("none", "no key has the prefix 'none'"), ("conv1", "in 10 places")):
+        with pytest.raises(Unsupported, match=said):
+            models.load(
+                models.resolve(f"timm/test_resnet?weights={tmp_path / 'w.pth'}&prefix={prefix}")
+            )
+
+
+def test_what_stands_beside_the_model_is_listed(resnet: Any, tmp_path: Path) -> None:
+    state = dict(resnet.state_dict())
+    torch.save(MATRIX["Lightning"][1](state), tmp_path / "w.ckpt")
+    assert set(load(tmp_path / "w.ckpt").provenance["dropped_keys"]) == {
+        "loss.weight", "fc.weight", "fc.bias"
+    }  # fmt: skip
 
 
 def test_keys_that_do_not_fit_are_named_and_counted(resnet: Any, tmp_path: Path) -> None:

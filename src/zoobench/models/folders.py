@@ -97,11 +97,12 @@ def _shards(index: Path) -> list[str]:
     return sorted(names)
 
 
-def tensors(files: Sequence[Path]) -> State:
-    """All tensors of the files. Raises MissingWeights, and Unsupported where a name is in two."""
+def tensors(files: Sequence[Path], prefix: str = "") -> State:
+    """All tensors of the files, or those under `prefix`. Raises MissingWeights, and Unsupported
+    where a name is in two."""
     state: State = {}
     for path in files:
-        part = checkpoints.read(path)
+        part = checkpoints.read(path, prefix)
         if twice := sorted(part.keys() & state.keys()):
             raise Unsupported(f"{path} holds {twice[0]}, which another shard holds too")
         state |= part

@@ -13,11 +13,12 @@ from zoobench import errors
 from zoobench.errors import UserError
 from zoobench.schema import Modality, Ref, Value
 
-IMAGE = ("weights", "input_size", "pool", "mean", "std", "interpolation", "crop_pct")
+IMAGE = ("weights", "input_size", "pool", "mean", "std", "interpolation", "crop_pct", "prefix")
 TEXT = ("weights", "length", "pool", "prefix")
-"""What every source understands, by modality."""
+"""What every source understands, by modality. `prefix` is of pictures' models the checkpoint's
+keys', of texts' what is put before every text."""
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
-WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pth.tar")
 
 
 def normalise(
@@ -83,7 +84,7 @@ def _weights(at: str, value: Value) -> str:
             f"{at}: no file or folder {text}.{hint} Known: pretrained, random, or a path to "
             f"{', '.join(WEIGHT_SUFFIXES)} or to a transformers folder."
         )
-    if path.suffix not in WEIGHT_SUFFIXES:
+    if not path.name.endswith(WEIGHT_SUFFIXES):
         raise UserError(
             f"{at}: {text} is not a kind of checkpoint that is read here. "
             f"Known: {', '.join(WEIGHT_SUFFIXES)}."

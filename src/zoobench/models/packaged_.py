@@ -140,7 +140,7 @@ def _lite(
     weights = str(ref.option("weights", "pretrained"))
     if weights != "random":
         path = files["weights"] if weights == "pretrained" else Path(weights)
-        state = rename_lite(checkpoints.read(path), module)
+        state = rename_lite(checkpoints.read(path, str(ref.option("prefix", ""))), module)
         heads = () if weights == "pretrained" else ("classifier",)
         dropped = checkpoints.fit(module, state, f"{path} into {ref.short}", heads)
         provenance |= {"dropped_keys": list(dropped)} if dropped else {}

@@ -113,10 +113,12 @@ def encoder(
 def _load_file(module: torch.nn.Module, path: Path, ref: Ref) -> dict[str, Any]:
     """Fit the local checkpoint `path` into a transformers module; notes for the provenance."""
     prefix = f"{getattr(module, 'base_model_prefix', '')}."
-    state = checkpoints.unwrap(
-        checkpoints.read(path), module.state_dict(), (*checkpoints.PREFIXES, prefix)
-    )
+    # Of a text encoder the option `prefix` is what is put before texts.
+    texts = getattr(module, "main_input_name", "") == "input_ids"
+    whole = checkpoints.read(path, "" if texts else str(ref.option("prefix", "")))
+    state = checkpoints.unwrap(whole, module.state_dict(), (*checkpoints.PREFIXES, prefix))
     dropped = checkpoints.fit(module, state, f"{path} into {ref.short}", HEADS)
+    dropped = (*checkpoints.left_out(whole, state), *dropped)
     return {"dropped_keys": list(dropped)} if dropped else {}
 
 

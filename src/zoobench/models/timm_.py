@@ -205,7 +205,7 @@ def load(ref: Ref, seed: int) -> Backbone:
         name, config, arguments = timm_config.read(described or _described(ref), ref.short)
     create = partial(_create, name, config, _sized(name, config, arguments, ref))
     with seeded(seed):
-        module, dropped = _filled(create, files, weights != "pretrained", ref.short)
+        module, dropped = _filled(create, files, weights != "pretrained", ref)
     if dropped:
         provenance["dropped_keys"] = list(dropped)
     return backbone_of(module, ref, provenance)
@@ -278,12 +278,14 @@ def _create(
 
 
 def _filled(
-    create: Callable[..., Any], files: list[Path], local: bool, what: str
+    create: Callable[..., Any], files: list[Path], local: bool, ref: Ref
 ) -> tuple[Any, tuple[str, ...]]:
     """The model with the weights in `files` (none: random), and the keys left out.
 
-    `create` makes it, with random weights or those it is given; `what` names it in messages.
+    `create` makes it, with random weights or those it is given; `ref` names it in messages, and
+    which keys of a file are its own.
     """
+    what = ref.short
     try:
         model = create()
     except MemoryError:
@@ -292,12 +294,14 @@ def _filled(
         raise Unsupported(f"{what}: timm cannot build it so: {error}") from error
     if not files:
         return model, ()
-    state = folders.tensors(files)
+    state = folders.tensors(files, str(ref.option("prefix", "")) if local else "")
     dropped: tuple[str, ...] = ()
     if local:
         own = dict(model.state_dict())
-        state = checkpoints.unwrap(state, own)
-        state, dropped = checkpoints.without_heads(state, own, _heads(model))
+        inner = checkpoints.unwrap(state, own)
+        outside = checkpoints.left_out(state, inner)
+        state, dropped = checkpoints.without_heads(inner, own, _heads(model))
+        dropped = (*outside, *dropped)
         if not checkpoints.misfit(state, own):
             model.load_state_dict(state, strict=False)
             return model, dropped

@@ -100,9 +100,12 @@ def load(ref: Ref, seed: int) -> Backbone:
         module = _create(ref, enum, auxiliary=path is not None)
     last = _last_layer(module)
     if path is not None:
-        state = _prepared(checkpoints.read(path), module)
+        whole = checkpoints.read(path, str(ref.option("prefix", "")))
+        inner = checkpoints.unwrap(whole, module.state_dict())
+        state = _prepared(inner, module)
         heads = () if weights == "pretrained" else (last, "aux1", "aux2", "AuxLogits")
         dropped = checkpoints.fit(module, state, f"{path} into {ref.short}", heads)
+        dropped = (*checkpoints.left_out(whole, inner), *dropped)
         provenance |= {"dropped_keys": list(dropped)} if dropped else {}
     _behead(module, last)
     spec, transform = _preprocessing(enum, ref)
@@ -133,7 +136,6 @@ def _create(ref: Ref, enum: Any, auxiliary: bool) -> Any:
 def _prepared(state: State, module: Any) -> State:
     """`state` as the model wants it: DenseNet's old names, position embeddings resized."""
     own = dict(module.state_dict())
-    state = checkpoints.unwrap(state, own)
     state = {DENSENET.sub(r"\1\2", key): value for key, value in state.items()}
     position = "encoder.pos_embedding"
     if position in state and position in own and state[position].shape != own[position].shape:
