@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-DOCUMENTED = frozenset({0, 1, 2, 3, 4, 5, 130})
+DOCUMENTED = frozenset({0, 1, 2, 3, 4, 5, 129, 130, 143})
 """Exit codes that a hostile input may have; 70 is a fault of ours."""
 
 

@@ -159,23 +159,73 @@ def test_children_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     assert not alive
 
 
-def test_ctrl_c_keeps_what_was_recorded(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_what_ends_a_run_keeps_what_was_recorded(
+    number: signal.Signals, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is left behind, and a worker that is told the same has not crashed."""
+    import psutil
+
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     file = write_suite(tmp_path / "s.toml", models=[GABOR, f"{GABOR}?fault=hang"])
     out = tmp_path / "run"
     process = start(file, out)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         held = out / "records.jsonl"
         if held.exists() and held.stat().st_size:
             break
         time.sleep(0.05)
-    time.sleep(0.3)
-    process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=30)
-    assert process.returncode == 130
+    time.sleep(0.5)
+    children = psutil.Process(process.pid).children(recursive=True)
+    if number == signal.SIGTERM:
+        for child in children:
+            child.send_signal(number)
+    process.send_signal(number)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == code, told.decode()
     assert b"1 cells were recorded" in told
     assert b"Traceback" not in told
     assert len(lines(out)) == 1
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert not alive
+    left = {path.name for path in (tmp_path / "tmp").iterdir()}
+    assert {
+        name for name in left if not name.startswith("torchinductor_")
+    } == set()  # torch's cache
+
+
+def test_ctrl_z_pauses_the_workers_too(tmp_path: Path) -> None:
+    import psutil
+
+    file = write_suite(tmp_path / "s.toml", models=[f"{GABOR}?fault=hang"])
+    process = start(file, tmp_path / "run")
+    parent = psutil.Process(process.pid)
+
+    def states() -> list[str]:
+        return sorted(child.status() for child in [parent, *parent.children(recursive=True)])
+
+    def wait_for(stopped: int) -> bool:
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            if states().count(psutil.STATUS_STOPPED) == stopped and len(states()) >= 4:
+                return True
+            time.sleep(0.1)
+        return False
+
+    try:
+        assert wait_for(0)  # the parent, the fork server, the resource tracker and a worker
+        time.sleep(0.5)
+        process.send_signal(signal.SIGTSTP)
+        assert wait_for(2)
+        process.send_signal(signal.SIGCONT)
+        assert wait_for(0)
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_patterns_and_kinds_are_checked() -> None:

@@ -14,10 +14,10 @@ import click
 
 from zoobench import escape
 from zoobench.errors import UserError, ZoobenchError
+from zoobench.workers import interrupts
 
 USER_ERROR = 2
 UNFORESEEN = 70
-INTERRUPTED = 130
 
 
 def mistake(error: BaseException) -> str | None:
@@ -51,9 +51,9 @@ def finish(command: Callable[[], Any], debug: bool = False) -> int:
     except click.ClickException as error:
         error.show()
         return USER_ERROR
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, click.Abort) as error:  # click makes one of the other
         click.echo("Stopped.", err=True)
-        return INTERRUPTED
+        return interrupts.exit_code(error.__cause__ or error)
     except Exception as error:  # noqa: BLE001  the last place to say so
         said = mistake(error)
         if said is None:

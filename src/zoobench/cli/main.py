@@ -2,7 +2,7 @@
 
 Exit codes: 0 fine; 1 confirmed regression; 2 the user's mistake; 3 cells failed or
 are missing; 4 nothing comparable; 5 inconclusive under --strict; 70 a fault of ours;
-130 stopped by Ctrl-C.
+130, 143 and 129 stopped by Ctrl-C, SIGTERM and SIGHUP.
 Nothing heavy is imported before a command needs it: `--help` never loads torch.
 """
 
@@ -16,8 +16,9 @@ import click
 
 from zoobench import __version__
 from zoobench.cli.base import JSON_FLAG, PATH, Commands, echo, echo_json, own_folder, user_errors
-from zoobench.cli.endings import INTERRUPTED, finish, streams
+from zoobench.cli.endings import finish, streams
 from zoobench.files import file_name
+from zoobench.workers import interrupts
 
 if TYPE_CHECKING:
     from zoobench.runs.session import Plan, RunOptions
@@ -129,14 +130,14 @@ def run(suite: str, workers: int, as_json: bool, **given: Any) -> None:
     try:
         with watcher:
             plan = session.execute(spec, options, watcher)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         echo(
             "",
             f"Stopped. {watcher.finished} cells were recorded in {options.out}; "
             "run the same command again to go on.",
             err=True,
         )
-        raise SystemExit(INTERRUPTED) from None
+        raise SystemExit(interrupts.exit_code(error)) from None
     show_run(plan, options.out, as_json)
     failed = [record for record in plan.records if record.status != "ok"]
     raise SystemExit(CELLS_FAILED if failed else 0)
@@ -325,6 +326,6 @@ def doctor(as_json: bool) -> None:
 
 def entry() -> None:
     """The console script: whatever happens becomes one of the exit codes above."""
-    with streams():
+    with streams(), interrupts.for_a_command():
         code = finish(lambda: main(standalone_mode=False))
     raise SystemExit(code)

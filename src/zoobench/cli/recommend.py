@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoobench.cli.base import JSON_FLAG, PATH, echo, echo_json, user_errors
-from zoobench.cli.endings import INTERRUPTED
 from zoobench.errors import UserError, check_finite
 from zoobench.files import file_name
+from zoobench.workers import interrupts
 
 if TYPE_CHECKING:
     from zoobench.ranking.recommend import Limits
@@ -131,9 +131,9 @@ def advise_data(
     )  # fmt: skip
     try:
         found = advise(request, lambda line: echo(line, err=True))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         echo("", f"Stopped; run the same command again to go on ({out}).", err=True)
-        raise SystemExit(INTERRUPTED) from None
+        raise SystemExit(interrupts.exit_code(error)) from None
     if as_json:
         echo_json(advice_json(found))
         return

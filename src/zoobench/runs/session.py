@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import platform
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,6 +18,7 @@ from zoobench.machine import cache_dir
 from zoobench.runs import forecast, planning, suite
 from zoobench.schema import STATUSES, Cell, Record, Ref
 from zoobench.store import RECORDS, Store, read_records, read_suite
+from zoobench.workers import interrupts
 from zoobench.workers.events import Engine, Event, Finished
 from zoobench.workers.local import LocalEngine, WorkerLimits
 from zoobench.workers.runner import groups
@@ -226,7 +225,7 @@ def execute(spec: suite.Suite, options: RunOptions, watch: Callable[[Plan, Event
         cells = chosen_cells(spec, options)
         with (
             Store(options.out, suite.to_toml(spec), spec.identity) as store,
-            interrupts() as stopping,
+            interrupts.noted() as stopping,
         ):
             plan = Plan(spec, cells, recorded(options.out), options.retry)
             store.write_environment({**environment(site.device), **site.facts})
@@ -303,30 +302,6 @@ def check_compiling(options: RunOptions, device: str) -> None:
         )
     if options.engine == "local":
         machine.check_compiler(device, "compile = true")
-
-
-@contextlib.contextmanager
-def interrupts() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed; a second one raises KeyboardInterrupt where it falls.
-
-    The first must not: raised in the middle of a write, or of an object's end, an
-    exception can be lost, and a run that should stop would go on.
-    """
-    pressed: list[int] = []
-
-    def note(number: int, frame: Any) -> None:
-        if pressed:
-            signal.default_int_handler(number, frame)
-        pressed.append(number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False  # signals are the main thread's
-        return
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: bool(pressed)
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def limits(spec: suite.Suite) -> WorkerLimits:

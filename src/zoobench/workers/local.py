@@ -35,6 +35,9 @@ POLL_SECONDS = 0.25
 SUSPENDED_SECONDS = 5.0
 """A turn of the parent that took longer was spent stopped (Ctrl-Z): no worker's fault."""
 
+TOLD_SECONDS = 0.5
+"""Within this long a signal to every process of a job reaches them all."""
+
 LOG_TAIL = 4000
 """Characters of a dead worker's output that its record keeps."""
 
@@ -139,7 +142,9 @@ class LocalEngine:
                 continue  # said before it was stopped
             yield from self._take(worker, message)
             if message[0] == "died":
-                yield from self._bury(worker, *cause_of_death(worker))
+                cause = cause_of_death(worker)
+                self._stop_if_all_are_told_to(worker)
+                yield from self._bury(worker, *cause)
             elif message[0] == "end":
                 self._running.remove(worker)
                 worker.process.join(timeout=5)  # it may go by itself, but not take for ever
@@ -155,6 +160,14 @@ class LocalEngine:
             verdict = self._overdue(worker)
             if verdict is not None:
                 yield from self._bury(worker, *verdict)
+
+    def _stop_if_all_are_told_to(self, worker: Worker) -> None:
+        """Slurm and systemd send SIGTERM to every process: a worker that heard it first did not
+        fail. Raises KeyboardInterrupt where this process hears it too."""
+        if worker.process.exitcode in (-signal.SIGTERM, -signal.SIGHUP, LOST):
+            time.sleep(TOLD_SECONDS)
+            if self.stopping():
+                raise KeyboardInterrupt
 
     def _messages(self) -> list[tuple[Worker, tuple[Any, ...]]]:
         """What has come in; waits for the first no longer than POLL_SECONDS."""
