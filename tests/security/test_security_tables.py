@@ -115,6 +115,8 @@ def test_a_hostile_table_is_one_line(
     said = zoobench("plan", "s.toml")
     assert said.code == 2
     assert said.error.startswith("Error: s.toml: datasets[0]: ")
+    assert len(said.err.splitlines()) == 1
+    assert said.err.rstrip("\n").isprintable()
     assert sorted(path.name for path in inside.iterdir()) == ["s.toml", file]
 
 

@@ -17,7 +17,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from zoobench.datasets import delimited
-from zoobench.errors import UserError, missing_extra
+from zoobench.errors import UserError, missing_extra, one_line
 
 LARGEST = 2**30
 """Bytes that a packed table may unpack to: a few kilobytes can hold any number of them."""
@@ -85,7 +85,7 @@ def _unpacked(path: Path, raw: bytes) -> tuple[PurePath, bytes]:
             with opened(io.BytesIO(raw)) as file:
                 inside = file.read(LARGEST + 1)
         except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-            raise UserError(f"{path}: not a readable {kind} file: {error}") from error
+            raise UserError(f"{path}: not a readable {kind} file: {one_line(error)}") from error
         if len(inside) > LARGEST:
             raise UserError(
                 f"{path}: it unpacks to more than {LARGEST:,} bytes; unpack it first, if that is "
@@ -130,7 +130,7 @@ def _arrow(path: Path, raw: bytes, wanted: Sequence[str], kind: str) -> dict[str
             delimited.check_header(path, reader.schema.names, wanted)
             table = reader.read_all()
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise UserError(f"{path}: not a readable {kind} file: {error}") from error
+        raise UserError(f"{path}: not a readable {kind} file: {one_line(error)}") from error
     return {name: _texts(path, name, table.column(name).to_pylist()) for name in wanted}
 
 
