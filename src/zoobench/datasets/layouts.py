@@ -25,6 +25,7 @@ from zoobench.datasets.listing import (
     shown,
 )
 from zoobench.datasets.options import SPLIT_NAMES
+from zoobench.datasets.waiting import told
 from zoobench.errors import BadData, unknown
 
 WARNED = 0.01
@@ -126,7 +127,7 @@ def read(root: str, splits: str = "", every: bool = False, words: bool = False) 
     for split, folder, path in groups:
         name = spelling[shown(folder)] or shown(folder)
         before, many = unused.lost.total(), len(found)
-        for picture in pictures(path, unused):
+        for picture in told(pictures(path, unused), f"looking through {shown(path)!r}"):
             found.append((split, name, picture))
             inside, _, rest = picture[len(path) + 1 :].partition(os.sep)
             below[name].add(inside if rest else "")
@@ -249,9 +250,9 @@ def _given(root: str, names: Sequence[str], given: str) -> dict[str, str]:
     """What the option splits says: "train=FOLDER,test=FOLDER"; a split may have several."""
     found: dict[str, str] = {}
     for part in given.split(","):
-        split, told, folder = (text.strip() for text in part.partition("="))
+        split, equals, folder = (text.strip() for text in part.partition("="))
         where = f"{shown(root)}: splits = {given!r}"
-        if not told:
+        if not equals:
             raise BadData(f"{where}: expected train=FOLDER, valid=FOLDER or test=FOLDER")
         if split not in SPLIT_NAMES:
             raise BadData(str(unknown(where, "split", split, ("train", "valid", "test"))))

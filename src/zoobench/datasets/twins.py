@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from zoobench.datasets import images, regular
 from zoobench.datasets.ids import THREADS, bytes_id, text_id
 from zoobench.datasets.ranges import GUESSED, Grey, agreed, may_be_deep
+from zoobench.datasets.waiting import told
 from zoobench.machine import cache_dir
 from zoobench.schema import digest
 from zoobench.store import write_atomic
@@ -69,7 +70,7 @@ def scan(
         return bytes_id(content), "" if content else "the file is empty", may_be_deep(content)
 
     with ThreadPoolExecutor(THREADS) as pool:
-        seen = list(pool.map(one, paths))
+        seen = list(told(pool.map(one, paths), "reading files", len(paths)))
     ids, faults = [of for of, _, _ in seen], [why for _, why, _ in seen]
     sound = [i for i, why in enumerate(faults) if verify and not why]
     deep = {ids[i] for i in sound if seen[i][2]}
@@ -107,7 +108,7 @@ def of_pictures(
     missing = [one for one, look in zip(order, known, strict=True) if not any(look)]
     with ThreadPoolExecutor(THREADS) as pool:
         seen = pool.map(lambda one: images.look(source(place[one]), grey), missing)
-        new = dict(zip(missing, seen, strict=True))
+        new = dict(zip(missing, told(seen, "decoding pictures", len(missing)), strict=True))
     looks = {
         one: new[one][0] if one in new else look for one, look in zip(order, known, strict=True)
     }
