@@ -188,6 +188,20 @@ def test_a_picture_that_cannot_be_read_is_one_example(
     assert made.notes["corrupt_files"] == ["cats/003.png: cannot be read: Permission denied"]
 
 
+@pytest.mark.parametrize("target", ["fish", "nothing", "/mnt/of a disk/that is gone", "../else"])
+@pytest.mark.parametrize("below", ["", "train"])
+def test_a_linked_class_that_is_gone_is_an_error(
+    target: str, below: str, inside: Path, zoobench: Zoobench
+) -> None:
+    for nth, name in enumerate(("cats", "dogs")):
+        fill(inside / "pets" / below / name, seed=nth)
+    (inside / "pets" / below / "fish").symlink_to(target)
+    (inside / "suite.toml").write_text(SUITE, encoding="utf-8")
+    said = zoobench("plan", "suite.toml")
+    assert said.code == 2
+    assert "'fish' is a link that leads nowhere" in said.error
+
+
 def test_a_ring_of_links_ends(pets: Path) -> None:
     (pets / "cats" / "ring").symlink_to(pets)
     (pets / "all").symlink_to(pets)

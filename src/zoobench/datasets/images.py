@@ -153,11 +153,11 @@ def _decoded(
 
 
 def _opened(content: bytes) -> Image.Image:
-    return Image.open(io.BytesIO(content), formats=_formats())
+    return Image.open(io.BytesIO(content), formats=formats())
 
 
 @cache
-def _formats() -> tuple[str, ...]:
+def formats() -> tuple[str, ...]:
     """Those of `FORMATS` that this Pillow was built with: it knows no others by name."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)

@@ -21,6 +21,7 @@ from zoobench.datasets.listing import (
     holds_pictures,
     is_picture,
     leads_home,
+    leads_nowhere,
     pictures,
     shown,
 )
@@ -203,9 +204,17 @@ def split_folders(root: str, names: Sequence[str], given: str, every: bool) -> d
 
 
 def class_folders(root: str, folder: str, unused: Unused) -> list[tuple[str, str]]:
-    """(name, path) of each class folder in `folder`; what lies beside them is counted."""
+    """(name, path) of each class folder in `folder`; what lies beside them is counted.
+
+    Raises BadData where one cannot be reached: a class less is another question.
+    """
     folders, files = entries(folder)
     for entry in files:
+        if leads_nowhere(entry):
+            raise BadData(
+                f"{shown(folder)}: {shown(entry.name)!r} is a link that leads nowhere, and may "
+                "have been a class. Mend or remove it"
+            )
         if is_picture(entry, unused):
             unused.lose("picture outside of a class folder", entry.path)
     found = []

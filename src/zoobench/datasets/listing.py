@@ -113,7 +113,16 @@ def holds_pictures(folder: str) -> bool:
 def leads_home(link: str, root: str) -> bool:
     """Whether a linked folder is one that holds `root`, or that `root` holds: a ring or a twin."""
     there, here = os.path.realpath(link), os.path.realpath(root)
-    return os.path.commonpath([there, here]) in (there, here)
+    try:
+        return os.path.commonpath([there, here]) in (there, here)
+    except ValueError:  # two drives of Windows
+        return False
+
+
+def leads_nowhere(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a broken link that does not call itself a picture: a folder, perhaps."""
+    suffix = os.path.splitext(entry.name)[1].casefold()
+    return entry.is_symlink() and not os.path.exists(entry.path) and not _SUFFIX.fullmatch(suffix)
 
 
 def shown(path: str) -> str:

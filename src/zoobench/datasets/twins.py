@@ -102,7 +102,8 @@ def of_pictures(
     narrow = ""
     if grey is None:
         grey, odd, narrow = _agreed(sorted(deep), lambda one: source(place[one]))
-    key = [VERSION, PIL.__version__, order, *([grey.text] if grey.text else [])]
+    # A look says that the picture can be decoded, which another Pillow may not be built for.
+    key = [VERSION, PIL.__version__, images.formats(), order, *([grey.text] if grey.text else [])]
     path = cache_dir() / "looks" / digest(key, 32)
     known = _read(path, len(order))
     missing = [one for one, look in zip(order, known, strict=True) if not any(look)]
