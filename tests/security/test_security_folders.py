@@ -135,6 +135,13 @@ def test_any_name_is_a_class_a_picture_and_a_fault(
     assert said.code == 2
     assert "allow_unused" in said.error
     assert not set(said.err + said.out) & set("\x1b\x07\r")
+    for path in (pets / "cats").glob("*.heic"):
+        path.unlink()
+    (pets / "cats" / f"{name}.png").write_bytes(b"")
+    said = zoobench("plan", "suite.toml")
+    assert said.code == 2
+    assert "1 of 61 pictures cannot be used" in said.error
+    assert not set(said.err + said.out) & set("\x1b\x07\r")
 
 
 @pytest.fixture
