@@ -113,6 +113,24 @@ def test_folders_of_files(cache: Path, picture: Picture) -> None:
     assert pickle.loads(pickle.dumps(made)).fingerprints == made.fingerprints
 
 
+def test_a_damaged_picture_is_one_example(cache: Path, picture: Picture) -> None:
+    for nth, name in enumerate(("AnnualCrop", "Forest")):
+        folder = cache / "eurosat" / "eurosat" / "2750" / name
+        folder.mkdir(parents=True)
+        for i in range(60):
+            picture(nth * 100 + i).save(folder / f"{i}.jpg")
+    bad = cache / "eurosat" / "eurosat" / "2750" / "Forest" / "7.jpg"
+    bad.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0")
+    made = datasets.load(datasets.resolve("torchvision/eurosat"))
+    assert len(made.train) + len(made.valid) + len(made.test) == 119
+    assert made.notes["corrupt_files"] == [
+        "eurosat/2750/Forest/7.jpg: it is PostScript, which is not read"
+    ]
+    bad.with_name("8.jpg").write_bytes(b"")
+    with pytest.raises(BadData, match="2 of 120 pictures cannot be used"):
+        datasets.load(datasets.resolve("torchvision/eurosat"))
+
+
 def test_official_splits_of_three(cache: Path, picture: Picture) -> None:
     for k, split in enumerate(("train", "valid", "test")):
         for j, country in enumerate(("AD", "AE")):

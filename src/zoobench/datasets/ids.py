@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
-
-from zoobench.datasets import regular
 
 THREADS = 8
 """Hashing and decoding release the interpreter's lock, and wait for the disk."""
@@ -28,9 +25,3 @@ def array_ids(pictures: NDArray[np.uint8]) -> tuple[str, ...]:
     """Ids of N pictures (N, H, W) or (N, H, W, 3): of their pixels and their shape."""
     shape = repr(pictures.shape[1:]).encode()
     return tuple(bytes_id(shape + np.ascontiguousarray(row).tobytes()) for row in pictures)
-
-
-def file_ids(paths: tuple[str, ...]) -> tuple[str, ...]:
-    """Ids of files, of their bytes; read by a few threads."""
-    with ThreadPoolExecutor(THREADS) as pool:
-        return tuple(pool.map(lambda path: bytes_id(regular.read(path)), paths))

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import gzip
 import importlib
+import os
 import shutil
 import tempfile
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoobench.datasets import catalog, options, twins
-from zoobench.datasets.ids import array_ids, file_ids
+from zoobench.datasets.faults import check_faults
+from zoobench.datasets.ids import array_ids
 from zoobench.datasets.readers import Files, PixelArray
 from zoobench.datasets.splits import Found, assemble
 from zoobench.errors import BadData, unknown
@@ -53,7 +56,8 @@ def available(ref: Ref) -> tuple[bool, str]:
 
 
 def load(ref: Ref) -> Splits:
-    """Downloads where need be. Raises BadData where that fails, or what is here is damaged."""
+    """Downloads where need be. Raises BadData where that fails, or what is here is damaged: all
+    of it, or 1% of the pictures."""
     row = _row(ref, "")
     folder, debian = _folder(row), DEBIAN.get(row.card.name)
     if not folder.is_dir() and debian is not None and debian.is_dir():
@@ -70,13 +74,19 @@ def load(ref: Ref) -> Splits:
     for split in found.values():
         if isinstance(split.read, Files):  # the id of a picture in an array is of its pixels
             files.update(zip(split.ids, split.read.paths, strict=True))
-    looks, _ = twins.of_pictures(list(files), list(files.values()).__getitem__)
-    return assemble(
-        Found(
-            found["train"], found.get("valid"), found.get("test"), classes, "image", looks=looks
-        ),
-        ref,
-    )  # fmt: skip
+    looks, wrong = twins.of_pictures(list(files), list(files.values()).__getitem__)
+    total = sum(map(len, found.values()))
+    named = [f"{os.path.relpath(files[one], folder)}: {why}" for one, why in sorted(wrong.items())]
+    notes = check_faults(named, total, row.card.id, "picture")
+    if wrong:
+        found = {name: _without(split, wrong) for name, split in found.items()}
+    valid, test = found.get("valid"), found.get("test")
+    whole = Found(found["train"], valid, test, classes, "image", notes, looks=looks)
+    return assemble(whole, ref)
+
+
+def _without(split: Split, ids: Container[str]) -> Split:
+    return split.subset(np.flatnonzero([one not in ids for one in split.ids]))
 
 
 def _row(ref: Ref, where: str) -> catalog.Torchvision:
@@ -168,4 +178,5 @@ def _from_array(name: str, pixels: NDArray[Any], labels: Any) -> Split:
 def _from_files(name: str, files: Any, labels: Any) -> Split:
     paths = tuple(str(path) for path in files)
     targets = Labels(np.asarray(labels, dtype=np.int64))
-    return Split(name, file_ids(paths), targets, Files(paths))
+    ids, _, _ = twins.scan(paths, verify=False)
+    return Split(name, tuple(ids), targets, Files(paths))
