@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -86,6 +87,20 @@ def test_shards_together_are_the_whole(world: Path, tmp_path: Path) -> None:
         assert run.outcomes(record) is not None
     assert (tmp_path / "out" / store.ENVIRONMENT).exists()
     assert left(world / "s.toml", tmp_path / "out") == 0
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_a_merged_run_is_for_whom_the_umask_says(world: Path, tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        merge.merge([world / "two", world / "one"], tmp_path / "out")
+    finally:
+        os.umask(before)
+    made = [tmp_path / "out", *(tmp_path / "out").rglob("*")]
+    assert len(made) > 4
+    for path in made:
+        whole = 0o777 if path.is_dir() else 0o666
+        assert path.stat().st_mode & 0o777 == whole & ~umask, path.name
 
 
 def test_a_missing_shard_is_said_and_can_be_run_later(world: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gc
+import io
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from zoobench.costs.counted import count_detail, weights_bytes
 from zoobench.costs.counter import OpCount, count, params_by_block
 from zoobench.errors import UserError, one_line
 from zoobench.schema import Ref
+from zoobench.store import write_atomic
 
 COLUMNS = (
     "model", "source", "input", "params", "macs", "flops", "train_flops",
@@ -197,11 +199,10 @@ def read_rows(path: Path) -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def _rewrite(path: Path, known: Mapping[tuple[str, str], Mapping[str, Any]]) -> None:
-    """The header and the whole rows, written beside and then renamed over."""
+    """The header and the whole rows."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
-    with beside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(known.values())
-    beside.replace(path)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(known.values())
+    write_atomic(path, text.getvalue().encode())

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -136,7 +136,8 @@ def _write(
     """All files in a folder beside `out`, which then takes its name."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
+        folder = out.parent / f".{secrets.token_hex(8)}"
+        folder.mkdir()  # not tempfile's, which is for its owner alone whatever the umask says
         try:
             (folder / store.PREDICTIONS).mkdir()
             for run, record in chosen:
@@ -148,7 +149,6 @@ def _write(
             store.write_atomic(folder / store.SUITE, text)
             body = json.dumps(_environments(runs), indent=1, sort_keys=True, ensure_ascii=False)
             store.write_atomic(folder / store.ENVIRONMENT, f"{body}\n".encode())
-            folder.chmod(0o755)  # mkdtemp's is for its owner alone
             os.replace(folder, out)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
