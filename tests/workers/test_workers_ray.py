@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -188,3 +190,50 @@ def test_the_device_is_the_clusters() -> None:
 
 def test_ray_is_told_to_send_nothing_home() -> None:
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+
+
+OWN_CLUSTER = """
+import json, os, sys
+import psutil
+from zoobench.workers import ray_
+
+with ray_.connected("local", 1) as nodes:
+    import ray
+
+    @ray.remote
+    def look():
+        return [entry for entry in sys.path if entry in ("", os.getcwd())]
+
+    looked = ray.get(look.remote())
+    own = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    ours = {process.pid for process in own}
+    ports = [c for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.pid in ours]
+    mode = os.environ["RAY_AUTH_MODE"]
+print(json.dumps({
+    "looked": looked, "addresses": sorted({c.laddr.ip for c in ports}), "mode": mode,
+    "nodes": [node.address for node in nodes], "after": os.environ.get("RAY_AUTH_MODE"),
+}))
+"""
+
+
+def test_our_own_cluster_is_nobody_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It listens on the loopback, asks for a token, and runs no module of the current folder."""
+    pytest.importorskip("ray")
+    mark = tmp_path / "executed"
+    (tmp_path / "here").mkdir()
+    for name in ("torch", "random", "json", "msgspec", "psutil", "zoobench"):
+        (tmp_path / "here" / f"{name}.py").write_text(f"open({str(mark)!r}, 'w').close()\n")
+    monkeypatch.setenv("HOME", str(tmp_path))  # where Ray keeps the token
+    monkeypatch.setenv("PYTHONPATH", str(Path(ray_.__file__).parents[2]))
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", OWN_CLUSTER], cwd=tmp_path / "here",
+        capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.strip().splitlines()[-1])
+    assert told["looked"] == []
+    assert told["addresses"], "something listens"
+    assert {a.removeprefix("::ffff:") for a in told["addresses"]} == {"127.0.0.1"}
+    assert told["nodes"] == ["127.0.0.1"]
+    assert (told["mode"], told["after"]) == ("token", None)
+    assert not mark.exists()

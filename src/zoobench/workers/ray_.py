@@ -13,7 +13,9 @@ import dataclasses
 import logging
 import os
 import re
+import signal
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -21,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from zoobench.errors import UserError, missing_extra
+from zoobench.machine import SAFE_PATH
 from zoobench.schema import Cell
 from zoobench.workers.events import Begun, Event, Finished
 from zoobench.workers.local import LocalEngine, WorkerLimits, default_memory_bytes, died
@@ -32,6 +35,10 @@ LOSSES = 3
 
 STRANDED_SECONDS = 60.0
 """How long cells wait for a node that could run them, once there is none left."""
+
+LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""At "0" Ray binds to 127.0.0.1 on every system, as it does by itself on Windows and macOS. Told
+that address, it would take the machine's public one."""
 
 ANSWER_SECONDS = 120.0
 """How long a node may take to say which versions it has."""
@@ -71,10 +78,32 @@ class Needs:
 
 @contextlib.contextmanager
 def connected(address: str, cores: int) -> Iterator[list[Node]]:
-    """The nodes of the cluster at `address`, or of one of `cores` CPUs on this machine ("local").
+    """The nodes of the cluster at `address`, or of one of `cores` CPUs on this machine ("local"),
+    which no other machine reaches.
 
     Raises MissingExtra without Ray, UserError where nobody answers.
     """
+    with own_cluster() if address == "local" else contextlib.nullcontext():
+        yield from _connected(address, cores)
+
+
+@contextlib.contextmanager
+def own_cluster() -> Iterator[None]:
+    """What Ray starts meanwhile listens on the loopback alone, asks for a token, and imports
+    nothing from the folder that we stand in."""
+    own = {**SAFE_PATH, "RAY_AUTH_MODE": "token", LOOPBACK: "0"}
+    before = {name: os.environ.get(name) for name in own}
+    os.environ.update(own)  # before Ray is imported, which reads it then
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _connected(address: str, cores: int) -> Iterator[list[Node]]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
@@ -84,20 +113,37 @@ def connected(address: str, cores: int) -> Iterator[list[Node]]:
     if address not in ("auto", "local") and not re.fullmatch(r"[\w.-]+:\d+", address):
         raise UserError(f"--address: expected auto, local or HOST:PORT, got {address!r}")
     own = {"num_cpus": cores, "include_dashboard": False} if address == "local" else {}
+    handler = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **own)
+        ray.init(
+            address, log_to_driver=False, logging_level=logging.ERROR, job_config=_job(), **own
+        )
     except (ConnectionError, RuntimeError, ValueError) as error:
         first = str(error).strip().partition("\n")[0]
         raise UserError(
             f"--address {address}: no Ray cluster there that this process can join: {first} "
             "Start one with `ray start --head` (docs/engines.md), or use --address local"
         ) from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)  # Ray takes it for itself
     try:
         # Ray says on stdout what it lost; results alone belong there.
         with contextlib.redirect_stdout(sys.stderr):
             yield alive()
     finally:
         ray.shutdown()
+
+
+def _job() -> Any:
+    """Ray would put the folder that we stand in first on its workers' path, and a torch.py there
+    would run; it does not where the job has a working directory."""
+    from ray.job_config import JobConfig
+
+    class Elsewhere(JobConfig):  # type: ignore[misc]  # ray has no types here
+        def _runtime_env_has_working_dir(self) -> bool:
+            return True
+
+    return Elsewhere()
 
 
 def alive() -> list[Node]:
