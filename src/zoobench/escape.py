@@ -10,7 +10,10 @@ from __future__ import annotations
 import html as html_
 import json
 import os
+import platform
 import re
+from collections.abc import Iterable
+from pathlib import PurePath
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -38,16 +41,48 @@ _APART = {"@": "@\u200b", "#": "\\#\u200b", "": "\u200b"}
 """GitHub looks for users and issues in what is shown, so that no escape keeps it from it."""
 _BLOCK = re.compile(r"([-+=])|(\d+)([.)])(?=\s|$)")
 """What begins a list, a rule or an underlined heading, at the start of a line."""
+_CREDENTIALS = re.compile(r"(?<=:)//[^/?#\s]*@")
+_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
+_PATH = re.compile(
+    r"(?<![\w.:/~…-])(?:~|(?=/))/(?:[^\s:'\",;()<>]*?site-packages/|(?:[^\s/:'\",;()<>]+/)+)"
+    r"([^\s:'\",;()<>]*)"
+)
+MIN_SECRET = 6
+"""Shorter tokens and names of hosts are words, which stand in any text."""
 _FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 
 
 def plain(text: str) -> str:
-    r"""One line: blanks for line breaks and tabs, and an escape such as \x1b for what is hidden."""
-    return _HIDDEN.sub(_shown, _BLANK.sub(" ", text))
+    r"""One line: blanks for line breaks and tabs, an escape such as \x1b for what is hidden, and
+    no password of a URL."""
+    return _HIDDEN.sub(_shown, _BLANK.sub(" ", credentials(text)))
 
 
 def _shown(found: re.Match[str]) -> str:
     return found[0].encode("unicode_escape").decode("ascii")
+
+
+def private(text: str, known: Iterable[str] = ()) -> str:
+    """Without what is nobody else's: credentials, and where files lie on this machine.
+
+    Of an absolute path the name is left, or what follows site-packages; `known` are paths that
+    a blank would cut short.
+    """
+    for path in known:
+        text = text.replace(path, f"…/{PurePath(path).name}")
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        if len(os.environ.get(name, "")) >= MIN_SECRET:
+            text = text.replace(os.environ[name], "***")
+    home = os.path.expanduser("~").rstrip("/")
+    text = text.replace(f"{home}/", "~/") if home else text
+    text = _PATH.sub(lambda found: f"…/{found[1]}", _TOKEN.sub("***", credentials(text)))
+    host = platform.node()
+    return re.sub(rf"\b{re.escape(host)}\b", "…", text) if len(host) >= MIN_SECRET else text
+
+
+def credentials(text: str) -> str:
+    """With the user and the password of each URL masked."""
+    return _CREDENTIALS.sub("//***@", text)
 
 
 def terminal(text: str) -> str:

@@ -273,7 +273,7 @@ def _download(repo: str, name: str, commit: str, known: str, damaged: bool) -> P
             return path
         _discard([path])
     raise MissingWeights(
-        f"{name} of {repo} at {commit[:12]} came damaged from {network.endpoint()} twice: its "
+        f"{name} of {repo} at {commit[:12]} came damaged from {network.address()} twice: its "
         "content does not have the hash it is named by. The copy was thrown away; try again later."
     )
 
@@ -316,7 +316,7 @@ def _explained(repo: str, revision: str, name: str = "", state: str = ABSENT) ->
     broken: tuple[type[Exception], ...] = (
         *_transport(), hub_errors.EntryNotFoundError, OSError, ValueError,
     )  # fmt: skip
-    looked = f"looked in {cache_folder()} and at {network.endpoint()}"
+    looked = f"looked in {cache_folder()} and at {network.address()}"
     try:
         yield
     except hub_errors.GatedRepoError as error:

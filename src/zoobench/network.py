@@ -8,6 +8,8 @@ import socket
 import urllib.request
 from urllib.parse import urlsplit
 
+from zoobench import escape
+
 _tried: dict[str, str] = {}
 """URL -> why its host could not be reached when this process tried it, "" where it could."""
 
@@ -57,6 +59,11 @@ def begin(why: str = "") -> None:
 def endpoint() -> str:
     """The hub's address."""
     return os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+
+
+def address() -> str:
+    """The hub's address for a message, without the user and the password that it may hold."""
+    return escape.credentials(endpoint())
 
 
 def offline() -> bool:

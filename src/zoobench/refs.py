@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable
 from functools import cached_property, total_ordering
@@ -17,6 +19,14 @@ Value: TypeAlias = "Scalar | tuple[Scalar, ...]"
 
 _RESERVED = re.compile(r"[%@?\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 """What a name may not hold as it is: our own marks, controls, and bytes that are no text."""
+
+
+PLACES = ("path", "weights", "configuration")
+"""Options that may say where files lie."""
+
+
+def _digest(path: str) -> str:
+    return hashlib.sha256(os.fsencode(PurePath(path).parent)).hexdigest()[:8]
 
 
 def _escaped(name: str) -> str:
@@ -128,6 +138,21 @@ class Ref:
             or (name == "weights" and value not in ("random", "pretrained"))
         }
         return ref.with_options(**paths)
+
+    @cached_property
+    def private(self) -> Ref:
+        """The same thing as it stands in records, which others read: without absolute paths.
+
+        A dataset's is left out, since its revision says what it held; of a checkpoint's the
+        name is left and a digest of its folder, by which two of one name are told apart.
+        """
+        placed = {
+            k: str(v) for k, v in self.options if k in PLACES and PurePath(str(v)).is_absolute()
+        }
+        if not placed:
+            return self
+        short = {k: f"{_digest(v)}/{PurePath(v).name}" for k, v in placed.items() if k != "path"}
+        return self.without("path" if "path" in placed else "").with_options(**short)
 
     @cached_property
     def short(self) -> str:

@@ -21,17 +21,20 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Annotated, Any
 
 import msgspec
 
+from zoobench import escape
 from zoobench.errors import StoreError, UserError
 from zoobench.files import check_within, read_toml
+from zoobench.refs import PLACES
 from zoobench.schema import SCHEMA, Outcomes, Record, from_json, to_json
 
 RECORDS = "records.jsonl"
@@ -118,7 +121,7 @@ def read_records(
                 record = decode(line)
             except ValueError as error:
                 raise StoreError(f"{file}:{number}: not a record: {error}") from error
-            newest[record.key] = keep(record)
+            newest[record.key] = keep(unplaced(record))
     return newest
 
 
@@ -270,6 +273,7 @@ class Store:
                 write_atomic(self.path / PREDICTIONS / f"{record.key}.npz", blob)
                 stamp = hashlib.sha256(blob).hexdigest()[:16]
                 record = dataclasses.replace(record, predictions=stamp)
+            record = portable(record)
             start = self._records.seek(0, os.SEEK_END)
             try:
                 rest = memoryview(encode(record))
@@ -287,11 +291,44 @@ class Store:
 
     def write_environment(self, environment: dict[str, Any]) -> None:
         """Raises StoreError where it cannot be written."""
+        environment = _each_text(environment, escape.private)
         text = json.dumps(environment, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
         try:
             write_atomic(self.path / ENVIRONMENT, text.encode())
         except OSError as error:
             raise StoreError(f"{self.path}: cannot be written: {error.strerror}") from error
+
+
+def unplaced(record: Record) -> Record:
+    """`record` with a cell that says nothing of where files lie; its key is the same."""
+    cell = record.cell
+    model, dataset = cell.model.private, cell.dataset.private
+    if model is cell.model and dataset is cell.dataset:
+        return record
+    return dataclasses.replace(record, cell=dataclasses.replace(cell, model=model, dataset=dataset))
+
+
+def portable(record: Record) -> Record:
+    """`record` as others may read it: no absolute path, credentials or name of this machine."""
+    options = (*record.cell.model.options, *record.cell.dataset.options)
+    known = [str(v) for k, v in options if k in PLACES and os.path.isabs(str(v))]
+    clean = partial(escape.private, known=sorted(known, key=len, reverse=True))
+    return dataclasses.replace(
+        unplaced(record),
+        provenance=_each_text(record.provenance, clean),
+        environment=_each_text(record.environment, clean),
+        error=_each_text(record.error, clean),
+    )
+
+
+def _each_text(value: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {name: _each_text(item, change) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_each_text(item, change) for item in value]
+    return value
 
 
 def encode(record: Record) -> bytes:

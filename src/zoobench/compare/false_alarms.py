@@ -53,7 +53,10 @@ MOST = 3.0
 
 def models_of(run: Run) -> list[Ref]:
     """The models of a run, as trained or not; controls have nothing to time. Raises UserError."""
-    refs = [record.cell.model for record in run.records]
+    # Records don't say where a local model lies; the run's own suite does.
+    named = [Ref.parse(name) for name in run.suite.get("models", ())]
+    known = {one.private: one for ref in named for one in (ref, untrained(ref))}
+    refs = [known.get(record.cell.model, record.cell.model) for record in run.records]
     timed = [untrained(ref).without("weights") for ref in refs if ref.source != "control"]
     if not timed:
         raise UserError(f"{run.path}: no model to time")

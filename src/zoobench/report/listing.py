@@ -192,7 +192,7 @@ def diagnosis() -> dict[str, Any]:
         **environment(device),
         "optional": have,
         "cache": {"directory": str(machine.cache_dir()), "bytes": size_of(machine.cache_dir())},
-        "variables": {name: os.environ.get(name, "not set") for name in names},
+        "variables": {name: escape.credentials(os.environ.get(name, "not set")) for name in names},
         "models offline": dict(map(_packaged, models.list_cards("packaged/*"))),
     }
 
