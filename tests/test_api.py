@@ -126,10 +126,10 @@ def test_several_runs_are_ranked_together(results: RunResults, tmp_path: Path) -
 
 def test_recommend_keeps_to_limits(results: RunResults) -> None:
     (free,), (small,) = zb.recommend(results), zb.recommend(results.path, max_params=1.5e6)
-    assert [one.pick and one.pick.model.text for one in (free, small)] == [LARGE, GOOD]
-    assert "Take good" in str(zb.recommend(results, max_params=1.5e6))
+    assert [one.accurate and one.accurate.model.text for one in (free, small)] == [LARGE, GOOD]
+    assert "Most accurate: good" in str(zb.recommend(results, max_params=1.5e6))
     (none,) = zb.recommend(results, license="Nobody-1.0")
-    assert none.pick is None
+    assert none.accurate is None
     with pytest.raises(UserError, match="Did you mean 'accuracy'"):
         zb.recommend(results, objective="acuracy")
     with pytest.raises(UserError, match="max_params: expected a finite number, not nan"):

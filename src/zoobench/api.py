@@ -93,7 +93,8 @@ class Leaderboard(Ranking):
 class Recommendations(tuple[Recommendation, ...]):
     """One recommendation an overall ranking (a method on the datasets of one kind).
 
-    Each has a `pick`, None where no model keeps to the limits; see `Recommendation`.
+    Each has the most `accurate` model, None where none keeps to the limits, and the `cheapest` good
+    enough, None where nobody surely is; see `Recommendation`.
     """
 
     __slots__ = ()

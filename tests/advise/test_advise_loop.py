@@ -161,7 +161,7 @@ def test_the_command_advises_on_a_folder(pictures: Path, tmp_path: Path) -> None
     named = [part for model in MODELS for part in ("--models", model)]
     done = CliRunner().invoke(main, [*common, *named, "--budget", "10m", "--no-fine-tune"])
     assert done.exit_code == 0, done.output
-    assert "Take gabor with linear-probe" in done.stdout
+    assert "Most accurate: gabor with linear-probe" in done.stdout
     assert "not available offline" in done.stdout
     assert "Spent" in done.stdout
     done = CliRunner().invoke(

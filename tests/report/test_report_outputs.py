@@ -232,26 +232,31 @@ def test_a_report_that_cannot_be_written(run: Run, tmp_path: Path) -> None:
 def test_recommend_under_limits(run: Run) -> None:
     (overall,) = rank([run]).overall
     free = recommend(overall)
-    assert free.pick is not None
-    assert free.pick.model.text == A
-    assert [row.model.text for row in free.tied] == [B]
+    assert free.accurate is not None
+    assert free.accurate.model.text == B
+    assert [row.model.text for row in free.tied] == [B, A]
     assert free.behind.keys() == {Ref.parse(C)}
     assert sum(free.first.values()) == pytest.approx(1)
-    assert free.expected_loss is not None
-    assert 0 <= free.expected_loss < 0.03
+    assert 0 <= free.loss[Ref.parse(B)] < 0.03
+    assert free.loss[Ref.parse(B)] < free.loss[Ref.parse(A)]
+    easy = recommend(overall, Limits(tolerance=10.0, cheapest="params"))
+    assert easy.cheapest is not None
+    assert easy.cheapest.costs["params"] == min(
+        row.costs["params"] for row in overall.rows if easy.within.get(row.model, 0) >= 0.9
+    )
 
     tight = recommend(overall, Limits(max_params=2.5e6, license="MIT,Apache-2.0,CC-BY-NC-4.0"))
     assert tight.ruled_out[Ref.parse(C)] == "params 3e+06 is above 2.5e+06"
     nothing = recommend(overall, Limits(max_latency_ms=0.1))
-    assert nothing.pick is None
+    assert nothing.accurate is None
     assert text.recommendation_text(nothing)[0].startswith("No model keeps to these limits")
     with pytest.raises(UserError, match="no model has macs"):
         recommend(_without(overall, "macs"), Limits(max_macs=1.0))
     said = " ".join(text.recommendation_text(free))
-    assert "Take netA" in said
-    assert "tied with it: netB" in said
+    assert "Most accurate: netB" in said
+    assert "cannot be told from: netA" in said
     body = to_json(free)
-    assert body["pick"]["model"] == A
+    assert body["most_accurate"]["model"] == B
     assert body["ruled_out"]["timm/broken@1"] == "not ranked: 1 of 2 datasets"
 
 
@@ -272,7 +277,8 @@ def test_an_error_metric_is_written_as_it_was_measured(run: Run) -> None:
     assert "nats behind" in said
     assert "-0." not in said
     body = to_json(found)
-    assert 0 < body["best"]["low"] <= body["best"]["value"] <= body["best"]["high"]
+    best = body["most_accurate"]
+    assert 0 < best["low"] <= best["value"] <= best["high"]
     assert "-0." not in " ".join(line for line in shown_by(run, "nll") if "net" in line)
 
 

@@ -82,18 +82,18 @@ def test_the_page_decides_sorts_and_filters_without_error_or_request(
     browser: webdriver.Chrome, report: Path
 ) -> None:
     browser.get(report.as_uri())
-    assert text(browser, "#pick .big") == "Take <b>large</b>"
+    assert text(browser, "#pick .big") == "Most accurate: <b>large</b>"
     for figure in ("plot-pareto", "plot-heat", "plot-forest", "plot-cost"):
         assert browser.find_elements("css selector", f"#{figure} svg"), figure
 
     move(browser, "limit-params", "\ue012", 1)  # left arrow: the keyboard moves it
     assert text(browser, "#out-params") == "3M"
-    assert text(browser, "#pick .big") == "Take <b>large</b>"
+    assert text(browser, "#pick .big") == "Most accurate: <b>large</b>"
     move(browser, "limit-params", "\ue012", 1)
-    assert text(browser, "#pick .big") == "Take middle"
+    assert text(browser, "#pick .big") == "Most accurate: middle"
     assert "parameters 3M above 2M" in text(browser, "#pick")
     move(browser, "limit-params", "\ue014", 2)
-    assert text(browser, "#pick .big") == "Take <b>large</b>"
+    assert text(browser, "#pick .big") == "Most accurate: <b>large</b>"
 
     assert column(browser, 1) == ["<b>large</b>", "middle", "small"]
     head = browser.find_elements("css selector", ".board:not([hidden]) thead button")
@@ -126,7 +126,7 @@ def test_ranks_and_further_tables_are_drawn_where_there_are_any(
     run = make_run(tmp_path / "run", [SMALL, MIDDLE, LARGE], sets, truth, n=200)
     page = write_report([run], tmp_path / "report")[0]
     browser.get(page.as_uri())
-    assert text(browser, "#pick .big") == "Take <b>large</b>"
+    assert text(browser, "#pick .big") == "Most accurate: <b>large</b>"
     assert browser.find_elements("css selector", "#plot-ranks svg [aria-label=rule] line")
     assert "Friedman" in text(browser, "#ranks-note")
     gaps = browser.find_elements("css selector", "#gapped thead button")

@@ -188,7 +188,7 @@ def test_it_is_recommended(ran: Path) -> None:
     found: list[dict[str, Any]] = json.loads(said("recommend", str(ran), "--json"))
     assert {one["metric"] for one in found} == {"micro_f1", "accuracy"}
     (chosen,) = [one for one in found if one["metric"] == "micro_f1"]
-    assert chosen["pick"]["model"].startswith("synthetic/bag")
+    assert chosen["most_accurate"]["model"].startswith("synthetic/bag")
 
 
 def test_it_is_gated_and_accepted(ran: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from zoobench import datasets, machine, methods, store
 from zoobench.advise.candidates import available, broken, worth_fetching
 from zoobench.advise.journal import Journal, read
 from zoobench.advise.nouns import (
+    METHOD,
     Action,
     Advice,
     Candidate,
@@ -24,6 +25,7 @@ from zoobench.advise.nouns import (
     packed,
     unpacked,
 )
+from zoobench.advise.picks import picks
 from zoobench.advise.policy import ladder, next_action, running
 from zoobench.advise.verdict import Outcomes, Verdicts, telling, verdicts
 from zoobench.advise.worker import AdviceWorker, Answer, Ask, Look, Open, Opened
@@ -44,8 +46,6 @@ GRACE = 0.08
 
 PATIENCE = 20.0
 """Seconds that a step may take over four times what was predicted."""
-
-METHOD = {"scores": "knn", "probe": "linear-probe", "fine-tune": "fine-tune"}
 
 
 @dataclass(frozen=True)
@@ -294,10 +294,8 @@ def conclude(request: AdviceRequest, state: State, ended: str) -> Advice:
     stages["reading, starting"] = state.spent - sum(stages.values())
     return Advice(
         data=request.data.short,
-        pick=standings[0] if standings else None,
-        method=METHOD[standings[0].stage] if standings else "",
+        **picks(standings, found, request.limits),
         standings=standings,
-        expected_loss=found.loss if found else None,
         ruled_out={
             **{c.model: _untried(state, c) for c in state.candidates if c.model not in tried},
             **state.ruled_out,

@@ -27,6 +27,10 @@ def unpacked(text: str, n: int) -> NDArray[np.float64]:
     return np.unpackbits(bits, count=n).astype(np.float64)
 
 
+METHOD = {"scores": "knn", "probe": "linear-probe", "fine-tune": "fine-tune"}
+"""stage -> the method whose answers are judged there."""
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A model that can be loaded here. `prior` is its mean published top-1, None where unknown."""
@@ -197,18 +201,24 @@ class Standing:
 
 @dataclass(frozen=True)
 class Advice:
-    """The answer. `standings` are best first; `pick` is the first of them, or None.
+    """The answer. `standings` are best first; `pick` is the most accurate of them: that with the
+    least expected loss, which stands in `loss`, against the true best of those measured.
 
-    `expected_loss` is how far the pick falls short of the true best candidate, on average
-    over what is plausible of those that were measured; `untried` is the probability that the
-    best is one that was not. `stages` are the seconds that each stage took.
+    `cheapest` is the cheapest good enough by the cost `cost`, None where nobody is within
+    `tolerance` of the true best with probability 0.9, and `within` that probability of it.
+    `untried` is the probability that the best is one that was not measured. `stages` are the
+    seconds that each stage took.
     """
 
     data: str
     pick: Standing | None
+    cheapest: Standing | None
+    cost: str
+    tolerance: float
     method: str
     standings: tuple[Standing, ...]
-    expected_loss: float | None
+    loss: Mapping[str, float]
+    within: float | None
     ruled_out: Mapping[str, str]
     wanted: tuple[Wanted, ...]
     not_available: int

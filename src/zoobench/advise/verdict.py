@@ -42,8 +42,8 @@ Outcomes = Mapping[str, bootstrap.Floats]
 class Verdicts:
     """M models, best first: estimated accuracy at the last level, its draws (B, M), P(best).
 
-    `tied` (M,) whether a model cannot be told from the first; `loss` the first's expected
-    shortfall against the true best.
+    `tied` (M,) whether a model cannot be told from the first; `scores` (B, M) plausible true
+    scores at the last level.
     """
 
     models: tuple[str, ...]
@@ -51,7 +51,7 @@ class Verdicts:
     draws: bootstrap.Floats
     first: bootstrap.Floats
     tied: tuple[bool, ...]
-    loss: float
+    scores: bootstrap.Floats
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,6 @@ def _verdicts(
     drawn = np.stack([draws[name] for name in order], axis=1)
     scores = plausible.posterior(means, drawn)
     first = plausible.first_of(scores) * (len(order) / (len(order) + untried))
-    loss = float((scores.max(axis=1) - scores[:, 0]).mean())
     error = bootstrap.error_against(drawn, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(means[0] > means, (means[0] - means) / error, 0.0)
@@ -166,7 +165,7 @@ def _verdicts(
 
     bound = -ndtri(bootstrap.ALPHA / (2 * max(1, len(order) - 1)))
     tied = tuple(bool(one <= bound) for one in z)
-    return Verdicts(tuple(order), means, drawn, first, tied, loss)
+    return Verdicts(tuple(order), means, drawn, first, tied, scores)
 
 
 def _sample(level: Outcomes, number: int) -> _Sample:

@@ -55,6 +55,20 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--max-latency-ms", type=float, help="Median of one example, at most.")
 @click.option("--max-memory", type=float, help="Peak memory in bytes, at most.")
 @click.option("--license", "license_", default="", help="permissive, or SPDX names by comma.")
+@click.option(
+    "--tolerance",
+    type=float,
+    default=1.0,
+    show_default=True,
+    metavar="POINTS",
+    help="What the cheapest good enough may lose; percent of an error in the target's unit.",
+)
+@click.option(
+    "--cheapest",
+    type=click.Choice(["latency", "macs", "params"]),
+    default=None,
+    help="The cost that counts. Default: latency where measured on one device, else MACs.",
+)
 @click.option("--objective", help="A quality metric. Default: each task's primary one.")
 @data_options
 @JSON_FLAG
@@ -67,7 +81,7 @@ def recommend(
     as_json: bool,
     **rest: Any,
 ) -> None:
-    """Which model of RUN to take under limits, what it is tied with, and how sure that is.
+    """Which models of RUN to take under limits: the most accurate and the cheapest good enough.
 
     With --data in place of RUN: for a folder of pictures or a table of texts, models are
     tried within --budget. Run it again with the same --out, and it goes on.
@@ -77,8 +91,13 @@ def recommend(
 
     if objective is not None:
         metrics.metric(objective, "--objective")
-    names = ("max_params", "max_macs", "max_latency_ms", "max_memory")
-    limits = Limits(**{name: rest.pop(name) for name in names}, license=license_)
+    names = ("max_params", "max_macs", "max_latency_ms", "max_memory", "tolerance")
+    limits = Limits(
+        **{name: rest.pop(name) for name in names},
+        license=license_, cheapest=rest.pop("cheapest") or "",
+    )  # fmt: skip
+    if limits.tolerance < 0:
+        raise UserError(f"--tolerance: expected 0 or more points, got {limits.tolerance:g}")
     for name in names:
         check_finite(f"--{name.replace('_', '-')}", getattr(limits, name))
     if (run is None) == (data is None):
@@ -91,7 +110,7 @@ def recommend(
 
 
 def recommend_run(run: Path, limits: Limits, objective: str | None, as_json: bool) -> None:
-    """The pick of each overall ranking of `run`."""
+    """The picks of each overall ranking of `run`."""
     from zoobench import store
     from zoobench.ranking.recommend import recommend_all, to_json
     from zoobench.report.text import recommendation_text
@@ -121,6 +140,8 @@ def advise_data(
         raise UserError(f"--task: {options['task']}: --data tries models on classes alone")
     if objective not in (None, primary):
         raise UserError(f"--objective: with --data it is {primary}")
+    if limits.cheapest == "latency":
+        raise UserError("--cheapest: with --data it is macs or params: nothing is timed")
     budget = seconds(options["budget"])
     columns = {name: options[name] for name in ("text", "image", "label") if options[name]}
     ref = resolve_data(data, columns)

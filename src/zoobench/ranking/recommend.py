@@ -1,4 +1,5 @@
-"""Which model to take under limits, what it is tied with, and what a mistake would cost."""
+"""Which models to take under limits: the most accurate and the cheapest good enough, and how sure
+one can be of each."""
 
 from __future__ import annotations
 
@@ -8,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from zoobench import metrics
 from zoobench.errors import UserError
 from zoobench.metrics import difference
+from zoobench.ranking.choice import choose
 from zoobench.ranking.nouns import TIMED, OverallRanking, OverallRow, natural
 from zoobench.ranking.pareto import one_device
 from zoobench.ranking.rank import rank
@@ -17,6 +20,8 @@ from zoobench.schema import Ref
 from zoobench.statistics import bootstrap, many, plausible
 from zoobench.store import Run
 
+COSTLY = {"latency": "latency_ms_p50", "macs": "macs", "params": "params"}
+"""What `cheapest` may mean -> the cost metric."""
 PERMISSIVE = frozenset((
     "0bsd", "apache-2.0", "bsd-2-clause", "bsd-3-clause", "bsd-3-clause-clear", "bsl-1.0",
     "cc-by-3.0", "cc-by-4.0", "cc0-1.0", "isc", "mit", "odc-by-1.0", "pddl", "pddl-1.0",
@@ -30,6 +35,9 @@ class Limits:
     """What the chosen model must keep to; None or "" is no limit.
 
     `max_memory` in bytes; `license` is "permissive" or SPDX identifiers, by comma.
+    `tolerance` is what the cheapest may lose, in points (hundredths of the metric's unit; percent
+    of the best value where that unit is the target's), and `cheapest` the cost that is looked
+    at: one of COSTLY, or "" for the latency where it was measured on one device, else the MACs.
     """
 
     max_params: float | None = None
@@ -37,6 +45,8 @@ class Limits:
     max_latency_ms: float | None = None
     max_memory: float | None = None
     license: str = ""
+    tolerance: float = 1.0
+    cheapest: str = ""
 
     @property
     def costs(self) -> dict[str, float]:
@@ -52,19 +62,25 @@ class Limits:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """`pick` is the smallest model tied with the best that the limits allow.
+    """`accurate` has the least expected loss of those that the limits allow, and `cheapest` costs
+    least, by `cost`, of those that are within `tolerance` (in the metric's unit) of the true
+    best with probability 0.9; None where nobody is.
 
-    `first` is each allowed model's probability of being the best of the allowed;
-    `expected_loss` how far, on average over what is plausible, the pick falls short of
-    the true best of them; `ruled_out` says why each other model was not allowed.
+    Of each allowed model, `first` is the probability of being the best of them, `loss` how far it
+    falls short of the true best on average over what is plausible, and `within` the
+    probability of being within the tolerance; all are empty where nothing is known of luck.
+    `tied` are those that cannot be told from the observed best, it included; `ruled_out` says
+    why each other model was not allowed, `behind` by how much the rest of the allowed trail.
     """
 
-    pick: OverallRow | None
-    best: OverallRow | None
+    accurate: OverallRow | None
+    cheapest: OverallRow | None
+    cost: str
+    tolerance: float
     tied: tuple[OverallRow, ...]
-    next_best: OverallRow | None
-    expected_loss: float | None
     first: Mapping[Ref, float]
+    loss: Mapping[Ref, float]
+    within: Mapping[Ref, float]
     ruled_out: Mapping[Ref, str]
     behind: Mapping[Ref, str]
     method: str
@@ -97,24 +113,37 @@ def recommend(overall: OverallRanking, limits: Limits | None = None) -> Recommen
     allowed = [i for i, row in enumerate(overall.rows) if row.model not in reasons]
     rows = [overall.rows[i] for i in allowed]
     reasons |= {m: f"not ranked: {why}" for m, why in overall.left_out_models.items()}
-    if not rows:
-        return _none(overall, reasons)
-    tied = [rows[k] for k in _tied(overall, allowed)]
-    pick = min(tied, key=lambda r: (r.costs.get("params", float("inf")), -r.value))
-    first, loss = _chances(overall, allowed, rows.index(pick))
-    best = rows[0]
+    tied = [rows[k] for k in _tied(overall, allowed)] if rows else []
     behind = {
-        row.model: f"{difference(overall.metric, best.value - row.value)} behind {best.model.short}"
+        row.model: f"{difference(overall.metric, rows[0].value - row.value)} behind "
+        f"{rows[0].model.short}"
         for row in rows
         if row not in tied
     }
+    cost = (asked.cheapest and COSTLY[asked.cheapest]) or _usual_cost(rows)
+    tolerance = _tolerance(overall.metric, asked.tolerance, rows[0].value if rows else 0.0)
+    picked = first = None
+    if rows and overall.posterior:
+        scores = np.array(overall.posterior)[:, allowed]
+        first = plausible.first_of(scores)
+        spent = np.array([row.costs.get(cost, np.nan) for row in rows])
+        picked = choose(scores, spent, tolerance)
+
+    def each(values: bootstrap.Floats | None) -> dict[Ref, float]:
+        known = [] if values is None else values.tolist()
+        return {row.model: v for row, v in zip(rows, known, strict=bool(known))}
+
+    accurate = rows[picked.accurate] if picked else next(iter(rows), None)
+    cheap = picked.cheapest if picked else None
     return Recommendation(
-        pick=pick,
-        best=rows[0],
-        tied=tuple(row for row in tied if row is not pick),
-        next_best=next((row for row in rows if row is not pick), None),
-        expected_loss=loss,
-        first=first,
+        accurate=accurate,
+        cheapest=None if cheap is None else rows[cheap],
+        cost=cost,
+        tolerance=tolerance,
+        tied=tuple(tied),
+        first=each(first),
+        loss=each(picked.loss if picked else None),
+        within=each(picked.within if picked else None),
         ruled_out=reasons,
         behind=behind,
         method=overall.method,
@@ -123,17 +152,25 @@ def recommend(overall: OverallRanking, limits: Limits | None = None) -> Recommen
     )
 
 
-def _none(overall: OverallRanking, reasons: Mapping[Ref, str]) -> Recommendation:
-    return Recommendation(
-        None, None, (), None, None, {}, reasons, {}, overall.method, overall.metric,
-        overall.datasets,
-    )  # fmt: skip
+def _usual_cost(rows: Sequence[OverallRow]) -> str:
+    """The latency where all have it on one device; else the MACs, where all have those."""
+    for cost in ("latency_ms_p50", "macs"):
+        timed = cost in TIMED and not one_device(rows)
+        if not timed and all(cost in row.costs for row in rows):
+            return cost
+    return "params"
+
+
+def _tolerance(metric: str, points: float, best: float) -> float:
+    """`points` in the metric's unit: hundredths of it, or of the best value."""
+    return points / 100 * (abs(best) if metrics.metric(metric).unit == "target" else 1.0)
 
 
 def _check(overall: OverallRanking, limits: Limits) -> None:
-    for name in limits.costs:
+    asked = [*limits.costs, *([COSTLY[limits.cheapest]] if limits.cheapest else [])]
+    for name in asked:
         if not any(name in row.costs for row in overall.rows):
-            raise UserError(f"no model has {name} in this run, so it cannot be limited")
+            raise UserError(f"no model has {name} in this run, so it cannot be limited or compared")
         if name in TIMED and not one_device(overall.rows):
             devices = sorted({row.device for row in overall.rows})
             raise UserError(
@@ -183,18 +220,6 @@ def _p_from_intervals(rows: Sequence[OverallRow]) -> bootstrap.Floats:
         return np.asarray(2 * ndtr(-np.where(gap > 0, gap / spread, 0.0)))
 
 
-def _chances(
-    overall: OverallRanking, allowed: Sequence[int], pick: int
-) -> tuple[dict[Ref, float], float | None]:
-    """P(best of the allowed) of each, and the pick's expected shortfall."""
-    if not overall.posterior:
-        return {}, None
-    scores = np.array(overall.posterior)[:, list(allowed)]
-    first = plausible.first_of(scores)
-    loss = float((scores.max(axis=1) - scores[:, pick]).mean())
-    return {overall.rows[i].model: float(p) for i, p in zip(allowed, first, strict=True)}, loss
-
-
 def to_json(found: Recommendation) -> dict[str, Any]:
     """Plain JSON types, for `--json`."""
 
@@ -208,6 +233,8 @@ def to_json(found: Recommendation) -> dict[str, Any]:
             "low": low,
             "high": high,
             "p_first": found.first.get(one.model),
+            "expected_loss": found.loss.get(one.model),
+            "p_within_tolerance": found.within.get(one.model),
             "license": one.license,
             "costs": dict(one.costs),
         }
@@ -216,11 +243,11 @@ def to_json(found: Recommendation) -> dict[str, Any]:
         "method": found.method,
         "metric": found.metric,
         "datasets": [dataset.text for dataset in found.datasets],
-        "pick": row(found.pick),
-        "best": row(found.best),
+        "most_accurate": row(found.accurate),
+        "cheapest_good_enough": row(found.cheapest),
+        "cheapest_by": found.cost,
+        "tolerance": found.tolerance,
         "tied": [row(one) for one in found.tied],
-        "next_best": row(found.next_best),
-        "expected_loss": found.expected_loss,
         "ruled_out": {model.text: why for model, why in found.ruled_out.items()},
         "behind": {model.text: why for model, why in found.behind.items()},
     }

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from zoobench.advise.nouns import Advice, Standing
+from zoobench.advise.nouns import METHOD, Advice, Standing
 from zoobench.metrics import difference, written
-from zoobench.report.text import labels, seconds, si, with_interval
+from zoobench.report.text import COST_TITLES, labels, seconds, si, with_interval
 from zoobench.schema import Ref, to_json
 
 METRIC = "accuracy"
@@ -38,35 +38,48 @@ def _pick(found: Advice, names: dict[str, str]) -> list[str]:
     if found.pick is None:
         return [f"No advice for {found.data}: {found.ended}."]
     pick = found.pick
-    value = with_interval(METRIC, pick.value or 0.0, pick.low, pick.high)
-    name = names[pick.candidate.model]
-    how = "out of fold over" if pick.stage == "probe" else "from"
-    what = "examples" if pick.stage == "probe" else "training examples"
-    lines = [
-        f"Take {name} with {found.method}: {METRIC} {value} {how} {pick.examples} {what} of "
-        f"{found.data}, licence {pick.candidate.license}."
-    ]
+    lines = [f"Most accurate: {_told(found, pick, names)}, of {found.data}."]
     if len(found.standings) == 1:
         only = "It is the only model that was measured: nothing to choose between."
         return [*lines, only, *_untried(found), ""]
-    loss = found.expected_loss or 0.0
-    lines.append(
-        f"P(best candidate) = {pick.first:.2f}; expected loss against the true best of the "
-        f"{len(found.standings)} measured: {difference(METRIC, loss)}."
-    )
-    lines += _untried(found)
-    tied = [one for one in found.standings[1:] if one.tied]
+    lines += [_cheapest(found, pick, names), *_untried(found)]
+    tied = [one for one in found.standings if one.tied and one is not pick]
     if tied:
         others = ", ".join(names[one.candidate.model] for one in tied)
         lines.append(f"It cannot be told from: {others}.")
-        small = min([pick, *tied], key=lambda s: s.facts.get("params", float("inf")))
-        if "params" in small.facts:
-            size = si(small.facts["params"])
-            lines.append(f"Smallest of these: {names[small.candidate.model]}, {size} parameters.")
         lines += _copies([pick, *tied])
     else:
         lines.append("The data suffice to tell it from every other candidate.")
     return [*lines, ""]
+
+
+def _told(found: Advice, one: Standing, names: dict[str, str]) -> str:
+    value = with_interval(METRIC, one.value or 0.0, one.low, one.high)
+    how = "out of fold over" if one.stage == "probe" else "from"
+    what = "examples" if one.stage == "probe" else "training examples"
+    size = f", {si(one.facts['params'])} parameters" if "params" in one.facts else ""
+    sure = ""
+    if len(found.standings) > 1:
+        loss = difference(METRIC, found.loss[one.candidate.model])
+        sure = f", P(best) {one.first:.2f}, expected loss {loss}"
+    return (
+        f"{names[one.candidate.model]} with {METHOD[one.stage]}, {METRIC} {value}{size}, licence "
+        f"{one.candidate.license}{sure}, {how} {one.examples} {what}"
+    )
+
+
+def _cheapest(found: Advice, pick: Standing, names: dict[str, str]) -> str:
+    cheap, title = found.cheapest, COST_TITLES[found.cost]
+    far = f"within {difference(METRIC, found.tolerance)} of the true best measured"
+    if cheap is None:
+        return f"Cheapest good enough: nobody is {far} with probability 0.9."
+    sure = f"{far} with probability {found.within or 0.0:.2f}"
+    if cheap is pick:
+        return f"It is also the cheapest good enough, by {title}: {sure}."
+    spent, saved = (si(one.facts.get(found.cost)) or "unknown" for one in (cheap, pick))
+    return (
+        f"Cheapest good enough: {_told(found, cheap, names)}; {sure}; {title} {spent} for {saved}."
+    )
 
 
 def _untried(found: Advice) -> list[str]:

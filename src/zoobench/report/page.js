@@ -50,7 +50,7 @@ function reason(b, row) {
   return "";
 }
 
-// As analysis/recommend.py: j is tied when no allowed model is significantly better,
+// As ranking/recommend.py: j is tied when no allowed model is significantly better,
 // Holm-corrected over j's own comparisons (uncorrected p in b.raw).
 function tiedAmong(b, allowed) {
   const most = allowed.length - 1;
@@ -88,23 +88,37 @@ function decide() {
   const b = board();
   const why = b.rows.map((r) => reason(b, r));
   const allowed = b.rows.map((_, i) => i).filter((i) => !why[i]);
-  if (!allowed.length) return { b, why, allowed, tied: [], pick: null };
+  if (!allowed.length) return { b, why, allowed, tied: [], pick: null, cheap: null };
   const tied = tiedAmong(b, allowed);
-  const size = (i) => b.rows[i].costs.params ?? Infinity;
-  const pick = tied.reduce((x, y) => (size(y) < size(x) ? y : x));
-  let loss = null, first = null;
-  if (b.posterior.length) {
-    let sum = 0, wins = 0;
-    for (const draw of b.posterior) {
-      const top = Math.max(...allowed.map((i) => draw[i]));
-      const sharing = allowed.filter((i) => draw[i] === top);
-      sum += top - draw[pick];
-      if (draw[pick] === top) wins += 1 / sharing.length;
+  const axis = usualCost(b, allowed), most = tolerance(b, allowed);
+  if (!b.posterior.length) return { b, why, allowed, tied, axis, most, pick: allowed[0], cheap: null };
+  const of = new Map(allowed.map((i) => [i, { loss: 0, first: 0, within: 0 }]));
+  for (const draw of b.posterior) {
+    const top = Math.max(...allowed.map((i) => draw[i]));
+    const sharing = allowed.filter((i) => draw[i] === top).length;
+    for (const [i, x] of of) {
+      x.loss += (top - draw[i]) / 1e5;
+      if (draw[i] === top) x.first += 1 / sharing;
+      if (top - draw[i] <= 1e5 * most) x.within += 1;
     }
-    loss = sum / b.posterior.length / 1e5;
-    first = wins / b.posterior.length;
   }
-  return { b, why, allowed, tied, pick, loss, first };
+  for (const x of of.values()) for (const name of Object.keys(x)) x[name] /= b.posterior.length;
+  const pick = allowed.reduce((x, y) => (of.get(y).loss < of.get(x).loss ? y : x));
+  const cost = (i) => b.rows[i].costs[axis];
+  const enough = allowed.filter((i) => of.get(i).within >= 0.9 && cost(i) !== undefined);
+  const cheaper = (x, y) => (cost(y) < cost(x) || (cost(y) === cost(x) && of.get(y).loss < of.get(x).loss) ? y : x);
+  return { b, why, allowed, tied, axis, most, of, pick, cheap: enough.length ? enough.reduce(cheaper) : null };
+}
+// As ranking/recommend.py: the latency where all have it on one device, else the MACs.
+function usualCost(b, allowed) {
+  for (const axis of ["latency_ms_p50", "macs"])
+    if ((!DATA.timed.includes(axis) || b.one_device) && allowed.every((i) => b.rows[i].costs[axis] !== undefined)) return axis;
+  return "params";
+}
+// In the metric's unit: hundredths of it, or of the best value.
+function tolerance(b, allowed) {
+  const points = +$("tolerance").value;
+  return (points / 100) * (DATA.targets.includes(b.metric) ? Math.abs(b.rows[allowed[0]].value) : 1);
 }
 
 function line(parent, text, kind) {
@@ -119,21 +133,29 @@ function drawPick(d) {
   card.replaceChildren();
   for (const { axis, input, out } of limits())
     out.textContent = +input.value >= steps[axis].length ? "no limit" : costText(axis, steps[axis][+input.value]);
+  $("out-tolerance").textContent = `${+$("tolerance").value}${DATA.targets.includes(d.b.metric) ? "% of the best" : " points"}`;
   if (d.pick === null) return line(card, "No model keeps to these limits.", "big");
-  const row = d.b.rows[d.pick];
-  line(card, `Take ${row.label}`, "big");
-  const size = row.costs.params === undefined ? "" : `, ${si(row.costs.params)} parameters`;
-  line(card, `${d.b.metric} ${range(d.b, row)}${size}, licence ${row.license}.`);
+  const points = (v) => (percent(d.b.metric) ? `${(100 * v).toFixed(1)} points` : show(d.b.metric, v));
+  const told = (i) => {
+    const row = d.b.rows[i], size = row.costs.params === undefined ? "" : `, ${si(row.costs.params)} parameters`;
+    line(card, `${d.b.metric} ${range(d.b, row)}${size}, licence ${row.license}.`);
+    if (d.of) line(card, `P(best) = ${d.of.get(i).first.toFixed(2)}, expected loss ${points(d.of.get(i).loss)}.`);
+  };
+  line(card, `Most accurate: ${d.b.rows[d.pick].label}`, "big");
+  told(d.pick);
+  const title = DATA.titles[d.axis], far = `within ${points(d.most)} of the true best`;
+  const sure = d.cheap === null ? "" : `${far} with probability ${d.of.get(d.cheap).within.toFixed(2)}`;
+  if (d.cheap === null) line(card, `Cheapest good enough: nobody is ${far} with probability 0.9.`);
+  else if (d.cheap === d.pick) line(card, `It is also the cheapest good enough, by ${title}: ${sure}.`);
+  else {
+    line(card, `Cheapest good enough: ${d.b.rows[d.cheap].label}`, "big");
+    told(d.cheap);
+    line(card, `It is ${sure}; ${title} ${costOf(d.b.rows[d.cheap], d.axis)} for ${costOf(d.b.rows[d.pick], d.axis)}.`);
+  }
   const others = d.tied.filter((i) => i !== d.pick).map((i) => d.b.rows[i].label);
   line(card, others.length
-    ? `It is the smallest of ${d.tied.length} that are tied with the best. Tied with it: ${others.slice(0, 12).join(", ")}${others.length > 12 ? ", …" : ""}.`
-    : d.allowed.length > 1 ? "It is the best of those allowed, and the data suffice to say so." : "It is the only one allowed.");
-  if (d.loss !== null) {
-    const loss = show(d.b.metric, d.loss) + (percent(d.b.metric) ? " points" : "");
-    line(card, `P(best of those allowed) = ${d.first.toFixed(2)}; expected loss against the true best: ${loss}.`);
-  }
-  const next = d.allowed.find((i) => i !== d.pick);
-  if (next !== undefined) line(card, `Next best: ${d.b.rows[next].label}, ${range(d.b, d.b.rows[next])}.`);
+    ? `The most accurate cannot be told from: ${others.slice(0, 12).join(", ")}${others.length > 12 ? ", …" : ""}.`
+    : d.allowed.length > 1 ? "The data suffice to tell the best of those allowed." : "It is the only one allowed.");
   const out = d.b.rows.map((r, i) => [r.label, d.why[i]]).filter(([, w]) => w);
   if (out.length) line(card, `Ruled out: ${out.slice(0, 12).map(([l, w]) => `${l} (${w})`).join("; ")}${out.length > 12 ? `; and ${out.length - 12} more` : ""}.`, "dim");
 }
@@ -188,7 +210,7 @@ function drawPareto(d) {
       if (!front.length || p.value > front.at(-1).value) front.push(p);
     const crowd = points.length > 100; // small marks then, and on a phone no name but the pick's
     const inner = width - 188; // without the margins and insets below
-    const wanted = points.filter((p) => points.length <= 15 || p.i === d.pick || (front.includes(p) && (width > 500 || !crowd)));
+    const wanted = points.filter((p) => points.length <= 15 || p.i === d.pick || p.i === d.cheap || (front.includes(p) && (width > 500 || !crowd)));
     const named = points.length <= 15 ? wanted : apart(wanted.sort((p, q) => (q.i === d.pick) - (p.i === d.pick)), points, inner, 370);
     const side = (right) => named.filter((p) => right === (p.at === undefined || p.at < inner / 2));
     return Plot.plot({ width, height: 420, marginLeft: 50, marginRight: 90, marginTop: 30, ariaLabel: `${d.b.metric} against ${DATA.titles[axis]}`,
@@ -198,7 +220,7 @@ function drawPareto(d) {
       marks: [
         Plot.line(front, { x: "x", y: "y", stroke: "var(--front)", curve: "step-after" }),
         Plot.ruleX(points, { x: "x", y1: "lo", y2: "hi", stroke: "state", strokeOpacity: crowd ? 0.3 : 0.7 }),
-        Plot.dot(points, { x: "x", y: "y", fill: "state", r: (p) => (p.i === d.pick ? 6 : crowd ? 1.5 : 3) }),
+        Plot.dot(points, { x: "x", y: "y", fill: "state", r: (p) => (p.i === d.pick || p.i === d.cheap ? 6 : crowd ? 1.5 : 3) }),
         [[8, "start", true], [-8, "end", false]].map(([dx, textAnchor, right]) =>
           Plot.text(side(right), { x: "x", y: "y", text: "label", dx, dy: -6, textAnchor, lineAnchor: "bottom", fill: "currentColor" })),
         Plot.tip(points, Plot.pointer({ x: "x", y: "y", title: (p) => `${p.label}\n${range(d.b, p)}\n${costOf(p, axis)}\n${p.state}` })),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from zoobench.datasets.options import BOUNDS
 from zoobench.metrics import difference, sign, written
-from zoobench.ranking.nouns import OverallRanking, Row, SectionRanking, natural
+from zoobench.ranking.nouns import OverallRanking, OverallRow, Row, SectionRanking, natural
 from zoobench.ranking.pareto import smallest_tied
 from zoobench.ranking.recommend import Recommendation
 from zoobench.schema import Record, Ref
@@ -221,32 +221,47 @@ def headline(found: OverallRanking | SectionRanking) -> str:
 
 
 def recommendation_text(found: Recommendation) -> list[str]:
-    """What `zoobench recommend` prints: the pick, its ties, the risk, and why not the others."""
-    where = f"{method_text(found.method, None)} over {len(found.datasets)} dataset(s)"
+    """What `zoobench recommend` prints: the two picks, how sure each is, and why not the others."""
+    many = "dataset" if len(found.datasets) == 1 else "datasets"
+    where = f"{method_text(found.method, None)} over {len(found.datasets)} {many}"
+    best, cheap = found.accurate, found.cheapest
     every = [*found.ruled_out, *found.behind]
-    every += [row.model for row in (found.pick, *found.tied, found.best) if row is not None]
+    every += [row.model for row in (*found.tied, best, cheap) if row is not None]
     names = labels(every)
     lines = []
-    if found.pick is None:
+    if best is None:
         lines.append(f"No model keeps to these limits ({where}).")
     else:
-        pick = found.pick
-        value = row_text(found.metric, pick)
-        size = si(pick.costs.get("params"))
-        detail = ", ".join(part for part in (f"{size} parameters" if size else "", pick.license))
-        lines.append(f"Take {names[pick.model]}: {found.metric} {value}, {detail} ({where}).")
-        if found.tied:
-            others = ", ".join(names[row.model] for row in found.tied)
-            lines.append(f"It is the smallest of those tied with the best; tied with it: {others}.")
-        if found.next_best is not None:
-            other = found.next_best
-            said = row_text(found.metric, other)
-            lines.append(f"Next best: {names[other.model]}, {said}.")
-        if found.expected_loss is not None:
-            chance = found.first.get(pick.model, 0.0)
-            lines.append(
-                f"P(best of those allowed) = {chance:.2f}; expected loss against the true best: "
-                f"{difference(found.metric, found.expected_loss)}."
-            )
+        lines += [f"Most accurate: {names[best.model]} ({where})", *_told(found, best)]
+        others = [names[row.model] for row in found.tied if row.model != best.model]
+        if others:
+            lines.append(f"  It cannot be told from: {', '.join(others)}.")
+        lines += _cheapest(found, best, names)
     lines += [f"Not {names[m]}: {why}." for m, why in {**found.ruled_out, **found.behind}.items()]
     return lines
+
+
+def _told(found: Recommendation, row: OverallRow) -> list[str]:
+    """A pick's score, size and licence, and how sure it is."""
+    size = si(row.costs.get("params"))
+    said = (f"{found.metric} {row_text(found.metric, row)}", size and f"{size} parameters")
+    lines = ["  " + ", ".join(part for part in (*said, row.license) if part)]
+    if row.model in found.first:
+        loss = difference(found.metric, found.loss[row.model])
+        lines.append(f"  P(best) {found.first[row.model]:.2f}, expected loss {loss}")
+    return lines
+
+
+def _cheapest(found: Recommendation, best: OverallRow, names: Mapping[Ref, str]) -> list[str]:
+    """The cheapest good enough, by what cost, and what it saves."""
+    cheap, cost = found.cheapest, COST_TITLES[found.cost]
+    far = f"within {difference(found.metric, found.tolerance)} of the true best"
+    if cheap is None:
+        why = "the data do not suffice" if found.first else "the luck of the runs is not known"
+        return [f"Cheapest good enough: none is {far} with probability 0.9: {why}."]
+    sure = f"{far} with probability {found.within[cheap.model]:.2f}"
+    if cheap is best:
+        return [f"It is also the cheapest good enough, by {cost}: {sure}."]
+    spent, saved = (si(row.costs.get(found.cost)) or "unknown" for row in (cheap, best))
+    head = f"Cheapest good enough: {names[cheap.model]} ({cost} {spent} for {saved})"
+    return [head, *_told(found, cheap), f"  {sure}"]

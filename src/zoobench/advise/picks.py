@@ -1,0 +1,37 @@
+"""The two picks of an advice, by the rule that rankings use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from zoobench.advise.nouns import METHOD, Standing
+from zoobench.advise.verdict import Verdicts
+from zoobench.ranking.choice import choose
+from zoobench.ranking.recommend import Limits
+
+
+def picks(standings: Sequence[Standing], found: Verdicts | None, limits: Limits) -> dict[str, Any]:
+    """The most accurate and the cheapest good enough (ranking/choice.py), for `Advice`."""
+    known = all("macs" in one.facts for one in standings)
+    cost = limits.cheapest or ("macs" if known else "params")
+    tolerance = limits.tolerance / 100
+    if found is None:
+        nothing: dict[str, Any] = {"pick": None, "cheapest": None, "within": None}
+        nothing |= {"method": "", "loss": {}}
+        return {**nothing, "cost": cost, "tolerance": tolerance}
+    spent = np.array([one.facts.get(cost, np.nan) for one in standings])
+    chosen = choose(found.scores, spent, tolerance)
+    cheap, pick = chosen.cheapest, standings[chosen.accurate]
+    names = [one.candidate.model for one in standings]
+    return {
+        "pick": pick,
+        "cheapest": None if cheap is None else standings[cheap],
+        "cost": cost,
+        "tolerance": tolerance,
+        "method": METHOD[pick.stage],
+        "loss": dict(zip(names, chosen.loss.tolist(), strict=True)),
+        "within": None if cheap is None else float(chosen.within[cheap]),
+    }

@@ -1,0 +1,43 @@
+"""Two picks that one would defend: the most accurate model, and the cheapest good enough.
+
+Both are read from the same plausible true scores, whoever asks: a ranking, or the advisor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from zoobench.statistics.bootstrap import Floats
+
+SURE = 0.9
+"""How probable it must be that a cheap model is within the tolerance of the true best."""
+TOLERANCE = 0.01
+"""What may be lost, in the metric's unit, or as a share of the best value where that unit is the
+target's."""
+
+
+@dataclass(frozen=True)
+class Picks:
+    """Positions of the two picks among M models, and what was known of each.
+
+    `accurate` has the least expected loss; `cheapest` costs least of those that are within the
+    tolerance of the true best with probability SURE, None where nobody is. `loss` (M,) is how
+    far each falls short of the true best on average, `within` (M,) that probability.
+    """
+
+    accurate: int
+    cheapest: int | None
+    loss: Floats
+    within: Floats
+
+
+def choose(scores: Floats, cost: Floats, tolerance: float = TOLERANCE) -> Picks:
+    """The picks from plausible true scores (B, M), larger is better, and costs (M,), nan where
+    unknown. Of equals the first is taken."""
+    short = scores.max(axis=1, keepdims=True) - scores
+    loss, within = short.mean(axis=0), (short <= tolerance).mean(axis=0)
+    enough = np.flatnonzero((within >= SURE) & np.isfinite(cost))
+    cheapest = int(min(enough, key=lambda m: (cost[m], loss[m]))) if len(enough) else None
+    return Picks(int(np.argmin(loss)), cheapest, loss, within)
