@@ -5,11 +5,14 @@ HF_ENDPOINT is read when huggingface_hub is imported, so nothing here can run in
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -192,3 +195,77 @@ print(*(p.name for p in hub.fetch("u/m", "", choose, "x").files))
 def test_a_part_that_another_programme_left_out_is_fetched(tmp_path: Path) -> None:
     with HubStub({"u/m": {**FILES, "recipe.json": b"{}"}}) as hub:
         assert child(PART, hub, tmp_path) == "config.json recipe.json model.safetensors"
+
+
+HOSTILE = """
+import json
+from zoobench import models
+from zoobench.errors import CellError
+said = {}
+for name in NAMES:
+    try:
+        said[name] = models.load(models.pin(models.resolve(name))).provenance["weights_sha256"]
+    except CellError as error:
+        said[name] = f"{error.status}: {error}"
+print(json.dumps(said))
+"""
+
+
+def hostile_repos(canary: Path) -> dict[str, dict[str, bytes]]:
+    """Repositories that would run code, or lead to other files, where a library is left alone."""
+    run = f"open({str(canary)!r}, 'w').close()\nclass X: ...\n".encode()
+    bert, net = tiny_bert(), tiny_timm()
+    elsewhere = json.loads(net["config.json"])
+    elsewhere["pretrained_cfg"] |= {
+        "source": "hf-hub", "hf_hub_id": "u/pickle", "hf_hub_filename": "pytorch_model.bin",
+        "custom_load": "hf", "file": "/etc/passwd", "url": "http://127.0.0.1:9/x.pth",
+    }  # fmt: skip
+    checkpoint = {**json.loads(net["config.json"]), "model_args": {"checkpoint_path": "x.pth"}}
+    coded = {**json.loads(bert["config.json"]), "auto_map": {"AutoModel": "code.X"}}
+    shard = "model-00001-of-00001.safetensors"
+    index = {"weight_map": {"embeddings.word_embeddings.weight": "../../../x.safetensors"}}
+    led = {k: v for k, v in bert.items() if k != "model.safetensors"}
+    pickled = pickle.dumps(Evil(canary))
+    return {
+        "u/elsewhere": {**net, "config.json": json.dumps(elsewhere).encode()},
+        "u/checkpoint": {**net, "config.json": json.dumps(checkpoint).encode()},
+        "u/pickle": {"config.json": net["config.json"], "pytorch_model.bin": pickled},
+        "u/code": {**bert, "config.json": json.dumps(coded).encode(), "code.py": run},
+        "u/led": {
+            **led, shard: bert["model.safetensors"],
+            "model.safetensors.index.json": json.dumps(index).encode(),
+        },
+        "u/nothing": {k: v for k, v in bert.items() if k != "tokenizer.json"},
+    }  # fmt: skip
+
+
+class Evil:
+    def __init__(self, canary: Path) -> None:
+        self.canary = canary
+
+    def __reduce__(self) -> Any:
+        return os.system, (f"touch {self.canary}",)
+
+
+def test_a_repository_runs_nothing_and_leads_nowhere(tmp_path: Path) -> None:
+    repos = hostile_repos(tmp_path / "executed")
+    weights = hashlib.sha256(repos["u/elsewhere"]["model.safetensors"]).hexdigest()
+    kinds = {"u/code": "hf", "u/led": "hf", "u/nothing": "hf"}
+    names = [
+        f"{kinds.get(repo, 'timm')}/{repo}" + "?modality=text" * (repo in kinds) for repo in repos
+    ]
+    with HubStub(repos) as hub:
+        said = json.loads(child(HOSTILE.replace("NAMES", repr(names)), hub, tmp_path / "home"))
+        asked = [path for path in hub.requests if "resolve" in path and "/u/elsewhere/" in path]
+    assert not (tmp_path / "executed").exists()
+    assert said["timm/u/elsewhere"] == weights
+    assert not [path for path in asked if not path.endswith(("config.json", "model.safetensors"))]
+    for name, status, words in (
+        ("timm/u/checkpoint", "unsupported", "checkpoint_path"),
+        ("timm/u/pickle", "unsupported", "plain tensors"),
+        ("hf/u/code?modality=text", "unsupported", "code of its own"),
+        ("hf/u/led?modality=text", "unsupported", "outside of the folder"),
+        ("hf/u/nothing?modality=text", "missing-weights", "holds no tokenizer"),
+    ):
+        assert said[name].startswith(status), said[name]
+        assert words in said[name]

@@ -87,6 +87,8 @@ def cached_commit(repo: str, revision: str = "", kind: Kind = "models") -> str |
     """The commit that `revision` (default main) meant when it was last fetched."""
     if COMMIT.fullmatch(revision):
         return revision
+    if ".." in Path(revision).parts or Path(revision).is_absolute():
+        return None  # no name of a branch
     try:
         commit = (_repo_folder(repo, kind) / "refs" / (revision or "main")).read_text().strip()
     except OSError:
