@@ -34,6 +34,7 @@ import msgspec
 from zoobench import escape
 from zoobench.errors import StoreError, UserError
 from zoobench.files import check_within, read_toml
+from zoobench.predictions import read_outcomes
 from zoobench.refs import PLACES
 from zoobench.schema import SCHEMA, Outcomes, Record, from_json, to_json
 
@@ -363,28 +364,3 @@ def pack(outcomes: Outcomes) -> bytes:
         arrays["n"] = np.array(outcomes.n)
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
-
-
-def read_outcomes(path: Path, stamp: str) -> Outcomes | None:
-    """The arrays of one .npz; None where the file is absent. Raises StoreError where it is damaged,
-    or is not the one that the record's digest `stamp` names."""
-    import zipfile
-    import zlib
-
-    import numpy as np
-
-    if not path.exists():
-        return None
-    try:
-        blob = path.read_bytes()
-        if hashlib.sha256(blob).hexdigest()[:16] != stamp:
-            raise ValueError("not those of the record, whose digest is another")
-        with np.load(io.BytesIO(blob), allow_pickle=False) as packed:
-            arrays = {name: packed[name] for name in packed.files}
-        n = int(arrays.pop("n")) if "n" in arrays else len(next(iter(arrays.values())))
-        return Outcomes(n, arrays)
-    except (
-        ValueError, KeyError, TypeError, AttributeError, StopIteration, OSError, EOFError,
-        zipfile.BadZipFile, zlib.error,
-    ) as error:  # fmt: skip
-        raise StoreError(f"{path}: damaged predictions: {error}") from error

@@ -222,7 +222,7 @@ def test_arrays_are_read_when_they_are_asked_for(tmp_path: Path) -> None:
         baseline.outcomes(answers["knn"])
     np.save(packed.with_suffix(".npy"), np.zeros(3))
     packed.with_suffix(".npy").rename(packed)
-    with pytest.raises(StoreError, match=r"damaged predictions: not an \.npz file"):
+    with pytest.raises(StoreError, match=r"damaged predictions: no sound"):
         load(folder.folder).outcomes(answers["knn"])
 
 

@@ -91,7 +91,9 @@ def test_a_loss_of_numbers_is_a_regression_in_their_own_unit(tmp_path: Path) -> 
 
 def test_models_that_are_equal_disagree_in_no_order(run: Run) -> None:
     twins = [
-        dataclasses.replace(record, cell=dataclasses.replace(record.cell, model=model))
+        dataclasses.replace(
+            record, cell=dataclasses.replace(record.cell, model=model), predictions=""
+        )
         for record in run.records[:1]
         for model in (Ref("timm", "a", "1"), Ref("timm", "b", "1"))
     ]

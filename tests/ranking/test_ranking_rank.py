@@ -175,6 +175,7 @@ def test_records_in_two_precisions_are_ranked_apart(tmp_path: Path) -> None:
         return dataclasses.replace(
             record,
             cell=dataclasses.replace(record.cell, versions=asked),
+            predictions="",
             environment={**record.environment, "precision": taken},
         )
 

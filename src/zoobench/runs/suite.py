@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -26,6 +26,12 @@ CONTROLS = ("chance", "majority", "mean", "raw-input", "random-weights")
 BUILTIN = ("smoke", "demo", "vision", "text", "shift", "gpu")
 
 Precision = Literal["auto", "fp32", "bf16"]
+
+
+MOST_DRAWS = 10_000
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What every library takes: numpy refuses more, and less than 0."""
+Shots = Annotated[int, Field(ge=1, lt=2**31)]
 
 
 class SuiteLimits(BaseModel):
@@ -54,9 +60,9 @@ class SuiteFile(BaseModel):
     datasets: list[str | dict[str, Any]] = Field(min_length=1)
     methods: list[str | dict[str, Any]] = Field(min_length=1)
     controls: bool | list[str] = True
-    seeds: list[int] | None = Field(default=None, min_length=1)
-    shots: list[int] = Field(default=[])
-    draws: int = Field(default=5, ge=1)
+    seeds: list[Seed] | None = Field(default=None, min_length=1)
+    shots: list[Shots] = Field(default=[])
+    draws: int = Field(default=5, ge=1, le=MOST_DRAWS)
     precision: Precision = "auto"
     compile: bool = False
     limits: SuiteLimits = SuiteLimits()
@@ -217,7 +223,8 @@ def _ref(entry: str | dict[str, Any], where: str, folder: Path) -> Ref:
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     ref = named.with_options(**{k: _value(v, k, where) for k, v in options.items()})
-    return ref.with_options(**{k: _absolute(v, folder) for k, v in ref.options if _is_path(k, v)})
+    paths = {k: _absolute(v, folder, f"{where}: {k}") for k, v in ref.options if _is_path(k, v)}
+    return ref.with_options(**paths)
 
 
 def _is_path(option: str, value: Value) -> bool:
@@ -226,9 +233,13 @@ def _is_path(option: str, value: Value) -> bool:
     )
 
 
-def _absolute(value: Value, folder: Path) -> str:
+def _absolute(value: Value, folder: Path, where: str) -> str:
+    """Raises UserError for what is no path: of a home that is nobody's, with a null, too long."""
     # Path.resolve raises for a ring of links, of which the dataset says in words what it is.
-    return os.path.realpath(folder / Path(str(value)).expanduser())
+    try:
+        return os.path.realpath(folder / Path(str(value)).expanduser())
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"{where}: {error}") from error
 
 
 def _value(value: Any, option: str, where: str) -> Value:
