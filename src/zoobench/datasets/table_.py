@@ -80,7 +80,7 @@ def card(ref: Ref) -> DatasetCard:
     modality: Modality = "image" if "image" in dict(ref.options) else "text"
     return DatasetCard(
         "table", ref.name, modality, 0, (0, 0, 0), ref.revision,
-        task=task_of(ref), version=VERSION, about="rows of a CSV or Parquet file",
+        task=task_of(ref), version=VERSION, about="rows of a CSV, JSON, Parquet or Feather file",
     )  # fmt: skip
 
 
