@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from fakes import kept
-from zoobench import store
+from zoobench import predictions, store
 from zoobench.cli.main import main
 from zoobench.errors import StoreError
 from zoobench.runs import session
@@ -223,13 +223,13 @@ def test_equal_predictions_give_equal_bytes() -> None:
 def test_damaged_predictions_say_so(tmp_path: Path) -> None:
     (tmp_path / "x.npz").write_bytes(b"junk")
     with pytest.raises(StoreError, match="damaged"):
-        store.read_outcomes(tmp_path / "x.npz", hashlib.sha256(b"junk").hexdigest()[:16])
+        predictions.read_outcomes(tmp_path / "x.npz", hashlib.sha256(b"junk").hexdigest()[:16])
 
 
 def test_the_predictions_of_another_record_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.npz").write_bytes(store.pack(arrays()))
     with pytest.raises(StoreError, match="not those of the record"):
-        store.read_outcomes(tmp_path / "x.npz", "0" * 16)
+        predictions.read_outcomes(tmp_path / "x.npz", "0" * 16)
 
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("records-v*.jsonl"))
