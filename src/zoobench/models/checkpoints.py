@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoobench.errors import MissingWeights, Unsupported, one_line
+from zoobench.escape import plain
 
 if TYPE_CHECKING:
     import torch
@@ -116,7 +117,7 @@ def read(path: Path, prefix: str = "") -> State:
     except MemoryError:
         raise
     except Exception as error:  # of many kinds: the bytes are a stranger's
-        raise MissingWeights(f"{path} cannot be read: {printable(one_line(error))}") from error
+        raise MissingWeights(f"{path} cannot be read: {plain(one_line(error))}") from error
     state = _chosen(body, prefix, path) if prefix else _unnest(body, path)
     return {key: tensor for key, tensor in state.items() if key != AVERAGED}
 
@@ -131,7 +132,7 @@ def _refuse_what_it_is(path: Path) -> None:
         archive = zipfile.is_zipfile(path) and path.suffix != ".safetensors"
         names = zipfile.ZipFile(path).namelist() if archive else []
     except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
-        raise MissingWeights(f"{path} cannot be read: {printable(one_line(error))}") from error
+        raise MissingWeights(f"{path} cannot be read: {plain(one_line(error))}") from error
     if not head:
         raise MissingWeights(f"{path} is empty")
     what = next((words for start, words in NOT_WEIGHTS.items() if head.startswith(start)), None)
@@ -157,11 +158,6 @@ def _held(error: Exception) -> str:
     )
 
 
-def printable(text: str) -> str:
-    """`text` of a stranger's file with what would steer a terminal replaced."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
 def _flat(body: Any, depth: int = 4) -> Iterator[tuple[str, torch.Tensor]]:
     """Every tensor in nested tables, under its keys joined by dots."""
     import torch
@@ -185,10 +181,10 @@ def _chosen(body: Any, prefix: str, path: Path) -> State:
             end = at + len(start)
             found.setdefault(key[:end], {})[key[end:]] = tensor
     if len(found) > 1:
-        places = ", ".join(map(printable, sorted(found)[:SHOWN]))
+        places = ", ".join(map(plain, sorted(found)[:SHOWN]))
         raise Unsupported(f"{path}: prefix {prefix!r} is in {len(found)} places: {places}")
     if not found:
-        some = ", ".join(map(printable, keys[:SHOWN]))
+        some = ", ".join(map(plain, keys[:SHOWN]))
         raise Unsupported(f"{path}: no key has the prefix {prefix!r}; it holds {some or 'none'}")
     return next(iter(found.values()))
 
@@ -211,7 +207,7 @@ def _unnest(body: Any, path: Path) -> State:
         odd = next(quantised, None) or next((k for k, v in tensors.items() if _packed(v)), None)
         if odd is not None:
             raise Unsupported(
-                f"{path} holds quantised weights ({printable(odd)[:80]}), which are not read"
+                f"{path} holds quantised weights ({plain(odd)[:80]}), which are not read"
             )
         if tensors:
             return tensors
@@ -272,7 +268,7 @@ def _of_one_network(state: State, wanted: set[str]) -> State:
     if len(rivals) > 1:
         raise Unsupported(
             f"the file holds {len(rivals)} networks that would do "
-            f"({', '.join(map(printable, rivals[:SHOWN]))}): choose one by the option prefix"
+            f"({', '.join(map(plain, rivals[:SHOWN]))}): choose one by the option prefix"
         )
     return {k.removeprefix(rivals[0]): v for k, v in state.items() if k.startswith(rivals[0])}
 
@@ -286,7 +282,7 @@ def left_out(before: State, after: State) -> tuple[str, ...]:
 def misfit_text(missing: Sequence[str], unexpected: Sequence[str], misshaped: Sequence[str]) -> str:
     """How a state dict differs from a model's own, three lists of key names; "" where nowhere."""
     parts = [
-        f"{len(keys)} {word} ({', '.join(map(printable, keys[:SHOWN]))}"
+        f"{len(keys)} {word} ({', '.join(map(plain, keys[:SHOWN]))}"
         f"{', ...' if len(keys) > SHOWN else ''})"
         for word, keys in (
             ("missing", missing),
