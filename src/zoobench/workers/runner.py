@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoobench import datasets, machine, methods, tasks
 from zoobench.datasets.splits import drawn
-from zoobench.errors import CellError, MissingExtra, NotFinite, UserError
+from zoobench.errors import CellError, MissingExtra, NotFinite, UserError, ZoobenchError
 from zoobench.features.source import Features, Progress
 from zoobench.interfaces import Adapted, Method, Splits, Team
 from zoobench.machine import device_name, out_of_memory
@@ -235,7 +235,11 @@ def failed(cell: Cell, error: BaseException) -> Record:
     message = str(error) or type(error).__name__
     if not expected:
         message = f"{type(error).__name__}: {message}"
-    detail = "" if expected else "".join(traceback.format_exception(error))[-4000:]
+    # A library's own error stays in the log, where ours says what it means in a sentence.
+    foreign = error.__cause__ is not None and not isinstance(
+        error.__cause__, (OSError, ZoobenchError)
+    )
+    detail = "" if expected and not foreign else "".join(traceback.format_exception(error))[-4000:]
     body: Mapping[str, Any] = {"message": message, **({"detail": detail} if detail else {})}
     return Record(cell, status, error=body, provenance=planned(cell))
 
