@@ -168,8 +168,9 @@ def test_what_ends_a_run_keeps_what_was_recorded(
     """Nothing is left behind, and a worker that is told the same has not crashed."""
     import psutil
 
-    (tmp_path / "tmp").mkdir()
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    temporary = tmp_path / ("a-long-name-as-clusters-have-it-" * 3)
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
     file = write_suite(tmp_path / "s.toml", models=[GABOR, f"{GABOR}?fault=hang"])
     out = tmp_path / "run"
     process = start(file, out)
@@ -192,7 +193,7 @@ def test_what_ends_a_run_keeps_what_was_recorded(
     assert len(lines(out)) == 1
     _, alive = psutil.wait_procs(children, timeout=30)
     assert not alive
-    left = {path.name for path in (tmp_path / "tmp").iterdir()}
+    left = {path.name for path in temporary.iterdir()}
     assert {
         name for name in left if not name.startswith("torchinductor_")
     } == set()  # torch's cache

@@ -88,7 +88,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def made(run: Run, text: str) -> Run:
     records = tuple(poisoned(record, text) for record in run.records)
-    marked = tuple(dataclasses.replace(r, flags=(f"{text}flag",)) for r in records)
+    # Other names are other cells, whose predictions nobody kept.
+    marked = tuple(dataclasses.replace(r, flags=(f"{text}flag",), predictions="") for r in records)
     return dataclasses.replace(run, records=marked, suite={"name": text})
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -18,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from multiprocessing import forkserver
+from multiprocessing import forkserver, util
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -36,6 +37,8 @@ PRELOAD = ("torch", "torch._dynamo", "PIL.ImageFile", "zoobench.workers.worker")
 """What every worker imports. torch loads `_dynamo` (900 modules, 2.4 s) when costs are counted."""
 
 LOOK_SECONDS = 0.1
+LONGEST_TMPDIR = 70
+"""Bytes, which leave room for the names that multiprocessing adds."""
 
 
 class NotStarted(Exception):
@@ -94,6 +97,7 @@ class Starter:
     def _start(self, process: BaseProcess) -> None:
         """Raises NotStarted where the fork server dies, or has to be ended."""
         forkserver.set_forkserver_preload([preload.__name__])
+        shorten_sockets()
         started = threading.Event()
         late = threading.Event()
 
@@ -120,6 +124,16 @@ class Starter:
         finally:
             started.set()
             watcher.join()
+
+
+def shorten_sockets() -> None:
+    """Lets the fork server's socket lie in /tmp where TMPDIR is long, as clusters have it: its path
+    has 107 bytes at most. (Python does so itself from 3.14 on.)"""
+    config: dict[str, Any] = multiprocessing.current_process()._config  # type: ignore[attr-defined]
+    if "tempdir" in config or len(os.fsencode(tempfile.gettempdir())) <= LONGEST_TMPDIR:
+        return
+    config["tempdir"] = tempfile.mkdtemp(prefix="pymp-", dir="/tmp")
+    util.Finalize(None, shutil.rmtree, args=(config["tempdir"], True), exitpriority=-100)
 
 
 @contextlib.contextmanager
