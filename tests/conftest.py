@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import hypothesis  # noqa: F401  loaded late, as its own plugin does, it warns of other plug-ins
 import pytest
 
 LOOPBACK = ("127.", "::1", "localhost")

@@ -104,7 +104,10 @@ def _check_same_suite(runs: Sequence[store.Run]) -> None:
                 f"{first.suite.get('name')!r} (or one of them was edited): only runs of one "
                 "suite can be joined"
             )
-        named = [[*found.suite["models"], *found.suite["datasets"]] for found in (first, run)]
+        named = [
+            [name for part in ("models", "datasets") for name in found.suite.get(part, ())]
+            for found in (first, run)
+        ]
         for ours, theirs in zip(*named, strict=True):
             a, b = Ref.parse(ours), Ref.parse(theirs)
             if a.revision != b.revision:
