@@ -111,7 +111,8 @@ def test_a_node_dies_in_the_middle_and_the_records_are_those_of_a_local_run(
     near = execute(file, tmp_path / "local", None)
     assert far.keys() == near.keys()
     for key, record in far.items():
-        assert (record.status, record.predictions) == (near[key].status, near[key].predictions)
+        said = (record.status, record.predictions)
+        assert said == (near[key].status, near[key].predictions), record.error
     assert [r.status for r in far.values()] == ["ok"] * 4 + ["crash"] * 2
 
 

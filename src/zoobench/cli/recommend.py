@@ -96,9 +96,10 @@ def recommend(
         **{name: rest.pop(name) for name in names},
         license=license_, cheapest=rest.pop("cheapest") or "",
     )  # fmt: skip
-    if limits.tolerance < 0:
-        raise UserError(f"--tolerance: expected 0 or more points, got {limits.tolerance:g}")
     for name in names:
+        if (getattr(limits, name) or 0) < 0:
+            option = name.replace("_", "-")
+            raise UserError(f"--{option}: expected 0 or more, got {getattr(limits, name):g}")
         check_finite(f"--{name.replace('_', '-')}", getattr(limits, name))
     if (run is None) == (data is None):
         raise UserError("recommend: give either a RUN or --data, such as --data photos")

@@ -195,7 +195,8 @@ def _check_quotes(
     """Raises UserError where an unbalanced quote made one row of many.
 
     Lines of a row over several lines are rows themselves where they have as many fields as the
-    header, and a label that other rows have. In a text with line breaks hardly a line is.
+    header, and a label that other rows have. In a text with line breaks hardly a line is, but for
+    the one that holds the row's own label.
     """
     mark, label, skipped = where
     width = len(rows[0].fields)
@@ -207,11 +208,13 @@ def _check_quotes(
         text = fields[label].strip().strip('"') if len(fields) == width else ""
         return text in known or (numbers and number(text) is not None)
 
-    for start, end, _ in rows[1:]:
+    for start, end, fields in rows[1:]:
         if end - start == 1:
             continue
+        broken = next((i for i, field in enumerate(fields) if "\n" in field or "\r" in field), 0)
         inside = [is_row(line) for line in lines[start:end] if line.strip()]
-        if len(inside) > 1 and inside[0] and sum(inside) > len(inside) / 2:
+        others = inside[:-1] if broken < label else inside[1:]
+        if others and sum(others) > len(others) / 2:
             raise UserError(
                 f"{place} {start + 1 + skipped}: a quote that opens there closes in line "
                 f"{end + skipped} and takes {len(inside)} rows for one. Where quotes are "

@@ -29,6 +29,8 @@ KINDS = (
     (8, b"WEBP", "WebP", True),
     (0, b"II*\0", "TIFF", True),
     (0, b"MM\0*", "TIFF", True),
+    (0, b"II+\0", "TIFF", True),
+    (0, b"MM\0+", "TIFF", True),
     (0, b"\0\0\0\x0cjP", "JPEG 2000", True),
     (0, b"\xffO\xffQ", "JPEG 2000", True),
     (4, b"ftypavi", "AVIF", True),

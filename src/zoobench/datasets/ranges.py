@@ -66,7 +66,7 @@ def told(ref: Ref, where: str = "") -> Grey | None:
     parts = value.split(",") if isinstance(value, str) else value
     try:
         numbers = [float(part) for part in (parts if isinstance(parts, (list, tuple)) else [parts])]
-    except ValueError:
+    except (ValueError, TypeError):
         numbers = []
     low, high = (0.0, *numbers)[-2:] if 0 < len(numbers) < 3 else (0.0, 0.0)
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
@@ -86,6 +86,7 @@ def may_be_deep(content: bytes) -> bool:
             b"II*\x00",
             b"MM\x00*",
             b"II+\x00",
+            b"MM\x00+",
             b"P5",
             b"P2",
             b"Pf",

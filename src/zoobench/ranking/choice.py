@@ -13,9 +13,6 @@ from zoobench.statistics.bootstrap import Floats
 
 SURE = 0.9
 """How probable it must be that a cheap model is within the tolerance of the true best."""
-TOLERANCE = 0.01
-"""What may be lost, in the metric's unit, or as a share of the best value where that unit is the
-target's."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +30,9 @@ class Picks:
     within: Floats
 
 
-def choose(scores: Floats, cost: Floats, tolerance: float = TOLERANCE) -> Picks:
+def choose(scores: Floats, cost: Floats, tolerance: float) -> Picks:
     """The picks from plausible true scores (B, M), larger is better, and costs (M,), nan where
-    unknown. Of equals the first is taken."""
+    unknown; `tolerance` in the metric's unit. Of equals the first is taken."""
     short = scores.max(axis=1, keepdims=True) - scores
     loss, within = short.mean(axis=0), (short <= tolerance).mean(axis=0)
     enough = np.flatnonzero((within >= SURE) & np.isfinite(cost))

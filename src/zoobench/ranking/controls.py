@@ -52,7 +52,8 @@ class Controls:
             plain = [r for r in ok if r.cell.model.source == CONTROL_SOURCE]
             self._plain.setdefault(_data(section), {}).update(by_model(plain))
             random = [r for r in ok if is_control(r) and r.cell.model.source != CONTROL_SOURCE]
-            self._random.setdefault(_adapted(section), {}).update(by_model(random))
+            for of in (_adapted(section), tuple(section.key.values())):
+                self._random.setdefault(of, {}).update(by_model(random))
             if section.method == "from-scratch":
                 at = self._scratch.setdefault(_data(section), {})
                 for model, records in by_model(ok).items():
@@ -63,8 +64,10 @@ class Controls:
         return self._plain.get(_data(section), {})
 
     def random(self, section: Section) -> dict[Ref, list[Record]]:
-        """Models with random weights, adapted likewise in either precision: model -> ok records."""
-        return self._random.get(_adapted(section), {})
+        """Models with random weights, adapted likewise, in this precision where they were run in
+        it: model -> ok records."""
+        own = self._random.get(tuple(section.key.values()), {})
+        return {**self._random.get(_adapted(section), {}), **own}
 
     def scratch(self, section: Section, model: Ref) -> list[Record]:
         """The from-scratch records of the same architecture on the same data."""
@@ -100,7 +103,7 @@ def control_rows(
 ) -> tuple[tuple[Control, ...], dict[Ref, list[Record]]]:
     """What to show beside a section, and its random-weights records by architecture."""
     plain = controls.plain(section)
-    random = {m: of for m, of in controls.random(section).items() if of[0].get(metric)}
+    random = {m: of for m, of in controls.random(section).items() if any(r.get(metric) for r in of)}
     shown = []
     for model, records in {**random, **plain}.items():
         measured = [m for r in records if (m := r.get(metric))]

@@ -120,7 +120,7 @@ def recommend(overall: OverallRanking, limits: Limits | None = None) -> Recommen
         for row in rows
         if row not in tied
     }
-    cost = (asked.cheapest and COSTLY[asked.cheapest]) or _usual_cost(rows)
+    cost = _cost(rows, asked.cheapest)
     tolerance = _tolerance(overall.metric, asked.tolerance, rows[0].value if rows else 0.0)
     picked = first = None
     if rows and overall.posterior:
@@ -152,11 +152,15 @@ def recommend(overall: OverallRanking, limits: Limits | None = None) -> Recommen
     )
 
 
-def _usual_cost(rows: Sequence[OverallRow]) -> str:
-    """The latency where all have it on one device; else the MACs, where all have those."""
+def _cost(rows: Sequence[OverallRow], asked: str) -> str:
+    """The cost that was asked for, among the allowed `rows`; else the latency where all have it on
+    one device, the MACs where all have those, or the parameters. Raises UserError."""
+    if asked and rows:
+        _check_cost(rows, COSTLY[asked], "compared")
+        return COSTLY[asked]
     for cost in ("latency_ms_p50", "macs"):
         timed = cost in TIMED and not one_device(rows)
-        if not timed and all(cost in row.costs for row in rows):
+        if rows and not timed and all(cost in row.costs for row in rows):
             return cost
     return "params"
 
@@ -167,16 +171,19 @@ def _tolerance(metric: str, points: float, best: float) -> float:
 
 
 def _check(overall: OverallRanking, limits: Limits) -> None:
-    asked = [*limits.costs, *([COSTLY[limits.cheapest]] if limits.cheapest else [])]
-    for name in asked:
-        if not any(name in row.costs for row in overall.rows):
-            raise UserError(f"no model has {name} in this run, so it cannot be limited or compared")
-        if name in TIMED and not one_device(overall.rows):
-            devices = sorted({row.device for row in overall.rows})
-            raise UserError(
-                f"{name} was measured on several devices ({'; '.join(devices)}), so one limit "
-                "cannot hold for all: recommend from a run on one device"
-            )
+    for name in limits.costs:
+        _check_cost(overall.rows, name, "limited")
+
+
+def _check_cost(rows: Sequence[OverallRow], name: str, what: str) -> None:
+    if not any(name in row.costs for row in rows):
+        raise UserError(f"no model has {name} in this run, so it cannot be {what}")
+    if name in TIMED and not one_device(rows):
+        devices = sorted({row.device for row in rows})
+        raise UserError(
+            f"{name} was measured on several devices ({'; '.join(devices)}), so one limit "
+            "cannot hold for all: recommend from a run on one device"
+        )
 
 
 def _excluded(row: OverallRow, limits: Limits) -> str:

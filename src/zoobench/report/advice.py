@@ -72,7 +72,7 @@ def _cheapest(found: Advice, pick: Standing, names: dict[str, str]) -> str:
     cheap, title = found.cheapest, COST_TITLES[found.cost]
     far = f"within {difference(METRIC, found.tolerance)} of the true best measured"
     if cheap is None:
-        return f"Cheapest good enough: nobody is {far} with probability 0.9."
+        return f"Cheapest good enough: none whose {title} is known is {far} with probability 0.9."
     sure = f"{far} with probability {found.within or 0.0:.2f}"
     if cheap is pick:
         return f"It is also the cheapest good enough, by {title}: {sure}."

@@ -145,7 +145,8 @@ function drawPick(d) {
   told(d.pick);
   const title = DATA.titles[d.axis], far = `within ${points(d.most)} of the true best`;
   const sure = d.cheap === null ? "" : `${far} with probability ${d.of.get(d.cheap).within.toFixed(2)}`;
-  if (d.cheap === null) line(card, `Cheapest good enough: nobody is ${far} with probability 0.9.`);
+  if (!d.of) line(card, "Cheapest good enough: the luck of the runs is not known.");
+  else if (d.cheap === null) line(card, `Cheapest good enough: none whose ${title} is known is ${far} with probability 0.9.`);
   else if (d.cheap === d.pick) line(card, `It is also the cheapest good enough, by ${title}: ${sure}.`);
   else {
     line(card, `Cheapest good enough: ${d.b.rows[d.cheap].label}`, "big");

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from zoobench import escape
 from zoobench.datasets.faults import about
 from zoobench.datasets.options import BOUNDS
-from zoobench.metrics import difference, sign
+from zoobench.metrics import bounded, difference, sign
 from zoobench.ranking.nouns import Failure, OverallRanking, Ranking, Row, SectionRanking
 from zoobench.report.text import (
     COLUMNS,
@@ -227,6 +227,8 @@ def resolved(metric: str, gap: float | None) -> str:
     """What a lead must be to be found, for people."""
     if gap is None:
         return "no lead is proof: one training run each, whose luck may be all of it"
+    if bounded(metric) and gap > 1:
+        return "no lead would be found four times in five: too few examples"
     return f"a lead of {difference(metric, gap)} would be found four times in five"
 
 

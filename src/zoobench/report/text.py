@@ -257,8 +257,9 @@ def _cheapest(found: Recommendation, best: OverallRow, names: Mapping[Ref, str])
     cheap, cost = found.cheapest, COST_TITLES[found.cost]
     far = f"within {difference(found.metric, found.tolerance)} of the true best"
     if cheap is None:
-        why = "the data do not suffice" if found.first else "the luck of the runs is not known"
-        return [f"Cheapest good enough: none is {far} with probability 0.9: {why}."]
+        if not found.first:
+            return ["Cheapest good enough: the luck of the runs is not known."]
+        return [f"Cheapest good enough: none whose {cost} is known is {far} with probability 0.9."]
     sure = f"{far} with probability {found.within[cheap.model]:.2f}"
     if cheap is best:
         return [f"It is also the cheapest good enough, by {cost}: {sure}."]

@@ -41,7 +41,7 @@ class SuiteLimits(BaseModel):
     measure each model's latency, throughput and memory, 0 for not at all (docs/engines.md).
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 
     cell_seconds: float = Field(default=3600, gt=0)
     memory_gb: float | None = Field(default=None, gt=0)
