@@ -106,6 +106,7 @@ def test_report_can_be_written_elsewhere(finished: tuple[Path, str, str], tmp_pa
         (["run", "smoke", "--workers", "0"], "at least 1"),
         (["report", "nowhere"], "no run directory"),
         (["recommend", "nowhere", "--max-params", "nan"], "--max-params: expected a finite"),
+        (["recommend", "nowhere", "--max-params", "-1"], "--max-params: expected 0 or more"),
         (["recommend", "nowhere", "--max-latency-ms", "inf"], "--max-latency-ms: expected a"),
         (["list", "modls"], "Did you mean 'models'"),
         (["run", "smoke", "--nope"], "--nope"),

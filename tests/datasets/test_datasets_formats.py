@@ -16,6 +16,7 @@ import pytest
 
 from zoobench import datasets
 from zoobench.datasets import formats
+from zoobench.datasets.faults import about
 from zoobench.errors import UserError
 from zoobench.schema import Ref, Value
 
@@ -234,6 +235,42 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def plain_quotes(rows: Sequence[tuple[str, str]], mark: str) -> str:
     return "".join(f"{text}{mark}{label}\n" for text, label in [HEADER, *rows])
+
+
+@pytest.mark.parametrize("first", ["stars,review", "review,stars"])
+def test_a_quote_before_a_comma_swallows_no_rows(first: str, tmp_path: Path) -> None:
+    """The line that opens it has a field more than a row."""
+    lines = [first]
+    for i in range(40):
+        text = {5: f'"he, {i}', 9: f'he {i}"'}.get(i, f"he {i}")
+        lines.append(",".join((text, "ab"[i % 2]) if first[0] == "r" else ("ab"[i % 2], text)))
+    file = tmp_path / "t.csv"
+    message = refused(file, "\n".join(lines))
+    assert "line 7: a quote that opens there closes in line 11 and takes 5 rows" in message
+
+
+@pytest.mark.parametrize("first", ["stars,review", "review,stars"])
+def test_texts_of_several_lines_are_texts(first: str, tmp_path: Path) -> None:
+    lines = [first]
+    for i in range(40):
+        text = f'"one, {i}\ntwo, and\nthree"'
+        lines.append(",".join((text, "ab"[i % 2]) if first[0] == "r" else ("ab"[i % 2], text)))
+    file = tmp_path / "t.csv"
+    file.write_text("\n".join(lines), encoding="utf-8")
+    made = datasets.load(datasets.resolve(named(file)))
+    assert sum(map(len, (made.train, made.valid, made.test))) == 40
+
+
+def test_a_column_of_splits_that_nobody_asked_for_is_named(tmp_path: Path) -> None:
+    rows = [f"he {i},{'ab'[i % 2]},{'test' if i % 4 == 0 else 'train'}" for i in range(40)]
+    file = tmp_path / "t.csv"
+    file.write_text("\n".join(["review,stars,Split", *rows]), encoding="utf-8")
+    made = datasets.load(datasets.resolve(named(file)))
+    assert made.notes["split_column"] == ["Split"]
+    assert "split=" in about(made.notes)
+    asked = datasets.load(datasets.resolve(named(file, split="Split")))
+    assert "split_column" not in asked.notes
+    assert len(asked.test) == 10
 
 
 @pytest.mark.parametrize(("file", "mark"), [("r.tsv", "\t"), ("r.csv", ","), ("r.csv", ";")])

@@ -50,6 +50,7 @@ def test_every_message_says_where_what_and_nearest(tmp_path: Path) -> None:
         ({"rest": "[limits]\ncell_seconds = 0"}, ["limits.cell_seconds"]),
         ({"rest": 'precision = "int3"'}, ["precision"]),
         ({"rest": "[limits]\ncell_seconds = inf"}, ["limits.cell_seconds", "finite"]),
+        ({"rest": "[limits]\ncell_seconds = true"}, ["limits.cell_seconds", "number"]),
         (
             {"methods": ["{ name = 'ridge', decades = inf }"]},
             ["methods[0]: ridge.decades: ", "inf"],

@@ -50,6 +50,7 @@ def check_faults(faults: Sequence[str], total: int, place: str, noun: str) -> di
 _LABELS = {
     "merged_labels": "read as one class (labels=words keeps them apart)",
     "labels_alike": "classes that look alike",
+    "split_column": "a column of splits that is not used, for want of split=",
 }
 
 

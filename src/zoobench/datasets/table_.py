@@ -7,6 +7,7 @@ table), `label`, `split` (a column of train/valid/test), `task`; and of delimite
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import math
@@ -180,7 +181,8 @@ def _as_classes(table: Table, words: bool) -> Table:
     if any(text != name for text, name in named.items()) or names != sorted(names, key=_whole):
         revision = digest([table.sha256, names], 64)
     labels = [named[text] for text in table.labels]
-    return replace(table, labels=labels, sha256=revision, notes=label_notes(named))
+    notes = {**table.notes, **label_notes(named)}
+    return replace(table, labels=labels, sha256=revision, notes=notes)
 
 
 def _whole(name: str) -> tuple[bool, Decimal, str]:
@@ -200,10 +202,27 @@ def _read(ref: Ref) -> Table:
     columns = formats.columns(path, raw, wanted, _how(ref))
     contents, labels = columns[wanted[0]], [label.strip() for label in columns[wanted[1]]]
     splits = [""] * len(labels)
+    notes = {}
     if len(wanted) == 3:
         splits = [_split(value, path, wanted[2]) for value in columns[wanted[2]]]
-    table = Table(path, content, contents, labels, splits, hashlib.sha256(raw).hexdigest())
+    elif spare := _column_of_splits(path, raw, wanted, _how(ref)):
+        notes["split_column"] = [spare]
+    table = Table(path, content, contents, labels, splits, hashlib.sha256(raw).hexdigest(), notes)
     return table if task_of(ref) == "regression" else _as_classes(table, as_words(ref))
+
+
+def _column_of_splits(path: Path, raw: bytes, wanted: list[str], how: delimited.How) -> str:
+    """The column of a plain text that nobody asked for and that holds names of splits alone; ""."""
+    header: list[str] = []
+    with contextlib.suppress(UserError):  # packed, or of another kind
+        header = delimited.header(path, raw, wanted, how)
+    called = ("split", "splits", "set", "subset", "partition", "fold")
+    for name in header:
+        if name.strip().casefold() in called and name not in wanted:
+            values = formats.columns(path, raw, [*wanted, name], how)[name]
+            if {value.strip().casefold() for value in values} <= options.SPLIT_NAMES.keys():
+                return name
+    return ""
 
 
 def _bytes(path: Path) -> bytes:
