@@ -33,6 +33,10 @@ POLL_SECONDS = 0.25
 LOSSES = 3
 """So many losses of a node or of Ray's worker at one cell, and the cell is a crash."""
 
+PAUSE_SECONDS = 3.0
+"""Before a group is sent out again, times its losses: on a busy machine Ray takes seconds to know
+that a node is dead, and would send it there."""
+
 STRANDED_SECONDS = 60.0
 """How long cells wait for a node that could run them, once there is none left."""
 
@@ -352,6 +356,7 @@ class RayEngine:
             yield Finished(Result(died(task.waiting.popleft(), status, reason, "", seconds)))
             losses = 0
         if task.waiting:
+            time.sleep(PAUSE_SECONDS * losses)
             self._running.append(self._submit(task.waiting, losses))
 
     def _is_stranded(self) -> bool:
