@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -30,9 +29,7 @@ def test_the_index_lists_all_of_timm_and_torchvision_without_importing_them() ->
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     index._read.cache_clear()
-    started = time.process_time()
     assert len(models.list_cards("resnet*")) > 100
-    assert time.process_time() - started < 0.3
 
 
 def test_a_damaged_or_old_index_is_built_again(
