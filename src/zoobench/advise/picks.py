@@ -9,14 +9,14 @@ import numpy as np
 
 from zoobench.advise.nouns import METHOD, Standing
 from zoobench.advise.verdict import Verdicts
-from zoobench.ranking.choice import choose
+from zoobench.ranking.choice import choose, usual_cost
 from zoobench.ranking.recommend import COSTLY, Limits
 
 
 def picks(standings: Sequence[Standing], found: Verdicts | None, limits: Limits) -> dict[str, Any]:
     """The most accurate and the cheapest good enough (ranking/choice.py), for `Advice`."""
-    known = all("macs" in one.facts for one in standings)
-    cost = COSTLY[limits.cheapest] if limits.cheapest else "macs" if known else "params"
+    usual = usual_cost([one.facts for one in standings], timed=False)
+    cost = COSTLY[limits.cheapest] if limits.cheapest else usual
     tolerance = limits.tolerance / 100
     if found is None:
         nothing: dict[str, Any] = {"pick": None, "cheapest": None, "within": None}

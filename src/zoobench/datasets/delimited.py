@@ -29,6 +29,10 @@ _MARKS = (  # the longer first: UTF-32's begins like UTF-16's
 )  # fmt: skip
 
 
+BEGINNING = 1 << 20
+"""Characters in which a header stands."""
+
+
 class TextRow(NamedTuple):
     """Fields that stand in the lines `start` to `end`, counted from 0, the last one excluded."""
 
@@ -129,7 +133,7 @@ def columns(
 
 def header(path: Path, raw: bytes, wanted: Sequence[str], how: How) -> list[str]:
     """The names of all columns, however they are written; [] where that can't be told."""
-    lines, mark = _begun(decoded(path, raw, how.encoding), wanted, path.suffix, how)
+    lines, mark = _begun(decoded(path, raw, how.encoding)[:BEGINNING], wanted, path.suffix, how)
     return _first(lines, mark, how)
 
 

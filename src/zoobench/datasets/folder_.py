@@ -48,7 +48,7 @@ def resolve(ref: Ref, where: str) -> Ref:
     numbers = table_.task_of(ref) == "regression"
     options.check(ref, ("path", "task", "range") if numbers else OPTIONS, where)
     table_.check_task(ref, where)
-    ranges.told(ref, where)
+    ranges.range_of(ref, where)
     as_words(ref, where)
     if not isinstance(ref.option("allow_unused", False), bool):
         raise UserError(f"{options.prefix(where)}allow_unused of {ref.id} must be true or false")
@@ -96,7 +96,7 @@ def _found(layout: Layout, ref: Ref, *, verify: bool) -> tuple[Found, str]:
     """The sound pictures as splits, and the revision; decodes each one under `verify`."""
     unused = layout.check_unused(allowed=ref.option("allow_unused", False) is True)
     splits, class_of, paths = zip(*layout.pictures, strict=True)
-    ids, faults, looks = twins.scan(paths, verify=verify, grey=ranges.told(ref))
+    ids, faults, looks = twins.scan(paths, verify=verify, grey=ranges.range_of(ref))
     relative = [listing.shown(os.path.relpath(path, layout.root)) for path in paths]
     named = [f"{name}: {why}" for name, why in zip(relative, faults, strict=True) if why]
     notes = {**layout.notes, **unused, **check_faults(named, len(ids), layout.place, "picture")}

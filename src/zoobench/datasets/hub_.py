@@ -50,7 +50,7 @@ def resolve(ref: Ref, where: str) -> Ref:
     MissingExtra where the library is not installed.
     """
     options.check(ref, OPTIONS, where)
-    ranges.told(ref, where)
+    ranges.range_of(ref, where)
     labels.as_words(ref, where)
     row = _row(ref, where)
     options.check_against(ref, row.card, where)

@@ -61,7 +61,7 @@ def found(named: Mapping[str, Any], row: catalog.Hub, ref: Ref, library: Any) ->
         for name, split in splits.items()
         for i in sorted(set(range(len(split))) - {i for of, i, _ in faults if of == name})
     ]
-    looks, wrong = _looks(splits, row, sound, deep, ranges.told(ref))
+    looks, wrong = _looks(splits, row, sound, deep, ranges.range_of(ref))
     faults += wrong
     notes |= ranges.notes(looks.grey, looks.narrow)
     notes |= check_faults(

@@ -139,7 +139,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def _head(path: str) -> bytes:
     try:
-        with open(path, "rb") as file:
-            return file.read(images.HEAD)
+        return regular.head(path, images.HEAD)
     except OSError:
         return b""

@@ -58,7 +58,7 @@ class Levels:
     most: float
 
 
-def told(ref: Ref, where: str = "") -> Grey | None:
+def range_of(ref: Ref, where: str = "") -> Grey | None:
     """What the option `range` says: white, or black and white. Raises UserError for nonsense."""
     value = ref.option("range")
     if value is None:

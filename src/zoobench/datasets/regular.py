@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from typing import BinaryIO
 
 LARGEST = 1 << 29
 """Bytes of one example's file: a bound on what one file can take of the memory. Pillow refuses
@@ -35,11 +36,8 @@ def irregular(path: str) -> str:
     return "" if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "a special file")
 
 
-def read(path: str, most: int = LARGEST) -> bytes:
-    """The content of a regular file of at most `most` bytes.
-
-    Raises OSError for anything else, its `strerror` a few words for people.
-    """
+def _opened(path: str) -> BinaryIO:
+    """Raises OSError for anything but a regular file, its `strerror` a few words for people."""
     what = irregular(path)
     if what:
         raise OSError(errno.EINVAL, f"it is {what}", path)
@@ -48,15 +46,29 @@ def read(path: str, most: int = LARGEST) -> bytes:
         # Whoever swaps the file for a pipe after the look above does not make us wait.
         return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
 
-    with open(path, "rb", opener=opener) as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file", path)
-        if status.st_size > most:
-            raise OSError(
-                errno.EFBIG, f"it has {status.st_size:,} bytes, {most:,} are read at most", path
-            )
-        content = file.read(status.st_size + 1)
-    if len(content) != status.st_size:
+    file = open(path, "rb", opener=opener)  # noqa: SIM115  the caller closes it
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is no regular file", path)
+    return file
+
+
+def head(path: str, most: int) -> bytes:
+    """The first `most` bytes of a regular file. Raises OSError as `read` does."""
+    with _opened(path) as file:
+        return file.read(most)
+
+
+def read(path: str, most: int = LARGEST) -> bytes:
+    """The content of a regular file of at most `most` bytes.
+
+    Raises OSError for anything else, its `strerror` a few words for people.
+    """
+    with _opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise OSError(errno.EFBIG, f"it has {size:,} bytes, {most:,} are read at most", path)
+        content = file.read(size + 1)
+    if len(content) != size:
         raise OSError(errno.EIO, "its size is not what the file system says", path)
     return content

@@ -105,7 +105,7 @@ def resolve(ref: Ref, where: str) -> Ref:
     """
     options.check(ref, OPTIONS, where)
     check_task(ref, where)
-    ranges.told(ref, where)
+    ranges.range_of(ref, where)
     as_words(ref, where)
     if "path" not in dict(ref.options):
         ref = Ref(ref.source, Path(ref.name).stem, ref.revision, ref.options).with_options(
@@ -268,7 +268,7 @@ def _scan(table: Table, ref: Ref, *, verify: bool) -> tuple[list[str], list[str]
         faults = ["" if text.strip() else "the text is empty" for text in table.contents]
         looks = twins.of_texts(table.contents)
     else:
-        ids, faults, looks = twins.scan(table.files(), verify=verify, grey=ranges.told(ref))
+        ids, faults, looks = twins.scan(table.files(), verify=verify, grey=ranges.range_of(ref))
     unlabelled = [_fault(label, task_of(ref) == "regression") for label in table.labels]
     return ids, [fault or other for fault, other in zip(faults, unlabelled, strict=True)], looks
 

@@ -5,6 +5,7 @@ Both are read from the same plausible true scores, whoever asks: a ranking, or t
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,16 @@ from zoobench.statistics.bootstrap import Floats
 
 SURE = 0.9
 """How probable it must be that a cheap model is within the tolerance of the true best."""
+
+
+def usual_cost(costs: Sequence[Mapping[str, float]], timed: bool) -> str:
+    """What is looked at where nobody says: the latency where all have it and it may be compared
+    (`timed`), the MACs where all have those, else the parameters."""
+    names = ("latency_ms_p50", "macs") if timed else ("macs",)
+    for name in names:
+        if costs and all(name in one for one in costs):
+            return name
+    return "params"
 
 
 @dataclass(frozen=True)

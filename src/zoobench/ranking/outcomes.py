@@ -178,7 +178,7 @@ def _unpaired(models: Sequence[Sequence[Record]], metric: str, luck: Luck | None
     half = student_quantile(luck.dof or np.inf) * np.sqrt(error**2 + own)
     low, high = np.clip([value - half, value + half], *_signed_bounds(metric))
     return dataclasses.replace(
-        one, luck=own, dof=luck.dof or np.inf, low=low, high=high, lone=luck.dof < 1
+        one, luck=own, dof=luck.dof or np.inf, low=low, high=high, lone=luck.lone
     )
 
 

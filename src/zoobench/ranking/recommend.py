@@ -12,7 +12,7 @@ import numpy as np
 from zoobench import metrics
 from zoobench.errors import UserError
 from zoobench.metrics import difference
-from zoobench.ranking.choice import choose
+from zoobench.ranking.choice import choose, usual_cost
 from zoobench.ranking.nouns import TIMED, OverallRanking, OverallRow, natural
 from zoobench.ranking.pareto import one_device
 from zoobench.ranking.rank import rank
@@ -122,28 +122,27 @@ def recommend(overall: OverallRanking, limits: Limits | None = None) -> Recommen
     }
     cost = _cost(rows, asked.cheapest)
     tolerance = _tolerance(overall.metric, asked.tolerance, rows[0].value if rows else 0.0)
-    picked = first = None
+    accurate, cheapest = next(iter(rows), None), None
+    first: dict[Ref, float] = {}
+    loss: dict[Ref, float] = {}
+    within: dict[Ref, float] = {}
     if rows and overall.posterior:
         scores = np.array(overall.posterior)[:, allowed]
-        first = plausible.first_of(scores)
-        spent = np.array([row.costs.get(cost, np.nan) for row in rows])
-        picked = choose(scores, spent, tolerance)
-
-    def each(values: bootstrap.Floats | None) -> dict[Ref, float]:
-        known = [] if values is None else values.tolist()
-        return {row.model: v for row, v in zip(rows, known, strict=bool(known))}
-
-    accurate = rows[picked.accurate] if picked else next(iter(rows), None)
-    cheap = picked.cheapest if picked else None
+        picked = choose(scores, np.array([row.costs.get(cost, np.nan) for row in rows]), tolerance)
+        accurate = rows[picked.accurate]
+        cheapest = None if picked.cheapest is None else rows[picked.cheapest]
+        models = [row.model for row in rows]
+        known = plausible.first_of(scores), picked.loss, picked.within
+        first, loss, within = (dict(zip(models, v.tolist(), strict=True)) for v in known)
     return Recommendation(
         accurate=accurate,
-        cheapest=None if cheap is None else rows[cheap],
+        cheapest=cheapest,
         cost=cost,
         tolerance=tolerance,
         tied=tuple(tied),
-        first=each(first),
-        loss=each(picked.loss if picked else None),
-        within=each(picked.within if picked else None),
+        first=first,
+        loss=loss,
+        within=within,
         ruled_out=reasons,
         behind=behind,
         method=overall.method,
@@ -153,16 +152,12 @@ def recommend(overall: OverallRanking, limits: Limits | None = None) -> Recommen
 
 
 def _cost(rows: Sequence[OverallRow], asked: str) -> str:
-    """The cost that was asked for, among the allowed `rows`; else the latency where all have it on
-    one device, the MACs where all have those, or the parameters. Raises UserError."""
+    """The cost that was asked for, among the allowed `rows`, else the usual one. Raises
+    UserError."""
     if asked and rows:
         _check_cost(rows, COSTLY[asked], "compared")
         return COSTLY[asked]
-    for cost in ("latency_ms_p50", "macs"):
-        timed = cost in TIMED and not one_device(rows)
-        if rows and not timed and all(cost in row.costs for row in rows):
-            return cost
-    return "params"
+    return usual_cost([row.costs for row in rows], one_device(rows))
 
 
 def _tolerance(metric: str, points: float, best: float) -> float:

@@ -6,6 +6,7 @@ from typing import Any
 
 from zoobench.advise.nouns import METHOD, Advice, Standing
 from zoobench.metrics import difference, written
+from zoobench.ranking.choice import SURE
 from zoobench.report.text import COST_TITLES, labels, seconds, si, with_interval
 from zoobench.schema import Ref, to_json
 
@@ -72,7 +73,9 @@ def _cheapest(found: Advice, pick: Standing, names: dict[str, str]) -> str:
     cheap, title = found.cheapest, COST_TITLES[found.cost]
     far = f"within {difference(METRIC, found.tolerance)} of the true best measured"
     if cheap is None:
-        return f"Cheapest good enough: none whose {title} is known is {far} with probability 0.9."
+        return (
+            f"Cheapest good enough: none whose {title} is known is {far} with probability {SURE:g}."
+        )
     sure = f"{far} with probability {found.within or 0.0:.2f}"
     if cheap is pick:
         return f"It is also the cheapest good enough, by {title}: {sure}."

@@ -105,7 +105,7 @@ function decide() {
   for (const x of of.values()) for (const name of Object.keys(x)) x[name] /= b.posterior.length;
   const pick = allowed.reduce((x, y) => (of.get(y).loss < of.get(x).loss ? y : x));
   const cost = (i) => b.rows[i].costs[axis];
-  const enough = allowed.filter((i) => of.get(i).within >= 0.9 && cost(i) !== undefined);
+  const enough = allowed.filter((i) => of.get(i).within >= DATA.sure && cost(i) !== undefined);
   const cheaper = (x, y) => (cost(y) < cost(x) || (cost(y) === cost(x) && of.get(y).loss < of.get(x).loss) ? y : x);
   return { b, why, allowed, tied, axis, most, of, pick, cheap: enough.length ? enough.reduce(cheaper) : null };
 }
@@ -146,7 +146,7 @@ function drawPick(d) {
   const title = DATA.titles[d.axis], far = `within ${points(d.most)} of the true best`;
   const sure = d.cheap === null ? "" : `${far} with probability ${d.of.get(d.cheap).within.toFixed(2)}`;
   if (!d.of) line(card, "Cheapest good enough: the luck of the runs is not known.");
-  else if (d.cheap === null) line(card, `Cheapest good enough: none whose ${title} is known is ${far} with probability 0.9.`);
+  else if (d.cheap === null) line(card, `Cheapest good enough: none whose ${title} is known is ${far} with probability ${DATA.sure}.`);
   else if (d.cheap === d.pick) line(card, `It is also the cheapest good enough, by ${title}: ${sure}.`);
   else {
     line(card, `Cheapest good enough: ${d.b.rows[d.cheap].label}`, "big");

@@ -15,6 +15,7 @@ from typing import Any
 
 from zoobench.escape import plain
 from zoobench.metrics import METRICS, sign, theirs
+from zoobench.ranking.choice import SURE
 from zoobench.ranking.nouns import (
     COSTS,
     TIMED,
@@ -148,6 +149,7 @@ def _data(ranking: Ranking, boards: Sequence[Mapping[str, Any]]) -> dict[str, An
         "fractions": [name for name, row in rows.items() if row.unit == "fraction"],
         "targets": [name for name, row in rows.items() if row.unit == "target"],
         "timed": sorted(TIMED),
+        "sure": SURE,
         "titles": COST_TITLES,
         "shots": _shots(ranking),
     }

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from zoobench.datasets.options import BOUNDS
 from zoobench.metrics import difference, sign, written
+from zoobench.ranking.choice import SURE
 from zoobench.ranking.nouns import OverallRanking, OverallRow, Row, SectionRanking, natural
 from zoobench.ranking.pareto import smallest_tied
 from zoobench.ranking.recommend import Recommendation
@@ -259,7 +260,9 @@ def _cheapest(found: Recommendation, best: OverallRow, names: Mapping[Ref, str])
     if cheap is None:
         if not found.first:
             return ["Cheapest good enough: the luck of the runs is not known."]
-        return [f"Cheapest good enough: none whose {cost} is known is {far} with probability 0.9."]
+        return [
+            f"Cheapest good enough: none whose {cost} is known is {far} with probability {SURE:g}."
+        ]
     sure = f"{far} with probability {found.within[cheap.model]:.2f}"
     if cheap is best:
         return [f"It is also the cheapest good enough, by {cost}: {sure}."]

@@ -27,6 +27,11 @@ class Luck:
     variance: float = 0.0
     dof: float = 0.0
 
+    @property
+    def lone(self) -> bool:
+        """Whether too little is known of it to call a model better."""
+        return self.dof < 1
+
 
 def pooled(runs: list[Floats]) -> Luck:
     """Of groups of runs that differ in their seed alone, each (S,): one variance for all.

@@ -168,7 +168,7 @@ def with_seeds(
         right=right,
         units=units,
         n=len(units),
-        lone=luck is not None and luck.dof < 1,
+        lone=luck is not None and luck.lone,
         shares=binary,
     )
 
