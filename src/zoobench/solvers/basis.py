@@ -64,8 +64,11 @@ class LinearHead:
         return self.scores(features).log_softmax(dim=1)
 
 
-def scaling(features: Tensor) -> Scaling:
-    """Mean and scale of `features` (N, D), accumulated in float64."""
+def scaling(features: Tensor, weights: Tensor | None = None) -> Scaling:
+    """Mean and scale of `features` (N, D), accumulated in float64; with `weights` (N,) each row
+    counts as often as it weighs."""
+    if weights is not None:
+        return _weighed(features, weights)
     n, d = features.shape
     mean = torch.zeros(d, dtype=torch.float64, device=features.device)
     largest = torch.zeros((), device=features.device)
@@ -83,12 +86,29 @@ def scaling(features: Tensor) -> Scaling:
     return Scaling(mean, s**0.5 if s > (1e-14 * float(largest)) ** 2 else 1.0)
 
 
-def joint_scale(first: Tensor, second: Tensor, known: Scaling) -> float:
-    """The scale of `first` and `second` together, `known` = scaling(first)."""
+def _weighed(features: Tensor, weights: Tensor) -> Scaling:
+    n, d = features.shape
+    total, mean = float(weights.sum()), torch.zeros(d, dtype=torch.float64, device=features.device)
+    squares, largest = torch.zeros_like(mean), 0.0
+    for part in blocks(n, 16 * d, features.device):
+        largest = max(largest, float(features[part].abs().max()))
+        mean += weights[part] @ features[part].double()
+    mean /= total
+    for part in blocks(n, 16 * d, features.device):
+        squares += weights[part] @ features[part].double().sub_(mean).square_()
+    s = float(squares.sum()) / (total * d)
+    return Scaling(mean, s**0.5 if s > (1e-14 * largest) ** 2 else 1.0)
+
+
+def joint_scale(
+    second: Tensor, sizes: tuple[float, float], known: Scaling, weights: Tensor | None = None
+) -> float:
+    """The scale of two sets of rows together, `known` = scaling of the first; `sizes` are how
+    many rows they are, or what they weigh, and `weights` those of the `second`."""
     if len(second) == 0:
         return known.scale
-    n, m = len(first), len(second)
-    other = scaling(second)
+    n, m = sizes
+    other = scaling(second, weights)
     apart = float((other.mean - known.mean).square().mean())
     s = (n * known.scale**2 + m * other.scale**2) / (n + m) + n * m * apart / (n + m) ** 2
     return float(s**0.5)

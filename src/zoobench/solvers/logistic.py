@@ -1,7 +1,8 @@
 """The linear probe's path of penalties (PROTOCOL section 2, `linear-probe`).
 
 Minimise (1/n) sum CE(W x + b, y) + (lambda/2) s ||W||^2 for 45 lambdas over 11 decades, b
-unpenalised, s = trace of the covariance / D. How it is made cheap:
+unpenalised, s = trace of the covariance / D. Where rows have masses of classes (truth.py), each
+counts as often as they sum to, in n and in s as well. How it is made cheap:
 
 1. Features are centred, divided by sqrt(s) and rotated into the eigenbasis of their Gram
    matrix, once. The rotation changes coordinates, not the answer, and makes a diagonal a
@@ -15,7 +16,7 @@ unpenalised, s = trace of the covariance / D. How it is made cheap:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 
@@ -26,6 +27,7 @@ from zoobench.solvers.basis import LinearHead, Scaling, blocks, eigenbasis, join
 from zoobench.solvers.grid import grid
 from zoobench.solvers.lbfgs import Pairs, Solution, minimise
 from zoobench.solvers.softmax import LOSS_FLOOR, Certificate, SoftmaxProblem, certify
+from zoobench.solvers.truth import Truth, truth_of
 
 TARGET = 1e-4
 """Largest relative gap of a solution that counts as converged."""
@@ -37,7 +39,8 @@ FALLBACK_BYTES = 2**30
 """Above it float32 solves, and float64 finishes what float32 could not certify, if the rows
 in float64 stay below this."""
 LEVEL = 3e-4
-"""nats. A polished point keeps its place against an unpolished one that looks better by less."""
+"""nats, or of what is chosen by. A polished point keeps its place against an unpolished one that
+looks better by less."""
 FAR = 3.0
 """The refit goes by way of stronger lambdas where its start is this factor above the fit."""
 EASING = (30.0, 5.0)
@@ -61,7 +64,8 @@ class PathOptions:
 @dataclass(frozen=True)
 class PathPoint:
     """One lambda, its objective and an upper bound of the relative gap: in float32 for the points
-    that were only compared, in float64 (`exact`) for those that were polished."""
+    that were only compared, in float64 (`exact`) for those that were polished. `valid_loss` is
+    what the choice is made by: the NLL, or what the caller says."""
 
     lam: float
     objective: float
@@ -69,7 +73,13 @@ class PathPoint:
     evaluations: int
     valid_nll: float
     valid_accuracy: float
+    valid_loss: float
     exact: bool = False
+
+    @property
+    def order(self) -> tuple[float, float, float]:
+        """Less is better: what is chosen by, then the NLL, then the stronger lambda."""
+        return (self.valid_loss, self.valid_nll, -self.lam)
 
 
 @dataclass(frozen=True)
@@ -107,7 +117,7 @@ class _Data:
     """Train rows, then valid rows, in the coordinates of the solver."""
 
     features: Tensor
-    labels: Tensor
+    truth: Truth
     n_train: int
     classes: int
     scaling: Scaling
@@ -115,6 +125,7 @@ class _Data:
     rows: Tensor
     curvature: Tensor
     ridge_factor: float = 1.0
+    judge: Callable[[Tensor], float] | None = None
     pairs: Pairs = field(default_factory=Pairs)
 
     def to_double(self) -> None:
@@ -124,9 +135,8 @@ class _Data:
     def problem(self, lam: float, refit: bool = False) -> SoftmaxProblem:
         end = len(self.rows) if refit else self.n_train
         ridge = lam * (self.ridge_factor if refit else 1.0)
-        return SoftmaxProblem(
-            self.rows[:end], self.labels[:end], self.classes, ridge, self.curvature
-        )
+        truth = self.truth.take(slice(end))
+        return SoftmaxProblem(self.rows[:end], truth, self.classes, ridge, self.curvature)
 
     def head(self, at: Tensor) -> LinearHead:
         weight = at[:, 1:].double() @ self.basis.double().t()
@@ -140,19 +150,22 @@ def logistic_path(
     valid_labels: Tensor,
     classes: int,
     options: PathOptions | None = None,
+    judge: Callable[[Tensor], float] | None = None,
 ) -> LogisticPath:
     """The whole procedure: path, choice by validation NLL, refit on train + valid.
 
     `train` (N, D) and `valid` (M, D) of any float type, on one device; `labels` (N,) int64
     holds every class of [0, classes); `valid_labels` (M,) may be -1 for a class that train
-    lacks: such rows are ignored. Beside the features it holds one more copy of both in
-    float32, and blocks of basis.WORKSPACE_BYTES.
+    lacks: such rows are ignored. Or both are masses, (N, C) and (M, C) floats: rows without any
+    are ignored. `judge`, of (M, C) scores of the valid rows that are not, gives what is chosen
+    by in place of the NLL, less being better. Beside the features it holds one more copy of both
+    in float32, and blocks of basis.WORKSPACE_BYTES.
     """
     options = options or PathOptions()
-    known = valid_labels >= 0
-    if not bool(known.all()):
-        valid, valid_labels = valid[known], valid_labels[known]
+    train, labels = _labelled(train, labels)
+    valid, valid_labels = _labelled(valid, valid_labels)
     data = _prepare(train, labels, valid, valid_labels, classes)
+    data.judge = judge
     walker = _Walker(data, options)
     lambdas = grid(options.lambdas, options.decades)
     walker.walk(lambdas)
@@ -168,6 +181,12 @@ def logistic_path(
     refit, _ = _solve(data, fit.lam, start, True, options.limit)
     refit = replace(refit, evaluations=refit.evaluations + eased)
     return LogisticPath(points, chosen, extended, bool(walker.edge(lambdas)), fit, refit)
+
+
+def _labelled(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows that have a label or some mass."""
+    known = labels >= 0 if labels.ndim == 1 else labels.sum(dim=1) > 0
+    return (features, labels) if bool(known.all()) else (features[known], labels[known])
 
 
 def _extended(lambdas: Sequence[float], strong: bool) -> list[float]:
@@ -188,7 +207,8 @@ def _prepare(
     choice of coordinates: the fit on train is the same in any orthonormal basis.
     """
     features = torch.cat([train, valid.to(train.dtype)])
-    scaled = scaling(train)
+    own, held = truth_of(labels), truth_of(valid_labels)
+    scaled = scaling(train, own.weights)
     small = features.numel() * classes <= SMALL
     centred = scaled.apply(features, torch.float64 if small else torch.float32)
     basis = eigenbasis(centred, centred.dtype)
@@ -196,9 +216,10 @@ def _prepare(
     torch.mm(centred, basis.basis, out=rows[:, 1:])
     ones = torch.ones(1, dtype=torch.float64, device=train.device)
     curvature = torch.cat([ones, basis.eigenvalues])
-    both = torch.cat([labels, valid_labels])
+    both = truth_of(torch.cat([labels, valid_labels]))
     # lambda's unit on train + valid is their own s; the coordinates keep train's.
-    factor = (joint_scale(train, valid, scaled) / scaled.scale) ** 2
+    joint = joint_scale(valid, (own.total, held.total), scaled, held.weights)
+    factor = (joint / scaled.scale) ** 2
     return _Data(features, both, len(train), classes, scaled, basis.basis, rows, curvature, factor)
 
 
@@ -216,9 +237,9 @@ class _Walker:
     def _start(self) -> Tensor:
         """W = 0 and the class frequencies: the optimum for lambda -> infinity."""
         data = self.data
-        counts = torch.bincount(data.labels[: data.n_train], minlength=data.classes)
+        train = data.truth.take(slice(data.n_train))
         start = data.rows.new_zeros(data.classes, data.rows.shape[1])
-        start[:, 0] = (counts.double() / data.n_train).log()
+        start[:, 0] = (train.counts(data.classes) / train.total).log()
         return start
 
     def walk(self, lambdas: Sequence[float]) -> None:
@@ -234,28 +255,40 @@ class _Walker:
             solution = minimise(problem, at, self.data.pairs, TARGET, self.options.limit)
             at = solution.at
             self._note(lam, solution)
-            assert self.best is not None
-            if self.options.stop_early and lam * PATIENCE < self.best.lam * (1.0 + 1e-9):
+            if self.options.stop_early and lam * PATIENCE < self.seen_best * (1.0 + 1e-9):
                 break
 
+    @property
+    def seen_best(self) -> float:
+        """The weaker of the lambdas that are best by the NLL and by what is chosen by: a judge
+        that counts pixels may see no change for decades, while the NLL falls."""
+        assert self.best is not None
+        likely = min(self.points.values(), key=lambda p: p.valid_nll)
+        return min(likely.lam, self.best.lam)
+
     def _note(self, lam: float, solution: Solution) -> None:
-        nll, accuracy = self._validate(solution.at)
-        point = PathPoint(lam, solution.value, solution.bound, solution.evaluations, nll, accuracy)
+        valid = self._validate(solution.at)
+        point = PathPoint(lam, solution.value, solution.bound, solution.evaluations, *valid)
         self.points[lam] = point
-        if self.best is None or nll < self.best.valid_nll:
+        if self.best is None or point.order < self.best.order:
             self.best, self.best_at = point, solution.at
             self.best_pairs = self.data.pairs.copy(solution.at.dtype)
 
-    def _validate(self, at: Tensor) -> tuple[float, float]:
+    def _validate(self, at: Tensor) -> tuple[float, float, float]:
+        """(NLL, accuracy, what is chosen by) on valid."""
         data = self.data
-        loss, hits, n = 0.0, 0, len(data.rows) - data.n_train
-        for part in blocks(n, 8 * data.classes, at.device):
-            rows = slice(data.n_train + part.start, data.n_train + part.stop)
-            scores = torch.log_softmax(data.rows[rows] @ at.t(), dim=1)
-            truth = data.labels[rows]
-            loss -= float(scores.gather(1, truth[:, None]).sum(dtype=torch.float64))
-            hits += int((scores.argmax(dim=1) == truth).sum())
-        return loss / max(1, n), hits / max(1, n)
+        valid = data.truth.take(slice(data.n_train, None))
+        loss, hits, rows = 0.0, 0.0, data.rows[data.n_train :]
+        said = []
+        for part in blocks(len(rows), 8 * data.classes, at.device):
+            scores = torch.log_softmax(rows[part] @ at.t(), dim=1)
+            loss += float(valid.loss(scores, part, dim=1))
+            hits += valid.hits(scores, part)
+            if data.judge is not None:
+                said.append(scores)
+        nll, accuracy = loss / max(1, valid.total), hits / max(1, valid.total)
+        judged = nll if data.judge is None else data.judge(torch.cat(said))
+        return nll, accuracy, judged
 
     def edge(self, lambdas: Sequence[float]) -> str:
         """ "strong" or "weak" where the best point is that end of the grid, else ""."""
@@ -272,21 +305,21 @@ class _Walker:
         """
         polished: dict[float, tuple[Fit, Tensor]] = {}
         while True:
-            best = min(self.points.values(), key=lambda p: (p.valid_nll, -p.lam))
+            best = min(self.points.values(), key=lambda p: p.order)
             done = [p for p in self.points.values() if p.lam in polished]
-            near = min(done, key=lambda p: (p.valid_nll, -p.lam), default=None)
-            if near is not None and near.valid_nll <= best.valid_nll + LEVEL:
+            near = min(done, key=lambda p: p.order, default=None)
+            if near is not None and near.valid_loss <= best.valid_loss + LEVEL:
                 fit, self.best_at = polished[near.lam]
                 self.best = near
                 return fit
             # Pairs of the best point's own neighbourhood: those of weaker lambdas are stale.
             self.data.pairs = self.best_pairs.copy(self.data.rows.dtype)
             fit, at = _solve(self.data, best.lam, self.best_at, False, self.options.limit)
-            nll, accuracy = self._validate(at)
+            valid = self._validate(at)
             used = best.evaluations + fit.evaluations
             known = fit.certificate
             self.points[best.lam] = PathPoint(
-                best.lam, known.objective, known.relative_gap, used, nll, accuracy, exact=True
+                best.lam, known.objective, known.relative_gap, used, *valid, exact=True
             )
             polished[best.lam] = (fit, at)
 
@@ -324,7 +357,7 @@ def _solve(data: _Data, lam: float, start: Tensor, refit: bool, limit: int) -> t
         used += solution.evaluations
         head = data.head(solution.at)
         certificate, bias = certify(
-            data.features[:end], data.labels[:end], data.scaling, head.weight, head.bias,
+            data.features[:end], problem.truth, data.scaling, head.weight, head.bias,
             problem.ridge,
         )  # fmt: skip
         at = solution.at.clone()

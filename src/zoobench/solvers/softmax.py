@@ -5,6 +5,9 @@ and parameters T = [b, V] of shape (C, 1 + r):
 
     f(T) = (1/N) sum_i CE(T z_i, y_i) + (ridge/2) ||V||^2
 
+Where a row has masses of classes (see truth.py), y_i is their distribution, and its term counts
+as often as they sum to, in f as in all that follows; N is then the sum of all masses.
+
 The certificate is a duality gap. Any class distributions a_i whose mean is the mean of the
 one-hot labels give a lower bound of the optimum,
 
@@ -19,13 +22,14 @@ without any assumption on how well the bias was solved.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from zoobench.solvers.basis import WORKSPACE_BYTES, Scaling, blocks
+from zoobench.solvers.truth import Truth, truth_of
 
 LOSS_FLOOR = 1e-3
 """nats. A gap is relative to the optimum, or to this where the optimum is less: on separable
@@ -57,10 +61,10 @@ class SoftmaxProblem:
     """
 
     def __init__(
-        self, rows: Tensor, labels: Tensor, classes: int, ridge: float, curvature: Tensor
+        self, rows: Tensor, labels: Tensor | Truth, classes: int, ridge: float, curvature: Tensor
     ) -> None:
         self.rows = rows
-        self.labels = labels
+        self.truth = labels if isinstance(labels, Truth) else truth_of(labels)
         self.classes = classes
         self.ridge = ridge
         self.curvature = curvature
@@ -71,7 +75,7 @@ class SoftmaxProblem:
 
     def with_ridge(self, ridge: float) -> SoftmaxProblem:
         """The same rows at another lambda; what was last evaluated is known there, too."""
-        other = SoftmaxProblem(self.rows, self.labels, self.classes, ridge, self.curvature)
+        other = SoftmaxProblem(self.rows, self.truth, self.classes, ridge, self.curvature)
         other._last = self._last
         return other
 
@@ -83,7 +87,7 @@ class SoftmaxProblem:
         return self._last.value + float(penalty), self._last.gradient + at * self.penalty
 
     def _loss(self, at: Tensor) -> _Loss:
-        n = len(self.rows)
+        n, total = len(self.rows), self.truth.total
         # Classes lead: C x N products of the rows as they lie are the fast ones, and a block of
         # rows is still in the cache when the second product reads it.
         row_bytes = self.rows.element_size() * (self.rows.shape[1] + 4 * self.classes)
@@ -92,19 +96,19 @@ class SoftmaxProblem:
         covariance = at.new_zeros(self.classes, self.classes)
         loss = torch.zeros((), dtype=torch.float64, device=at.device)
         for part in blocks(n, row_bytes, at.device):
-            rows, labels = self.rows[part], self.labels[None, part]
+            rows = self.rows[part]
             scores = torch.log_softmax(at @ rows.t(), dim=0)
-            loss -= scores.gather(0, labels).sum(dtype=torch.float64)
+            loss += self.truth.loss(scores, part, dim=0)
             probs = scores.exp_()
             seen = probs[:, ::stride]
-            covariance.addmm_(seen, seen.t(), alpha=-stride / n)
-            covariance.diagonal().add_(seen.sum(dim=1), alpha=stride / n)
-            probs.scatter_add_(0, labels, probs.new_full(labels.shape, -1.0))
-            gradient.addmm_(probs, rows, alpha=1.0 / n)
+            weighed = self.truth.weighed(seen, slice(part.start, part.stop, stride), dim=0)
+            covariance.addmm_(weighed, seen.t(), alpha=-stride / total)
+            covariance.diagonal().add_(weighed.sum(dim=1), alpha=stride / total)
+            gradient.addmm_(self.truth.residual_(probs, part, dim=0), rows, alpha=1.0 / total)
         # Probabilities sum to 1 but for rounding, so weights that sum to 0 over the classes have
         # a gradient that does. What rounding leaves, the preconditioner would divide by `ridge`.
         gradient -= gradient.mean(dim=0)
-        return _Loss(at, float(loss / n), gradient, covariance)
+        return _Loss(at, float(loss / total), gradient, covariance)
 
     def preconditioner(self) -> Callable[[Tensor], Tensor]:
         """(A kron diag(curvature) + penalty)^-1, A = mean(diag(p) - p p^T).
@@ -159,16 +163,22 @@ class Certificate:
 
 
 def certify(
-    features: Tensor, labels: Tensor, scaling: Scaling, weight: Tensor, bias: Tensor, ridge: float
+    features: Tensor,
+    labels: Tensor | Truth,
+    scaling: Scaling,
+    weight: Tensor,
+    bias: Tensor,
+    ridge: float,
 ) -> tuple[Certificate, Tensor]:
     """The certificate of (`weight` (C, D), `bias` (C,)) and the bias it holds for.
 
     The bias is first solved by Newton's method in float64 at fixed weights, since that
-    makes the bound tight. Every class must occur in `labels` (N,).
+    makes the bound tight. Every class must occur in `labels` (N,), or have a mass there (N, C).
     """
-    n, classes = len(labels), len(bias)
+    truth = labels if isinstance(labels, Truth) else truth_of(labels)
+    n, classes, total = len(features), len(bias), truth.total
     at, b = weight.double(), bias.double()
-    frequencies = torch.bincount(labels, minlength=classes).double() / n
+    frequencies = truth.counts(classes) / total
     parts = list(blocks(n, 8 * (2 * features.shape[1] + 4 * classes), b.device))
 
     def rows(part: slice) -> Tensor:
@@ -180,7 +190,7 @@ def certify(
     def scores(i: int) -> Tensor:
         return kept[i] if kept is not None else rows(parts[i]) @ at.t()
 
-    b, residual = _solve_bias(scores, len(parts), n, b, frequencies)
+    b, residual = _solve_bias(scores, parts, truth, b, frequencies)
 
     # q = frequencies - (1 - t)/t residual must be a distribution; t as small as that allows.
     t = float((residual / frequencies).clamp_min(0.0).max())
@@ -192,16 +202,15 @@ def certify(
     own = torch.zeros_like(at)  # mean of y z^T
     middle = torch.zeros_like(at[0])  # mean of z
     for i, part in enumerate(parts):
-        z, truth = rows(part), labels[part][:, None]
+        z = rows(part)
         logs = torch.log_softmax(scores(i) + b, dim=1)
         probs = logs.exp()
-        loss -= logs.gather(1, truth).sum() / n
-        entropy -= (probs * logs).sum() / n
+        loss += truth.loss(logs, part, dim=1) / total
+        entropy -= truth.weighed(probs * logs, part, dim=1).sum() / total
         mixed = probs.mul_(1.0 - t).add_(q, alpha=t)
-        mixed.scatter_add_(1, truth, mixed.new_full(truth.shape, -1.0))
-        pull.addmm_(mixed.t(), z, alpha=1.0 / n)
-        own.index_add_(0, truth[:, 0], z, alpha=1.0 / n)
-        middle += z.sum(dim=0) / n
+        pull.addmm_(truth.residual_(mixed, part, dim=1).t(), z, alpha=1.0 / total)
+        truth.means(own, z, part)
+        middle += truth.weighed(z, part, dim=1).sum(dim=0) / total
     value = float(loss + 0.5 * ridge * at.square().sum())
     lower = (1.0 - t) * float(entropy) - t * float(torch.special.xlogy(q, q).sum())
     lower -= float(pull.square().sum()) / (2.0 * ridge)
@@ -214,21 +223,26 @@ def certify(
 
 
 def _solve_bias(
-    scores: Callable[[int], Tensor], parts: int, n: int, b: Tensor, frequencies: Tensor
+    scores: Callable[[int], Tensor],
+    parts: Sequence[slice],
+    truth: Truth,
+    b: Tensor,
+    frequencies: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """The optimal bias at fixed weights, and what is left of its gradient; both (C,)."""
     residual = torch.zeros_like(b)
     for attempt in range(12):
         total = torch.zeros_like(b)
         hessian = torch.zeros(len(b), len(b), dtype=torch.float64, device=b.device)
-        for i in range(parts):
+        for i, part in enumerate(parts):
             probs = torch.softmax(scores(i) + b, dim=1)
-            total += probs.sum(dim=0)
-            hessian.addmm_(probs.t(), probs, alpha=-1.0)
-        residual = total / n - frequencies
+            weighed = truth.weighed(probs, part, dim=1)
+            total += weighed.sum(dim=0)
+            hessian.addmm_(probs.t(), weighed, alpha=-1.0)
+        residual = total / truth.total - frequencies
         if attempt == 11 or float((residual.abs() / frequencies).max()) < 1e-10:
             break
         hessian.diagonal().add_(total)
-        step = torch.linalg.pinv(hessian / n, rtol=1e-12, hermitian=True) @ residual
+        step = torch.linalg.pinv(hessian / truth.total, rtol=1e-12, hermitian=True) @ residual
         b = b - step.clamp(-2.0, 2.0)
     return b, residual
