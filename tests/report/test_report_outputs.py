@@ -181,7 +181,7 @@ def test_what_is_too_long_to_read_is_cut_and_says_so(run: Run) -> None:
     rows = tuple(
         dataclasses.replace(one.rows[0], model=Ref("timm", f"net{i}", "1")) for i in range(41)
     )
-    for count, shown_rows, title in ((40, 40, "accuracy"), (41, 20, "the best 20 of 41")):
+    for count, shown_rows, title in ((40, 40, "accuracy (%)"), (41, 20, "the best 20 of 41")):
         some = dataclasses.replace(one, rows=rows[:count], left_out_models={})
         (axes,) = heatmap(some).axes
         assert len(axes.get_yticks()) == shown_rows

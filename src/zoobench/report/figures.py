@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +18,7 @@ from zoobench.ranking.nouns import OverallRanking, Ranking, Row
 from zoobench.ranking.pareto import front_of
 from zoobench.report.text import (
     COST_TITLES,
+    cut,
     dataset_labels,
     labels,
     method_text,
@@ -23,6 +26,7 @@ from zoobench.report.text import (
     si,
 )
 from zoobench.schema import Ref
+from zoobench.statistics.bootstrap import Floats as Boxes
 from zoobench.statistics.critical import CriticalDifference
 from zoobench.store import write_atomic
 
@@ -111,49 +115,34 @@ def _lay_out(figure: Figure) -> None:
 
 
 def _cut(names: Mapping[Ref, str]) -> dict[Ref, str]:
-    """What a figure has room for: the start of a long name; the tables have all of it."""
-    shown = {ref: plain(name) for ref, name in names.items()}
-    return {ref: n if len(n) <= LONGEST else f"{n[: LONGEST - 1]}…" for ref, n in shown.items()}
+    """What a figure has room for: both ends of a long name; the tables have all of it."""
+    return {ref: cut(plain(name), LONGEST) for ref, name in names.items()}
 
 
 def _title(overall: OverallRanking) -> str:
     count = len(overall.datasets)
-    where = (
-        plain(overall.datasets[0].short)[:LONGEST] if count == 1 else f"mean over {count} datasets"
-    )
+    short = cut(plain(overall.datasets[0].short), LONGEST)
+    where = short if count == 1 else f"mean over {count} datasets"
     return f"{method_text(overall.method, overall.shots)}: {overall.metric}, {where}"
 
 
 def scatter(overall: OverallRanking, axis: str) -> Figure:
-    """Quality against the cost `axis` (log), 95% intervals, front as a step line."""
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    """Quality against the cost `axis` (log), 95% intervals, front as a step line.
 
-    figure, axes = blank(6.4, 4.4)
+    The legend stands below the axes, where nothing is drawn.
+    """
+    figure, axes = blank(6.4, 4.6)
     factor = (100.0 if fraction(overall.metric) else 1.0) * sign(overall.metric)
     rows = [row for row in overall.rows if row.costs.get(axis, 0) > 0]
     crowd = len(rows) > CROWD
     front = front_of(rows, axis)
-    for tied, colour, name in ((True, "#0072b2", "tied with the best"), (False, "#777777", "")):
+    for tied, colour, name in (
+        (True, "#0072b2", "the best, or tied with it"),
+        (False, "#777777", "behind the best"),
+    ):
         some = [row for row in rows if row.tied is tied]
-        if not some:
-            continue
-        middle = [factor * row.value for row in some]
-        below = [max(abs(factor) * (row.value - row.low), 0) for row in some]
-        above = [max(abs(factor) * (row.high - row.value), 0) for row in some]
-        if factor < 0:
-            below, above = above, below
-        axes.errorbar(
-            [row.costs[axis] for row in some],
-            middle,
-            yerr=[below, above],
-            fmt="o",
-            ms=2.2 if crowd else 5,
-            lw=0.5 if crowd else 1,
-            capsize=0 if crowd else 2,
-            color=colour,
-            rasterized=crowd,  # thousands of vector marks make a slow file, and say no more
-            label=name or "behind the best",
-        )
+        if some:
+            _whiskers(axes, some, (axis, factor), crowd, colour, name)
     axes.step(
         [row.costs[axis] for row in front],
         [factor * row.value for row in front],
@@ -163,28 +152,58 @@ def scatter(overall: OverallRanking, axis: str) -> Figure:
         label="Pareto front",
         zorder=3 if crowd else 1,
     )
-    axes.set_xscale("log")
-    ticks, spread = FuncFormatter(_tick), [row.costs[axis] for row in rows]
-    axes.xaxis.set_major_formatter(ticks)
-    # Over many decades these alone: more numbers would run into each other.
-    many = max(spread) >= 1000 * min(spread)
-    axes.xaxis.set_minor_formatter(NullFormatter() if many else ticks)
-    axes.margins(x=0.15)
+    _log_axis(axes)
     axes.set_xlabel(COST_TITLES[axis] + ("" if axis != "macs" else " of one example"))
-    axes.set_ylabel(overall.metric + (" (%), 95% interval" if abs(factor) == 100 else ""))
+    axes.set_ylabel(f"{_measure(overall.metric)}, 95% interval")
     axes.set_title(_title(overall), fontsize=10)
     axes.grid(alpha=0.25)
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=3)
     ahead = {row.model for row in front}
     shown = rows if len(rows) <= MOST_LABELS else [r for r in rows if r.tied or r.model in ahead]
-    spots = [(row.costs[axis], factor * row.value) for row in (rows if crowd else shown)]
-    _name_points(figure, axes, shown[:MOST_LABELS], (axis, factor), spots)
+    _lay_out(figure)  # the layout must stand before places are measured
+    taken = _boxes(axes, rows, () if crowd else front, (axis, factor))
+    _name_points(figure, axes, shown[:MOST_LABELS], taken, (axis, factor))
     return figure
 
 
-def _tick(value: float, _: object) -> str:
-    """SI text at 1, 2 and 5 of each decade: a log axis of three numbers stays readable."""
-    return si(value) if f"{value:.0e}"[0] in "125" else ""
+def _measure(metric: str) -> str:
+    return metric + (" (%)" if fraction(metric) else "")
+
+
+def _whiskers(
+    axes: Axes, rows: Sequence[Row], at: tuple[str, float], crowd: bool, colour: str, name: str
+) -> None:
+    """Marks with their 95% intervals; `at` is the cost of x, and the factor of y."""
+    axis, factor = at
+    middle = [factor * row.value for row in rows]
+    below = [max(abs(factor) * (row.value - row.low), 0) for row in rows]
+    above = [max(abs(factor) * (row.high - row.value), 0) for row in rows]
+    axes.errorbar(
+        [row.costs[axis] for row in rows],
+        middle,
+        yerr=[below, above] if factor > 0 else [above, below],
+        fmt="o",
+        ms=2.2 if crowd else 5,
+        lw=0.5 if crowd else 1,
+        capsize=0 if crowd else 2,
+        rasterized=crowd,  # thousands of vector marks make a slow file, and say no more
+        color=colour,
+        label=name,
+    )
+
+
+def _log_axis(axes: Axes) -> None:
+    """A log axis whose numbers do not run into each other: all on a narrow one, those at 1, 2
+    and 5 of each decade on a longer one, over many decades the major ones."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    axes.set_xscale("log")
+    axes.margins(x=0.15)
+    low, high = axes.get_xlim()
+    decades = math.log10(high / low)
+    numbers = FuncFormatter(lambda v, _: si(v) if decades < 0.7 or f"{v:.0e}"[0] in "125" else "")
+    axes.xaxis.set_major_formatter(numbers)
+    axes.xaxis.set_minor_formatter(NullFormatter() if decades >= 3.5 else numbers)
 
 
 _SIDES: tuple[tuple[int, Literal["left", "right"]], ...] = ((7, "left"), (-7, "right"))
@@ -198,25 +217,21 @@ def _name_points(
     figure: Figure,
     axes: Axes,
     rows: Sequence[Row],
+    taken: Boxes,
     at: tuple[str, float],
-    spots: Sequence[tuple[float, float]],
 ) -> None:
-    """Each name at the first place where it covers no other name and no mark in `spots`.
+    """Each name at the first place where it covers no other name and none of the boxes `taken`.
 
     `at` is the cost that the x axis shows, and the factor of the y axis. A name that has no
     such place inside the axes is left out.
     """
     import numpy as np
 
-    _lay_out(figure)  # the layout must stand before places are measured
-    if not rows:
-        return
-    marks = axes.transData.transform(spots)
     names = _cut(labels(row.model for row in rows))
     frame, scale = axes.get_window_extent(), figure.dpi / 72
-    taken = np.hstack([marks - 3 * scale, marks + 3 * scale])
-    own_spots = [(row.costs[at[0]], at[1] * row.value) for row in rows]
-    for row, spot, mark in zip(rows, own_spots, axes.transData.transform(own_spots), strict=True):
+    spots = [(row.costs[at[0]], at[1] * row.value) for row in rows]
+    for row, spot in zip(rows, spots, strict=True):
+        mark = axes.transData.transform(spot)
         note = axes.annotate(names[row.model], spot, xytext=(0, 0), textcoords="offset points",
                              va="center", fontsize=7.5)  # fmt: skip
         note.set_in_layout(False)
@@ -239,6 +254,28 @@ def _name_points(
             note.remove()
 
 
+def _boxes(axes: Axes, rows: Sequence[Row], front: Sequence[Row], at: tuple[str, float]) -> Boxes:
+    """What names must not cover, (K, 4) pixels: marks, and where there is a `front`, which a crowd
+    is not given, it and the intervals."""
+    import numpy as np
+
+    axis, factor = at
+    corners = [(r.costs[axis], factor * r.value, r.costs[axis], factor * r.value) for r in rows]
+    lines: list[tuple[float, float, float, float]] = []
+    if front:
+        lines = [(r.costs[axis], factor * r.low, r.costs[axis], factor * r.high) for r in rows]
+    for here, there in pairwise(front):
+        x, right = here.costs[axis], there.costs[axis]
+        y, end = factor * here.value, factor * there.value
+        lines += [(x, y, right, y), (right, y, right, end)]
+    found = []
+    for some, room in ((corners, 3.0), (lines, 2.0)):
+        ends = axes.transData.transform(np.reshape(some, (-1, 2))).reshape(-1, 2, 2)
+        spread = room * axes.figure.dpi / 72
+        found.append(np.hstack([ends.min(axis=1) - spread, ends.max(axis=1) + spread]))
+    return np.vstack(found)
+
+
 def heatmap(overall: OverallRanking) -> Figure:
     """Models x datasets, best model on top; a failed or missing cell says so."""
     grid, models, datasets = heat_cells(overall)
@@ -248,8 +285,12 @@ def heatmap(overall: OverallRanking) -> Figure:
     names, on = _cut(labels(models)), _cut(dataset_labels(datasets))
     width, height = 2.6 + 1.25 * len(datasets), 1.4 + 0.28 * len(models)
     figure, axes = blank(min(max(width, 4.0), 40.0), min(max(height, 2.0), 60.0))
+    scores = [v for row in grid for v, _ in row if v is not None]
     values = [[float("nan") if v is None else v for v, _ in row] for row in grid]
-    image: Any = axes.imshow(values, aspect="auto", cmap="cividis")
+    # Scores alone span the scale; a cell without one shows the hatched ground.
+    image: Any = axes.imshow(values, aspect="auto", cmap="cividis", vmin=min(scores, default=0.0),
+                             vmax=max(scores, default=1.0))  # fmt: skip
+    axes.patch.set(facecolor="#f2f2f2", edgecolor="#cccccc", hatch="////", linewidth=0)
     for i, row in enumerate(grid):
         for j, (value, text) in enumerate(row):
             r, g, b, _ = image.cmap(image.norm(value)) if value is not None else (1, 1, 1, 1)
@@ -258,11 +299,15 @@ def heatmap(overall: OverallRanking) -> Figure:
                              color="white" if dark else "black")  # fmt: skip
             cell.set_in_layout(False)  # it lies inside the axes; measuring it takes time
     axes.set_xticks(range(len(datasets)), [on[d] for d in datasets])
-    axes.tick_params(axis="x", labelrotation=0 if len(datasets) < 5 else 45)
+    if max(len(on[d]) for d in datasets) > 18 or len(datasets) > 4:
+        for label in axes.get_xticklabels():
+            label.set(rotation=45, rotation_mode="anchor", ha="right")
     axes.set_yticks(range(len(models)), [names[m] for m in models])
-    cut = f", the best {len(models)} of {every}" if len(models) < every else ""
-    title = f"{method_text(overall.method, overall.shots)}: {overall.metric}{cut}"
+    best = f", the best {len(models)} of {every}" if len(models) < every else ""
+    title = f"{method_text(overall.method, overall.shots)}: {_measure(overall.metric)}{best}"
     axes.set_title(title, fontsize=10)
+    if any(text.endswith("=") for row in grid for _, text in row):
+        axes.set_xlabel("=  cannot be told from the best on this dataset", fontsize=7.5)
     return figure
 
 
@@ -278,8 +323,9 @@ def heat_cells(overall: OverallRanking) -> tuple[Grid, list[Ref], list[Ref]]:
     for section in overall.sections:
         for failure in section.failures:
             found.setdefault((failure.model, section.dataset), (None, failure.status))
+        several = len(section.tied) > 1
         for row in section.rows:
-            text = row_score(section.metric, row.value) + ("=" if row.tied else "")
+            text = row_score(section.metric, row.value) + ("=" if row.tied and several else "")
             found[row.model, section.dataset] = (row.value, text)
     grid = [[found.get((m, d), (None, "missing")) for d in datasets] for m in models]
     return grid, models, datasets

@@ -108,6 +108,14 @@ def standing(found: OverallRanking | SectionRanking, row: Row, name: str) -> lis
     return [rank, tied, name, row_text(found.metric, row)]
 
 
+def cut(name: str, most: int) -> str:
+    """Both ends of a name that is longer than `most` characters: either may tell it apart."""
+    if len(name) <= most:
+        return name
+    tail = most // 3
+    return f"{name[: most - tail - 1]}…{name[len(name) - tail :]}"
+
+
 def labels(models: Iterable[Ref]) -> dict[Ref, str]:
     """model -> its shortest unique name.
 
