@@ -15,12 +15,12 @@ from typing import Any
 from zoobench import __version__, datasets, machine, models, network
 from zoobench.errors import UserError, unknown
 from zoobench.machine import cache_dir
-from zoobench.runs import forecast, planning, suite
+from zoobench.runs import forecast, memory, planning, suite
 from zoobench.schema import STATUSES, Cell, Record, Ref
 from zoobench.store import RECORDS, Store, read_records, read_suite
 from zoobench.workers import interrupts
 from zoobench.workers.events import Engine, Event, Finished
-from zoobench.workers.local import LocalEngine, WorkerLimits
+from zoobench.workers.local import LocalEngine, WorkerLimits, default_memory_bytes
 from zoobench.workers.runner import groups
 from zoobench.workers.settings import Settings
 
@@ -150,9 +150,17 @@ def _lets(cell: Cell, key: str, glob: str) -> bool:
 
 def make_plan(spec: suite.Suite, options: RunOptions) -> Plan:
     """What would be run, and what is done already in `options.out`. Writes nothing."""
-    machine.resolve(options.device)  # a device that is not here is said before the plan is shown
-    cells = chosen_cells(spec, options)
-    return Plan(spec, cells, recorded(options.out), options.retry)
+    device = machine.resolve(options.device)  # one that is not here is said before the plan
+    plan = Plan(spec, chosen_cells(spec, options), recorded(options.out), options.retry)
+    check_memory(plan, options, device)
+    return plan
+
+
+def check_memory(plan: Plan, options: RunOptions, device: str) -> None:
+    """Raises UserError where what is left to do cannot fit. A cluster's nodes are not asked."""
+    if options.engine == "local":
+        bound = limits(plan.suite).memory_bytes
+        memory.check(plan.todo, device, bound or default_memory_bytes(options.workers))
 
 
 def recorded(out: Path) -> dict[str, Record]:
@@ -222,12 +230,13 @@ def execute(spec: suite.Suite, options: RunOptions, watch: Callable[[Plan, Event
             check_compiling(options, site.device)
         network.begin()
         spec = pinned(spec, options.out)
-        cells = chosen_cells(spec, options)
+        plan = Plan(spec, chosen_cells(spec, options), recorded(options.out), options.retry)
+        check_memory(plan, options, site.device)
         with (
             Store(options.out, suite.to_toml(spec), spec.identity) as store,
             interrupts.noted() as stopping,
         ):
-            plan = Plan(spec, cells, recorded(options.out), options.retry)
+            plan = dataclasses.replace(plan, done=recorded(options.out))  # nobody else writes now
             store.write_environment({**environment(site.device), **site.facts})
             cache = str(cache_dir() / "features")
             spent = spec.limits.cost_seconds
