@@ -12,7 +12,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zoobench.errors import Unsupported
-from zoobench.interfaces import InputSpec
+from zoobench.interfaces import InputSpec, MapReader
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +27,7 @@ class ImageBackbone:
 
     `source_head` (D -> S) is the classifier that the weights came with, where it is one
     linear layer on these features: what LEEP and NCE ask. None where it is not.
+    `reads_maps` makes what `map_reader` gives of the module and a size.
     """
 
     module: torch.nn.Module
@@ -37,6 +38,7 @@ class ImageBackbone:
     feature_dim: int = 0
     provenance: Mapping[str, Any] = field(default_factory=dict)
     source_head: torch.nn.Linear | None = None
+    reads_maps: Callable[[torch.nn.Module, tuple[int, int]], MapReader] | None = None
 
     def prepare(self, raw: Image.Image) -> torch.Tensor:
         """(3, H, W) float32 from a PIL picture."""
@@ -51,6 +53,12 @@ class ImageBackbone:
     def embed(self, batch: torch.Tensor) -> torch.Tensor:
         """(N, D) float32; differentiable."""
         return self.forward(self.module, batch).float()
+
+    def map_reader(self, size: tuple[int, int]) -> MapReader:
+        """How maps of an input of `size`, or the next that fits, are read. Raises Unsupported."""
+        if self.reads_maps is None:
+            raise Unsupported("this backbone has no maps: only embed")
+        return self.reads_maps(self.module, size)
 
 
 @dataclass

@@ -12,6 +12,7 @@ text backbone sums word vectors. `?fault=` makes a backbone fail on purpose.
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import signal
@@ -21,9 +22,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from zoobench.errors import MissingWeights, UserError, unknown
-from zoobench.interfaces import InputSpec, Raw
+from zoobench.errors import MissingWeights, Unsupported, UserError, unknown
+from zoobench.interfaces import InputSpec, MapReader, Raw
 from zoobench.models.catalog import SYNTHETIC
+from zoobench.models.dense import padded
 from zoobench.schema import ModelCard, Ref, Value
 
 if TYPE_CHECKING:
@@ -131,6 +133,23 @@ class Synthetic:
         inputs = batch["input_ids"] if isinstance(batch, dict) else batch
         features: torch.Tensor = self.module(inputs)
         return features * float("nan") if self.fault == "nan" else features
+
+    def map_reader(self, size: tuple[int, int]) -> MapReader:
+        """The energies averaged over cells of 8 x 8 pixels. Raises Unsupported for texts."""
+        if self.input_spec.modality != "image":
+            raise Unsupported("this backbone has no maps: only embed")
+        return MapReader(copy.deepcopy(self.module), padded(size, 8), ("filters",), _energies)
+
+
+def _energies(
+    module: torch.nn.Module, batch: torch.Tensor, wanted: Sequence[int]
+) -> Sequence[torch.Tensor]:
+    """(B, 32, H / 8, W / 8), for the one tap that there is."""
+    from torch.nn import functional
+
+    filters: Any = module.get_submodule("filters")
+    energy = filters(functional.pad(batch, (4, 4, 4, 4))).square()
+    return [functional.avg_pool2d(energy, 8) for _ in wanted]
 
 
 def misbehave(fault: str, seconds: float) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoobench import errors, hub
 from zoobench.errors import MissingWeights, Unsupported, UserError
-from zoobench.models import checkpoints, folders, index, options, timm_config, torchhub
+from zoobench.models import checkpoints, folders, index, options, timm_config, timm_maps, torchhub
 from zoobench.models.backbones import ImageBackbone, finish, seeded
 from zoobench.schema import ModelCard
 
@@ -335,7 +335,9 @@ def backbone_of(module: Any, ref: Ref, provenance: dict[str, Any]) -> ImageBackb
     except (AssertionError, RuntimeError, TypeError, NotImplementedError, ValueError) as error:
         raise Unsupported(f"{ref.short}: this architecture has no pooling {pool!r}") from error
     pooling = pool or _pooling(module)
-    backbone = ImageBackbone(module, spec, pooling, transform, pooled_features)
+    backbone = ImageBackbone(
+        module, spec, pooling, transform, pooled_features, reads_maps=timm_maps.reader
+    )
     backbone = finish(backbone, provenance, ("timm", "torchvision", "pillow"))
     if head is not None and head.in_features == backbone.feature_dim:
         backbone.source_head = head.eval().requires_grad_(False)
