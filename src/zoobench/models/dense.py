@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zoobench.errors import CellError, Unsupported, one_line
 from zoobench.interfaces import Backbone, MapReader, MapSpec, Placement
