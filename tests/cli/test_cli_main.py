@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from cells import GABOR, write_suite
+from zoobench.cli.main import main
+from zoobench.runs import session
 
 
 def zoobench(*args: str, cwd: Path | None = None) -> tuple[int, str, str]:
@@ -110,6 +114,7 @@ def test_report_can_be_written_elsewhere(finished: tuple[Path, str, str], tmp_pa
         (["recommend", "nowhere", "--max-latency-ms", "inf"], "--max-latency-ms: expected a"),
         (["list", "modls"], "Did you mean 'models'"),
         (["run", "smoke", "--nope"], "--nope"),
+        (["run", "smoke", "--quite"], "--quiet"),
     ],
 )
 def test_a_users_mistake_is_one_message_and_exit_code_2(
@@ -209,3 +214,29 @@ def test_profile_needs_no_weights() -> None:
     code, _, err = zoobench("profile", "timm/resnet1888")
     assert code == 2
     assert "Did you mean" in err
+
+
+@pytest.mark.parametrize(
+    ("program", "args", "told"),
+    [
+        ("/bin/zoobench", ("run", "smoke"), "zoobench run smoke"),
+        ("zoobench", ("run", "smoke", "--only=model=a*"), "zoobench run smoke '--only=model=a*'"),
+        ("zoobench", ("--debug", "run", "smoke", "-q"), "zoobench --debug run smoke -q"),
+        ("/x/zoobench/__main__.py", ("run", "smoke"), "python -m zoobench run smoke"),
+    ],
+)  # fmt: skip
+def test_a_stopped_run_says_the_command_that_goes_on(
+    program: str, args: Sequence[str], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(session, "execute", stop)
+    monkeypatch.setattr(sys, "argv", [program])
+    done = CliRunner().invoke(main, [*args])
+    assert done.exit_code == 130
+    assert done.stderr.splitlines()[-3:] == [
+        "Stopped before the first cell.",
+        "To go on:",
+        f"  {told}",
+    ]

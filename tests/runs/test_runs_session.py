@@ -188,7 +188,7 @@ def test_what_ends_a_run_keeps_what_was_recorded(
     process.send_signal(number)
     _, told = process.communicate(timeout=60)
     assert process.returncode == code, told.decode()
-    assert b"1 cells were recorded" in told
+    assert b"1 of 2 cells are recorded" in told
     assert b"Traceback" not in told
     assert len(lines(out)) == 1
     _, alive = psutil.wait_procs(children, timeout=30)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
@@ -27,6 +29,8 @@ class FilledPath(click.Path):
 
 
 PATH = FilledPath(path_type=Path)
+TYPED = "zoobench.typed"
+"""Where a context's `meta` holds the arguments of the command line."""
 JSON_FLAG = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 
 
@@ -46,6 +50,10 @@ class Commands(click.Group):
             found: click.Command = plugins.load(self.lazy[cmd_name])
             return found
         return super().get_command(ctx, cmd_name)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta.setdefault(TYPED, tuple(args))
+        return super().parse_args(ctx, args)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -79,6 +87,13 @@ def user_errors(command: Callable[..., Any]) -> Callable[..., Any]:
             fail(error, bool(root.get("debug")))
 
     return wrapped
+
+
+def typed() -> str:
+    """The command line that is running, to be pasted into a shell."""
+    arguments = click.get_current_context().meta.get(TYPED, ())
+    module = Path(sys.argv[0]).name == "__main__.py"
+    return shlex.join([*(("python", "-m") if module else ()), "zoobench", *arguments])
 
 
 def own_folder(run: Path, name: str) -> Path:

@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoobench import __version__
-from zoobench.cli.base import JSON_FLAG, PATH, Commands, echo, echo_json, own_folder, user_errors
+from zoobench.cli.base import (
+    JSON_FLAG,
+    PATH,
+    Commands,
+    echo,
+    echo_json,
+    own_folder,
+    typed,
+    user_errors,
+)
 from zoobench.cli.endings import finish, streams
 from zoobench.files import file_name
 from zoobench.workers import interrupts
@@ -109,9 +118,10 @@ def options_of(name: str, given: Mapping[str, Any]) -> RunOptions:
     metavar="WHERE",
     help="Of the Ray cluster: auto, HOST:PORT, or local: one on this machine for this run.",
 )
+@click.option("-q", "--quiet", is_flag=True, help="While it runs say nothing but what failed.")
 @click.option("--json", "as_json", is_flag=True, help="The records as JSON Lines on stdout.")
 @user_errors
-def run(suite: str, workers: int, as_json: bool, **given: Any) -> None:
+def run(suite: str, workers: int, quiet: bool, as_json: bool, **given: Any) -> None:
     """Run SUITE (a TOML file or a built-in name), then rank what was found.
 
     Killed or stopped, it goes on where it was when it is run again with the same --out.
@@ -126,17 +136,12 @@ def run(suite: str, workers: int, as_json: bool, **given: Any) -> None:
     spec = suites.read(suite)
     place = {"workers": workers, **{name: given[name] for name in ("ranks", "engine", "address")}}
     options = dataclasses.replace(options_of(spec.name, given), **place)
-    watcher = progress.Watcher()
+    watcher = progress.Watcher(quiet)
     try:
         with watcher:
             plan = session.execute(spec, options, watcher)
     except KeyboardInterrupt as error:
-        echo(
-            "",
-            f"Stopped. {watcher.finished} cells were recorded in {options.out}; "
-            "run the same command again to go on.",
-            err=True,
-        )
+        echo("", watcher.stopped(options.out), "To go on:", f"  {typed()}", err=True)
         raise SystemExit(interrupts.exit_code(error)) from None
     show_run(plan, options.out, as_json)
     failed = [record for record in plan.records if record.status != "ok"]

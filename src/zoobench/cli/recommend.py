@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoobench.cli.base import JSON_FLAG, PATH, echo, echo_json, user_errors
+from zoobench.cli.base import JSON_FLAG, PATH, echo, echo_json, typed, user_errors
 from zoobench.errors import UserError, check_finite
 from zoobench.files import file_name
 from zoobench.workers import interrupts
@@ -154,7 +154,8 @@ def advise_data(
     try:
         found = advise(request, lambda line: echo(line, err=True))
     except KeyboardInterrupt as error:
-        echo("", f"Stopped; run the same command again to go on ({out}).", err=True)
+        echo("", f"Stopped. What was tried is kept in {out}.", err=True)
+        echo("To go on:", f"  {typed()}", err=True)
         raise SystemExit(interrupts.exit_code(error)) from None
     if as_json:
         echo_json(advice_json(found))

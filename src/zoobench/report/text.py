@@ -11,7 +11,7 @@ from zoobench.ranking.choice import SURE
 from zoobench.ranking.nouns import OverallRanking, OverallRow, Row, SectionRanking, natural
 from zoobench.ranking.pareto import smallest_tied
 from zoobench.ranking.recommend import Recommendation
-from zoobench.schema import Record, Ref
+from zoobench.schema import Cell, Record, Ref
 
 
 def with_interval(metric: str, value: float, low: float | None, high: float | None) -> str:
@@ -140,6 +140,42 @@ def dataset_labels(datasets: Iterable[Ref]) -> dict[Ref, str]:
         bare = {ref: ref for ref in bare}
     short = labels(bare.values())
     return {ref: short[rest] for ref, rest in bare.items()}
+
+
+def cell_labels(cells: Collection[Cell]) -> dict[str, str]:
+    """A cell's key -> what people call it among `cells`: model · dataset · method, seed and shots.
+
+    No two models or datasets look alike, and no name says where files lie on this machine.
+    """
+    models = {cell.model: _drawn(cell.model.private) for cell in cells}
+    data = {cell.dataset: cell.dataset.private for cell in cells}
+    names = _bare(labels(ref for ref, _ in models.values()))
+    on = _bare(dataset_labels(data.values()))
+    found = {}
+    for cell in cells:
+        ref, drawn = models[cell.model]
+        parts = [names[ref] + drawn, on[data[cell.dataset]]]
+        seed = f" seed {cell.seed}" if cell.seed else ""
+        if cell.model.source != "control" or cell.method != cell.model.name:
+            parts.append(method_text(cell.method, cell.shots) + seed)
+        else:
+            shots = "" if cell.shots is None else f", {cell.shots} a class"
+            parts[0] += shots + seed
+        found[cell.key] = " · ".join(parts)
+    return found
+
+
+def _drawn(ref: Ref) -> tuple[Ref, str]:
+    """A model apart from whether its weights are drawn at random, and that in words."""
+    if ref.option("weights") != "random":
+        return ref, ""
+    return ref.without("weights"), ", random weights"
+
+
+def _bare(names: Mapping[Ref, str]) -> dict[Ref, str]:
+    """The name alone, where one of `names` has it."""
+    counts = Counter(ref.name for ref in names)
+    return {ref: ref.name if counts[ref.name] == 1 else told for ref, told in names.items()}
 
 
 def worst_texts(o: OverallRanking) -> list[str]:

@@ -22,7 +22,7 @@ from zoobench.workers import interrupts
 from zoobench.workers.events import Engine, Event, Finished
 from zoobench.workers.local import LocalEngine, WorkerLimits, default_memory_bytes
 from zoobench.workers.runner import groups
-from zoobench.workers.settings import Settings
+from zoobench.workers.settings import Result, Settings
 
 RELEVANT = (
     "torch", "torchvision", "timm", "transformers", "tokenizers", "numpy", "scipy",
@@ -252,6 +252,7 @@ def execute(spec: suite.Suite, options: RunOptions, watch: Callable[[Plan, Event
                     if isinstance(event, Finished):
                         record = store.append(event.result.record, event.result.outcomes)
                         plan.done[record.key] = record
+                        event = Finished(Result(record, event.result.outcomes))  # as others read it
                     watch(plan, event)
             finally:
                 events.close()  # its children end here
