@@ -288,6 +288,32 @@ class DenseBackbone(Protocol):
         """The same over a module of its own, to be trained."""
 
 
+@dataclass(frozen=True)
+class CellFeatures:
+    """Features of N pictures on one grid: `values` (N, h, w, D) of any float type, perhaps on the
+    disk, and where each picture lies in the frame that the grid divides.
+
+    `loss` is the relative error of `values`, where they were rounded to be kept.
+    """
+
+    values: Any
+    places: tuple[Placement, ...]
+    loss: float = 0.0
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        _, h, w, _ = self.values.shape
+        return h, w
+
+    def rows(self, rows: NDArray[np.intp]) -> torch.Tensor:
+        """(R, D) float32 of some cells, numbered through all pictures, on the CPU."""
+        import numpy as np
+        import torch
+
+        flat = self.values.reshape(-1, self.values.shape[-1])
+        return torch.as_tensor(np.asarray(flat[rows], dtype=np.float32))
+
+
 class FeatureSource(Backbone, Protocol):
     """A backbone whose features are computed once and kept: what frozen methods use."""
 

@@ -37,6 +37,8 @@ CHUNK = 4096
 CACHE_BYTES = 32 * 2**20
 """Size of the last cache level where the system does not tell it."""
 
+MEMORY_LIMIT_BYTES = 2**30
+"""Features kept in memory by one worker, besides those on disk."""
 LANES = 8
 """Most threads that each compute or decode a batch: Python leads them all, one call at a time."""
 AHEAD = 2
@@ -69,10 +71,25 @@ def extract(job: Job, split: Split, report: Callable[[int], None]) -> torch.Tens
     """
     import torch
 
+    out = torch.empty(len(split), job.backbone.feature_dim)
+
+    def put(rows: Sequence[int], features: torch.Tensor) -> None:
+        out[torch.as_tensor(rows)] = features
+
+    extract_into(job, split, put, report)
+    return out
+
+
+def extract_into(job: Job, split: Split, put: Put, report: Callable[[int], None]) -> None:
+    """`put` takes the rows of each batch and their features, as `extract` gives them.
+
+    It is called in whatever thread has computed them, for each row once.
+    """
+    import torch
+
     cpu = job.device.type == "cpu"
     if cpu:
         keep_large_blocks()
-    out = torch.empty(len(split), job.backbone.feature_dim)
     job.backbone.module.eval().to(job.device)
     reader = pixel_reader(job.backbone, split, job.pixels)
 
@@ -82,8 +99,7 @@ def extract(job: Job, split: Split, report: Callable[[int], None]) -> torch.Tens
         if reader is not None:
             inputs = reader.path.tensor(inputs)
         with torch.inference_mode(), job.autocast():
-            features = (job.compiled or job.fast.embed)(inputs)
-            out[torch.as_tensor(rows)] = features.float().cpu()
+            put(rows, (job.compiled or job.fast.embed)(inputs).float().cpu())
         return len(rows)
 
     stream = batches(job, split, reader)
@@ -96,11 +112,12 @@ def extract(job: Job, split: Split, report: Callable[[int], None]) -> torch.Tens
     ):
         for done in accumulate(counts):
             report(done)
-    return out
 
 
 Batches = Iterator[tuple[Sequence[int], Callable[[], Any]]]
 """The rows of a batch, and what gives it, on the CPU, in whatever thread it is called."""
+Put = Callable[[Sequence[int], "torch.Tensor"], None]
+"""Takes the rows of a batch, and their float32 features on the CPU."""
 Compute = Callable[[tuple[Sequence[int], Any]], int]
 """Takes the rows of a batch, and the batch; gives their number."""
 
@@ -308,3 +325,14 @@ def to_device(batch: Any, device: torch.device) -> Any:
             batch = batch.contiguous(memory_format=torch.channels_last)
         return batch.to(device, non_blocking=True)
     return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+
+
+def timed_on(device: torch.device) -> str:
+    """The device and threads that a time was measured on."""
+    import platform
+
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.node()} {platform.machine()} with {torch.get_num_threads()} threads"

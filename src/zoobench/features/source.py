@@ -19,10 +19,11 @@ from zoobench.errors import NotFinite
 from zoobench.features import fingerprint, precision
 from zoobench.features.batchnorm import folded
 from zoobench.features.cache import CACHE_VERSION, FeatureCache, sealed, unsealed
+from zoobench.features.cells import CellCache, CellSource
 from zoobench.features.compiled import Compiled, Compiling
-from zoobench.features.extraction import Job, extract
+from zoobench.features.extraction import MEMORY_LIMIT_BYTES, Job, extract, timed_on
 from zoobench.features.pixels import PixelCache
-from zoobench.interfaces import Backbone, InputSpec, Raw, Split
+from zoobench.interfaces import Backbone, CellFeatures, InputSpec, Raw, Split
 from zoobench.models.weights import state_digest
 from zoobench.schema import digest
 from zoobench.store import write_atomic
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
     import torch
 
     from zoobench.interfaces import Team
-MEMORY_LIMIT_BYTES = 2**30
-"""Features kept in memory by one worker, besides those on disk."""
-
 Progress = Callable[[str, int, int], None]
 """Called with (stage, done, total) examples."""
 
@@ -89,6 +87,7 @@ class Features:
         self.computed: list[str] = []
         self.finding: precision.Choice | None = None
         self._memory: OrderedDict[str, torch.Tensor] = OrderedDict()
+        self._cells: dict[tuple[tuple[int, int], str], CellSource] = {}
         self._fingerprints: dict[str, Mapping[str, Any]] = {}
 
     @cached_property
@@ -200,7 +199,7 @@ class Features:
             return
         path = None
         if self.cache is not None:
-            about = [precision.VERSION, self._ingredients(), timed_on(self.device)]
+            about = [precision.VERSION, self.ingredients(), timed_on(self.device)]
             path = self.cache.root / "precision" / f"{digest(about, 40)}.json"
             with contextlib.suppress(OSError, ValueError):
                 self.finding = precision.choice_of(unsealed(path.read_bytes()))
@@ -221,12 +220,16 @@ class Features:
             self.pixels if kind == self.precision else None,
             self.compiled if quick else None,
         )  # fmt: skip
+        return extract(job, split, self.reporter(split))
+
+    def reporter(self, split: Split) -> Callable[[int], None]:
+        """What is told how many examples of `split` are done."""
 
         def report(done: int) -> None:
             if self.progress is not None:
                 self.progress(split.name, done, len(split))
 
-        return extract(job, split, report)
+        return report
 
     def key(self, split: Split) -> str:
         """Flips with each thing that can change a feature's value, and with nothing else."""
@@ -236,9 +239,9 @@ class Features:
             "reader": split.reader,
             "precision": self.precision,
         }
-        return digest({**self._ingredients(), **data, **compiled}, length=40)
+        return digest({**self.ingredients(), **data, **compiled}, length=40)
 
-    def _ingredients(self) -> dict[str, Any]:
+    def ingredients(self) -> dict[str, Any]:
         """Of a key: what was loaded, and what computes with it."""
         import torch
 
@@ -297,6 +300,23 @@ class Features:
         if None not in spent:
             self.seconds[split.fingerprint] = sum(one for one in spent if one is not None)
 
+    def cells(self, split: Split, size: tuple[int, int], layers: str = "last") -> CellFeatures:
+        """Features of the cells of `split`, its pictures laid in frames of `size` (height, width):
+        of the last layer, or of all maps side by side ("pyramid").
+
+        Raises Unsupported where the model has no maps of this size, NotFinite as `features` does.
+        """
+        at = (size, layers)
+        if at not in self._cells:
+            cache = CellCache(self.cache.root / "cells") if self.cache is not None else None
+            self._cells[at] = CellSource(self, size, layers, cache)
+        return self._cells[at].read(split)
+
+    def took(self, split: Split, seconds: float, on: str = "") -> None:
+        """What the extraction of `split` took, if that was on this device with as many threads."""
+        if on in ("", timed_on(self.device)):
+            self.seconds[split.fingerprint] = seconds
+
     def _held(self) -> int:
         return sum(tensor.nbytes for tensor in self._memory.values())
 
@@ -322,14 +342,3 @@ class Features:
             }
             self.cache.put(key, features.numpy(), facts)
         return features
-
-
-def timed_on(device: torch.device) -> str:
-    """The device and threads that a time was measured on."""
-    import platform
-
-    import torch
-
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{platform.node()} {platform.machine()} with {torch.get_num_threads()} threads"

@@ -94,6 +94,10 @@ class DenseView:
         found = self.reader.read(self.module, batch, self.wanted)
         return tuple(one.float() for one in found)
 
+    def last(self) -> DenseView:
+        """The same with the map of the last layer alone."""
+        return replace(self, wanted=self.wanted[-1:], specs=self.specs[-1:])
+
     def copy(self) -> DenseView:
         """The same over a module of its own, to be trained."""
         own = replace(self.reader, module=copy.deepcopy(self.module))
