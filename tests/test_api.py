@@ -125,7 +125,7 @@ def test_several_runs_are_ranked_together(results: RunResults, tmp_path: Path) -
 
 
 def test_recommend_keeps_to_limits(results: RunResults) -> None:
-    (free,), (small,) = zb.recommend(results), zb.recommend(results.path, max_params=1.5e6)
+    (free,), (small,) = zb.recommend(results), zb.recommend(results.path, max_params="1.5M")
     assert [one.accurate and one.accurate.model.text for one in (free, small)] == [LARGE, GOOD]
     assert "Most accurate: good" in str(zb.recommend(results, max_params=1.5e6))
     (none,) = zb.recommend(results, license="Nobody-1.0")

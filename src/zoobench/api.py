@@ -23,8 +23,9 @@ from zoobench import metrics, store
 from zoobench.compare import compare as comparison
 from zoobench.compare.gates import gates_from, read_gates
 from zoobench.compare.verdicts import Comparison
-from zoobench.errors import check_finite, unknown
+from zoobench.errors import unknown
 from zoobench.files import file_name
+from zoobench.quantities import COUNT, SIZE, TIME, Quantity
 from zoobench.ranking.nouns import Ranking
 from zoobench.ranking.rank import rank as rank_runs
 from zoobench.ranking.recommend import Limits, Recommendation, recommend_all
@@ -195,25 +196,34 @@ def rank(run: str | Path | Run, *more: str | Path | Run, metric: str | None = No
 
 def recommend(
     run: str | Path | Run,
-    max_params: float | None = None,
-    max_macs: float | None = None,
-    max_latency_ms: float | None = None,
-    max_memory: float | None = None,
+    max_params: str | float | None = None,
+    max_macs: str | float | None = None,
+    max_latency_ms: str | float | None = None,
+    max_memory: str | float | None = None,
     license: str = "",  # noqa: A002  the command's own word
     objective: str | None = None,
 ) -> Recommendations:
     """Which model of a run to take under limits, what it is tied with, and how sure that is.
 
-    `max_macs` of one example, `max_memory` in bytes; `license` is "permissive" or SPDX names by
-    comma; `objective` a quality metric, by default each task's primary one. Raises UserError,
-    also for a limit on what the run did not measure.
+    `max_macs` of one example, `max_memory` in bytes; each may be text with a unit, such as "10M",
+    "20ms" or "2GB". `license` is "permissive" or SPDX names by comma; `objective` a quality
+    metric, by default each task's primary one. Raises UserError, also for a limit on what the
+    run did not measure.
     """
     if objective is not None:
         metrics.metric(objective, "objective")
-    limits = Limits(max_params, max_macs, max_latency_ms, max_memory, license)
-    for name, value in vars(limits).items():
-        check_finite(name, value)
+    limits = Limits(
+        _limit(COUNT, max_params, "max_params"),
+        _limit(COUNT, max_macs, "max_macs"),
+        _limit(TIME, max_latency_ms, "max_latency_ms", "ms"),
+        _limit(SIZE, max_memory, "max_memory"),
+        license,
+    )
     return Recommendations(recommend_all(_loaded(run), limits, objective))
+
+
+def _limit(kind: Quantity, given: str | float | None, name: str, unit: str = "") -> float | None:
+    return None if given is None else kind.read(given, name, unit)
 
 
 def compare(

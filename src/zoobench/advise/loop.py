@@ -31,6 +31,7 @@ from zoobench.advise.verdict import Outcomes, Verdicts, telling, verdicts
 from zoobench.advise.worker import AdviceWorker, Answer, Ask, Look, Open, Opened
 from zoobench.errors import UserError
 from zoobench.machine import cache_dir
+from zoobench.quantities import duration
 from zoobench.ranking.recommend import Limits
 from zoobench.runs import planning, session, suite
 from zoobench.schema import Cell, Record, Ref
@@ -251,8 +252,8 @@ def _line(one: Done, spent: float, budget: float, rungs: tuple[Rung, ...]) -> st
     else:
         told = f"{1000 * one.extract / max(1, one.new):.3g} ms an example"
     return (
-        f"[{spent:.0f} of {budget:.0f} s] {name}: {done}{on}: {told} "
-        f"({one.seconds:.1f} s, predicted {one.predicted:.1f})"
+        f"[{duration(spent)} of {duration(budget)}] {name}: {done}{on}: {told} "
+        f"({duration(one.seconds)}, predicted {duration(one.predicted)})"
     )
 
 

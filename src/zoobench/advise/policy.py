@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from zoobench.advise.nouns import Action, Candidate, Recipe, Rung, Stage, State
 from zoobench.advise.seconds import fine_tune_seconds, frozen_seconds, opening_seconds, pace_seconds
 from zoobench.advise.verdict import beaten, verdicts
+from zoobench.quantities import duration
 
 FIRST_TRAIN, FIRST_TEST, FIRST_VALID = 200, 200, 50
 PER_CLASS = 10
@@ -190,7 +191,7 @@ def _begin(state: State, rung: int, group: list[str]) -> Action | str:
     least = _at_least(state, rung, WORTH)
     cost = sum(frozen_seconds(state, model, "probe", least) for model in group[:2])
     total = state.ladder[least].total
-    return f"probes of {FINALISTS} models on {total} examples would take {cost:.0f} s more"
+    return f"probes of {FINALISTS} models on {total} examples would take {duration(cost)} more"
 
 
 def _at_least(state: State, rung: int, factor: float) -> int:
@@ -272,4 +273,4 @@ def _final(state: State, why: str) -> Action | str:
         if sum(costs) <= state.left:
             last = len(state.ladder) - 1
             return Action(chosen[0].model, stage, last, costs[0], recipe)
-    return f"{why}; fine-tuning {len(chosen)} finalists would take {sum(costs):.0f} s at least"
+    return f"{why}; fine-tuning {len(chosen)} finalists would take {duration(sum(costs))} at least"

@@ -15,8 +15,9 @@ import click
 
 from zoobench import escape, plugins
 from zoobench.cli.endings import USER_ERROR, mistake
-from zoobench.errors import unknown
+from zoobench.errors import UserError, unknown
 from zoobench.files import check_within
+from zoobench.quantities import Quantity
 
 
 class FilledPath(click.Path):
@@ -26,6 +27,23 @@ class FilledPath(click.Path):
         if value == "":
             self.fail("is empty", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class QuantityType(click.ParamType[float]):
+    """A number as people write it, such as 10M or 2GB; `read` says in what unit it arrives."""
+
+    def __init__(self, kind: Quantity, unit: str = "", bare: bool = True) -> None:
+        self.kind, self.unit, self.bare = kind, unit, bare
+        self.name = kind.what.split()[-1]
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        where = param.opts[0] if param is not None else self.name
+        try:
+            return self.kind.read(value, where, self.unit, self.bare)
+        except UserError as error:
+            raise click.UsageError(str(error), ctx) from None
 
 
 PATH = FilledPath(path_type=Path)

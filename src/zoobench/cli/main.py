@@ -27,6 +27,7 @@ from zoobench.cli.base import (
 )
 from zoobench.cli.endings import finish, streams
 from zoobench.files import file_name
+from zoobench.quantities import duration
 from zoobench.workers import interrupts
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ def plan(suite: str, as_json: bool, **given: Any) -> None:
                 guess for cell, guess in zip(made.cells, guesses, strict=True) if cell.key in left
             )
             basis = "at the speed of this run so far" if measured else "a rough guess"
-            text += f"; about {total:.0f} s of one worker ({basis})"
+            text += f"; about {duration(total)} of one worker ({basis})"
         for reason in planning.left_out(spec):
             echo(f"left out: {reason}")
         echo(text)

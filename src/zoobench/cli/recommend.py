@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-import re
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoobench.cli.base import JSON_FLAG, PATH, echo, echo_json, typed, user_errors
+from zoobench.cli.base import (
+    JSON_FLAG,
+    PATH,
+    QuantityType,
+    echo,
+    echo_json,
+    typed,
+    user_errors,
+)
 from zoobench.errors import UserError, check_finite
 from zoobench.files import file_name
+from zoobench.quantities import COUNT, SIZE, TIME
 from zoobench.workers import interrupts
 
 if TYPE_CHECKING:
     from zoobench.ranking.recommend import Limits
     from zoobench.schema import Ref, Value
-
-UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -38,8 +45,8 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--image", help="A table's column of picture files."),
         click.option("--text", help="A table's column of texts. Default: text."),
         click.option(
-            "--budget", default="10m", show_default=True,
-            help="With --data: time over all sessions, as 90s, 10m or 1h.",
+            "--budget", type=QuantityType(TIME), default="10m", show_default=True,
+            help="With --data: time over all sessions, as 90s, 10m or 1h30m.",
         ),
         click.option("--task", default="classification", show_default=True, help="With --data."),
         click.option("--data", help="A folder of pictures by class, a table, or a dataset's name."),
@@ -50,10 +57,21 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command()
 @click.argument("run", type=PATH, required=False)
-@click.option("--max-params", type=float, help="Parameters, at most.")
-@click.option("--max-macs", type=float, help="Multiply-accumulates of one example, at most.")
-@click.option("--max-latency-ms", type=float, help="Median of one example, at most.")
-@click.option("--max-memory", type=float, help="Peak memory in bytes, at most.")
+@click.option("--max-params", type=QuantityType(COUNT), help="Parameters, at most, as 10M.")
+@click.option(
+    "--max-macs",
+    type=QuantityType(COUNT),
+    help="Multiply-accumulates of one example, at most, as 4G.",
+)
+@click.option(
+    "--max-latency",
+    type=QuantityType(TIME, "ms", bare=False),
+    help="Median time of one example, at most, as 20ms.",
+)
+@click.option(
+    "--max-latency-ms", type=QuantityType(TIME, "ms"), help="The same; a plain number is in ms."
+)
+@click.option("--max-memory", type=QuantityType(SIZE), help="Peak memory, at most, as 2GB.")
 @click.option("--license", "license_", default="", help="permissive, or SPDX names by comma.")
 @click.option(
     "--tolerance",
@@ -91,16 +109,19 @@ def recommend(
 
     if objective is not None:
         metrics.metric(objective, "--objective")
+    latency = rest.pop("max_latency")
+    if latency is not None and rest["max_latency_ms"] is not None:
+        raise UserError("--max-latency: --max-latency-ms says the same; give one of the two")
     names = ("max_params", "max_macs", "max_latency_ms", "max_memory", "tolerance")
     limits = Limits(
         **{name: rest.pop(name) for name in names},
         license=license_, cheapest=rest.pop("cheapest") or "",
     )  # fmt: skip
-    for name in names:
-        if (getattr(limits, name) or 0) < 0:
-            option = name.replace("_", "-")
-            raise UserError(f"--{option}: expected 0 or more, got {getattr(limits, name):g}")
-        check_finite(f"--{name.replace('_', '-')}", getattr(limits, name))
+    if latency is not None:
+        limits = dataclasses.replace(limits, max_latency_ms=latency)
+    check_finite("--tolerance", limits.tolerance)
+    if limits.tolerance < 0:
+        raise UserError(f"--tolerance: expected 0 or more, got {limits.tolerance:g}")
     if (run is None) == (data is None):
         raise UserError("recommend: give either a RUN or --data, such as --data photos")
     if data is not None:
@@ -143,12 +164,13 @@ def advise_data(
         raise UserError(f"--objective: with --data it is {primary}")
     if limits.cheapest == "latency":
         raise UserError("--cheapest: with --data it is macs or params: nothing is timed")
-    budget = seconds(options["budget"])
+    if not options["budget"]:
+        raise UserError("--budget: expected more than 0")
     columns = {name: options[name] for name in ("text", "image", "label") if options[name]}
     ref = resolve_data(data, columns)
     out = options["out"] or RUNS / file_name(f"advice-{ref.name}")
     request = AdviceRequest(
-        ref, budget, out, limits, options["models"], options["device"],
+        ref, options["budget"], out, limits, options["models"], options["device"],
         not options["no_fine_tune"], started,
     )  # fmt: skip
     try:
@@ -162,15 +184,6 @@ def advise_data(
         return
     echo(*advice_text(found))
     echo(f"State: {out}; with a larger --budget the same command goes on.")
-
-
-def seconds(text: str) -> float:
-    """ "90s", "10m", "1.5h" or plain seconds. Raises UserError."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
-    value = float(found.group(1)) * UNITS[found.group(2)] if found else 0.0
-    if value <= 0:
-        raise UserError(f"--budget: expected a time such as 90s, 10m or 1h, got {text!r}")
-    return value
 
 
 def resolve_data(data: str, columns: Mapping[str, Value]) -> Ref:

@@ -16,6 +16,7 @@ from zoobench.costs.fresh_process import HERE
 from zoobench.costs.interleaved import SECONDS, Block, interleaved, tried
 from zoobench.errors import UserError
 from zoobench.models.weights import untrained
+from zoobench.quantities import duration
 from zoobench.schema import Ref
 from zoobench.statistics.bootstrap import Floats
 from zoobench.store import Run
@@ -79,7 +80,7 @@ def false_alarms(
     once = 2 * (time.perf_counter() - started + SECONDS) * plan.limits.blocks
     say(
         f"{comparisons} comparisons of {2 * plan.limits.blocks} processes: about "
-        f"{math.ceil(once * comparisons / 60)} minutes; Ctrl-C ends with what is there"
+        f"{duration(once * comparisons)}; Ctrl-C ends with what is there"
     )
     try:
         for i in range(comparisons):

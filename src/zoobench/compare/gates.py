@@ -21,11 +21,12 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from zoobench import metrics, tasks
 from zoobench.errors import UserError, unknown
 from zoobench.files import read_toml
+from zoobench.quantities import SIZE, TIME
 from zoobench.schema import Cell, Ref
 
 POINT = 0.01
@@ -58,7 +59,7 @@ class Times(_Table):
     z: Annotated[float, Field(gt=0)] = 8.0
     ratio: Annotated[float, Field(gt=1)] = 1.10
     memory_ratio: Annotated[float, Field(gt=1)] = 1.02
-    memory_bytes: Annotated[float, Field(ge=0)] = 16 * 2**20
+    memory_bytes: Annotated[float, BeforeValidator(SIZE.in_files()), Field(ge=0)] = 16 * 2**20
 
 
 class Measure(_Table):
@@ -71,9 +72,9 @@ class Measure(_Table):
     blocks: Annotated[int, Field(ge=3, le=50)] = 3
     low: Annotated[float, Field(ge=1)] = 1.05
     ratio: Annotated[float, Field(gt=1)] = 1.10
-    floor_ms: Annotated[float, Field(ge=0)] = 0.1
+    floor_ms: Annotated[float, BeforeValidator(TIME.in_files("ms")), Field(ge=0)] = 0.1
     memory_ratio: Annotated[float, Field(gt=1)] = 1.02
-    memory_bytes: Annotated[float, Field(ge=0)] = 16 * 2**20
+    memory_bytes: Annotated[float, BeforeValidator(SIZE.in_files()), Field(ge=0)] = 16 * 2**20
 
 
 class Gates(_Table):

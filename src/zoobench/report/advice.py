@@ -6,8 +6,9 @@ from typing import Any
 
 from zoobench.advise.nouns import METHOD, Advice, Standing
 from zoobench.metrics import difference, written
+from zoobench.quantities import duration
 from zoobench.ranking.choice import SURE
-from zoobench.report.text import COST_TITLES, labels, seconds, si, with_interval
+from zoobench.report.text import COST_TITLES, labels, si, with_interval
 from zoobench.schema import Ref, to_json
 
 METRIC = "accuracy"
@@ -108,11 +109,11 @@ def _standing(one: Standing, name: str) -> str:
 
 
 def _spent(found: Advice) -> str:
-    stages = ", ".join(f"{name} {seconds(value)} s" for name, value in found.stages.items())
+    stages = ", ".join(f"{name} {duration(value)}" for name, value in found.stages.items())
     left = found.budget - found.spent
-    over = f"{left:.0f} s left" if left >= 0 else f"{-left:.0f} s over"
+    over = f"{duration(left)} left" if left >= 0 else f"{duration(-left)} over"
     return (
-        f"Spent {found.spent:.0f} s of {found.budget:.0f} s ({over}): {stages}. "
+        f"Spent {duration(found.spent)} of {duration(found.budget)} ({over}): {stages}. "
         f"Ended: {found.ended}."
     )
 

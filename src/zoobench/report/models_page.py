@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from zoobench.metrics import written
+from zoobench.quantities import duration
 from zoobench.ranking.comparability import is_control
 from zoobench.ranking.nouns import Ranking
 from zoobench.ranking.outcomes import by_model, costs_of, device_of, primary_of
 from zoobench.report.markdown import flat
-from zoobench.report.text import COST_TITLES, cost, labels, method_text, noisy, seconds
+from zoobench.report.text import COST_TITLES, cost, labels, method_text, noisy
 from zoobench.report.text import with_interval as text_of
 from zoobench.schema import Record
 
@@ -67,7 +68,7 @@ def _cell(r: Record, metric: str, flags: dict[Any, list[str]]) -> list[str]:
         method_text(cell.method, cell.shots) + seed,
         text_of(metric, measured.value, measured.low, measured.high) if measured else "",
         "" if train is None else written("train_accuracy", train),
-        seconds(r.seconds or None),
+        duration(r.seconds) if r.seconds else "",
         ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in
                   r.chosen.items()),
         ", ".join(dict.fromkeys([*([] if r.status == "ok" else [r.status]), *r.flags, *named])),

@@ -302,7 +302,7 @@ function drawShots() {
 function drawCost(b) {
   put("plot-cost", (width) => {
     const bars = b.rows.flatMap((r) => ["extract_seconds", "fit_seconds", "train_seconds"].filter((s) => r.costs[s] > 0)
-      .map((s) => ({ label: r.label, stage: DATA.titles[s].replace(" (s)", ""), value: r.costs[s] })));
+      .map((s) => ({ label: r.label, stage: DATA.titles[s], value: r.costs[s] })));
     if (!bars.length) return null;
     const models = first([...new Set(bars.map((x) => x.label))], (m) => m);
     const left = Math.min(260, 20 + 7 * Math.max(...models.map((m) => m.length)));

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from zoobench.quantities import duration
+
 _SCALES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -47,7 +49,7 @@ def render(body: Mapping[str, Any]) -> list[str]:
     where = "on the meta device" if body["counted_on"] == "meta" else "on the CPU"
     if body["reads_values"]:
         where += ": the model reads values, the count may depend on them"
-    lines.append(f"  counted         {where}, {body['counter']}, {body['seconds']:.2f} s")
+    lines.append(f"  counted         {where}, {body['counter']}, {duration(body['seconds'])}")
     lines += _blocks(body["params_by_block"], body["params"])
     if "cross_check" in body:
         lines += _cross_check(body["cross_check"])

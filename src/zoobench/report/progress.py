@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from zoobench.escape import terminal
 from zoobench.metrics import fraction, written
+from zoobench.quantities import duration
 from zoobench.report.text import cell_labels
 from zoobench.runs import forecast
 from zoobench.schema import Cell, Record
@@ -150,18 +151,6 @@ class Clock:
         return duration(rate * sum(self._guesses.values()))
 
 
-def duration(seconds: float) -> str:
-    """About how long: 40 s, 12 min, 3 h 20 min, 2.5 days."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    minutes = round(seconds / 60)
-    if minutes <= 90:
-        return f"{minutes} min"
-    if minutes < 36 * 60:
-        return f"{minutes // 60} h {minutes % 60:02d} min"
-    return f"{minutes / 1440:.1f} days"
-
-
 def outcome(record: Record) -> str:
     """The score and the seconds of a cell, or how it failed and why, in one line."""
     if record.status != "ok":
@@ -170,7 +159,7 @@ def outcome(record: Record) -> str:
     primary = record.measurements[0]
     percent = "%" if fraction(primary.metric) else ""
     score = f"{primary.metric} {written(primary.metric, primary.value)}{percent}"
-    return f"{score} ({record.seconds:.1f} s)"
+    return f"{score} ({duration(record.seconds)})"
 
 
 def _two_bars(console: Console) -> Progress:

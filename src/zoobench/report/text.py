@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from zoobench.datasets.options import BOUNDS
 from zoobench.metrics import difference, sign, written
+from zoobench.quantities import duration
 from zoobench.ranking.choice import SURE
 from zoobench.ranking.nouns import OverallRanking, OverallRow, Row, SectionRanking, natural
 from zoobench.ranking.pareto import smallest_tied
@@ -40,12 +41,6 @@ def si(value: float | None) -> str:
     return f"{value:.3g}"
 
 
-def seconds(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:.3g}" if value < 600 else f"{value / 60:.3g} min"
-
-
 COST_TITLES = {
     "params": "parameters",
     "trainable_params": "parameters that the method trains",
@@ -57,11 +52,11 @@ COST_TITLES = {
     "latency_ms_p95": "latency p95 (ms)",
     "throughput": "examples/s",
     "peak_memory_bytes": "peak memory",
-    "extract_seconds": "extraction (s)",
-    "fit_seconds": "fit (s)",
-    "train_seconds": "training (s)",
-    "compile_seconds": "compiling (s)",
-    "total_seconds": "total (s)",
+    "extract_seconds": "extraction",
+    "fit_seconds": "fit",
+    "train_seconds": "training",
+    "compile_seconds": "compiling",
+    "total_seconds": "total",
     "energy_joules": "energy (J)",
 }
 
@@ -88,7 +83,7 @@ def cost(name: str, value: float | None, marked: Collection[str] = ()) -> str:
     if name.endswith("bytes"):
         return f"{value / 1e6:.3g} MB"
     if name.endswith("seconds"):
-        return seconds(value)
+        return duration(value)
     return f"{value:.3g}" if "latency" in name else si(value)
 
 

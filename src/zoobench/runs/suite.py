@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from zoobench import datasets, methods, models
 from zoobench.errors import UserError, check_finite, unknown
 from zoobench.files import read_toml
+from zoobench.quantities import SIZE, TIME
 from zoobench.schema import Ref, Value, digest
 
 CONTROLS = ("chance", "majority", "mean", "raw-input", "random-weights")
@@ -32,10 +33,14 @@ MOST_DRAWS = 10_000
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """What every library takes: numpy refuses more, and less than 0."""
 Shots = Annotated[int, Field(ge=1, lt=2**31)]
+Seconds = Annotated[float, BeforeValidator(TIME.in_files())]
+Gigabytes = Annotated[float, BeforeValidator(SIZE.in_files("gb"))]
 
 
 class SuiteLimits(BaseModel):
     """Per cell: seconds before it is stopped, and gigabytes of memory of its worker.
+
+    Plain numbers, or text with a unit: "1h", "16GB".
 
     `silent_seconds`: how long a worker may show no sign of life; `cost_seconds`: how long to
     measure each model's latency, throughput and memory, 0 for not at all (docs/engines.md).
@@ -43,10 +48,10 @@ class SuiteLimits(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 
-    cell_seconds: float = Field(default=3600, gt=0)
-    memory_gb: float | None = Field(default=None, gt=0)
-    silent_seconds: float = Field(default=120, gt=0)
-    cost_seconds: float = Field(default=3, ge=0)
+    cell_seconds: Seconds = Field(default=3600, gt=0)
+    memory_gb: Gigabytes | None = Field(default=None, gt=0)
+    silent_seconds: Seconds = Field(default=120, gt=0)
+    cost_seconds: Seconds = Field(default=3, ge=0)
 
 
 class SuiteFile(BaseModel):
