@@ -95,7 +95,7 @@ def test_renaming_files_changes_no_split(make_folder: MakeFolder) -> None:
     assert after.fingerprints == before.fingerprints
 
 
-def test_under_one_percent_damage_is_named_and_left_out(make_folder: MakeFolder) -> None:
+def test_damage_is_named_and_left_out(make_folder: MakeFolder) -> None:
     root = make_folder({"a": 101, "b": 101})
     bad = root / "a" / "0007.png"
     bad.write_bytes(bad.read_bytes()[:60])
@@ -105,15 +105,19 @@ def test_under_one_percent_damage_is_named_and_left_out(make_folder: MakeFolder)
     assert len(made.train) + len(made.valid) + len(made.test) == 201
 
 
-def test_one_percent_damage_is_an_error(make_folder: MakeFolder) -> None:
-    root = make_folder({"a": 50, "b": 50})
-    bad = root / "b" / "0003.png"
-    bad.write_bytes(bad.read_bytes()[:60])
+def test_more_than_a_tenth_of_damage_is_an_error_unless_allowed(make_folder: MakeFolder) -> None:
+    root = make_folder({"a": 20, "b": 20})
+    bad = [root / "b" / f"000{i}.png" for i in range(5)]
+    for path in bad:
+        path.write_bytes(path.read_bytes()[:60])
     ref = datasets.resolve(ref_to(root))  # only loading decodes every picture
-    with pytest.raises(BadData, match=r"1 of 100 pictures cannot be used.*b/0003.png"):
+    with pytest.raises(BadData, match=r"5 of 40 pictures cannot be used.*b/0000.png.*allow_unused"):
         datasets.load(ref)
-    bad.write_bytes(b"")  # an empty file is seen at once
-    assert "b/0003.png: the file is empty" in refused(root)
+    allowed = datasets.resolve(ref_to(root, allow_unused=True))
+    assert datasets.load(allowed).notes["corrupt"] == 5
+    for path in bad:
+        path.write_bytes(b"")  # an empty file is seen at once
+    assert "b/0000.png: the file is empty" in refused(root)
 
 
 def test_other_and_hidden_files_are_ignored_and_nested_ones_found(

@@ -140,6 +140,24 @@ def test_hidden_labels_and_absent_train_are_refused(serve: Callable[..., list[An
         datasets.load("hf/ag_news")
 
 
+def test_rows_that_cannot_be_used_are_counted_and_over_a_tenth_refused(
+    serve: Callable[..., list[Any]],
+) -> None:
+    def holed(start: int, many: int, holes: int) -> Any:
+        words = [None if i < holes else f"{start} {i}" for i in range(many)]
+        return library.Dataset.from_dict({"text": words, "label": [i % 4 for i in range(many)]})
+
+    name = "hf/me/mine?text=text&label=label"
+    serve({"train": holed(0, 80, 8), "test": holed(1, 20, 2)})
+    assert datasets.load(datasets.resolve(name)).notes["corrupt"] == 10
+    serve({"train": holed(0, 80, 9), "test": holed(1, 20, 2)})
+    told = r"11 of 100 rows cannot be used.*train, row 1: the text is empty.*allow_unused = true"
+    with pytest.raises(BadData, match=told):
+        datasets.load(datasets.resolve(name))
+    allowed = datasets.resolve(f"{name}&allow_unused=true")
+    assert datasets.load(allowed).notes["corrupt"] == 11
+
+
 def test_bad_options_and_a_missing_library(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="Did you mean 'config'"):
         datasets.resolve("hf/ag_news?konfig=x")

@@ -51,9 +51,9 @@ def test_a_column_of_numbers_is_read_and_split_by_its_quantiles(tmp_path: Path) 
 )
 def test_what_is_no_number_is_named_with_its_row(tmp_path: Path, bad: str, named: str) -> None:
     with pytest.raises(UserError, match=f"row 4: .*{named}"):
-        datasets.resolve(table(tmp_path, [*rows(3), f"odd,{bad}", *rows(20)[4:]]))
+        datasets.resolve(table(tmp_path, [*rows(3), *[f"odd,{bad}"] * 3, *rows(20)[4:]]))
     few = datasets.load(datasets.resolve(table(tmp_path, [*rows(), f"odd,{bad}"])))
-    assert few.notes["corrupt"] == 1, "under one percent is counted and left out"
+    assert few.notes["corrupt"] == 1, "up to a tenth is counted and left out"
 
 
 def test_twins_that_disagree_are_left_out(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_folder_with_targets(tmp_path: Path) -> None:
     assert made.flags == ("derived-valid",), "the test split is the file's"
     assert sorted(numbers_of(made.test)) == [i * 1.5 for i in range(0, 40, 4)]
     assert made.test.read(0).size == (8, 8)
-    (folder / "targets.csv").write_text("file,target\nabsent.png,1\n" + "\n".join(
+    (folder / "targets.csv").write_text("file,target\n" + "absent.png,1\n" * 5 + "\n".join(
         line.rpartition(",")[0] for line in lines) + "\n")  # fmt: skip
     with pytest.raises(UserError, match=r"absent\.png"):
         datasets.resolve(ref)
@@ -102,6 +102,29 @@ def test_a_folder_with_targets(tmp_path: Path) -> None:
     (folder / "targets.csv").write_text("file,target,split\n" + "\n".join(lines[1:]) + "\n")
     with pytest.raises(BadData, match="not what"):
         datasets.load(found)
+
+
+def test_pictures_that_targets_do_not_name_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pictures(tmp_path)
+    (tmp_path / "notes.txt").write_text("no example")
+    ref = Ref("folder", "p").with_options(path=str(tmp_path), task="regression")
+
+    def name(count: int) -> None:
+        rows = [f"./{i}.png,{i / 7}" for i in range(count)]
+        (tmp_path / "targets.csv").write_text("\n".join(["file,target", *rows]) + "\n")
+
+    name(38)
+    made = datasets.load(datasets.resolve(ref))
+    kind = "picture that targets.csv does not name"
+    assert made.notes["unused"] == {kind: 2, ".csv file": 1, ".txt file": 1}
+    assert f"{kind} (2)" in caplog.text
+    name(30)
+    with pytest.raises(UserError, match=rf"10 of 40 files .* {kind} \(10, such as '30.png'\)"):
+        datasets.resolve(ref)
+    allowed = datasets.resolve(ref.with_options(allow_unused=True))
+    assert datasets.load(allowed).notes["unused"][kind] == 10
 
 
 def test_a_suite_pairs_methods_with_tasks_and_says_what_is_left_out(tmp_path: Path) -> None:

@@ -144,8 +144,20 @@ def test_empty_texts_are_counted_and_left_out(
         "row 251: the text is empty", "row 252: the label is empty",
     ]  # fmt: skip
     assert len(made.train) + len(made.valid) + len(made.test) == 250
-    few = write(tmp_path / "few.csv", [*reviews(50), ["", "good"]])
-    assert "1 of 51 rows cannot be used" in refused(few)
+
+
+def test_more_than_a_tenth_that_cannot_be_used_is_an_error_unless_allowed(tmp_path: Path) -> None:
+    tenth = write(tmp_path / "tenth.csv", [*reviews(45), *[["", "good"]] * 5])
+    assert datasets.load(datasets.resolve(ref_to(tenth))).notes["corrupt"] == 5
+    more = write(tmp_path / "more.csv", [*reviews(45), *[["", "good"]] * 6])
+    told = refused(more)
+    assert "6 of 51 rows cannot be used, and 10% is the bound: row 46: the text is empty" in told
+    assert told.endswith("allow_unused = true")
+    ref = datasets.resolve(ref_to(more, allow_unused=True))
+    assert datasets.load(ref).notes["corrupt"] == 6
+    none = write(tmp_path / "none.csv", [["", "good"]] * 9)
+    assert "9 of 9 rows cannot be used" in refused(none, allow_unused=True)
+    assert "must be true or false" in refused(more, allow_unused="yes")
 
 
 def test_twins_and_contradictions_are_counted(tmp_path: Path) -> None:
@@ -218,8 +230,9 @@ def test_pictures_named_by_a_column(tmp_path: Path, picture: Picture) -> None:
     (tmp_path / "pics" / "1.png").unlink()
     made = datasets.load(datasets.resolve(ref))
     assert made.notes["corrupt_files"][0].startswith("row 2 (pics/1.png): cannot be read")
-    (tmp_path / "pics" / "2.png").unlink()
-    with pytest.raises(UserError, match="2 of 120 rows cannot be used"):
+    for i in range(2, 14):
+        (tmp_path / "pics" / f"{i}.png").unlink()
+    with pytest.raises(UserError, match="13 of 120 rows cannot be used"):
         datasets.resolve(ref)
 
 

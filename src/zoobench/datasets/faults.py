@@ -1,6 +1,6 @@
 """What a user's own data is checked for, before and after it is read.
 
-Damaged examples are counted, named and left out under 1%, an error above.
+Examples that cannot be used are counted, named and left out up to a tenth, an error above.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ from typing import Any
 from zoobench.datasets.options import prefix
 from zoobench.errors import BadData, UserError
 
-TOLERATED = 0.01
-"""Share of the examples; at this share or more the dataset is refused."""
+WARNED = 0.01
+"""Share of what may be examples: more than this unused is a warning, ..."""
+REFUSED = 0.10
+"""... and more than this an error, unless the option `allow_unused` lets it be."""
+ALLOW = "To go on without: allow_unused = true"
 
 NAMED = 20
 """How many damaged examples a record names."""
@@ -31,18 +34,23 @@ def raised_as(kind: type[UserError] | type[BadData], where: str = "") -> Iterato
         raise exact(f"{prefix(where)}{error}") from error
 
 
-def check_faults(faults: Sequence[str], total: int, place: str, noun: str) -> dict[str, Any]:
+def check_faults(
+    faults: Sequence[str], total: int, place: str, noun: str, allowed: bool | None = False
+) -> dict[str, Any]:
     """Notes for the record: `corrupt` (a count) and `corrupt_files` (names with reasons).
 
-    Raises BadData when 1% of `total` or more are damaged.
+    Raises BadData where all of `total` are faulty, or more than 10% and that is not `allowed`;
+    more than 1% where `allowed` is None: the set is not the user's, and its download damaged.
     """
     if not faults:
         return {}
-    if len(faults) >= TOLERATED * total:
+    bound = WARNED if allowed is None else REFUSED
+    if len(faults) == total or (len(faults) > bound * total and not allowed):
         shown = "; ".join(faults[:3]) + ("; ..." if len(faults) > 3 else "")
+        way = "" if allowed is None or len(faults) == total else f". {ALLOW}"
         raise BadData(
-            f"{place}: {len(faults)} of {total} {noun}s cannot be used, and fewer than "
-            f"{TOLERATED:.0%} is the bound: {shown}"
+            f"{place}: {len(faults)} of {total} {noun}s cannot be used, and {bound:.0%} is the "
+            f"bound: {shown}{way}"
         )
     return {"corrupt": len(faults), "corrupt_files": list(faults[:NAMED])}
 

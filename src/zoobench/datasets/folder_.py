@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +18,7 @@ from zoobench.datasets.labels import as_words
 from zoobench.datasets.layouts import Layout
 from zoobench.datasets.readers import Files
 from zoobench.datasets.splits import Found, assemble
+from zoobench.datasets.waiting import told
 from zoobench.errors import BadData, UserError, unknown
 from zoobench.interfaces import Split, Splits
 from zoobench.schema import DatasetCard, Ref, digest
@@ -46,12 +50,11 @@ def resolve(ref: Ref, where: str) -> Ref:
     classes are too small to split, naming it.
     """
     numbers = table_.task_of(ref) == "regression"
-    options.check(ref, ("path", "task", "range") if numbers else OPTIONS, where)
+    options.check(ref, ("path", "task", "range", "allow_unused") if numbers else OPTIONS, where)
     table_.check_task(ref, where)
     ranges.range_of(ref, where)
     as_words(ref, where)
-    if not isinstance(ref.option("allow_unused", False), bool):
-        raise UserError(f"{options.prefix(where)}allow_unused of {ref.id} must be true or false")
+    options.allow_unused(ref, where)
     if "path" not in dict(ref.options):
         ref = Ref(ref.source, Path(ref.name).name, ref.revision, ref.options).with_options(
             path=ref.name
@@ -59,16 +62,18 @@ def resolve(ref: Ref, where: str) -> Ref:
     if numbers:
         with raised_as(UserError, where):
             targets = _targets(ref)
-        return ref.at(table_.resolve(targets, where).revision)
+        pinned = ref.at(table_.resolve(targets, where).revision)
+        with raised_as(UserError, where):
+            beside = _beside(ref, table_.names(targets))
+            _warn(ref, beside, beside.check_unused(allowed=options.allow_unused(ref)))
+        return pinned
     with raised_as(UserError, where):
         layout = _layout(ref)
         pairs = [(split, name) for split, name, _ in layout.pictures]
         check_classes(pairs, layout.place, "pictures")
         found, revision = _found(layout, ref, verify=False)
         assemble(found, ref)  # too many twins, say: better said now than after the downloads
-    if layout.warns:
-        # Standard error, before a run and where it is planned; the report says it once more.
-        logging.getLogger(__name__).warning("%s: %s", ref.id, about(found.notes))
+    _warn(ref, layout, found.notes)
     return options.pin(ref, revision, where)
 
 
@@ -80,11 +85,14 @@ def available(ref: Ref) -> tuple[bool, str]:
 def load(ref: Ref) -> Splits:
     """Every picture is read and decoded once, to find the damaged ones.
 
-    Raises BadData when the folder changed since `ref` was resolved, when 1% of the
-    pictures or more are damaged, or when what is left cannot be split.
+    Raises BadData when the folder changed since `ref` was resolved, when more of it cannot be
+    used than is allowed, or when what is left cannot be split.
     """
     if table_.task_of(ref) == "regression":
-        return table_.load(_targets(ref))
+        targets = _targets(ref)
+        made, beside = table_.load(targets), _beside(ref, table_.names(targets))
+        unused = beside.check_unused(allowed=options.allow_unused(ref))
+        return replace(made, notes={**made.notes, **unused})
     layout = _layout(ref)
     found, here = _found(layout, ref, verify=True)
     if ref.revision not in ("", here):
@@ -94,12 +102,14 @@ def load(ref: Ref) -> Splits:
 
 def _found(layout: Layout, ref: Ref, *, verify: bool) -> tuple[Found, str]:
     """The sound pictures as splits, and the revision; decodes each one under `verify`."""
-    unused = layout.check_unused(allowed=ref.option("allow_unused", False) is True)
+    allowed = options.allow_unused(ref)
+    unused = layout.check_unused(allowed=allowed)
     splits, class_of, paths = zip(*layout.pictures, strict=True)
     ids, faults, looks = twins.scan(paths, verify=verify, grey=ranges.range_of(ref))
     relative = [listing.shown(os.path.relpath(path, layout.root)) for path in paths]
     named = [f"{name}: {why}" for name, why in zip(relative, faults, strict=True) if why]
-    notes = {**layout.notes, **unused, **check_faults(named, len(ids), layout.place, "picture")}
+    notes = {**layout.notes, **unused}
+    notes |= check_faults(named, len(ids), layout.place, "picture", allowed)
     notes |= ranges.notes(looks.grey, looks.narrow)
     sound = [i for i, why in enumerate(faults) if not why]
     classes = tuple(sorted(set(class_of)))
@@ -138,6 +148,22 @@ def _targets(ref: Ref) -> Ref:
         ):
             raise BadData(str(unknown(str(path), "column", name, ("file", "target", "split"))))
     return Ref("table", ref.name, ref.revision, ref.without("path").options).with_options(**named)
+
+
+def _beside(ref: Ref, named: Iterable[str]) -> Layout:
+    """The folder of a regression, whose pictures that `targets.csv` does not name are unused."""
+    root = str(_root(ref))
+    unused, used = listing.Unused(), {os.path.normpath(os.path.join(root, name)) for name in named}
+    for path in told(listing.pictures(root, unused), f"looking through {listing.shown(root)!r}"):
+        if os.path.normpath(path) not in used:
+            unused.lose("picture that targets.csv does not name", path)
+    return Layout(root, tuple(("", "", path) for path in sorted(used)), unused, {}, {})
+
+
+def _warn(ref: Ref, layout: Layout, notes: Mapping[str, Any]) -> None:
+    """On standard error, before a run and where it is planned; the report says it once more."""
+    if layout.warns:
+        logging.getLogger(__name__).warning("%s: %s", ref.id, about(notes))
 
 
 def _root(ref: Ref) -> Path:

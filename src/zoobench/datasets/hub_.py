@@ -25,7 +25,7 @@ from zoobench.schema import DatasetCard, Modality, Ref
 
 OPTIONS = (
     "config", "text", "image", "label", "labels", "train_split", "valid_split", "test_split",
-    "range",
+    "range", "allow_unused",
 )  # fmt: skip
 
 _PART = r"[A-Za-z0-9_](?:[A-Za-z0-9_]|[-.](?![-.])){0,94}[A-Za-z0-9_]|[A-Za-z0-9_]"
@@ -52,6 +52,7 @@ def resolve(ref: Ref, where: str) -> Ref:
     options.check(ref, OPTIONS, where)
     ranges.range_of(ref, where)
     labels.as_words(ref, where)
+    options.allow_unused(ref, where)
     row = _row(ref, where)
     options.check_against(ref, row.card, where)
     if importlib.util.find_spec("datasets") is None:

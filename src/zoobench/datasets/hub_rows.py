@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from zoobench import hub
-from zoobench.datasets import catalog, labels, ranges, regular, twins
+from zoobench.datasets import catalog, labels, options, ranges, regular, twins
 from zoobench.datasets.faults import check_faults
 from zoobench.datasets.ids import bytes_id, text_id
 from zoobench.datasets.ranges import Grey, may_be_deep
@@ -33,7 +33,7 @@ def found(named: Mapping[str, Any], row: catalog.Hub, ref: Ref, library: Any) ->
     """train, valid and test (tables of the library `datasets`) without the rows that are unusable.
 
     Raises BadData for a column that is not there or holds something else, for hidden labels, for
-    a row that names a file outside its repository, and where 1% of the rows are unusable.
+    a row that names a file outside its repository, and where over 10% of the rows cannot be used.
     """
     for table in named.values():
         _check_columns(table, row, ref)
@@ -66,7 +66,7 @@ def found(named: Mapping[str, Any], row: catalog.Hub, ref: Ref, library: Any) ->
     notes |= ranges.notes(looks.grey, looks.narrow)
     notes |= check_faults(
         [f"{name}, row {i + 1}: {why}" for name, i, why in faults],
-        sum(map(len, splits.values())), ref.id, "row",
+        sum(map(len, splits.values())), ref.id, "row", options.allow_unused(ref),
     )  # fmt: skip
     whole = {
         name: _without(split, [i for of, i, _ in faults if of == name], looks.grey)

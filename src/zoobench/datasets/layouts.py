@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zoobench.datasets import labels
-from zoobench.datasets.faults import NAMED
+from zoobench.datasets.faults import ALLOW, NAMED, REFUSED, WARNED
 from zoobench.datasets.listing import (
     Unused,
     entries,
@@ -28,11 +28,6 @@ from zoobench.datasets.listing import (
 from zoobench.datasets.options import SPLIT_NAMES
 from zoobench.datasets.waiting import told
 from zoobench.errors import BadData, unknown
-
-WARNED = 0.01
-"""Share of the files that may be examples: more than this unused is a warning, ..."""
-REFUSED = 0.10
-"""... and more than this an error, unless it is allowed."""
 
 UNCLEAR = frozenset(
     ("eval", "evaluation", "holdout", "heldout", "unseen", "fold", "query", "gallery", "unlabeled",
@@ -96,14 +91,13 @@ class Layout:
         kinds = "; ".join(
             f"{kind} ({many}, such as {first[kind]!r})" for kind, many in lost.most_common(5)
         )
-        way = "To go on without: allow_unused = true"
         gone = [name for name, many in self.empty.items() if many]
         if gone and not allowed:
-            raise BadData(f"{self.place}: nothing is read of class {gone[0]!r}: {kinds}. {way}")
+            raise BadData(f"{self.place}: nothing is read of class {gone[0]!r}: {kinds}. {ALLOW}")
         if self.share > REFUSED and not allowed:
             raise BadData(
                 f"{self.place}: {lost.total()} of {lost.total() + len(self.pictures)} files that "
-                f"may be examples are not used, and {REFUSED:.0%} is the bound: {kinds}. {way}"
+                f"may be examples are not used, and {REFUSED:.0%} is the bound: {kinds}. {ALLOW}"
             )
         found: dict[str, Any] = {}
         if lost or self.unused.beside:

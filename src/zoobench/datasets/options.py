@@ -60,6 +60,14 @@ def first_classes(ref: Ref) -> int:
     return many if isinstance(many, int) else 0
 
 
+def allow_unused(ref: Ref, where: str = "") -> bool:
+    """Whether more may be left out than a tenth. Raises UserError for what is neither."""
+    value = ref.option("allow_unused", False)
+    if not isinstance(value, bool):
+        raise UserError(f"{prefix(where)}allow_unused of {ref.id} must be true or false")
+    return value
+
+
 def text(ref: Ref, name: str) -> str:
     """Option `name` as text ("" where absent): a column may be called 2020, which reads as int."""
     value = ref.option(name, "")

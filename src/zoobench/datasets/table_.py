@@ -39,7 +39,7 @@ VERSION = 1
 
 OPTIONS = (
     "path", "text", "image", "label", "labels", "split", "task", "range", "encoding", "delimiter",
-    "quotes",
+    "quotes", "allow_unused",
 )  # fmt: skip
 LARGEST = 2**36
 """Bytes of a table's file, which is read whole."""
@@ -107,6 +107,7 @@ def resolve(ref: Ref, where: str) -> Ref:
     check_task(ref, where)
     ranges.range_of(ref, where)
     as_words(ref, where)
+    options.allow_unused(ref, where)
     if "path" not in dict(ref.options):
         ref = Ref(ref.source, Path(ref.name).stem, ref.revision, ref.options).with_options(
             path=ref.name
@@ -126,8 +127,13 @@ def available(ref: Ref) -> tuple[bool, str]:
     return there, f"the file {path}" if there else f"no file {path}"
 
 
+def names(ref: Ref) -> list[str]:
+    """What the rows hold: texts, or pictures' files relative to the table's folder."""
+    return _read(ref).contents
+
+
 def load(ref: Ref) -> Splits:
-    """Raises BadData when the table changed since it was resolved, or 1% of it is damaged."""
+    """Raises BadData when the table changed since it was resolved, or too much of it is damaged."""
     with raised_as(BadData):
         found, here = _found(_read(ref), ref, verify=True)
     if ref.revision not in ("", here):
@@ -140,7 +146,7 @@ def _found(table: Table, ref: Ref, *, verify: bool) -> tuple[Found, str]:
     task = task_of(ref)
     numbers = task == "regression"
     ids, faults, looks = _scan(table, ref, verify=verify)
-    kept, notes = _sound(table, faults)
+    kept, notes = _sound(table, faults, options.allow_unused(ref))
     notes |= ranges.notes(looks.grey, looks.narrow)
     names: list[str] = []
     if not numbers:
@@ -285,8 +291,8 @@ def _fault(label: str, numbers: bool) -> str:
         return f"the label {label!r} is no number"
 
 
-def _sound(table: Table, faults: list[str]) -> tuple[list[int], dict[str, Any]]:
-    """(rows without a fault, notes); raises BadData when 1% or more have one."""
+def _sound(table: Table, faults: list[str], allowed: bool) -> tuple[list[int], dict[str, Any]]:
+    """(rows without a fault, notes); raises BadData when more than 10% have one and may not."""
     if not faults:
         raise BadData(f"{table.path}: the table has no rows")
     named = [
@@ -294,5 +300,6 @@ def _sound(table: Table, faults: list[str]) -> tuple[list[int], dict[str, Any]]:
         for i, fault in enumerate(faults)
         if fault
     ]
-    notes = {**table.notes, **check_faults(named, len(faults), str(table.path), "row")}
+    bad = check_faults(named, len(faults), str(table.path), "row", allowed)
+    notes = {**table.notes, **bad}
     return [i for i, fault in enumerate(faults) if not fault], notes
