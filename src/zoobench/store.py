@@ -18,6 +18,7 @@ import gc
 import hashlib
 import io
 import json
+import logging
 import os
 import secrets
 import shutil
@@ -72,7 +73,20 @@ class Run:
 def load(path: str | Path) -> Run:
     """Read a run directory, or a lone records.jsonl. Raises StoreError."""
     folder, file = located(Path(path))
-    return Run(folder, tuple(read_records(file).values()), read_suite(folder))
+    run = Run(folder, tuple(read_records(file).values()), read_suite(folder))
+    warn_of_absence(run)
+    return run
+
+
+def warn_of_absence(run: Run) -> None:
+    """Says on standard error that what the records name is not there: no two of them are paired."""
+    folder = run.path / PREDICTIONS
+    if not folder.exists() and any(record.predictions for record in run.records):
+        logging.getLogger(__name__).warning(
+            "%s: its records name predictions, but there is no folder %s: only intervals are left, "
+            "which show less; copy the whole directory",
+            run.path, PREDICTIONS,
+        )  # fmt: skip
 
 
 def located(path: Path) -> tuple[Path, Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -137,6 +138,29 @@ def test_predictions_of_another_record_are_never_used(
     said = zoobench(*command)
     assert said.code == 2, said.out
     assert ".npz" in said.error or "suite" in said.error
+
+
+@pytest.mark.parametrize("command", [
+    ("compare", "a", "b"), ("compare", "b", "a"), ("report", "a"), ("recommend", "a"),
+    ("baseline", "accept", "a", "--suite", "x", "--reason", "y"), ("history", "a", "b"),
+], ids=" ".join)  # fmt: skip
+@pytest.mark.parametrize("lone", [True, False])
+def test_a_run_without_its_folder_of_predictions_says_so(
+    lone: bool,
+    command: tuple[str, ...],
+    inside: Path,
+    zoobench: Callable[..., Said],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for name, wrong in (("a", 4), ("b", 9)):
+        kept = Folder(inside / name, suite="x").add(record(answers(N, range(wrong))))
+        kept.write()
+    shutil.rmtree(inside / "a" / store.PREDICTIONS)
+    if lone:
+        (inside / "a" / store.SUITE).unlink()
+    said = zoobench(*command)
+    assert said.code in (0, 2), said.error
+    assert "a: its records name predictions, but there is no folder predictions" in caplog.text
 
 
 @pytest.mark.parametrize("damage", ["bomb", "pickle", "flipped", "no index", "index of text"])

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from zoobench.compare.baseline import BASELINE, SUPERSEDED, packed_run
 from zoobench.compare.gates import COSTS, gated
 from zoobench.schema import Measurement, Record, Ref
-from zoobench.store import Run, located, read_records, read_suite
+from zoobench.store import Run, located, read_records, read_suite, warn_of_absence
 from zoobench.tasks import every
 
 T = TypeVar("T")
@@ -37,7 +37,9 @@ def load(path: str | Path, metrics: Iterable[str] = (), today: date | None = Non
     shortened = Shortener(metrics)
     records = tuple(read_records(file, shortened).values())
     if not (folder / BASELINE).exists():
-        return Run(folder, records, read_suite(folder))
+        run = Run(folder, records, read_suite(folder))
+        warn_of_absence(run)
+        return run
     superseded = folder / SUPERSEDED
     older = tuple(read_records(superseded, shortened).values()) if superseded.exists() else ()
     return packed_run(folder, records, older, today or date.today())
