@@ -214,7 +214,7 @@ def test_no_text_leaves_its_cell_in_the_page(run: Run) -> None:
     overall = dataclasses.replace(overall, rows=(row, *overall.rows[1:]))
     found = dataclasses.replace(found, failures=(failure,), overall=(overall,))
     html = page(found, "run", {}, "run")
-    assert "<td>&lt;script&gt;alert(&#34;1&#34;)&lt;/script&gt;</td>" in html
+    assert '<td class="wrap">&lt;script&gt;alert(&#34;1&#34;)&lt;/script&gt;</td>' in html
     assert (
         '<td data-v="&#34;&gt;&lt;b&gt;free&lt;/b&gt;">&#34;&gt;&lt;b&gt;free&lt;/b&gt;</td>'
         in html

@@ -21,6 +21,7 @@ from zoobench.report.text import (
     cut,
     dataset_labels,
     labels,
+    measure,
     method_text,
     row_score,
     si,
@@ -154,7 +155,7 @@ def scatter(overall: OverallRanking, axis: str) -> Figure:
     )
     _log_axis(axes)
     axes.set_xlabel(COST_TITLES[axis] + ("" if axis != "macs" else " of one example"))
-    axes.set_ylabel(f"{_measure(overall.metric)}, 95% interval")
+    axes.set_ylabel(f"{measure(overall.metric)}, 95% interval")
     axes.set_title(_title(overall), fontsize=10)
     axes.grid(alpha=0.25)
     figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=3)
@@ -164,10 +165,6 @@ def scatter(overall: OverallRanking, axis: str) -> Figure:
     taken = _boxes(axes, rows, () if crowd else front, (axis, factor))
     _name_points(figure, axes, shown[:MOST_LABELS], taken, (axis, factor))
     return figure
-
-
-def _measure(metric: str) -> str:
-    return metric + (" (%)" if fraction(metric) else "")
 
 
 def _whiskers(
@@ -304,7 +301,7 @@ def heatmap(overall: OverallRanking) -> Figure:
             label.set(rotation=45, rotation_mode="anchor", ha="right")
     axes.set_yticks(range(len(models)), [names[m] for m in models])
     best = f", the best {len(models)} of {every}" if len(models) < every else ""
-    title = f"{method_text(overall.method, overall.shots)}: {_measure(overall.metric)}{best}"
+    title = f"{method_text(overall.method, overall.shots)}: {measure(overall.metric)}{best}"
     axes.set_title(title, fontsize=10)
     if any(text.endswith("=") for row in grid for _, text in row):
         axes.set_xlabel("=  cannot be told from the best on this dataset", fontsize=7.5)

@@ -9,6 +9,7 @@ from zoobench import escape
 from zoobench.ranking.nouns import Failure, OverallRanking, Ranking, SectionRanking
 from zoobench.ranking.pareto import AXES, front_of, one_device
 from zoobench.report.figures import heat_cells, pictures, slugs
+from zoobench.report.protocol import HOW_TO_READ
 from zoobench.report.terminal import overall_notes, section_about, section_notes
 from zoobench.report.text import (
     COLUMNS,
@@ -20,6 +21,7 @@ from zoobench.report.text import (
     dataset_labels,
     failed_models,
     labels,
+    measure,
     method_text,
     noisy,
     row_score,
@@ -96,10 +98,10 @@ TEMPLATE = """\
 {% endif %}
 ## How to read this
 
-A rank such as 1-3 is a 95% range: the data allow any of these places. `=` marks models that
-cannot be told from the best (their range holds rank 1; McNemar's exact test or the paired
-bootstrap, Holm-corrected). P(1st) is the probability of being the true best of those ranked.
-Intervals are 95% bootstrap intervals over test examples (and seeds). Controls have no rank.
+{% for line in how_to_read %}
+{{ line | text }}
+
+{% endfor %}
 {% for line in environment %}
 - {{ line | text }}
 {% endfor %}
@@ -145,6 +147,7 @@ def markdown(ranking: Ranking, title: str, environment: Mapping[str, Any]) -> st
         failure_table=table(*failure_rows(ranking.failures)),
         transfer_tables=transfer_tables,
         table=table,
+        how_to_read=HOW_TO_READ,
         environment=[f"{k}: {v}" for k, v in flat(environment)],
     )
     return "\n".join(line.rstrip() for line in text.splitlines()).rstrip() + "\n"
@@ -172,7 +175,16 @@ def overall_table(o: OverallRanking) -> str:
 def overall_rows(o: OverallRanking, most: int) -> tuple[list[str], list[list[str]]]:
     """Header and rows of a table of the `most` best models of an overall ranking."""
     names = labels(row.model for row in o.rows)
-    header = ["rank", "", "model", f"{o.metric} [95%]", "P(1st)", "mean rank", "mean z", "worst"]
+    header = [
+        "rank",
+        "",
+        "model",
+        f"{measure(o.metric)} [95%]",
+        "P(1st)",
+        "mean rank",
+        "mean z",
+        "worst",
+    ]
     rows = [
         [
             *standing(o, row, names[row.model]),
@@ -203,7 +215,15 @@ def section_table(section: SectionRanking) -> str:
 def section_rows(section: SectionRanking, most: int) -> tuple[list[str], list[list[str]]]:
     """Header and rows of a table: the `most` best models, the controls, then who failed."""
     names = labels(row.model for row in section.rows)
-    header = ["rank", "", "model", f"{section.metric} [95%]", "P(1st)", *_titles(), "flags"]
+    header = [
+        "rank",
+        "",
+        "model",
+        f"{measure(section.metric)} [95%]",
+        "P(1st)",
+        *_titles(),
+        "flags",
+    ]
     rows = [
         [
             *standing(section, row, names[row.model] + seeds(row)),
@@ -237,7 +257,7 @@ def fronts(o: OverallRanking) -> str:
             rows.append([COST_TITLES[axis], " < ".join(steps)])
     if not rows:
         return ""
-    said = table(["cost", f"Pareto front ({o.metric}), cheapest first"], rows)
+    said = table(["cost", f"Pareto front ({measure(o.metric)}), cheapest first"], rows)
     if not one_device(o.rows):
         said += "\n\nTimes and memory were measured on several devices, so they are not ranked."
     return said

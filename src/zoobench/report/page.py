@@ -9,15 +9,17 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
 from zoobench.escape import plain
-from zoobench.metrics import METRICS, sign, theirs
+from zoobench.metrics import METRICS, metric, sign, theirs
 from zoobench.ranking.choice import SURE
 from zoobench.ranking.nouns import (
     COSTS,
+    SEVERAL,
     TIMED,
     OverallRanking,
     OverallRow,
@@ -26,10 +28,11 @@ from zoobench.ranking.nouns import (
     SectionRanking,
 )
 from zoobench.ranking.pareto import AXES, one_device
-from zoobench.ranking.recommend import license_fits
+from zoobench.ranking.recommend import COSTLY, license_fits
 from zoobench.report.figures import heat_cells, lanes
 from zoobench.report.markdown import failure_rows, flat
 from zoobench.report.models_page import model_pages
+from zoobench.report.protocol import HOW_TO_READ, protocol_rows
 from zoobench.report.terminal import critical_note, overall_notes
 from zoobench.report.text import (
     COLUMNS,
@@ -38,15 +41,20 @@ from zoobench.report.text import (
     control_label,
     costs,
     dataset_labels,
+    flags_text,
     labels,
+    measure,
     noisy,
     standing,
+    unsure,
     worst_texts,
 )
 from zoobench.report.transfer import transfer_tables
 from zoobench.schema import Ref
 from zoobench.statistics.critical import CriticalDifference
 
+SCRIPTS = ("page_decision.js", "page_charts.js", "page_copy.js", "page.js")
+"""Ours, in the order in which they run: the last one begins."""
 VENDORED = {"d3": "d3.min.js", "plot": "plot.umd.min.js"}
 SECTIONS = (
     ("decision", "Decision"),
@@ -55,6 +63,7 @@ SECTIONS = (
     ("heat", "Datasets"),
     ("forest", "Intervals"),
     ("ranks", "Ranks"),
+    ("protocol", "Protocol"),
     ("models", "Models"),
     ("failures", "Failures"),
     ("environment", "Environment"),
@@ -67,9 +76,8 @@ def page(ranking: Ranking, title: str, environment: Mapping[str, Any], suite: st
     from markupsafe import Markup
 
     folder = files("zoobench.report")
-    scripts = [_vendored(name) for name in VENDORED] + [
-        folder.joinpath("page.js").read_text("utf-8")
-    ]
+    scripts = [_vendored(name) for name in VENDORED]
+    scripts += [folder.joinpath(name).read_text("utf-8") for name in SCRIPTS]
     boards = [
         board(o, n) for o, n in zip(ranking.overall, board_names(ranking.overall), strict=True)
     ]
@@ -82,9 +90,13 @@ def page(ranking: Ranking, title: str, environment: Mapping[str, Any], suite: st
         scripts=[Markup(text) for text in scripts],  # noqa: S704  our own files
         sections=_sections(ranking),
         boards=boards,
+        nothing=_nothing(ranking),
         metric=_common_metric(ranking),
         limited=[(name, COST_TITLES[name]) for name in COLUMNS],
         axes=[(name, COST_TITLES[name]) for name in AXES],
+        cheapest=[(name, COST_TITLES[name]) for name in COSTLY.values()],
+        how_to_read=HOW_TO_READ,
+        protocol=protocol_rows(ranking),
         licenses=sorted({row.license for o in ranking.overall for row in o.rows}),
         shots=any(s.shots is not None for s in ranking.sections),
         ranked=any(o.critical is not None for o in ranking.overall),
@@ -106,6 +118,8 @@ def _sections(ranking: Ranking) -> list[tuple[str, str]]:
         for name, text in SECTIONS
         if (ranked or name != "ranks") and (ranking.overall or name in always)
     ]
+    if not ranking.overall:  # why there is nothing to rank comes first
+        kept.sort(key=lambda section: section[0] != "failures")
     at = [name for name, _ in kept].index("models")
     return kept[:at] + [(table.name, table.title) for table in transfer_tables(ranking)] + kept[at:]
 
@@ -151,6 +165,7 @@ def _data(ranking: Ranking, boards: Sequence[Mapping[str, Any]]) -> dict[str, An
         "timed": sorted(TIMED),
         "sure": SURE,
         "titles": COST_TITLES,
+        "shown": COLUMNS,
         "shots": _shots(ranking),
     }
 
@@ -187,6 +202,10 @@ def board(o: OverallRanking, name: str) -> dict[str, Any]:
         "sign": sign(o.metric),
         "notes": overall_notes(o),
         "one_device": one_device(o.rows),
+        "unit": "" if metric(o.metric).unit == "target" else metric(o.metric).unit,
+        "over": _over(o, on),
+        "unsure": unsure(len(o.rows)),
+        "left_out": [[names[model], why] for model, why in o.left_out_models.items()],
         "rows": [_plain(row, names[row.model]) for row in o.rows],
         "raw": [[float(f"{p:.3g}") for p in line] for line in o.raw],
         "posterior": [[round(1e5 * v) for v in draw] for draw in o.posterior],
@@ -204,6 +223,20 @@ def board(o: OverallRanking, name: str) -> dict[str, Any]:
             for row, worst in zip(o.rows, worst_texts(o), strict=True)
         ],
     }
+
+
+def _over(o: OverallRanking, on: Mapping[Ref, str]) -> str:
+    """What the score of a ranking is of, to follow it in a sentence."""
+    count = len(o.datasets)
+    return f"; on {on[o.datasets[0]]}" if count == 1 else f"; mean over {count} datasets"
+
+
+def _nothing(ranking: Ranking) -> str:
+    """Why no model was ranked."""
+    statuses = Counter(f.status for f in ranking.failures)
+    counts = ", ".join(f"{n} {status}" for status, n in statuses.most_common())
+    why = f": of {len(ranking.failures)} cells none gave a number ({counts})" if counts else ""
+    return f"No model has a score, so there is nothing to rank{why}."
 
 
 def _ranks(
@@ -233,6 +266,8 @@ def _plain(row: Row, label: str) -> dict[str, Any]:
         "low": _round(row.low),
         "high": _round(row.high),
         "tied": row.tied,
+        "device": None if row.device.startswith(SEVERAL) else row.device,
+        "flags": flags_text(row),
         "license": row.license,
         "costs": {k: float(f"{v:.5g}") for k, v in row.costs.items() if k in COSTS},
         "noisy": sorted(noisy(row.records)),
@@ -260,7 +295,7 @@ def _forest(section: SectionRanking, names: Mapping[Ref, str]) -> list[list[Any]
 
 def _columns(o: OverallRanking) -> list[tuple[str, str]]:
     """Header and class: "high" where a first click should put the largest on top."""
-    high = [f"{o.metric} [95%]", "P(1st)", "mean z", "worst"]
+    high = [f"{measure(o.metric)} [95%]", "P(1st)", "mean z", "worst"]
     titles = ["rank", "model", *high[:2], "mean rank", *high[2:]]
     titles += [*(COST_TITLES[name] for name in COLUMNS), "licence", "family", "flags"]
     return [(title, "high" if title in high else "") for title in titles]
@@ -279,7 +314,7 @@ def _cells(o: OverallRanking, row: OverallRow, label: str, worst: str) -> dict[s
     ]
     values = [row.costs.get(name, "") for name in COLUMNS]
     cells += zip(costs(row), values, strict=True)
-    flags = ", ".join(f"{flag.name} {flag.why}" for flag in row.flags)
+    flags = flags_text(row)
     cells += [(row.license, row.license), (row.family, row.family), (flags, flags)]
     return {"tied": row.tied, "cells": cells}
 
@@ -287,4 +322,4 @@ def _cells(o: OverallRanking, row: OverallRow, label: str, worst: str) -> dict[s
 def _common_metric(ranking: Ranking) -> str:
     """What a column of scores over all datasets is called."""
     names = {section.metric for section in ranking.sections}
-    return names.pop() if len(names) == 1 else "score"
+    return measure(names.pop()) if len(names) == 1 else "score"

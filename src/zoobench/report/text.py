@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from zoobench.datasets.options import BOUNDS
-from zoobench.metrics import difference, sign, written
+from zoobench.metrics import difference, fraction, sign, written
 from zoobench.quantities import duration
 from zoobench.ranking.choice import SURE
 from zoobench.ranking.nouns import OverallRanking, OverallRow, Row, SectionRanking, natural
 from zoobench.ranking.pareto import smallest_tied
 from zoobench.ranking.recommend import Recommendation
 from zoobench.schema import Cell, Record, Ref
+from zoobench.statistics.many import MATRIX_LIMIT
 
 
 def with_interval(metric: str, value: float, low: float | None, high: float | None) -> str:
@@ -29,6 +30,11 @@ def row_text(metric: str, row: Row) -> str:
 def row_score(metric: str, value: float) -> str:
     """A score of a row, in which larger is better, as `metric` is written."""
     return written(metric, sign(metric) * value)
+
+
+def measure(metric: str) -> str:
+    """A metric's name where its numbers stand below it: "accuracy (%)"."""
+    return metric + (" (%)" if fraction(metric) else "")
 
 
 def si(value: float | None) -> str:
@@ -171,6 +177,18 @@ def _bare(names: Mapping[Ref, str]) -> dict[Ref, str]:
     """The name alone, where one of `names` has it."""
     counts = Counter(ref.name for ref in names)
     return {ref: ref.name if counts[ref.name] == 1 else told for ref, told in names.items()}
+
+
+def flags_text(row: Row) -> str:
+    """What a reader must know of a row, each with its reason."""
+    return ", ".join(f"{flag.name} {flag.why}".rstrip() for flag in row.flags)
+
+
+def unsure(models: int) -> str:
+    """Why no probabilities are told of a ranking of so many models that has none."""
+    if models > MATRIX_LIMIT:
+        return f"Probabilities are told of {MATRIX_LIMIT} models at most."
+    return "The luck of the training runs is not known: give each model three seeds."
 
 
 def worst_texts(o: OverallRanking) -> list[str]:
