@@ -111,6 +111,22 @@ def read_suite(folder: Path) -> dict[str, Any]:
     return body
 
 
+def read_environment(folder: Path) -> dict[str, Any]:
+    """The environment.json of a run, or an empty table where there is none. Raises StoreError."""
+    file = folder / ENVIRONMENT
+    if not file.exists():
+        return {}
+    try:
+        if not file.is_file():
+            raise ValueError("not a regular file")
+        body = json.loads(file.read_text("utf-8"))
+        if not isinstance(body, dict):
+            raise ValueError("no object")
+    except (OSError, ValueError, RecursionError) as error:
+        raise StoreError(f"{file}: damaged: {getattr(error, 'strerror', error)}") from error
+    return body
+
+
 def read_table(file: Path) -> dict[str, Any]:
     """A TOML file that belongs to a run or a baseline. Raises StoreError."""
     try:

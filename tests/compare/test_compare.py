@@ -24,6 +24,7 @@ from zoobench.compare.compare import compare_paths
 from zoobench.compare.gates import Gates, gates_from
 from zoobench.compare.verdicts import Comparison
 from zoobench.errors import StoreError, UserError
+from zoobench.report.gate import gate_json
 from zoobench.schema import Outcomes, Ref
 
 LITE1 = "packaged/efficientnet-lite1@0.1.0"
@@ -552,6 +553,15 @@ def test_missing_and_damaged_predictions(tmp_path: Path) -> None:
 def test_other_test_labels_are_incomparable(tmp_path: Path) -> None:
     found = pair(tmp_path, [record(answers(100))], [record(answers(99))])
     assert [f.why for f in found.findings if f.kind == "quality"] == ["the test labels differ"]
+
+
+def test_verdicts_say_no_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("my old", "new"):
+        Folder(tmp_path / "runs" / name).add(record(answers(50))).write()
+    found = compare_paths(tmp_path / "runs" / "my old", Path("runs") / "new")
+    assert (found.baseline, found.candidate) == ("…/my old", "runs/new")
+    assert str(tmp_path) not in gate_json(found)
 
 
 def test_a_lone_file_finds_its_predictions(tmp_path: Path) -> None:

@@ -82,6 +82,15 @@ def test_history_of_runs(tmp_path: Path) -> None:
     assert "last accepted" in (tmp_path / "a" / "accuracy.svg").read_text()
 
 
+def test_a_figure_is_never_written_through_a_link(tmp_path: Path) -> None:
+    found = history(runs(tmp_path, [100, 103]))
+    (tmp_path / "theirs").write_text("kept")
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "accuracy.svg").symlink_to(tmp_path / "theirs")
+    assert tmp_path / "figures" / "accuracy.svg" in history_figures(found, tmp_path / "figures")
+    assert (tmp_path / "theirs").read_text() == "kept"
+
+
 def test_mistakes(tmp_path: Path) -> None:
     one = runs(tmp_path, [100])
     with pytest.raises(UserError, match="two runs or more"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -61,13 +62,15 @@ def test_a_dark_picture_keeps_the_range_of_its_dataset(tmp_path: Path) -> None:
 def test_pictures_on_two_scales_are_named_with_the_option(tmp_path: Path) -> None:
     pictures = {i: noise(i, 1.0) for i in range(40)}
     pictures[5] = noise(5, 200.0)
+    why = r"b/005.tif: grey values from .*most pictures' go from 0 to 1"
+    (named,) = load(folder(tmp_path, pictures)).notes["corrupt_files"]
+    assert re.match(why, named)
+    pictures |= {i: noise(i, 200.0) for i in range(6, 10)}
     ref = folder(tmp_path, pictures)
-    with pytest.raises(
-        BadData, match=r"b/005.tif: grey values from .*most pictures' go from 0 to 1"
-    ):
+    with pytest.raises(BadData, match=why):
         load(ref)
     made = load(ref, range=255)
-    assert sum(value < 2 for value in brightness(made)) == 39
+    assert sum(value < 2 for value in brightness(made)) == 35
     assert made.notes["pixel_range"] == "0 to 255/255/255"
 
 
@@ -119,6 +122,28 @@ def test_looks_are_kept_by_their_range(tmp_path: Path) -> None:
     told = twins.scan([path], verify=True, grey=ranges.Grey(2, 2, 2))[2]
     assert agreed.content != told.content
     assert twins.scan([path], verify=True)[2] == agreed
+
+
+def test_levels_are_read_once_for_all_loads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZOOBENCH_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "scans").mkdir()
+    ref = datasets.resolve(folder(tmp_path / "scans", {i: noise(i, 1.0) for i in range(40)}))
+    real, decoded = images.levels, []
+    monkeypatch.setattr(images, "levels", lambda source: decoded.append(source) or real(source))
+    first = datasets.load(ref)
+    assert len(decoded) == 40
+    again = datasets.load(ref)
+    assert len(decoded) == 40
+    assert again.notes == first.notes
+    (kept,) = (tmp_path / "cache" / "levels").iterdir()
+    whole = kept.read_bytes()
+    for damaged in (b"", whole[:-9], whole[:40] + b"9" + whole[41:], b"[" * 100):
+        kept.write_bytes(damaged)
+        assert datasets.load(ref).notes == first.notes
+        assert kept.read_bytes() == whole
+    assert len(decoded) == 40 * 5
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,17 @@ def test_environments_of_several_machines_are_all_kept(world: Path, tmp_path: Pa
     (tmp_path / "two" / store.ENVIRONMENT).write_text('{"cpu": "another"}')
     merge.merge([world / "one", tmp_path / "two"], tmp_path / "out")
     body = json.loads((tmp_path / "out" / store.ENVIRONMENT).read_text())
-    assert body["runs"][str(tmp_path / "two")] == {"cpu": "another"}
+    assert body["runs"]["2 two"] == {"cpu": "another"}
+    assert str(tmp_path) not in json.dumps(body)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "[1]", '"x"'])
+def test_a_damaged_environment_is_named(world: Path, tmp_path: Path, text: str) -> None:
+    shutil.copytree(world / "two", tmp_path / "two")
+    (tmp_path / "two" / store.ENVIRONMENT).write_text(text)
+    with pytest.raises(StoreError, match=r"environment\.json: damaged"):
+        merge.merge([world / "one", tmp_path / "two"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("text", ["0/2", "3/2", "x", "1", "1/0", "-1/2"])

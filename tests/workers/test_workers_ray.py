@@ -179,6 +179,15 @@ def test_a_task_takes_its_share_of_the_smallest_node_that_will_do() -> None:
         ray_.needs("cuda:0", 1, WorkerLimits(), nodes[:3])
 
 
+def test_records_say_nothing_of_where_a_cluster_is() -> None:
+    node = ray_.Node("1", "10.1.2.3", cpus=4, gpus=0, memory=2**30)
+    assert (node.size, str(node)) == (
+        "4 CPUs, 0 GPUs, 1.0 GiB", "10.1.2.3 (4 CPUs, 0 GPUs, 1.0 GiB)",
+    )  # fmt: skip
+    lost = "The node (IP: 10.1.2.3, id 7f) of 10.0.0.12:6379 died; ray 2.51.1, 1.2.3.4.5"
+    assert ray_.ADDRESS.sub("…", lost) == "The node (IP: …, id 7f) of … died; ray 2.51.1, 1.2.3.4.5"
+
+
 def test_the_device_is_the_clusters() -> None:
     assert ray_.resolve_device("auto", [node(8)]) == "cpu"
     assert ray_.resolve_device("auto", [node(8), node(8, 1)]) == "cuda:0"

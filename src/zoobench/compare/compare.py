@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from zoobench import escape
 from zoobench.compare.baseline import PackedRun
 from zoobench.compare.exact import by_model, drifts, exact_findings
 from zoobench.compare.gates import Gates, read_gates
@@ -58,8 +59,8 @@ def compare(baseline: Run, candidate: Run, gates: Gates | None = None) -> Compar
     new = [_new(r, gates.metrics_of(r.cell)[0]) for r in matched.new]
     return Comparison(
         suite=suite,
-        baseline=str(baseline.path),
-        candidate=str(candidate.path),
+        baseline=_shown(baseline),
+        candidate=_shown(candidate),
         findings=tuple(sorted(findings, key=_worst_first)),
         new=tuple(sorted(new, key=lambda n: n.cell.model)),
         warnings=tuple(sorted(warnings, key=_worst_first)),
@@ -70,6 +71,11 @@ def compare(baseline: Run, candidate: Run, gates: Gates | None = None) -> Compar
         alpha=gates.alpha,
         strict=gates.strict,
     )
+
+
+def _shown(run: Run) -> str:
+    """Where a run lies as it was named, and of an absolute path the name: others read verdicts."""
+    return escape.private(str(run.path), [str(run.path)] if run.path.is_absolute() else ())
 
 
 def _same_suite(baseline: Run, candidate: Run) -> str:

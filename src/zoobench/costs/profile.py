@@ -190,6 +190,8 @@ def read_rows(path: Path) -> dict[tuple[str, str], dict[str, Any]]:
     """
     if not path.exists():
         return {}
+    if not path.is_file():
+        raise UserError(f"{path}: not a regular file")
     text = path.read_text(encoding="utf-8")
     whole = text[: text.rfind("\n") + 1].splitlines()
     reader = csv.DictReader(whole)

@@ -137,7 +137,7 @@ def _targets(ref: Ref) -> Ref:
             f"{path}: there is no such file; it names each picture of a "
             "regression and its number, in columns file and target"
         )
-    columns = delimited.header(path, path.read_bytes(), ("file", "target"), delimited.How())
+    columns = delimited.header(path, table_.content(path), ("file", "target"), delimited.How())
     named = {"image": "file", "label": "target", "path": str(path)}
     if "split" in columns:
         named["split"] = "split"

@@ -203,8 +203,8 @@ def _path(ref: Ref) -> Path:
 
 def _read(ref: Ref) -> Table:
     path = _path(ref)
-    raw = _bytes(path)
-    content, wanted = _columns(ref)
+    raw = content(path)
+    holds, wanted = _columns(ref)
     columns = formats.columns(path, raw, wanted, _how(ref))
     contents, labels = columns[wanted[0]], [label.strip() for label in columns[wanted[1]]]
     splits = [""] * len(labels)
@@ -213,7 +213,7 @@ def _read(ref: Ref) -> Table:
         splits = [_split(value, path, wanted[2]) for value in columns[wanted[2]]]
     elif spare := _column_of_splits(path, raw, wanted, _how(ref)):
         notes["split_column"] = [spare]
-    table = Table(path, content, contents, labels, splits, hashlib.sha256(raw).hexdigest(), notes)
+    table = Table(path, holds, contents, labels, splits, hashlib.sha256(raw).hexdigest(), notes)
     return table if task_of(ref) == "regression" else _as_classes(table, as_words(ref))
 
 
@@ -231,7 +231,8 @@ def _column_of_splits(path: Path, raw: bytes, wanted: list[str], how: delimited.
     return ""
 
 
-def _bytes(path: Path) -> bytes:
+def content(path: Path) -> bytes:
+    """The bytes of a table's file. Raises UserError where it is none, or too large."""
     try:
         return regular.read(str(path), LARGEST)
     except FileNotFoundError:

@@ -12,15 +12,17 @@ import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import PIL
 from numpy.typing import NDArray
 
 from zoobench.datasets import images, regular
 from zoobench.datasets.ids import THREADS, bytes_id, text_id
-from zoobench.datasets.ranges import GUESSED, Grey, agreed, may_be_deep
+from zoobench.datasets.ranges import GUESSED, Grey, Levels, agreed, may_be_deep
 from zoobench.datasets.waiting import told
 from zoobench.machine import cache_dir
 from zoobench.schema import digest
@@ -127,12 +129,28 @@ def of_pictures(
 def _agreed(
     deep: Sequence[str], source: Callable[[str], bytes | str]
 ) -> tuple[Grey, dict[str, str], str]:
-    """As `ranges.agreed`, by the pictures' ids."""
-    with ThreadPoolExecutor(THREADS) as pool:
-        levels = list(pool.map(lambda one: images.levels(source(one)), deep))
+    """As `ranges.agreed`, by the pictures' ids; a set's levels are read once and kept."""
+    path = cache_dir() / "levels" / digest([VERSION, PIL.__version__, images.formats(), deep], 32)
+    levels = _kept_levels(path, len(deep)) if deep else []
+    if levels is None:
+        with ThreadPoolExecutor(THREADS) as pool:
+            levels = list(pool.map(lambda one: images.levels(source(one)), deep))
+        body = msgspec.json.encode(levels)
+        _keep(path, sha256(body).digest() + body)
     known = {i: one for i, one in enumerate(levels) if one is not None}
     grey, odd, narrow = agreed(known)
     return grey, {deep[i]: why for i, why in odd.items()}, narrow
+
+
+def _kept_levels(path: Path, many: int) -> list[Levels | None] | None:
+    """None where `path` does not hold the levels of so many pictures, with their digest before."""
+    try:
+        blob = path.read_bytes()
+        levels = msgspec.json.decode(blob[32:], type=list[Levels | None])
+    except (OSError, ValueError):
+        return None
+    whole = sha256(blob[32:]).digest() == blob[:32] and len(levels) == many
+    return levels if whole else None
 
 
 def _read(path: Path, many: int) -> list[bytes]:

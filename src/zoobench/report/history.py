@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 from zoobench.compare.history import History, Series
 from zoobench.escape import plain, terminal
+from zoobench.files import file_name
+from zoobench.store import write_atomic
 
 MOST = 20
 """Series in one figure; those that drifted most come first."""
@@ -27,7 +30,10 @@ def history_text(found: History) -> str:
 
 
 def history_figures(found: History, folder: Path) -> tuple[Path, ...]:
-    """<metric>.svg for each metric, byte-stable; steps are circled, marks are dashed lines."""
+    """<metric>.svg for each metric, byte-stable; steps are circled, marks are dashed lines.
+
+    A file or link of that name is replaced, never written through.
+    """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -59,9 +65,10 @@ def history_figures(found: History, folder: Path) -> tuple[Path, ...]:
                 figure.legend(loc="outside right upper", fontsize="x-small")
             else:
                 axes.set_title(plain(chosen[0].cell.label), fontsize="small", pad=14)
-            path = folder / f"{metric}.svg"
-            figure.savefig(path, metadata={"Date": None})
-            out.append(path)
+            path, buffer = folder / f"{file_name(metric)}.svg", io.BytesIO()
+            figure.savefig(buffer, format="svg", metadata={"Date": None})
+        write_atomic(path, buffer.getvalue())
+        out.append(path)
     return tuple(out)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +14,7 @@ from zoobench.report.figures import write_figures
 from zoobench.report.markdown import markdown
 from zoobench.report.page import page
 from zoobench.report.tables import csv_bytes, frame, measurements_table, ranking_table
-from zoobench.store import ENVIRONMENT, Run, write_atomic
+from zoobench.store import Run, read_environment, write_atomic
 
 FILES = ("report.html", "report.md", "ranking.csv", "measurements.csv")
 PARQUET = ("ranking.parquet", "measurements.parquet")
@@ -52,10 +51,7 @@ def write_report(runs: Sequence[Run], out: Path, ranking: Ranking | None = None)
 
 
 def _environment(runs: Sequence[Run]) -> dict[str, Any]:
-    """The environment.json of each run; under its path where there are several."""
-    found: dict[str, Any] = {}
-    for run in runs:
-        file = run.path / ENVIRONMENT
-        if file.exists():
-            found[run.path.name] = json.loads(file.read_text(encoding="utf-8"))
-    return next(iter(found.values())) if len(found) == 1 else found
+    """The environment.json of each run; under its name where there are several."""
+    found = {run.path.name: read_environment(run.path) for run in runs}
+    there = {name: body for name, body in found.items() if body}
+    return next(iter(there.values())) if len(there) == 1 else there

@@ -172,11 +172,9 @@ def _copy_predictions(run: store.Run, record: Record, folder: Path) -> None:
 
 
 def _environments(runs: Sequence[store.Run]) -> dict[str, Any]:
-    """The runs' environment where they agree; else each under `runs`, by directory name."""
-    found: dict[str, Any] = {}
-    for run in runs:
-        file = run.path / store.ENVIRONMENT
-        found[str(run.path)] = json.loads(file.read_text("utf-8")) if file.exists() else {}
-    bodies = list(found.values())
-    same = all(body == bodies[0] for body in bodies)
-    return bodies[0] if same else {"runs": found}
+    """The runs' environment where they agree; else each under `runs`, by number and name."""
+    bodies = [store.read_environment(run.path) for run in runs]
+    if all(body == bodies[0] for body in bodies):
+        return bodies[0]
+    names = [f"{number} {run.path.name}" for number, run in enumerate(runs, 1)]
+    return {"runs": dict(zip(names, bodies, strict=True))}

@@ -151,16 +151,18 @@ def _lets(cell: Cell, key: str, glob: str) -> bool:
 def make_plan(spec: suite.Suite, options: RunOptions) -> Plan:
     """What would be run, and what is done already in `options.out`. Writes nothing."""
     device = machine.resolve(options.device)  # one that is not here is said before the plan
-    plan = Plan(spec, chosen_cells(spec, options), recorded(options.out), options.retry)
-    check_memory(plan, options, device)
-    return plan
+    cells = chosen_cells(spec, options)
+    check_memory(spec, cells, options, device)
+    return Plan(spec, cells, recorded(options.out), options.retry)
 
 
-def check_memory(plan: Plan, options: RunOptions, device: str) -> None:
-    """Raises UserError where what is left to do cannot fit. A cluster's nodes are not asked."""
+def check_memory(
+    spec: suite.Suite, cells: Sequence[Cell], options: RunOptions, device: str
+) -> None:
+    """Raises UserError where one of the cells cannot fit. A cluster's nodes are not asked."""
     if options.engine == "local":
-        bound = limits(plan.suite).memory_bytes
-        memory.check(plan.todo, device, bound or default_memory_bytes(options.workers))
+        bound = limits(spec).memory_bytes
+        memory.check(cells, device, bound or default_memory_bytes(options.workers))
 
 
 def recorded(out: Path) -> dict[str, Record]:
@@ -230,13 +232,13 @@ def execute(spec: suite.Suite, options: RunOptions, watch: Callable[[Plan, Event
             check_compiling(options, site.device)
         network.begin()
         spec = pinned(spec, options.out)
-        plan = Plan(spec, chosen_cells(spec, options), recorded(options.out), options.retry)
-        check_memory(plan, options, site.device)
+        cells = chosen_cells(spec, options)
+        check_memory(spec, cells, options, site.device)
         with (
             Store(options.out, suite.to_toml(spec), spec.identity) as store,
             interrupts.noted() as stopping,
         ):
-            plan = dataclasses.replace(plan, done=recorded(options.out))  # nobody else writes now
+            plan = Plan(spec, cells, recorded(options.out), options.retry)
             store.write_environment({**environment(site.device), **site.facts})
             cache = str(cache_dir() / "features")
             spent = spec.limits.cost_seconds
@@ -290,7 +292,7 @@ def opened(options: RunOptions, bounds: WorkerLimits) -> Iterator[Site]:
         asked = ray_.needs(device, workers, bounds, nodes)
         ray_.check_versions(nodes, ray_.versions())
         cluster = partial(ray_.RayEngine, limits=bounds, asked=asked)
-        facts = {"engine": "ray", "nodes": sorted(str(node) for node in nodes)}
+        facts = {"engine": "ray", "nodes": sorted(node.size for node in nodes)}
         yield Site(device, asked.cpus, max(2, len(nodes)), cluster, facts)
 
 

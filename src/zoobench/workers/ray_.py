@@ -48,6 +48,10 @@ ANSWER_SECONDS = 120.0
 """How long a node may take to say which versions it has."""
 
 
+ADDRESS = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?(?![\w.])")
+"""Of a node, in Ray's messages, which become records."""
+
+
 @dataclass(frozen=True)
 class Node:
     """A living node of the cluster; memory in bytes."""
@@ -59,8 +63,12 @@ class Node:
     memory: float
 
     def __str__(self) -> str:
-        gib = self.memory / 2**30
-        return f"{self.address} ({self.cpus:g} CPUs, {self.gpus:g} GPUs, {gib:.1f} GiB)"
+        return f"{self.address} ({self.size})"
+
+    @property
+    def size(self) -> str:
+        """For records, which say nothing of where a cluster is."""
+        return f"{self.cpus:g} CPUs, {self.gpus:g} GPUs, {self.memory / 2**30:.1f} GiB"
 
 
 @dataclass(frozen=True)
@@ -336,7 +344,7 @@ class RayEngine:
         except ray.exceptions.RayError as error:
             self._running.remove(task)
             hungry = isinstance(error, ray.exceptions.OutOfMemoryError)
-            why = str(error).strip().partition("\n")[0]
+            why = ADDRESS.sub("…", str(error).strip().partition("\n")[0])
             yield from self._lost(task, "oom" if hungry else "crash", why)
         else:
             if isinstance(event, Begun):
