@@ -131,7 +131,12 @@ def test_levels_are_read_once_for_all_loads(
     (tmp_path / "scans").mkdir()
     ref = datasets.resolve(folder(tmp_path / "scans", {i: noise(i, 1.0) for i in range(40)}))
     real, decoded = images.levels, []
-    monkeypatch.setattr(images, "levels", lambda source: decoded.append(source) or real(source))
+
+    def levels(source: bytes | str | Path) -> ranges.Levels | None:
+        decoded.append(source)
+        return real(source)
+
+    monkeypatch.setattr(images, "levels", levels)
     first = datasets.load(ref)
     assert len(decoded) == 40
     again = datasets.load(ref)
