@@ -21,6 +21,7 @@ from zoobench.advise.nouns import Action, Recipe
 from zoobench.advise.worker import Look
 from zoobench.cli.main import main
 from zoobench.errors import StoreError, UserError
+from zoobench.export.saved import open_saved
 from zoobench.ranking.recommend import Limits
 from zoobench.tasks.classification import labels_of
 from zoobench.workers.request_worker import RequestWorker
@@ -202,9 +203,13 @@ def test_a_table_of_texts_with_packaged_vectors(tmp_path: Path) -> None:
     done = CliRunner().invoke(
         main,
         ["recommend", "--data", str(file), "--out", str(tmp_path / "run"), "--budget", "10m",
-         "--no-fine-tune", "--device", "cpu", "--models", "packaged/glove-6b-50d"],
+         "--no-fine-tune", "--device", "cpu", "--models", "packaged/glove-6b-50d",
+         "--save", str(tmp_path / "best")],
     )  # fmt: skip
     assert done.exit_code == 0, done.output
+    best = open_saved(tmp_path / "best")
+    said = [one["class"] for one in best.answers(["soup and bread", "a match of two"])]
+    assert said == ["food", "sport"]
     assert "the only model that was measured" in done.stdout
     assert "accuracy 100" in done.stdout or "accuracy 9" in done.stdout
 
@@ -219,6 +224,7 @@ def test_a_table_of_texts_with_packaged_vectors(tmp_path: Path) -> None:
         (["--data", DATA, "--budget", "soon"], "--budget: expected a time"),
         (["--data", DATA, "--objective", "nll"], "with --data it is accuracy"),
         (["--data", DATA, "--models", "synthetic/bag"], "reads text, the data is image"),
+        (["--data", DATA, "--save", "/dev/null"], "is there and no folder"),
         ([], "give either a RUN or --data"),
     ],
 )

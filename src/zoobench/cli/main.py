@@ -312,6 +312,8 @@ def list_suites(as_json: bool) -> None:
 main.lazy = {
     "profile": "zoobench.cli.profile:profile",
     "recommend": "zoobench.cli.recommend:recommend",
+    "save": "zoobench.cli.save:save",
+    "predict": "zoobench.cli.save:predict",
     "compare": "zoobench.cli.compare:compare",
     "baseline": "zoobench.cli.compare:baseline",
     "history": "zoobench.cli.compare:history",

@@ -15,6 +15,7 @@ from zoobench.cli.base import (
     QuantityType,
     echo,
     echo_json,
+    say,
     typed,
     user_errors,
 )
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """What `recommend` takes beside a RUN's options."""
     for decorate in (
+        click.option(
+            "--save", type=PATH, help="With --data: write the most accurate to this new folder."
+        ),
         click.option("--no-fine-tune", is_flag=True, help="With --data: probes alone."),
         click.option("--device", default="auto", show_default=True, help="With --data."),
         click.option(
@@ -154,6 +158,8 @@ def advise_data(
     started = time.monotonic()
     from zoobench import tasks
     from zoobench.advise.loop import AdviceRequest, advise
+    from zoobench.cli import save
+    from zoobench.export.save import check_free
     from zoobench.report.advice import advice_json, advice_text
     from zoobench.runs.session import RUNS
 
@@ -166,6 +172,8 @@ def advise_data(
         raise UserError("--cheapest: with --data it is macs or params: nothing is timed")
     if not options["budget"]:
         raise UserError("--budget: expected more than 0")
+    if options["save"]:
+        check_free(options["save"])
     columns = {name: options[name] for name in ("text", "image", "label") if options[name]}
     ref = resolve_data(data, columns)
     out = options["out"] or RUNS / file_name(f"advice-{ref.name}")
@@ -181,9 +189,12 @@ def advise_data(
         raise SystemExit(interrupts.exit_code(error)) from None
     if as_json:
         echo_json(advice_json(found))
-        return
-    echo(*advice_text(found))
-    echo(f"State: {out}; with a larger --budget the same command goes on.")
+    else:
+        echo(*advice_text(found))
+        echo(f"State: {out}; with a larger --budget the same command goes on.")
+    if options["save"]:
+        saved = save.save_advised(out, found.pick, options["save"], options["device"])
+        say(save.saved_json(saved), save.saved_text(saved), as_json)
 
 
 def resolve_data(data: str, columns: Mapping[str, Value]) -> Ref:

@@ -19,6 +19,7 @@ from zoobench.features.compiled import Compiling, training
 from zoobench.interfaces import Adapted, SealedSplits, Split, Team
 from zoobench.machine import out_of_memory
 from zoobench.methods.data_parallel import Share
+from zoobench.methods.head import AffineHead
 from zoobench.methods.objectives import Objective, objective_of
 
 if TYPE_CHECKING:
@@ -114,6 +115,11 @@ class Tuned:
 
     def predict(self, split: Split) -> torch.Tensor:
         return score(self.network, Inputs(self.backbone, split), self.objective)
+
+    def head(self) -> AffineHead:
+        """The trained head, in the target's unit."""
+        linear: Any = self.network.head
+        return self.objective.head(AffineHead.of(linear.weight, linear.bias))
 
 
 def fitting(run: Training, train: Inputs, valid: Inputs, pieces: int) -> tuple[Tuned | None, int]:

@@ -1,4 +1,4 @@
-"""The Adapted of every method but training: a function that scores; and a head on features."""
+"""The Adapted of every method but training: a function that scores; and heads on features."""
 
 from __future__ import annotations
 
@@ -36,14 +36,48 @@ class HeadFit:
 
 
 @dataclass(frozen=True)
+class AffineHead:
+    """`features @ weight.T + bias`: (N, C) scores whose softmax are the probabilities of C classes,
+    or (N, 1) numbers in the target's unit.
+
+    `weight` (C, D), `bias` (C,), both float64 on the CPU, since an offset of the features that is
+    much larger than their spread must not eat the spread. It is what a saved model holds.
+    """
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+
+    @classmethod
+    def of(cls, weight: torch.Tensor, bias: torch.Tensor) -> AffineHead:
+        """Of tensors in any precision, on any device."""
+        kept = (one.detach().cpu().double().contiguous() for one in (weight, bias))
+        return cls(*kept)
+
+    def among(self, present: torch.Tensor, classes: int) -> AffineHead:
+        """The same head for all `classes`; those that are not `present` are never said."""
+        import torch
+
+        if len(present) == classes:
+            return self
+        weight = self.weight.new_zeros(classes, self.weight.shape[1])
+        bias = self.bias.new_full((classes,), torch.finfo(torch.float32).min)
+        weight[present.cpu()], bias[present.cpu()] = self.weight, self.bias
+        return AffineHead(weight, bias)
+
+
+@dataclass(frozen=True)
 class Fitted:
-    """An Adapted that scores with `score`: (N, C) float32 log-probabilities, on the CPU."""
+    """An Adapted that scores with `score`: (N, C) float32 log-probabilities, on the CPU.
+
+    `head` makes what saves a model of it, where the score is linear in the features.
+    """
 
     score: Callable[[Split], torch.Tensor]
     valid_scores: torch.Tensor
     chosen: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, float] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
+    head: Callable[[], AffineHead] | None = None
 
     def predict(self, split: Split) -> torch.Tensor:
         """(N, C) float32 log-probabilities, on the CPU."""

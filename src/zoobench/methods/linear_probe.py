@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from zoobench.interfaces import Adapted, SealedSplits
-from zoobench.methods.head import Fitted, HeadFit
+from zoobench.methods.head import AffineHead, Fitted, HeadFit
 from zoobench.tasks.classification import labels_of
 
 if TYPE_CHECKING:
@@ -63,7 +63,12 @@ class LinearProbe:
         facts = _facts(path, (fitted == local).double().mean().item())
         facts["trainable_params"] = final.trainable_params
         chosen, held = {"lambda": path.fit.lam}, on_train.log_probs(splits.valid)
-        return Fitted(final.log_probs, held, chosen, facts, _flags(path))
+
+        def head() -> AffineHead:
+            solved = path.refit.head if self.refit else path.fit.head
+            return AffineHead.of(*solved.unscaled()).among(present, classes)
+
+        return Fitted(final.log_probs, held, chosen, facts, _flags(path), head)
 
 
 def _facts(path: LogisticPath, train_accuracy: float) -> dict[str, float]:

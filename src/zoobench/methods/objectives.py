@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from zoobench.interfaces import SealedSplits, Split, Splits
+from zoobench.methods.head import AffineHead
 from zoobench.tasks.classification import labels_of
 from zoobench.tasks.regression import numbers_of
 
@@ -33,6 +34,9 @@ class Objective(Protocol):
 
     def said(self, outputs: torch.Tensor) -> torch.Tensor:
         """What the task judges, from (B, K) float32 outputs."""
+
+    def head(self, trained: AffineHead) -> AffineHead:
+        """The trained head as a saved model's, whose scores are `said`'s own, or logits."""
 
     def valid_loss(self, said: torch.Tensor, split: Split) -> float:
         """By what the grid's best is chosen: less is better."""
@@ -63,6 +67,9 @@ class ClassObjective:
     def said(self, outputs: torch.Tensor) -> torch.Tensor:
         """(B, C) log-probabilities."""
         return outputs.log_softmax(dim=1)
+
+    def head(self, trained: AffineHead) -> AffineHead:
+        return trained
 
     def valid_loss(self, said: torch.Tensor, split: Split) -> float:
         import torch.nn.functional as F
@@ -97,6 +104,9 @@ class NumberObjective:
     def said(self, outputs: torch.Tensor) -> torch.Tensor:
         """(B,) float64 numbers in the target's unit."""
         return outputs[:, 0].double() * self.std + self.mean
+
+    def head(self, trained: AffineHead) -> AffineHead:
+        return AffineHead(trained.weight * self.std, trained.bias * self.std + self.mean)
 
     def valid_loss(self, said: torch.Tensor, split: Split) -> float:
         error = (said.numpy() - numbers_of(split)) / self.std

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from zoobench.errors import BadData
 from zoobench.interfaces import Adapted, SealedSplits, Split
-from zoobench.methods.head import Fitted, HeadFit
+from zoobench.methods.head import AffineHead, Fitted, HeadFit
 from zoobench.methods.objectives import standard
 from zoobench.tasks.classification import labels_of
 from zoobench.tasks.regression import numbers_of
@@ -76,7 +76,12 @@ class Ridge:
         }
         chosen = {"lambda": path.lambdas[path.best]}
         held = fit.log_probs(splits.valid)
-        return Fitted(fit.log_probs, held, chosen, facts, self._flags(path))
+
+        def head() -> AffineHead:
+            weight, bias = path.head.unscaled()
+            return AffineHead.of(weight / heat, bias / heat).among(present, classes)
+
+        return Fitted(fit.log_probs, held, chosen, facts, self._flags(path), head)
 
     def _numbers(self, backbone: Any, splits: SealedSplits, train: torch.Tensor) -> Adapted:
         import torch
@@ -100,7 +105,12 @@ class Ridge:
             "trainable_params": float(train.shape[1] + 1),
         }
         chosen = {"lambda": path.lambdas[path.best]}
-        return Fitted(predict, predict(splits.valid), chosen, facts, self._flags(path))
+
+        def head() -> AffineHead:
+            weight, bias = path.head.unscaled()
+            return AffineHead.of(weight * std, bias * std + mean)
+
+        return Fitted(predict, predict(splits.valid), chosen, facts, self._flags(path), head)
 
     def _flags(self, path: RidgePath) -> tuple[str, ...]:
         edge = self.lambdas > 1 and path.best in (0, self.lambdas - 1)

@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zoobench.errors import Unsupported
@@ -18,7 +19,24 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
+    from zoobench.models.checkpoints import State
+
     Forward = Callable[[torch.nn.Module, Any], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """How one library alone makes a backbone again: what a saved folder says of it (`export`).
+
+    `library` names the script that does; `settings`, plain JSON, are what it reads, beside the
+    weights and what `write` puts into the folder (a tokenizer, a configuration). `parts` gives the
+    module's tensors as the library calls them, and those of layers that are none of its own.
+    """
+
+    library: str
+    settings: Mapping[str, Any]
+    write: Callable[[Path, Any], None] | None = None
+    parts: Callable[[Any], tuple[State, State]] = lambda module: (module.state_dict(), {})
 
 
 @dataclass
@@ -39,6 +57,7 @@ class ImageBackbone:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     source_head: torch.nn.Linear | None = None
     reads_maps: Callable[[torch.nn.Module, tuple[int, int]], MapReader] | None = None
+    blueprint: Blueprint | None = None
 
     def prepare(self, raw: Image.Image) -> torch.Tensor:
         """(3, H, W) float32 from a PIL picture."""
@@ -73,6 +92,7 @@ class TextBackbone:
     pad_id: int = 0
     feature_dim: int = 0
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    blueprint: Blueprint | None = None
 
     def prepare(self, raw: str) -> dict[str, list[int]]:
         """`input_ids` of one text. Half of a surrogate pair reads as '?'."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from functools import partial
@@ -13,7 +14,7 @@ from zoobench import errors
 from zoobench.errors import MissingWeights
 from zoobench.interfaces import InputSpec
 from zoobench.models import checkpoints
-from zoobench.models.backbones import TextBackbone, finish, seeded
+from zoobench.models.backbones import Blueprint, TextBackbone, finish, seeded
 
 if TYPE_CHECKING:
     import torch
@@ -72,7 +73,12 @@ def load(
     spec = InputSpec(modality="text", length=length, extra=(("words", lexicon),))
     tokenize = partial(_word_ids, rows, length)
     backbone = TextBackbone(module, spec, "mean of words", tokenize, _bag_mean, pad_id=len(table))
+    backbone.blueprint = Blueprint("words", {"length": length}, partial(_write, table))
     return finish(backbone, {**provenance, **notes}, ())
+
+
+def _write(table: list[str], folder: Path, module: Any) -> None:
+    (folder / "words.json").write_text(json.dumps(table), encoding="ascii")
 
 
 def _vocabulary(path: Path) -> list[str]:

@@ -19,6 +19,8 @@ from zoobench.models import checkpoints, folders
 if TYPE_CHECKING:
     import torch
 
+    from zoobench.models.checkpoints import State
+
 POOLS = ("mean", "cls", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
 LEGACY_POOLS = {
     "pooling_mode_cls_token": "cls",
@@ -220,6 +222,19 @@ def with_layers(
         activation = getattr(torch.nn, layer.activation)()
         whole[f"dense_{number}"] = torch.nn.Sequential(linear, activation)
     return whole.float(), files
+
+
+def parts(how: PoolingRecipe, module: Any) -> tuple[State, State]:
+    """The tensors of the encoder, and those of the Dense layers by their place in `how.layers`."""
+    if not any(how.layers):
+        return module.state_dict(), {}
+    places = [place for place, layer in enumerate(how.layers) if layer]
+    dense = {
+        f"{place}.{name}": tensor
+        for number, place in enumerate(places)
+        for name, tensor in module[f"dense_{number}"][0].state_dict().items()
+    }
+    return module["encoder"].state_dict(), dense
 
 
 def pooled(how: PoolingRecipe, module: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:

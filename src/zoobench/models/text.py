@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from zoobench.errors import CellError, MissingWeights, Unsupported, ZoobenchError, one_line
 from zoobench.interfaces import InputSpec
 from zoobench.models import checkpoints, folders, sentence
-from zoobench.models.backbones import TextBackbone, finish, seeded
+from zoobench.models.backbones import Blueprint, TextBackbone, finish, seeded
 
 if TYPE_CHECKING:
     import torch
@@ -64,12 +64,20 @@ def load_folder(
         most = positions(config.to_dict())
         if most and length > most:
             raise Unsupported(f"{ref.short}: length = {length} is above its {most} positions")
+        kind = type(module).__name__
         module, dense = sentence.with_layers(module, how, ref.option("weights") == "random")
     if dense:
         notes = {**notes, "dense_sha256": [checkpoints.sha256_file(path) for path in dense]}
     told: dict[str, Any] = {"prefix": prefix, "tokenizer": _tokenizer_digest(tokenizer)}
     if how.lower_case:
         told["lower_case"] = True
+    settings = {
+        "class": kind,
+        "pool": how.pool,
+        "layers": [layer.activation if layer else "normalize" for layer in how.layers],
+        "length": length,
+        "prefix": prefix,
+    }
     backbone = TextBackbone(
         module=module,
         input_spec=InputSpec(modality="text", length=length, extra=tuple(told.items())),
@@ -77,8 +85,17 @@ def load_folder(
         tokenize=partial(_tokenized, tokenizer, length, prefix),
         forward=partial(sentence.pooled, how),
         pad_id=int(tokenizer.pad_token_id or 0),
+        blueprint=Blueprint(
+            "transformers-text", settings, partial(_write, tokenizer), partial(sentence.parts, how)
+        ),
     )
     return finish(backbone, {**provenance, **notes}, ("transformers", "tokenizers"))
+
+
+def _write(tokenizer: Any, folder: Path, module: Any) -> None:
+    """What `load_folder` reads of a folder, but for weights and sentence-transformers' own."""
+    tokenizer.save_pretrained(folder)
+    module.config.save_pretrained(folder)
 
 
 def encoder(

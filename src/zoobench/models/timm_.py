@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 from zoobench import errors, hub
 from zoobench.errors import MissingWeights, Unsupported, UserError
 from zoobench.models import checkpoints, folders, index, options, timm_config, timm_maps, torchhub
-from zoobench.models.backbones import ImageBackbone, finish, seeded
+from zoobench.models.backbones import Blueprint, ImageBackbone, finish, seeded
 from zoobench.schema import ModelCard
 
 if TYPE_CHECKING:
     import torch
 
-    from zoobench.interfaces import Backbone
+    from zoobench.interfaces import Backbone, InputSpec
     from zoobench.models.checkpoints import State
     from zoobench.schema import Ref, Value
 
@@ -203,12 +203,13 @@ def load(ref: Ref, seed: int) -> Backbone:
         files = _local(Path(weights), provenance)
     if _is_repo(ref.name):
         name, config, arguments = timm_config.read(described or _described(ref), ref.short)
-    create = partial(_create, name, config, _sized(name, config, arguments, ref))
+    arguments = _sized(name, config, arguments, ref)
+    create = partial(_create, name, config, arguments)
     with seeded(seed):
         module, dropped = _filled(create, files, weights != "pretrained", ref)
     if dropped:
         provenance["dropped_keys"] = list(dropped)
-    return backbone_of(module, ref, provenance)
+    return backbone_of(module, ref, provenance, arguments)
 
 
 def _described(ref: Ref) -> Path:
@@ -323,8 +324,11 @@ def _heads(module: Any) -> tuple[str, ...]:
     return (named,) if isinstance(named, str) else tuple(named)
 
 
-def backbone_of(module: Any, ref: Ref, provenance: dict[str, Any]) -> ImageBackbone:
-    """The finished backbone over one of timm's modules. Raises Unsupported."""
+def backbone_of(
+    module: Any, ref: Ref, provenance: dict[str, Any], arguments: Mapping[str, Any] | None = None
+) -> ImageBackbone:
+    """The finished backbone over one of timm's modules, which was made with `arguments`. Raises
+    Unsupported."""
     from zoobench.models.images import timm_preprocessing
 
     spec, transform = timm_preprocessing(module.pretrained_cfg, ref)
@@ -339,9 +343,27 @@ def backbone_of(module: Any, ref: Ref, provenance: dict[str, Any]) -> ImageBackb
         module, spec, pooling, transform, pooled_features, reads_maps=timm_maps.reader
     )
     backbone = finish(backbone, provenance, ("timm", "torchvision", "pillow"))
+    backbone.blueprint = Blueprint("timm", _settings(module, spec, pool, arguments or {}))
     if head is not None and head.in_features == backbone.feature_dim:
         backbone.source_head = head.eval().requires_grad_(False)
     return backbone
+
+
+def _settings(
+    module: Any, spec: InputSpec, pool: str | None, arguments: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What timm makes the same model and transform of, in the shape of a repository's config.json;
+    `pool` are the arguments of `reset_classifier` after the number of classes."""
+    own = module.pretrained_cfg
+    told = {key: own[key] for key in timm_config.FIELDS if own.get(key) is not None}
+    names = ("interpolation", "mean", "std", "crop_pct", "crop_mode")
+    return {
+        "architecture": own["architecture"],
+        "pretrained_cfg": told,
+        "model_args": dict(arguments),
+        "pool": [POOLS[pool]] if pool else [],
+        "transform": {"input_size": spec.size, **{name: getattr(spec, name) for name in names}},
+    }
 
 
 def _source_head(module: Any, ref: Ref) -> torch.nn.Linear | None:

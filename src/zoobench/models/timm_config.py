@@ -106,12 +106,16 @@ def read(path: Path, what: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
     `what` names the model in messages. Raises MissingWeights where the file is not there or
     damaged, Unsupported where it asks for anything but an architecture of timm's.
     """
-    import timm
-
     body = folders.read_json(path)
     if body is None:
         raise MissingWeights(f"{what}: {path.parent} holds no config.json")
-    at = f"{what}: its config.json"
+    return checked(body, f"{what}: its config.json")
+
+
+def checked(body: Any, at: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """`read`, of what a file holds that messages call `at`. Raises Unsupported."""
+    import timm
+
     if not isinstance(body, Mapping) or not isinstance(body.get("architecture"), str):
         raise Unsupported(f"{at} is not timm's: it names no architecture")
     name = body["architecture"].partition(".")[0]

@@ -14,7 +14,7 @@ from zoobench import errors
 from zoobench.errors import Unsupported
 from zoobench.interfaces import InputSpec
 from zoobench.models import checkpoints, index, options, torchhub
-from zoobench.models.backbones import ImageBackbone, finish, seeded
+from zoobench.models.backbones import Blueprint, ImageBackbone, finish, seeded
 from zoobench.schema import ModelCard
 
 if TYPE_CHECKING:
@@ -110,12 +110,32 @@ def load(ref: Ref, seed: int) -> Backbone:
     _behead(module, last)
     spec, transform = _preprocessing(enum, ref)
     backbone = ImageBackbone(module, spec, f"{POOLING} (input of {last})", transform, _forward)
+    backbone.blueprint = Blueprint("torchvision", _settings(ref, enum, last, spec))
     return finish(backbone, provenance, ("torchvision", "pillow"))
 
 
-def _create(ref: Ref, enum: Any, auxiliary: bool) -> Any:
-    import torchvision.models as zoo
+def _settings(ref: Ref, enum: Any, last: str, spec: InputSpec) -> dict[str, Any]:
+    """What torchvision makes the same model and transform of; `last` is the classifier's place."""
+    arguments = _arguments(ref, enum, auxiliary=False)
+    extra = dict(spec.extra)
+    return {
+        "architecture": ref.name,
+        "weights": enum.name,
+        "arguments": arguments | ({"init_weights": False} if "init_weights" in arguments else {}),
+        "last": last,
+        "transform": {
+            "crop_size": spec.size[-1] if spec.size else 0,
+            "resize_size": extra["resize"],
+            "mean": spec.mean,
+            "std": spec.std,
+            "antialias": extra["antialias"],
+        },
+        "interpolation": spec.interpolation,
+    }
 
+
+def _arguments(ref: Ref, enum: Any, auxiliary: bool) -> dict[str, Any]:
+    """Of the model's constructor."""
     arguments: dict[str, Any] = {"num_classes": len(enum.meta["categories"])}
     if ref.name in ("googlenet", "inception_v3"):
         # As torchvision does for pretrained ones: inputs are renormalised inside, and the
@@ -127,8 +147,14 @@ def _create(ref: Ref, enum: Any, auxiliary: bool) -> Any:
         arguments["image_size"] = side or _preset(enum)["crop_size"]
     elif ref.name.startswith("maxvit") and side is not None:
         arguments["input_size"] = (side, side)
+    return arguments
+
+
+def _create(ref: Ref, enum: Any, auxiliary: bool) -> Any:
+    import torchvision.models as zoo
+
     try:
-        return zoo.get_model(ref.name, weights=None, **arguments)
+        return zoo.get_model(ref.name, weights=None, **_arguments(ref, enum, auxiliary))
     except (ValueError, RuntimeError, AssertionError) as error:
         raise Unsupported(f"{ref.short}: torchvision cannot build it so: {error}") from error
 

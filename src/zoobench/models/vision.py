@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoobench.errors import Unsupported
 from zoobench.interfaces import InputSpec
-from zoobench.models.backbones import ImageBackbone, finish, seeded
+from zoobench.models.backbones import Blueprint, ImageBackbone, finish, seeded
 from zoobench.models.text import encoder, quiet, transformers_errors
 
 if TYPE_CHECKING:
@@ -86,7 +86,20 @@ def load_folder(folder: Path, ref: Ref, seed: int, provenance: Mapping[str, Any]
         raise Unsupported(f"{what}: these weights have no trained pooler; known: cls, mean")
     forward = partial(_features, pool, _resized(module, spec))
     backbone = ImageBackbone(module, spec, pool, transform, forward)
+    told = {
+        "class": type(module).__name__,
+        "pool": pool,
+        "forward": _resized(module, spec),
+        "processing": transform.args[1],
+    }
+    backbone.blueprint = Blueprint("transformers-image", told, partial(_write, processor))
     return finish(backbone, {**provenance, **notes}, ("transformers", "torchvision", "pillow"))
+
+
+def _write(processor: Any, folder: Path, module: Any) -> None:
+    """What `load_folder` reads of a folder, but for the weights."""
+    processor.save_pretrained(folder)
+    module.config.save_pretrained(folder)
 
 
 def _pools(module: Any, spec: InputSpec) -> bool:
@@ -109,9 +122,7 @@ def _resized(module: Any, spec: InputSpec) -> dict[str, Any]:
     return {"interpolate_pos_encoding": True} if known and own not in (None, side) else {}
 
 
-def _preprocessing(
-    processor: Any, ref: Ref
-) -> tuple[Callable[[Image.Image], torch.Tensor], InputSpec]:
+def _preprocessing(processor: Any, ref: Ref) -> tuple[partial[torch.Tensor], InputSpec]:
     from PIL import Image
 
     arguments: dict[str, Any] = {

@@ -59,6 +59,11 @@ class LinearHead:
             out[part] = self.scaling.apply(features[part]) @ weight + bias
         return out
 
+    def unscaled(self) -> tuple[Tensor, Tensor]:
+        """(C, D) and (C,) float64 with which W z + b = weight @ x + bias."""
+        weight = self.weight.double() / self.scaling.scale
+        return weight, self.bias.double() - weight @ self.scaling.mean
+
     def log_probs(self, features: Tensor) -> Tensor:
         """(N, D) -> (N, C) float32: the log of softmax(W z + b)."""
         return self.scores(features).log_softmax(dim=1)

@@ -24,7 +24,7 @@ from zoobench.interfaces import Adapted, Method, Splits, Team
 from zoobench.machine import device_name, out_of_memory
 from zoobench.metrics import measured
 from zoobench.models import weights
-from zoobench.schema import Cell, Measurement, Record, Ref, digest
+from zoobench.schema import Cell, Measurement, Outcomes, Record, Ref, digest
 from zoobench.tasks.evaluate import evaluate
 from zoobench.workers import torchrun
 from zoobench.workers.loaded import Loaded, load, second
@@ -56,6 +56,19 @@ def run_group(
     for cell in cells:
         begin(cell)
         yield bench.run(cell)
+
+
+@dataclass(frozen=True)
+class AdaptedCell:
+    """A cell that was adapted and judged. `loaded` is None for a method that needs no model;
+    `seconds` are those of each stage."""
+
+    method: Method
+    splits: Splits
+    loaded: Loaded | None
+    adapted: Adapted
+    outcomes: Outcomes
+    seconds: tuple[Measurement, ...]
 
 
 @dataclass
@@ -94,7 +107,9 @@ class Bench:
         )
         return dataclasses.replace(result, record=record)
 
-    def _measure(self, cell: Cell) -> Result:
+    def fit(self, cell: Cell) -> AdaptedCell:
+        """The cell's model adapted to its dataset, and what it says of `test`. Raises CellError and
+        whatever else may happen to a cell."""
         import torch
 
         method = methods.build(cell.method, cell.params)
@@ -112,10 +127,14 @@ class Bench:
                 self.prepare(loaded.features, splits)
         features = loaded.features if loaded else None
         adapted, scores, seconds = adapt(cell, method, splits, features)
-        task = tasks.task(splits.task)
         calibration = (adapted.valid_scores.numpy(), splits.valid)
-        outcomes = task.judge(scores.numpy(), splits.test, calibration).of(splits.test.units)
-        numbers = evaluate(task, outcomes, splits)
+        judged = tasks.task(splits.task).judge(scores.numpy(), splits.test, calibration)
+        return AdaptedCell(method, splits, loaded, adapted, judged.of(splits.test.units), seconds)
+
+    def _measure(self, cell: Cell) -> Result:
+        fit = self.fit(cell)
+        method, splits, loaded, adapted = fit.method, fit.splits, fit.loaded, fit.adapted
+        numbers = evaluate(tasks.task(splits.task), fit.outcomes, splits)
         flags = [*splits.flags, *adapted.flags]
         flags += ["temperature-of-few"] * any("temperature_of_few" in m.detail for m in numbers)
         costs: tuple[Measurement, ...] = ()
@@ -130,7 +149,7 @@ class Bench:
         record = Record(
             cell,
             "ok",
-            measurements=(*numbers, *costs, *seconds, *facts(adapted), *foreseen),
+            measurements=(*numbers, *costs, *fit.seconds, *facts(adapted), *foreseen),
             chosen=dict(adapted.chosen),
             flags=tuple(dict.fromkeys(flags)),
             provenance=provenance(cell, splits, loaded, method.needs),
@@ -138,7 +157,7 @@ class Bench:
         unfit = [m.metric for m in record.measurements if not math.isfinite(m.value)]
         if unfit:
             raise NotFinite(f"the measurements {', '.join(unfit)}")
-        return Result(record, outcomes)
+        return Result(record, fit.outcomes)
 
     def _team(self, cell: Cell, method: Method, n: int, precision: str) -> Team | None:
         """Who trains this cell's network on `n` examples, if one process is not to do it alone."""

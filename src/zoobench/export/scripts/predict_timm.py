@@ -1,0 +1,64 @@
+"""What the saved model says of pictures, by timm alone: python predict.py PICTURE..."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from PIL import Image, ImageOps
+from safetensors.torch import load_file
+
+
+def load(folder: Path) -> tuple[Any, list[str]]:
+    """A function from a list of RGB pictures to their scores (N, C), and the C classes."""
+    told = json.loads((folder / "predict.json").read_text("utf-8"))
+    made = told["model"]
+    config = {"architecture": made["architecture"], **made["pretrained_cfg"]}
+    model: Any = timm.create_model(
+        made["architecture"], pretrained_cfg=config, **made["model_args"]
+    )
+    model.reset_classifier(0, *made["pool"])
+    model.load_state_dict(load_file(folder / "model.safetensors"))
+    model.eval()
+    head = load_file(folder / "head.safetensors")
+    transform = timm.data.create_transform(**made["transform"])
+
+    def scores(pictures: list[Any]) -> Any:
+        with torch.inference_mode():
+            batch = torch.stack([transform(one) for one in pictures])
+            features = model.forward_head(model.forward_features(batch), pre_logits=True)
+            return features.double() @ head["weight"].T + head["bias"]
+
+    return scores, told["classes"]
+
+
+def picture(file: str) -> Any:
+    """As RGB: turned as its EXIF says, what is transparent on white."""
+    image: Any = ImageOps.exif_transpose(Image.open(file))
+    if image.mode[0] in "IF":
+        raise SystemExit(f"{file}: more than 8 bits a channel: convert it to 8 bits first")
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    return image.convert("RGB")
+
+
+def answer(said: Any, classes: list[str]) -> dict[str, Any]:
+    """One row of scores (C,) in words: a class and its probability, or a number."""
+    if not classes:
+        return {"value": float(said)}
+    best = int(said.argmax())
+    return {"class": classes[best], "probability": float(said.softmax(0)[best])}
+
+
+def main(files: list[str]) -> None:
+    """One JSON object a picture."""
+    scores, classes = load(Path(__file__).parent)
+    for file in files:
+        print(json.dumps({"file": file, **answer(scores([picture(file)])[0], classes)}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

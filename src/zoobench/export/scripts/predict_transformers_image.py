@@ -1,0 +1,74 @@
+"""What the saved model says of pictures, by transformers alone: python predict.py PICTURE..."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from PIL import Image, ImageOps
+from safetensors.torch import load_file
+
+
+def load(folder: Path) -> tuple[Any, list[str]]:
+    """A function from a list of RGB pictures to their scores (N, C), and the C classes."""
+    told = json.loads((folder / "predict.json").read_text("utf-8"))
+    made = told["model"]
+    config = transformers.AutoConfig.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False
+    )
+    model = getattr(transformers, made["class"])(config)
+    model.load_state_dict(load_file(folder / "model.safetensors"))
+    model.eval()
+    head = load_file(folder / "head.safetensors")
+    processor = transformers.AutoImageProcessor.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False
+    )
+
+    def features(picture: Any) -> Any:
+        prepared = processor(images=picture, return_tensors="pt", **made["processing"])
+        output = model(pixel_values=prepared["pixel_values"].float(), **made["forward"])
+        hidden = output.last_hidden_state
+        if made["pool"] == "pooler":
+            return output.pooler_output.flatten(1)
+        if hidden.ndim == 4:
+            return hidden.mean((2, 3))
+        return hidden[:, 0] if made["pool"] == "cls" else hidden.mean(1)
+
+    def scores(pictures: list[Any]) -> Any:
+        with torch.inference_mode():
+            rows = torch.cat([features(one) for one in pictures])
+            return rows.double() @ head["weight"].T + head["bias"]
+
+    return scores, told["classes"]
+
+
+def picture(file: str) -> Any:
+    """As RGB: turned as its EXIF says, what is transparent on white."""
+    image: Any = ImageOps.exif_transpose(Image.open(file))
+    if image.mode[0] in "IF":
+        raise SystemExit(f"{file}: more than 8 bits a channel: convert it to 8 bits first")
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    return image.convert("RGB")
+
+
+def answer(said: Any, classes: list[str]) -> dict[str, Any]:
+    """One row of scores (C,) in words: a class and its probability, or a number."""
+    if not classes:
+        return {"value": float(said)}
+    best = int(said.argmax())
+    return {"class": classes[best], "probability": float(said.softmax(0)[best])}
+
+
+def main(files: list[str]) -> None:
+    """One JSON object a picture."""
+    scores, classes = load(Path(__file__).parent)
+    for file in files:
+        print(json.dumps({"file": file, **answer(scores([picture(file)])[0], classes)}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,317 @@
+"""Saved folders that somebody else made: data, whatever is in them, and refused in a line."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from hostile import Canary, Said
+from tinymodels import tiny_bert, tiny_timm, write_files
+from zoobench import models
+from zoobench.export.saved import open_saved, script_path
+
+Command = Callable[..., Said]
+
+
+def describe(library: str, model: Any, classes: list[str]) -> dict[str, Any]:
+    expected = {"metric": "accuracy", "value": 0.5, "low": 0.4, "high": 0.6, "n": 100}
+    return {
+        "format": 1, "library": library, "task": "classification", "classes": classes,
+        "expected": expected, "cell": {}, "model": model,
+    }  # fmt: skip
+
+
+def change(folder: Path, **fields: Any) -> None:
+    """Of predict.json; a name with __ is one of its table `model`."""
+    path = folder / "predict.json"
+    body = json.loads(path.read_text("utf-8"))
+    for name, value in fields.items():
+        if name.startswith("model__"):
+            inside = body["model"]
+            *outer, last = name.removeprefix("model__").split("__")
+            for key in outer:
+                inside = inside[key]
+            inside[last] = value
+        else:
+            body[name] = value
+    path.write_text(json.dumps(body), encoding="utf-8")
+
+
+@pytest.fixture
+def words(inside: Path) -> Path:
+    """Word vectors of two words and a head of two classes: the least that can predict."""
+    folder = inside / "saved"
+    folder.mkdir()
+    (folder / "words.json").write_text('["good", "bad"]', encoding="utf-8")
+    save_file({"weight": torch.eye(3)[:, :2].contiguous()}, folder / "model.safetensors")
+    head = {"weight": torch.eye(2).double(), "bias": torch.zeros(2).double()}
+    save_file(head, folder / "head.safetensors")
+    body = describe("words", {"length": 8}, ["yes", "no"])
+    (folder / "predict.json").write_text(json.dumps(body), encoding="utf-8")
+    (folder / "predict.py").write_text("raise SystemExit('run')", encoding="utf-8")
+    (inside / "said.txt").write_text("good\nbad\n", encoding="utf-8")
+    return folder
+
+
+def of_backbone(name: str, folder: Path) -> Path:
+    """A folder as `save` writes it, of a model with a head of ones."""
+    backbone: Any = models.load(models.resolve(name))
+    folder.mkdir()
+    blueprint = backbone.blueprint
+    state, beside = blueprint.parts(backbone.module)
+    save_file({k: v.clone() for k, v in state.items()}, folder / "model.safetensors")
+    head = {"weight": torch.ones(2, backbone.feature_dim).double(), "bias": torch.zeros(2).double()}
+    save_file({**head, **beside}, folder / "head.safetensors")
+    if blueprint.write is not None:
+        blueprint.write(folder, backbone.module)
+    body = describe(blueprint.library, dict(blueprint.settings), ["yes", "no"])
+    (folder / "predict.json").write_text(json.dumps(body), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def resnet(inside: Path) -> Path:
+    made = write_files(tiny_timm(), inside / "made")
+    return of_backbone(f"timm/me/made?weights={made}", inside / "saved")
+
+
+@pytest.fixture
+def bert(inside: Path) -> Path:
+    made = write_files(tiny_bert(), inside / "made")
+    return of_backbone(f"hf/made?weights={made}&modality=text", inside / "saved")
+
+
+def refused(zoobench: Command, folder: Path) -> str:
+    """The line that `predict` ends with, and it ends so from Python too."""
+    file = folder.parent / "said.txt"
+    file.write_text("good\n", encoding="utf-8")
+    said = zoobench("predict", folder, file)
+    assert said.code == 2, said
+    assert "\x1b" not in said.out + said.err
+    return said.error
+
+
+def test_a_folder_that_is_as_it_was_written_predicts(words: Path, zoobench: Command) -> None:
+    said = zoobench("predict", words, words.parent / "said.txt", "--json")
+    assert said.code == 0
+    answers = [json.loads(line) for line in said.out.splitlines()]
+    assert [one["class"] for one in answers] == ["yes", "no"]
+
+
+class Evil:
+    def __init__(self, canary: Canary) -> None:
+        self.canary = canary
+
+    def __reduce__(self) -> Any:
+        return exec, (self.canary.python,)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "head.safetensors"])
+@pytest.mark.parametrize("made", ["pickle", "torch", "empty", "cut", "link", "absent", "folder"])
+def test_weights_that_are_none(
+    name: str, made: str, words: Path, canary: Canary, zoobench: Command
+) -> None:
+    path = words / name
+    whole = path.read_bytes()
+    path.unlink()
+    if made == "pickle":
+        path.write_bytes(pickle.dumps(Evil(canary)))
+    elif made == "torch":
+        torch.save({"weight": Evil(canary)}, path)
+    elif made == "link":
+        (words.parent / "theirs").write_bytes(whole)
+        path.symlink_to(words.parent / "theirs")
+    elif made == "folder":
+        path.mkdir()
+    elif made != "absent":
+        path.write_bytes(whole[: len(whole) // 2] if made == "cut" else b"")
+    assert "saved" in refused(zoobench, words)
+
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"format": 2}, "format"),
+    ({"format": "1"}, "format"),
+    ({"library": "pickle"}, "library"),
+    ({"library": "../../evil"}, "library"),
+    ({"library": "timm"}, "model"),
+    ({"task": "code"}, "task"),
+    ({"task": "regression"}, "regression with 2 classes"),
+    ({"classes": []}, "0 classes"),
+    ({"classes": ["a", 1]}, "classes"),
+    ({"classes": ["a", "b", "c"]}, "classes"),
+    ({"classes": {"a": 1}}, "classes"),
+    ({"model": []}, "model"),
+    ({"model": {}}, "length"),
+    ({"model__length": 0}, "length"),
+    ({"model__length": 10**9}, "length"),
+    ({"model__length": "8"}, "length"),
+    ({"model__script": "evil.py"}, "script"),
+    ({"script": "evil.py"}, "script"),
+    ({"expected": None}, "expected"),
+    ({"expected": {"metric": "\x1b[31m"}}, "metric"),
+]
+
+
+@pytest.mark.parametrize(("fields", "said"), BAD, ids=lambda one: str(one)[:40])
+def test_a_description_that_says_anything_else(
+    fields: dict[str, Any], said: str, words: Path, zoobench: Command
+) -> None:
+    change(words, **fields)
+    assert said in refused(zoobench, words)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"format": NaN}', b"[" * 100_000, b'"\x1b[31m"'],
+    ids=lambda one: str(one[:12]),
+)
+def test_a_description_that_is_no_table(content: bytes, words: Path, zoobench: Command) -> None:
+    (words / "predict.json").write_bytes(content)
+    refused(zoobench, words)
+
+
+@pytest.mark.parametrize("name", ["predict.json", "words.json"])
+@pytest.mark.parametrize("made", ["absent", "pipe", "link", "ring"])
+def test_a_part_that_is_no_file(name: str, made: str, words: Path, zoobench: Command) -> None:
+    path = words / name
+    whole = path.read_bytes()
+    path.unlink()
+    if made == "pipe":
+        os.mkfifo(path)
+    elif made == "link":
+        (words.parent / name).write_bytes(whole)
+        path.symlink_to(words.parent / name)
+    elif made == "ring":
+        path.symlink_to(path)
+    refused(zoobench, words)
+
+
+@pytest.mark.parametrize("made", ["nan", "shape", "names", "integers"])
+def test_a_head_that_does_not_fit(made: str, words: Path, zoobench: Command) -> None:
+    weight, bias = torch.eye(2).double(), torch.zeros(2).double()
+    heads = {
+        "nan": {"weight": weight * float("nan"), "bias": bias},
+        "shape": {"weight": torch.ones(2, 7).double(), "bias": bias},
+        "names": {"w": weight, "bias": bias},
+        "integers": {"weight": torch.eye(2).long(), "bias": bias},
+    }
+    save_file(heads[made], words / "head.safetensors")
+    refused(zoobench, words)
+
+
+NAMES = ["\x1b[31mred", "a\nb", "| --- |", "<script>", "::error::", "\u202eevil", "=cmd()", "\x07"]
+
+
+@pytest.mark.parametrize("name", NAMES, ids=repr)
+def test_a_class_is_called_anything(name: str, words: Path, zoobench: Command) -> None:
+    change(words, classes=[name, "no"])
+    file = words.parent / "said.txt"
+    said = zoobench("predict", words, file)
+    assert said.code == 0
+    assert len(said.out.splitlines()) == 2
+    assert not set("\x1b\x07\u202e") & set(said.out)
+    said = zoobench("predict", words, file, "--json")
+    assert json.loads(said.out.splitlines()[0])["class"] == name
+    assert said.out.isascii()
+
+
+def test_the_folders_own_script_is_not_run(words: Path, canary: Canary, zoobench: Command) -> None:
+    (words / "predict.py").write_text(canary.python, encoding="utf-8")
+    (words / "torch.py").write_text(canary.python, encoding="utf-8")
+    assert zoobench("predict", words, words.parent / "said.txt").code == 0
+
+
+TIMM: list[dict[str, Any]] = [
+    {"model__architecture": "hf-hub:evil/model"},
+    {"model__architecture": "local-dir:/tmp"},
+    {"model__architecture": "no_such_net"},
+    {"model__pretrained_cfg__url": "http://127.0.0.1/evil.pth"},
+    {"model__pretrained_cfg__file": "/etc/passwd"},
+    {"model__pretrained_cfg__custom_load": True},
+    {"model__model_args": {"checkpoint_path": "/etc/passwd"}},
+    {"model__model_args": {"pretrained": True}},
+    {"model__model_args": {"cache_dir": "/tmp"}},
+    {"model__model_args": {"block_fn": "os.system"}},
+    {"model__model_args": {"width": 10**12}},
+    {"model__pool": ["evil"]},
+    {"model__pool": ["avg", "avg"]},
+    {"model__transform__interpolation": "os.system"},
+    {"model__transform__input_size": [3, 10**6, 10**6]},
+    {"model__transform__crop_pct": 0},
+    {"model__transform__mean": []},
+    {"model__transform__is_training": True},
+]
+
+
+def test_what_timm_is_told(resnet: Path, zoobench: Command) -> None:
+    whole = (resnet / "predict.json").read_text("utf-8")
+    assert open_saved(resnet).classes == ["yes", "no"]
+    for fields in TIMM:
+        change(resnet, **fields)
+        assert "predict.json" in refused(zoobench, resnet), fields
+        (resnet / "predict.json").write_text(whole, encoding="utf-8")
+    state = {"conv1.0.weight": torch.zeros(3)}
+    save_file(state, resnet / "model.safetensors")
+    assert "saved" in refused(zoobench, resnet)
+
+
+TRANSFORMERS: list[tuple[str, dict[str, Any]]] = [
+    ("predict.json", {"model__class": "Trainer"}),
+    ("predict.json", {"model__class": "os"}),
+    ("predict.json", {"model__class": "utils.hub.cached_file"}),
+    ("predict.json", {"model__class": "GPT2Model"}),
+    ("predict.json", {"model__layers": ["Softmax"]}),
+    ("predict.json", {"model__layers": ["Tanh"]}),
+    ("predict.json", {"model__pool": "evil"}),
+    ("config.json", {"auto_map": {"AutoConfig": "evil.Config", "AutoModel": "evil.Model"}}),
+    ("config.json", {"model_type": "no_such_type"}),
+    ("config.json", {"transformers_weights": "elsewhere.safetensors"}),
+    ("config.json", {"hidden_size": 10**9}),
+    ("tokenizer_config.json", {"auto_map": {"AutoTokenizer": ["evil.Tokenizer", None]}}),
+    ("tokenizer_config.json", {"vocab_file": "../../outside.txt"}),
+    ("tokenizer.json", {"model": {"type": "evil"}}),
+]
+
+
+def test_what_transformers_is_told(bert: Path, zoobench: Command, canary: Canary) -> None:
+    (bert / "evil.py").write_text(canary.python, encoding="utf-8")
+    assert open_saved(bert).classes == ["yes", "no"]
+    for name, fields in TRANSFORMERS:
+        whole = (bert / name).read_bytes()
+        if name == "predict.json":
+            change(bert, **fields)
+        else:
+            body = {**json.loads(whole), **fields}
+            (bert / name).write_text(json.dumps(body), encoding="utf-8")
+        if "vocab_file" not in fields:  # not there, and the tokenizer does not need it
+            assert "saved" in refused(zoobench, bert), fields
+        (bert / name).write_bytes(whole)
+    (bert / "adapter_config.json").write_text('{"base_model_name_or_path": "evil/model"}')
+    assert "adapter" in refused(zoobench, bert)
+
+
+@pytest.mark.parametrize("given", ["folder", "absent", "pipe", "picture"])
+def test_files_that_are_no_texts(given: str, words: Path, zoobench: Command) -> None:
+    path = words.parent / "given"
+    if given == "folder":
+        path.mkdir()
+    elif given == "pipe":
+        os.mkfifo(path)
+    elif given == "picture":
+        path.write_bytes(b"\x89PNG\r\n\x1a\n\xff\xfe")
+    said = zoobench("predict", words, words.parent / "said.txt", path)
+    assert said.code == (3 if given in ("pipe", "picture") else 2), said
+    if said.code == 3:  # the others are answered
+        assert len(said.out.splitlines()) == 3
+
+
+def test_what_is_saved_names_its_own_scripts() -> None:
+    assert script_path("words").is_file()
