@@ -110,6 +110,7 @@ NAMES = [
     "synthetic/gabor",
     "timm/test_vit?weights=random",
     "timm/test_vit3?weights=random",  # registers
+    "torchvision/mobilenet_v3_small?weights=random",
     "timm/test_resnet?weights=random",
 ]
 

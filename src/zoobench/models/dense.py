@@ -28,6 +28,8 @@ FINEST = 4
 """Least stride of a map: finer ones are of a stem alone, and as large as the picture."""
 DEPTHS = 4
 """Maps that are read where all layers have one stride."""
+SQUARE = 2.0
+"""Most that a cell may be longer than wide, or wider than long."""
 STRAIGHT = 2e-3
 """Most that a value may differ from a straight line of its pixel's, relative to the range."""
 
@@ -50,7 +52,10 @@ def dense(backbone: Backbone, size: tuple[int, int], fit: str = "letterbox") -> 
     except (CellError, MemoryError):
         raise
     except Exception as error:  # whatever a library raises for a size that it does not take
-        raise Unsupported(f"it has no maps at {height} x {width}: {one_line(error)}") from error
+        own = " x ".join(map(str, (backbone.input_spec.size or ())[1:]))
+        raise Unsupported(
+            f"it has no maps at {height} x {width}, its own size is {own}: {one_line(error)}"
+        ) from error
     wanted = _levels(reader, shapes)
     specs = tuple(_spec(reader, shapes[i], reader.taps[i]) for i in wanted)
     return DenseView(reader, size, fit, wanted, specs, colours(backbone))
@@ -221,11 +226,23 @@ def _shapes(reader: MapReader) -> list[tuple[int, int, int]]:
         zeros = torch.zeros(1, 3, *reader.size, device=device)
         found = reader.read(reader.module, zeros, range(len(reader.taps)))
     shapes = [tuple(one.shape[1:]) for one in found]
-    wrong = [f"{tap} {shape}" for tap, shape in zip(reader.taps, shapes, strict=True)
-             if len(shape) != 3]  # fmt: skip
+    wrong = [
+        f"{tap} {shape}"
+        for tap, shape in zip(reader.taps, shapes, strict=True)
+        if not _is_map(shape, reader.size)
+    ]
     if wrong or not shapes:
         raise Unsupported(f"layers that give no map: {', '.join(wrong) or 'all of them'}")
     return [(c, h, w) for c, h, w in shapes]
+
+
+def _is_map(shape: tuple[int, ...], size: tuple[int, int]) -> bool:
+    """Whether it is (C, h, w) with cells that are about square: channels that stand last are no
+    columns."""
+    if len(shape) != 3 or min(shape) < 1:
+        return False
+    down, across = size[0] / shape[1], size[1] / shape[2]
+    return 1 / SQUARE <= down / across <= SQUARE
 
 
 def _levels(reader: MapReader, shapes: Sequence[tuple[int, int, int]]) -> tuple[int, ...]:

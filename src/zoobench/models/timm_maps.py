@@ -36,7 +36,7 @@ def reader(module: torch.nn.Module, size: tuple[int, int]) -> MapReader:
     # The size of training always fits, be it a multiple of the coarsest stride or not.
     unit = 1 if size == trained else max(int(level["reduction"]) for level in info)
     fitted = padded(size, unit)
-    _resize(own, fitted)
+    _resize(own, fitted, trained)
     taps = tuple(str(level.get("module") or i) for i, level in enumerate(info))
     return MapReader(own, fitted, taps, partial(_read, name not in UNNORMED))
 
@@ -51,10 +51,9 @@ def _read(
     return found
 
 
-def _resize(module: Any, size: tuple[int, int]) -> None:
+def _resize(module: Any, size: tuple[int, int], trained: tuple[int, ...]) -> None:
     """Fit position embeddings and windows to `size`, by timm's own rule."""
     patches = getattr(module, "patch_embed", None)
-    if getattr(patches, "img_size", None) in (None, size):
-        return
-    if hasattr(module, "set_input_size"):
+    now = getattr(patches, "img_size", None) or trained
+    if size != now and hasattr(module, "set_input_size"):
         module.set_input_size(img_size=size)

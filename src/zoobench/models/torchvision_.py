@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from zoobench import errors
 from zoobench.errors import Unsupported
 from zoobench.interfaces import InputSpec
-from zoobench.models import checkpoints, index, options, torchhub
+from zoobench.models import checkpoints, index, options, torchhub, torchvision_maps
 from zoobench.models.backbones import Blueprint, ImageBackbone, finish, seeded
 from zoobench.schema import ModelCard
 
@@ -111,6 +111,7 @@ def load(ref: Ref, seed: int) -> Backbone:
     spec, transform = _preprocessing(enum, ref)
     backbone = ImageBackbone(module, spec, f"{POOLING} (input of {last})", transform, _forward)
     backbone.blueprint = Blueprint("torchvision", _settings(ref, enum, last, spec))
+    backbone.reads_maps = torchvision_maps.reader
     return finish(backbone, provenance, ("torchvision", "pillow"))
 
 

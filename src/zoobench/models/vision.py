@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoobench.errors import Unsupported
 from zoobench.interfaces import InputSpec
+from zoobench.models import vision_maps
 from zoobench.models.backbones import Blueprint, ImageBackbone, finish, seeded
 from zoobench.models.text import encoder, quiet, transformers_errors
 
@@ -93,6 +94,7 @@ def load_folder(folder: Path, ref: Ref, seed: int, provenance: Mapping[str, Any]
         "processing": transform.args[1],
     }
     backbone.blueprint = Blueprint("transformers-image", told, partial(_write, processor))
+    backbone.reads_maps = vision_maps.reader
     return finish(backbone, {**provenance, **notes}, ("transformers", "torchvision", "pillow"))
 
 
