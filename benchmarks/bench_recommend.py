@@ -247,16 +247,16 @@ def replay(all_of: Known, truth: dict[str, Truth], races: int) -> None:
 
 def curve(request, truth) -> list[dict[str, object]]:
     """After each step: the seconds spent, the pick, its P(best) and its regret."""
-    from zoobench.advise.candidates import available
+    from zoobench.advise.candidates import gather
+    from zoobench.advise.conclusion import conclude
     from zoobench.advise.journal import FILE, read
-    from zoobench.advise.loop import conclude
     from zoobench.advise.nouns import State
-    from zoobench.advise.policy import ladder
+    from zoobench.advise.policy import ladder, static_order
 
     journal = read(request.out)
     lines = [json.loads(line) for line in (request.out / FILE).read_text().splitlines()]
     times = [line["spent"] for line in lines if line["did"] == "ended"]
-    candidates = available("image", request.models)
+    candidates = static_order(gather("image", request.models, "offline", request.limits, None))
     best = max(one.accuracy for one in truth.values())
     rows = []
     for count, seconds in enumerate(times, 1):
@@ -264,7 +264,7 @@ def curve(request, truth) -> list[dict[str, object]]:
             candidates, ladder(journal.sizes, journal.classes), request.budget, seconds,
             journal.done[:count],
         )  # fmt: skip
-        found = conclude(request, state, "")
+        found = conclude(request.data, request.out, request.limits, state, "")
         step = journal.done[count - 1]
         row = {"seconds": round(seconds, 2), "stage": step.stage, "model": step.model}
         if step.stage != "pace":
@@ -341,7 +341,7 @@ def main() -> None:
     names = [name + size for name in MODELS]
 
     from zoobench import datasets
-    from zoobench.advise.loop import Request, advise
+    from zoobench.advise.loop import AdviceRequest, advise
     from zoobench.report.advice import advice_text
     from zoobench.schema import Ref
 
@@ -355,7 +355,7 @@ def main() -> None:
     os.environ["ZOOBENCH_CACHE"] = str(work / "cache-advice")
     ref = Ref("folder", "given").with_options(path=str(data.resolve()))
     began = time.monotonic()
-    request = Request(
+    request = AdviceRequest(
         datasets.resolve(ref), SHARE * total, work / "advice", models=tuple(names),
         fine_tune=False, started=began,
     )  # fmt: skip

@@ -11,10 +11,12 @@ HF_ENDPOINT is read when huggingface_hub is imported, so the client must be a ch
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -59,7 +61,7 @@ def folder_files(folder: Path) -> dict[str, bytes]:
 
 @dataclass
 class Faults:
-    """What goes wrong, by file name ("*" for every file). Change them at any time."""
+    """What goes wrong, by file name or repository ("*" for every file). Change them at any time."""
 
     missing: set[str] = field(default_factory=set)
     """Listed, but 404 when it is asked for."""
@@ -67,6 +69,8 @@ class Faults:
     """Half of the body, then the connection is closed."""
     corrupt: set[str] = field(default_factory=set)
     """A body of the right size whose middle byte is another."""
+    slow: dict[str, float] = field(default_factory=dict)
+    """Bytes a second of a body."""
     unavailable: int = 0
     """How many of the next requests get 503."""
 
@@ -85,7 +89,9 @@ class HubStub:
         handler = type("Handler", (_Handler,), {"hub": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._server.handle_error = _passed_over  # type: ignore[method-assign]
+        serve = self._server.serve_forever
+        self._thread = threading.Thread(target=serve, args=(0.02,), daemon=True)
 
     @property
     def url(self) -> str:
@@ -122,6 +128,10 @@ class HubStub:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+def _passed_over(request: object, client_address: object) -> None:
+    """Who asked may end before the answer does."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -189,7 +199,8 @@ class _Handler(BaseHTTPRequestHandler):
         if revision not in ("main", commit):
             self._refuse("RevisionNotFound", body)
             return
-        if name not in files or faults.missing & {name, "*"}:
+        those = {repo, name, "*"}
+        if name not in files or faults.missing & those:
             self._refuse("EntryNotFound", body, **{"X-Repo-Commit": commit})
             return
         content = files[name]
@@ -198,15 +209,22 @@ class _Handler(BaseHTTPRequestHandler):
         if is_large(name):
             headers["X-Linked-Etag"] = f'"{hashlib.sha256(content).hexdigest()}"'
             headers["X-Linked-Size"] = str(len(content))
-        if faults.corrupt & {name, "*"} and content:
+        if faults.corrupt & those and content:
             middle = len(content) // 2
             changed = bytes([content[middle] ^ 0xFF])
             content = content[:middle] + changed + content[middle + 1 :]
-        cut = body and bool(faults.truncated & {name, "*"})
-        self._send(200, content, headers, body, cut)
+        cut = body and bool(faults.truncated & those)
+        pace = min((faults.slow[one] for one in those & faults.slow.keys()), default=0.0)
+        self._send(200, content, headers, body, cut, pace)
 
     def _send(
-        self, status: int, content: bytes, headers: dict[str, str], body: bool, cut: bool = False
+        self,
+        status: int,
+        content: bytes,
+        headers: dict[str, str],
+        body: bool,
+        cut: bool = False,
+        pace: float = 0.0,
     ) -> None:
         start = 0
         wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
@@ -223,5 +241,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Connection", "close")
             self.close_connection = True
         self.end_headers()
-        if body:
-            self.wfile.write(part[: len(part) // 2] if cut else part)
+        if not body:
+            return
+        part = part[: len(part) // 2] if cut else part
+        step = max(1, round(pace / 20)) if pace else max(1, len(part))
+        with contextlib.suppress(ConnectionError):  # who asked may have had enough
+            for start in range(0, len(part), step):
+                self.wfile.write(part[start : start + step])
+                time.sleep(step / pace if pace else 0.0)

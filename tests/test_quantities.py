@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from zoobench.compare.gates import Measure, Times
 from zoobench.errors import UserError
-from zoobench.quantities import COUNT, SIZE, TIME, Quantity, duration
+from zoobench.quantities import COUNT, SIZE, TIME, Quantity, data_size, duration
 from zoobench.runs.suite import SuiteLimits
 
 READ = [
@@ -166,3 +166,11 @@ def test_a_wrong_word_in_a_file_says_which_key(name: str, given: object, why: st
     (error,) = caught.value.errors()
     assert error["loc"] == (name,)
     assert why in error["msg"]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 bytes"), (999, "999 bytes"), (1000, "1 kB"), (15_096_096, "15.1 MB"), (5e9, "5 GB")],
+)
+def test_sizes_as_people_say_them(count: float, text: str) -> None:
+    assert data_size(count) == text

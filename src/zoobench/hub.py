@@ -5,6 +5,7 @@ is checked against its hash (which names its blob, or is noted beside our own ca
 that holds copies instead of links), and a bad one is thrown away. Some of
 its versions give up at the first 503, and others knock at a closed door for half a
 minute: here a server's fault is tried again, and a host that does not answer is not.
+Its newer versions begin a broken download anew: here large files go on (see transfer).
 Every failure becomes a MissingWeights that says what, where it was looked for, and
 what to do.
 """
@@ -13,10 +14,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib
 import json
 import os
 import re
+import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,8 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from zoobench import machine, network
+from zoobench import machine, network, transfer
 from zoobench.errors import MissingWeights
+from zoobench.transfer import Meter
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -40,6 +42,14 @@ T = TypeVar("T")
 
 Choose = Callable[[Sequence[str]], list[str]]
 """The files to take of those in a repository, the weights last; [] when they do not suffice."""
+
+
+@dataclass(frozen=True)
+class File:
+    """What the hub tells of a file: sha256, or git's sha1 of a small one, "" where untold."""
+
+    hash: str = ""
+    size: int = 0
 
 
 @dataclass(frozen=True)
@@ -121,33 +131,60 @@ def pin(repo: str, revision: str = "", kind: Kind = "models") -> str | None:
     return cached_commit(repo, revision, kind)
 
 
-def fetch(repo: str, revision: str, choose: Choose, wanted: str) -> Snapshot:
+def fetch(
+    repo: str, revision: str, choose: Choose, wanted: str, meter: Meter | None = None
+) -> Snapshot:
     """The chosen files at `revision`, downloaded where they are not here, all verified.
 
-    `wanted` says in words what `choose` looks for. Raises MissingWeights.
+    `wanted` says in words what `choose` looks for, `meter` what downloading may take. Raises
+    MissingWeights.
     """
     commit = _commit(repo, revision, choose)
-    hashes = _hashes(repo, commit, choose)
+    listed = _files(repo, commit, choose)
     folder = _repo_folder(repo) / "snapshots" / commit
     here = cached(repo, commit, choose)
-    names = choose(sorted(hashes)) if hashes else [p.relative_to(folder).as_posix() for p in here]
+    names = choose(sorted(listed)) if listed else [p.relative_to(folder).as_posix() for p in here]
     if not names:
         raise MissingWeights(f"{repo} at {commit[:12]} on the hub holds no {wanted}")
+    told = {name: listed.get(name, File()) for name in names}
     present = [name for name in names if (folder / name).is_file()]
-    bad = [name for name in present if not _verify(folder / name, hashes.get(name, ""))]
+    bad = [name for name in present if not _verify(folder / name, told[name].hash)]
     if bad and network.offline():
         raise MissingWeights(
             f"{bad[0]} of {repo}@{commit[:12]} is damaged in {cache_folder()}: its content does "
             "not have the hash it is named by, and HF_HUB_OFFLINE forbids fetching it anew"
         )
     _discard([folder / name for name in bad])
+    absent = [name for name in names if name not in present or name in bad]
+    meter = meter or Meter()
+    if absent:
+        meter.expect(sum(_lacking(repo, told[n]) for n in absent), _free(), f"{repo}@{commit[:12]}")
     files = [
-        folder / name
-        if name in present and name not in bad
-        else _download(repo, name, commit, hashes.get(name, ""), name in bad)
+        _download(repo, name, commit, told[name], name in bad, meter)
+        if name in absent
+        else folder / name
         for name in names
     ]
     return _snapshot(commit, files)
+
+
+def _blob(repo: str, file: File) -> Path:
+    """Where the client keeps the content of a large file."""
+    return _repo_folder(repo) / "blobs" / file.hash
+
+
+def _lacking(repo: str, file: File) -> int:
+    """Bytes of a file that are still to come."""
+    begun = transfer.held(_blob(repo, file)) if SHA256.fullmatch(file.hash) else 0
+    return max(0, file.size - begun)
+
+
+def _free() -> int:
+    """Bytes that are free where the client keeps its files."""
+    folder = cache_folder()
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
 
 
 def _commit(repo: str, revision: str, choose: Choose) -> str:
@@ -163,19 +200,20 @@ def _commit(repo: str, revision: str, choose: Choose) -> str:
         return known
 
 
-def _hashes(repo: str, commit: str, choose: Choose) -> dict[str, str]:
-    """Every file of the commit -> its hash: as noted before, else asked and noted for ever.
+def _files(repo: str, commit: str, choose: Choose) -> dict[str, File]:
+    """Every file of the commit: as noted before, else asked and noted for ever.
 
     What another programme downloaded may be a part of what the model needs, so that files
     in the cache do not say which there are. Empty where nobody answers and enough is here.
     """
     note = machine.cache_dir() / "hub" / repo.replace("/", "--") / f"{commit}.json"
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
         noted = json.loads(note.read_text("utf-8"))
-        if isinstance(noted, dict) and all(isinstance(one, str) for one in noted.values()):
-            return noted
+        files = {str(name): File(*one) for name, one in noted.items()}
+        if all(isinstance(f.hash, str) and isinstance(f.size, int) for f in files.values()):
+            return files
     try:
-        hashes = _listing(repo, commit)
+        files = _listing(repo, commit)
     except MissingWeights:
         if not cached(repo, commit, choose):
             raise
@@ -183,9 +221,9 @@ def _hashes(repo: str, commit: str, choose: Choose) -> dict[str, str]:
     with contextlib.suppress(OSError):  # a cache that cannot be written costs a request each time
         note.parent.mkdir(parents=True, exist_ok=True)
         part = note.with_suffix(f".{os.getpid()}")
-        part.write_text(json.dumps(hashes), "utf-8")
+        part.write_text(json.dumps({n: [f.hash, f.size] for n, f in files.items()}), "utf-8")
         part.replace(note)
-    return hashes
+    return files
 
 
 def _snapshot(commit: str, files: list[Path]) -> Snapshot:
@@ -248,8 +286,8 @@ def _ask(repo: str, revision: str, timeout: float, tries: int, kind: Kind = "mod
     return parts[parts.index("snapshots") + 1]
 
 
-def _listing(repo: str, commit: str) -> dict[str, str]:
-    """Every file of the commit -> its sha256, or git's sha1 where it is small; "" if untold."""
+def _listing(repo: str, commit: str) -> dict[str, File]:
+    """Every file of the commit."""
     from huggingface_hub import HfApi
 
     with _explained(repo, commit):
@@ -258,20 +296,26 @@ def _listing(repo: str, commit: str) -> dict[str, str]:
             TRIES,
         )
     return {
-        one.rfilename: str((one.lfs.sha256 if one.lfs else one.blob_id) or "")
+        one.rfilename: File(
+            str((one.lfs.sha256 if one.lfs else one.blob_id) or ""), int(one.size or 0)
+        )
         for one in info.siblings or ()
     }
 
 
-def _download(repo: str, name: str, commit: str, known: str, damaged: bool) -> Path:
+def _download(repo: str, name: str, commit: str, told: File, damaged: bool, meter: Meter) -> Path:
     from huggingface_hub import hf_hub_download
 
     for _ in range(2):
         with _explained(repo, commit, name, "was damaged here" if damaged else ABSENT):
+            if SHA256.fullmatch(told.hash) and told.size and not network.offline():
+                _again(lambda: _receive(repo, name, commit, told, meter), TRIES)
+            meter.check()
+            # It finds the content of a large file in its place, and adds the name.
             path = Path(
                 _again(lambda: hf_hub_download(repo, name, revision=commit, etag_timeout=10), TRIES)
             )
-        if _verify(path, known):
+        if _verify(path, told.hash):
             return path
         _discard([path])
     raise MissingWeights(
@@ -280,17 +324,12 @@ def _download(repo: str, name: str, commit: str, known: str, damaged: bool) -> P
     )
 
 
-def _transport() -> tuple[type[Exception], ...]:
-    """What the client's HTTP library raises; which library that is depends on its version."""
-    found: list[type[Exception]] = []
-    for module, name in (
-        ("httpx2", "HTTPError"),
-        ("httpx", "HTTPError"),
-        ("requests", "RequestException"),
-    ):
-        with contextlib.suppress(ImportError):
-            found.append(getattr(importlib.import_module(module), name))
-    return tuple(found)
+def _receive(repo: str, name: str, commit: str, told: File, meter: Meter) -> None:
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+    url = hf_hub_url(repo, name, revision=commit)
+    transfer.receive(url, _blob(repo, told), told.size, build_hf_headers(), meter)
 
 
 def _again(call: Callable[[], T], tries: int) -> T:
@@ -316,7 +355,7 @@ def _explained(repo: str, revision: str, name: str = "", state: str = ABSENT) ->
 
     what = f"{name + ' of ' if name else ''}{repo}@{revision[:12]}"
     broken: tuple[type[Exception], ...] = (
-        *_transport(), hub_errors.EntryNotFoundError, OSError, ValueError,
+        *transfer.broken(), hub_errors.EntryNotFoundError, OSError, ValueError,
     )  # fmt: skip
     looked = f"looked in {cache_folder()} and at {network.address()}"
     try:

@@ -5,6 +5,7 @@
     TIME.read("1h30m", "--budget")                     5400.0, in seconds
     TIME.read("20ms", "--max-latency-ms", "ms")        20.0, in milliseconds
     duration(558552)                                   "6.5 days"
+    data_size(15_096_096)                              "15.1 MB"
 
 A plain number means what its place says: parameters, bytes, seconds, milliseconds. Options and
 files alike read such numbers here, so that one spelling means one thing.
@@ -172,6 +173,14 @@ def duration(seconds: float) -> str:
     if 0 < abs(seconds) < 0.995:
         return f"{float(f'{seconds:.2g}'):g} s"
     return f"{_two_digits(seconds)} s"
+
+
+def data_size(count: float) -> str:
+    """Bytes as people say them, to three digits and in units of 1000: 15.1 MB, 5 GB."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count:.0f} bytes"
 
 
 def _two_digits(value: float) -> str:

@@ -13,16 +13,17 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from zoobench import datasets, store
+from zoobench import datasets, network, store
 from zoobench.advise import policy
 from zoobench.advise.journal import FILE, read
-from zoobench.advise.loop import GRACE, AdviceRequest, advise
-from zoobench.advise.nouns import Action, Recipe
+from zoobench.advise.loop import GRACE, AdviceRequest, _room, _suite, advise
+from zoobench.advise.nouns import Action, Candidate, Done, Recipe
 from zoobench.advise.worker import Look
 from zoobench.cli.main import main
 from zoobench.errors import StoreError, UserError
 from zoobench.export.saved import open_saved
 from zoobench.ranking.recommend import Limits
+from zoobench.runs import suite
 from zoobench.tasks.classification import labels_of
 from zoobench.workers.request_worker import RequestWorker
 
@@ -223,6 +224,8 @@ def test_a_table_of_texts_with_packaged_vectors(tmp_path: Path) -> None:
         (["--data", "packaged/word-valence"], "asks regression, and models are tried on classes"),
         (["--data", DATA, "--budget", "soon"], "--budget: expected a time"),
         (["--data", DATA, "--objective", "nll"], "with --data it is accuracy"),
+        (["--data", DATA, "--max-download", "much"], "expected a size"),
+        (["--data", DATA, "--pool", "huge"], "'quick', 'wide', 'offline', 'all'"),
         (["--data", DATA, "--models", "synthetic/bag"], "reads text, the data is image"),
         (["--data", DATA, "--save", "/dev/null"], "is there and no folder"),
         ([], "give either a RUN or --data"),
@@ -237,3 +240,42 @@ def test_mistakes_are_said(args: list[str], says: str) -> None:
 def test_no_model_for_the_data_is_a_users_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not available offline"):
         advise(request(tmp_path / "run", ("hf/microsoft/resnet-50",)))
+
+
+def test_a_download_that_failed_is_tried_again_and_its_bytes_count(tmp_path: Path) -> None:
+    journal = read(tmp_path)
+    facts = {"download_bytes": 5e6, "download_seconds": 1.0}
+    journal.opened((80, 20, 20), 4, 1.0)
+    journal.fetched(Done("timm/u/a", "download", 0, 0.5, facts=facts), 2.0)
+    failed = Done("timm/u/b", "download", 0, 0.0, "missing-weights", "no room", facts=facts)
+    journal.fetched(failed, 3.0)
+    again = read(tmp_path)
+    assert [d.model for d in journal.done] == ["timm/u/a", "timm/u/b"]
+    assert [d.model for d in again.done] == ["timm/u/a"]
+    assert (again.spent, again.downloaded) == (3.0, 1e7)
+
+
+def test_the_state_of_a_pool_is_taken_up_with_other_models_on_the_disk(tmp_path: Path) -> None:
+    """What a first session fetched is here for the second, or a network is gone."""
+    asked = request(tmp_path / "run", ())
+    models = [Candidate(f"{name}@1", "MIT", "f") for name in (GABOR, "synthetic/bag")]
+    first, second = _suite(asked, tuple(models)), _suite(asked, tuple(models[:1]))
+    assert first.identity == second.identity
+    assert suite.to_toml(first) != suite.to_toml(second)
+    named = dataclasses.replace(asked, models=MODELS)
+    assert _suite(named, tuple(models)).identity != _suite(named, tuple(models[:1])).identity
+
+
+def test_a_silent_hub_is_said_once_and_what_is_here_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    network.begin()
+    told: list[str] = []
+    asked = dataclasses.replace(request(tmp_path / "run"), pool="quick")
+    assert _room(asked, read(tmp_path), told.append) is None
+    assert [line for line in told if "127.0.0.1:9 cannot be reached" in line] == told != []
+    asked = dataclasses.replace(asked, pool="offline")
+    assert _room(asked, read(tmp_path), told.append) is None
+    assert len(told) == 1

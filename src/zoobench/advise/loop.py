@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from zoobench import datasets, machine, methods, store
-from zoobench.advise.candidates import available, broken, worth_fetching
+from zoobench import datasets, machine, methods, models, network
+from zoobench.advise.candidates import Pool, broken, gather, worth_fetching
+from zoobench.advise.conclusion import conclude
+from zoobench.advise.fetching import PATIENCE, Fetched, Fetcher
 from zoobench.advise.journal import Journal, read
 from zoobench.advise.nouns import (
     METHOD,
@@ -19,25 +21,18 @@ from zoobench.advise.nouns import (
     Candidate,
     Done,
     Rung,
-    Stage,
-    Standing,
     State,
     packed,
-    unpacked,
 )
-from zoobench.advise.picks import picks
-from zoobench.advise.policy import ladder, next_action, running
-from zoobench.advise.verdict import Outcomes, Verdicts, telling, verdicts
+from zoobench.advise.policy import OPENING_SHARE, ladder, next_action, static_order
 from zoobench.advise.worker import AdviceWorker, Answer, Ask, Look, Open, Opened
 from zoobench.errors import UserError
 from zoobench.machine import cache_dir
-from zoobench.quantities import duration
+from zoobench.quantities import data_size, duration
 from zoobench.ranking.recommend import Limits
 from zoobench.runs import planning, session, suite
-from zoobench.schema import Cell, Record, Ref
-from zoobench.statistics.paired import wilson
+from zoobench.schema import Cell, Ref
 from zoobench.store import Store
-from zoobench.tasks import task_of
 from zoobench.workers.local import died
 from zoobench.workers.request_worker import Died, RequestWorker
 from zoobench.workers.settings import Settings
@@ -45,13 +40,14 @@ from zoobench.workers.settings import Settings
 GRACE = 0.08
 """A step that is still at it when this share over the budget is spent is killed."""
 
-PATIENCE = 20.0
-"""Seconds that a step may take over four times what was predicted."""
+WAIT = 0.5
+"""Seconds between two looks at the downloads, where there is nothing else to do."""
 
 
 @dataclass(frozen=True)
 class AdviceRequest:
-    """What is asked. `data` is a resolved dataset, `budget` in seconds over all sessions."""
+    """What is asked. `data` is a resolved dataset, `budget` in seconds and `max_download` in bytes
+    over all sessions. `models` stand in the place of the pool."""
 
     data: Ref
     budget: float
@@ -61,6 +57,8 @@ class AdviceRequest:
     device: str = "auto"
     fine_tune: bool = True
     started: float = field(default_factory=time.monotonic)
+    pool: Pool = "offline"
+    max_download: float = 5e9
 
 
 Say = Callable[[str], None]
@@ -79,24 +77,67 @@ def advise(request: AdviceRequest, say: Say = lambda line: None) -> Advice:
             "and recommend from its RUN"
         )
     modality = card.modality
-    candidates = available(modality, request.models)
+    journal = read(request.out)
+    room = _room(request, journal, say)
+    order = gather(modality, request.models, request.pool, request.limits, room)
+    candidates = static_order(order)
     spec = _suite(request, candidates)
     device = machine.resolve(request.device)
     with Store(request.out, suite.to_toml(spec), spec.identity) as held:
         held.write_environment(session.environment(device))
-        journal = read(request.out)
         settings = Settings(device, machine.threads(), str(cache_dir() / "features"))
         state = partial(AdviceWorker, dataset=request.data)
         heavy = session.preload(planning.plan(spec))
-        with RequestWorker(state, settings, heavy) as worker:
-            work = Session(request, spec, candidates, journal, held, worker, say, journal.spent)
+        coming = [one for one in order if one.bytes is not None]
+        left = request.budget * OPENING_SHARE - journal.spent - _since(request)
+        _announce(coming, request, say)
+        with (
+            Fetcher(coming, room or 0.0, left) as fetcher,
+            RequestWorker(state, settings, heavy) as worker,
+        ):
+            work = Session(
+                request, spec, candidates, journal, held, worker, fetcher, say, journal.spent
+            )
             try:
                 ended = work.run()
             finally:
                 journal.closed(work.spent)
     wanted, more = worth_fetching(candidates, modality, request.limits)
-    advice = conclude(request, work.state, ended)
+    advice = conclude(request.data, request.out, request.limits, work.state, ended)
     return dataclasses.replace(advice, wanted=wanted, not_available=more)
+
+
+def _since(request: AdviceRequest) -> float:
+    return time.monotonic() - request.started
+
+
+def _room(request: AdviceRequest, journal: Journal, say: Say) -> float | None:
+    """Bytes that may yet be downloaded; None where it was not asked for, or nobody answers."""
+    if request.pool == "offline" or network.offline():
+        return None
+    silent = network.reach()
+    if silent:
+        say(f"The hub at {network.address()} cannot be reached ({silent}): what is here is tried.")
+        return None
+    return max(0.0, request.max_download - journal.downloaded)
+
+
+def _announce(coming: Sequence[Candidate], request: AdviceRequest, say: Say) -> None:
+    if coming:
+        sizes = [one.bytes or 0 for one in coming]
+        size = f"about {data_size(sum(sizes))}" if all(sizes) else "of unknown size"
+        most = data_size(request.max_download)
+        many = f"{len(coming)} model{'s' if len(coming) > 1 else ''}"
+        say(f"Fetching {many} that are not here, {size} (at most {most}), meanwhile:")
+
+
+@dataclass(frozen=True)
+class Question(suite.Suite):
+    """A suite that stays the same one where other models are found on the disk, or fetched."""
+
+    @property
+    def identity(self) -> str:
+        return suite.Suite(**{**vars(self), "models": ()}).identity
 
 
 def _suite(request: AdviceRequest, candidates: tuple[Candidate, ...]) -> suite.Suite:
@@ -106,8 +147,9 @@ def _suite(request: AdviceRequest, candidates: tuple[Candidate, ...]) -> suite.S
         for name in METHOD.values()
     )
     refs = tuple(sorted(Ref.parse(one.model) for one in candidates))
+    kind = suite.Suite if request.models else Question
     about = "written by recommend --data"
-    return suite.Suite(f"advice-{request.data.name}", about, refs, (request.data,), specs, ())
+    return kind(f"advice-{request.data.name}", about, refs, (request.data,), specs, ())
 
 
 @dataclass
@@ -120,9 +162,16 @@ class Session:
     journal: Journal
     store: Store
     worker: RequestWorker
+    fetcher: Fetcher
     say: Say
     before: float
     """Seconds that earlier sessions spent."""
+    coming: tuple[str, ...] = ()
+    arrival: float = 0.0
+    came: set[str] = field(default_factory=set)
+    """Models that were downloaded by this session."""
+    waited: float = 0.0
+    """Seconds spent on nothing but waiting for the next of them."""
 
     @property
     def spent(self) -> float:
@@ -135,18 +184,24 @@ class Session:
         asked, done = self.request, self.journal.done
         rungs = ladder(sizes, self.journal.classes)
         ruled_out = broken(self.candidates, done, asked.limits)
+        absent = {one.model for one in self.candidates if one.bytes is not None}
         return State(
-            self.candidates, rungs, asked.budget, self.spent, done, asked.fine_tune, ruled_out
-        )
+            self.candidates, rungs, asked.budget, self.spent, done, asked.fine_tune, ruled_out,
+            frozenset(absent - self.came), self.coming, self.arrival,
+        )  # fmt: skip
 
     def run(self) -> str:
         """Session by step; why it ended."""
         if self.journal.sizes is None:
             self._open()
         while True:
+            self._take()
             action = next_action(self.state)
             if isinstance(action, str):
                 return action
+            if action.stage == "download":
+                self._take(WAIT)
+                continue
             if not self.worker.alive:
                 self._open()  # its time is no model's
                 continue
@@ -154,6 +209,23 @@ class Session:
             one = self._do(action)
             self.journal.ended(one, self.spent)
             self.say(_line(one, self.spent, self.request.budget, self.state.ladder))
+
+    def _take(self, seconds: float = 0.0) -> None:
+        """Notes the downloads that ended; waits so long for the next one."""
+        clock = time.monotonic()
+        ended, self.coming, self.arrival = self.fetcher.poll(seconds)
+        self.waited += time.monotonic() - clock
+        for one in ended:
+            facts = {"download_bytes": float(one.received), "download_seconds": one.seconds}
+            done = Done(
+                one.model, "download", 0, self.waited, one.status, one.why,
+                predicted=one.predicted or 0.0, facts=facts,
+            )  # fmt: skip
+            self.waited = 0.0
+            self.journal.fetched(done, self.spent)
+            self.say(fetched_line(one, self.spent, self.request.budget))
+            if one.status == "ok":
+                self.came.add(one.model)
 
     def _seconds(self) -> float:
         return max(0.0, self.request.budget * (1 + GRACE) - self.spent)
@@ -172,7 +244,7 @@ class Session:
         """The step's outcome; a model that fails is an outcome too."""
         clock = time.monotonic()
         cell = self._cell(action)
-        mine = [d.rung for d in self.journal.done if d.model == action.model and d.stage != "pace"]
+        mine = [d.rung for d in self.journal.done if d.model == action.model and d.stage in METHOD]
         # As they came: parts are what each added, and a rung met lower adds nothing.
         climbed = dict.fromkeys([*mine, action.rung])
         rungs = tuple(self._rung(rung) for rung in climbed)
@@ -230,7 +302,7 @@ class Session:
             precision = machine.default_precision(machine.resolve(self.request.device))
         one = dataclasses.replace(
             self.spec,
-            models=tuple(ref for ref in self.spec.models if ref.text == action.model),
+            models=tuple(models.pin(ref) for ref in self.spec.models if ref.text == action.model),
             datasets=(self._rung(action.rung),),
             methods=(method,),
             precision=precision,
@@ -257,124 +329,10 @@ def _line(one: Done, spent: float, budget: float, rungs: tuple[Rung, ...]) -> st
     )
 
 
-def conclude(request: AdviceRequest, state: State, ended: str) -> Advice:
-    """The answer from what was measured; reads the kept predictions."""
-    run = store.load(request.out)
-    records = {record.key: record for record in run.records}
-    levels: list[Outcomes] = []
-    shares: list[float] = []
-    steps: list[dict[str, Done]] = []
-    for stage, rung in _basis(state):
-        steps.append({})
-        level = state.outcomes(rung) if stage == "probe" else {}
-        for one in state.candidates:
-            done = state.find(one.model, stage, rung)
-            if done is None or one.model in state.ruled_out or done.key not in records:
-                continue
-            if stage != "probe":
-                kept = run.outcomes(records[done.key])
-                if kept is None:
-                    continue
-                right = task_of(records[done.key].cell).statistics(kept).mean_of("accuracy")
-                assert right is not None
-                level[one.model] = right
-            steps[-1][one.model] = done
-        levels.append(level)
-        shares.append(state.share(rung))
-    end = telling(levels)
-    levels, shares, steps = levels[:end], shares[:end], steps[:end]
-    last = {model: done for level in steps for model, done in level.items()}
-    on = {one.model for level in levels for one in state.candidates if one.model in level}
-    untried = sum(one.model not in on for one in running(state))
-    found = verdicts(levels, shares, untried=untried)
-    standings = _standings(state, found, last, records) if found else ()
-    tried = {s.candidate.model for s in standings}
-    stages: dict[str, float] = {}
-    for step in state.done:
-        stages[step.stage] = stages.get(step.stage, 0.0) + step.seconds
-    stages["reading, starting"] = state.spent - sum(stages.values())
-    return Advice(
-        data=request.data.short,
-        **picks(standings, found, request.limits),
-        standings=standings,
-        ruled_out={
-            **{c.model: _untried(state, c) for c in state.candidates if c.model not in tried},
-            **state.ruled_out,
-        },
-        wanted=(),
-        not_available=0,
-        budget=state.budget,
-        spent=state.spent,
-        stages=stages,
-        ended=ended,
-        done=state.done,
-        sizes=state.ladder[-1],
-        untried=1 - float(found.first.sum()) if found else 1.0,
-    )
-
-
-def _basis(state: State) -> list[tuple[Stage, int]]:
-    """The levels to compare by: fine-tunes are the last where they beat the probes."""
-    levels: list[tuple[Stage, int]] = []
-    if any(state.find(d.model, "probe") is None for d in state.done if d.stage == "scores"):
-        levels.append(("scores", state.first or 0))
-    levels += [("probe", rung) for rung in range(len(state.ladder))]
-    tuned = [d.value for d in state.done if d.stage == "fine-tune" and d.value is not None]
-    probes = [d for d in state.done if d.stage == "probe" and d.right]
-    far = max((d.rung for d in probes), default=-1)
-    rung = state.ladder[far]
-    # On the test examples, as the fine-tunes': a rung's outcomes end with them.
-    right = [unpacked(d.right, rung.total)[-rung.test :] for d in probes if d.rung == far]
-    probed = max((float(one.mean()) for one in right), default=0.0)
-    if len(tuned) > 1 and max(tuned) >= probed:
-        levels.append(("fine-tune", len(state.ladder) - 1))
-    return levels
-
-
-def _untried(state: State, one: Candidate) -> str:
-    failure = state.failed(one.model)
-    if failure is not None:
-        return f"{failure.status}: {failure.why}"
-    return "not tried: the budget did not reach it"
-
-
-def _standings(
-    state: State, found: Verdicts, last: Mapping[str, Done], records: Mapping[str, Record]
-) -> tuple[Standing, ...]:
-    by_name = {one.model: one for one in state.candidates}
-    furthest = last[found.models[0]]
-    rows = []
-    for place, name in enumerate(found.models):
-        one = last[name]
-        low, high = _interval(one, state.ladder[one.rung], records[one.key])
-        early = (one.stage, one.rung) != (furthest.stage, furthest.rung)
-        facts: dict[str, float] = {}
-        for step in state.done:
-            if step.model == name:
-                facts.update(step.facts)
-        rung = state.ladder[one.rung]
-        examples = rung.total if one.stage == "probe" else rung.train
-        rows.append(
-            Standing(
-                candidate=by_name[name],
-                stage=one.stage,
-                examples=examples,
-                value=one.value,
-                low=low,
-                high=high,
-                first=float(found.first[place]),
-                tied=found.tied[place],
-                why=f"left the race at {METHOD[one.stage]} on {examples}" if early else "",
-                facts=facts,
-            )
-        )
-    return tuple(rows)
-
-
-def _interval(one: Done, rung: Rung, record: Record) -> tuple[float | None, float | None]:
-    """95% of `one.value`: Wilson's (1927) over a rung's examples, else the record's own."""
-    if not one.right:
-        number = record.get("accuracy")
-        return (number.low, number.high) if number else (None, None)
-    hits = round((one.value or 0.0) * rung.total)
-    return wilson(hits / rung.total, rung.total)
+def fetched_line(one: Fetched, spent: float, budget: float) -> str:
+    """How a download went."""
+    told = f"downloaded {data_size(one.received)}" if one.status == "ok" else one.why
+    wanted = "not predicted" if one.predicted is None else f"predicted {duration(one.predicted)}"
+    name = Ref.parse(one.model).short
+    at = f"[{duration(spent)} of {duration(budget)}] {name}"
+    return f"{at}: {told} ({duration(one.seconds)}, {wanted})"

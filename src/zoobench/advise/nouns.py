@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 LADDER = 2
 """Version of what a rung's number means, in journals."""
 
-Stage = Literal["pace", "scores", "probe", "fine-tune"]
+Stage = Literal["download", "pace", "scores", "probe", "fine-tune"]
 
 
 def packed(right: NDArray[np.bool_]) -> str:
@@ -33,7 +33,11 @@ METHOD = {"scores": "knn", "probe": "linear-probe", "fine-tune": "fine-tune"}
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model that can be loaded here. `prior` is its mean published top-1, None where unknown."""
+    """A model that may be tried. `prior` is its mean published top-1, None where unknown.
+
+    `bytes` have to be downloaded before it can be loaded, as estimated, 0 where that is
+    unknown; None where it is here.
+    """
 
     model: str
     license: str
@@ -41,17 +45,20 @@ class Candidate:
     prior: float | None = None
     params: float | None = None
     macs: float | None = None
+    bytes: int | None = None
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A model that is not here, known from what was published of it alone."""
+    """A model of the shortlist that is not here. `bytes` of its download are estimated, `prior` is
+    its mean published top-1, None where nothing is published."""
 
     model: str
+    kind: str
     license: str
-    prior: float
-    params: float | None
-    macs: float | None
+    prior: float | None
+    params: float
+    bytes: int
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,8 @@ class Done:
     """A step that ended. `key` is its cell's, "" where it is none.
 
     `extract` seconds were spent on the features of `new` examples, the rest of `seconds` on
-    loading and fitting. `facts` are transferability scores, and costs of the model.
+    loading and fitting. `facts` are transferability scores, and costs of the model. A
+    download's `seconds` are those that were waited for it, its own stand in `facts`.
 
     A probe's `value` is its accuracy out of fold over all examples of its rung, `right` the
     outcomes behind it (see `packed`); a kNN's or fine-tune's is that on `test`.
@@ -129,7 +137,8 @@ class Done:
 class State:
     """All that a decision is taken from. `candidates` stand in the static order, best first.
 
-    `ruled_out` says why a candidate broke a limit once its costs were known.
+    `ruled_out` says why a candidate broke a limit once its costs were known. `absent` are not on
+    this disk; of them `coming` are being downloaded, the next one within `arrival` seconds.
     """
 
     candidates: tuple[Candidate, ...]
@@ -139,6 +148,9 @@ class State:
     done: tuple[Done, ...] = ()
     fine_tune: bool = True
     ruled_out: Mapping[str, str] = field(default_factory=dict)
+    absent: frozenset[str] = frozenset()
+    coming: tuple[str, ...] = ()
+    arrival: float = 0.0
 
     @property
     def left(self) -> float:

@@ -1,6 +1,7 @@
 """Which step comes next, and whether it may begin. Pure: a `State` in, an `Action` out.
 
-Every model is looked at (pace), then scored and probed on the first rung; those that are
+Every model is looked at (pace), then scored and probed on the first rung, those that are being
+downloaded as they come, which is waited for within the same share of the budget. Those that are
 not significantly worse go on to rungs of more and more examples, and the finalists are
 fine-tuned. A step begins only if it is predicted to end within the budget. Where a larger
 rung does not fit for all, those with the least probability of being best leave the race:
@@ -87,14 +88,21 @@ def running(state: State) -> list[Candidate]:
     ]
 
 
+def here(state: State) -> list[Candidate]:
+    """Those of `running` that can be loaded."""
+    return [one for one in running(state) if one.model not in state.absent]
+
+
 def next_action(state: State) -> Action | str:
     """The next step, or why there is none."""
     if any(d.stage == "fine-tune" for d in state.done):
         return _final(state, "the finalists were fine-tuned") if state.fine_tune else "done"
-    for one in running(state):
+    for one in here(state):
         step = _opening(state, one)
         if step is not None:
             return step
+    if state.coming and opening_left(state) > 0:
+        return Action(state.coming[0], "download", 0, min(state.arrival, opening_left(state)))
     scored = [one for one in running(state) if state.find(one.model, "scores")]
     if not scored:
         return "the budget is too small for a first look at any model"
@@ -102,6 +110,11 @@ def next_action(state: State) -> Action | str:
     if isinstance(probe, Action):
         return probe
     return _final(state, probe) if state.fine_tune else probe
+
+
+def opening_left(state: State) -> float:
+    """Seconds that are left for downloads and first rungs once a few models are scored."""
+    return state.left - (1 - OPENING_SHARE) * state.budget
 
 
 def _opening(state: State, one: Candidate) -> Action | None:
@@ -125,9 +138,8 @@ def _if_fits(
     state: State, one: Candidate, stage: Stage, rung: int, predicted: float
 ) -> Action | None:
     scored = {d.model for d in state.done if d.stage == "scores" and d.status == "ok"}
-    room = state.left
-    if len(scored) >= FEW and one.model not in scored:
-        room -= (1 - OPENING_SHARE) * state.budget
+    begun = len(scored) >= FEW and one.model not in scored
+    room = opening_left(state) if begun else state.left
     return Action(one.model, stage, rung, predicted) if predicted <= room else None
 
 
@@ -139,8 +151,8 @@ def _first_rung(state: State, one: Candidate) -> int:
     if state.first is not None:
         return state.first
     rung = min(round(math.log(SMALLER, GROWTH)), len(state.ladder) - 1)
-    many = len(running(state))
-    room = state.left - (1 - OPENING_SHARE) * state.budget
+    many = len(here(state)) + len(state.coming)
+    room = opening_left(state)
     while rung and many * opening_seconds(state, one.model, rung) > room:
         rung -= 1
     return rung
@@ -236,7 +248,7 @@ def going_on(state: State, rung: int, group: Sequence[str]) -> list[str]:
 
 def finalists(state: State) -> list[Candidate]:
     """The best by the furthest probe, and the static favourite."""
-    alive = running(state)
+    alive = here(state)
     far = {one: d for one in alive if (d := state.find(one.model, "probe")) is not None}
     order = sorted(far, key=lambda one: (-far[one].rung, -(far[one].value or 0.0)))
     chosen = order[:FINALISTS]

@@ -39,7 +39,17 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--device", default="auto", show_default=True, help="With --data."),
         click.option(
             "--models", multiple=True, metavar="MODEL",
-            help="With --data: try these alone. Default: all that can be loaded offline.",
+            help="With --data: try these alone, in place of a pool.",
+        ),
+        click.option(
+            "--max-download", type=QuantityType(SIZE), default="5GB", show_default=True,
+            help="With --data: fetch at most so much, over all sessions.",
+        ),
+        click.option(
+            "--pool", type=click.Choice(["quick", "wide", "offline", "all"]), default="quick",
+            show_default=True,
+            help="With --data: beside what is here, fetch a short or a wide list, nothing, or "
+            "all that has published results.",
         ),
         click.option(
             "--out", type=PATH,
@@ -179,7 +189,7 @@ def advise_data(
     out = options["out"] or RUNS / file_name(f"advice-{ref.name}")
     request = AdviceRequest(
         ref, options["budget"], out, limits, options["models"], options["device"],
-        not options["no_fine_tune"], started,
+        not options["no_fine_tune"], started, options["pool"], options["max_download"],
     )  # fmt: skip
     try:
         found = advise(request, lambda line: echo(line, err=True))

@@ -2,7 +2,8 @@
 
 SOURCES says which module answers for the first part of a name. A source module has
 `cards()`, `resolve(ref, where)`, `load(ref, seed)` and `available(ref)`; one whose weights
-lie on the Hugging Face hub also has `repository(ref)`.
+can be downloaded has `fetch(ref, meter)`, and where they lie on the Hugging Face hub
+`repository(ref)`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from zoobench.schema import ModelCard, Ref
 
 if TYPE_CHECKING:
     from zoobench.interfaces import Backbone
+    from zoobench.transfer import Meter
 
 SOURCES: dict[str, str] = {
     "synthetic": "zoobench.models.synthetic_:Models",
@@ -67,6 +69,18 @@ def available(ref: Ref) -> tuple[bool, str]:
     return answer
 
 
+def fetchable(ref: Ref) -> bool:
+    """Whether the pretrained weights of `ref` can be downloaded, as far as is known."""
+    pretrained = ref.option("weights", "pretrained") == "pretrained"
+    return pretrained and hasattr(_source(ref.source), "fetch")
+
+
+def fetch(ref: Ref, meter: Meter) -> None:
+    """Download what `load` will read of a `fetchable` model, as far as `meter` allows and it is
+    not here. Raises MissingWeights."""
+    _source(ref.source).fetch(ref, meter)
+
+
 def card(name: str | Ref) -> ModelCard:
     """What is known of a resolved model before it is loaded. Raises UnknownName."""
     ref = Ref.parse(name) if isinstance(name, str) else name
@@ -112,4 +126,6 @@ def pin(ref: Ref) -> Ref:
     return ref.at(commit) if commit else ref
 
 
-__all__ = ["SOURCES", "available", "card", "list_cards", "load", "pin", "resolve"]
+__all__ = [
+    "SOURCES", "available", "card", "fetch", "fetchable", "list_cards", "load", "pin", "resolve",
+]  # fmt: skip

@@ -17,6 +17,7 @@ from zoobench import errors, hub
 from zoobench.errors import MissingWeights, Unsupported, UserError
 from zoobench.models import checkpoints, folders, index, options, timm_config, timm_maps, torchhub
 from zoobench.models.backbones import Blueprint, ImageBackbone, finish, seeded
+from zoobench.models.timm_cards import cards
 from zoobench.schema import ModelCard
 
 if TYPE_CHECKING:
@@ -25,84 +26,13 @@ if TYPE_CHECKING:
     from zoobench.interfaces import Backbone, InputSpec
     from zoobench.models.checkpoints import State
     from zoobench.schema import Ref, Value
+    from zoobench.transfer import Meter
 
 POOLS = {"avg": "avg", "max": "max", "cls": "token"}
 """Our names of poolings -> timm's."""
-SPDX = {
-    "apache-2.0": "Apache-2.0",
-    "mit": "MIT",
-    "bsd-3-clause": "BSD-3-Clause",
-    "cc-by-nc-4.0": "CC-BY-NC-4.0",
-    "cc-by-4.0": "CC-BY-4.0",
-}
-CORPORA = {
-    "in1k": "ImageNet-1k",
-    "in12k": "ImageNet-12k",
-    "in21k": "ImageNet-21k",
-    "in22k": "ImageNet-22k",
-    "laion2b": "LAION-2B",
-    "laion400m": "LAION-400M",
-    "laiona": "LAION-Aesthetic",
-    "datacompxl": "DataComp-XL",
-    "lvd142m": "LVD-142M",
-    "lvd1689m": "LVD-1689M",
-    "webli": "WebLI",
-    "yfcc15m": "YFCC-15M",
-    "cc12m": "CC-12M",
-    "m38m": "Merged-38M",
-    "merged2b": "Merged-2B",
-    "inat21": "iNaturalist-2021",
-}
-"""Words of timm's tags -> what the weights saw; another word says nothing about data."""
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 
-
-def cards() -> tuple[ModelCard, ...]:
-    import timm
-
-    tagged = timm.list_models(pretrained=True)
-    bare = {timm.get_pretrained_cfg(name).architecture for name in tagged}
-    only_random = [name for name in timm.list_models() if name not in bare]
-    return tuple(_card(name) for name in (*tagged, *only_random))
-
-
-def _card(name: str) -> ModelCard:
-    import timm
-
-    config = timm.get_pretrained_cfg(name, allow_unregistered=False)
-    architecture = (config.architecture if config else "") or name.partition(".")[0]
-    extra: list[tuple[str, Any]] = [("architecture", architecture)]
-    where, first = "none (random weights only)", True
-    if config is not None:
-        default = timm.get_pretrained_cfg(architecture)
-        first = "." not in name or default.tag == config.tag
-        extra += [("input_size", config.input_size[-1]), ("crop_pct", config.crop_pct)]
-        extra += [("interpolation", config.interpolation)]
-        if config.hf_hub_id:
-            extra += [("hub", config.hf_hub_id), ("file", config.hf_hub_filename or "")]
-            where = f"Hugging Face hub {config.hf_hub_id}"
-        elif config.url:
-            extra.append(("url", config.url))
-            where = config.url
-    if first:
-        extra.append(("default", True))
-    license_ = (config.license if config else None) or "unknown"
-    return ModelCard(
-        source="timm",
-        name=name,
-        modality="image",
-        weights=where,
-        pretrained_on=pretrained_on((config.tag if config else "") or ""),
-        license=SPDX.get(license_, license_),
-        family=index.family(architecture),
-        extra=tuple((k, v) for k, v in extra if v not in ("", None)),
-    )
-
-
-def pretrained_on(tag: str) -> str:
-    """ "augreg_in21k_ft_in1k" -> "ImageNet-21k, ImageNet-1k"; "unknown" when no word is known."""
-    found = dict.fromkeys(CORPORA[word] for word in tag.split("_") if word in CORPORA)
-    return ", ".join(found) or "unknown"
+__all__ = ["available", "backbone_of", "cards", "fetch", "find", "load", "repository", "resolve"]
 
 
 def _is_repo(name: str) -> bool:
@@ -189,6 +119,11 @@ def available(ref: Ref) -> tuple[bool, str]:
     return False, f"on the hub ({repo}), not downloaded yet"
 
 
+def fetch(ref: Ref, meter: Meter) -> None:
+    """Download what `load` will read. Raises MissingWeights."""
+    _fetch(ref, find(ref), {}, meter)
+
+
 def load(ref: Ref, seed: int) -> Backbone:
     """Raises MissingWeights, and Unsupported for what does not fit or cannot be resized."""
     card = find(ref)
@@ -233,19 +168,20 @@ def _local(path: Path, provenance: dict[str, Any]) -> list[Path]:
     return files
 
 
-def _fetch(ref: Ref, card: ModelCard, provenance: dict[str, Any]) -> tuple[list[Path], Path | None]:
+def _fetch(
+    ref: Ref, card: ModelCard, provenance: dict[str, Any], meter: Meter | None = None
+) -> tuple[list[Path], Path | None]:
     """(weights, config.json) of the pretrained model, and where they came from."""
     url = dict(card.extra).get("url")
     if url is not None:
-        path, sha256 = torchhub.fetch(str(url))
+        path, sha256 = torchhub.fetch(str(url), meter)
         provenance |= {**checkpoints.facts(path, sha256), "url": url}
         return [path], None
     repo = repository(ref)
     if repo is None:
         raise MissingWeights(f"{ref.short} has no pretrained weights in this version of timm")
-    snapshot = hub.fetch(
-        repo, ref.revision, _chooser(card), f"config.json and {' or '.join(WEIGHT_FILES)}"
-    )
+    wanted = f"config.json and {' or '.join(WEIGHT_FILES)}"
+    snapshot = hub.fetch(repo, ref.revision, _chooser(card), wanted, meter)
     path = snapshot.files[-1]
     facts = checkpoints.facts(path, snapshot.sha256)
     provenance |= {**facts, "repository": repo, "revision": snapshot.commit}

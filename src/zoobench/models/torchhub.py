@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from zoobench import network
 from zoobench.errors import MissingWeights
 from zoobench.models import checkpoints
+from zoobench.transfer import Meter
 
 HASH = re.compile(r"-([0-9a-f]{8,64})\.")
 
@@ -29,8 +32,8 @@ def available(url: str) -> tuple[bool, str]:
     return path.is_file(), f"{'in' if path.is_file() else 'not in'} {path.parent}"
 
 
-def fetch(url: str) -> tuple[Path, str]:
-    """(path, sha256) of the file of `url`, downloaded when it is not here.
+def fetch(url: str, meter: Meter | None = None) -> tuple[Path, str]:
+    """(path, sha256) of the file of `url`, downloaded when it is not here and `meter` allows it.
 
     A file whose sha256 does not begin as its name says is thrown away. Raises
     MissingWeights.
@@ -48,9 +51,20 @@ def fetch(url: str) -> tuple[Path, str]:
     try:
         network.knock(url)
         path.parent.mkdir(parents=True, exist_ok=True)
+        if meter is not None:
+            size = _length(url)
+            meter.expect(size, shutil.disk_usage(path.parent).free, path.name)
+            meter.received += size
         download_url_to_file(url, str(path), prefix or None, progress=False)
     except (OSError, RuntimeError) as error:
         raise MissingWeights(
             f"{path.name} is not in {path.parent} and could not be fetched from {url}: {error}"
         ) from error
     return path, checkpoints.sha256_file(path)
+
+
+def _length(url: str) -> int:
+    """Bytes of the file at `url`. Raises OSError."""
+    asked = urllib.request.Request(url, method="HEAD")  # noqa: S310  a library's own address
+    with urllib.request.urlopen(asked, timeout=10) as answer:  # noqa: S310
+        return int(answer.headers["Content-Length"] or 0)

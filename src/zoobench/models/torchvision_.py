@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from zoobench.interfaces import Backbone
     from zoobench.models.checkpoints import State
     from zoobench.schema import Ref
+    from zoobench.transfer import Meter
 
 POOLING = "penultimate"
 """The one pooling: whatever the last layer was given (documented in docs/models.md)."""
@@ -80,6 +81,11 @@ def available(ref: Ref) -> tuple[bool, str]:
     if weights != "pretrained":
         return Path(str(weights)).exists(), f"local {weights}"
     return torchhub.available(str(dict(find(ref).extra)["url"]))
+
+
+def fetch(ref: Ref, meter: Meter) -> None:
+    """Download what `load` will read. Raises MissingWeights."""
+    torchhub.fetch(str(dict(find(ref).extra)["url"]), meter)
 
 
 def load(ref: Ref, seed: int) -> Backbone:

@@ -22,6 +22,7 @@ from zoobench.schema import Modality, ModelCard, Ref
 if TYPE_CHECKING:
     from zoobench.interfaces import Backbone
     from zoobench.schema import Value
+    from zoobench.transfer import Meter
 
 
 SHARD = re.compile(r"model-\d+-of-(\d+)\.safetensors")
@@ -187,6 +188,19 @@ def available(ref: Ref) -> tuple[bool, str]:
     return False, f"on the hub ({ref.name}), not downloaded yet"
 
 
+def _snapshot(ref: Ref, meter: Meter | None = None) -> hub.Snapshot:
+    modality = find(ref).modality
+    wanted = "complete set of config.json, weights and " + (
+        "tokenizer" if modality == "text" else "preprocessor_config.json"
+    )
+    return hub.fetch(ref.name, ref.revision, _choice(ref, modality), wanted, meter)
+
+
+def fetch(ref: Ref, meter: Meter) -> None:
+    """Download what `load` will read. Raises MissingWeights."""
+    _snapshot(ref, meter)
+
+
 def load(ref: Ref, seed: int) -> Backbone:
     """Raises MissingWeights, and Unsupported for what transformers cannot load or fit."""
     card = find(ref)
@@ -203,13 +217,7 @@ def load(ref: Ref, seed: int) -> Backbone:
             provenance["weights_sha256"] = sha256
             provenance["weights_bytes"] = sum(path.stat().st_size for path in files)
     else:
-        snapshot = hub.fetch(
-            ref.name,
-            ref.revision,
-            _choice(ref, card.modality),
-            "complete set of config.json, weights and "
-            + ("tokenizer" if card.modality == "text" else "preprocessor_config.json"),
-        )
+        snapshot = _snapshot(ref)
         folder = snapshot.folder
         provenance |= {"repository": ref.name, "revision": snapshot.commit}
         if weights == "pretrained":

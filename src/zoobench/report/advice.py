@@ -6,7 +6,7 @@ from typing import Any
 
 from zoobench.advise.nouns import METHOD, Advice, Standing
 from zoobench.metrics import difference, written
-from zoobench.quantities import duration
+from zoobench.quantities import data_size, duration
 from zoobench.ranking.choice import SURE
 from zoobench.report.text import COST_TITLES, labels, si, with_interval
 from zoobench.schema import Ref, to_json
@@ -24,16 +24,22 @@ def advice_text(found: Advice) -> list[str]:
     lines += [_standing(one, names[one.candidate.model]) for one in found.standings]
     lines += [f"Not {names[model]}: {why}." for model, why in found.ruled_out.items()]
     if found.wanted:
-        lines += ["", "Would be worth trying, from published results alone: not available offline"]
-        for one in found.wanted:
-            size = f"{si(one.params)} parameters, " if one.params else ""
-            prior = written(METRIC, one.prior)
-            lines.append(f"  {one.model}: mean published top-1 {prior}, {size}{one.license}")
-        rest = found.not_available - len(found.wanted)
-        if rest > 0:
-            lines.append(f"  and {rest} more with better published results than what is here")
+        lines += ["", *_wanted(found)]
     lines += ["", _spent(found)]
     return lines
+
+
+def _wanted(found: Advice) -> list[str]:
+    """Models that would be worth fetching."""
+    lines = ["Would be worth fetching (not available offline), by what is published of them:"]
+    for one in found.wanted:
+        prior = "" if one.prior is None else f", mean published top-1 {written(METRIC, one.prior)}"
+        lines.append(
+            f"  {one.model}: {one.kind}, about {data_size(one.bytes)}, {one.license}{prior}"
+        )
+    rest = found.not_available - len(found.wanted)
+    more = f"  and {rest} more; " if rest > 0 else "  "
+    return [*lines, f"{more}online --pool wide fetches them, --models NAME one of them."]
 
 
 def _pick(found: Advice, names: dict[str, str]) -> list[str]:
