@@ -11,7 +11,7 @@ import pytest
 from fakes import make_outcomes, make_record, make_run
 from zoobench.ranking.comparability import comparability, differing, split_comparable
 from zoobench.ranking.overall import z_scores
-from zoobench.ranking.pareto import front, front_of, smallest_tied
+from zoobench.ranking.pareto import front, front_of
 from zoobench.ranking.rank import rank
 from zoobench.report.text import section_method
 from zoobench.schema import Measurement, Record, Ref
@@ -21,15 +21,12 @@ A, B, C = "timm/netA@1", "timm/netB@1", "timm/other@1"
 D1, D2 = "packaged/digits@1", "packaged/mnist-5k@1?max_train=500"
 
 
-def test_ties_and_the_smallest_of_them(tmp_path: Path) -> None:
+def test_ties_and_the_front(tmp_path: Path) -> None:
     run = make_run(tmp_path, [A, B, C], [D1, D2], {A: 0.90, B: 0.905, C: 0.7})
     ranking = rank([run])
     (overall,) = ranking.overall
     assert {row.model.text for row in overall.tied} == {A, B}
     assert [row.rank_low for row in overall.rows][2] == overall.rows[2].rank_high == 3
-    small = smallest_tied(overall.rows)
-    assert small is not None
-    assert small.model.text == A
     assert sum(row.first for row in overall.rows) == pytest.approx(1)
     assert front_of(overall.rows, "params")[0].model.text == A
     assert rank([run]) == ranking

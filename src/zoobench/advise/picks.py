@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
 
 import numpy as np
 
@@ -13,15 +13,33 @@ from zoobench.ranking.choice import choose, usual_cost
 from zoobench.ranking.recommend import COSTLY, Limits
 
 
-def picks(standings: Sequence[Standing], found: Verdicts | None, limits: Limits) -> dict[str, Any]:
-    """The most accurate and the cheapest good enough (ranking/choice.py), for `Advice`."""
+class Chosen(TypedDict):
+    """The fields of `Advice` that tell the two picks."""
+
+    pick: Standing | None
+    cheapest: Standing | None
+    cost: str
+    tolerance: float
+    method: str
+    loss: Mapping[str, float]
+    within: float | None
+
+
+def picks(standings: Sequence[Standing], found: Verdicts | None, limits: Limits) -> Chosen:
+    """The most accurate and the cheapest good enough (ranking/choice.py)."""
     usual = usual_cost([one.facts for one in standings], timed=False)
     cost = COSTLY[limits.cheapest] if limits.cheapest else usual
     tolerance = limits.tolerance / 100
     if found is None:
-        nothing: dict[str, Any] = {"pick": None, "cheapest": None, "within": None}
-        nothing |= {"method": "", "loss": {}}
-        return {**nothing, "cost": cost, "tolerance": tolerance}
+        return {
+            "pick": None,
+            "cheapest": None,
+            "cost": cost,
+            "tolerance": tolerance,
+            "method": "",
+            "loss": {},
+            "within": None,
+        }
     spent = np.array([one.facts.get(cost, np.nan) for one in standings])
     chosen = choose(found.scores, spent, tolerance)
     cheap, pick = chosen.cheapest, standings[chosen.accurate]

@@ -1,4 +1,4 @@
-"""Pareto fronts, and the smallest model that is statistically tied with the best."""
+"""Pareto fronts."""
 
 from __future__ import annotations
 
@@ -45,11 +45,3 @@ def one_device(rows: Sequence[Row]) -> bool:
     """Whether the timed costs of `rows` may be compared with each other."""
     devices = {row.device for row in rows}
     return len(devices) <= 1 and not any(name.startswith(SEVERAL) for name in devices)
-
-
-def smallest_tied(rows: Sequence[AnyRow], axis: str = "params") -> AnyRow | None:
-    """The cheapest row by `axis` among those tied with the best; None where none has it."""
-    if axis in TIMED and not one_device(rows):
-        return None
-    tied = [row for row in rows if row.tied and axis in row.costs]
-    return min(tied, key=lambda row: (row.costs[axis], -row.value), default=None)

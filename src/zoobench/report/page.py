@@ -41,7 +41,6 @@ from zoobench.report.text import (
     control_label,
     costs,
     dataset_labels,
-    flags_text,
     labels,
     measure,
     noisy,
@@ -195,6 +194,7 @@ def board(o: OverallRanking, name: str) -> dict[str, Any]:
     """One overall ranking: its table for the page, and its numbers for the script."""
     names = labels([row.model for row in o.rows] + list(o.left_out_models))
     grid, models, datasets = heat_cells(o)
+    flags = _flags(o)
     on = dataset_labels([*datasets, *o.datasets, *(s.dataset for s in o.sections)])
     return {
         "name": name,
@@ -206,7 +206,7 @@ def board(o: OverallRanking, name: str) -> dict[str, Any]:
         "over": _over(o, on),
         "unsure": unsure(len(o.rows)),
         "left_out": [[names[model], why] for model, why in o.left_out_models.items()],
-        "rows": [_plain(row, names[row.model]) for row in o.rows],
+        "rows": [_plain(row, names[row.model], flags.get(row.model, "")) for row in o.rows],
         "raw": [[float(f"{p:.3g}") for p in line] for line in o.raw],
         "posterior": [[round(1e5 * v) for v in draw] for draw in o.posterior],
         "heat": {
@@ -219,7 +219,7 @@ def board(o: OverallRanking, name: str) -> dict[str, Any]:
         "ranks": _ranks(o.critical, names),
         "columns": _columns(o),
         "table": [
-            _cells(o, row, names[row.model], worst)
+            _cells(o, row, (names[row.model], worst, flags.get(row.model, "")))
             for row, worst in zip(o.rows, worst_texts(o), strict=True)
         ],
     }
@@ -229,6 +229,21 @@ def _over(o: OverallRanking, on: Mapping[Ref, str]) -> str:
     """What the score of a ranking is of, to follow it in a sentence."""
     count = len(o.datasets)
     return f"; on {on[o.datasets[0]]}" if count == 1 else f"; mean over {count} datasets"
+
+
+def _flags(o: OverallRanking) -> dict[Ref, str]:
+    """model -> what a reader must know of it, and on which datasets."""
+    on = dataset_labels(s.dataset for s in o.sections)
+    where: dict[Ref, dict[str, list[str]]] = {}
+    for section in o.sections:
+        for row in section.rows:
+            for flag in row.flags:
+                found = where.setdefault(row.model, {}).setdefault(flag.name, [])
+                found.append(on[section.dataset])
+    return {
+        model: "; ".join(f"{name} on {', '.join(found)}" for name, found in flags.items())
+        for model, flags in where.items()
+    }
 
 
 def _nothing(ranking: Ranking) -> str:
@@ -258,7 +273,7 @@ def _ranks(
     }
 
 
-def _plain(row: Row, label: str) -> dict[str, Any]:
+def _plain(row: Row, label: str, flags: str) -> dict[str, Any]:
     return {
         "model": row.model.text,
         "label": label,
@@ -267,7 +282,7 @@ def _plain(row: Row, label: str) -> dict[str, Any]:
         "high": _round(row.high),
         "tied": row.tied,
         "device": None if row.device.startswith(SEVERAL) else row.device,
-        "flags": flags_text(row),
+        "flags": flags,
         "license": row.license,
         "costs": {k: float(f"{v:.5g}") for k, v in row.costs.items() if k in COSTS},
         "noisy": sorted(noisy(row.records)),
@@ -301,7 +316,9 @@ def _columns(o: OverallRanking) -> list[tuple[str, str]]:
     return [(title, "high" if title in high else "") for title in titles]
 
 
-def _cells(o: OverallRanking, row: OverallRow, label: str, worst: str) -> dict[str, Any]:
+def _cells(o: OverallRanking, row: OverallRow, texts: tuple[str, str, str]) -> dict[str, Any]:
+    """A row of the leaderboard; `texts` are its name, its worst dataset and its flags."""
+    label, worst, flags = texts
     rank, tied, _, score = standing(o, row, label)
     cells: list[tuple[str, Any]] = [
         (f"{rank} {tied}".rstrip(), row.rank_low + row.rank_high / 1e4),
@@ -314,7 +331,6 @@ def _cells(o: OverallRanking, row: OverallRow, label: str, worst: str) -> dict[s
     ]
     values = [row.costs.get(name, "") for name in COLUMNS]
     cells += zip(costs(row), values, strict=True)
-    flags = flags_text(row)
     cells += [(row.license, row.license), (row.family, row.family), (flags, flags)]
     return {"tied": row.tied, "cells": cells}
 

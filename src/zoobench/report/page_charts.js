@@ -119,7 +119,7 @@ function drawHeat(b) {
       marks: [
         Plot.cell(cells.filter((h) => h.value === null), { x: "dataset", y: "label", fill: "none", stroke: "var(--rest)", strokeDasharray: "3 3", inset: 2 }),
         Plot.cell(scored, { x: "dataset", y: "label", fill: "value", inset: 0.5 }),
-        Plot.text(cells, { x: "dataset", y: "label", text: "text", fill: (h) => (h.value === null ? "currentColor" : h.value > (low + high) / 2 ? "#fff" : "#000") }),
+        Plot.text(cells, { x: "dataset", y: "label", text: "text", fill: (h) => (h.value === null ? "currentColor" : h.value >= (low + high) / 2 ? "#fff" : "#000") }),
         Plot.tip(cells, Plot.pointer({ x: "dataset", y: "label", title: (h) => `${h.label}\n${h.dataset}\n${h.text}` })),
       ] });
     return { plot, header: ["model", "dataset", unit(b.metric), "status"],

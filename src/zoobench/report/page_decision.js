@@ -90,8 +90,8 @@ function drawPick(d) {
   $("out-tolerance").textContent = DATA.targets.includes(b.metric) ? `${+$("tolerance").value}% of the best` : plural(+$("tolerance").value, "point");
   if (d.pick === null) add(add(cards, "div", "", "card"), "p", "No model keeps to these limits.", "big");
   else {
-    const same = d.cheap === d.pick;
-    card(cards, `Most accurate: ${b.rows[d.pick].label}`, [...accurate(d), ...(same ? [["Also", `${good(d)}.`]] : [])], d.pick, b);
+    const same = d.cheap === d.pick, alone = d.allowed.length === 1;
+    card(cards, `Most accurate: ${b.rows[d.pick].label}`, [...accurate(d), ...(same && !alone ? [["Also", `${good(d)}.`]] : [])], d.pick, b);
     if (d.cheap === null) card(cards, "Cheapest good enough: none", [["Why", nobody(d)]]);
     else if (!same) card(cards, `Cheapest good enough: ${b.rows[d.cheap].label}`, cheapest(d), d.cheap, b);
   }
@@ -111,7 +111,7 @@ function card(parent, title, facts, i, b) {
 // What a pick costs, and what its user must know besides.
 function spent(row) {
   const found = DATA.shown.filter((axis) => row.costs[axis] !== undefined)
-    .map((axis) => (axis === "params" || axis === "macs" ? `${costOf(row, axis)} ${named(axis)}` : `${named(axis)} ${costOf(row, axis)}`));
+    .map((axis) => (axis === "params" || axis === "macs" ? `${costOf(row, axis)} ${named(axis)}` : `${named(axis)} ${costText(axis, row.costs[axis])}${row.noisy.includes(axis) ? " (noisy)" : ""}`));
   return [["It costs", found.length ? found.join(", ") : "nothing was measured"], ["Licence", row.license],
     ...(row.flags ? [["Beware", row.flags]] : [])];
 }
@@ -123,10 +123,10 @@ function quality(b, row) {
 }
 
 function accurate(d) {
-  const { b, allowed } = d, others = d.tied.filter((i) => i !== d.pick).length, x = d.of && d.of.get(d.pick);
+  const { b, allowed } = d, others = d.tied.filter((i) => i !== d.pick).map((i) => b.rows[i].label), x = d.of && d.of.get(d.pick);
   const sure = allowed.length === 1 ? "It is the only model allowed, so there is nothing to choose between."
     : (x ? `It is the best of the ${allowed.length} models allowed with probability ${x.first.toFixed(2)}. Over all that the data allow it falls short of the true best by ${points(b, x.loss)} on average. ` : `${b.unsure} `)
-      + (others ? `The data cannot tell ${others === 1 ? "one other" : `${others} others`} from it.` : "The data suffice to tell it from every other that is allowed.")
+      + (others.length ? `The data cannot tell it from ${others.length < 3 ? others.join(" and ") : `${others.length} others`}.` : "The data suffice to tell it from every other that is allowed.")
       + (b.left_out.length ? ` ${plural(b.left_out.length, "model")} could not be ranked with these.` : "");
   return [["Quality", quality(b, b.rows[d.pick])], ["How sure", sure]];
 }

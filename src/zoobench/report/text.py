@@ -10,8 +10,7 @@ from zoobench.metrics import difference, fraction, sign, written
 from zoobench.quantities import duration
 from zoobench.ranking.choice import SURE
 from zoobench.ranking.nouns import OverallRanking, OverallRow, Row, SectionRanking, natural
-from zoobench.ranking.pareto import smallest_tied
-from zoobench.ranking.recommend import Recommendation
+from zoobench.ranking.recommend import Recommendation, recommend
 from zoobench.schema import Cell, Record, Ref
 from zoobench.statistics.many import MATRIX_LIMIT
 
@@ -90,7 +89,9 @@ def cost(name: str, value: float | None, marked: Collection[str] = ()) -> str:
         return f"{value / 1e6:.3g} MB"
     if name.endswith("seconds"):
         return duration(value)
-    return f"{value:.3g}" if "latency" in name else si(value)
+    if "latency" in name:
+        return f"{value:.3g}" if value < 999.5 else f"{value:.0f}"
+    return si(value)
 
 
 def seeds(row: Row) -> str:
@@ -179,11 +180,6 @@ def _bare(names: Mapping[Ref, str]) -> dict[Ref, str]:
     return {ref: ref.name if counts[ref.name] == 1 else told for ref, told in names.items()}
 
 
-def flags_text(row: Row) -> str:
-    """What a reader must know of a row, each with its reason."""
-    return ", ".join(f"{flag.name} {flag.why}".rstrip() for flag in row.flags)
-
-
 def unsure(models: int) -> str:
     """Why no probabilities are told of a ranking of so many models that has none."""
     if models > MATRIX_LIMIT:
@@ -253,9 +249,9 @@ def family_note(tied: Sequence[Row]) -> str:
     return f"Of the tied, {' and '.join(copies)}{more}: near-copies, not independent confirmations."
 
 
-def headline(found: OverallRanking | SectionRanking) -> str:
-    """The decision in a sentence or two: the smallest model tied with the best."""
-    rows: Sequence[Row] = found.rows
+def headline(found: OverallRanking) -> str:
+    """The decision in a sentence or two: who is best or tied with it, and who is good enough."""
+    rows = found.rows
     if not rows:
         return "No model has a score here."
     names = labels(row.model for row in rows)
@@ -264,18 +260,31 @@ def headline(found: OverallRanking | SectionRanking) -> str:
     if len(rows) == 1:
         return f"Only {names[best.model]} was ranked: nothing to choose between."
     if len(tied) == 1:
-        return (
+        said = (
             f"{names[best.model]} is the best, and the data suffice to say so "
             f"(P(rank 1) = {best.first:.2f})."
         )
-    small = smallest_tied(rows)
-    said = (
-        f"{len(tied)} of {len(rows)} models are tied: they cannot be told from the best "
-        f"({names[best.model]})."
+    else:
+        said = (
+            f"{len(tied)} of {len(rows)} models are tied: they cannot be told from the best "
+            f"({names[best.model]})."
+        )
+    return f"{said} {_good_enough(found, names)}".rstrip()
+
+
+def _good_enough(o: OverallRanking, names: Mapping[Ref, str]) -> str:
+    """The picks of `zoobench recommend` without limits, where they are not the only best model."""
+    found = recommend(o)
+    pick, cheap = found.accurate, found.cheapest
+    if pick is None or cheap is None or (cheap is pick and len(found.tied) == 1):
+        return ""
+    if cheap is pick:
+        return f"Most accurate and cheapest good enough: {names[pick.model]}."
+    return (
+        f"Cheapest good enough: {names[cheap.model]}, within "
+        f"{difference(o.metric, found.tolerance)} of the true best with probability "
+        f"{found.within[cheap.model]:.2f}."
     )
-    if small is not None:
-        said += f" Smallest of them: {names[small.model]}, {si(small.costs['params'])} parameters."
-    return said
 
 
 def recommendation_text(found: Recommendation) -> list[str]:
