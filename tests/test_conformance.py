@@ -17,6 +17,7 @@ from zoobench.metrics import METRICS
 from zoobench.models.weights import state_digest
 from zoobench.tasks import TASKS
 from zoobench.tasks.classification import labels_of
+from zoobench.tasks.segmentation import masks_of
 from zoobench.workers.runner import Bench
 
 QUICK: dict[str, dict[str, Any]] = {
@@ -184,6 +185,8 @@ PRESENT = (
     "synthetic/stripes",
     "synthetic/phrases",
     "synthetic/phrases?task=regression",
+    "packaged/photo-mosaic",
+    "synthetic/stripes?task=segmentation",
 )
 
 
@@ -201,6 +204,9 @@ def test_every_dataset_that_is_here_obeys_the_contract(name: str) -> None:
     for split in (splits.train, splits.valid, splits.test):
         if card.task == "classification":
             assert set(np.unique(labels_of(split))) == set(range(card.classes)), "a class is absent"
+        if card.task == "segmentation":
+            assert (masks_of(split).counts.sum(axis=0) > 0).all(), "a class is absent"
+            assert masks_of(split).read(0).shape == split.read(0).size[::-1]
         raw = split.read(0)
         assert isinstance(raw, str) if card.modality == "text" else raw.mode == "RGB"
 

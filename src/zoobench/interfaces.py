@@ -323,6 +323,9 @@ class FeatureSource(Backbone, Protocol):
     def features(self, split: Split) -> torch.Tensor:
         """(N, D) float32 features of `split`, on the CPU, in eval mode, without gradients."""
 
+    def cells(self, split: Split, size: tuple[int, int], layers: str = "last") -> CellFeatures:
+        """Features of the cells of `split`, on the grid of frames of `size` (height, width)."""
+
 
 class Adapted(Protocol):
     """The end of an adaptation: it can score any split, and says what it chose.
@@ -339,12 +342,12 @@ class Adapted(Protocol):
     @property
     def flags(self) -> tuple[str, ...]: ...
     @property
-    def valid_scores(self) -> torch.Tensor:
+    def valid_scores(self) -> Any:
         """The output on `valid` of a fit that never saw `valid`, shaped as `predict`'s."""
 
-    def predict(self, split: Split) -> torch.Tensor:
-        """What the task judges, on the CPU: (N, C) float32 log-probabilities of classes, or (N,)
-        float64 numbers for a regression."""
+    def predict(self, split: Split) -> Any:
+        """What the task judges, on the CPU: (N, C) float32 log-probabilities of classes, (N,)
+        float64 numbers for a regression, or N masks."""
 
 
 class Method(Protocol):
@@ -352,7 +355,7 @@ class Method(Protocol):
 
     `version` changes when the numbers it gives may change; `needs` is "features"
     (frozen backbone), "module" (trains it) or "nothing" (controls); `tasks` are the names
-    of those it serves, and `view` the method of `Backbone` that it calls, "" for none.
+    of those it serves, and `view` what it reads of a backbone: "embed", "maps", "" for nothing.
     """
 
     version: ClassVar[int]

@@ -58,6 +58,16 @@ METRICS: dict[str, MetricRow] = {
         "", "higher", "quality", "1 - squared error / squared distance to the test targets' mean"
     ),
     "spearman": MetricRow("", "higher", "quality", "rank correlation with the targets"),
+    "miou": MetricRow(
+        "fraction", "higher", "quality", "mean IoU over the classes that the test masks hold"
+    ),
+    "miou_foreground": MetricRow(
+        "fraction", "higher", "quality", "the same without the background, the first class"
+    ),
+    "pixel_accuracy": MetricRow("fraction", "higher", "quality", "pixels classified rightly"),
+    "picture_miou": MetricRow(
+        "fraction", "higher", "quality", "mean over pictures of the mIoU of their own classes"
+    ),
     "train_mae": MetricRow("target", "none", "transfer", "mean absolute error on the train split"),
     "train_accuracy": MetricRow("fraction", "none", "transfer", "accuracy on the train split"),
     "generalization_gap": MetricRow(
@@ -76,6 +86,8 @@ METRICS: dict[str, MetricRow] = {
     ),
     "valid_accuracy": MetricRow("fraction", "none", "transfer", "of the choice, on valid"),
     "valid_nll": MetricRow("nats", "none", "transfer", "of the choice, on valid"),
+    "valid_miou": MetricRow("fraction", "none", "transfer", "of the choice, on valid's cells"),
+    "train_cells": MetricRow("", "none", "transfer", "cells of train that the probe learned from"),
     "loo_accuracy": MetricRow("fraction", "none", "transfer", "ridge: leave-one-out on train"),
     "loo_error": MetricRow("", "none", "transfer", "ridge: mean squared leave-one-out error"),
     "temperature": MetricRow("", "none", "transfer", "that calibrates ridge scores, by LOO"),

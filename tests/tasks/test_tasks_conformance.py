@@ -20,12 +20,14 @@ from zoobench.schema import Outcomes
 from zoobench.tasks.classification import Labels
 from zoobench.tasks.evaluate import evaluate
 from zoobench.tasks.regression import Numbers, numbers_of
+from zoobench.tasks.segmentation import IGNORED, Masks, masks_of
 
 N = 60
 
 
 def splits_of(task: str, options: str = "") -> Splits:
-    name = f"synthetic/phrases?test={N}&task={task}{options}"
+    of = "stripes" if task == "segmentation" else "phrases"
+    name = f"synthetic/{of}?test={N}&task={task}{options}"
     return datasets.load(datasets.resolve(name))
 
 
@@ -34,6 +36,11 @@ def outputs_of(splits: Splits, split: Split, seed: int = 0) -> NDArray[np.floati
     rng = np.random.default_rng([seed, len(split)])
     if splits.task == "regression":
         return numbers_of(split) + rng.normal(0, 1, len(split))
+    if splits.task == "segmentation":
+        masks = np.stack([masks_of(split).read(i) for i in range(len(split))])
+        wrong = rng.random(masks.shape) < rng.random((len(split), 1, 1))
+        drawn = rng.integers(0, len(splits.classes), masks.shape)
+        return np.where(wrong | (masks == IGNORED), drawn, masks).astype(np.float64)
     logits = rng.normal(size=(len(split), len(splits.classes)))
     logits[np.arange(len(split)), split.targets.strata] += 1
     return np.asarray(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))
@@ -120,14 +127,24 @@ def test_outputs_that_cannot_be_judged_are_refused(task: str) -> None:
         asked.judge(said, other.test, (calibration, splits.valid))
 
 
+def some_masks(i: int) -> NDArray[np.uint8]:
+    return np.full((2, 3), i % 5, dtype=np.uint8)
+
+
 @pytest.mark.parametrize(
-    "targets", [Labels(np.arange(40) % 3), Numbers(np.linspace(-1, 1, 40) ** 3)], ids=type
+    "targets",
+    [
+        Labels(np.arange(40) % 3),
+        Numbers(np.linspace(-1, 1, 40) ** 3),
+        Masks.of(some_masks, 40, 5),
+    ],
+    ids=type,
 )
 def test_targets_keep_their_laws(targets: Any) -> None:
     rows = np.array([5, 0, 5, 39])
     assert len(targets) == len(targets.strata) == len(targets.keys()) == 40
     some = targets.subset(rows)
-    assert some.keys() == [targets.keys()[i] for i in rows]
+    assert list(some.keys()) == [targets.keys()[i] for i in rows]
     assert targets.content() == targets.subset(np.arange(40)).content() != some.content()
     assert targets.strata.dtype == np.int64
     assert 1 < len(np.unique(targets.strata)) <= 10

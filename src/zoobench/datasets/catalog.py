@@ -50,6 +50,14 @@ PACKAGED = (
     ),
     PackagedDataset(
         DatasetCard(
+            "packaged", "photo-mosaic", "image", 8, (160, 0, 120), task="segmentation",
+            license="CC0-1.0", nature="composite",
+            about="which of 8 public photographs each pixel is from, grey, from scikit-image",
+        ),
+        "scikit-image", "skimage", "data",
+    ),
+    PackagedDataset(
+        DatasetCard(
             "packaged", "word-polarity", "text", 2, (5586, 0, 0), "1", license="MIT",
             about="words by the sign of ten human ratings, from vaderSentiment's lexicon",
         ),

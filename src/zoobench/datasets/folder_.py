@@ -12,7 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from zoobench.datasets import delimited, layouts, listing, options, ranges, table_, twins
+from zoobench.datasets import (
+    delimited,
+    layouts,
+    listing,
+    options,
+    ranges,
+    segmented,
+    table_,
+    twins,
+)
 from zoobench.datasets.faults import about, check_classes, check_faults, raised_as
 from zoobench.datasets.labels import as_words
 from zoobench.datasets.layouts import Layout
@@ -29,6 +38,9 @@ VERSION = 1
 
 
 OPTIONS = ("path", "task", "range", "splits", "labels", "allow_unused")
+PLAIN = ("path", "task", "range", "allow_unused")
+"""Options of a folder whose task is no classification."""
+TASKS = (*table_.TASKS, "segmentation")
 
 
 def cards() -> tuple[DatasetCard, ...]:
@@ -49,9 +61,9 @@ def resolve(ref: Ref, where: str) -> Ref:
     Raises UserError for a folder that is absent, empty, of one class only, or whose
     classes are too small to split, naming it.
     """
-    numbers = table_.task_of(ref) == "regression"
-    options.check(ref, ("path", "task", "range", "allow_unused") if numbers else OPTIONS, where)
-    table_.check_task(ref, where)
+    task = table_.task_of(ref)
+    options.check(ref, PLAIN if task in TASKS[1:] else OPTIONS, where)
+    table_.check_task(ref, where, TASKS)
     ranges.range_of(ref, where)
     as_words(ref, where)
     options.allow_unused(ref, where)
@@ -59,7 +71,14 @@ def resolve(ref: Ref, where: str) -> Ref:
         ref = Ref(ref.source, Path(ref.name).name, ref.revision, ref.options).with_options(
             path=ref.name
         )
-    if numbers:
+    if task == "segmentation":
+        with raised_as(UserError, where):
+            masked = segmented.read(_folder(ref))
+            found, revision = segmented.found(masked, ref, verify=False)
+            assemble(found, ref)
+        _warn(ref, masked.layout, found.notes)
+        return options.pin(ref, revision, where)
+    if task == "regression":
         with raised_as(UserError, where):
             targets = _targets(ref)
         pinned = ref.at(table_.resolve(targets, where).revision)
@@ -93,10 +112,13 @@ def load(ref: Ref) -> Splits:
         made, beside = table_.load(targets), _beside(ref, table_.names(targets))
         unused = beside.check_unused(allowed=options.allow_unused(ref))
         return replace(made, notes={**made.notes, **unused})
-    layout = _layout(ref)
-    found, here = _found(layout, ref, verify=True)
+    if table_.task_of(ref) == "segmentation":
+        found, here = segmented.found(segmented.read(_folder(ref)), ref, verify=True)
+    else:
+        found, here = _found(_layout(ref), ref, verify=True)
     if ref.revision not in ("", here):
-        raise BadData(f"{layout.place}: its pictures are not those that {ref} was pinned to")
+        place = listing.shown(_folder(ref))
+        raise BadData(f"{place}: its pictures are not those that {ref} was pinned to")
     return assemble(found, ref)
 
 
@@ -170,10 +192,14 @@ def _root(ref: Ref) -> Path:
     return Path(options.text(ref, "path") or ref.name).expanduser()
 
 
-def _layout(ref: Ref) -> Layout:
+def _folder(ref: Ref) -> str:
     root = _root(ref)
     if not root.is_dir():
         kind = "is a file, not a folder" if root.exists() else "there is no such folder"
         raise BadData(f"{root}: {kind}")
+    return str(root)
+
+
+def _layout(ref: Ref) -> Layout:
     every = ref.option("classes") == "all"
-    return layouts.read(str(root), options.text(ref, "splits"), every, as_words(ref))
+    return layouts.read(_folder(ref), options.text(ref, "splits"), every, as_words(ref))

@@ -36,9 +36,9 @@ def photo_crops(folder: Path) -> Found:
     for part, (left, right, count) in PARTS.items():
         pictures, names, tiles = [], [], []
         for photo in PHOTOS:
-            grey = _grey(folder / photo)
-            width = grey.shape[1]
-            seen = grey[:, int(width * left) : int(width * right)]
+            whole = grey(folder / photo)
+            width = whole.shape[1]
+            seen = whole[:, int(width * left) : int(width * right)]
             rng = np.random.default_rng([*photo.encode(), *part.encode()])
             for number in range(count):
                 crop, tile = _crop(seen, rng)
@@ -52,7 +52,8 @@ def photo_crops(folder: Path) -> Found:
     return Found(splits["train"], None, splits["test"], classes, "image")
 
 
-def _grey(path: Path) -> NDArray[np.float32]:
+def grey(path: Path) -> NDArray[np.float32]:
+    """(H, W) grey values of a photograph."""
     return np.asarray(images.decode(path).convert("L"), dtype=np.float32)
 
 

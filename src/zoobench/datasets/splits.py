@@ -58,6 +58,15 @@ class Found:
     task: str = "classification"
     looks: Looks = field(default_factory=Looks, repr=False)
 
+    @property
+    def labelled(self) -> bool:
+        """Whether each example is of one class, which its stratum is."""
+        return _labelled(self)
+
+
+def _labelled(of: Found | Splits) -> bool:
+    return bool(of.classes) and of.task == "classification"
+
 
 def assemble(found: Found, ref: Ref) -> Splits:
     """Clean, derive the splits that are missing, apply the common options, check.
@@ -70,10 +79,10 @@ def assemble(found: Found, ref: Ref) -> Splits:
     flags = [flag for note, flag in FLAGGED.items() if note in found.notes]
     train, valid, test = found.train, found.valid, found.test
     if test is None:
-        train, test = hold_out(train, "test", TEST_SHARE, bool(found.classes))
+        train, test = hold_out(train, "test", TEST_SHARE, found.labelled)
         flags.append("derived-test")
     if valid is None:
-        train, valid = hold_out(train, "valid", VALID_SHARE, bool(found.classes))
+        train, valid = hold_out(train, "valid", VALID_SHARE, found.labelled)
         flags.append("derived-valid")
     notes = {**found.notes, **{name: count for name, count in counts.items() if count}}
     whole = Splits(
@@ -101,14 +110,14 @@ def bounded(whole: Splits, ref: Ref) -> Splits:
 
     Raises BadData where the result could not be learnt from or judged.
     """
-    train = limit(whole.train, ref.option("max_train"), every_class=bool(whole.classes))
+    train = limit(whole.train, ref.option("max_train"), every_class=_labelled(whole))
     valid = limit(whole.valid, ref.option("max_valid"))
     test = limit(whole.test, ref.option("max_test"))
     for split in (train, valid, test):
         if not len(split):
             raise BadData(f"{ref.id}: the {split.name} split is empty")
     flags = tuple(flag for flag in whole.flags if flag != "class-imbalance")
-    if whole.classes:
+    if _labelled(whole):
         _check_labels(train, valid, test, whole.classes, ref)
         sizes = np.bincount(train.targets.strata)
         if sizes.max() > IMBALANCE * sizes[sizes > 0].min():
@@ -209,7 +218,7 @@ def apportion(sizes: NDArray[np.intp], total: int, least: int = 0) -> NDArray[np
 
 def _first_classes(found: Found, ref: Ref) -> Found:
     many = first_classes(ref) or len(found.classes)
-    if "classes" in dict(ref.options) and not found.classes:
+    if first_classes(ref) and not found.labelled:
         raise BadData(f"{ref.id} asks {found.task}: it has no classes to keep {many} of")
     if many > len(found.classes):
         raise BadData(f"{ref.id} has {len(found.classes)} classes, not {many}")
@@ -281,7 +290,7 @@ def _once(split: Split, looks: Looks) -> Split:
 
 def _check_sizes(found: Found, ref: Ref) -> None:
     """Every class of train must be able to give one example to each derived split."""
-    if not found.classes:
+    if not found.labelled:
         if len(set(found.train.targets.keys())) < 2:
             raise BadData(
                 f"{ref.id}: train has fewer than two different targets, once twins and "

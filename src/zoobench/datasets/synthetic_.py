@@ -9,12 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from zoobench.errors import unknown
+from zoobench.errors import UserError, unknown
 from zoobench.interfaces import Raw, Split, Splits
 from zoobench.models.synthetic_ import SIDE, check
 from zoobench.schema import DatasetCard, Modality, Ref, Value
 from zoobench.tasks.classification import Labels
 from zoobench.tasks.regression import Numbers
+from zoobench.tasks.segmentation import IGNORED, Mask, Masks
+
+WIDE = 96
+"""Side of a picture whose pixels are asked for."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +58,54 @@ class Phrases:
         return " ".join(rng.permutation(own + common).tolist())
 
 
+@dataclass(frozen=True)
+class Patchwork:
+    """Reads picture i: two halves with stripes of different directions; `halves` is its mask."""
+
+    seed: int
+    classes: int
+    noise: float
+
+    def __call__(self, i: int) -> Raw:
+        from PIL import Image
+
+        rng = np.random.default_rng([self.seed, i, 1])
+        y, x = np.mgrid[0:WIDE, 0:WIDE]
+        mask = self.halves(i)
+        angle, phase = math.pi * mask / self.classes, rng.uniform(0, 2 * math.pi)
+        wave = np.sin(0.9 * (x * np.cos(angle) + y * np.sin(angle)) + phase)
+        grey = 128 + 60 * wave + self.noise * rng.standard_normal((WIDE, WIDE))
+        pixels = np.clip(np.repeat(grey[:, :, None], 3, axis=2), 0, 255).astype(np.uint8)
+        return Image.fromarray(pixels)
+
+    def halves(self, i: int) -> Mask:
+        """(WIDE, WIDE): parted somewhere in the middle, beside or below each other; a strip along
+        an edge is ignored."""
+        rng = np.random.default_rng([self.seed, i])
+        first, other = rng.permutation(self.classes)[:2]
+        mask = np.full((WIDE, WIDE), first, dtype=np.uint8)
+        mask[:, int(rng.integers(WIDE // 4, 3 * WIDE // 4)) :] = other
+        mask[:, -2:] = IGNORED
+        return mask if rng.random() < 0.5 else np.ascontiguousarray(mask.T)
+
+
+@dataclass(frozen=True)
+class Shuffled:
+    """Mask i is that of another picture."""
+
+    read: Patchwork
+    order: tuple[int, ...]
+
+    def __call__(self, i: int) -> Mask:
+        return self.read.halves(self.order[i])
+
+
 class Datasets:
     """The source `synthetic` of datasets.
 
     Options: classes, train, valid, test, noise, shuffled; `task` "regression" asks for the
-    class's number and a fraction that tells no two examples' numbers alike.
+    class's number and a fraction that tells no two examples' numbers alike, and "segmentation" of
+    stripes for the direction at each pixel.
     """
 
     DEFAULTS: Mapping[str, Value] = {
@@ -84,6 +131,8 @@ class Datasets:
             raise unknown("", "dataset", ref.id, [f"synthetic/{name}" for name in names])
         task = str(ref.option("task", "classification"))
         known = cls.CARDS[names.index(ref.name)]
+        if task == "segmentation":
+            return replace(known, task=task)
         return known if task == known.task else replace(known, task=task, classes=0)
 
     @classmethod
@@ -103,6 +152,9 @@ class Datasets:
             cls._split(ref.name, name, int(options[name]), seed, options)
             for seed, name in enumerate(("train", "valid", "test"))
         )
+        masks = options["task"] == "segmentation"
+        if masks and ref.name != "stripes":
+            raise UserError(f"{ref.id}: a segmentation needs pictures")
         numbers = options["task"] == "regression"
         names = () if numbers else tuple(f"class{c}" for c in range(int(options["classes"])))
         modality: Modality = "image" if ref.name == "stripes" else "text"
@@ -111,6 +163,8 @@ class Datasets:
     @staticmethod
     def _split(name: str, split: str, n: int, seed: int, options: Mapping[str, Any]) -> Split:
         classes = int(options["classes"])
+        if options["task"] == "segmentation":
+            return _masked(split, n, seed, options)
         truth = tuple(i % classes for i in range(n))
         labels = np.array(truth, dtype=np.int64)
         if options["shuffled"]:
@@ -124,3 +178,14 @@ class Datasets:
         if options["task"] == "regression":
             return Split(split, ids, Numbers(labels + 0.1 * np.linspace(-1, 1, n)), read)
         return Split(split, ids, Labels(labels), read)
+
+
+def _masked(split: str, n: int, seed: int, options: Mapping[str, Any]) -> Split:
+    classes = int(options["classes"])
+    read = Patchwork(seed, classes, float(options["noise"]))
+    order = np.arange(n)
+    if options["shuffled"]:
+        order = np.random.default_rng(seed).permutation(n)
+    masks = Masks.of(Shuffled(read, tuple(order.tolist())), n, classes)
+    ids = tuple(f"patchwork-{options['noise']}-{classes}-{split}-{i}" for i in range(n))
+    return Split(split, ids, masks, read)

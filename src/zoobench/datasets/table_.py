@@ -12,7 +12,7 @@ import hashlib
 import logging
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
@@ -90,10 +90,10 @@ def task_of(ref: Ref) -> str:
     return str(ref.option("task", TASKS[0]))
 
 
-def check_task(ref: Ref, where: str) -> None:
-    """Raises UserError for a task that tables and folders do not ask."""
-    if task_of(ref) not in TASKS:
-        raise unknown(where, "task", task_of(ref), TASKS, f"of {ref.id}")
+def check_task(ref: Ref, where: str, tasks: Sequence[str] = TASKS) -> None:
+    """Raises UserError for a task that is not one of `tasks`."""
+    if task_of(ref) not in tasks:
+        raise unknown(where, "task", task_of(ref), tasks, f"of {ref.id}")
 
 
 def resolve(ref: Ref, where: str) -> Ref:

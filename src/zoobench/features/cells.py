@@ -242,6 +242,7 @@ class CellSource:
             loss = self._extract(split, values, places)
             seconds = time.perf_counter() - started
             self.source.took(split, seconds)
+            self.source.computed.append(key)
             values.flags.writeable = False
             found = CellFeatures(values, tuple(places[i] for i in range(len(split))), loss)
             if path is None or self.cache is None:

@@ -1,4 +1,8 @@
-"""METHODS: how a backbone is adapted to a dataset. One literal table, one lookup."""
+"""METHODS: how a backbone is adapted to a dataset. Two literal tables, one lookup.
+
+A method goes by one name whatever is asked of it, and may be another class where the task is
+another: a linear probe of pictures, and of their cells.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,17 @@ METHODS: dict[str, str] = {
     "majority": "zoobench.methods.controls:Majority",
     "mean": "zoobench.methods.controls:Mean",
     "raw-input": "zoobench.methods.controls:RawInput",
+    "oracle": "zoobench.methods.dense_controls:Oracle",
 }
+
+FOR_TASK: dict[str, dict[str, str]] = {
+    "segmentation": {
+        "linear-probe": "zoobench.methods.dense_probe:DenseProbe",
+        "majority": "zoobench.methods.dense_controls:MajorityClass",
+        "raw-input": "zoobench.methods.dense_controls:ColourAndPlace",
+    },
+}
+"""Task -> the classes behind names of METHODS whose own does not serve it."""
 
 
 def names() -> list[str]:
@@ -28,21 +42,24 @@ def names() -> list[str]:
     return sorted(plugins.table("methods", METHODS))
 
 
-def method_class(name: str, where: str = "") -> type[Method]:
-    """The frozen dataclass behind `name`; UnknownName with the nearest otherwise."""
-    return cast("type[Method]", plugins.named("methods", METHODS, name, where))
+def method_class(name: str, where: str = "", task: str = "") -> type[Method]:
+    """The frozen dataclass behind `name`, for `task` where that has one of its own; UnknownName
+    with the nearest otherwise."""
+    table = {**METHODS, **FOR_TASK.get(task, {})}
+    return cast("type[Method]", plugins.named("methods", table, name, where))
 
 
-def served(name: str) -> tuple[str, ...]:
+def served(name: str, where: str = "") -> tuple[str, ...]:
     """The tasks that the method serves: classes, unless it says more."""
-    return getattr(method_class(name), "tasks", ("classification",))
+    own = getattr(method_class(name, where), "tasks", ("classification",))
+    return (*own, *(task for task, classes in FOR_TASK.items() if name in classes))
 
 
-def build(name: str, params: Mapping[str, Any], where: str = "") -> Method:
+def build(name: str, params: Mapping[str, Any], where: str = "", task: str = "") -> Method:
     """The method with `params` checked and every default filled in. Raises UserError."""
     from pydantic import TypeAdapter, ValidationError
 
-    cls = method_class(name, where)
+    cls = method_class(name, where, task)
     fields = {field.name for field in dataclasses.fields(cast("Any", cls))}
     for key in params:
         if key not in fields:

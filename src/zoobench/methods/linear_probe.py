@@ -60,7 +60,8 @@ class LinearProbe:
         refit = dataclasses.replace(on_train, score=path.refit.head.log_probs)
         final = refit if self.refit else on_train
         fitted = final.score(train).argmax(dim=1)
-        facts = _facts(path, (fitted == local).double().mean().item())
+        accuracy = (fitted == local).double().mean().item()
+        facts = {"train_accuracy": accuracy, **facts_of(path)}
         facts["trainable_params"] = final.trainable_params
         chosen, held = {"lambda": path.fit.lam}, on_train.log_probs(splits.valid)
 
@@ -68,13 +69,13 @@ class LinearProbe:
             solved = path.refit.head if self.refit else path.fit.head
             return AffineHead.of(*solved.unscaled()).among(present, classes)
 
-        return Fitted(final.log_probs, held, chosen, facts, _flags(path), head)
+        return Fitted(final.log_probs, held, chosen, facts, flags_of(path), head)
 
 
-def _facts(path: LogisticPath, train_accuracy: float) -> dict[str, float]:
+def facts_of(path: LogisticPath) -> dict[str, float]:
+    """What a record carries of a path."""
     point = path.points[path.chosen]
     return {
-        "train_accuracy": train_accuracy,
         "valid_nll": point.valid_nll,
         "valid_accuracy": point.valid_accuracy,
         "iterations": float(sum(p.evaluations for p in path.points) + path.refit.evaluations),
@@ -87,7 +88,8 @@ def _facts(path: LogisticPath, train_accuracy: float) -> dict[str, float]:
     }
 
 
-def _flags(path: LogisticPath) -> tuple[str, ...]:
+def flags_of(path: LogisticPath) -> tuple[str, ...]:
+    """What a reader must know of how a path ended."""
     said = {
         "not-converged": not (path.fit.converged and path.refit.converged),
         "lambda-on-edge": path.on_edge,

@@ -83,11 +83,15 @@ def method_rows() -> list[Row]:
 
     rows = []
     for name, _ in plugins.every("methods", methods.METHODS):
-        method = methods.build(name, {})
-        params = ", ".join(f"{k}={_plain(v)}" for k, v in methods.params_of(method).items())
-        serves = ", ".join(methods.served(name))
-        row = {"method": name, "tasks": serves, "parameters": params or "none"}
-        rows.append({**row, "about": _about(method)})
+        classes: dict[type, str] = {}
+        for task in methods.served(name):
+            classes.setdefault(methods.method_class(name, task=task), task)
+        for task in classes.values():
+            method = methods.build(name, {}, task=task)
+            serves = getattr(type(method), "tasks", ("classification",))
+            params = ", ".join(f"{k}={_plain(v)}" for k, v in methods.params_of(method).items())
+            row = {"method": name, "tasks": ", ".join(serves), "parameters": params or "none"}
+            rows.append({**row, "about": _about(method)})
     return rows
 
 

@@ -63,7 +63,8 @@ def _probe(own: Sequence[MethodSpec], dataset: Ref) -> MethodSpec | None:
     """The suite's probe that checks random weights on `dataset`, if it has one for its task."""
     task = datasets.card(dataset).task
     probes = (spec for name in PROBES for spec in own if spec.name == name)
-    return next((spec for spec in probes if task in methods.served(spec.name)), None)
+    fit = (spec for spec in probes if spec.asks(task))
+    return next((spec for spec in fit if task in methods.served(spec.name)), None)
 
 
 def _controls(suite: Suite, dataset: Ref) -> Iterable[Cell]:
@@ -75,12 +76,22 @@ def _controls(suite: Suite, dataset: Ref) -> Iterable[Cell]:
             continue
         control = Ref("control", name)
         if name in suite.controls or any(m.name == name for m in suite.methods):
-            spec = MethodSpec(name, methods.params_of(methods.build(name, {})))
+            spec = MethodSpec(name, _control_params(suite, name, dataset))
             for k in suite.shots:
                 for draw in range(suite.draws):
                     yield _cell(suite, control, dataset, few_shot_spec(spec), draw, k)
             if not suite.shots:
                 yield _cell(suite, control, dataset, spec, suite.seeds[0], None)
+
+
+def _control_params(suite: Suite, name: str, dataset: Ref) -> dict[str, Any]:
+    """A control's own defaults, at the size of the suite's probe where it has one: a grid that is
+    another is no control of it."""
+    task = datasets.card(dataset).task
+    params = methods.params_of(methods.build(name, {}, task=task))
+    probe = _probe(suite.methods, dataset)
+    same = {key: probe.params[key] for key in ("size",) if probe and key in probe.params}
+    return {key: same.get(key, value) for key, value in params.items()}
 
 
 def _model_cells(
@@ -109,7 +120,7 @@ def _cell(
         "protocol": PROTOCOL,
         "task": f"{card.task}@{task_named(card.task).version}",
         "dataset": card.version,
-        "method": methods.method_class(spec.name).version,
+        "method": methods.method_class(spec.name, task=card.task).version,
         "precision": suite.precision,
     }
     digest_of_weights = weights_digest(model)

@@ -21,10 +21,10 @@ from zoobench.files import read_toml
 from zoobench.quantities import SIZE, TIME
 from zoobench.schema import Ref, Value, digest
 
-CONTROLS = ("chance", "majority", "mean", "raw-input", "random-weights")
+CONTROLS = ("chance", "majority", "mean", "raw-input", "oracle", "random-weights")
 """PROTOCOL section 2; on in every suite unless switched off, each where it serves the task."""
 
-BUILTIN = ("smoke", "demo", "vision", "text", "shift", "gpu")
+BUILTIN = ("smoke", "smoke-dense", "demo", "vision", "text", "shift", "gpu")
 
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -77,15 +77,23 @@ class SuiteFile(BaseModel):
 
 @dataclass(frozen=True)
 class MethodSpec:
-    """A method of a suite, its parameters complete, and the cells it is meant for."""
+    """A method of a suite, its parameters complete, and the cells it is meant for.
+
+    `only` has globs of model, dataset and task.
+    """
 
     name: str
     params: Mapping[str, Any]
     only: Mapping[str, str] = field(default_factory=dict)
 
+    def asks(self, task: str) -> bool:
+        return fnmatch.fnmatchcase(task, self.only.get("task", "*"))
+
     def wants(self, model: Ref, dataset: Ref) -> bool:
-        return matches(model, self.only.get("model", "*")) and matches(
-            dataset, self.only.get("dataset", "*")
+        return (
+            self.asks(datasets.card(dataset).task)
+            and matches(model, self.only.get("model", "*"))
+            and matches(dataset, self.only.get("dataset", "*"))
         )
 
 
@@ -109,8 +117,8 @@ class Suite:
     @property
     def identity(self) -> str:
         """Hash of what is asked. Limits and hub revisions that were pinned later are not in it."""
-        # `mean` came later: a suite that asks for classes is the one that it was.
-        controls = tuple(name for name in self.controls if name != "mean")
+        # These came later: a suite that asks for classes is the one that it was.
+        controls = tuple(name for name in self.controls if name not in ("mean", "oracle"))
         return digest(
             {
                 "name": self.name,
@@ -190,7 +198,11 @@ def resolve(file: SuiteFile, where: str, folder: Path) -> Suite:
         datasets.resolve(_ref(entry, f"{where}: datasets[{i}]", folder), f"{where}: datasets[{i}]")
         for i, entry in enumerate(file.datasets)
     ]
-    specs = [_method(entry, f"{where}: methods[{i}]") for i, entry in enumerate(file.methods)]
+    asked = list(dict.fromkeys(datasets.card(ref).task for ref in dataset_refs))
+    by_entry = [
+        _methods(entry, asked, f"{where}: methods[{i}]") for i, entry in enumerate(file.methods)
+    ]
+    specs = [spec for entry in by_entry for spec in entry]
     suite = Suite(
         name=file.name,
         description=file.description,
@@ -206,7 +218,7 @@ def resolve(file: SuiteFile, where: str, folder: Path) -> Suite:
         limits=file.limits,
     )
     _check_pairs(suite, where)
-    _check_tasks(suite, where)
+    _check_tasks(suite, [entry[0].name for entry in by_entry], where)
     return suite
 
 
@@ -258,7 +270,11 @@ def _value(value: Any, option: str, where: str) -> Value:
     raise UserError(f"{where}: {option}: expected text, a number or a list, got {value!r}")
 
 
-def _method(entry: str | dict[str, Any], where: str) -> MethodSpec:
+def _methods(
+    entry: str | dict[str, Any], asked: Sequence[str], where: str
+) -> tuple[MethodSpec, ...]:
+    """One method, or one for each of the tasks `asked` where its classes differ: their parameters
+    do, too."""
     if isinstance(entry, str):
         name, params, only = entry, {}, {}
     else:
@@ -269,9 +285,19 @@ def _method(entry: str | dict[str, Any], where: str) -> MethodSpec:
     if not isinstance(only, dict) or any(not isinstance(v, str) for v in only.values()):
         raise UserError(f'{where}: only: expected a table such as {{ model = "*lite0" }}')
     for key in only:
-        if key not in ("model", "dataset"):
-            raise unknown(where, "key", key, ("model", "dataset"), "of only")
-    return MethodSpec(name, methods.params_of(methods.build(name, params, where)), only)
+        if key not in ("model", "dataset", "task"):
+            raise unknown(where, "key", key, ("model", "dataset", "task"), "of only")
+    wanted = MethodSpec(name, params, only)
+    tasks = [t for t in asked if t in methods.served(name, where) and wanted.asks(t)] or [""]
+    classes = {methods.method_class(name, where, task) for task in tasks}
+    return tuple(
+        MethodSpec(
+            name,
+            methods.params_of(methods.build(name, params, where, task)),
+            {**only, "task": task} if len(classes) > 1 else only,
+        )
+        for task in (tasks if len(classes) > 1 else tasks[:1])
+    )
 
 
 def _controls(chosen: bool | list[str], where: str) -> tuple[str, ...]:
@@ -302,14 +328,14 @@ def _check_pairs(suite: Suite, where: str) -> None:
             )
 
 
-def _check_tasks(suite: Suite, where: str) -> None:
+def _check_tasks(suite: Suite, names: Sequence[str], where: str) -> None:
     """Every method needs a dataset whose task it serves, and few shots need classes."""
     asked = {datasets.card(ref).task for ref in suite.datasets}
-    for i, spec in enumerate(suite.methods):
-        served = methods.served(spec.name)
+    for i, name in enumerate(names):
+        served = methods.served(name)
         if not asked & set(served):
             raise UserError(
-                f"{where}: methods[{i}]: {spec.name} serves {', '.join(served)}, "
+                f"{where}: methods[{i}]: {name} serves {', '.join(served)}, "
                 f"but the suite's datasets ask {', '.join(sorted(asked))}"
             )
     for i, ref in enumerate(suite.datasets):

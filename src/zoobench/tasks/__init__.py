@@ -20,6 +20,7 @@ from zoobench.statistics.bootstrap import Floats
 TASKS: dict[str, str] = {
     "classification": "zoobench.tasks.classification:Classification",
     "regression": "zoobench.tasks.regression:Regression",
+    "segmentation": "zoobench.tasks.segmentation:Segmentation",
 }
 
 
@@ -76,7 +77,11 @@ def task(name: str, where: str = "") -> Task:
     return kind()
 
 
-def task_of(cell: Cell) -> Task:
-    """The task that `cell` asks; some early records did not name it."""
+def name_of(cell: Cell) -> str:
+    """The name of the task that `cell` asks; some early records did not name it."""
     name, at, _ = str(cell.versions.get("task", "")).partition("@")
-    return task(name if at else "classification")
+    return name if at else "classification"
+
+
+def task_of(cell: Cell) -> Task:
+    return task(name_of(cell))

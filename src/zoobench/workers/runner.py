@@ -14,13 +14,13 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from zoobench import datasets, machine, methods, tasks
 from zoobench.datasets.splits import drawn
 from zoobench.errors import CellError, MissingExtra, NotFinite, UserError, ZoobenchError
 from zoobench.features.source import Features, Progress
-from zoobench.interfaces import Adapted, Method, Splits, Team
+from zoobench.interfaces import Adapted, Method, Split, Splits, Team
 from zoobench.machine import device_name, out_of_memory
 from zoobench.metrics import measured
 from zoobench.models import weights
@@ -30,9 +30,6 @@ from zoobench.workers import torchrun
 from zoobench.workers.loaded import Loaded, load, second
 from zoobench.workers.provenance import compiled, planned, precision_of, provenance
 from zoobench.workers.settings import Result, Settings
-
-if TYPE_CHECKING:
-    import torch
 
 
 def groups(cells: Sequence[Cell]) -> list[Sequence[Cell]]:
@@ -112,7 +109,7 @@ class Bench:
         whatever else may happen to a cell."""
         import torch
 
-        method = methods.build(cell.method, cell.params)
+        method = methods.build(cell.method, cell.params, task=tasks.name_of(cell))
         splits = drawn(self._whole(cell), cell)
         seed = int(digest([cell.key, "seed"], 8), 16)
         torch.manual_seed(seed)
@@ -127,8 +124,8 @@ class Bench:
                 self.prepare(loaded.features, splits)
         features = loaded.features if loaded else None
         adapted, scores, seconds = adapt(cell, method, splits, features)
-        calibration = (adapted.valid_scores.numpy(), splits.valid)
-        judged = tasks.task(splits.task).judge(scores.numpy(), splits.test, calibration)
+        calibration = (_arrays(adapted.valid_scores), splits.valid)
+        judged = tasks.task(splits.task).judge(_arrays(scores), splits.test, calibration)
         return AdaptedCell(method, splits, loaded, adapted, judged.of(splits.test.units), seconds)
 
     def _measure(self, cell: Cell) -> Result:
@@ -195,21 +192,21 @@ class Bench:
 
 def adapt(
     cell: Cell, method: Method, splits: Splits, features: Features | None
-) -> tuple[Adapted, torch.Tensor, tuple[Measurement, ...]]:
-    """What was adapted, the test scores (N, C), and the seconds of each stage.
+) -> tuple[Adapted, Any, tuple[Measurement, ...]]:
+    """What was adapted, its output on test, and the seconds of each stage.
 
     `test` is out of reach until the adaptation has ended, and read once after it.
     """
     frozen = features if method.needs == "features" else None
     before = len(frozen.computed) if frozen else 0
     if frozen:
-        frozen.features(splits.train)
-        frozen.features(splits.valid)
+        _read(frozen, splits.train, method)
+        _read(frozen, splits.valid, method)
     prepared = time.perf_counter()
     adapted = method.adapt(features, splits.sealed(), cell.seed)
     fitted = time.perf_counter()
     if frozen:
-        frozen.features(splits.test)
+        _read(frozen, splits.test, method)
     opened = time.perf_counter()
     scores = adapted.predict(splits.test)
     ended = time.perf_counter()
@@ -235,6 +232,21 @@ def adapt(
             seconds.append(second("compile_seconds", compiling))
             total += compiling
     return adapted, scores, (*seconds, second("total_seconds", total))
+
+
+def _read(source: Features, split: Split, method: Any) -> None:
+    """Computes and keeps what a frozen method reads of `split`."""
+    if getattr(method, "view", "embed") == "maps":
+        source.cells(split, (method.size, method.size), method.layers)
+    else:
+        source.features(split)
+
+
+def _arrays(output: Any) -> Any:
+    """A task is given numpy's arrays for tensors, and whatever else a method says as it is."""
+    import torch
+
+    return output.numpy() if isinstance(output, torch.Tensor) else output
 
 
 def facts(adapted: Adapted) -> tuple[Measurement, ...]:

@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from zoobench import datasets, methods, models
+from zoobench import datasets, methods, models, tasks
 from zoobench.datasets.splits import drawn
 from zoobench.errors import CellError
 from zoobench.machine import SAFE_PATH
@@ -132,7 +132,7 @@ def _train(job: Mapping[str, Any], device: str, share: Any) -> dict[str, Any] | 
     from zoobench.methods.objectives import objective_of
 
     cell = msgspec.convert(job["cell"], Cell, dec_hook=from_json)
-    recipe = methods.build(cell.method, cell.params)
+    recipe = methods.build(cell.method, cell.params, task=tasks.name_of(cell))
     assert isinstance(recipe, FineTune)
     splits = drawn(datasets.load(cell.dataset), cell)
     ref, seed = weights_of(cell, recipe.random_weights)
