@@ -1,8 +1,9 @@
-"""Names that become files, folders that are written to, and the TOML that users hand in."""
+"""Names that become files, folders that are written to, and the TOML and JSON of users."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -40,6 +41,27 @@ def check_within(folder: Path, path: Path) -> None:
         raise UserError(f"{path}: cannot be followed: {error}") from error
     if not inside:
         raise UserError(f"{path}: a link that leads out of {folder}; nothing was written")
+
+
+def parse_json(text: str | bytes, **how: Any) -> Any:
+    """The value of a JSON text, whose dialect `how` says as for `json.loads`.
+
+    Raises ValueError for what is no JSON, is nested too deep, or says two things under one key,
+    of which a reader would take the last and another the first.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_table, **how)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        twice = next((key for key, value in pairs if table[key] != value), None)
+        if twice is not None:
+            raise ValueError(f"the key {twice!r} is there twice, with two values")
+    return table
 
 
 def read_toml(path: Path, where: str = "") -> dict[str, Any]:

@@ -27,6 +27,7 @@ from typing import Literal, TypeVar
 
 from zoobench import machine, network, transfer
 from zoobench.errors import MissingWeights
+from zoobench.files import parse_json
 from zoobench.transfer import Meter
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -208,7 +209,7 @@ def _files(repo: str, commit: str, choose: Choose) -> dict[str, File]:
     """
     note = machine.cache_dir() / "hub" / repo.replace("/", "--") / f"{commit}.json"
     with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
-        noted = json.loads(note.read_text("utf-8"))
+        noted = parse_json(note.read_text("utf-8"))
         files = {str(name): File(*one) for name, one in noted.items()}
         if all(isinstance(f.hash, str) and isinstance(f.size, int) for f in files.values()):
             return files

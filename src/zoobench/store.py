@@ -34,7 +34,7 @@ import msgspec
 
 from zoobench import escape
 from zoobench.errors import StoreError, UserError
-from zoobench.files import check_within, read_toml
+from zoobench.files import check_within, parse_json, read_toml
 from zoobench.predictions import read_outcomes
 from zoobench.refs import PLACES
 from zoobench.schema import SCHEMA, Outcomes, Record, from_json, to_json
@@ -119,10 +119,10 @@ def read_environment(folder: Path) -> dict[str, Any]:
     try:
         if not file.is_file():
             raise ValueError("not a regular file")
-        body = json.loads(file.read_text("utf-8"))
+        body = parse_json(file.read_text("utf-8"))
         if not isinstance(body, dict):
             raise ValueError("no object")
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise StoreError(f"{file}: damaged: {getattr(error, 'strerror', error)}") from error
     return body
 

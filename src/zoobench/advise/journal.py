@@ -18,6 +18,7 @@ import msgspec
 
 from zoobench.advise.nouns import LADDER, Action, Done
 from zoobench.errors import StoreError
+from zoobench.files import parse_json
 from zoobench.store import write_atomic
 
 FILE = "advice.jsonl"
@@ -80,9 +81,9 @@ def read(folder: Path) -> Journal:
     if whole != blob:
         write_atomic(path, whole)
     open_steps: Counter[tuple[str, str, int]] = Counter()
-    for number, line in enumerate(whole.decode().splitlines(), 1):
+    for number, line in enumerate(whole.splitlines(), 1):
         try:
-            _take(journal, json.loads(line), open_steps)
+            _take(journal, parse_json(line), open_steps)
         except (ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{path}:{number}: not a line of a journal: {error}") from error
     for (model, stage, rung), tries in open_steps.items():

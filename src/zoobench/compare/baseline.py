@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ import numpy as np
 from zoobench.arrays import Archive
 from zoobench.compare.match import identity
 from zoobench.errors import StoreError
+from zoobench.files import parse_json
 from zoobench.schema import Outcomes, Record, canonical, digest
 from zoobench.store import Run, read_table
 
@@ -188,7 +188,7 @@ class Packed:
                 arrays = self._arrays = Archive(path)
                 self._named = INDEX in arrays.names()
                 self._index = (
-                    json.loads(arrays.read(INDEX).tobytes())
+                    parse_json(arrays.read(INDEX).tobytes())
                     if self._named
                     else _index_of_1(arrays.names())
                 )

@@ -18,6 +18,7 @@ from typing import Any
 
 from zoobench.datasets import delimited
 from zoobench.errors import UserError, missing_extra, one_line
+from zoobench.files import parse_json
 
 LARGEST = 2**30
 """Bytes that a packed table may unpack to: a few kilobytes can hold any number of them."""
@@ -164,16 +165,16 @@ def _parsed(path: Path, text: str, place: str) -> Any:
     Numbers keep their spelling, and NaN and Infinity, which JSON has not, are missing values.
     """
     try:
-        return json.loads(
+        return parse_json(
             text, parse_int=str, parse_float=str, parse_constant=lambda _: None, strict=False
         )
-    except RecursionError:
-        raise UserError(f"{path}: {place}the JSON is nested too deeply") from None
     except json.JSONDecodeError as error:
         if not place and error.msg == "Extra data":
             return None
         where = place or f"line {error.lineno}: "
         raise UserError(f"{path}: {where}not readable JSON: {error.msg}") from None
+    except ValueError as error:
+        raise UserError(f"{path}: {place}not readable JSON: {error}") from None
 
 
 def _texts(path: Path, name: str, values: Sequence[Any]) -> list[str]:

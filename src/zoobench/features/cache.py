@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from zoobench.files import parse_json
 from zoobench.schema import digest
 from zoobench.store import write_atomic
 
@@ -31,10 +32,7 @@ def sealed(body: Mapping[str, Any]) -> bytes:
 
 def unsealed(blob: bytes) -> dict[str, Any]:
     """What was `sealed`. Raises ValueError where that is not what was written."""
-    try:
-        body = json.loads(blob)
-    except RecursionError as error:
-        raise ValueError("nested too deep") from error
+    body = parse_json(blob)
     if not isinstance(body, dict) or body.pop(SEAL, "") != digest(body):
         raise ValueError("the content does not match its digest")
     return body

@@ -8,12 +8,12 @@ refused by name before a library sees it.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoobench.errors import MissingWeights, Unsupported
+from zoobench.files import parse_json
 from zoobench.models import checkpoints
 
 if TYPE_CHECKING:
@@ -46,10 +46,10 @@ def read_json(path: Path) -> Any:
     if path.exists() and not path.is_file():  # a pipe or a device would be read without end
         raise MissingWeights(f"{path} is not a regular file")
     try:
-        return json.loads(path.read_text("utf-8"))
+        return parse_json(path.read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise MissingWeights(f"{path} cannot be read: {error}") from error
 
 

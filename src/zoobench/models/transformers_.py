@@ -6,7 +6,6 @@ transformers itself implements is run (no trust_remote_code).
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from functools import partial
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoobench import errors, hub
 from zoobench.errors import MissingWeights, UserError
+from zoobench.files import parse_json
 from zoobench.models import checkpoints, folders, options, sentence, text, vision
 from zoobench.models.catalog import HF
 from zoobench.schema import Modality, ModelCard, Ref
@@ -125,15 +125,15 @@ def _positions(ref: Ref, folder: Path | None) -> int:
         [folder / "config.json"] if folder else hub.cached(ref.name, ref.revision, hub.config_only)
     )
     try:
-        body = json.loads(config[0].read_text("utf-8")) if config else {}
-    except (OSError, ValueError, RecursionError):
+        body = parse_json(config[0].read_text("utf-8")) if config else {}
+    except (OSError, ValueError):
         return 0
     return text.positions(body) if isinstance(body, dict) else 0
 
 
 def _modality_of(path: Path) -> str | None:
     try:
-        body = json.loads(path.read_text("utf-8"))
+        body = parse_json(path.read_text("utf-8"))
     except (OSError, ValueError):
         return None
     if not isinstance(body, dict):
