@@ -317,8 +317,8 @@ def test_json_numbers_keep_their_spelling_and_nan_is_missing(tmp_path: Path) -> 
     rows[7] = '{"review": "text 7", "stars": NaN}'
     rows[100] = '{"review": "text 100"}'
     path.write_text("\n".join(rows) + f'\n{{"review": {"9" * 5000}, "stars": 1}}\n')
-    with pytest.raises(UserError, match=r"row 8: .*; row 101: the label is empty"):
-        datasets.resolve(named(path))
+    faults = datasets.load(datasets.resolve(named(path))).notes["corrupt_files"]
+    assert faults == ["row 8: the label is empty", "row 101: the label is empty"]
     path.write_text("\n".join(rows[:7] + rows[8:]))
     made = datasets.load(datasets.resolve(named(path)))
     assert (made.classes, made.notes["corrupt"]) == (("0.0", "1.0"), 1)

@@ -138,9 +138,16 @@ def test_any_name_is_a_class_a_picture_and_a_fault(
     for path in (pets / "cats").glob("*.heic"):
         path.unlink()
     (pets / "cats" / f"{name}.png").write_bytes(b"")
+    caplog.clear()
+    said = zoobench("plan", "suite.toml")
+    assert said.code == 0
+    assert "damaged: 1" in caplog.messages[0]
+    assert not set(said.err + said.out + caplog.messages[0]) & set("\x1b\x07\r")
+    for i in range(6):
+        (pets / "cats" / f"{name}{i}.png").write_bytes(b"")
     said = zoobench("plan", "suite.toml")
     assert said.code == 2
-    assert "1 of 61 pictures cannot be used" in said.error
+    assert "7 of 67 pictures cannot be used" in said.error
     assert not set(said.err + said.out) & set("\x1b\x07\r")
 
 

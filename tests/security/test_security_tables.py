@@ -162,11 +162,11 @@ def test_a_table_of_pictures_opens_pictures_alone(which: str, inside: Path) -> N
     for i in range(10):
         Image.new("RGB", (4, 4), (i, 2 * i, 99)).save(inside / f"{i}.png")
     listed = [{"file": f"{i}.png", "label": "ab"[i % 2]} for i in range(10)]
-    listed += [{"file": NAMES[which], "label": "a"}]
+    listed += [{"file": NAMES[which], "label": "a"}] * 2
     (inside / "t.json").write_text(json.dumps(listed))
     ref = Ref("table", "t").with_options(path="t.json", image="file", label="label")
     with pytest.raises(
-        (UserError, BadData), match=r"1 of 11 rows cannot be used.* row 11"
+        (UserError, BadData), match=r"2 of 12 rows cannot be used.* row 11"
     ) as caught:
         datasets.load(datasets.resolve(ref, "s.toml"))  # what is no picture is found by decoding
     assert "\n" not in str(caught.value)

@@ -22,7 +22,7 @@ from zoobench.datasets import (
     table_,
     twins,
 )
-from zoobench.datasets.faults import about, check_classes, check_faults, raised_as
+from zoobench.datasets.faults import WARNED, about, check_classes, check_faults, raised_as
 from zoobench.datasets.labels import as_words
 from zoobench.datasets.layouts import Layout
 from zoobench.datasets.readers import Files
@@ -184,7 +184,8 @@ def _beside(ref: Ref, named: Iterable[str]) -> Layout:
 
 def _warn(ref: Ref, layout: Layout, notes: Mapping[str, Any]) -> None:
     """On standard error, before a run and where it is planned; the report says it once more."""
-    if layout.warns:
+    damaged = notes.get("corrupt", 0) > WARNED * len(layout.pictures)
+    if layout.warns or damaged:
         logging.getLogger(__name__).warning("%s: %s", ref.id, about(notes))
 
 
