@@ -162,12 +162,9 @@ class LocalEngine:
                 yield from self._bury(worker, *verdict)
 
     def _stop_if_all_are_told_to(self, worker: Worker) -> None:
-        """Slurm and systemd send SIGTERM to every process: a worker that heard it first did not
-        fail. Raises KeyboardInterrupt where this process hears it too."""
-        if worker.process.exitcode in (-signal.SIGTERM, -signal.SIGHUP, LOST):
-            time.sleep(TOLD_SECONDS)
-            if self.stopping():
-                raise KeyboardInterrupt
+        """Raises KeyboardInterrupt where this process is told to end as well."""
+        if wait_for_the_same(worker) and self.stopping():
+            raise KeyboardInterrupt
 
     def _messages(self) -> list[tuple[Worker, tuple[Any, ...]]]:
         """What has come in; waits for the first no longer than POLL_SECONDS."""
@@ -244,6 +241,15 @@ def died(cell: Cell, status: str, reason: str, detail: str, seconds: float) -> R
     """The record of a cell whose worker did not live to write one."""
     error = {"message": reason, **({"detail": detail} if detail else {})}
     return Record(cell, status, error=error, provenance=planned(cell), seconds=seconds)
+
+
+def wait_for_the_same(worker: Worker) -> bool:
+    """Whether a signal ended `worker` that asks to end, after a moment in which this process may
+    hear it too: Slurm and systemd send SIGTERM to all, and who heard it first did not fail."""
+    if worker.process.exitcode not in (-signal.SIGTERM, -signal.SIGHUP, LOST):
+        return False
+    time.sleep(TOLD_SECONDS)
+    return True
 
 
 def cause_of_death(worker: Worker) -> tuple[str, str]:

@@ -24,6 +24,7 @@ from zoobench.workers.local import (
     default_memory_bytes,
     last_words,
     outgrown,
+    wait_for_the_same,
 )
 from zoobench.workers.oom_kills import oom_kills
 from zoobench.workers.settings import Settings
@@ -94,6 +95,7 @@ class RequestWorker:
             return pipe.recv()
         except (EOFError, OSError, pickle.UnpicklingError):
             status, reason = cause_of_death(worker)
+            wait_for_the_same(worker)  # a KeyboardInterrupt, if it comes
             tail = last_words(worker.log)
             self._end()
             raise Died(status, reason, tail) from None
