@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,6 +104,24 @@ def test_it_stops_when_told_and_when_time_is_up(hub: HubStub, tmp_path: Path) ->
         with pytest.raises(MissingWeights, match=says):
             get(hub, tmp_path / "x", meter)
     assert hub.requests == []
+
+
+def test_it_holds_while_times_are_measured_and_that_is_no_slowness(
+    hub: HubStub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "TRIAL", 0.05)
+    hub.faults.slow["u/m"] = 1_000_000
+    meter = Meter(seconds=1.5)
+    meter.hold.set()
+    done = threading.Thread(target=get, args=(hub, tmp_path / "x", meter))
+    done.start()
+    done.join(1.6)
+    assert done.is_alive()
+    assert meter.received == 0, "no block was asked for"
+    meter.hold.clear()
+    done.join(10)
+    assert (tmp_path / "x").read_bytes() == BODY
+    assert meter.spent < 1.5
 
 
 @pytest.mark.parametrize("kind", transfer.FULL)

@@ -36,12 +36,14 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 class Meter:
     """What downloads may take: so many bytes, so many seconds from now on, until `stop` is set.
 
-    `received` bytes came, and `spent` seconds have gone by. Its methods raise MissingWeights.
+    `received` bytes came, and `spent` seconds have gone by but for those that `hold` was set.
+    Its methods raise MissingWeights.
     """
 
     most_bytes: float = math.inf
     seconds: float = math.inf
     stop: threading.Event = field(default_factory=threading.Event)
+    hold: threading.Event = field(default_factory=threading.Event)
     received: int = 0
     started: float = field(default_factory=time.monotonic)
 
@@ -60,7 +62,11 @@ class Meter:
             )
 
     def check(self) -> None:
-        """Whether there is time left."""
+        """Whether there is time left; waits while it is told to hold."""
+        clock = time.monotonic()
+        while self.hold.is_set() and not self.stop.wait(0.02):
+            pass
+        self.started += time.monotonic() - clock
         if self.stop.is_set():
             raise MissingWeights("the download was stopped; what came is kept")
         if self.spent > self.seconds:
@@ -171,7 +177,7 @@ def _stream(url: str, file: BinaryIO, size: int, headers: Mapping[str, str], met
     if have:
         asked["Range"] = f"bytes={have}-"
     session: Any = get_session()
-    begun, came = time.monotonic(), 0
+    begun, came = meter.spent, 0
     silence = constants.HF_HUB_DOWNLOAD_TIMEOUT
     with session.stream(
         "GET", url, headers=asked, timeout=silence, follow_redirects=True
@@ -185,7 +191,7 @@ def _stream(url: str, file: BinaryIO, size: int, headers: Mapping[str, str], met
             if have + came > size:
                 raise ConnectionError(f"more than the {size} bytes that were listed")
             file.write(block)
-            spent = time.monotonic() - begun
+            spent = meter.spent - begun
             meter.add(len(block), size - have - came, came / spent if spent > TRIAL else 0.0)
     file.flush()
 

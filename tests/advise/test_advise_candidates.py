@@ -8,7 +8,7 @@ import pytest
 
 from zoobench import models
 from zoobench.advise import candidates
-from zoobench.advise.candidates import POOLS, Pool, gather, worth_fetching
+from zoobench.advise.candidates import POOLS, Pool, broken, gather, worth_fetching
 from zoobench.advise.nouns import Candidate
 from zoobench.errors import UserError
 from zoobench.models.priors import published
@@ -140,3 +140,14 @@ def test_what_is_worth_fetching_is_of_the_list_and_may_be_better() -> None:
 def _promising(name: str, best: float) -> bool:
     prior = published().get(models.resolve(name).name)
     return prior is None or prior.score > best
+
+
+def test_a_named_model_that_breaks_a_limit_is_not_fetched_for_that() -> None:
+    asked = ("timm/vit_base_patch16_224.mae", "packaged/efficientnet-lite0", "timm/u/m")
+    found = gather("image", asked, "quick", Limits(), FIVE_GB)
+    for limits in (Limits(max_params=1e6), Limits(license="permissive")):
+        out = broken(found, (), limits)
+        assert "timm/vit_base_patch16_224.mae" in out
+        here = next(name for name in (one.model for one in found) if name.startswith("packaged"))
+        assert here not in out, "of what is here the numbers are measured"
+    assert "params" in broken(found, (), Limits(max_params=1e6))["timm/vit_base_patch16_224.mae"]

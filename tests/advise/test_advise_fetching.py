@@ -153,3 +153,16 @@ def test_an_unknown_size_is_not_predicted(fetch: Callable[[Fetch], None]) -> Non
     first, second = wanted(a=1, b=1)
     with Fetcher((first, dataclasses.replace(second, bytes=0)), 1e9, 60.0) as fetcher:
         assert [one.predicted for one in everything(fetcher)] == [None, None]
+
+
+def test_nothing_is_received_while_times_are_measured(fetch: Callable[[Fetch], None]) -> None:
+    def pretended(ref: Ref, meter: Meter) -> None:
+        for _ in range(50):
+            time.sleep(0.002)
+            meter.add(1, 0, 0.0)
+
+    fetch(pretended)
+    with Fetcher(wanted(a=1), 1e9, 60.0) as fetcher:
+        with fetcher.still():
+            assert fetcher.poll(0.3)[0] == [], "it would have ended after a tenth of a second"
+        assert [one.received for one in everything(fetcher)] == [50]

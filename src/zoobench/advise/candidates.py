@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, get_args
 
 from zoobench import models
@@ -146,8 +146,12 @@ def _params(card: ModelCard) -> float | None:
 
 
 def broken(candidates: Sequence[Candidate], done: Sequence[Done], limits: Limits) -> dict[str, str]:
-    """model -> the limit that it breaks, as far as its costs are known by now."""
-    costs: dict[str, dict[str, float]] = {}
+    """model -> the limit that it breaks, as far as its costs are known by now.
+
+    They are those that were measured; of a model that must be downloaded first, what is known
+    without it.
+    """
+    costs = {one.model: _known(one) for one in candidates if one.bytes is not None}
     for one in done:
         costs.setdefault(one.model, {}).update(one.facts)
     found = {}
@@ -189,5 +193,11 @@ def _within(one: Candidate, limits: Limits) -> bool:
     """Whether nothing that is known of it breaks a limit."""
     if limits.license and not license_fits(one.license, limits.license):
         return False
-    costs: Mapping[str, float | None] = {"params": one.params, "macs": one.macs}
-    return all((costs.get(name) or 0.0) <= most for name, most in limits.costs.items())
+    costs = _known(one)
+    return all(costs.get(name, 0.0) <= most for name, most in limits.costs.items())
+
+
+def _known(one: Candidate) -> dict[str, float]:
+    """Its costs, before it was loaded."""
+    costs = {"params": one.params, "macs": one.macs}
+    return {name: value for name, value in costs.items() if value is not None}

@@ -6,9 +6,10 @@ would not end in time is left out; what is slower than that is given up, and cos
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -44,6 +45,7 @@ class Fetcher:
         self._most_bytes = most_bytes
         self._deadline = time.monotonic() + seconds
         self._stop = threading.Event()
+        self._hold = threading.Event()
         self._changed = threading.Condition()
         self._ended: list[Fetched] = []
         self._begun = 0.0
@@ -80,6 +82,15 @@ class Fetcher:
                 rest = max(0.0, (self._predicted(self._waiting[0]) or 0.0) - gone)
             return ended, coming, rest
 
+    @contextlib.contextmanager
+    def still(self) -> Iterator[None]:
+        """Nothing is received meanwhile, since times are measured."""
+        self._hold.set()
+        try:
+            yield
+        finally:
+            self._hold.clear()
+
     def _late(self) -> bool:
         """Whether the thread has had time to see that the deadline is over, and more."""
         return time.monotonic() > self._deadline + FAREWELL
@@ -112,7 +123,7 @@ class Fetcher:
             left = min(left, PATIENCE + 4 * predicted)
         elif len(self._waiting) > 1:
             left /= 2  # nothing is known of the line yet, and the others want their turn
-        meter = Meter(self._most_bytes, left, self._stop)
+        meter = Meter(self._most_bytes, left, self._stop, self._hold)
         self._begun = meter.started
         status, why = "ok", ""
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
@@ -88,7 +89,8 @@ def advise(request: AdviceRequest, say: Say = lambda line: None) -> Advice:
         settings = Settings(device, machine.threads(), str(cache_dir() / "features"))
         state = partial(AdviceWorker, dataset=request.data)
         heavy = session.preload(planning.plan(spec))
-        coming = [one for one in order if one.bytes is not None]
+        out = broken(order, journal.done, request.limits)
+        coming = [one for one in order if one.bytes is not None and one.model not in out]
         left = request.budget * OPENING_SHARE - journal.spent - _since(request)
         _announce(coming, request, say)
         with (
@@ -254,7 +256,8 @@ class Session:
         ask = Look(cell) if look else Ask(cell, self._rung(0), rungs, costs)
         try:
             patience = PATIENCE + 4 * action.predicted  # a model that hangs is not waited for
-            answer: Answer = self.worker.ask(ask, min(patience, self._seconds()))
+            with self.fetcher.still() if costs else contextlib.nullcontext():
+                answer: Answer = self.worker.ask(ask, min(patience, self._seconds()))
         except Died as error:
             answer = Answer(status=error.status, why=error.reason)
             if action.stage != "pace":
