@@ -137,7 +137,7 @@ def run(
     suite: str | Path | Mapping[str, Any],
     out: str | Path | None = None,
     device: str = "auto",
-    workers: int = 1,
+    workers: int | str = "auto",
     only: Mapping[str, str] | None = None,
     retry_failed: str | None = None,
     watch: Callable[[Plan, Event], None] = lambda plan, event: None,
@@ -146,17 +146,19 @@ def run(
 
     `out` is the run directory, results/runs/NAME by default; what it holds already is not run
     again, but for failed cells of the statuses that `retry_failed` names ("all", or such as
-    "oom,timeout"). `only` maps model, dataset or method to a glob. `workers` are processes.
-    `watch` is called with each event. Raises UserError before any work; Ctrl-C loses nothing
-    that was recorded.
+    "oom,timeout"). `only` maps model, dataset or method to a glob. `workers` are processes,
+    "auto" as many as end soonest. `watch` is called with each event. Raises UserError before any
+    work; Ctrl-C loses nothing that was recorded.
     """
     from zoobench.runs import session
+    from zoobench.runs.workers import parse_workers
 
     spec = _suite(suite)
     folder = session.RUNS / file_name(spec.name) if out is None else Path(out)
     chosen = session.parse_only([f"{key}={glob}" for key, glob in (only or {}).items()])
     retry = session.parse_retry(retry_failed)
-    options = session.RunOptions(folder, device, workers, only=chosen, retry=retry)
+    number = parse_workers(workers)
+    options = session.RunOptions(folder, device, number, only=chosen, retry=retry)
     session.execute(spec, options, watch)
     return load(folder)
 

@@ -45,6 +45,15 @@ def resolve(device: str) -> str:
     return f"cuda:{number}"
 
 
+def cards(device: str) -> tuple[str, ...]:
+    """The cards that a resolved `device` leaves: all that are here for the first, else that one."""
+    if device != "cuda:0":
+        return (device,)
+    import torch
+
+    return tuple(f"cuda:{number}" for number in range(torch.cuda.device_count()))
+
+
 def cuda_plausible() -> bool:
     """Whether looking for a CUDA device is worth the seconds that importing torch takes."""
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):

@@ -19,7 +19,7 @@ from zoobench.schema import Cell, Measurement, Record
 from zoobench.workers.events import Begun, Finished, Progressed
 from zoobench.workers.settings import Result
 
-PATHS = "timm/resnet18?weights=/home/a/{}/model.pt"
+PATHS = "packaged/efficientnet-lite0?weights=/home/a/{}/model.pt"
 
 
 def plan_of(cells: Sequence[Cell], done: Sequence[Record] = ()) -> Plan:

@@ -63,6 +63,10 @@ def suite_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
             "--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."
         ),
         click.option(
+            "--workers", default="auto", show_default=True, metavar="N",
+            help="Worker processes; auto: as many as end soonest. With ray, on each node.",
+        ),
+        click.option(
             "--out", type=PATH,
             help="Run directory. Default: results/runs/<suite>. Run again to resume.",
         ),
@@ -82,13 +86,14 @@ def suite_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def options_of(name: str, given: Mapping[str, Any]) -> RunOptions:
     """The options that `plan` and `run` share. A shard has a directory of its own by default."""
-    from zoobench.runs import session
+    from zoobench.runs import session, workers
 
     shard = session.parse_shard(given["shard"])
     own = name if given["shard"] is None else f"{name}-{shard[0]}-of-{shard[1]}"
     return session.RunOptions(
         out=given["out"] or session.RUNS / file_name(own),
         device=given["device"],
+        workers=workers.parse_workers(given["workers"]),
         only=session.parse_only(given["only"]),
         retry=session.parse_retry(given["retry_failed"]),
         shard=shard,
@@ -97,9 +102,6 @@ def options_of(name: str, given: Mapping[str, Any]) -> RunOptions:
 
 @main.command()
 @suite_arguments
-@click.option(
-    "--workers", default=1, show_default=True, help="Worker processes; with ray, on each node."
-)
 @click.option(
     "--ranks",
     type=click.IntRange(1),
@@ -122,7 +124,7 @@ def options_of(name: str, given: Mapping[str, Any]) -> RunOptions:
 @click.option("-q", "--quiet", is_flag=True, help="While it runs say nothing but what failed.")
 @click.option("--json", "as_json", is_flag=True, help="The records as JSON Lines on stdout.")
 @user_errors
-def run(suite: str, workers: int, quiet: bool, as_json: bool, **given: Any) -> None:
+def run(suite: str, quiet: bool, as_json: bool, **given: Any) -> None:
     """Run SUITE (a TOML file or a built-in name), then rank what was found.
 
     Killed or stopped, it goes on where it was when it is run again with the same --out.
@@ -135,7 +137,7 @@ def run(suite: str, workers: int, quiet: bool, as_json: bool, **given: Any) -> N
     from zoobench.runs import suite as suites
 
     spec = suites.read(suite)
-    place = {"workers": workers, **{name: given[name] for name in ("ranks", "engine", "address")}}
+    place = {name: given[name] for name in ("ranks", "engine", "address")}
     options = dataclasses.replace(options_of(spec.name, given), **place)
     watcher = progress.Watcher(quiet)
     try:
@@ -182,6 +184,7 @@ def rank_and_write(runs: Sequence[Path], out: Path) -> list[Path]:
 def plan(suite: str, as_json: bool, **given: Any) -> None:
     """The cells of SUITE, which of them are done, and how long the rest may take."""
     from zoobench import schema
+    from zoobench.report.text import cell_labels
     from zoobench.runs import planning, session
     from zoobench.runs import suite as suites
 
@@ -189,6 +192,7 @@ def plan(suite: str, as_json: bool, **given: Any) -> None:
     options = options_of(spec.name, given)
     made = session.make_plan(session.pinned(spec, options.out, ask=False), options)
     left = {cell.key for cell in made.todo}
+    names = cell_labels(made.cells)
     guesses, measured = session.predicted(made)
     for cell, seconds in zip(made.cells, guesses, strict=True):
         state = "todo" if cell.key in left else made.done[cell.key].status
@@ -197,15 +201,14 @@ def plan(suite: str, as_json: bool, **given: Any) -> None:
             body["seconds"] = round(seconds, 3)
             echo_json(body)
         else:
-            echo(f"{state:<8} {cell.label}")
+            echo(f"{state:<8} {names[cell.key]}")
     if not as_json:
         text = f"{len(made.cells)} cells: {len(made.cells) - len(left)} done, {len(left)} to do"
         if left:
-            total = sum(
-                guess for cell, guess in zip(made.cells, guesses, strict=True) if cell.key in left
-            )
             basis = "at the speed of this run so far" if measured else "a rough guess"
-            text += f"; about {duration(total)} of one worker ({basis})"
+            number, total = session.predicted_end(made, options, guesses, measured)
+            who = f"{number} worker{'s' * (number != 1)}"
+            text += f"; about {duration(total)} with {who} ({basis})"
         for reason in planning.left_out(spec):
             echo(f"left out: {reason}")
         echo(text)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from zoobench import worktime
 from zoobench.errors import NotFinite
 from zoobench.features import fingerprint
 from zoobench.features.cache import DEFAULT_LIMIT_BYTES, BoundedFolder, sealed
@@ -234,13 +234,13 @@ class CellSource:
 
     def _computed(self, split: Split, key: str) -> CellFeatures:
         """Written to the cache while they are computed, as far as there is room for them."""
-        started, shape = time.perf_counter(), self.shape(len(split))
+        started, shape = worktime.now(), self.shape(len(split))
         path = self.cache.room(key, shape) if self.cache is not None else None
         try:
             values = _array(path, shape)
             places: dict[int, Placement] = {}
             loss = self._extract(split, values, places)
-            seconds = time.perf_counter() - started
+            seconds = worktime.now() - started
             self.source.took(split, seconds)
             self.source.computed.append(key)
             values.flags.writeable = False

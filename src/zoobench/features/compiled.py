@@ -10,13 +10,13 @@ to batch, so theirs are symbolic (dynamic=True); torch treats a size of 1 apart.
 
 from __future__ import annotations
 
-import time
 import types
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from zoobench import worktime
 from zoobench.errors import one_line
 from zoobench.machine import out_of_memory
 
@@ -42,7 +42,7 @@ class Compiling:
         import torch.fx.experimental._config
 
         shapes: Any = torch.fx.experimental._config
-        started = time.perf_counter()
+        started = worktime.now()
         try:
             # Sizes that are equal by chance, as of 32 texts of 32 tokens, stay two sizes.
             with shapes.patch(use_duck_shape=False):
@@ -52,7 +52,7 @@ class Compiling:
                 raise
             self.failed = one_line(error)
         finally:
-            self.seconds += time.perf_counter() - started
+            self.seconds += worktime.now() - started
 
     def blames(self, error: BaseException) -> bool:
         """Whether it is the compiler that failed later, at another input; kept in `failed`."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from zoobench import worktime
 from zoobench.errors import NotFinite
 from zoobench.features import fingerprint, precision
 from zoobench.features.batchnorm import folded
@@ -323,9 +323,9 @@ class Features:
     def _extract_and_keep(self, split: Split) -> torch.Tensor:
         import torch
 
-        started, before = time.perf_counter(), self.compiling.seconds
+        started, before = worktime.now(), self.compiling.seconds
         features = self._compute(split, self.precision, self.compiles)
-        seconds = time.perf_counter() - started - (self.compiling.seconds - before)
+        seconds = worktime.now() - started - (self.compiling.seconds - before)
         key = self.key(split)
         if not bool(torch.isfinite(features).all()):
             bad = int((~torch.isfinite(features)).any(dim=1).sum())

@@ -15,7 +15,7 @@ from typing import Any
 from zoobench import __version__, datasets, machine, models, network
 from zoobench.errors import UserError, unknown
 from zoobench.machine import cache_dir
-from zoobench.runs import forecast, memory, planning, suite
+from zoobench.runs import forecast, memory, planning, suite, workers
 from zoobench.schema import STATUSES, Cell, Record, Ref
 from zoobench.store import RECORDS, Store, read_records, read_suite
 from zoobench.workers import interrupts
@@ -151,18 +151,31 @@ def _lets(cell: Cell, key: str, glob: str) -> bool:
 def make_plan(spec: suite.Suite, options: RunOptions) -> Plan:
     """What would be run, and what is done already in `options.out`. Writes nothing."""
     device = machine.resolve(options.device)  # one that is not here is said before the plan
-    cells = chosen_cells(spec, options)
-    check_memory(spec, cells, options, device)
-    return Plan(spec, cells, recorded(options.out), options.retry)
+    plan = _planned(spec, options)
+    check_memory(plan, with_workers(options, spec, plan.todo), device)
+    return plan
 
 
-def check_memory(
-    spec: suite.Suite, cells: Sequence[Cell], options: RunOptions, device: str
-) -> None:
+def _planned(spec: suite.Suite, options: RunOptions) -> Plan:
+    return Plan(spec, chosen_cells(spec, options), recorded(options.out), options.retry)
+
+
+def with_workers(options: RunOptions, spec: suite.Suite, todo: Sequence[Cell]) -> RunOptions:
+    """`options` with a number of workers for `todo`, where it is AUTO. Raises UserError."""
+    if options.workers != workers.AUTO:
+        return options
+    number = 1
+    if options.engine == "local" and options.ranks == 1:
+        device = machine.resolve(options.device)
+        number = workers.best(todo, device, limits(spec).memory_bytes)
+    return dataclasses.replace(options, workers=number)
+
+
+def check_memory(plan: Plan, options: RunOptions, device: str) -> None:
     """Raises UserError where one of the cells cannot fit. A cluster's nodes are not asked."""
     if options.engine == "local":
-        bound = limits(spec).memory_bytes
-        memory.check(cells, device, bound or default_memory_bytes(options.workers))
+        bound = limits(plan.suite).memory_bytes
+        memory.check(plan.cells, device, bound or default_memory_bytes(options.workers))
 
 
 def recorded(out: Path) -> dict[str, Record]:
@@ -186,6 +199,20 @@ def predicted(plan: Plan) -> tuple[list[float], bool]:
     measured = forecast.scale(plan.cells, plan.done)
     factor = 1.0 if measured is None else measured
     return [guess * factor for guess in guesses], measured is not None
+
+
+def predicted_end(
+    plan: Plan, options: RunOptions, guesses: Sequence[float], measured: bool
+) -> tuple[int, float]:
+    """Workers that a run of `plan` takes, and seconds until the last of them ends.
+
+    `guesses` and `measured` are `predicted`'s.
+    """
+    number = with_workers(options, plan.suite, plan.todo).workers
+    took = {cell.key: guess for cell, guess in zip(plan.cells, guesses, strict=True)}
+    costs = sorted((sum(took[c.key] for c in group) for group in groups(plan.todo)), reverse=True)
+    # What was measured holds the gain of the threads already.
+    return number, workers.makespan(costs, number, 1 if measured else machine.threads(number))
 
 
 def pinned(spec: suite.Suite, out: Path, ask: bool = True) -> suite.Suite:
@@ -227,13 +254,15 @@ def execute(spec: suite.Suite, options: RunOptions, watch: Callable[[Plan, Event
     was recorded until then is kept.
     """
     bounds = limits(spec)
+    if options.workers == workers.AUTO:
+        options = with_workers(options, spec, _planned(spec, options).todo)
     with opened(options, bounds) as site:
         if spec.compile:
             check_compiling(options, site.device)
         network.begin()
         spec = pinned(spec, options.out)
         cells = chosen_cells(spec, options)
-        check_memory(spec, cells, options, site.device)
+        check_memory(Plan(spec, cells, {}), options, site.device)
         with (
             Store(options.out, suite.to_toml(spec), spec.identity) as store,
             interrupts.noted() as stopping,
@@ -244,6 +273,7 @@ def execute(spec: suite.Suite, options: RunOptions, watch: Callable[[Plan, Event
             spent = spec.limits.cost_seconds
             settings = Settings(
                 site.device, site.threads, cache, measure_costs=spent > 0, cost_seconds=spent,
+                timed_threads=machine.threads() if options.engine == "local" else 0,
                 workers=options.workers, ranks=options.ranks, compile=spec.compile,
                 unreachable=_unreachable(plan.todo),
             )  # fmt: skip
@@ -275,13 +305,12 @@ class Site:
 @contextlib.contextmanager
 def opened(options: RunOptions, bounds: WorkerLimits) -> Iterator[Site]:
     """This machine, or a cluster that is joined while the run lasts. Raises UserError."""
-    workers = options.workers
-    if workers < 1:
-        raise UserError(f"--workers: must be at least 1, got {workers}")
+    number = options.workers
     if options.engine == "local":
-        threads = machine.threads(workers)
-        local = partial(LocalEngine, limits=bounds, workers=workers)
-        yield Site(machine.resolve(options.device), threads, workers, local)
+        device = machine.resolve(options.device)
+        devices = machine.cards(device) if options.ranks == 1 else (device,)
+        local = partial(LocalEngine, limits=bounds, workers=number, devices=devices)
+        yield Site(device, machine.threads(number), number, local)
         return
     if options.engine != "ray":
         raise unknown("--engine", "engine", options.engine, ("local", "ray"))
@@ -289,7 +318,7 @@ def opened(options: RunOptions, bounds: WorkerLimits) -> Iterator[Site]:
 
     with ray_.connected(options.address, machine.cores()) as nodes:
         device = ray_.resolve_device(options.device, nodes)
-        asked = ray_.needs(device, workers, bounds, nodes)
+        asked = ray_.needs(device, number, bounds, nodes)
         ray_.check_versions(nodes, ray_.versions())
         cluster = partial(ray_.RayEngine, limits=bounds, asked=asked)
         facts = {"engine": "ray", "nodes": sorted(node.size for node in nodes)}
@@ -299,10 +328,13 @@ def opened(options: RunOptions, bounds: WorkerLimits) -> Iterator[Site]:
 def in_order(cells: Sequence[Cell], workers: int) -> Sequence[Sequence[Cell]]:
     """Groups of `cells`, longest first where several workers should end together.
 
-    One worker keeps the suite's order: the controls come first, and show what is wrong early.
+    The controls come first, and show what is wrong early; one worker keeps the suite's order.
     """
     found = groups(cells)
-    return found if workers == 1 else forecast.longest_first(found)
+    if workers == 1:
+        return found
+    controls = [group for group in found if group[0].model.source == "control"]
+    return controls + forecast.longest_first(group for group in found if group not in controls)
 
 
 def check_compiling(options: RunOptions, device: str) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from zoobench import datasets, machine, models
+from zoobench import datasets, machine, models, worktime
 from zoobench.costs import counted as cost
 from zoobench.costs.measured import measured_costs
 from zoobench.errors import UserError
@@ -24,6 +25,9 @@ from zoobench.metrics import measured
 from zoobench.schema import Cell, Measurement, Ref
 from zoobench.tasks.classification import Labels
 from zoobench.workers.settings import Settings
+
+Alone = Callable[[], AbstractContextManager[None]]
+"""Gives a context in which no other worker of this machine runs."""
 
 
 @dataclass
@@ -49,10 +53,13 @@ class Loaded:
             self._foreseen[key] = tuple(measured(name, value) for name, value in found.items())
         return self._foreseen[key]
 
-    def costs(self, settings: Settings, trained: bool = False) -> tuple[Measurement, ...]:
+    def costs(
+        self, settings: Settings, trained: bool = False, alone: Alone = contextlib.nullcontext
+    ) -> tuple[Measurement, ...]:
         """In the precision that was taken, for features or for training, once each.
 
-        What was counted stays where the stopwatch fails.
+        Times are of the machine with nothing else of ours on it, and all of its threads, however
+        many workers there are. What was counted stays where the stopwatch fails.
         """
         taken = self.features.training_precision if trained else self.features.precision
         if taken not in self._costs:
@@ -63,7 +70,9 @@ class Loaded:
                 # Random weights cost what the pretrained ones do: once is enough.
                 if settings.measure_costs and self.ref.option("weights") != "random":
                     place = Place(settings.device, taken)
-                    self._costs[taken] += measured_costs(backbone, place, settings.cost_seconds)
+                    with alone(), threads(settings.timed_threads):
+                        found = measured_costs(backbone, place, settings.cost_seconds)
+                    self._costs[taken] += found
             except Exception:  # noqa: BLE001  whatever the counter or the stopwatch met
                 self.costs_failed = True
         return self._costs[taken]
@@ -74,14 +83,27 @@ class Loaded:
         return cost.static_costs(self.features.backbone)
 
 
+@contextlib.contextmanager
+def threads(number: int) -> Iterator[None]:
+    """So many threads of torch meanwhile; 0 leaves them as they are."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def load(
     ref: Ref, seed: int, precision: str, settings: Settings, progress: Progress | None
 ) -> Loaded:
     """Raises CellError where the model cannot be had."""
-    clock = time.perf_counter()
+    clock = worktime.now()
     backbone = models.load(ref, seed)
     lay_out(backbone, settings.device)
-    seconds = time.perf_counter() - clock
+    seconds = worktime.now() - clock
     name = ref.at("").text
     view = View(name, settings.device, precision, compile=settings.compile)
     folder = Path(settings.cache)

@@ -4,11 +4,15 @@ A child that crashes, hangs past the cell's time limit or outgrows its memory
 costs one failed record of the right kind; the rest of its group goes to a fresh
 child. Each child beats: one that was stopped, or that is stuck where no Python runs,
 is told from one that is merely long.
+
+A worker that times its network gets the machine to itself: the others are stopped meanwhile
+(SIGSTOP), and what they lose by it counts in none of their times.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import pickle
 import queue
 import signal
@@ -29,6 +33,7 @@ from zoobench.workers.oom_kills import oom_kills
 from zoobench.workers.provenance import planned
 from zoobench.workers.settings import Result, Settings
 from zoobench.workers.starting import START_SECONDS, NotStarted, Starter, end, how
+from zoobench.workers.turns import Turns
 from zoobench.workers.worker import work
 
 POLL_SECONDS = 0.25
@@ -75,11 +80,21 @@ class Worker:
     beat: float | None = None
     kills: int | None = None
     """Of the system, for want of memory, before it began."""
+    pipe: Connection | None = None
+    device: str = ""
+    stopped: float = 0.0
+    """Seconds for which it was stopped, so that another one could be timed."""
 
     @property
     def cell(self) -> Cell:
         """The cell it is at: the one begun, or the first that it would begin."""
         return self.current or self.waiting[0]
+
+    def forgive(self, lost: float) -> None:
+        """So many seconds, which have passed, count against no limit of it."""
+        now = time.monotonic()
+        self.since = min(now, self.since + lost)
+        self.beat = None if self.beat is None else min(now, self.beat + lost)
 
 
 Inbox: TypeAlias = "queue.SimpleQueue[tuple[Worker, tuple[Any, ...]]]"
@@ -94,9 +109,12 @@ class LocalEngine:
     workers: int = 1
     preload: Sequence[str] = ()
     stopping: Callable[[], bool] = lambda: False
+    devices: Sequence[str] = ()
+    """Where there are several: a worker takes the one that the fewest others have."""
     _inbox: Inbox = field(default_factory=queue.SimpleQueue)
     _running: list[Worker] = field(default_factory=list)
     _pending: deque[tuple[deque[Cell], int]] = field(default_factory=deque)
+    _turns: Turns = field(default_factory=Turns)
     _turned: float = 0.0
     _looked: float = 0.0
     _starter: Starter = field(init=False)
@@ -105,6 +123,7 @@ class LocalEngine:
         """Every cell of `groups` ends in exactly one Finished. Closing it stops the children."""
         self._pending = deque((deque(group), 0) for group in groups if group)
         self._running = []
+        self._turns = Turns()
         bound = self.limits.start_seconds
         self._starter = Starter(self.settings, self.preload, bound, self.stopping)
         with tempfile.TemporaryDirectory(prefix="zoobench-") as folder:
@@ -114,25 +133,35 @@ class LocalEngine:
                 while self._pending or self._running:
                     if self.stopping():
                         raise KeyboardInterrupt
-                    while self._pending and len(self._running) < self.workers:
+                    while self._has_room():
                         yield from self._start(*self._pending.popleft(), logs)
                     yield from self._turn()
             finally:
                 for worker in self._running:
                     end(worker.process)
 
+    def _has_room(self) -> bool:
+        """Whether a worker may start: none does while another one is timed."""
+        free = len(self._running) < self.workers
+        return bool(self._pending) and free and self._turns.holder is None
+
+    def _device(self) -> str:
+        taken = [worker.device for worker in self._running]
+        return min(self.devices or [self.settings.device], key=taken.count)
+
     def _start(self, cells: deque[Cell], deaths: int, logs: Path) -> Iterator[Event]:
         """A worker for `cells`; where none can be started their first one pays for it."""
         kills = oom_kills()
+        settings = dataclasses.replace(self.settings, device=self._device())
         try:
-            started = self._starter.start(logs, work, False, tuple(cells), self.settings)
+            started = self._starter.start(logs, work, True, tuple(cells), settings)
         except NotStarted as error:
             yield from self._fail(cells, deaths, error.status, error.reason)
             return
-        process, receive, log = started
-        worker = Worker(process, log, cells, deaths, kills=kills)
+        process, pipe, log = started
+        worker = Worker(process, log, cells, deaths, kills=kills, pipe=pipe, device=settings.device)
         self._running.append(worker)
-        reader = threading.Thread(target=_read, args=(worker, receive, self._inbox), daemon=True)
+        reader = threading.Thread(target=_read, args=(worker, pipe, self._inbox), daemon=True)
         reader.start()
 
     def _turn(self) -> Iterator[Event]:
@@ -146,20 +175,26 @@ class LocalEngine:
                 self._stop_if_all_are_told_to(worker)
                 yield from self._bury(worker, *cause)
             elif message[0] == "end":
-                self._running.remove(worker)
+                self._remove(worker)
                 worker.process.join(timeout=5)  # it may go by itself, but not take for ever
                 end(worker.process)
+        self._turns.settle(self._running)
         now = time.monotonic()
         lost, self._turned = now - self._turned, now
         if lost > SUSPENDED_SECONDS:
-            _forgive(self._running, lost)
+            for worker in self._running:  # this process itself did not run
+                worker.forgive(lost)
         if now - self._looked < POLL_SECONDS:
             return
         self._looked = now
-        for worker in list(self._running):
+        for worker in self._turns.going(self._running):
             verdict = self._overdue(worker)
             if verdict is not None:
                 yield from self._bury(worker, *verdict)
+
+    def _remove(self, worker: Worker) -> None:
+        self._running.remove(worker)
+        self._turns.leave(worker)
 
     def _stop_if_all_are_told_to(self, worker: Worker) -> None:
         """Raises KeyboardInterrupt where this process is told to end as well."""
@@ -184,6 +219,8 @@ class LocalEngine:
             yield Begun(worker.current)
         elif message[0] == "progress" and worker.current is not None:
             yield Progressed(worker.current, *message[1:])
+        elif message[0] == "alone":
+            self._turns.ask(worker) if message[1] else self._turns.leave(worker)
         elif message[0] == "result":
             worker.waiting.popleft()
             worker.current = None
@@ -214,7 +251,7 @@ class LocalEngine:
     def _bury(self, worker: Worker, status: str, reason: str) -> Iterator[Event]:
         """Record the cell that a worker died at, and hand the rest of its group on."""
         end(worker.process)
-        self._running.remove(worker)
+        self._remove(worker)
         if not worker.waiting:
             return
         tail = last_words(worker.log)
@@ -303,14 +340,6 @@ def _read(worker: Worker, pipe: Connection, inbox: Inbox) -> None:
                 inbox.put((worker, pipe.recv()))
         except (EOFError, OSError, pickle.UnpicklingError):
             inbox.put((worker, ("died",)))
-
-
-def _forgive(running: Sequence[Worker], lost: float) -> None:
-    """Time in which this process itself did not run counts against no worker."""
-    now = time.monotonic()
-    for worker in running:
-        worker.since = min(now, worker.since + lost)
-        worker.beat = None if worker.beat is None else min(now, worker.beat + lost)
 
 
 def outgrown(worker: Worker, bound: int) -> tuple[str, str] | None:

@@ -7,16 +7,16 @@ process; what it cannot catch (a crash, a hang) its engine does.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
-import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from zoobench import datasets, machine, methods, tasks
+from zoobench import datasets, machine, methods, tasks, worktime
 from zoobench.datasets.splits import drawn
 from zoobench.errors import CellError, MissingExtra, NotFinite, UserError, ZoobenchError
 from zoobench.features.source import Features, Progress
@@ -27,7 +27,7 @@ from zoobench.models import weights
 from zoobench.schema import Cell, Measurement, Outcomes, Record, Ref, digest
 from zoobench.tasks.evaluate import evaluate
 from zoobench.workers import torchrun
-from zoobench.workers.loaded import Loaded, load, second
+from zoobench.workers.loaded import Alone, Loaded, load, second
 from zoobench.workers.provenance import compiled, planned, precision_of, provenance
 from zoobench.workers.settings import Result, Settings
 
@@ -47,9 +47,13 @@ def run_group(
     settings: Settings,
     begin: Callable[[Cell], None] = lambda cell: None,
     progress: Progress | None = None,
+    alone: Alone = contextlib.nullcontext,
 ) -> Iterator[Result]:
-    """A result for each cell, in order. `begin` is told which cell is about to start."""
-    bench = Bench(settings, progress)
+    """A result for each cell, in order. `begin` is told which cell is about to start.
+
+    `alone` gives a context in which no other worker of this machine runs.
+    """
+    bench = Bench(settings, progress, alone=alone)
     for cell in cells:
         begin(cell)
         yield bench.run(cell)
@@ -80,6 +84,7 @@ class Bench:
     progress: Progress | None = None
     given: Mapping[Ref, Splits] = field(default_factory=dict)
     prepare: Callable[[Features, Splits], None] | None = None
+    alone: Alone = contextlib.nullcontext
     _models: dict[tuple[str, int], Loaded] = field(default_factory=dict)
     _failed: dict[tuple[str, int], CellError] = field(default_factory=dict)
     _dataset: tuple[Ref, Splits] | None = None
@@ -91,7 +96,7 @@ class Bench:
     def run(self, cell: Cell) -> Result:
         """Never raises but for KeyboardInterrupt and its like."""
         started = datetime.now(UTC).isoformat(timespec="seconds")
-        clock = time.perf_counter()
+        clock = worktime.now()
         try:
             result = self._measure(cell)
         except Exception as error:  # noqa: BLE001  one cell's failure is a record, whatever it is
@@ -99,7 +104,7 @@ class Bench:
         record = dataclasses.replace(
             result.record,
             started=started,
-            seconds=round(time.perf_counter() - clock, 3),
+            seconds=round(worktime.now() - clock, 3),
             environment=environment(self.settings, result.record),
         )
         return dataclasses.replace(result, record=record)
@@ -138,7 +143,7 @@ class Bench:
         foreseen: tuple[Measurement, ...] = ()
         if loaded is not None:
             # A quality that was measured is not lost to a cost that cannot be.
-            costs = loaded.costs(self.settings, trained=method.needs == "module")
+            costs = loaded.costs(self.settings, method.needs == "module", self.alone)
             flags += ["costs-failed"] if loaded.costs_failed else []
             foreseen = loaded.foresight(cell, method, splits.train)
             if method.needs == "features" and loaded.features.compiling.failed:
@@ -202,14 +207,14 @@ def adapt(
     if frozen:
         _read(frozen, splits.train, method)
         _read(frozen, splits.valid, method)
-    prepared = time.perf_counter()
+    prepared = worktime.now()
     adapted = method.adapt(features, splits.sealed(), cell.seed)
-    fitted = time.perf_counter()
+    fitted = worktime.now()
     if frozen:
         _read(frozen, splits.test, method)
-    opened = time.perf_counter()
+    opened = worktime.now()
     scores = adapted.predict(splits.test)
-    ended = time.perf_counter()
+    ended = worktime.now()
     # facts() says a training's own; it is in no other time but the total.
     compiling = adapted.facts.get("compile_seconds", 0.0)
     fit = "train_seconds" if method.needs == "module" else "fit_seconds"

@@ -21,6 +21,8 @@ class Settings:
     compile: bool = False
     unreachable: str = ""
     """Why the hub cannot be reached, as the run's parent found it: no worker waits for it again."""
+    timed_threads: int = 0
+    """Of a network that is timed, with the machine to itself; 0 is `threads`."""
 
 
 @dataclass(frozen=True)

@@ -168,6 +168,19 @@ def fork_server_pid() -> int | None:
     return pid
 
 
+def leave_fork_server() -> None:
+    """In a child: let the fork server end when its parent has.
+
+    It lives as long as anybody holds its pipe, and a child that is stopped (workers/turns.py)
+    would hold it for ever; when it ends, the kernel sends its stopped children SIGHUP.
+    """
+    server: Any = forkserver
+    one = server._forkserver
+    if one._forkserver_alive_fd is not None:
+        os.close(one._forkserver_alive_fd)
+        one._forkserver_alive_fd = None
+
+
 def end_fork_server(dying: bool = False) -> str:
     """End it and its group, so that the next child has a new one; how it had died, or "".
 

@@ -21,6 +21,8 @@ from zoobench.features.extraction import keep_large_blocks
 from zoobench.schema import Cell
 from zoobench.workers.runner import run_group
 from zoobench.workers.settings import Settings
+from zoobench.workers.starting import leave_fork_server
+from zoobench.workers.turns import Turn
 
 BEAT_EVERY = 1.0
 """Seconds between two heartbeats, sent by a thread of their own while the cells run."""
@@ -50,7 +52,8 @@ def work(pipe: Connection, cells: Sequence[Cell], settings: Settings, log: str) 
             sent[0] = now
             send("progress", stage, done, total)
 
-    for result in run_group(cells, settings, begin, progress):
+    alone = Turn(pipe, send, log) if settings.workers > 1 else contextlib.nullcontext
+    for result in run_group(cells, settings, begin, progress, alone):
         send("result", result)
     send("end")
 
@@ -77,6 +80,7 @@ def begin_child(settings: Settings, log: str) -> None:
     It leads a group of its own, which ends with it: a library's children must not outlive it.
     """
     os.setpgrp()
+    leave_fork_server()
     _quiet(log)
     _die_with_parent()
     keep_large_blocks()
