@@ -29,6 +29,11 @@ const d = decide(), name = (i) => (i === null ? null : d.b.rows[i].model);
 const sure = d.of && d.pick !== null ? d.of.get(d.pick) : null;
 return [name(d.pick), name(d.cheap), d.axis, d.tied.map(name), sure];
 """
+TEXTS = """
+const rows = [...document.querySelectorAll(".board tbody tr")];
+const cells = rows.map((tr) => tr.cells[2].textContent);
+return DATA.boards[0].rows.every((row, i) => range(DATA.boards[0], row) === cells[i]);
+"""
 AXES = "return limits().map((limit) => limit.axis);"
 
 
@@ -83,6 +88,7 @@ def test_the_page_picks_what_recommend_picks(
     made, overall = world(ranking, seed, devices, incomplete)
     (tmp_path / "report.html").write_text(page(made, "run", {}, "run"))
     browser.get((tmp_path / "report.html").as_uri())
+    assert browser.execute_script(TEXTS), "a number has one rounding"
     shown = browser.execute_script(AXES)
     assert ("latency_ms_p50" in shown) == (len(devices) == 1), "one limit for one device"
     rng = np.random.default_rng(seed)

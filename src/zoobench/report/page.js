@@ -5,7 +5,8 @@ const $ = (id) => document.getElementById(id);
 const percent = (metric) => DATA.fractions.includes(metric);
 const show = (metric, v) => (percent(metric) ? (100 * v).toFixed(1) : DATA.targets.includes(metric) ? String(+v.toPrecision(4)) : v.toFixed(3));
 // b.sign is -1 for an error metric: its scores are negated, so that larger is better throughout.
-const range = (b, r) => `${show(b.metric, b.sign * r.value)} [${[r.low, r.high].map((v) => b.sign * v).sort((x, y) => x - y).map((v) => show(b.metric, v)).join(", ")}]`;
+// A ranked row brings its text, so that the page never rounds a number in two ways.
+const range = (b, r) => r.text ?? `${show(b.metric, b.sign * r.value)} [${[r.low, r.high].map((v) => b.sign * v).sort((x, y) => x - y).map((v) => show(b.metric, v)).join(", ")}]`;
 const si = (v) => {
   for (const [size, letter] of [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]])
     if (v >= 0.9995 * size) return String(+(v / size).toPrecision(3)) + letter;

@@ -44,6 +44,7 @@ from zoobench.report.text import (
     labels,
     measure,
     noisy,
+    row_text,
     standing,
     unsure,
     worst_texts,
@@ -206,7 +207,7 @@ def board(o: OverallRanking, name: str) -> dict[str, Any]:
         "over": _over(o, on),
         "unsure": unsure(len(o.rows)),
         "left_out": [[names[model], why] for model, why in o.left_out_models.items()],
-        "rows": [_plain(row, names[row.model], flags.get(row.model, "")) for row in o.rows],
+        "rows": [_plain(o, row, names[row.model], flags.get(row.model, "")) for row in o.rows],
         "raw": [[float(f"{p:.3g}") for p in line] for line in o.raw],
         "posterior": [[round(1e5 * v) for v in draw] for draw in o.posterior],
         "heat": {
@@ -273,8 +274,9 @@ def _ranks(
     }
 
 
-def _plain(row: Row, label: str, flags: str) -> dict[str, Any]:
+def _plain(o: OverallRanking, row: Row, label: str, flags: str) -> dict[str, Any]:
     return {
+        "text": row_text(o.metric, row),
         "model": row.model.text,
         "label": label,
         "value": _round(row.value),

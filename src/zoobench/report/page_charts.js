@@ -29,37 +29,39 @@ function names(labels, width) {
   const left = Math.min(20 + 6.2 * Math.max(...labels.map((m) => m.length)), 290, 0.42 * width);
   return { marginLeft: left, tickFormat: (name) => short(name, Math.floor((left - 14) / 6)) };
 }
-// Numbers of a log axis that have room: 1, 2 and 5 of each decade, else all, else even steps.
+// Numbers of a log axis of `width` pixels that have room: all, else 1, 2 and 5 of each decade, else
+// the decades; else some of them; on an axis that holds none of these even steps.
 function logTicks(values, width) {
-  const [low, high] = d3.extent(values), most = Math.max(2, Math.floor(width / 55));
-  const decades = d3.range(Math.floor(Math.log10(low)), Math.ceil(Math.log10(high)) + 1);
+  const [low, high] = d3.extent(values), decades = d3.range(Math.floor(Math.log10(low)), Math.ceil(Math.log10(high)) + 1);
   const inside = (digits) => decades.flatMap((k) => digits.map((n) => n * 10 ** k)).filter((v) => v >= 0.999 * low && v <= 1.001 * high);
-  const every = inside(d3.range(1, 10)), some = inside([1, 2, 5]), few = inside([1]);
-  if (every.length < 2) return low < high ? d3.ticks(low, high, Math.min(4, most)) : [low];
-  if (high / low < 5 && every.length <= most) return every;
-  const fit = [some, few].find((ticks) => ticks.length >= 2 && ticks.length <= most);
-  return fit || thinned(few.length > most ? few : some.length >= 2 ? some : every, most);
+  const place = (v) => (width * Math.log10(v / low)) / Math.log10(high / low);
+  const spaced = (ticks) => ticks.reduce((kept, v) => (kept.length && place(v) - place(kept.at(-1)) < 40 ? kept : [...kept, v]), []);
+  const [every, some, few] = [d3.range(1, 10), [1, 2, 5], [1]].map(inside);
+  if (every.length < 2) return low < high ? d3.ticks(low, high, 4) : [low];
+  const fitting = [every, some, few].find((ticks) => ticks.length >= 2 && spaced(ticks).length === ticks.length);
+  return fitting || spaced(some.length >= 2 ? some : every);
 }
-const thinned = (ticks, most) => ticks.filter((_, i) => i % Math.ceil(ticks.length / most) === 0);
 
-// Names that cover no other name, no mark and no interval, in the order of `points`; `at` places a
-// point in pixels. A name longer than the room on its side is cut.
-function apart(points, all, at, width) {
+// Names that cover no other name, no mark and no interval, in the order of `points`, which go between
+// `left` and `width`; `at` places a point in pixels. A name longer than the room on its side is cut;
+// one that has no place is left out, but for the picks'.
+function apart(points, all, at, left, width) {
   const overlaps = (p, q) => p.x0 < q.x1 && q.x0 < p.x1 && p.y0 < q.y1 && q.y0 < p.y1;
   const taken = all.map((p) => { const [x, y] = at(p), [, low] = at({ ...p, y: p.lo }), [, high] = at({ ...p, y: p.hi });
     return { x0: x - 4, x1: x + 4, y0: Math.min(low, high, y - 4), y1: Math.max(low, high, y + 4) }; });
   const kept = [];
   for (const p of points) {
-    const [x, y] = at(p);
+    const [x, y] = at(p), tried = [];
     for (const [right, dy] of [[true, -8], [false, -8], [true, 10], [false, 10], [true, -22], [false, -22], [true, 24], [false, 24]]) {
-      const label = short(p.label, Math.max(8, Math.floor((right ? width - x : x) / 6.2))), wide = 6.2 * label.length;
+      const label = short(p.label, Math.max(8, Math.floor((right ? width - x - 8 : x - 8 - left) / 6.2))), wide = 6.2 * label.length;
       const box = right ? { x0: x + 8, x1: x + 8 + wide } : { x0: x - 8 - wide, x1: x - 8 };
       Object.assign(box, { y0: y + dy - 6, y1: y + dy + 6 });
-      if (box.x0 < 0 || box.x1 > width || taken.some((q) => overlaps(box, q))) continue;
-      taken.push(box);
-      kept.push({ ...p, label, right, dy });
-      break;
+      if (box.x0 >= left && box.x1 <= width) tried.push({ ...p, label, right, dy, box, free: !taken.some((q) => overlaps(box, q)) });
     }
+    const found = tried.find((place) => place.free) || (p.must && tried[0]);
+    if (!found) continue;
+    taken.push(found.box);
+    kept.push(found);
   }
   return kept;
 }
@@ -68,8 +70,8 @@ function drawPareto(d) {
   put("plot-pareto", (width) => {
     const { b } = d, axis = $("axis").value, k = scale(b);
     if (DATA.timed.includes(axis) && !b.one_device) return null;
-    const points = b.rows.map((r, i) => ({ ...r, i, x: r.costs[axis], y: k * r.value, lo: k * r.low, hi: k * r.high,
-      state: d.why[i] ? "ruled out" : d.tied.includes(i) ? "the best, or tied with it" : "behind the best" })).filter((p) => p.x > 0);
+    const points = b.rows.map((r, i) => ({ ...r, i, x: Math.log10(r.costs[axis]), y: k * r.value, lo: k * r.low, hi: k * r.high,
+      state: d.why[i] ? "ruled out" : d.tied.includes(i) ? "the best, or tied with it" : "behind the best" })).filter((p) => Number.isFinite(p.x));
     if (!points.length) return null;
     const front = [];
     for (const p of points.filter((q) => !d.why[q.i]).sort((x, y) => x.x - y.x || y.value - x.value))
@@ -78,9 +80,10 @@ function drawPareto(d) {
     const picked = (p) => p.i === d.pick || p.i === d.cheap;
     const wanted = points.filter((p) => points.length <= 15 || picked(p) || (front.includes(p) && (width > 500 || !crowd)));
     wanted.sort((p, q) => picked(q) - picked(p) || front.includes(q) - front.includes(p));
-    const ticks = logTicks(points.map((p) => p.x), width - 100);
+    // The axis is linear in the logarithm: on a log scale Plot leaves numbers out by a rule of its own.
+    const ticks = logTicks(points.map((p) => p.costs[axis]), width - 142).map(Math.log10);
     const options = { width, height: 420, marginLeft: 50, marginRight: 20, marginTop: 30, ariaLabel: `${b.metric} against ${DATA.titles[axis]}`,
-      x: { type: "log", inset: 36, label: `${DATA.titles[axis]} →`, tickFormat: (v) => costText(axis, v), ticks },
+      x: { inset: 36, label: `${DATA.titles[axis]}, log scale →`, tickFormat: (v) => costText(axis, 10 ** v), ticks },
       y: { label: `↑ ${unit(b.metric)}, 95% interval`, grid: true, nice: true }, r: { type: "identity" },
       color: { domain: ["the best, or tied with it", "behind the best", "ruled out"], range: ["var(--tied)", "var(--rest)", "var(--out)"], legend: true },
       marks: [
@@ -90,12 +93,12 @@ function drawPareto(d) {
       ] };
     const empty = Plot.plot(options), x = empty.scale("x"), y = empty.scale("y");
     const at = (p) => [x.apply(p.x), y.apply(p.y)];
-    const shown = apart(wanted, crowd ? points.filter(picked) : points, at, width);
+    const shown = apart(wanted.map((p) => ({ ...p, must: picked(p) })), crowd ? points.map((p) => ({ ...p, lo: p.y, hi: p.y })) : points, at, 50, width);
     options.marks.push(
       ...shown.map((p) => Plot.text([p], { x: "x", y: "y", text: "label", dx: p.right ? 8 : -8, dy: p.dy, textAnchor: p.right ? "start" : "end", fill: "currentColor" })),
       Plot.tip(points, Plot.pointer({ x: "x", y: "y", title: (p) => `${p.label}\n${range(b, p)}\n${costOf(p, axis)}\n${p.state}` })));
     return { plot: Plot.plot(options), header: ["model", DATA.titles[axis] + bytesUnit(axis), unit(b.metric), "low", "high", "state"],
-      rows: points.map((p) => [p.label, p.x, ...triple(p.y, p.lo, p.hi), p.state]) };
+      rows: points.map((p) => [p.label, p.costs[axis], ...triple(p.y, p.lo, p.hi), p.state]) };
   });
 }
 const bytesUnit = (axis) => (axis.endsWith("bytes") ? " (bytes)" : "");

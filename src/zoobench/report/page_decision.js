@@ -118,8 +118,8 @@ function spent(row) {
 
 function quality(b, row) {
   const sign = percent(b.metric) ? "%" : b.unit ? ` ${b.unit}` : "";
-  const [low, high] = [row.low, row.high].map((v) => b.sign * v).sort((x, y) => x - y);
-  return `${b.metric} ${show(b.metric, b.sign * row.value)}${sign}, 95% interval ${show(b.metric, low)} to ${show(b.metric, high)}${sign}${b.over}`;
+  const [value, low, high] = row.text.replace(/[[\],]/g, "").split(" ");
+  return `${b.metric} ${value}${sign}, 95% interval ${low} to ${high}${sign}${b.over}`;
 }
 
 function accurate(d) {
