@@ -46,6 +46,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return make_run(tmp_path_factory.mktemp("run"), models, [D1, D2], truth, 1, failures=fault)
 
 
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files alone: drawing takes a second."""
+    monkeypatch.setattr("zoobench.report.write.write_figures", lambda *_: [])
+
+
 def shown(run: Run, encoding: str = "utf-8") -> str:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding=encoding, newline="\n")
@@ -75,6 +81,7 @@ def test_the_terminal_keeps_to_ascii_where_it_must(run: Run) -> None:
     assert said.isascii()
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_measurements_csv_is_long_and_keeps_failures(run: Run, tmp_path: Path) -> None:
     write_report([run], tmp_path)
     frame = pd.read_csv(tmp_path / "measurements.csv")
@@ -88,6 +95,7 @@ def test_measurements_csv_is_long_and_keeps_failures(run: Run, tmp_path: Path) -
     assert accuracy.value.item() == pytest.approx(record.value("accuracy"))
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_noisy_time_is_marked_wherever_it_is_shown(run: Run, tmp_path: Path) -> None:
     def spread(record: Record) -> Record:
         noisy = [
@@ -155,6 +163,7 @@ def test_datasets_of_one_short_name_are_not_taken_for_each_other(run: Run) -> No
     assert said in overall_notes(whole)
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_what_of_a_dataset_is_not_used_is_said_wherever_its_ranking_is(
     run: Run, tmp_path: Path
 ) -> None:
@@ -288,6 +297,7 @@ def shown_by(run: Run, metric: str) -> list[str]:
     return stream.getvalue().splitlines()
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_parquet_holds_what_the_csv_does(run: Run, tmp_path: Path) -> None:
     write_report([run], tmp_path)
     for name in ("ranking", "measurements"):
@@ -299,6 +309,7 @@ def test_parquet_holds_what_the_csv_does(run: Run, tmp_path: Path) -> None:
         assert str(whole.value.dtype) == "float64"
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_without_pyarrow_there_is_csv_alone(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -191,6 +191,14 @@ for (const svg of document.querySelectorAll("figure svg[aria-label]")) {
     .map((text) => text.getBoundingClientRect()).sort((a, b) => a.left - b.left);
   if (ticks.some((box, i) => i && box.left < ticks[i - 1].right)) found.push(svg.ariaLabel);
 }
+const over = (p, q) => p.left < q.right && q.left < p.right && p.top < q.bottom && q.top < p.bottom;
+const boxes = (css) => [...document.querySelectorAll(`#plot-pareto ${css}`)]
+  .map((element) => element.getBoundingClientRect());
+const names = boxes("[aria-label=text] text"), marks = boxes("[aria-label=rule] line");
+if (!names.length || !marks.length) found.push("no names");
+names.forEach((name, i) => {
+  if ([...marks, ...names.slice(0, i)].some((box) => over(name, box))) found.push(`name ${i}`);
+});
 return found;
 """
 

@@ -53,7 +53,9 @@ function apart(points, all, at, left, width) {
   for (const p of points) {
     const [x, y] = at(p), tried = [];
     for (const [right, dy] of [[true, -8], [false, -8], [true, 10], [false, 10], [true, -22], [false, -22], [true, 24], [false, 24]]) {
-      const label = short(p.label, Math.max(8, Math.floor((right ? width - x - 8 : x - 8 - left) / 6.2))), wide = 6.2 * label.length;
+      const room = Math.floor((right ? width - x - 8 : x - 8 - left) / 6.2);
+      if (room < Math.min(p.label.length, p.must ? 8 : 14)) continue; // what is left of a name must tell it
+      const label = short(p.label, room), wide = 6.2 * label.length;
       const box = right ? { x0: x + 8, x1: x + 8 + wide } : { x0: x - 8 - wide, x1: x - 8 };
       Object.assign(box, { y0: y + dy - 6, y1: y + dy + 6 });
       if (box.x0 >= left && box.x1 <= width) tried.push({ ...p, label, right, dy, box, free: !taken.some((q) => overlaps(box, q)) });
