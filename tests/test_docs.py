@@ -41,6 +41,7 @@ ELSEWHERE = {
     r"profile .*--measure": "a stopwatch; tests/costs, tests/features/test_features_compiled.py",
     r"(run|plan) (vision|text|gpu)": "weights and data of the public hubs",
     r"recommend .*--models timm/": "the public hub; tests/test_hub_recommend.py, from a hub here",
+    r"save |predict |recommend .*--save": "a model of a library; tests/export/test_export_save.py",
     r"import timm": "timm's tables; tests/runs/test_runs_published.py",
 }  # fmt: skip
 """Commands that only parse here: pattern -> why, and what runs them."""

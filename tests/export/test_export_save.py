@@ -330,6 +330,24 @@ def test_a_full_disk_leaves_nothing(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_part_of_the_data_is_found_again_and_other_data_is_not(
+    cases: dict[str, Case], features: None
+) -> None:
+    case = cases["timm/me/resnet ridge"]
+    cell = case.saved.record.cell
+    assert cell.dataset.option("path") is None
+    part = dataclasses.replace(cell, dataset=cell.dataset.with_options(max_train=9))
+    found = cells.located(case.run, part)
+    assert found.dataset.option("path") == str(case.run.path.parent / "pics")
+    assert found.dataset.option("max_train") == 9
+    assert found.key == part.key
+    other = dataclasses.replace(cell, dataset=cell.dataset.at("0123456789abcdef"))
+    with pytest.raises(UserError, match="what lies there now"):
+        cells.located(case.run, other)
+    with pytest.raises(UserError, match=r"no suite\.toml"):
+        cells.located(dataclasses.replace(case.run, suite={}), cell)
+
+
 def test_a_model_that_only_zoobench_makes_is_refused(tmp_path: Path) -> None:
     data = "synthetic/stripes?train=12&valid=4&test=4"
     run = judged(tmp_path / "run", ["synthetic/gabor"], [data], ["linear-probe"])

@@ -14,35 +14,11 @@ import torch
 from safetensors.torch import save_file
 
 from hostile import Canary, Said
+from savedfolders import change, describe, of_backbone
 from tinymodels import tiny_bert, tiny_timm, write_files
-from zoobench import models
 from zoobench.export.saved import open_saved, script_path
 
 Command = Callable[..., Said]
-
-
-def describe(library: str, model: Any, classes: list[str]) -> dict[str, Any]:
-    expected = {"metric": "accuracy", "value": 0.5, "low": 0.4, "high": 0.6, "n": 100}
-    return {
-        "format": 1, "library": library, "task": "classification", "classes": classes,
-        "expected": expected, "cell": {}, "model": model,
-    }  # fmt: skip
-
-
-def change(folder: Path, **fields: Any) -> None:
-    """Of predict.json; a name with __ is one of its table `model`."""
-    path = folder / "predict.json"
-    body = json.loads(path.read_text("utf-8"))
-    for name, value in fields.items():
-        if name.startswith("model__"):
-            inside = body["model"]
-            *outer, last = name.removeprefix("model__").split("__")
-            for key in outer:
-                inside = inside[key]
-            inside[last] = value
-        else:
-            body[name] = value
-    path.write_text(json.dumps(body), encoding="utf-8")
 
 
 @pytest.fixture
@@ -58,22 +34,6 @@ def words(inside: Path) -> Path:
     (folder / "predict.json").write_text(json.dumps(body), encoding="utf-8")
     (folder / "predict.py").write_text("raise SystemExit('run')", encoding="utf-8")
     (inside / "said.txt").write_text("good\nbad\n", encoding="utf-8")
-    return folder
-
-
-def of_backbone(name: str, folder: Path) -> Path:
-    """A folder as `save` writes it, of a model with a head of ones."""
-    backbone: Any = models.load(models.resolve(name))
-    folder.mkdir()
-    blueprint = backbone.blueprint
-    state, beside = blueprint.parts(backbone.module)
-    save_file({k: v.clone() for k, v in state.items()}, folder / "model.safetensors")
-    head = {"weight": torch.ones(2, backbone.feature_dim).double(), "bias": torch.zeros(2).double()}
-    save_file({**head, **beside}, folder / "head.safetensors")
-    if blueprint.write is not None:
-        blueprint.write(folder, backbone.module)
-    body = describe(blueprint.library, dict(blueprint.settings), ["yes", "no"])
-    (folder / "predict.json").write_text(json.dumps(body), encoding="utf-8")
     return folder
 
 

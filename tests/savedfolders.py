@@ -1,0 +1,52 @@
+"""Saved folders made by hand: of any model that loads, with a head that nobody fitted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from zoobench import models
+
+
+def describe(library: str, model: Any, classes: list[str]) -> dict[str, Any]:
+    expected = {"metric": "accuracy", "value": 0.5, "low": 0.4, "high": 0.6, "n": 100}
+    return {
+        "format": 1, "library": library, "task": "classification", "classes": classes,
+        "expected": expected, "cell": {}, "model": model,
+    }  # fmt: skip
+
+
+def change(folder: Path, **fields: Any) -> None:
+    """Of predict.json; a name with __ is one of its table `model`."""
+    path = folder / "predict.json"
+    body = json.loads(path.read_text("utf-8"))
+    for name, value in fields.items():
+        if name.startswith("model__"):
+            inside = body["model"]
+            *outer, last = name.removeprefix("model__").split("__")
+            for key in outer:
+                inside = inside[key]
+            inside[last] = value
+        else:
+            body[name] = value
+    path.write_text(json.dumps(body), encoding="utf-8")
+
+
+def of_backbone(name: str, folder: Path) -> Path:
+    """A folder as `save` writes it, of a model with a head of ones."""
+    backbone: Any = models.load(models.resolve(name))
+    folder.mkdir()
+    blueprint = backbone.blueprint
+    state, beside = blueprint.parts(backbone.module)
+    save_file({k: v.clone() for k, v in state.items()}, folder / "model.safetensors")
+    head = {"weight": torch.ones(2, backbone.feature_dim).double(), "bias": torch.zeros(2).double()}
+    save_file({**head, **beside}, folder / "head.safetensors")
+    if blueprint.write is not None:
+        blueprint.write(folder, backbone.module)
+    body = describe(blueprint.library, dict(blueprint.settings), ["yes", "no"])
+    (folder / "predict.json").write_text(json.dumps(body), encoding="utf-8")
+    return folder
