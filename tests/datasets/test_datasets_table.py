@@ -160,6 +160,19 @@ def test_more_than_a_tenth_that_cannot_be_used_is_an_error_unless_allowed(tmp_pa
     assert "must be true or false" in refused(more, allow_unused="yes")
 
 
+def test_a_header_that_is_repeated_is_no_example(tmp_path: Path) -> None:
+    rows = [*reviews(30), ["review", "stars"], *reviews(60)[30:]]
+    made = datasets.load(datasets.resolve(ref_to(write(tmp_path / "r.csv", rows))))
+    assert made.notes["corrupt_files"] == ["row 31: it repeats the header"]
+    assert "stars" not in made.classes
+
+
+def test_a_path_as_on_windows_is_explained() -> None:
+    for ref in (Ref("table", "t").with_options(text="a", label="b"), Ref("folder", "f")):
+        with pytest.raises(UserError, match=r"there is no such .*; folders are parted by / here"):
+            datasets.resolve(ref.with_options(path="C:\\data\\t.csv"))
+
+
 def test_twins_and_contradictions_are_counted(tmp_path: Path) -> None:
     rows = [*reviews(), *reviews(5), ["both", "good"], ["both", "bad"]]
     made = datasets.load(datasets.resolve(ref_to(write(tmp_path / "r.csv", rows))))

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from probes import Table, world
+from zoobench import methods
+from zoobench.errors import UserError
 from zoobench.interfaces import Adapted, Splits
 from zoobench.methods.knn import Knn
 
@@ -27,6 +29,15 @@ def test_k_is_the_one_with_the_best_validation_accuracy() -> None:
 def test_k_above_the_train_size_means_all_of_it() -> None:
     source, splits = world(train=12)
     assert adapt(source, splits, k=(100, 500)).chosen == {"k": 12}
+
+
+@pytest.mark.parametrize(("k", "told"), [
+    (5, r"s: knn\.k: expected a list, such as k = \[5\]$"),
+    ("5", r"expected a list, such as k = \[\.\.\.\]$"), ((), "s: knn: k must be one or more"),
+])  # fmt: skip
+def test_a_number_where_a_list_is_due(k: object, told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        methods.build("knn", {"k": k}, "s")
 
 
 @pytest.mark.parametrize("params", [{"k": ()}, {"k": (0,)}, {"temperature": 0.0}])

@@ -197,6 +197,7 @@ def _folder(ref: Ref) -> str:
     root = _root(ref)
     if not root.is_dir():
         kind = "is a file, not a folder" if root.exists() else "there is no such folder"
+        kind += options.separated(root)
         raise BadData(f"{root}: {kind}")
     return str(root)
 

@@ -230,7 +230,7 @@ def check_names(root: str, classes: Mapping[str, set[str]]) -> None:
         if len(inside) > 1 and "" not in inside:
             raise BadData(
                 f"{shown(root)}: only one class ({name!r}). If its folders "
-                f"{_list(sorted(inside))} are meant, path must end in {name!r}"
+                f"{_list(sorted(inside))} are meant: path = {shown(os.path.join(root, name))!r}"
             )
         return
     parts = sorted(name for name in classes if _plain(name) in PARTS)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from pathlib import Path
 
 from zoobench.errors import UserError, unknown
 from zoobench.schema import DatasetCard, Ref
@@ -66,6 +68,11 @@ def allow_unused(ref: Ref, where: str = "") -> bool:
     if not isinstance(value, bool):
         raise UserError(f"{prefix(where)}allow_unused of {ref.id} must be true or false")
     return value
+
+
+def separated(path: Path) -> str:
+    """What to say beside a path that is not there and may be written as on Windows; "" else."""
+    return "" if os.sep == "\\" or "\\" not in str(path) else "; folders are parted by / here"
 
 
 def text(ref: Ref, name: str) -> str:

@@ -236,7 +236,7 @@ def content(path: Path) -> bytes:
     try:
         return regular.read(str(path), LARGEST)
     except FileNotFoundError:
-        raise UserError(f"{path}: there is no such file") from None
+        raise UserError(f"{path}: there is no such file{options.separated(path)}") from None
     except OSError as error:
         what = "is a folder, not a table" if os.path.isdir(path) else error.strerror
         raise UserError(f"{path}: {what}") from None
@@ -272,12 +272,21 @@ def _scan(table: Table, ref: Ref, *, verify: bool) -> tuple[list[str], list[str]
     """(ids, faults), a row each, and looks; a fault is empty where all is well."""
     if table.is_text:
         ids = [text_id(text) for text in table.contents]
-        faults = ["" if text.strip() else "the text is empty" for text in table.contents]
+        header = _columns(ref)[1][:2]
+        rows = zip(table.contents, table.labels, strict=True)
+        faults = [_text_fault([text.strip(), label], header) for text, label in rows]
         looks = twins.of_texts(table.contents)
     else:
         ids, faults, looks = twins.scan(table.files(), verify=verify, grey=ranges.range_of(ref))
     unlabelled = [_fault(label, task_of(ref) == "regression") for label in table.labels]
     return ids, [fault or other for fault, other in zip(faults, unlabelled, strict=True)], looks
+
+
+def _text_fault(row: list[str], header: list[str]) -> str:
+    """What is wrong with a row's (text, label); "" where nothing is."""
+    if row == header:
+        return "it repeats the header"  # of files that were put one after another
+    return "" if row[0] else "the text is empty"
 
 
 def _fault(label: str, numbers: bool) -> str:

@@ -69,7 +69,12 @@ def build(name: str, params: Mapping[str, Any], where: str = "", task: str = "")
     except ValidationError as error:
         first = error.errors()[0]
         at = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{where}: {name}{'.' + at if at else ''}: {first['msg']}") from None
+        why = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "tuple_type":
+            given = first["input"]
+            value = f"{given:g}" if isinstance(given, (int, float)) else "..."
+            why = f"expected a list, such as {at} = [{value}]"
+        raise UserError(f"{where}: {name}{'.' + at if at else ''}: {why}") from None
     check_finite(f"{where}: {name}" if where else name, params_of(method))
     return method
 
