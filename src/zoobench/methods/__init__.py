@@ -72,7 +72,8 @@ def build(name: str, params: Mapping[str, Any], where: str = "", task: str = "")
         why = first["msg"].removeprefix("Value error, ")
         if first["type"] == "tuple_type":
             given = first["input"]
-            value = f"{given:g}" if isinstance(given, (int, float)) else "..."
+            short = isinstance(given, (int, float)) and abs(given) < 1e12
+            value = f"{given:g}" if short else "..."
             why = f"expected a list, such as {at} = [{value}]"
         raise UserError(f"{where}: {name}{'.' + at if at else ''}: {why}") from None
     check_finite(f"{where}: {name}" if where else name, params_of(method))
