@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from zoobench import hub, plugins
-from zoobench.datasets import shift
+from zoobench.datasets import control, shift
 from zoobench.datasets.options import prefix
 from zoobench.errors import UserError, unknown
 from zoobench.interfaces import Splits
@@ -60,6 +60,8 @@ def card(name: str | Ref) -> DatasetCard:
 def load(name: str | Ref) -> Splits:
     """Raises BadData where the data cannot be had or is unusable; MissingExtra likewise."""
     ref = _parsed(name, "")
+    if control.on_part(ref):
+        return control.part_of(load(control.whole(ref)), ref)
     splits: Splits = _module(ref.source).load(shift.clean(ref))
     if shift.is_shifted(ref):
         splits = shift.apply(splits, ref, load)

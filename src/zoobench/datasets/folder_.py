@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from zoobench.datasets import (
+    control,
     delimited,
     layouts,
     listing,
@@ -75,13 +76,14 @@ def resolve(ref: Ref, where: str) -> Ref:
         with raised_as(UserError, where):
             masked = segmented.read(_folder(ref))
             found, revision = segmented.found(masked, ref, verify=False)
-            assemble(found, ref)
+            control.counted(ref, assemble(found, ref))
         _warn(ref, masked.layout, found.notes)
         return options.pin(ref, revision, where)
     if task == "regression":
         with raised_as(UserError, where):
             targets = _targets(ref)
         pinned = ref.at(table_.resolve(targets, where).revision)
+        control.counted_as(pinned, targets)
         with raised_as(UserError, where):
             beside = _beside(ref, table_.names(targets))
             _warn(ref, beside, beside.check_unused(allowed=options.allow_unused(ref)))
@@ -91,7 +93,8 @@ def resolve(ref: Ref, where: str) -> Ref:
         pairs = [(split, name) for split, name, _ in layout.pictures]
         check_classes(pairs, layout.place, "pictures")
         found, revision = _found(layout, ref, verify=False)
-        assemble(found, ref)  # too many twins, say: better said now than after the downloads
+        # Too many twins, say: better said now than after the downloads.
+        control.counted(ref, assemble(found, ref))
     _warn(ref, layout, found.notes)
     return options.pin(ref, revision, where)
 

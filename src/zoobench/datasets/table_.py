@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from zoobench.datasets import delimited, formats, options, ranges, regular, twins
+from zoobench.datasets import control, delimited, formats, options, ranges, regular, twins
 from zoobench.datasets.faults import about, check_classes, check_faults, raised_as
 from zoobench.datasets.ids import text_id
 from zoobench.datasets.labels import as_words, number, order, spelt
@@ -114,7 +114,7 @@ def resolve(ref: Ref, where: str) -> Ref:
         )
     with raised_as(UserError, where):
         found, revision = _found(_read(ref), ref, verify=False)
-        assemble(found, ref)
+        control.counted(ref, assemble(found, ref))
     if told := about(found.notes):
         # Standard error, as a folder's: before a run, and where it is planned.
         logging.getLogger(__name__).warning("%s: %s", ref.id, told)

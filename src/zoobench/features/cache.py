@@ -73,6 +73,10 @@ class BoundedFolder:
             os.utime(manifest)
         return found
 
+    def holds(self, key: str) -> bool:
+        """Whether there is an entry, sound or not."""
+        return self.paths(key)[1].exists()
+
     def remove(self, key: str) -> None:
         """The manifest first: without it the rest is nothing."""
         for path in reversed(self.paths(key)):

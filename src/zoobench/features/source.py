@@ -281,6 +281,11 @@ class Features:
             self._memory.popitem(last=False)
         return self._memory[key]
 
+    def has(self, split: Split) -> bool:
+        """Whether the features of `split` need not be computed."""
+        key = self.key(split)
+        return key in self._memory or (self.cache is not None and self.cache.holds(key))
+
     def assemble(self, split: Split, parts: Sequence[Split]) -> None:
         """Take the features of `split` from those of `parts`, which hold its examples by id.
 

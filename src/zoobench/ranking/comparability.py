@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from zoobench.datasets.control import on_part
 from zoobench.schema import Record, Ref, canonical
 
 UNKNOWN = "unknown"
@@ -32,9 +33,14 @@ class Section:
 
 
 def is_control(record: Record) -> bool:
-    """Chance, majority, raw input; and any model with random weights."""
-    ref = record.cell.model
-    return ref.source == CONTROL_SOURCE or ref.option("weights") == "random"
+    """Chance, majority, raw input; any model with random weights; and what these are compared
+    with on a part of the data."""
+    untrained = has_random_weights(record)
+    return untrained or record.cell.model.source == CONTROL_SOURCE or on_part(record.cell.dataset)
+
+
+def has_random_weights(record: Record) -> bool:
+    return bool(record.cell.model.option("weights") == "random")
 
 
 def _splits(record: Record) -> str:

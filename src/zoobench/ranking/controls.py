@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from zoobench.datasets.control import OPTION, on_part, whole
 from zoobench.metrics import difference, sign, written
 from zoobench.models.weights import own_folder
-from zoobench.ranking.comparability import CONTROL_SOURCE, Section, is_control
+from zoobench.ranking.comparability import CONTROL_SOURCE, Section, has_random_weights
 from zoobench.ranking.nouns import Control, Flag
 from zoobench.ranking.outcomes import Book, by_model, mean_of, sample_of
 from zoobench.schema import Record, Ref
@@ -46,14 +47,17 @@ class Controls:
         self.book = book
         self._plain: dict[tuple[str, ...], dict[Ref, list[Record]]] = {}
         self._random: dict[tuple[str, ...], dict[Ref, list[Record]]] = {}
+        self._checked: dict[tuple[str, ...], dict[Ref, list[Record]]] = {}
         self._scratch: dict[tuple[str, ...], dict[Ref, list[Record]]] = {}
         for section in sections:
             ok = [r for r in section.records if r.status == "ok"]
             plain = [r for r in ok if r.cell.model.source == CONTROL_SOURCE]
             self._plain.setdefault(_data(section), {}).update(by_model(plain))
-            random = [r for r in ok if is_control(r) and r.cell.model.source != CONTROL_SOURCE]
-            for of in (_adapted(section), tuple(section.key.values())):
+            random = [r for r in ok if has_random_weights(r)]
+            checked = [r for r in ok if on_part(r.cell.dataset) and not has_random_weights(r)]
+            for of in (_adapted(section), _adapted(section, "precision")):
                 self._random.setdefault(of, {}).update(by_model(random))
+                self._checked.setdefault(of, {}).update(by_model(checked))
             if section.method == "from-scratch":
                 at = self._scratch.setdefault(_data(section), {})
                 for model, records in by_model(ok).items():
@@ -65,9 +69,17 @@ class Controls:
 
     def random(self, section: Section) -> dict[Ref, list[Record]]:
         """Models with random weights, adapted likewise, in this precision where they were run in
-        it: model -> ok records."""
-        own = self._random.get(tuple(section.key.values()), {})
-        return {**self._random.get(_adapted(section), {}), **own}
+        it, on all of the data where they were run on it: model -> ok records."""
+        return _nearest(self._random, section)
+
+    def like(
+        self, section: Section, records: Sequence[Record], control: Sequence[Record]
+    ) -> Sequence[Record]:
+        """What of a model may be compared with its `control`: its `records`, or where the control
+        had a part of the data what was adapted to the same part. Empty where nothing was."""
+        if not on_part(control[0].cell.dataset):
+            return records
+        return _nearest(self._checked, section).get(records[0].cell.model, [])
 
     def scratch(self, section: Section, model: Ref) -> list[Record]:
         """The from-scratch records of the same architecture on the same data."""
@@ -79,8 +91,27 @@ def _data(section: Section) -> tuple[str, ...]:
     return tuple(section.key[k] for k in ("dataset", "splits", "shots"))
 
 
-def _adapted(section: Section) -> tuple[str, ...]:
-    return tuple(value for name, value in section.key.items() if name != "precision")
+def _adapted(section: Section, *more: str, part: bool = False) -> tuple[str, ...]:
+    """What a control shares with the section that it checks, and `more` of the section's key.
+
+    With `part` that of the control's part of the same data, whose splits are others.
+    """
+    key = dict(section.key)
+    if part or on_part(section.dataset):
+        key |= {"dataset": whole(section.dataset).located.text, "splits": OPTION}
+    return tuple(value for name, value in key.items() if name != "precision" or name in more)
+
+
+def _nearest(
+    known: Mapping[tuple[str, ...], Mapping[Ref, list[Record]]], section: Section
+) -> dict[Ref, list[Record]]:
+    """The records of each model that are nearest to `section`: all of its data before a part,
+    and its own precision before another."""
+    found: dict[Ref, list[Record]] = {}
+    for part in (True, False):
+        for more in ((), ("precision",)):
+            found.update(known.get(_adapted(section, *more, part=part), {}))
+    return found
 
 
 def architecture(model: Ref) -> Ref:
@@ -111,7 +142,8 @@ def control_rows(
             continue
         one = measured[0] if len(measured) == 1 else None
         value = sum(m.value for m in measured) / len(measured)
-        shown.append(Control(model, value, one.low if one else None, one.high if one else None))
+        bounds = (one.low, one.high) if one else (None, None)
+        shown.append(Control(model, value, *bounds, on=_extent(records)))
     shown.sort(key=lambda c: -sign(metric) * c.value)
     return tuple(shown), {architecture(model): records for model, records in random.items()}
 
@@ -136,10 +168,14 @@ def flags_of(
                 Flag(SUSPECT, f"{why}: a preprocessing fault, or data that needs no network")
             )
     twin = random.get(architecture(model)) if random else None
-    if twin:
-        gap, p = versus(book, records, twin, metric)
+    mine = controls.like(section, records, twin) if twin else []
+    if twin and mine:
+        gap, p = versus(book, mine, twin, metric)
         if gap <= 0 or p > bootstrap.ALPHA:
             why = _reached("random weights reach", twin, gap, p, metric)
+            if extent := _extent(twin):
+                own = written(metric, sign(metric) * mean_of(mine, metric))
+                why += f", these {own}, both on {extent}"
             found.append(Flag(NOT_BETTER, why))
     scratch = controls.scratch(section, model) if method == "fine-tune" else []
     if scratch:
@@ -151,6 +187,15 @@ def flags_of(
         if name not in DATASET_FLAGS:
             found.append(Flag(name, RECORD_FLAGS.get(name, "")))
     return tuple(found)
+
+
+def _extent(records: Sequence[Record]) -> str:
+    """Of which part of the data a control is, in words; "" where it had all of it."""
+    if not on_part(records[0].cell.dataset):
+        return ""
+    sizes = records[0].provenance.get("sizes") or {}
+    known = [f"{int(sizes[name]):,} {name}" for name in ("train", "test") if name in sizes]
+    return f"{' and '.join(known)} examples" if known else "a part of the data"
 
 
 def _reached(who: str, theirs: Sequence[Record], gap: float, p: float, metric: str) -> str:

@@ -80,12 +80,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Control:
-    """A control's score beside the models it checks; shown, never ranked."""
+    """A control's score beside the models it checks; shown, never ranked.
+
+    `on` says on which part of the data, in words; "" for all that the models had.
+    """
 
     model: Ref
     value: float
     low: float | None = None
     high: float | None = None
+    on: str = ""
 
 
 @dataclass(frozen=True)

@@ -236,7 +236,7 @@ def section_rows(section: SectionRanking, most: int) -> tuple[list[str], list[li
     blank = [""] * (len(COLUMNS) + 1)
     for control in section.controls:
         value = with_interval(section.metric, control.value, control.low, control.high)
-        rows.append(["", "", control_label(control.model), value, *blank, CONTROL])
+        rows.append(["", "", control_label(control), value, *blank, CONTROL])
     for model, status in failed_models(section).items():
         rows.append(["", "", model.short, "", *blank, status])
     return header, rows

@@ -306,7 +306,7 @@ def _forest(section: SectionRanking, names: Mapping[Ref, str]) -> list[list[Any]
             c.value if c.low is None else c.low,
             c.value if c.high is None else c.high,
         )
-        rows.append([control_label(c.model), *(_round(better * v) for v in bounds), "control"])
+        rows.append([control_label(c), *(_round(better * v) for v in bounds), "control"])
     return rows
 
 

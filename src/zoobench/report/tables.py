@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from zoobench import escape
+from zoobench.datasets.control import part
 from zoobench.ranking.nouns import COSTS, OverallRow, Ranking, Row, SectionRanking
 from zoobench.report.text import failed_models, noisy
 from zoobench.schema import Record
@@ -112,6 +113,7 @@ def _section_rows(section: SectionRanking) -> list[dict[str, Any]]:
         about
         | {"model": c.model.text, "status": "control", "value": c.value}
         | {"low": c.low, "high": c.high}
+        | ({"dataset": part(section.dataset).text, "n": None} if c.on else {})
         for c in section.controls
     ]
     failed = [

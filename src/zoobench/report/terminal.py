@@ -25,6 +25,7 @@ from zoobench.report.text import (
     labels,
     method_text,
     noisy,
+    on_part_text,
     section_method,
     seeds,
     shared_options,
@@ -190,13 +191,14 @@ def _own_controls(section: SectionRanking) -> list[tuple[str, str]]:
     if not random:
         return []
     best = max(random, key=lambda c: sign(section.metric) * c.value)
-    name = control_label(best.model) if len(random) == 1 else "best of the random weights"
+    several = f"best of the random weights{on_part_text(best)}"
+    name = control_label(best) if len(random) == 1 else several
     return [(name, with_interval(section.metric, best.value, best.low, best.high))]
 
 
 def _shared_controls(section: SectionRanking) -> list[tuple[str, str]]:
     return [
-        (control_label(c.model), with_interval(section.metric, c.value, c.low, c.high))
+        (control_label(c), with_interval(section.metric, c.value, c.low, c.high))
         for c in section.controls
         if c.model.source == "control"
     ]

@@ -9,7 +9,7 @@ from zoobench.datasets.options import BOUNDS
 from zoobench.metrics import difference, fraction, sign, written
 from zoobench.quantities import duration
 from zoobench.ranking.choice import SURE
-from zoobench.ranking.nouns import OverallRanking, OverallRow, Row, SectionRanking, natural
+from zoobench.ranking.nouns import Control, OverallRanking, OverallRow, Row, SectionRanking, natural
 from zoobench.ranking.recommend import Recommendation, recommend
 from zoobench.schema import Cell, Record, Ref
 from zoobench.statistics.many import MATRIX_LIMIT
@@ -209,9 +209,17 @@ def failed_models(section: SectionRanking) -> dict[Ref, str]:
     return {f.model: f.status for f in section.failures if f.model not in ranked}
 
 
-def control_label(ref: Ref) -> str:
-    """ "chance", "raw-input", or "lite0, random weights"."""
-    return ref.name if ref.source == "control" else f"{ref.name}, random weights"
+def control_label(control: Control) -> str:
+    """ "chance", "raw-input", or "lite0, random weights", and on which part of the data."""
+    name = control.model.name
+    if control.model.source == "control":
+        return name
+    return f"{name}, random weights{on_part_text(control)}"
+
+
+def on_part_text(control: Control) -> str:
+    """Behind the name of a control that had a part of the data; "" behind any other."""
+    return f" (on {control.on})" if control.on else ""
 
 
 def method_text(method: str, shots: int | None) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from zoobench import datasets, models
 from zoobench.costs.known import network
+from zoobench.datasets import control
 from zoobench.datasets.options import first_classes
 from zoobench.errors import UnknownName
 from zoobench.schema import Cell, Record, Ref
@@ -84,9 +85,12 @@ def _cell_seconds(cell: Cell, known: set[tuple[object, ...]]) -> float:
         return spent + _training(cell.params, valid, test) * forward / RATE
     if needs == "features":
         # A few-shot draw has train and valid examples of its own; test is shared.
+        # A control's part of the data is part of what its whole has computed.
         drawn = (cell.model, cell.dataset, cell.shots, cell.seed if cell.shots else None)
-        fresh = 0 if drawn in known else train + valid
-        fresh += 0 if (cell.model, cell.dataset) in known else test
+        parts = {drawn, (cell.model, control.whole(cell.dataset), None, None)}
+        fresh = 0 if parts & known else train + valid
+        tests = {(cell.model, cell.dataset), (cell.model, control.whole(cell.dataset))}
+        fresh += 0 if tests & known else test
         known |= {drawn, (cell.model, cell.dataset)}
         spent += fresh * forward / RATE
     head = HEAD_SECONDS.get(cell.method, OTHER_HEAD_SECONDS)
@@ -117,7 +121,8 @@ def _size(ref: Ref, place: int, name: str) -> int:
     share = (1.0, 0.1, 0.2)[place]
     official = sizes[place] or int((sizes[0] or UNKNOWN_SIZE) * share)
     asked = ref.option(name)  # the synthetic sets are as large as they are asked to be
-    return min(int(asked or official), int(ref.option(f"max_{name}", 2**62)))
+    most = control.bounds()[place] if control.on_part(ref) else 2**62
+    return min(int(asked or official), int(ref.option(f"max_{name}", 2**62)), most)
 
 
 @lru_cache(maxsize=1024)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from zoobench import datasets, methods, models
+from zoobench.datasets import control
 from zoobench.datasets.shift import is_shifted
 from zoobench.models.weights import untrained, weights_digest
 from zoobench.runs.suite import CONTROLS, MethodSpec, Suite
@@ -49,20 +50,45 @@ def plan(suite: Suite) -> list[Cell]:
         for dataset in suite.datasets:
             for spec in own:
                 cells += _model_cells(suite, model, dataset, spec)
+            cells += _checked(suite, model, dataset)
     if "random-weights" in suite.controls:
         for model in suite.models:
-            drawn = untrained(model)
             for dataset in suite.datasets:
-                probe = _probe(own, dataset)
-                if drawn != model and probe is not None and not is_shifted(dataset):
-                    cells += _model_cells(suite, drawn, dataset, probe, full_only=True)
+                cells += _random_weights(suite, model, dataset)
     return list({cell.key: cell for cell in cells}.values())
 
 
-def _probe(own: Sequence[MethodSpec], dataset: Ref) -> MethodSpec | None:
+def _random_weights(suite: Suite, model: Ref, dataset: Ref) -> Iterable[Cell]:
+    """The probe of random weights that checks the one of `model` on `dataset`, if there is one: on
+    all of the data, or of a large dataset on the control's part."""
+    drawn, probe = untrained(model), _probe(suite, dataset)
+    if drawn != model and probe is not None and not is_shifted(dataset):
+        for cell in _model_cells(suite, drawn, dataset, probe, full_only=True):
+            yield replace(cell, dataset=_for_control(dataset))
+
+
+def _checked(suite: Suite, model: Ref, dataset: Ref) -> Iterable[Cell]:
+    """The probe of `model` that is compared with its control's, where that has a part of the data
+    alone. It follows the cell on all of the data, whose features it takes."""
+    if "random-weights" not in suite.controls or suite.shots:
+        return
+    probe = _probe(suite, dataset)
+    parts = [one for one in _random_weights(suite, model, dataset) if control.on_part(one.dataset)]
+    if probe is None or not parts:
+        return
+    for cell in _model_cells(suite, model, dataset, probe, full_only=True):
+        yield replace(cell, dataset=_for_control(dataset))
+
+
+def _for_control(dataset: Ref) -> Ref:
+    large = control.is_large(dataset, datasets.card(dataset))
+    return control.part(dataset) if large else dataset
+
+
+def _probe(suite: Suite, dataset: Ref) -> MethodSpec | None:
     """The suite's probe that checks random weights on `dataset`, if it has one for its task."""
     task = datasets.card(dataset).task
-    probes = (spec for name in PROBES for spec in own if spec.name == name)
+    probes = (spec for name in PROBES for spec in suite.methods if spec.name == name)
     fit = (spec for spec in probes if spec.asks(task))
     return next((spec for spec in fit if task in methods.served(spec.name)), None)
 
@@ -74,14 +100,14 @@ def _controls(suite: Suite, dataset: Ref) -> Iterable[Cell]:
     for name in CONTROLS[:-1]:
         if task not in methods.served(name):
             continue
-        control = Ref("control", name)
+        model = Ref("control", name)
         if name in suite.controls or any(m.name == name for m in suite.methods):
             spec = MethodSpec(name, _control_params(suite, name, dataset))
             for k in suite.shots:
                 for draw in range(suite.draws):
-                    yield _cell(suite, control, dataset, few_shot_spec(spec), draw, k)
+                    yield _cell(suite, model, dataset, few_shot_spec(spec), draw, k)
             if not suite.shots:
-                yield _cell(suite, control, dataset, spec, suite.seeds[0], None)
+                yield _cell(suite, model, dataset, spec, suite.seeds[0], None)
 
 
 def _control_params(suite: Suite, name: str, dataset: Ref) -> dict[str, Any]:
@@ -89,7 +115,7 @@ def _control_params(suite: Suite, name: str, dataset: Ref) -> dict[str, Any]:
     another is no control of it."""
     task = datasets.card(dataset).task
     params = methods.params_of(methods.build(name, {}, task=task))
-    probe = _probe(suite.methods, dataset)
+    probe = _probe(suite, dataset)
     same = {key: probe.params[key] for key in ("size",) if probe and key in probe.params}
     return {key: same.get(key, value) for key, value in params.items()}
 

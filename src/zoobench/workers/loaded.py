@@ -13,6 +13,7 @@ from typing import Any
 from zoobench import datasets, machine, models, worktime
 from zoobench.costs import counted as cost
 from zoobench.costs.measured import measured_costs
+from zoobench.datasets.control import on_part
 from zoobench.errors import UserError
 from zoobench.features.cache import FeatureCache
 from zoobench.features.extraction import lay_out
@@ -45,7 +46,8 @@ class Loaded:
         """Transferability scores of the features that a frozen method has just used, once."""
         untrained = self.ref.option("weights") == "random"
         classes = isinstance(train.targets, Labels)
-        if method.needs != "features" or cell.shots is not None or untrained or not classes:
+        checks = untrained or on_part(cell.dataset)
+        if method.needs != "features" or cell.shots is not None or checks or not classes:
             return ()
         key = train.fingerprint
         if key not in self._foreseen:

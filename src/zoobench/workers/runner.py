@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from zoobench import datasets, machine, methods, tasks, worktime
+from zoobench.datasets import control
 from zoobench.datasets.splits import drawn
 from zoobench.errors import CellError, MissingExtra, NotFinite, UserError, ZoobenchError
 from zoobench.features.source import Features, Progress
@@ -115,7 +116,8 @@ class Bench:
         import torch
 
         method = methods.build(cell.method, cell.params, task=tasks.name_of(cell))
-        splits = drawn(self._whole(cell), cell)
+        whole = self._whole(cell)
+        splits = drawn(control.part_of(whole, cell.dataset), cell)
         seed = int(digest([cell.key, "seed"], 8), 16)
         torch.manual_seed(seed)
         # A probe's own draw is the cell's seed: cells that differ in nothing else share it.
@@ -127,6 +129,7 @@ class Bench:
             loaded.features.settle()
             if self.prepare is not None:
                 self.prepare(loaded.features, splits)
+            take_part(loaded, whole, splits)
         features = loaded.features if loaded else None
         adapted, scores, seconds = adapt(cell, method, splits, features)
         calibration = (_arrays(adapted.valid_scores), splits.valid)
@@ -170,12 +173,13 @@ class Bench:
         return torchrun.Processes(cell, self.settings.device, ranks, precision)
 
     def _whole(self, cell: Cell) -> Splits:
-        """The cell's dataset; the last one is kept, since cells come dataset by dataset."""
-        if cell.dataset in self.given:
-            return self.given[cell.dataset]
-        if self._dataset is None or self._dataset[0] != cell.dataset:
+        """All of the cell's dataset; the last is kept, since cells come dataset by dataset."""
+        ref = control.whole(cell.dataset)
+        if ref in self.given:
+            return self.given[ref]
+        if self._dataset is None or self._dataset[0] != ref:
             self._dataset = None
-            self._dataset = (cell.dataset, datasets.load(cell.dataset))
+            self._dataset = (ref, datasets.load(ref))
         return self._dataset[1]
 
     def load(self, cell: Cell, method: Method) -> Loaded:
@@ -193,6 +197,18 @@ class Bench:
                 self._failed[key] = error
                 raise
         return self._models[key]
+
+
+def take_part(loaded: Loaded, whole: Splits, splits: Splits) -> None:
+    """The features of a control's part from those of all data, where these are at hand."""
+    if loaded.ref.option("weights") == "random":
+        return
+    pairs = [
+        (splits.train, whole.train), (splits.valid, whole.valid), (splits.test, whole.test),
+    ]  # fmt: skip
+    for one, all_ in pairs:
+        if len(one) < len(all_) and loaded.features.has(all_):
+            loaded.features.assemble(one, [all_])
 
 
 def adapt(
