@@ -202,6 +202,8 @@ def advise_data(
     else:
         echo(*advice_text(found))
         echo(f"State: {out}; with a larger --budget the same command goes on.")
+        if not options["save"] and found.pick is not None:
+            echo("With --save DIR it also writes the most accurate model, ready to use.")
     if options["save"]:
         saved = save.save_advised(out, found.pick, options["save"], options["device"])
         say(save.saved_json(saved), save.saved_text(saved), as_json)
