@@ -30,6 +30,8 @@ METHODS: dict[str, str] = {
 FOR_TASK: dict[str, dict[str, str]] = {
     "segmentation": {
         "linear-probe": "zoobench.methods.dense_probe:DenseProbe",
+        "fine-tune": "zoobench.methods.dense_finetune:DenseFineTune",
+        "from-scratch": "zoobench.methods.dense_finetune:DenseFromScratch",
         "majority": "zoobench.methods.dense_controls:MajorityClass",
         "raw-input": "zoobench.methods.dense_controls:ColourAndPlace",
     },

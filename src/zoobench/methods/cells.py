@@ -40,15 +40,20 @@ def masses(mask: Mask, where: Placement, classes: int) -> NDArray[np.int64]:
     return counts.reshape(h, w, size)[:, :, :classes]
 
 
-def painted(scores: torch.Tensor, where: Placement) -> Mask:
+def painted(
+    scores: torch.Tensor, where: Placement, strides: tuple[float, float] = (STRIDE, STRIDE)
+) -> Mask:
     """The best class of each of the picture's pixels, from scores (h, w, C) of its cells: they
-    are bilinear between the centres of cells. Equal scores give the lower class."""
+    are bilinear between the centres of cells, which lie `strides` pixels of the frame apart.
+    Equal scores give the lower class."""
     import torch
 
     h, w, classes = scores.shape
     down, across = (
-        torch.from_numpy(_between(places, cells, side)).to(scores)
-        for places, cells, side in zip(_places(where), (h, w), where.content, strict=True)
+        torch.from_numpy(_between(places / stride, cells, side / stride)).to(scores)
+        for places, cells, side, stride in zip(
+            _places(where), (h, w), where.content, strides, strict=True
+        )
     )
     height, width = where.picture
     mask = np.empty((height, width), dtype=np.uint8)
@@ -67,11 +72,12 @@ def _places(where: Placement) -> tuple[NDArray[np.float64], NDArray[np.float64]]
     return down, across
 
 
-def _between(places: NDArray[np.float64], cells: int, content: int) -> NDArray[np.float32]:
-    """(n, cells) weights of the two cells that each place lies between; beyond the outer centres,
-    and beyond the last cell that holds some of the picture, the outer ones go on."""
-    last = min(cells - 1, (content - 1) // STRIDE)
-    at = np.clip(places / STRIDE - 0.5, 0, last)
+def _between(places: NDArray[np.float64], cells: int, content: float) -> NDArray[np.float32]:
+    """(n, cells) weights of the two cells that each place, in cells, lies between; beyond the outer
+    centres, and beyond the last of the `content` cells that hold the picture, the outer ones go
+    on."""
+    last = min(cells - 1, int(np.ceil(content)) - 1)
+    at = np.clip(places - 0.5, 0, last)
     low = np.minimum(at.astype(np.int64), max(last - 1, 0))
     weights = np.zeros((len(places), cells), dtype=np.float32)
     rows = np.arange(len(places))

@@ -26,9 +26,11 @@ ROWS = 2**16
 
 @dataclass(frozen=True)
 class DenseProbe:
-    """`lambdas`, `decades` and `refit` as of the linear probe; the choice on `valid` is by mIoU of
-    its cells, each of one class, then by NLL. Pictures lie in a frame of `size` pixels; `layers`
-    are the last one's features, or with "pyramid" those of every map, one beside the other.
+    """The linear probe on the cells of frozen maps, chosen on `valid` by mIoU.
+
+    `lambdas`, `decades` and `refit` are as of pictures; the mIoU is of cells of one class each,
+    and where it is equal the NLL decides. Pictures lie in a frame of `size` pixels; `layers` are
+    the last one's features, or with "pyramid" those of every map, one beside the other.
 
     Logits are then bilinear between the centres of cells, in the mask's own size.
     """

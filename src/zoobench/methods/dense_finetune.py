@@ -1,0 +1,306 @@
+"""Fine-tuning for segmentation, and the same recipe from random weights (PROTOCOL section 2).
+
+One recipe for every model: a decoder on the backbone's own maps, AdamW with a poly decay of 0.9,
+the encoder at a tenth of the decoder's rate with its batch norms frozen, flips and scales of 0.5
+to 2, a budget in steps, and one small grid of rates whose best is chosen on `valid` by mIoU.
+`test` is read once, by the chosen run's last step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoobench.errors import NotFinite
+from zoobench.interfaces import Adapted, MapSpec, SealedSplits, Split
+from zoobench.methods.cells import painted
+from zoobench.models.dense import DenseView, dense, placement
+from zoobench.tasks.segmentation import IGNORED, LabelMaps, Mask, masks_of, outcomes_of, statistics
+
+if TYPE_CHECKING:
+    import torch
+
+WIDTH = 128
+"""Channels of the fpn decoder."""
+SCALES = (0.5, 2.0)
+POWER = 0.9
+
+
+@dataclass(frozen=True)
+class DenseFineTune:
+    """All weights, with a new decoder on the maps. `steps` and `batch_size` are the budget of one
+    run of the grid, `rates` the decoder's.
+
+    `decoder` "linear" is one layer on the last map, "fpn" adds the finer ones to it. `freeze`
+    "encoder" trains the decoder alone.
+    """
+
+    version: ClassVar[int] = 1
+    needs: ClassVar[str] = "module"
+    random_weights: ClassVar[bool] = False
+    tasks: ClassVar[tuple[str, ...]] = ("segmentation",)
+    view: ClassVar[str] = "maps"
+
+    decoder: Literal["linear", "fpn"] = "fpn"
+    size: int = 224
+    steps: int = 300
+    batch_size: int = 8
+    rates: tuple[float, ...] = (3e-5, 1e-4, 3e-4)
+    weight_decay: float = 0.05
+    freeze: Literal["none", "encoder"] = "none"
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch_size < 1 or not self.rates or min(self.rates) <= 0:
+            raise ValueError("steps and batch_size must be at least 1, and rates above 0")
+        if not 32 <= self.size <= 4096:
+            raise ValueError(f"size must lie between 32 and 4096 pixels, not {self.size}")
+
+    def adapt(self, backbone: Any, splits: SealedSplits, seed: int) -> Adapted:
+        """Train one copy of the backbone a rate; keep the best on `valid`.
+
+        Raises NotFinite where the loss of every rate leaves the finite numbers, Unsupported for a
+        backbone without maps.
+        """
+        best: TrainedSegmenter | None = None
+        for rate in self.rates:
+            tuned = _train(self, backbone, splits, rate, seed)
+            if tuned is not None and (best is None or tuned.miou > best.miou):
+                best = tuned
+        if best is None:
+            raise NotFinite(f"the training loss at every learning rate of {list(self.rates)}")
+        edge = len(self.rates) > 1 and best.rate in (min(self.rates), max(self.rates))
+        best.flags = ("rate-on-edge",) if edge else ()
+        return best
+
+
+@dataclass(frozen=True)
+class DenseFromScratch(DenseFineTune):
+    """The same recipe on the same architecture with random weights."""
+
+    random_weights: ClassVar[bool] = True
+
+
+@dataclass
+class TrainedSegmenter:
+    """A trained encoder and decoder. They belong to it alone."""
+
+    view: DenseView
+    network: torch.nn.Module
+    source: Any
+    rate: float
+    facts: dict[str, float] = field(default_factory=dict)
+    valid_scores: LabelMaps = field(default_factory=lambda: LabelMaps(()))
+    flags: tuple[str, ...] = ()
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        return {"rate": self.rate}
+
+    @property
+    def miou(self) -> float:
+        return self.facts["valid_miou"]
+
+    def predict(self, split: Split) -> LabelMaps:
+        return LabelMaps(self._masks(split))
+
+    def _masks(self, split: Split, step: int = 16) -> Iterator[Mask]:
+        import torch
+
+        self.network.eval()
+        for start in range(0, len(split), step):
+            rows = range(start, min(start + step, len(split)))
+            pixels, places = zip(*(self.view.place(split.read(i)) for i in rows), strict=True)
+            frames = torch.from_numpy(np.stack(pixels)).to(self.source.device)
+            with torch.no_grad(), self.source.autocast():
+                scores = self.network(frames).float().permute(0, 2, 3, 1)
+            height, width = self.view.input_size
+            strides = height / scores.shape[1], width / scores.shape[2]
+            for one, where in zip(scores, places, strict=True):
+                yield painted(one, where, strides)
+
+
+def _train(
+    recipe: DenseFineTune, source: Any, splits: SealedSplits, rate: float, seed: int
+) -> TrainedSegmenter | None:
+    """One rate of the grid, from the backbone as loaded; None where the loss is no number."""
+    import torch
+
+    view = dense(source.backbone, (recipe.size, recipe.size))  # over a module of its own
+    view = view.last() if recipe.decoder == "linear" else view
+    torch.manual_seed(seed)
+    net = network(view, len(splits.classes)).to(source.device)
+    encoder, decoder = list(net.encoder.parameters()), list(net.decoder.parameters())
+    for parameter in encoder:
+        parameter.requires_grad_(recipe.freeze == "none")
+    trained = [p for p in (*encoder, *decoder) if p.requires_grad]
+    groups: list[dict[str, Any]] = [{"params": decoder, "lr": rate}]
+    if recipe.freeze == "none":
+        groups.append({"params": encoder, "lr": rate / 10})
+    optimizer = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: (1 - min(step, recipe.steps) / recipe.steps) ** POWER
+    )
+    _train_mode(net)
+    for step, rows in enumerate(_batches(len(splits.train), recipe, seed)):
+        pixels, target = _batch(view, splits.train, rows, [seed, step])
+        with source.autocast():
+            scores = net(torch.from_numpy(pixels).to(source.device)).float()
+        loss = _loss(scores, torch.from_numpy(target).to(source.device), view)
+        if not bool(torch.isfinite(loss)):
+            return None
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        schedule.step()
+        if source.progress is not None:
+            source.progress(f"train at {rate:g}", step + 1, recipe.steps)
+    tuned = TrainedSegmenter(view, net, source, rate)
+    tuned.valid_scores = tuned.predict(splits.valid)
+    held = masks_of(splits.valid)
+    judged = outcomes_of(tuned.valid_scores, held.read, len(held), held.classes)
+    miou = statistics(judged)(np.ones((1, judged.n)), ["miou"])["miou"]
+    size = float(sum(p.numel() for p in trained))
+    tuned.facts = {
+        "valid_miou": float(miou[0]), "steps": float(recipe.steps), "trainable_params": size,
+    }  # fmt: skip
+    return tuned
+
+
+def network(view: DenseView, classes: int) -> Any:
+    """`encoder`, the view's module, and `decoder`: frames (B, H, W, 3) uint8 -> scores
+    (B, C, h, w) that cover the view's input size."""
+    import torch
+
+    class Segmenting(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = view.module
+            self.decoder = decoder(view.specs, classes)
+
+        def forward(self, frames: torch.Tensor) -> torch.Tensor:
+            scores: torch.Tensor = self.decoder(view.maps(view.tensor(frames)))
+            return scores
+
+    return Segmenting()
+
+
+def decoder(specs: Sequence[MapSpec], classes: int) -> torch.nn.Module:
+    """From maps, the finest first, to scores on the finest: each is taken to WIDTH channels and the
+    coarser ones are added to it. Of one map it is a single layer."""
+    import torch
+    from torch import nn
+
+    class Pyramid(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.sides = nn.ModuleList(nn.Conv2d(spec.channels, WIDTH, 1) for spec in specs)
+            self.smooth = nn.Conv2d(WIDTH, WIDTH, 3, padding=1)
+            self.norm = nn.GroupNorm(16, WIDTH)
+            self.score = nn.Conv2d(WIDTH, classes, 1)
+
+        def forward(self, maps: Sequence[torch.Tensor]) -> torch.Tensor:
+            sides = [side(one) for side, one in zip(self.sides, maps, strict=True)]
+            whole = sides[-1]
+            for finer in reversed(sides[:-1]):
+                whole = finer + nn.functional.interpolate(
+                    whole, finer.shape[2:], mode="bilinear", align_corners=False
+                )
+            scores: torch.Tensor = self.score(torch.relu(self.norm(self.smooth(whole))))
+            return scores
+
+    class LastMap(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.score = nn.Conv2d(specs[-1].channels, classes, 1)
+
+        def forward(self, maps: Sequence[torch.Tensor]) -> torch.Tensor:
+            scores: torch.Tensor = self.score(maps[-1])
+            return scores
+
+    return LastMap() if len(specs) == 1 else Pyramid()
+
+
+def _train_mode(net: Any) -> None:
+    """Train mode, but for batch norms of the encoder, and all of it where it is frozen."""
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    net.train()
+    if not any(p.requires_grad for p in net.encoder.parameters()):
+        net.encoder.eval()
+    for module in net.encoder.modules():
+        if isinstance(module, _BatchNorm):
+            module.eval()
+
+
+def _loss(scores: torch.Tensor, target: torch.Tensor, view: DenseView) -> torch.Tensor:
+    """Mean cross-entropy of the frame's pixels that have a class."""
+    from torch.nn import functional
+
+    height, width = view.size
+    whole = functional.interpolate(scores, view.input_size, mode="bilinear", align_corners=False)
+    total = functional.cross_entropy(
+        whole[:, :, :height, :width], target, ignore_index=IGNORED, reduction="sum"
+    )
+    return total / (target != IGNORED).sum().clamp_min(1)
+
+
+def _batches(n: int, recipe: DenseFineTune, seed: int) -> Iterator[NDArray[np.intp]]:
+    """`steps` batches: a new permutation each epoch; a short last batch is left out."""
+    rng = np.random.default_rng([seed, 1])
+    size = min(recipe.batch_size, n)
+    waiting = np.zeros(0, dtype=np.intp)
+    for _ in range(recipe.steps):
+        if len(waiting) < size:
+            waiting = rng.permutation(n)
+        yield waiting[:size]
+        waiting = waiting[size:]
+
+
+def _batch(
+    view: DenseView, split: Split, rows: NDArray[np.intp], seed: Sequence[int]
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """(B, H, W, 3) frames and (B, H, W) classes, drawn anew for each step."""
+    masks = masks_of(split)
+    made = [
+        augmented(view, split.read(int(i)), masks.read(int(i)), np.random.default_rng([*seed, i]))
+        for i in rows
+    ]
+    pixels, targets = zip(*made, strict=True)
+    return np.stack(pixels), np.stack(targets).astype(np.int64)
+
+
+def augmented(
+    view: DenseView, picture: Any, mask: Mask, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], Mask]:
+    """A picture and its mask, scaled, mirrored and put somewhere in the frame alike."""
+    from PIL import Image
+
+    fitted = placement(mask.shape, view.size, view.fit).content
+    scale = float(np.exp(rng.uniform(*np.log(SCALES))))
+    height, width = (max(1, round(side * scale)) for side in fitted)
+    scaled = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+    labels = np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
+    if rng.random() < 0.5:
+        scaled, labels = scaled[:, ::-1], labels[:, ::-1]
+    pixels = np.empty((*view.size, 3), dtype=np.uint8)
+    pixels[:] = view.colours.padding
+    target = np.full(view.size, IGNORED, dtype=np.uint8)
+    ours, theirs = zip(
+        *(_cut(side, frame, rng) for side, frame in zip((height, width), view.size, strict=True)),
+        strict=True,
+    )
+    pixels[theirs], target[theirs] = scaled[ours], labels[ours]
+    return pixels, target
+
+
+def _cut(side: int, frame: int, rng: np.random.Generator) -> tuple[slice, slice]:
+    """Which part of `side` pixels goes where in `frame`: anywhere, as much as there is room for."""
+    apart = int(rng.integers(abs(side - frame) + 1))
+    size = min(side, frame)
+    inside, beyond = slice(apart, apart + size), slice(size)
+    return (inside, beyond) if side > frame else (beyond, inside)
