@@ -30,13 +30,22 @@ def file_name(name: str) -> str:
     return f"{short.strip(' .') or '_'}-{stamp}"
 
 
+def lies_in(path: Path, *folders: str | Path) -> bool:
+    """Whether `path`, with its links followed, lies in one of `folders`, or is one.
+
+    Raises OSError, ValueError or RuntimeError where it cannot be followed: rings, a null character.
+    """
+    real = path.resolve()
+    return any(real.is_relative_to(Path(folder).resolve()) for folder in folders)
+
+
 def check_within(folder: Path, path: Path) -> None:
     """Raises UserError where links lead `path`, which lies below `folder`, out of it.
 
     So a run that somebody else made cannot have its reports written into a folder of ours.
     """
     try:
-        inside = path.resolve().is_relative_to(folder.resolve())
+        inside = lies_in(path, folder)
     except (OSError, RuntimeError) as error:  # RuntimeError: links that lead in a circle
         raise UserError(f"{path}: cannot be followed: {error}") from error
     if not inside:

@@ -120,6 +120,7 @@ def test_losing_rays_worker_again_and_again_is_a_crash_of_one_cell(
     nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ray_, "LOSSES", 2)
+    monkeypatch.setattr(ray_, "PAUSE_SECONDS", 0.1)  # no node has died, whose loss takes seconds
     begun: list[str] = []
 
     def watch(plan: Plan, event: Event) -> None:

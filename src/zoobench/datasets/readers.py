@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from zoobench.datasets.ranges import GUESSED, Grey
 from zoobench.errors import BadData
+from zoobench.files import lies_in
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -91,7 +92,6 @@ def stored(value: Mapping[str, Any], within: Sequence[str]) -> bytes | str:
     text = str(value["path"])
     with contextlib.suppress(OSError, ValueError, RuntimeError):  # loops of links, a NUL byte
         real = Path(text).resolve()
-        inside = any(real.is_relative_to(Path(folder).resolve()) for folder in within)
-        if Path(text).is_absolute() and inside and real.is_file():
+        if Path(text).is_absolute() and lies_in(real, *within) and real.is_file():
             return str(real)
     raise BadData(f"it names a file that is not there, or not in its own repository: {text!r}")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoobench.errors import MissingWeights, Unsupported
-from zoobench.files import parse_json
+from zoobench.files import lies_in, parse_json
 from zoobench.models import checkpoints
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _belongs(path: Path, folder: Path) -> bool:
     """Whether `path`, with its links followed, lies in `folder`."""
     # The hub's cache links its snapshots to blobs of the same repository.
     root = folder.parent.parent if folder.parent.name == "snapshots" else folder
-    return path.resolve().is_relative_to(root.resolve())
+    return lies_in(path, root)
 
 
 def weight_files(folder: Path) -> list[Path]:
