@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,7 +79,8 @@ def test_a_suites_name_stays_below_the_folder_of_runs(case: str, inside: Path) -
 
     write_suite(inside / "s.toml", name=TRAVERSALS[case].format(inside=inside))
     spec = suite.read("s.toml")
-    given = {"shard": None, "out": None, "device": "cpu", "only": (), "retry_failed": None}
+    given: dict[str, Any] = dict.fromkeys(("shard", "out", "retry_failed"))
+    given |= {"device": "cpu", "only": (), "workers": "1"}
     assert options_of(spec.name, given).out.parent == Path("results/runs")
 
 
