@@ -14,6 +14,7 @@ from typing import Any
 
 from zoobench import __version__, datasets, machine, models, network
 from zoobench.errors import UserError, unknown
+from zoobench.files import check_within
 from zoobench.machine import cache_dir
 from zoobench.runs import forecast, memory, planning, suite, workers
 from zoobench.schema import STATUSES, Cell, Record, Ref
@@ -179,8 +180,12 @@ def check_memory(plan: Plan, options: RunOptions, device: str) -> None:
 
 
 def recorded(out: Path) -> dict[str, Record]:
-    """Key -> newest record of the run directory `out`, which need not be there yet."""
+    """Key -> newest record of the run directory `out`, which need not be there yet.
+
+    Raises UserError where the file is a link that leads out of it.
+    """
     file = out / RECORDS
+    check_within(out, file)
     return read_records(file) if file.exists() else {}
 
 
