@@ -12,6 +12,7 @@ import pytest
 from fakes import make_record
 from zoobench.errors import UserError
 from zoobench.export.cells import CellPattern, chosen
+from zoobench.export.save import Saved, threads_of
 from zoobench.schema import Record
 from zoobench.store import Run
 
@@ -82,3 +83,13 @@ def test_what_is_not_one_is_said(wanted: CellPattern, said: str) -> None:
 def test_a_run_of_controls_has_nothing_to_save() -> None:
     with pytest.raises(UserError, match="no record of a model"):
         chosen(run(record("control/chance", method="chance")), CellPattern())
+
+
+@pytest.mark.parametrize("odd", [7, "text", [], {"train": "many"}, {"train": None}])
+def test_a_strangers_provenance_is_no_fault_of_ours(odd: Any) -> None:
+    made = record()
+    made = dataclasses.replace(made, provenance={"sizes": odd, "model": odd})
+    assert chosen(run(made), CellPattern()) is made
+    assert Saved(Path(), made, 0, 0).license == "unknown"
+    with threads_of(dataclasses.replace(made, environment={"threads": odd})):
+        pass

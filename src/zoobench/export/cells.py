@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from zoobench.errors import UserError, unknown
 from zoobench.runs import suite as suites
@@ -97,8 +98,9 @@ def _first(records: Iterable[Record]) -> Record:
     """By most train examples, all of the data before shots, then the seed."""
 
     def place(record: Record) -> tuple[bool, int, int]:
-        train = record.provenance.get("sizes", {}).get("train", 0)
-        return record.cell.shots is not None, -int(train), record.cell.seed
+        train = told(record, "sizes").get("train")
+        many = train if isinstance(train, int) else 0
+        return record.cell.shots is not None, -many, record.cell.seed
 
     ordered = sorted(records, key=place)
     level = [r for r in ordered if place(r) == place(ordered[0])]
@@ -106,6 +108,12 @@ def _first(records: Iterable[Record]) -> Record:
         keys = ", ".join(f"{r.key} ({_params(r)})" for r in level[:6])
         raise UserError(f"--cell: say which of {len(level)} by the beginning of its key: {keys}")
     return ordered[0]
+
+
+def told(record: Record, name: str) -> Mapping[str, Any]:
+    """A table of the record's provenance, which is a stranger's; {} where it is none."""
+    found = record.provenance.get(name)
+    return found if isinstance(found, Mapping) else {}
 
 
 def _params(record: Record) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from zoobench import __version__, datasets, metrics
 from zoobench.errors import ZoobenchError
 from zoobench.escape import markdown
+from zoobench.export.cells import told
 from zoobench.interfaces import Splits
 from zoobench.schema import Measurement, Record
 
@@ -37,18 +38,13 @@ def write(folder: Path, record: Record, splits: Splits, compared: int) -> None:
 
 def _front(record: Record, library: str) -> Iterator[str]:
     """What the hub reads of a card; JSON texts are YAML's too."""
-    told = _model(record)
+    model = told(record, "model")
     yield "---"
-    if told.get("license", "unknown") != "unknown":
-        yield f"license: {json.dumps(str(told['license']).lower())}"
+    if model.get("license", "unknown") != "unknown":
+        yield f"license: {json.dumps(str(model['license']).lower())}"
     yield f"library_name: {json.dumps(library.partition('-')[0])}"
     yield "tags: [zoobench]"
     yield "---"
-
-
-def _model(record: Record) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = record.provenance.get("model", {})
-    return found
 
 
 def _card(
@@ -100,7 +96,7 @@ def _row(number: Measurement) -> str:
 
 def _table(record: Record, splits: Splits, described: Mapping[str, Any]) -> Iterator[str]:
     """Origin, licences, preprocessing, classes."""
-    cell, told = record.cell, _model(record)
+    cell, model = record.cell, told(record, "model")
     sizes = {split.name: len(split) for split in (splits.train, splits.valid, splits.test)}
     try:
         data_license = datasets.card(cell.dataset).license
@@ -112,13 +108,13 @@ def _table(record: Record, splits: Splits, described: Mapping[str, Any]) -> Iter
     more = f" and {len(splits.classes) - SHOWN} more" if len(splits.classes) > SHOWN else ""
     rows = {
         "model": cell.model.text,
-        "licence of the weights": told.get("license", "unknown"),
-        "pretrained on": told.get("pretrained_on", "unknown"),
+        "licence of the weights": model.get("license", "unknown"),
+        "pretrained on": model.get("pretrained_on", "unknown"),
         "weights' file": " ".join(
-            str(told[name]) for name in ("repository", "distribution", "file", "url")
-            if told.get(name)
+            str(model[name]) for name in ("repository", "distribution", "file", "url")
+            if model.get(name)
         ),
-        "its sha256": told.get("weights_sha256", ""),
+        "its sha256": model.get("weights_sha256", ""),
         "data": cell.dataset.text,
         "licence of the data": data_license,
         "nature of the data": record.provenance.get("nature", ""),

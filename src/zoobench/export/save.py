@@ -42,6 +42,8 @@ size of batches, moves float32 by a hundredth of it. Of numbers it is a share of
 COMPARED = 256
 """Test examples that the written files are tried on."""
 BATCH = 16
+MOST_THREADS = 1024
+"""A record that names more was made up."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Saved:
     @property
     def license(self) -> str:
         """The weights' own; "unknown" where nobody said."""
-        return str(self.record.provenance.get("model", {}).get("license", "unknown"))
+        return str(cells.told(self.record, "model").get("license", "unknown"))
 
 
 def save(
@@ -147,7 +149,10 @@ def threads_of(record: Record) -> Iterator[None]:
     import torch
 
     own = torch.get_num_threads()
-    torch.set_num_threads(int(record.environment.get("threads") or machine.threads()))
+    had = record.environment.get("threads")
+    if not isinstance(had, int) or not 1 <= had <= MOST_THREADS:
+        had = machine.threads()
+    torch.set_num_threads(had)
     try:
         yield
     finally:
@@ -155,7 +160,8 @@ def threads_of(record: Record) -> Iterator[None]:
 
 
 def _precision(record: Record) -> str:
-    taken = record.provenance.get("model", {}).get("precision", {}).get("taken")
+    precision = cells.told(record, "model").get("precision")
+    taken = precision.get("taken") if isinstance(precision, Mapping) else ""
     return "bf16" if taken == "bf16" else "fp32"
 
 
@@ -163,7 +169,7 @@ def check_same(fit: AdaptedCell, record: Record, kept: Outcomes, slack: float) -
     """Raises UserError where weights, data or test predictions are not the record's."""
     what = record.cell.label
     assert fit.loaded is not None
-    state = record.provenance.get("model", {}).get("state")
+    state = cells.told(record, "model").get("state")
     if state not in (None, fit.loaded.features.weights):
         raise UserError(f"{what}: the weights that are here are not those that were judged")
     splits = record.provenance.get("splits")
