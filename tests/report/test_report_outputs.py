@@ -264,6 +264,13 @@ def test_recommend_under_limits(run: Run) -> None:
     said = " ".join(text.recommendation_text(free))
     assert "Most accurate: netB" in said
     assert "cannot be told from: netA" in said
+    assert re.search(r"Not other: \d+\.\d points behind netB\.", said)
+    unknown = dataclasses.replace(free, first={}, loss={}, within={}, cheapest=None)
+    said = " ".join(text.recommendation_text(unknown))
+    assert "Cheapest good enough: not known. The luck of the training runs" in said
+    many = {Ref("timm", f"net{i}", "1"): "params 3e+06 is above 2" for i in range(200)}
+    said = " ".join(text.recommendation_text(dataclasses.replace(unknown, ruled_out=many)))
+    assert "Probabilities are told of 200 models at most" in said
     body = to_json(free)
     assert body["most_accurate"]["model"] == B
     assert body["ruled_out"]["timm/broken@1"] == "not ranked: 1 of 2 datasets"

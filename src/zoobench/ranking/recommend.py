@@ -22,6 +22,8 @@ from zoobench.store import Run
 
 COSTLY = {"latency": "latency_ms_p50", "macs": "macs", "params": "params"}
 """What `cheapest` may mean -> the cost metric."""
+NOT_RANKED = "not ranked"
+"""How the reason begins of a model that has too few scores to be compared."""
 PERMISSIVE = frozenset((
     "0bsd", "apache-2.0", "bsd-2-clause", "bsd-3-clause", "bsd-3-clause-clear", "bsl-1.0",
     "cc-by-3.0", "cc-by-4.0", "cc0-1.0", "isc", "mit", "odc-by-1.0", "pddl", "pddl-1.0",
@@ -112,7 +114,7 @@ def recommend(overall: OverallRanking, limits: Limits | None = None) -> Recommen
     reasons = {row.model: why for row in overall.rows if (why := _excluded(row, asked))}
     allowed = [i for i, row in enumerate(overall.rows) if row.model not in reasons]
     rows = [overall.rows[i] for i in allowed]
-    reasons |= {m: f"not ranked: {why}" for m, why in overall.left_out_models.items()}
+    reasons |= {m: f"{NOT_RANKED}: {why}" for m, why in overall.left_out_models.items()}
     tied = [rows[k] for k in _tied(overall, allowed)] if rows else []
     behind = {
         row.model: f"{difference(overall.metric, rows[0].value - row.value)} behind "

@@ -10,7 +10,7 @@ from zoobench.metrics import difference, fraction, sign, written
 from zoobench.quantities import duration
 from zoobench.ranking.choice import SURE
 from zoobench.ranking.nouns import Control, OverallRanking, OverallRow, Row, SectionRanking, natural
-from zoobench.ranking.recommend import Recommendation, recommend
+from zoobench.ranking.recommend import NOT_RANKED, Recommendation, recommend
 from zoobench.schema import Cell, Record, Ref
 from zoobench.statistics.many import MATRIX_LIMIT
 
@@ -312,7 +312,10 @@ def recommendation_text(found: Recommendation) -> list[str]:
         if others:
             lines.append(f"  It cannot be told from: {', '.join(others)}.")
         lines += _cheapest(found, best, names)
-    lines += [f"Not {names[m]}: {why}." for m, why in {**found.ruled_out, **found.behind}.items()]
+    lines += [f"Not {names[m]}: {why}." for m, why in found.ruled_out.items()]
+    for model, why in found.behind.items():
+        top = found.tied[0].model
+        lines.append(f"Not {names[model]}: {why.removesuffix(top.short)}{names[top]}.")
     return lines
 
 
@@ -333,7 +336,9 @@ def _cheapest(found: Recommendation, best: OverallRow, names: Mapping[Ref, str])
     far = f"within {difference(found.metric, found.tolerance)} of the true best"
     if cheap is None:
         if not found.first:
-            return ["Cheapest good enough: the luck of the runs is not known."]
+            out = [why for why in found.ruled_out.values() if not why.startswith(NOT_RANKED)]
+            ranked = len(found.tied) + len(found.behind) + len(out)
+            return [f"Cheapest good enough: not known. {unsure(ranked)}"]
         return [
             f"Cheapest good enough: none whose {cost} is known is {far} with probability {SURE:g}."
         ]
