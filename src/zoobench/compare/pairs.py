@@ -18,6 +18,7 @@ from zoobench.statistics.paired import (
     Estimate,
     from_draws,
     hierarchical_bootstrap,
+    left_out,
     paired_bootstrap,
     sign_flip,
     student,
@@ -29,6 +30,8 @@ from zoobench.tasks.evaluate import APART, statistics_of, units_of
 RESAMPLES = 9_999
 CURVED_RESAMPLES = 1_999
 """For metrics that are no mean over units: each resample is evaluated as a test set."""
+LEFT_OUT = 2_000
+"""Most units that are left out one by one."""
 ROUNDING = 2e-3
 """Real numbers this near, with no integer changed, are one function computed on two processors: a
 baseline keeps them in float16 (0.0005), other kernels move them by less."""
@@ -223,11 +226,28 @@ def _curved(pairs: PairedOutcomes, metric: str, units: Units) -> Estimate:
         values.append(float(_change(pair, metric, whole)[0]))
         draws.append(np.concatenate([_change(pair, metric, w) for w in weights]))
     if len(values) == 1:
-        return from_draws(values[0], draws[0], free)
+        (pair,) = pairs.seeds
+        known = (0.0, np.inf) if pair is None else _without_each(pair, metric, units)
+        return from_draws(values[0], draws[0], free, known)
     seeds = len(values)
     of_seeds = float(np.var(values, ddof=1)) / seeds
     of_units = float(np.mean(draws, axis=0).var(ddof=1))
     return student(float(np.mean(values)), (of_units, free), (of_seeds, seeds - 1.0))
+
+
+def _without_each(
+    pair: tuple[Statistics, Statistics], metric: str, units: Units
+) -> tuple[float, float]:
+    """The standard error of the change by the jackknife, and its degrees of freedom; no bound where
+    there are many units, and the bootstrap's own is as good."""
+    distinct, owner = np.unique(units, return_inverse=True)
+    if len(distinct) > LEFT_OUT:
+        return 0.0, np.inf
+    without = [
+        _change(pair, metric, (owner != part[:, None]).astype(np.float64))
+        for part in np.array_split(np.arange(len(distinct)), -(-len(distinct) // 100))
+    ]
+    return left_out(np.concatenate(without))
 
 
 def _change(pair: tuple[Statistics, Statistics], metric: str, weights: Floats) -> Floats:
