@@ -234,11 +234,13 @@ def section_method(section: SectionRanking) -> str:
 
 def board_names(overall: Sequence[OverallRanking]) -> list[str]:
     """A name for each overall ranking, for people: its method and what tells it apart."""
-    plain = [method_text(o.method, o.shots) for o in overall]
-    return [
-        name if plain.count(name) == 1 else f"{name} ({o.name or _sets(o)})"
-        for name, o in zip(plain, overall, strict=True)
-    ]
+    names = [method_text(o.method, o.shots) for o in overall]
+    for apart in (lambda o: o.name or _sets(o), lambda o: measure(o.metric)):
+        names = [
+            name if names.count(name) == 1 else f"{name} ({apart(o)})"
+            for name, o in zip(names, overall, strict=True)
+        ]
+    return names
 
 
 def _sets(o: OverallRanking) -> str:
