@@ -235,10 +235,10 @@ def section_method(section: SectionRanking) -> str:
 def board_names(overall: Sequence[OverallRanking]) -> list[str]:
     """A name for each overall ranking, for people: its method and what tells it apart."""
     names = [method_text(o.method, o.shots) for o in overall]
-    for apart in (lambda o: o.name or _sets(o), lambda o: measure(o.metric)):
+    for marks in ([o.name or _sets(o) for o in overall], [measure(o.metric) for o in overall]):
         names = [
-            name if names.count(name) == 1 else f"{name} ({apart(o)})"
-            for name, o in zip(names, overall, strict=True)
+            name if names.count(name) == 1 else f"{name} ({mark})"
+            for name, mark in zip(names, marks, strict=True)
         ]
     return names
 
