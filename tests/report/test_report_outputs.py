@@ -356,3 +356,10 @@ def test_si(value: float, written: str) -> None:
 def test_names_are_as_short_as_they_may_be() -> None:
     a, other, b = map(Ref.parse, ("timm/a@1", "hf/a@2", "timm/b@3"))
     assert text.labels([a, other, b]) == {a: "timm/a", other: "hf/a", b: "b"}
+
+
+def test_one_number_stands_for_that_of_every_channel() -> None:
+    grey = Ref("timm", "a", "1", {"mean": (0.5, 0.5, 0.5)}.items())
+    warm = Ref("timm", "a", "1", {"mean": (0.5, 0.4, 0.4)}.items())
+    assert text.labels([grey, warm])[grey] == "a?mean=0.5"
+    assert text.shared_options([grey, Ref("timm", "b", "", {"mean": 0.5}.items())]) == {"mean": 0.5}

@@ -126,13 +126,20 @@ def labels(models: Iterable[Ref]) -> dict[Ref, str]:
     """
     refs = list(dict.fromkeys(models))
     shared = shared_options(refs)
-    plain = [ref.without(*shared).short for ref in refs]
+    plain = [_level(ref.without(*shared)).short for ref in refs]
     tails = [text.split("/", 1)[1] for text in plain]
     counts, full = Counter(tails), Counter(plain)
     return {
         ref: tail if counts[tail] == 1 else text if full[text] == 1 else ref.text
         for ref, text, tail in zip(refs, plain, tails, strict=True)
     }
+
+
+def _level(ref: Ref) -> Ref:
+    """`ref` with one number where an option holds the same number for every channel."""
+    return ref.with_options(
+        **{k: v[0] for k, v in ref.options if isinstance(v, tuple) and len(set(v)) == 1}
+    )
 
 
 def dataset_labels(datasets: Iterable[Ref]) -> dict[Ref, str]:
@@ -199,7 +206,7 @@ def worst_texts(o: OverallRanking) -> list[str]:
 
 def shared_options(models: Iterable[Ref]) -> dict[str, object]:
     """The options that every one of `models` has with the same value."""
-    first, *others = [dict(model.options) for model in models] or [{}]
+    first, *others = [dict(_level(model).options) for model in models] or [{}]
     return {k: v for k, v in first.items() if all(k in own and own[k] == v for own in others)}
 
 
