@@ -3,8 +3,10 @@ only regular files are opened; and what is wrong with one example costs that exa
 
 from __future__ import annotations
 
+import ast
 import io
 import os
+import re
 import socket
 import struct
 import zlib
@@ -25,6 +27,7 @@ from zoobench.schema import Ref
 Image.init()
 ALLOWED = set(images.FORMATS)
 OTHERS = sorted(set(Image.SAVE) - ALLOWED)
+SCRIPTS = Path(zoobench.__file__).parent / "export" / "scripts"
 SUFFIXES = (".jpg", ".png", ".tif", ".gif", ".eps", "")
 
 
@@ -123,10 +126,19 @@ def test_every_format_of_the_list_is_read_under_any_name(kind: str, tmp_path: Pa
         assert images.kind(saved(kind)[: images.HEAD])[1]
 
 
-def test_pictures_are_opened_in_one_place() -> None:
-    root = Path(zoobench.__file__).parent
-    found = [p.name for p in root.rglob("*.py") if "Image.open(" in p.read_text(encoding="utf-8")]
-    assert found == ["images.py"]
+def test_no_picture_is_opened_without_a_list_of_formats() -> None:
+    for path in Path(zoobench.__file__).parent.rglob("*.py"):
+        for call in re.findall(r"Image\.open\(.*", path.read_text(encoding="utf-8")):
+            assert "formats=" in call, f"{path.name}: {call}"
+
+
+@pytest.mark.parametrize("script", sorted(SCRIPTS.glob("predict_t*.py")), ids=lambda p: p.stem)
+def test_a_saved_script_reads_formats_of_the_list_alone(script: Path) -> None:
+    text = script.read_text(encoding="utf-8")
+    if "PIL" in text:
+        found = re.search(r"^FORMATS = (\(.*\))$", text, re.MULTILINE)
+        assert found
+        assert ALLOWED.issuperset(ast.literal_eval(found[1]))
 
 
 def chunk(name: bytes, content: bytes) -> bytes:

@@ -11,6 +11,9 @@ from PIL import Image, ImageOps
 from safetensors.torch import load_file
 from torchvision.transforms import InterpolationMode
 
+FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF", "WEBP", "TIFF")
+"""Of others Pillow may start a program."""
+
 
 def load(folder: Path) -> tuple[Any, list[str]]:
     """A function from a list of RGB pictures to their scores (N, C), and the C classes."""
@@ -36,7 +39,7 @@ def load(folder: Path) -> tuple[Any, list[str]]:
 
 def picture(file: str) -> Any:
     """As RGB: turned as its EXIF says, what is transparent on white."""
-    image: Any = ImageOps.exif_transpose(Image.open(file))
+    image: Any = ImageOps.exif_transpose(Image.open(file, formats=FORMATS))
     if image.mode[0] in "IF":
         raise SystemExit(f"{file}: more than 8 bits a channel: convert it to 8 bits first")
     if image.has_transparency_data:
