@@ -89,3 +89,10 @@ def test_shares_are_whole_groups_of_about_equal_cost() -> None:
     costs = sorted(sum(forecast.seconds(part)) for part in parts)
     assert costs[1] < 1.5 * costs[0]
     assert parts == forecast.shares(groups, 2)
+
+
+def test_what_would_make_a_run_shorter_names_where_the_time_goes() -> None:
+    cells = [cell(LITE, DIGITS), cell(LITE, "packaged/mnist-5k@1"), cell(GABOR, DIGITS)]
+    said = forecast.shorter(cells, [10.0, 50.0, 40.0])
+    assert "packaged/efficientnet-lite0 takes 60% of the time" in said
+    assert "packaged/mnist-5k takes 50%" in said or "packaged/digits takes 50%" in said

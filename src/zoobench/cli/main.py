@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from zoobench.runs.session import Plan, RunOptions
 
 CELLS_FAILED = 3
+LONG_SECONDS = 1800
+"""From here on `plan` says what would make a run shorter."""
 
 
 @click.group(
@@ -185,7 +187,7 @@ def plan(suite: str, as_json: bool, **given: Any) -> None:
     """The cells of SUITE, which of them are done, and how long the rest may take."""
     from zoobench import schema
     from zoobench.report.text import cell_labels
-    from zoobench.runs import planning, session
+    from zoobench.runs import forecast, planning, session
     from zoobench.runs import suite as suites
 
     spec = suites.read(suite)
@@ -212,6 +214,8 @@ def plan(suite: str, as_json: bool, **given: Any) -> None:
         for reason in planning.left_out(spec):
             echo(f"left out: {reason}")
         echo(text)
+        if left and total > LONG_SECONDS:
+            echo(forecast.shorter(made.cells, guesses))
 
 
 @main.command()

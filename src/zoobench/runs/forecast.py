@@ -54,6 +54,22 @@ def scale(cells: Sequence[Cell], done: Mapping[str, Record]) -> float | None:
     return spent / nominal if nominal else None
 
 
+def shorter(cells: Sequence[Cell], seconds: Sequence[float]) -> str:
+    """Where most of the time goes, and which options would save it; `seconds` is one a cell."""
+    models: dict[str, float] = {}
+    data: dict[str, float] = {}
+    for cell, each in zip(cells, seconds, strict=True):
+        models[cell.model.id] = models.get(cell.model.id, 0.0) + each
+        data[cell.dataset.id] = data.get(cell.dataset.id, 0.0) + each
+    model, dataset = max(models, key=models.__getitem__), max(data, key=data.__getitem__)
+    total = sum(seconds)
+    return (
+        f"Shorter by: --only model=GLOB ({model} takes {models[model] / total:.0%} of the time), "
+        f"max_train ({dataset} takes {data[dataset] / total:.0%}), more --workers, or --shard on "
+        "more machines"
+    )
+
+
 def longest_first(groups: Iterable[Sequence[Cell]]) -> list[Sequence[Cell]]:
     """Groups by falling cost, so that the workers end together; equal ones as they stand."""
     return sorted(groups, key=lambda group: -sum(seconds(group)))
