@@ -83,7 +83,7 @@ def masked(folder: Path) -> None:
         (None, "timm/levit_128s?weights=random"),
         (None, "torchvision/googlenet?std=0.3&interpolation=bicubic&weights=random"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else getattr(value, "__name__", "none"),
 )
 def test_features_are_the_same(
     make: Callable[[Path], None] | None, name: str, tmp_path: Path, index_folder: Path,
