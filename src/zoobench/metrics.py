@@ -86,6 +86,9 @@ METRICS: dict[str, MetricRow] = {
     ),
     "valid_accuracy": MetricRow("fraction", "none", "transfer", "of the choice, on valid"),
     "valid_nll": MetricRow("nats", "none", "transfer", "of the choice, on valid"),
+    "classes_known": MetricRow(
+        "", "none", "transfer", "classes of the data that a complete model has a label for"
+    ),
     "valid_miou": MetricRow("fraction", "none", "transfer", "of the choice, on valid's cells"),
     "train_cells": MetricRow("", "none", "transfer", "cells of train that the probe learned from"),
     "loo_accuracy": MetricRow("fraction", "none", "transfer", "ridge: leave-one-out on train"),

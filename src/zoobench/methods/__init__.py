@@ -25,6 +25,7 @@ METHODS: dict[str, str] = {
     "mean": "zoobench.methods.controls:Mean",
     "raw-input": "zoobench.methods.controls:RawInput",
     "oracle": "zoobench.methods.dense_controls:Oracle",
+    "as-is": "zoobench.methods.as_is:AsIs",
 }
 
 FOR_TASK: dict[str, dict[str, str]] = {

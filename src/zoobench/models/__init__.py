@@ -25,6 +25,7 @@ SOURCES: dict[str, str] = {
     "timm": "zoobench.models.timm_",
     "torchvision": "zoobench.models.torchvision_",
     "hf": "zoobench.models.transformers_",
+    "segmenter": "zoobench.models.segmenter_",
 }
 
 

@@ -121,7 +121,7 @@ def encoder(
         if not towers and read != "input_ids":
             raise Unsupported(f"{ref.short}: a {config.model_type} reads {read}, not texts")
         if weights == "pretrained":
-            return _pretrained(kind, inner if tower else config, folder, ref)
+            return pretrained(kind, inner if tower else config, folder, ref)
         module = (
             kind(inner)
             if tower
@@ -159,7 +159,7 @@ def _class_of(config: Any, ref: Ref) -> Any:
     return next((kind for kind in classes if kind.__name__ in named), classes[0])
 
 
-def _pretrained(
+def pretrained(
     kind: Any, config: Any, folder: Path, ref: Ref
 ) -> tuple[torch.nn.Module, dict[str, Any]]:
     """A `kind` with the weights in `folder`, refusing one that fills weights in at random.

@@ -70,7 +70,7 @@ def load_folder(folder: Path, ref: Ref, seed: int, provenance: Mapping[str, Any]
             folder, local_files_only=True, trust_remote_code=False
         )
     with transformers_errors(f"the image processor of {what}"):
-        transform, spec = _preprocessing(processor, ref)
+        transform, spec = preprocessing(processor, ref)
     with seeded(seed):
         module, notes = encoder(folder, ref, TOWERS)
     config: Any = module.config
@@ -124,7 +124,7 @@ def _resized(module: Any, spec: InputSpec) -> dict[str, Any]:
     return {"interpolate_pos_encoding": True} if known and own not in (None, side) else {}
 
 
-def _preprocessing(processor: Any, ref: Ref) -> tuple[partial[torch.Tensor], InputSpec]:
+def preprocessing(processor: Any, ref: Ref) -> tuple[partial[torch.Tensor], InputSpec]:
     from PIL import Image
 
     arguments: dict[str, Any] = {

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 def own_folder(ref: Ref) -> str:
     """The local folder whose configuration `ref` is built from; "" where it is the source's."""
-    if ref.source not in ("hf", "timm") or (ref.source == "timm" and "/" not in ref.name):
+    if ref.source not in ("hf", "timm", "segmenter") or (
+        ref.source == "timm" and "/" not in ref.name
+    ):
         return ""
     weights = str(ref.option("weights", "pretrained"))
     own = weights not in ("random", "pretrained") and not weights.endswith(WEIGHT_SUFFIXES)

@@ -23,6 +23,11 @@ def unsuited(model: Ref, dataset: Ref, method: str) -> str:
     card, reads = datasets.card(dataset), models.card(model).modality
     if reads != card.modality:
         return f"{model.short} reads {reads}, {dataset.short} holds {card.modality}"
+    complete = dict(models.card(model).extra).get("complete")
+    if complete and method != "as-is":
+        return f"{model.short} is a complete model: as-is judges it, {method} adapts a backbone"
+    if method == "as-is" and not complete:
+        return f"as-is judges complete models, and {model.short} is a backbone"
     served = methods.served(method)
     if card.task not in served:
         return f"{method} serves {', '.join(served)}, {dataset.short} asks {card.task}"

@@ -259,7 +259,7 @@ def _read(source: Features, split: Split, method: Any) -> None:
     """Computes and keeps what a frozen method reads of `split`."""
     if getattr(method, "view", "embed") == "maps":
         source.cells(split, (method.size, method.size), method.layers)
-    else:
+    elif getattr(method, "view", "embed") == "embed":
         source.features(split)
 
 
