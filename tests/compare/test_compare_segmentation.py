@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from cells import cell, settings
 from compare_runs import ENVIRONMENT, MODEL
 from zoobench.compare.compare import compare_paths
 from zoobench.compare.gates import Gates
 from zoobench.compare.pairs import PairedOutcomes, estimate
 from zoobench.compare.quality import Evidence, verdicts
 from zoobench.interfaces import Split, Splits
+from zoobench.models.dense import DenseView
 from zoobench.schema import Cell, Outcomes, Record, Ref
 from zoobench.statistics.bootstrap import numbered
 from zoobench.store import Store
 from zoobench.tasks.evaluate import evaluate
 from zoobench.tasks.segmentation import Masks, Segmentation, statistics
+from zoobench.workers.runner import run_group
 
 CLASSES = 8
 SHARES = np.array([0.3, 0.2, 0.15, 0.12, 0.1, 0.08, 0.04, 0.01])
@@ -121,3 +125,28 @@ def test_equal_segmenters_are_accused_in_at_most_one_comparison_of_twenty() -> N
     assert accused <= sure
     assert accused <= 0.05 * runs
     assert sure >= 1, "a test that never finds anything proves nothing"
+
+
+def test_channels_the_other_way_round_are_named_where_grey_pictures_hide_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stripes are grey, so that no score moves; the fixed pictures have colours."""
+    plain = cell(dataset="synthetic/stripes@1?task=segmentation&train=12&valid=4&test=6")
+    params = {"lambdas": 5, "decades": 4.0, "refit": True, "size": 96, "layers": "last"}
+    versions = {**plain.versions, "task": "segmentation@1"}
+    asked = replace(plain, method="linear-probe", params=params, versions=versions)
+
+    def write(path: Path) -> Path:
+        with Store(path, 'name = "t"\nidentity = "t"\n', "t") as store:
+            (result,) = run_group([asked], settings())
+            assert result.record.status == "ok", result.record.error
+            store.append(result.record, result.outcomes)
+        return path
+
+    old, same = write(tmp_path / "old"), write(tmp_path / "same")
+    tensor = DenseView.tensor
+    monkeypatch.setattr(DenseView, "tensor", lambda self, pixels: tensor(self, pixels.flip(-1)))
+    assert compare_paths(old, same).exit_code == 0
+    found = compare_paths(old, write(tmp_path / "new"))
+    (digest,) = [f for f in found.findings if f.outcome == "regressed"]
+    assert digest.stage == "pixels"

@@ -193,11 +193,22 @@ class CellSource:
         did when an entry was kept."""
         import torch
 
-        frames = np.stack([self.view.place(one)[0] for one in fingerprint.pictures()])
         self.view.module.eval()
         with torch.inference_mode(), self.source.autocast(self.source.precision):
-            cells = self.backbone.embed(torch.from_numpy(frames).to(self.source.device))
+            cells = self.backbone.embed(self._fixed.to(self.source.device))
         return {"sketch": fingerprint.sketch(cells.float().cpu().numpy())}
+
+    @cached_property
+    def _fixed(self) -> torch.Tensor:
+        """The fixed pictures in their frames."""
+        return self.backbone.collate([self.view.place(one)[0] for one in fingerprint.pictures()])
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What a record says of cells in place of `Features.fingerprint`: the fixed pictures as the
+        network is given them, and its cells of them."""
+        fed = self.view.tensor(self._fixed).contiguous()
+        told = {"probe_batch": fingerprint.VERSION, "pixels": fingerprint.inputs(fed)}
+        return {**told, "features": self.probe}
 
     def shape(self, n: int) -> tuple[int, int, int, int]:
         """(n, h, w, D)."""

@@ -311,11 +311,15 @@ class Features:
 
         Raises Unsupported where the model has no maps of this size, NotFinite as `features` does.
         """
+        return self.cell_source(size, layers).read(split)
+
+    def cell_source(self, size: tuple[int, int], layers: str = "last") -> CellSource:
+        """What `cells` reads from, kept. Raises Unsupported likewise."""
         at = (size, layers)
         if at not in self._cells:
             cache = CellCache(self.cache.root / "cells") if self.cache is not None else None
             self._cells[at] = CellSource(self, size, layers, cache)
-        return self._cells[at].read(split)
+        return self._cells[at]
 
     def took(self, split: Split, seconds: float, on: str = "") -> None:
         """What the extraction of `split` took, if that was on this device with as many threads."""

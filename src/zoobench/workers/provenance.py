@@ -11,6 +11,7 @@ from zoobench.interfaces import Splits
 from zoobench.schema import Cell, Record, Ref
 
 if TYPE_CHECKING:
+    from zoobench.features.source import Features
     from zoobench.workers.loaded import Loaded
 
 CARDLESS = (ZoobenchError, LookupError, OSError)
@@ -41,10 +42,9 @@ def _of_card(ref: Ref) -> dict[str, Any]:
     return {name: getattr(card, name) for name in names}
 
 
-def provenance(
-    cell: Cell, splits: Splits, loaded: Loaded | None, needs: str = "features"
-) -> dict[str, Any]:
-    """`planned`, and of what was loaded: fingerprints, sizes, weights, the fixed probe batch."""
+def provenance(cell: Cell, splits: Splits, loaded: Loaded | None, method: Any) -> dict[str, Any]:
+    """`planned`, and of what was loaded: fingerprints, sizes, weights, the fixed probe batch as
+    `method` reads the model."""
     found = planned(cell) | {
         "splits": splits.fingerprints,
         "sizes": {s.name: len(s) for s in (splits.train, splits.valid, splits.test)},
@@ -59,11 +59,19 @@ def provenance(
             "input_size": list(source.input_spec.size or (source.input_spec.length or 0,)),
             "preprocessing": source.input_spec.digest,
             "state": source.weights,
-            "precision": source.precision_facts(trained=needs == "module"),
+            "precision": source.precision_facts(trained=method.needs == "module"),
             **source.provenance,
             **source.fingerprint(),
+            **_of_cells(source, method),
         }
     return found
+
+
+def _of_cells(source: Features, method: Any) -> dict[str, Any]:
+    """What the fixed pictures become on the way that a method of frozen maps takes."""
+    if method.needs != "features" or getattr(method, "view", "embed") != "maps":
+        return {}
+    return source.cell_source((method.size, method.size), method.layers).fingerprint()
 
 
 def precision_of(record: Record) -> str:

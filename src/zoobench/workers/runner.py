@@ -157,7 +157,7 @@ class Bench:
             measurements=(*numbers, *costs, *fit.seconds, *facts(adapted), *foreseen),
             chosen=dict(adapted.chosen),
             flags=tuple(dict.fromkeys(flags)),
-            provenance=provenance(cell, splits, loaded, method.needs),
+            provenance=provenance(cell, splits, loaded, method),
         )
         unfit = [m.metric for m in record.measurements if not math.isfinite(m.value)]
         if unfit:
