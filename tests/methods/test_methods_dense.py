@@ -327,3 +327,35 @@ def test_controls_say_masks_of_the_truths_sizes(name: str) -> None:
     said = adapted(name, splits).predict(splits.test)
     assert [m.shape for m in said] == masks_of(splits.test).sizes
     assert all(m.dtype == np.uint8 for m in said)
+
+
+def test_neighbouring_cells_vote_with_their_shares_of_classes() -> None:
+    from zoobench.solvers.knn import knn_log_probs
+
+    rng = np.random.default_rng(0)
+    bank, asked = (torch.from_numpy(rng.standard_normal((n, 5))).float() for n in (30, 8))
+    shares = torch.from_numpy(rng.dirichlet(np.ones(3), 30))
+    found = knn_log_probs(bank, shares, asked, 3, [4]).exp()[0].numpy()
+    cosine = np.asarray(torch.nn.functional.cosine_similarity(asked[:, None], bank[None], dim=2))
+    for i in range(8):
+        near = np.argsort(-cosine[i])[:4]
+        weight = np.exp(cosine[i][near] / 0.07)
+        vote = weight @ shares.numpy()[near] / weight.sum()
+        assert found[i] == pytest.approx((4 * vote + 1 / 3) / 5, abs=1e-4)
+    labels = torch.from_numpy(rng.integers(0, 3, 30))
+    hard = knn_log_probs(bank, labels, asked, 3, [4])
+    soft = knn_log_probs(bank, torch.eye(3)[labels], asked, 3, [4])
+    torch.testing.assert_close(hard, soft)
+
+
+def test_knn_on_cells_learns_directions_and_chooses_k_on_valid() -> None:
+    splits = splits_of("train=20&valid=8&test=10")
+    fitted = adapted("knn", splits, k=[1, 5, 10**6])
+    assert miou(fitted, splits.test) > 0.5
+    assert fitted.chosen["k"] in (1, 5)
+    assert fitted.facts["train_cells"] == 20 * 36
+    assert [m.shape for m in fitted.valid_scores] == masks_of(splits.valid).sizes
+    again = adapted("knn", splits, k=[1, 5, 10**6]).predict(splits.test)
+    assert all(
+        np.array_equal(a, b) for a, b in zip(again, fitted.predict(splits.test), strict=True)
+    )

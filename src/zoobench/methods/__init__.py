@@ -31,6 +31,7 @@ METHODS: dict[str, str] = {
 FOR_TASK: dict[str, dict[str, str]] = {
     "segmentation": {
         "linear-probe": "zoobench.methods.dense_probe:DenseProbe",
+        "knn": "zoobench.methods.dense_knn:DenseKnn",
         "fine-tune": "zoobench.methods.dense_finetune:DenseFineTune",
         "from-scratch": "zoobench.methods.dense_finetune:DenseFromScratch",
         "majority": "zoobench.methods.dense_controls:MajorityClass",

@@ -93,7 +93,7 @@ def fit_cells(source: Any, splits: SealedSplits, recipe: DenseProbe) -> Adapted:
 
     def labelled(score: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Split], LabelMaps]:
         return lambda split: LabelMaps(
-            _masks(source.cells(split, size, recipe.layers), device, score, present)
+            scored_masks(source.cells(split, size, recipe.layers), device, score, present)
         )
 
     return Segmenter(
@@ -102,7 +102,7 @@ def fit_cells(source: Any, splits: SealedSplits, recipe: DenseProbe) -> Adapted:
     )  # fmt: skip
 
 
-def _masks(
+def scored_masks(
     held: CellFeatures,
     device: torch.device,
     score: Callable[[torch.Tensor], torch.Tensor],

@@ -32,8 +32,9 @@ def knn_log_probs(
 ) -> Tensor:
     """Log-probabilities (len(ks), M, C) float32 of `queries` (M, D), for every k at once.
 
-    `train` (N, D), `labels` (N,) int64 in [0, classes). Each of the k most similar train
-    rows votes exp(s / temperature) for its class; a k above N means N. With v the votes'
+    `train` (N, D), `labels` (N,) int64 in [0, classes), or (N, C) shares of classes. Each of the k
+    most similar train rows votes exp(s / temperature) for its class or classes; a k above N
+    means N. With v the votes'
     shares, p = (k v + 1/C) / (k + 1): one more neighbour of no class, so that a class
     without votes has a finite log-probability. It changes no order of classes.
 
@@ -50,8 +51,11 @@ def knn_log_probs(
         voters = labels[rows]
         for i, k in enumerate(ks):
             used = min(k, n)
-            votes = torch.zeros(len(rows), classes, dtype=torch.float64, device=rows.device)
-            votes.scatter_add_(1, voters[:, :used], weight[:, :used])
+            if labels.ndim == 2:
+                votes = torch.einsum("mk,mkc->mc", weight[:, :used], voters[:, :used].double())
+            else:
+                votes = torch.zeros(len(rows), classes, dtype=torch.float64, device=rows.device)
+                votes.scatter_add_(1, voters[:, :used], weight[:, :used])
             share = votes / votes.sum(dim=1, keepdim=True)
             out[i, part] = ((used * share + 1.0 / classes) / (used + 1.0)).log().float()
     return out
