@@ -68,9 +68,11 @@ def rank(runs: Iterable[Run], metric: str | None = None) -> Ranking:
     )
 
 
-def _order(section: Section) -> tuple[int, str, int]:
+def _order(section: Section) -> tuple[int, str, int, str]:
+    """By names alone: workers end in another order each time."""
     known = METHODS.index(section.method) if section.method in METHODS else len(METHODS)
-    return known, section.method, 10**9 if section.shots is None else section.shots
+    shots = 10**9 if section.shots is None else section.shots
+    return known, section.method, shots, section.dataset.text
 
 
 def _failure(record: Record) -> Failure:
