@@ -142,8 +142,9 @@ def test_a_suite_pairs_methods_with_tasks_and_says_what_is_left_out(tmp_path: Pa
         ("mean", "regression"), ("raw-input", "regression"), ("ridge", "regression"),
         ("chance", ""), ("majority", ""), ("raw-input", ""), ("ridge", ""), ("knn", ""),
     }  # fmt: skip
-    assert planning.left_out(both) == [f"knn serves classification, {words} asks regression"]
-    with pytest.raises(UserError, match=r"methods\[0\]: knn serves classification"):
+    served = "knn serves classification, segmentation"
+    assert planning.left_out(both) == [f"{served}, {words} asks regression"]
+    with pytest.raises(UserError, match=rf"methods\[0\]: {served}"):
         read(models=["synthetic/bag"], datasets=[words])
     with pytest.raises(UserError, match=r"datasets\[0\]: shots take some examples of each class"):
         read(models=["synthetic/bag"], datasets=[words], methods=["ridge"], rest="shots = [2]\n")
