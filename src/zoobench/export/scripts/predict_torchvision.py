@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from safetensors.torch import load_file
 from torchvision.transforms import InterpolationMode
 
-FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF", "WEBP", "TIFF")
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
 """Of others Pillow may start a program."""
 
 

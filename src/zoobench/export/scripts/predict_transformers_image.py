@@ -10,7 +10,7 @@ import transformers
 from PIL import Image, ImageOps
 from safetensors.torch import load_file
 
-FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF", "WEBP", "TIFF")
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
 """Of others Pillow may start a program."""
 
 
