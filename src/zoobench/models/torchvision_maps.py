@@ -40,9 +40,6 @@ TAPS: dict[str, tuple[str, ...]] = {
 }
 """By class: the nodes of the traced network; `.*` stands for all children of a module."""
 CHANNELS_LAST = ("SwinTransformer",)
-UNITS = {"MaxVit": 7 * COARSEST}
-"""By class: what sides have to be multiples of, where it is not the coarsest stride. MaxViT cuts
-every stage in windows of 7 x 7."""
 
 
 def reader(module: torch.nn.Module, size: tuple[int, int]) -> MapReader:
@@ -65,8 +62,7 @@ def reader(module: torch.nn.Module, size: tuple[int, int]) -> MapReader:
         suppress_diff_warning=True,
     )  # fmt: skip
     read = partial(_read, kind in CHANNELS_LAST)
-    fitted = padded(size, UNITS.get(kind, COARSEST))
-    return MapReader(traced.eval(), fitted, taps, read)
+    return MapReader(traced.eval(), padded(size, COARSEST), taps, read)
 
 
 def _named(module: torch.nn.Module, taps: Sequence[str]) -> Iterator[str]:
