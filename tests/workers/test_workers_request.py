@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -36,6 +37,15 @@ def dead(tmp_path: Path, code: int) -> RequestWorker:
 @pytest.fixture(autouse=True)
 def nothing_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zoobench.workers.request_worker.end", lambda process: None)
+
+
+@pytest.fixture(autouse=True)
+def nobody_elses() -> Iterator[None]:
+    """Ray leaves a handler of its own behind where it ran in this process."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in interrupts.ENDING}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
