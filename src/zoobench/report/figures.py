@@ -280,7 +280,10 @@ def heatmap(overall: OverallRanking) -> Figure:
     if every > MOST_ROWS:
         grid, models = grid[:CUT_ROWS], models[:CUT_ROWS]
     names, on = _cut(labels(models)), _cut(dataset_labels(datasets))
-    width, height = 2.6 + 1.25 * len(datasets), 1.4 + 0.28 * len(models)
+    longest, slanted = (max(map(len, each.values()), default=0) for each in (names, on))
+    # Inches: room for the names, which a fixed margin left nothing of the grid for.
+    width = max(1.2, 0.07 * longest) + 1.2 + 1.25 * len(datasets)
+    height = max(0.7, 0.045 * slanted) + 0.7 + 0.28 * len(models)
     figure, axes = blank(min(max(width, 4.0), 40.0), min(max(height, 2.0), 60.0))
     scores = [v for row in grid for v, _ in row if v is not None]
     values = [[float("nan") if v is None else v for v, _ in row] for row in grid]
