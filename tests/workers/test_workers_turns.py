@@ -139,7 +139,8 @@ from zoobench.workers import starting
 starting.PRELOAD = ()
 from zoobench.workers.request_worker import RequestWorker
 from zoobench.workers.settings import Settings
-worker, _ = RequestWorker(print, Settings())._start()
+asked = RequestWorker(print, Settings())  # kept: its folder goes with it
+worker, _ = asked._start()
 print(worker.process.pid, flush=True)
 time.sleep(100)
 """
