@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -29,7 +29,13 @@ class FilledPath(click.Path):
         return super().convert(value, param, ctx)
 
 
-class QuantityType(click.ParamType[float]):
+if TYPE_CHECKING:
+    NumberType = click.ParamType[float]
+else:
+    NumberType = click.ParamType  # generic from click 8.3 on
+
+
+class QuantityType(NumberType):
     """A number as people write it, such as 10M or 2GB; `read` says in what unit it arrives."""
 
     def __init__(self, kind: Quantity, unit: str = "", bare: bool = True) -> None:
