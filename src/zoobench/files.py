@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import secrets
+import shutil
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from zoobench.errors import UserError
+from zoobench.errors import StoreError, UserError
 
 LONGEST = 100
 """Bytes of a file name; file systems take 255, of which a suffix and a temporary name need some."""
@@ -50,6 +55,25 @@ def check_within(folder: Path, path: Path) -> None:
         raise UserError(f"{path}: cannot be followed: {error}") from error
     if not inside:
         raise UserError(f"{path}: a link that leads out of {folder}; nothing was written")
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder beside `folder` that takes its name when all is written, and else goes away.
+
+    Raises StoreError where it cannot be written.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        new = folder.parent / f".{secrets.token_hex(8)}"
+        new.mkdir()  # not tempfile's, which is for its owner alone whatever the umask says
+        try:
+            yield new
+            os.replace(new, folder)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be written: {error.strerror or error}") from error
 
 
 def parse_json(text: str | bytes, **how: Any) -> Any:

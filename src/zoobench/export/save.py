@@ -7,12 +7,11 @@ predictions say, and the files that were written must say it too, or nothing is 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,14 +20,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoobench import machine, tasks
-from zoobench.errors import StoreError, UserError
+from zoobench.errors import UserError
 from zoobench.export import cells, model_card
 from zoobench.export.saved import DESCRIPTION, FORMAT, SavedModel, open_saved, script_path
+from zoobench.files import new_folder
 from zoobench.machine import cache_dir
 from zoobench.methods.head import AffineHead
 from zoobench.models.backbones import Blueprint
 from zoobench.schema import Outcomes, Record, to_json
 from zoobench.store import Run
+from zoobench.workers.loaded import threads
 from zoobench.workers.runner import AdaptedCell, Bench
 from zoobench.workers.settings import Settings
 
@@ -93,7 +94,7 @@ def save(
         raise UserError(f"{cell.label}: no model of {cell.method} is saved")
     slack = SLACK[_precision(record)]
     check_same(fit, record, kept, slack)
-    with _new_folder(folder) as new:
+    with new_folder(folder) as new:
         write(fit, head(), record, new)
         compared = check_files(open_saved(new), fit, kept, slack)
         model_card.write(new, record, fit.splits, compared)
@@ -121,42 +122,18 @@ def check_free(folder: Path) -> None:
         raise UserError(f"{folder}: is not empty; nothing was written")
 
 
-@contextlib.contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
-    """A folder beside `folder` that takes its name when all is written, and else goes away."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        new = Path(tempfile.mkdtemp(prefix=".saving-", dir=folder.parent))
-        try:
-            yield new
-            new.chmod(0o777 & ~_umask())
-            os.replace(new, folder)
-        finally:
-            shutil.rmtree(new, ignore_errors=True)
-    except OSError as error:
-        raise StoreError(f"{folder}: cannot be written: {error.strerror or error}") from error
-
-
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
 
 
-@contextlib.contextmanager
-def threads_of(record: Record) -> Iterator[None]:
+def threads_of(record: Record) -> AbstractContextManager[None]:
     """As many threads as the record's worker had: sums of floats depend on it."""
-    import torch
-
-    own = torch.get_num_threads()
     had = record.environment.get("threads")
     if not isinstance(had, int) or not 1 <= had <= MOST_THREADS:
         had = machine.threads()
-    torch.set_num_threads(had)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(own)
+    return threads(had)
 
 
 def _precision(record: Record) -> str:

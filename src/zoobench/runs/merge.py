@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import secrets
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -20,6 +17,7 @@ from typing import Any
 
 from zoobench import store
 from zoobench.errors import StoreError, UserError
+from zoobench.files import new_folder
 from zoobench.runs import planning, suite
 from zoobench.schema import Cell, Record, Ref
 from zoobench.tasks import task_of
@@ -137,26 +135,17 @@ def _write(
     out: Path, runs: Sequence[store.Run], chosen: Sequence[tuple[store.Run, Record]]
 ) -> None:
     """All files in a folder beside `out`, which then takes its name."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = out.parent / f".{secrets.token_hex(8)}"
-        folder.mkdir()  # not tempfile's, which is for its owner alone whatever the umask says
-        try:
-            (folder / store.PREDICTIONS).mkdir()
-            for run, record in chosen:
-                if record.predictions:
-                    _copy_predictions(run, record, folder)
-            lines = b"".join(store.encode(record) for _, record in chosen)
-            store.write_atomic(folder / store.RECORDS, lines)
-            text = (runs[0].path / store.SUITE).read_bytes()
-            store.write_atomic(folder / store.SUITE, text)
-            body = json.dumps(_environments(runs), indent=1, sort_keys=True, ensure_ascii=False)
-            store.write_atomic(folder / store.ENVIRONMENT, f"{body}\n".encode())
-            os.replace(folder, out)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    except OSError as error:
-        raise StoreError(f"{out}: cannot be written: {error.strerror}") from error
+    with new_folder(out) as folder:
+        (folder / store.PREDICTIONS).mkdir()
+        for run, record in chosen:
+            if record.predictions:
+                _copy_predictions(run, record, folder)
+        lines = b"".join(store.encode(record) for _, record in chosen)
+        store.write_atomic(folder / store.RECORDS, lines)
+        text = (runs[0].path / store.SUITE).read_bytes()
+        store.write_atomic(folder / store.SUITE, text)
+        body = json.dumps(_environments(runs), indent=1, sort_keys=True, ensure_ascii=False)
+        store.write_atomic(folder / store.ENVIRONMENT, f"{body}\n".encode())
 
 
 def _copy_predictions(run: store.Run, record: Record, folder: Path) -> None:
