@@ -68,6 +68,17 @@ METRICS: dict[str, MetricRow] = {
     "picture_miou": MetricRow(
         "fraction", "higher", "quality", "mean over pictures of the mIoU of their own classes"
     ),
+    "ap": MetricRow(
+        "fraction", "higher", "quality", "COCO AP: mean over classes and IoU of 0.50 to 0.95"
+    ),
+    "ap50": MetricRow("fraction", "higher", "quality", "AP at an IoU of 0.50"),
+    "ap75": MetricRow("fraction", "higher", "quality", "AP at an IoU of 0.75"),
+    "ap_small": MetricRow("fraction", "higher", "quality", "AP of objects below 32 x 32 pixels"),
+    "ap_medium": MetricRow("fraction", "higher", "quality", "AP of objects up to 96 x 96 pixels"),
+    "ap_large": MetricRow("fraction", "higher", "quality", "AP of objects above 96 x 96 pixels"),
+    "ar100": MetricRow(
+        "fraction", "higher", "quality", "recall of 100 detections a picture, over the same IoU"
+    ),
     "train_mae": MetricRow("target", "none", "transfer", "mean absolute error on the train split"),
     "train_accuracy": MetricRow("fraction", "none", "transfer", "accuracy on the train split"),
     "generalization_gap": MetricRow(
@@ -90,6 +101,7 @@ METRICS: dict[str, MetricRow] = {
         "", "none", "transfer", "classes of the data that a complete model has a label for"
     ),
     "valid_miou": MetricRow("fraction", "none", "transfer", "of the choice, on valid's cells"),
+    "valid_ap": MetricRow("fraction", "none", "transfer", "AP of the choice, on valid"),
     "train_cells": MetricRow("", "none", "transfer", "cells of train that the probe learned from"),
     "loo_accuracy": MetricRow("fraction", "none", "transfer", "ridge: leave-one-out on train"),
     "loo_error": MetricRow("", "none", "transfer", "ridge: mean squared leave-one-out error"),
