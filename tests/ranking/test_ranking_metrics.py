@@ -40,7 +40,7 @@ def ran(folder: Path, task: str, mean: float = 0.5) -> Run:
     return store.load(folder / "run")
 
 
-@pytest.fixture(scope="module", params=sorted(tasks.TASKS))
+@pytest.fixture(scope="module", params=sorted({*tasks.TASKS} - {"detection"}))
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return ran(tmp_path_factory.mktemp(request.param), request.param)
 

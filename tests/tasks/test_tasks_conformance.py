@@ -18,6 +18,7 @@ from zoobench.metrics import METRICS
 from zoobench.models.weights import state_digest
 from zoobench.schema import Outcomes
 from zoobench.tasks.classification import Labels
+from zoobench.tasks.detection import Annotation, Boxes, Detections, boxes_of
 from zoobench.tasks.evaluate import evaluate
 from zoobench.tasks.regression import Numbers, numbers_of
 from zoobench.tasks.segmentation import IGNORED, Masks, masks_of
@@ -25,15 +26,36 @@ from zoobench.tasks.segmentation import IGNORED, Masks, masks_of
 N = 60
 
 
+def boxed(split: Split) -> Split:
+    """The same pictures, with objects of all sizes."""
+    rng = np.random.default_rng([len(split)])
+    pictures = []
+    for _ in range(len(split)):
+        corners = rng.uniform(0, 100, (int(rng.integers(1, 4)), 2))
+        boxes = np.concatenate([corners, corners + rng.uniform(10, 150, corners.shape)], axis=1)
+        pictures.append(Annotation.of((250, 250), boxes, rng.integers(0, 3, len(boxes))))
+    return dataclasses.replace(split, targets=Boxes(tuple(pictures), 3))
+
+
 def splits_of(task: str, options: str = "") -> Splits:
+    if task == "detection":
+        made = splits_of("segmentation", options)
+        train, valid, test = map(boxed, (made.train, made.valid, made.test))
+        return Splits(train, valid, test, tuple("abc"), "image", task=task)
     of = "stripes" if task == "segmentation" else "phrases"
     name = f"synthetic/{of}?test={N}&task={task}{options}"
     return datasets.load(datasets.resolve(name))
 
 
-def outputs_of(splits: Splits, split: Split, seed: int = 0) -> NDArray[np.floating[Any]]:
+def outputs_of(splits: Splits, split: Split, seed: int = 0) -> Any:
     """What a middling model might say."""
     rng = np.random.default_rng([seed, len(split)])
+    if splits.task == "detection":
+        return [
+            Detections.of(one.boxes + rng.normal(0, 3, one.boxes.shape).clip(-4, 4),
+                          rng.random(len(one.labels)), one.labels)
+            for one in boxes_of(split).pictures
+        ]  # fmt: skip
     if splits.task == "regression":
         return numbers_of(split) + rng.normal(0, 1, len(split))
     if splits.task == "segmentation":
@@ -55,8 +77,14 @@ def judged(task: str, seed: int = 0) -> tuple[Splits, Outcomes]:
 
 def repeated(outcomes: Outcomes, counts: NDArray[np.intp]) -> Outcomes:
     """The outcomes of a test set in which unit i stands counts[i] times."""
-    rows = np.repeat(np.arange(outcomes.n), counts)
-    return Outcomes(len(rows), {name: array[rows] for name, array in outcomes.arrays.items()})
+    units, owner = np.repeat(np.arange(outcomes.n), counts), outcomes.arrays.get("owner")
+    if owner is None:
+        return Outcomes(len(units), {name: a[units] for name, a in outcomes.arrays.items()})
+    rows = [np.flatnonzero(owner == i) for i in units]
+    at = np.concatenate(rows)
+    arrays = {k: a[at if len(a) == len(owner) else units] for k, a in outcomes.arrays.items()}
+    arrays["owner"] = np.repeat(np.arange(len(units)), [len(r) for r in rows])
+    return Outcomes(len(units), arrays)
 
 
 every_task = pytest.mark.parametrize("task", sorted(tasks.TASKS))
@@ -68,7 +96,9 @@ def test_a_task_names_rows_of_the_table_and_arrays_that_it_keeps(task: str) -> N
     assert all(METRICS[name].section == "quality" for name in asked.metrics)
     assert METRICS[asked.metrics[0]].better != "none"
     assert set(asked.truth) <= outcomes.arrays.keys()
-    assert all(len(array) == N == outcomes.n for array in outcomes.arrays.values())
+    rows = len(outcomes.arrays.get("owner", range(N)))
+    assert outcomes.n == N
+    assert all(len(array) in (N, rows) for array in outcomes.arrays.values())
 
 
 @every_task
@@ -93,7 +123,7 @@ def test_a_metric_that_is_a_mean_is_the_mean_of_its_units(task: str) -> None:
     statistics = tasks.task(task).statistics(outcomes)
     whole = statistics(np.ones((1, N)), tasks.task(task).metrics)
     means = {name: statistics.mean_of(name) for name in tasks.task(task).metrics}
-    assert any(values is not None for values in means.values())
+    assert any(values is not None for values in means.values()) or task == "detection"
     for name, values in means.items():
         if values is not None:
             assert values.mean() == pytest.approx(whole[name][0], abs=1e-12), name
@@ -119,7 +149,7 @@ def test_outputs_that_cannot_be_judged_are_refused(task: str) -> None:
     with pytest.raises(ValueError, match="must be"):
         asked.judge(said[:-1], splits.test, (calibration, splits.valid))
     broken = said.copy()
-    broken[3] = np.nan
+    broken[3] = Detections.of([[0, 0, 9, 9]], [np.nan], [0]) if task == "detection" else np.nan
     with pytest.raises(NotFinite, match="1 of 60 test examples"):
         asked.judge(broken, splits.test, (calibration, splits.valid))
     other = splits_of("regression" if task == "classification" else "classification")
@@ -137,6 +167,7 @@ def some_masks(i: int) -> NDArray[np.uint8]:
         Labels(np.arange(40) % 3),
         Numbers(np.linspace(-1, 1, 40) ** 3),
         Masks.of(some_masks, 40, 5),
+        Boxes(tuple(Annotation.of((9, 9), [[0, 0, i % 5, 9]], [i % 5]) for i in range(40)), 5),
     ],
     ids=type,
 )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from zoobench.tasks.curves import average_precision, mid_ranks, roc_auc, spearman
+from zoobench.statistics.bootstrap import Floats
+from zoobench.tasks.curves import RankedDetections, mid_ranks, roc_auc, spearman
 
 N = 30
 RNG = np.random.default_rng(0)
@@ -40,6 +41,24 @@ def detections() -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int
     return np.round(RNG.random(120), 1), hits, owner, truths
 
 
+def average_precision(
+    scores: ArrayLike,
+    hits: ArrayLike,
+    owner: ArrayLike,
+    truths: ArrayLike,
+    weights: Floats,
+    ignored: ArrayLike = False,
+) -> Floats:
+    """(B,) at one strictness."""
+    right = np.asarray(hits, dtype=bool)[None]
+    out = np.broadcast_to(np.asarray(ignored, dtype=bool), right.shape)
+    units = np.asarray(owner, dtype=np.intp)
+    ranked = RankedDetections(
+        np.asarray(scores, float), units, right, out, np.asarray(truths, float)
+    )
+    return np.asarray(ranked.average_precision(weights)[0])
+
+
 def test_average_precision_of_weights_is_that_of_repeated_pictures() -> None:
     scores, hits, owner, truths = detections()
     found = average_precision(scores, hits, owner, truths, WEIGHTS)
@@ -47,6 +66,26 @@ def test_average_precision_of_weights_is_that_of_repeated_pictures() -> None:
         rows = np.repeat(np.arange(len(owner)), counts[owner])
         expected = naive_ap(scores[rows], hits[rows], int(counts @ truths))
         assert value == pytest.approx(expected, abs=1e-9)
+
+
+def test_what_is_ignored_is_as_if_it_had_not_been_said() -> None:
+    scores, hits, owner, truths = detections()
+    gone = RNG.random(len(owner)) < 0.3
+    found = average_precision(scores, hits, owner, truths, WEIGHTS, gone)
+    without = average_precision(scores[~gone], hits[~gone], owner[~gone], truths, WEIGHTS)
+    assert found == pytest.approx(without, abs=1e-12)
+
+
+def test_strictnesses_are_judged_as_each_alone() -> None:
+    scores, hits, owner, truths = detections()
+    both = np.stack([hits, hits & (RNG.random(len(hits)) < 0.5)])
+    gone: NDArray[np.bool_] = np.asarray(RNG.random(both.shape) < 0.2)
+    ranked = RankedDetections(scores, owner, both, gone, truths.astype(float))
+    alone = [
+        average_precision(scores, h, owner, truths, WEIGHTS, g)
+        for h, g in zip(both, gone, strict=True)
+    ]
+    assert ranked.average_precision(WEIGHTS) == pytest.approx(np.stack(alone), abs=1e-12)
 
 
 def test_average_precision_at_its_edges() -> None:

@@ -20,6 +20,7 @@ from zoobench.statistics.bootstrap import Floats
 TASKS: dict[str, str] = {
     "classification": "zoobench.tasks.classification:Classification",
     "regression": "zoobench.tasks.regression:Regression",
+    "detection": "zoobench.tasks.detection:Detection",
     "segmentation": "zoobench.tasks.segmentation:Segmentation",
 }
 

@@ -2,21 +2,36 @@
 
 n pictures, C classes. A box is (left, top, right, bottom) in pixels of its own picture, float64,
 right and bottom beyond the last pixel.
+
+Detections are matched with objects as in COCO's evaluator (Lin et al. 2014, arXiv:1405.0312): of
+one class, inside a picture, best score first, at most 100, at ten IoU from 0.50 to 0.95; objects
+of all sizes, and again those of three sizes alone. What lies in a crowd, or matches an object of
+another size, is neither right nor wrong. AP is the mean over classes and IoU of the average
+precision at 101 levels of recall. In a resample a class without objects is left out, for every
+model alike; a resample without any counts as the test set itself.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
+from itertools import chain
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from zoobench.interfaces import Split
+from zoobench.errors import NotFinite
+from zoobench.interfaces import Split, Splits
+from zoobench.schema import Outcomes
 from zoobench.statistics.bootstrap import Floats
+from zoobench.tasks.curves import RankedDetections
+
+IOUS = np.linspace(0.5, 0.95, 10)
+AREAS = ("all", "small", "medium", "large")
+"""Objects of any size, below 32 x 32 pixels, up to 96 x 96, and above."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,3 +137,241 @@ class Detections:
 
 Detected = Sequence[Detections]
 Detector = Callable[[Split], Detected]
+
+
+@dataclass(frozen=True)
+class Detection:
+    """Boxes with a class and a score. Outputs are the Detections of each picture."""
+
+    version: ClassVar[int] = 1
+    metrics: ClassVar[tuple[str, ...]] = (
+        "ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar100"
+    )  # fmt: skip
+    truth: ClassVar[tuple[str, ...]] = ("true",)
+    rounded: ClassVar[tuple[str, ...]] = ()
+
+    def judge(self, output: Any, split: Split, calibration: tuple[Any, Split]) -> Outcomes:
+        """See `outcomes_of`; nothing is calibrated."""
+        return outcomes_of(output, boxes_of(split))
+
+    def statistics(self, outcomes: Outcomes) -> Precisions:
+        return Precisions(outcomes)
+
+    def reported(self, outcomes: Outcomes, splits: Splits) -> Mapping[str, Mapping[str, Any]]:
+        """AP with that of each class; sizes that no object of the test set has are left out."""
+        true = outcomes.arrays["true"].sum(axis=0)
+        by_class = Precisions(outcomes).of_classes(np.ones((1, outcomes.n)))
+        details: dict[str, dict[str, Any]] = {name: {} for name in self.metrics}
+        details["ap"]["ap"] = {
+            name: round(float(by_class[c][0]), 6)
+            for c, name in enumerate(splits.classes)
+            if true[0, c]
+        }
+        if absent := int((true[0] == 0).sum()):
+            details["ap"]["classes_not_in_test"] = absent
+        for area, many in zip(AREAS[1:], true[1:].sum(axis=1), strict=True):
+            if not many:
+                del details[f"ap_{area}"]
+        return details
+
+
+ROWS = ("owner", "label", "score", "hit", "ignored")
+"""Arrays of detections; `hit` and `ignored` hold a bit for each of IOUS, (K, 4) for AREAS."""
+
+
+def outcomes_of(predicted: Detected, truth: Boxes) -> Outcomes:
+    """What is kept of n pictures: of each of K detections, the best first within a picture, the
+    picture `owner` (K,), `label` (K,), `score` (K,), bits of `hit` and `ignored` (K, 4) uint16;
+    `true` (n, 4, C), the objects of each class and size that count.
+
+    Raises ValueError where a detection is of no known class or its box has no inside, NotFinite
+    where it is no number.
+    """
+    if len(predicted) != len(truth):
+        raise ValueError(f"predictions must be of {len(truth)} pictures, not {len(predicted)}")
+    bad = sum(
+        not (np.isfinite(one.boxes).all() and np.isfinite(one.scores).all()) for one in predicted
+    )
+    if bad:
+        raise NotFinite(f"{bad} of {len(truth)} test examples have predictions that are no number")
+    for i, one in enumerate(predicted):
+        if not len(one.boxes) == len(one.scores) == len(one.labels):
+            raise ValueError(f"prediction {i} must be as many boxes as scores and labels")
+        if ((one.labels < 0) | (one.labels >= truth.classes)).any():
+            raise ValueError(f"prediction {i} must be of classes 0 to {truth.classes - 1}")
+        if (one.boxes[:, 2:] < one.boxes[:, :2]).any():
+            raise ValueError(f"prediction {i} must be boxes of left, top, right, bottom")
+    owner = np.repeat(np.arange(len(truth), dtype=np.int32), [len(p.scores) for p in predicted])
+    whole = Detections.of(*(
+        np.concatenate([getattr(one, name) for one in predicted])
+        for name in ("boxes", "scores", "labels")
+    ))  # fmt: skip
+    scores = whole.scores.astype(np.float32)
+    order = np.lexsort((-scores, owner))
+    owner, scores = owner[order], scores[order]
+    boxes, labels = whole.boxes[order], whole.labels[order]
+    hit, ignored, counted, true = matched(truth, owner, boxes, scores, labels)
+    arrays: dict[str, NDArray[Any]] = {
+        "owner": owner, "label": labels.astype(np.int32), "score": scores, "hit": hit,
+        "ignored": ignored,
+    }  # fmt: skip
+    kept = {name: array[counted] for name, array in arrays.items()}
+    return Outcomes(len(truth), {**kept, "true": true})
+
+
+def matched(
+    truth: Boxes,
+    owner: NDArray[np.int32],
+    boxes: Floats,
+    scores: NDArray[np.float32],
+    labels: NDArray[np.int64],
+) -> tuple[NDArray[np.uint16], NDArray[np.uint16], NDArray[np.bool_], NDArray[np.uint16]]:
+    """`hit` and `ignored` (K, 4), which detections were looked at (K,), and `true` (n, 4, C).
+
+    hotcoco's matching: of the kept evaluators it is the one that shows its matches. The tests hold
+    it to pycocotools.
+    """
+    from hotcoco import COCO, COCOeval
+
+    hit, ignored = (np.zeros((len(owner), len(AREAS)), dtype=np.uint16) for _ in range(2))
+    counted = np.zeros(len(owner), dtype=bool)
+    true = np.zeros((len(truth), len(AREAS), truth.classes), dtype=np.uint16)
+    data: Any = COCO(_dataset(truth))
+    rows = zip(owner.tolist(), labels.tolist(), _corners(boxes), scores.tolist(), strict=True)
+    found = data.load_res([
+        {"image_id": i + 1, "category_id": c + 1, "bbox": box, "score": score}
+        for i, c, box, score in rows
+    ])  # fmt: skip
+    evaluator = COCOeval(data, found, "bbox")
+    evaluator.params.iou_thrs = IOUS.tolist()
+    evaluator.evaluate()
+    areas = {tuple(limits): a for a, limits in enumerate(evaluator.params.area_rng)}
+    judged: list[dict[str, Any]] = list(filter(None, evaluator.eval_imgs))
+    for one in judged:
+        place = one["image_id"] - 1, areas[tuple(one["aRng"])], one["category_id"] - 1
+        true[place] = len(one["gtIgnore"]) - sum(one["gtIgnore"])
+    at = np.array([i - 1 for one in judged for i in one["dtIds"]], dtype=np.intp)
+    area = np.array([areas[tuple(one["aRng"])] for one in judged], dtype=np.intp)
+    area = np.repeat(area, [len(one["dtIds"]) for one in judged])
+    counted[at] = True
+    for bits, name in ((hit, "dtMatched"), (ignored, "dtIgnore")):
+        for k in range(len(IOUS)):
+            flags = chain.from_iterable(one[name][k] for one in judged)
+            bits[at, area] |= np.fromiter(flags, dtype=np.uint16, count=len(at)) << k
+    return hit, ignored, counted, true
+
+
+def _corners(boxes: Floats) -> list[list[float]]:
+    """(left, top, width, height) of each."""
+    corners: list[list[float]] = np.concatenate(
+        [boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1
+    ).tolist()
+    return corners
+
+
+def _dataset(truth: Boxes) -> dict[str, Any]:
+    """The truth as COCO's JSON has it."""
+    rows = [
+        (i + 1, label + 1, box, crowd, area)
+        for i, one in enumerate(truth.pictures)
+        for label, box, crowd, area in zip(
+            one.labels.tolist(), _corners(one.boxes), one.crowd.tolist(), one.area.tolist(),
+            strict=True,
+        )
+    ]  # fmt: skip
+    return {
+        "images": [
+            {"id": i + 1, "height": one.size[0], "width": one.size[1]}
+            for i, one in enumerate(truth.pictures)
+        ],
+        "categories": [{"id": c + 1, "name": str(c)} for c in range(truth.classes)],
+        "annotations": [
+            {"id": k, "image_id": i, "category_id": c, "bbox": b, "iscrowd": int(m), "area": a}
+            for k, (i, c, b, m, a) in enumerate(rows, start=1)
+        ],
+    }
+
+
+class Precisions:
+    """Statistics of a detection: every metric from ranked detections, class by class."""
+
+    def __init__(self, outcomes: Outcomes) -> None:
+        """Raises KeyError or ValueError where the arrays are no outcomes of a detection."""
+        arrays = outcomes.arrays
+        self._true = np.asarray(arrays["true"], dtype=np.float64)
+        owner, label, score, hit, ignored = (np.asarray(arrays[name]) for name in ROWS)
+        n, areas, classes = self._true.shape
+        wide = (len(owner), len(AREAS))
+        if (n, areas) != (outcomes.n, len(AREAS)) or not hit.shape == ignored.shape == wide:
+            raise ValueError("arrays that do not fit each other")
+        if not label.shape == score.shape == owner.shape or (label >= classes).any():
+            raise ValueError("detections of classes that are not known")
+        self._rows = [np.flatnonzero(label == c) for c in range(classes)]
+        self._arrays = owner.astype(np.intp), score.astype(np.float64), hit, ignored
+
+    def ranked(
+        self, label: int, area: str = "all", ious: Sequence[int] = range(10)
+    ) -> RankedDetections:
+        """The detections of one class, judged at some of IOUS, over objects of one size."""
+        rows, a, at = self._rows[label], AREAS.index(area), np.asarray(ious)[:, None]
+        owner, score, hit, ignored = self._arrays
+        hits, out = ((one[rows, a] >> at) & 1 == 1 for one in (hit, ignored))
+        return RankedDetections(score[rows], owner[rows], hits, out, self._true[:, a, label])
+
+    def of_classes(self, weights: Floats, area: str = "all") -> dict[int, Floats]:
+        """Class -> (B,) its AP, of the classes with objects of that size; NaN where a resample has
+        none."""
+        return {
+            c: self.ranked(c, area).average_precision(weights).mean(axis=0)
+            for c in self._present(area)
+        }
+
+    def _present(self, area: str) -> list[int]:
+        true = self._true[:, AREAS.index(area)].sum(axis=0)
+        return [int(c) for c in np.flatnonzero(true)]
+
+    def __call__(self, weights: Floats, names: Sequence[str]) -> dict[str, Floats]:
+        """(B, n) weights -> metric -> (B,), for each of `names`."""
+        drawn = self._means(weights, names)
+        for name, values in drawn.items():
+            if nothing := np.isnan(values).sum():
+                whole = self._means(np.ones((1, len(self._true))), [name])[name]
+                values[np.isnan(values)] = np.nan_to_num(np.repeat(whole, nothing))
+        return drawn
+
+    def _means(self, weights: Floats, names: Sequence[str]) -> dict[str, Floats]:
+        """As `__call__`; NaN where a resample has no object that counts."""
+        out = {}
+        if "ar100" in names:
+            recalls = [self.ranked(c).recall(weights).mean(axis=0) for c in self._present("all")]
+            out["ar100"] = _mean(recalls, len(weights))
+        for area in AREAS[1:]:
+            if (name := f"ap_{area}") in names:
+                out[name] = _mean(list(self.of_classes(weights, area).values()), len(weights))
+        asked = [name for name in ("ap", "ap50", "ap75") if name in names]
+        if asked:
+            # All ten hold the two.
+            ious = range(10) if "ap" in asked else [IOU_OF[name] for name in asked]
+            by_class = [
+                self.ranked(c, ious=ious).average_precision(weights) for c in self._present("all")
+            ]
+            for name in asked:
+                at = slice(None) if name == "ap" else [list(ious).index(IOU_OF[name])]
+                out[name] = _mean([one[at].mean(axis=0) for one in by_class], len(weights))
+        return {name: out[name] for name in names}
+
+    def mean_of(self, name: str) -> None:
+        """None: a curve is the mean of nothing."""
+
+
+IOU_OF = {"ap50": 0, "ap75": 5}
+
+
+def _mean(by_class: Sequence[Floats], resamples: int) -> Floats:
+    """(B,) over the classes that a resample holds; NaN where it holds none."""
+    if not by_class:
+        return np.full(resamples, np.nan)
+    table = np.stack(by_class)
+    here = ~np.isnan(table)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(here, table, 0.0).sum(axis=0) / here.sum(axis=0))
