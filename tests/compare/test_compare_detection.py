@@ -29,7 +29,7 @@ Ints = NDArray[np.int64]
 def pictures(rng: np.random.Generator, n: int) -> Ints:
     """(n, C) objects: some pictures hold many, and some none."""
     crowded = rng.gamma(2.0, 0.5, (n, 1))
-    return rng.poisson(crowded * RATES)
+    return np.asarray(rng.poisson(crowded * RATES))
 
 
 def answers(true: Ints, rng: np.random.Generator, found: float = 0.75) -> Outcomes:
