@@ -17,6 +17,7 @@ from zoobench.metrics import METRICS
 from zoobench.models.weights import state_digest
 from zoobench.tasks import TASKS
 from zoobench.tasks.classification import labels_of
+from zoobench.tasks.detection import boxes_of
 from zoobench.tasks.segmentation import masks_of
 from zoobench.workers.runner import Bench
 
@@ -187,6 +188,8 @@ PRESENT = (
     "synthetic/phrases?task=regression",
     "packaged/photo-mosaic",
     "synthetic/stripes?task=segmentation",
+    "packaged/photo-patches",
+    "synthetic/stripes?task=detection",
 )
 
 
@@ -207,6 +210,15 @@ def test_every_dataset_that_is_here_obeys_the_contract(name: str) -> None:
         if card.task == "segmentation":
             assert (masks_of(split).counts.sum(axis=0) > 0).all(), "a class is absent"
             assert masks_of(split).read(0).shape == split.read(0).size[::-1]
+        if card.task == "detection":
+            assert (boxes_of(split).counts.sum(axis=0) > 0).all(), "a class is absent"
+            assert (boxes_of(split).counts.sum(axis=1) == 0).any(), "no picture without objects"
+            for i, one in enumerate(boxes_of(split).pictures):
+                width, height = split.read(i).size
+                assert one.size == (height, width)
+                assert (one.boxes >= 0).all()
+                assert (one.boxes[:, 2:] <= (width, height)).all()
+                assert (one.boxes[:, 2:] > one.boxes[:, :2]).all()
         raw = split.read(0)
         assert isinstance(raw, str) if card.modality == "text" else raw.mode == "RGB"
 

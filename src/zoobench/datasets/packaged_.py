@@ -13,7 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from zoobench.datasets import catalog, options, packaged_mosaic, packaged_photos, packaged_text
+from zoobench.datasets import (
+    catalog,
+    options,
+    packaged_mosaic,
+    packaged_patches,
+    packaged_photos,
+    packaged_text,
+)
 from zoobench.datasets.ids import array_ids
 from zoobench.datasets.readers import PixelArray
 from zoobench.datasets.splits import Found, assemble
@@ -62,6 +69,8 @@ def load(ref: Ref) -> Splits:
             found = packaged_photos.photo_crops(path)
         case "photo-mosaic":
             found = packaged_mosaic.photo_mosaic(path)
+        case "photo-patches":
+            found = packaged_patches.photo_patches(path)
         case "word-polarity":
             found = packaged_text.word_polarity(path)
         case "word-valence":

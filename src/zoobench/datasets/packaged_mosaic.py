@@ -57,7 +57,7 @@ def _mosaic(
     drawn = rng.permutation(len(photos))
     for region, photo in enumerate(drawn[: regions.max() + 1]):
         inside = regions == region
-        picture[inside] = _piece(photos[photo], rng)[inside]
+        picture[inside] = piece(photos[photo], rng, SIDE)[inside]
         mask[inside] = photo
     return np.clip(np.rint(picture), 0, 255).astype(np.uint8), mask
 
@@ -74,13 +74,13 @@ def _regions(many: int, rng: np.random.Generator) -> NDArray[np.intp]:
     return np.asarray(apart.argmin(axis=0))
 
 
-def _piece(photo: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float64]:
-    """(SIDE, SIDE) from anywhere in (H, W) grey values, turned and mirrored, even in contrast."""
-    top, left = (int(rng.integers(size - SIDE + 1)) for size in photo.shape)
-    piece = photo[top : top + SIDE, left : left + SIDE].astype(np.float64)
-    piece = np.rot90(piece, int(rng.integers(4)))
+def piece(photo: NDArray[np.float32], rng: np.random.Generator, side: int) -> NDArray[np.float64]:
+    """(side, side) from anywhere in (H, W) grey values, turned and mirrored, even in contrast."""
+    top, left = (int(rng.integers(size - side + 1)) for size in photo.shape)
+    cut = photo[top : top + side, left : left + side].astype(np.float64)
+    cut = np.rot90(cut, int(rng.integers(4)))
     if rng.random() < 0.5:
-        piece = piece[:, ::-1]
+        cut = cut[:, ::-1]
     contrast, brightness = 40 * rng.uniform(0.7, 1.3), 128 + rng.normal(0, 15)
-    even = (piece - piece.mean()) / (piece.std() + 1e-3)
+    even = (cut - cut.mean()) / (cut.std() + 1e-3)
     return np.asarray(even * contrast + brightness)

@@ -14,11 +14,13 @@ from zoobench.interfaces import Raw, Split, Splits
 from zoobench.models.synthetic_ import SIDE, check
 from zoobench.schema import DatasetCard, Modality, Ref, Value
 from zoobench.tasks.classification import Labels
+from zoobench.tasks.detection import Annotation, Boxes
 from zoobench.tasks.regression import Numbers
 from zoobench.tasks.segmentation import IGNORED, Mask, Masks
 
 WIDE = 96
-"""Side of a picture whose pixels are asked for."""
+"""Side of a picture whose pixels or boxes are asked for."""
+DENSE = ("segmentation", "detection")
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,43 @@ class Patchwork:
 
 
 @dataclass(frozen=True)
+class Rectangles:
+    """Reads picture i: the `boxes` of it, of stripes of a direction each, on grey noise."""
+
+    seed: int
+    classes: int
+    noise: float
+
+    def __call__(self, i: int) -> Raw:
+        from PIL import Image
+
+        y, x = np.mgrid[0:WIDE, 0:WIDE]
+        truth = self.boxes(i)
+        rng = np.random.default_rng([self.seed, i, 1])
+        grey = np.full((WIDE, WIDE), 128.0)
+        for (left, top, right, bottom), label in zip(truth.boxes, truth.labels, strict=True):
+            angle, inside = math.pi * label / self.classes, (x >= left) & (x < right)
+            inside &= (y >= top) & (y < bottom)
+            wave = np.sin(0.9 * (x * math.cos(angle) + y * math.sin(angle)))
+            grey[inside] += 100 * wave[inside]
+        grey += 0.2 * self.noise * rng.standard_normal((WIDE, WIDE))
+        pixels = np.clip(np.repeat(grey[:, :, None], 3, axis=2), 0, 255).astype(np.uint8)
+        return Image.fromarray(pixels)
+
+    def boxes(self, i: int) -> Annotation:
+        """One in each half, or in one alone; every seventh picture has none."""
+        rng = np.random.default_rng([self.seed, i])
+        boxes, labels = [], []
+        for half in range(0 if i % 7 == 6 else int(rng.integers(1, 3))):
+            width, height = rng.integers(24, 44, 2)
+            left = int(rng.integers(WIDE // 2 - width + 1)) + half * WIDE // 2
+            top = int(rng.integers(WIDE - height + 1))
+            boxes.append((left, top, left + width, top + height))
+            labels.append(int(rng.integers(self.classes)))
+        return Annotation.of((WIDE, WIDE), boxes, labels)
+
+
+@dataclass(frozen=True)
 class Shuffled:
     """Mask i is that of another picture."""
 
@@ -105,7 +144,8 @@ class Datasets:
 
     Options: classes, train, valid, test, noise, shuffled; `task` "regression" asks for the
     class's number and a fraction that tells no two examples' numbers alike, and "segmentation" of
-    stripes for the direction at each pixel.
+    stripes for the direction at each pixel, "detection" for rectangles of stripes and their
+    direction.
     """
 
     DEFAULTS: Mapping[str, Value] = {
@@ -131,7 +171,7 @@ class Datasets:
             raise unknown("", "dataset", ref.id, [f"synthetic/{name}" for name in names])
         task = str(ref.option("task", "classification"))
         known = cls.CARDS[names.index(ref.name)]
-        if task == "segmentation":
+        if task in DENSE:
             return replace(known, task=task)
         return known if task == known.task else replace(known, task=task, classes=0)
 
@@ -152,9 +192,8 @@ class Datasets:
             cls._split(ref.name, name, int(options[name]), seed, options)
             for seed, name in enumerate(("train", "valid", "test"))
         )
-        masks = options["task"] == "segmentation"
-        if masks and ref.name != "stripes":
-            raise UserError(f"{ref.id}: a segmentation needs pictures")
+        if options["task"] in DENSE and ref.name != "stripes":
+            raise UserError(f"{ref.id}: a {options['task']} needs pictures")
         numbers = options["task"] == "regression"
         names = () if numbers else tuple(f"class{c}" for c in range(int(options["classes"])))
         modality: Modality = "image" if ref.name == "stripes" else "text"
@@ -165,6 +204,8 @@ class Datasets:
         classes = int(options["classes"])
         if options["task"] == "segmentation":
             return _masked(split, n, seed, options)
+        if options["task"] == "detection":
+            return _boxed(split, n, seed, options)
         truth = tuple(i % classes for i in range(n))
         labels = np.array(truth, dtype=np.int64)
         if options["shuffled"]:
@@ -189,3 +230,14 @@ def _masked(split: str, n: int, seed: int, options: Mapping[str, Any]) -> Split:
     masks = Masks.of(Shuffled(read, tuple(order.tolist())), n, classes)
     ids = tuple(f"patchwork-{options['noise']}-{classes}-{split}-{i}" for i in range(n))
     return Split(split, ids, masks, read)
+
+
+def _boxed(split: str, n: int, seed: int, options: Mapping[str, Any]) -> Split:
+    classes = int(options["classes"])
+    read = Rectangles(seed, classes, float(options["noise"]))
+    order = np.arange(n)
+    if options["shuffled"]:
+        order = np.random.default_rng(seed).permutation(n)
+    boxes = Boxes(tuple(read.boxes(int(i)) for i in order), classes)
+    ids = tuple(f"rectangles-{options['noise']}-{classes}-{split}-{i}" for i in range(n))
+    return Split(split, ids, boxes, read)
