@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from zoobench.datasets import (
+    boxed,
+    boxfiles,
     control,
     delimited,
     layouts,
@@ -41,7 +43,7 @@ VERSION = 1
 OPTIONS = ("path", "task", "range", "splits", "labels", "allow_unused")
 PLAIN = ("path", "task", "range", "allow_unused")
 """Options of a folder whose task is no classification."""
-TASKS = (*table_.TASKS, "segmentation")
+TASKS = (*table_.TASKS, "segmentation", "detection")
 
 
 def cards() -> tuple[DatasetCard, ...]:
@@ -72,12 +74,11 @@ def resolve(ref: Ref, where: str) -> Ref:
         ref = Ref(ref.source, Path(ref.name).name, ref.revision, ref.options).with_options(
             path=ref.name
         )
-    if task == "segmentation":
+    if task in ("segmentation", "detection"):
         with raised_as(UserError, where):
-            masked = segmented.read(_folder(ref))
-            found, revision = segmented.found(masked, ref, verify=False)
+            layout, found, revision = _dense(ref, verify=False)
             control.counted(ref, assemble(found, ref))
-        _warn(ref, masked.layout, found.notes)
+        _warn(ref, layout, found.notes)
         return options.pin(ref, revision, where)
     if task == "regression":
         with raised_as(UserError, where):
@@ -115,14 +116,23 @@ def load(ref: Ref) -> Splits:
         made, beside = table_.load(targets), _beside(ref, table_.names(targets))
         unused = beside.check_unused(allowed=options.allow_unused(ref))
         return replace(made, notes={**made.notes, **unused})
-    if table_.task_of(ref) == "segmentation":
-        found, here = segmented.found(segmented.read(_folder(ref)), ref, verify=True)
+    if table_.task_of(ref) in ("segmentation", "detection"):
+        _, found, here = _dense(ref, verify=True)
     else:
         found, here = _found(_layout(ref), ref, verify=True)
     if ref.revision not in ("", here):
         place = listing.shown(_folder(ref))
         raise BadData(f"{place}: its pictures are not those that {ref} was pinned to")
     return assemble(found, ref)
+
+
+def _dense(ref: Ref, *, verify: bool) -> tuple[Layout, Found, str]:
+    """Pictures with masks or with boxes, and the revision."""
+    if table_.task_of(ref) == "segmentation":
+        masked = segmented.read(_folder(ref))
+        return masked.layout, *segmented.found(masked, ref, verify=verify)
+    pictures = boxfiles.read(_folder(ref))
+    return pictures.layout, *boxed.found(pictures, ref, verify=verify)
 
 
 def _found(layout: Layout, ref: Ref, *, verify: bool) -> tuple[Found, str]:

@@ -1,0 +1,277 @@
+"""folder/NAME?path=DIR&task=detection: pictures, and boxes with a class for each.
+
+    DIR/train/_annotations.coco.json  DIR/train/a.jpg          COCO: or DIR/annotations/
+        instances_train.json beside the folder of pictures, DIR/train or DIR/images/train
+    DIR/train/a.xml                   DIR/train/a.jpg          Pascal VOC: or DIR/Annotations/a.xml,
+        DIR/JPEGImages/a.jpg and DIR/ImageSets/Main/train.txt
+    DIR/labels/train/a.txt            DIR/images/train/a.jpg   YOLO: or DIR/train/labels and
+        DIR/train/images, with data.yaml or classes.txt
+
+Without train there is one part, DIR itself. `boxfiles` reads the files; what they say is checked
+here, alike for all.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from zoobench.datasets import listing, options, ranges, regular, twins
+from zoobench.datasets.faults import check_faults
+from zoobench.datasets.ids import THREADS
+from zoobench.datasets.layouts import Layout, role
+from zoobench.datasets.listing import Unused, entries, shown
+from zoobench.datasets.masks import size_of
+from zoobench.datasets.readers import Files
+from zoobench.datasets.splits import Found
+from zoobench.datasets.waiting import told
+from zoobench.errors import BadData
+from zoobench.interfaces import Split
+from zoobench.schema import Ref, digest
+from zoobench.tasks.detection import Annotation, Boxes, boxes_of
+
+PARTS = ("train", "valid", "test")
+SLACK = 2.0
+"""Pixels that a box may reach beyond its picture, by rounding; it is cut off there."""
+
+
+@dataclass
+class Annotated:
+    """One picture as its annotations have it: `boxes` of (left, top, right, bottom), in pixels or
+    where `relative` in shares of the picture; `labels` are names of classes, `areas` may be None.
+
+    `size` is (height, width) where the file says it, `fault` what is wrong with the file.
+    """
+
+    split: str
+    picture: str
+    boxes: list[tuple[float, float, float, float]] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    crowd: list[bool] = field(default_factory=list)
+    areas: list[float | None] = field(default_factory=list)
+    size: tuple[int, int] | None = None
+    relative: bool = False
+    fault: str = ""
+
+    def add(
+        self,
+        box: tuple[float, float, float, float],
+        label: str,
+        crowd: bool = False,
+        area: float | None = None,
+    ) -> None:
+        self.boxes.append(box)
+        self.labels.append(label)
+        self.crowd.append(crowd)
+        self.areas.append(area)
+
+
+@dataclass(frozen=True)
+class BoxedPictures:
+    """What is read of a folder; `classes` by number."""
+
+    root: str
+    classes: tuple[str, ...]
+    examples: tuple[Annotated, ...]
+    unused: Unused
+
+    @property
+    def layout(self) -> Layout:
+        """The same as of other folders, whose rule is of what may go unused."""
+        used = tuple((one.split, "", one.picture) for one in self.examples)
+        return Layout(self.root, used, self.unused, {}, {})
+
+
+def found(boxed: BoxedPictures, ref: Ref, *, verify: bool) -> tuple[Found, str]:
+    """The sound pictures as splits, and the revision; decodes each one under `verify`.
+
+    Raises BadData where more of them cannot be used than is allowed, or train or test have no
+    object.
+    """
+    place, examples = shown(boxed.root), boxed.examples
+    paths = [one.picture for one in examples]
+    ids, wrong, truth, twice, looks = _scanned(boxed, ranges.range_of(ref), verify=verify)
+    named = [
+        f"{shown(os.path.relpath(path, boxed.root))}: {why}"
+        for path, why in zip(paths, wrong, strict=True)
+        if why
+    ]
+    allowed = options.allow_unused(ref)
+    notes = boxed.layout.check_unused(allowed=allowed)
+    notes |= check_faults(named, len(ids), place, "example", allowed)
+    notes |= ranges.notes(looks.grey, looks.narrow)
+    if twice:
+        notes["boxes_given_twice"] = twice
+    sound = [i for i, why in enumerate(wrong) if not why]
+
+    def split(name: str, *parts: str) -> Split:
+        rows = [i for i in sound if examples[i].split in parts]
+        targets = Boxes(tuple(truth[i] for i in rows), len(boxed.classes))
+        files = Files(tuple(paths[i] for i in rows), looks.grey)
+        return Split(name, tuple(ids[i] for i in rows), targets, files)
+
+    given = {one.split for one in examples}
+    train = split("train", "", "train")
+    valid = split("valid", "valid") if "valid" in given else None
+    test = split("test", "test") if "test" in given else None
+    for part in filter(None, (train, test)):
+        if not boxes_of(part).counts.any():
+            raise BadData(f"{place}: no picture of {part.name} has an object")
+    learned = boxes_of(train).counts.sum(axis=0)
+    if absent := [c for c, many in zip(boxed.classes, learned, strict=True) if not many]:
+        notes["classes_not_in_train"] = absent
+    if empty := sum(not truth[i].labels.size for i in sound):
+        notes["pictures_without_objects"] = empty
+    relative = [shown(os.path.relpath(path, boxed.root)) for path in paths]
+    content = sorted(zip(relative, ids, (one.digest for one in truth), strict=True))
+    revision = digest([list(boxed.classes), content])
+    made = Found(train, valid, test, boxed.classes, "image", notes, task="detection", looks=looks)
+    return made, revision
+
+
+def _scanned(
+    boxed: BoxedPictures, grey: ranges.Grey | None, *, verify: bool
+) -> tuple[list[str], list[str], list[Annotation], int, twins.Looks]:
+    """Of each picture its id, why it cannot be used ("" where it can), its objects; how many of
+    these stood there twice; and the looks."""
+    examples = boxed.examples
+    paths = [one.picture for one in examples]
+    # What is known to be wrong is not opened: a name may lead anywhere.
+    opened = [i for i, one in enumerate(examples) if not one.fault]
+    files = [paths[i] for i in opened]
+    some, faults, looks = twins.scan(files, verify=verify, grey=grey)
+    with ThreadPoolExecutor(THREADS) as pool:
+        sides = list(told(pool.map(size_of, files), "reading sizes", len(files)))
+    ids, wrong = [""] * len(paths), [one.fault for one in examples]
+    sizes: list[tuple[int, int] | None] = [None] * len(paths)
+    for i, name, why, size in zip(opened, some, faults, sides, strict=True):
+        ids[i], wrong[i], sizes[i] = name, why, size
+    truth, twice = [], 0
+    for i, one in enumerate(examples):
+        annotation, same = Annotation.of((0, 0), [], []), 0
+        if not wrong[i]:
+            try:
+                annotation, same = _checked(one, sizes[i], boxed.classes)
+            except BadData as error:
+                wrong[i] = str(error)
+        truth.append(annotation)
+        twice += same
+    return ids, wrong, truth, twice, looks
+
+
+def _checked(
+    one: Annotated, size: tuple[int, int] | None, classes: Sequence[str]
+) -> tuple[Annotation, int]:
+    """The picture's objects, each once, and how many stood there again. Raises BadData for what
+    cannot be meant."""
+    if size is None:
+        raise BadData("its picture cannot be opened")
+    if one.size is not None and one.size != size:
+        ours, theirs = (f"{w} x {h}" for h, w in (size, one.size))
+        raise BadData(f"it is {ours} pixels, and {theirs} by its annotation")
+    height, width = size
+    boxes = np.array(one.boxes, dtype=np.float64).reshape(-1, 4)
+    if one.relative:
+        boxes = boxes * (width, height, width, height)
+    for box, label in zip(boxes, one.labels, strict=True):
+        _check(box, f"its box {_written(box)} of {label!r}", width, height)
+    boxes = boxes.clip(0, (width, height, width, height))
+    kept: dict[tuple[object, ...], int] = {}
+    for k, label in enumerate(one.labels):
+        kept.setdefault((*boxes[k].tolist(), label, one.crowd[k]), k)
+    rows = list(kept.values())
+    own = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    areas = [own[k] if (area := one.areas[k]) is None else area for k in rows]
+    if not np.isfinite(areas).all() or min(areas, default=0.0) < 0:
+        raise BadData("the area of one of its objects is no number from 0 up")
+    numbers = {name: number for number, name in enumerate(classes)}
+    labels = [numbers[one.labels[k]] for k in rows]
+    crowd = [one.crowd[k] for k in rows]
+    made = Annotation.of(size, boxes[rows], labels, crowd, areas)
+    return made, len(one.labels) - len(rows)
+
+
+def _check(box: np.ndarray, what: str, width: int, height: int) -> None:
+    left, top, right, bottom = box
+    if not np.isfinite(box).all():
+        raise BadData(f"{what} is no number")
+    if right < left or bottom < top:
+        raise BadData(f"{what} has its corners the wrong way round")
+    if right <= left or bottom <= top:
+        raise BadData(f"{what} is empty")
+    if min(left, top) < -SLACK or right > width + SLACK or bottom > height + SLACK:
+        raise BadData(f"{what} lies outside its picture of {width} x {height} pixels")
+    if left >= width or top >= height or right <= 0 or bottom <= 0:
+        raise BadData(f"{what} lies outside its picture of {width} x {height} pixels")
+
+
+def _written(box: np.ndarray) -> str:
+    return "(" + ", ".join(f"{side:g}" for side in box) + ")"
+
+
+def pictures_by_stem(folder: str, unused: Unused) -> dict[str, str]:
+    """Relative path without its suffix -> path, of the pictures below `folder`. Raises BadData
+    where two differ in their suffix alone."""
+    by_stem: dict[str, str] = {}
+    for path in listing.pictures(folder, unused):
+        stem = os.path.splitext(os.path.relpath(path, folder))[0]
+        if stem in by_stem:
+            raise BadData(f"{shown(folder)}: two pictures are called {shown(stem)!r}")
+        by_stem[stem] = path
+    return by_stem
+
+
+def split_folders(folder: str) -> dict[str, str]:
+    """Split -> the folder that is called so. Raises BadData where two are."""
+    found: dict[str, str] = {}
+    for entry in entries(folder)[0]:
+        if (split := role(entry.name)) in PARTS:
+            if split in found:
+                raise BadData(f"{shown(folder)}: two folders are called {split}")
+            found[split] = entry.path
+    return found
+
+
+def check_parts(parts: Mapping[str, str], root: str) -> Mapping[str, str]:
+    """Raises BadData where there are parts, but no train."""
+    if parts and "" not in parts and "train" not in parts:
+        raise BadData(f"{shown(root)}: there is {', '.join(sorted(parts))}, but no train")
+    return parts
+
+
+def count_unused(folders: Iterable[str], examples: Iterable[Annotated], unused: Unused) -> None:
+    """Counts the pictures below `folders` that nothing annotates."""
+    known = {os.path.normpath(one.picture) for one in examples}
+    for folder in sorted(set(folders)):
+        for path in listing.pictures(folder, unused):
+            if os.path.normpath(path) not in known:
+                unused.lose("picture without annotation", path)
+
+
+def content_of(path: str, most: int) -> bytes:
+    try:
+        return regular.read(path, most)
+    except OSError as error:
+        raise BadData(f"{shown(path)}: {error.strerror}") from error
+
+
+def bounds_of(polygons: Any) -> tuple[tuple[float, float, float, float], float]:
+    """(left, top, width, height) and the area of what polygons [x, y, x, y, ...] enclose."""
+    points: list[tuple[float, float]] = []
+    area = 0.0
+    for polygon in polygons:
+        flat = [float(side) for side in polygon]
+        corners = list(zip(flat[::2], flat[1::2], strict=True))
+        after = [*corners[1:], *corners[:1]]
+        area += abs(sum(x * v - u * y for (x, y), (u, v) in zip(corners, after, strict=True))) / 2
+        points += corners
+    if not points:
+        raise ValueError("a polygon without corners")
+    across, down = zip(*points, strict=True)
+    left, top = min(across), min(down)
+    return (left, top, max(across) - left, max(down) - top), area
