@@ -19,6 +19,7 @@ from zoobench.interfaces import Splits
 from zoobench.schema import DatasetCard
 from zoobench.statistics.bootstrap import unit_count
 from zoobench.tasks.classification import labels_of
+from zoobench.tasks.detection import boxes_of
 
 NAMES = ("digits", "mnist-5k", "word-polarity", "word-valence", "language-id")
 
@@ -191,7 +192,15 @@ def test_cards_are_found_by_pattern() -> None:
     ids = [f"{card.source}/{card.name}" for card in datasets.list_cards("MNIST*")]
     assert ids == ["hf/mnist", "packaged/mnist-5k", "torchvision/mnist"]
     found = [card.name for card in datasets.list_cards("packaged/*")]
-    assert found == [NAMES[0], NAMES[1], "photo-crops", "photo-mosaic", "photo-patches", *NAMES[2:]]
+    assert found == [
+        NAMES[0],
+        NAMES[1],
+        "photo-crops",
+        "photo-mosaic",
+        "photo-patches",
+        "tree-crowns",
+        *NAMES[2:],
+    ]
     assert datasets.list_cards("nothing*") == []
     with pytest.raises(UnknownName):
         datasets.card("packaged/nothing")
@@ -201,15 +210,34 @@ def test_every_card_is_complete() -> None:
     cards = datasets.list_cards()
     assert len({(card.source, card.name) for card in cards}) == len(cards) > 30
     for card in cards:
-        assert (card.classes >= 2) == (card.task != "regression"), card.id
+        least = {"regression": 0, "detection": 1}.get(card.task, 2)
+        assert card.classes >= least, card.id
+        assert card.classes or card.task == "regression", card.id
         assert card.sizes[0] > 0, card.id
         assert card.about, card.id
         assert card.license, card.id
         works, why = datasets.available(card.id)
         assert isinstance(works, bool)
         assert why, card.id
-        assert datasets.resolve(f"{card.source}/{card.name}").revision, card.id
+        if not works and card.source == "packaged":
+            with pytest.raises(MissingExtra, match=r"Install it with: pip install "):
+                datasets.resolve(card.id)
+        else:
+            assert datasets.resolve(f"{card.source}/{card.name}").revision, card.id
         assert datasets.card(card.id) == card
+
+
+def test_crowns_of_trees_lie_in_their_tiles() -> None:
+    if importlib.util.find_spec("deepforest") is None:
+        pytest.skip("pip install --no-deps deepforest==2.1.0")
+    splits = datasets.load(datasets.resolve("packaged/tree-crowns"))
+    assert (len(splits.train), len(splits.valid), len(splits.test)) == (119, 13, 38)
+    assert int(boxes_of(splits.test).counts.sum()) == 345
+    for split in (splits.train, splits.valid, splits.test):
+        for one in boxes_of(split).pictures:
+            assert one.size == (200, 200)
+            assert ((one.boxes >= 0) & (one.boxes <= 200)).all()
+            assert (one.boxes[:, 2:] > one.boxes[:, :2]).all()
 
 
 def test_a_third_partys_source_is_one_more_row(monkeypatch: pytest.MonkeyPatch) -> None:

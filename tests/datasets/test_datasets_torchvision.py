@@ -16,6 +16,8 @@ from zoobench import datasets
 from zoobench.datasets import torchvision_
 from zoobench.errors import BadData
 from zoobench.tasks.classification import labels_of
+from zoobench.tasks.detection import boxes_of
+from zoobench.tasks.segmentation import IGNORED, masks_of
 
 Picture = Callable[..., Image.Image]
 
@@ -196,3 +198,99 @@ def test_every_row_names_a_real_class_and_real_arguments() -> None:
         assert ("valid" in row.splits, "test" in row.splits) == (
             row.card.sizes[1] > 0, row.card.sizes[2] > 0,
         ), row.card.id  # fmt: skip
+
+
+def jpeg(path: Path, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+
+
+def mask(seed: int, classes: tuple[int, ...]) -> NDArray[np.uint8]:
+    drawn = np.random.default_rng([seed, 1]).choice(classes, (12, 16))
+    return np.asarray(drawn, dtype=np.uint8)
+
+
+def listed(path: Path, names: range, more: str = "") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{i}{more}\n" for i in names))
+
+
+TRAIN, TEST = range(12), range(12, 20)
+
+
+def test_masks_of_voc_are_palettes_with_a_border_that_is_ignored(cache: Path) -> None:
+    root = cache / "voc2012-segmentation" / "VOCdevkit" / "VOC2012"
+    for i in (*TRAIN, *TEST):
+        jpeg(root / "JPEGImages" / f"{i}.jpg", i)
+        path = root / "SegmentationClass" / f"{i}.png"
+        path.parent.mkdir(exist_ok=True)
+        painted = Image.fromarray(mask(i, (0, 8, 255))).convert("P")
+        painted.putpalette([v for k in range(256) for v in (k, 255 - k, 7)])
+        painted.save(path)
+    for name, part in (("train", TRAIN), ("val", TEST)):
+        listed(root / "ImageSets" / "Segmentation" / f"{name}.txt", part)
+    ref = datasets.resolve("torchvision/voc2012-segmentation")
+    made = datasets.load(ref)
+    assert (len(made.test), made.classes[8], made.flags) == (8, "cat", ("derived-valid",))
+    assert datasets.card(ref).classes == len(made.classes) == 21
+    for i in range(8):
+        read = masks_of(made.test).read(i)
+        assert any(np.array_equal(read, mask(k, (0, 8, 255))) for k in TEST)
+
+
+def test_trimaps_of_pets_leave_the_border_out(cache: Path) -> None:
+    root = cache / "oxford-pet-masks" / "oxford-iiit-pet"
+    for i in (*TRAIN, *TEST):
+        jpeg(root / "images" / f"Abyssinian_{i}.jpg", i)
+        path = root / "annotations" / "trimaps" / f"Abyssinian_{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(mask(i, (1, 2, 3))).save(path)
+    for name, part in (("trainval", TRAIN), ("test", TEST)):
+        path = root / "annotations" / f"{name}.txt"
+        path.write_text("".join(f"Abyssinian_{i} 1 1 1\n" for i in part))
+    made = datasets.load(datasets.resolve("torchvision/oxford-pet-masks"))
+    assert made.classes == ("background", "pet")
+    table = np.array([IGNORED, 1, 0, IGNORED], dtype=np.uint8)
+    for i in range(8):
+        read = masks_of(made.test).read(i)
+        assert any(np.array_equal(read, table[mask(k, (1, 2, 3))]) for k in TEST)
+
+
+def test_masks_of_the_boundaries_dataset_are_matlabs(cache: Path) -> None:
+    from scipy.io import savemat
+
+    root = cache / "sbd"
+    for i in (*TRAIN, *TEST):
+        jpeg(root / "img" / f"{i}.jpg", i)
+        (root / "cls").mkdir(exist_ok=True)
+        truth = {"Segmentation": mask(i, (0, 15)), "Boundaries": 0}
+        savemat(root / "cls" / f"{i}.mat", {"GTcls": truth})
+    for name, part in (("train", TRAIN), ("val", TEST)):
+        listed(root / f"{name}.txt", part)
+    made = datasets.load(datasets.resolve("torchvision/sbd"))
+    for i in range(8):
+        read = masks_of(made.test).read(i)
+        assert any(np.array_equal(read, mask(k, (0, 15))) for k in TEST)
+    for i in TEST:
+        (root / "cls" / f"{i}.mat").write_bytes(b"MATLAB 5.0 MAT-file")
+    with pytest.raises(BadData, match="no file of the boundaries dataset"):
+        datasets.load(datasets.resolve("torchvision/sbd"))
+
+
+def test_boxes_of_voc_count_from_one_and_have_a_test_set_in_2007(cache: Path) -> None:
+    root = cache / "voc2007-detection" / "VOCdevkit" / "VOC2007"
+    box = "<xmin>2</xmin><ymin>3</ymin><xmax>9</xmax><ymax>10</ymax>"
+    for i in (*TRAIN, *TEST, *range(20, 28)):
+        jpeg(root / "JPEGImages" / f"{i}.jpg", i)
+        (root / "Annotations").mkdir(exist_ok=True)
+        thing = f"<object><name>{'dog' if i % 2 else 'sofa'}</name><bndbox>{box}</bndbox></object>"
+        (root / "Annotations" / f"{i}.xml").write_text(f"<annotation>{thing}</annotation>")
+    for name, part in (("train", TRAIN), ("val", range(20, 28)), ("test", TEST)):
+        listed(root / "ImageSets" / "Main" / f"{name}.txt", part)
+    made = datasets.load(datasets.resolve("torchvision/voc2007-detection"))
+    assert (len(made.train), len(made.valid), len(made.test), len(made.classes)) == (12, 8, 8, 20)
+    assert boxes_of(made.test).pictures[0].boxes.tolist() == [[1, 2, 9, 10]]
+    assert {made.classes[c] for one in boxes_of(made.test).pictures for c in one.labels} == {
+        "dog", "sofa"
+    }  # fmt: skip

@@ -78,7 +78,7 @@ class BoxedPictures:
     root: str
     classes: tuple[str, ...]
     examples: tuple[Annotated, ...]
-    unused: Unused
+    unused: Unused = field(default_factory=Unused)
 
     @property
     def layout(self) -> Layout:

@@ -83,12 +83,12 @@ def _voc(root: str, unused: Unused) -> tuple[tuple[str, ...], list[Annotated]]:
             stem, suffix = os.path.splitext(entry.name)
             if suffix.casefold() == ".xml" and (names is None or stem in names):
                 picture = pictures.get(stem, os.path.join(images, f"{stem}.jpg"))
-                examples.append(_voc_picture(entry.path, picture, split))
+                examples.append(voc_picture(entry.path, picture, split))
     count_unused((images for _, images, _ in folders.values()), examples, unused)
     return tuple(sorted({label for one in examples for label in one.labels})), examples
 
 
-def _voc_picture(path: str, picture: str, split: str) -> Annotated:
+def voc_picture(path: str, picture: str, split: str) -> Annotated:
     """VOC counts pixels from 1, and a box's right and bottom are its last ones; what it calls
     difficult is judged by nobody, as a crowd."""
     one = Annotated(split, picture)

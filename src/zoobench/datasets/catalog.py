@@ -14,13 +14,15 @@ from zoobench.schema import DatasetCard
 
 @dataclass(frozen=True)
 class PackagedDataset:
-    """A card, and where its data lies: `file` inside `module` of the pip package `package`."""
+    """A card, and where its data lies: `file` inside `module` of the pip package `package`, which
+    `install` installs."""
 
     card: DatasetCard
     package: str
     module: str
     file: str
     sha256: str = ""
+    install: str = "pip install 'zoobench[demo]'"
 
 
 PACKAGED = (
@@ -66,6 +68,15 @@ PACKAGED = (
     ),
     PackagedDataset(
         DatasetCard(
+            "packaged", "tree-crowns", "image", 1, (132, 0, 38), "2.1.0", task="detection",
+            license="MIT", about="crowns of trees from the air, in tiles of deepforest's scenes",
+        ),
+        "deepforest", "deepforest", "data",
+        # Its pictures are read, and none of its code: what that needs is not installed.
+        install="pip install --no-deps deepforest==2.1.0",
+    ),
+    PackagedDataset(
+        DatasetCard(
             "packaged", "word-polarity", "text", 2, (5586, 0, 0), "1", license="MIT",
             about="words by the sign of ten human ratings, from vaderSentiment's lexicon",
         ),
@@ -105,6 +116,14 @@ _TRAINVAL = {"train": {"split": "trainval"}, "test": {"split": "test"}}
 _BY_NAME = {"train": {"split": "train"}, "test": {"split": "test"}}
 _WITH_VAL = {"train": {"split": "train"}, "valid": {"split": "val"}, "test": {"split": "test"}}
 _WITH_VALID = {**_WITH_VAL, "valid": {"split": "valid"}}
+# The labels of VOC's test sets after 2007 are hidden: the official val is the test.
+_VOC2012 = {"train": {"image_set": "train"}, "test": {"image_set": "val"}}
+_VOC2007 = {
+    name: {"image_set": part, "year": "2007"}
+    for name, part in (("train", "train"), ("valid", "val"), ("test", "test"))
+}
+_TRIMAPS = {name: {**given, "target_types": "segmentation"} for name, given in _TRAINVAL.items()}
+_SBD = {name: {**given, "mode": "segmentation"} for name, given in _VOC2012.items()}
 
 
 def _tv(
@@ -141,6 +160,18 @@ TORCHVISION = (
         "where a photo was taken"),
     _tv("fgvc-aircraft", "FGVCAircraft", _WITH_VAL, 100, (3334, 3333, 3333),
         "variants of aircraft"),
+    _tv("voc2012-segmentation", "VOCSegmentation", _VOC2012, 21, (1464, 0, 1449),
+        "masks of 20 kinds of objects, 2012", task="segmentation"),
+    _tv("voc2007-segmentation", "VOCSegmentation", _VOC2007, 21, (209, 213, 210),
+        "masks of 20 kinds of objects, 2007", task="segmentation"),
+    _tv("sbd", "SBDataset", _SBD, 21, (8498, 0, 2857),
+        "masks of 20 kinds of objects, more of VOC's pictures", task="segmentation"),
+    _tv("oxford-pet-masks", "OxfordIIITPet", _TRIMAPS, 2, (3680, 0, 3669),
+        "cats and dogs cut out, the border ignored", task="segmentation", license="CC-BY-SA-4.0"),
+    _tv("voc2012-detection", "VOCDetection", _VOC2012, 20, (5717, 0, 5823),
+        "boxes of 20 kinds of objects, 2012", task="detection"),
+    _tv("voc2007-detection", "VOCDetection", _VOC2007, 20, (2501, 2510, 4952),
+        "boxes of 20 kinds of objects, 2007", task="detection"),
     _tv("rendered-sst2", "RenderedSST2", _WITH_VAL, 2, (6920, 872, 1821),
         "sentiment of a sentence drawn as a picture", nature="rendered"),
 )  # fmt: skip

@@ -10,6 +10,7 @@ import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from PIL import Image
 from zoobench.datasets import images, regular
 from zoobench.datasets.ids import THREADS
 from zoobench.datasets.waiting import told
-from zoobench.errors import BadData
+from zoobench.errors import BadData, one_line
 from zoobench.tasks.segmentation import IGNORED, Mask, Seen, seen
 
 FORMATS = ("PNG", "TIFF", "BMP", "DIB", "GIF", "PPM")
@@ -28,12 +29,14 @@ MODES = ("1", "L", "P", "I;16", "I")
 
 @dataclass(frozen=True)
 class MaskFiles:
-    """Mask i is a file, decoded when it is asked for."""
+    """Mask i is a file, decoded when it is asked for. Number k is of class `values[k]`, or where
+    `values` is empty of class k."""
 
     paths: tuple[str, ...] = field(repr=False)
+    values: tuple[int, ...] = ()
 
     def __call__(self, i: int) -> Mask:
-        return decode(self.paths[i])
+        return decode(self.paths[i], self.values)
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,20 @@ class MaskArray:
         return np.asarray(self.masks[i])
 
 
-def decode(path: str) -> Mask:
-    """(H, W) uint8 classes of a mask's file. Raises BadData where it holds none."""
+def decode(path: str, values: tuple[int, ...] = ()) -> Mask:
+    """(H, W) uint8 classes of a mask's file, by `values` where its numbers are none. Raises BadData
+    where it holds none."""
+    mask = _numbers(path)
+    if not values:
+        return mask
+    if mask.size and mask.max() >= len(values):
+        raise BadData(f"it holds the number {mask.max()}; {len(values) - 1} is the last")
+    return np.array(values, dtype=np.uint8)[mask]
+
+
+def _numbers(path: str) -> Mask:
+    if path.endswith(".mat"):
+        return _matlab(path)
     try:
         with Image.open(io.BytesIO(regular.read(path)), formats=images.formats()) as picture:
             if picture.format not in FORMATS:
@@ -72,8 +87,22 @@ def decode(path: str) -> Mask:
     return values.astype(np.uint8)
 
 
+def _matlab(path: str) -> Mask:
+    """A file of the Semantic Boundaries Dataset (Hariharan et al. 2011)."""
+    from scipy.io import loadmat
+
+    try:
+        file: Any = io.BytesIO(regular.read(path))
+        content = loadmat(file, variable_names=["GTcls"])
+        return np.asarray(content["GTcls"][0]["Segmentation"][0], dtype=np.uint8)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise BadData(f"it is no file of the boundaries dataset: {one_line(error)}") from error
+
+
 def scan(
-    masks: Sequence[str], pictures: Sequence[str], classes: int
+    masks: Sequence[str], pictures: Sequence[str], classes: int, values: tuple[int, ...] = ()
 ) -> tuple[list[Seen], list[str]]:
     """What is seen of each mask's file, and why it cannot be used ("" where it can); each is read
     once, by a few threads."""
@@ -81,7 +110,7 @@ def scan(
     def one(pair: tuple[str, str]) -> tuple[Seen, str]:
         path, picture = pair
         try:
-            found = seen(decode(path), classes)
+            found = seen(decode(path, values), classes)
             size = size_of(picture)
         except (BadData, ValueError) as error:
             return Seen((0, 0), (0,) * classes, ""), str(error)

@@ -20,11 +20,12 @@ from zoobench.datasets import (
     packaged_patches,
     packaged_photos,
     packaged_text,
+    packaged_trees,
 )
 from zoobench.datasets.ids import array_ids
 from zoobench.datasets.readers import PixelArray
 from zoobench.datasets.splits import Found, assemble
-from zoobench.errors import BadData, missing_extra, unknown
+from zoobench.errors import BadData, MissingExtra, unknown
 from zoobench.interfaces import Split, Splits
 from zoobench.schema import DatasetCard, Ref
 from zoobench.tasks.classification import Labels
@@ -45,7 +46,7 @@ def resolve(ref: Ref, where: str) -> Ref:
 def available(ref: Ref) -> tuple[bool, str]:
     row = _row(ref, "")
     if _file(row) is None:
-        return False, f"needs the package {row.package}: pip install 'zoobench[demo]'"
+        return False, f"needs the package {row.package}: {row.install}"
     return True, f"inside the package {row.package}"
 
 
@@ -71,6 +72,8 @@ def load(ref: Ref) -> Splits:
             found = packaged_mosaic.photo_mosaic(path)
         case "photo-patches":
             found = packaged_patches.photo_patches(path)
+        case "tree-crowns":
+            found = packaged_trees.tree_crowns(path)
         case "word-polarity":
             found = packaged_text.word_polarity(path)
         case "word-valence":
@@ -99,7 +102,8 @@ def _file(row: catalog.PackagedDataset) -> Path | None:
 def _revision(row: catalog.PackagedDataset) -> str:
     path = _file(row)
     if path is None:
-        raise missing_extra(row.package, "demo", f"packaged/{row.card.name}")
+        what = f"packaged/{row.card.name} needs {row.package}, which is not installed"
+        raise MissingExtra(f"{what}. Install it with: {row.install}")
     if not row.sha256:
         return importlib.metadata.version(row.package)
     content = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -9,7 +9,7 @@ A picture's mask has its name, whatever the suffix. 255 is ignored.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from zoobench.datasets import listing, masks, options, ranges, regular, twins
 from zoobench.datasets.faults import check_faults
@@ -29,12 +29,16 @@ MOST_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class MaskedPictures:
-    """(split, picture, mask) of each example, sorted by the picture's path; `classes` by number."""
+    """(split, picture, mask) of each example, sorted by the picture's path; `classes` by number.
+
+    `values` say which class a number of the masks is of, where that is another one.
+    """
 
     root: str
     classes: tuple[str, ...]
     examples: tuple[tuple[str, str, str], ...]
-    unused: Unused
+    unused: Unused = field(default_factory=Unused)
+    values: tuple[int, ...] = ()
 
     @property
     def layout(self) -> Layout:
@@ -124,7 +128,7 @@ def found(pairs: MaskedPictures, ref: Ref, *, verify: bool) -> tuple[Found, str]
     """
     splits, images, labels = zip(*pairs.examples, strict=True)
     ids, wrong, looks = twins.scan(images, verify=verify, grey=ranges.range_of(ref))
-    seen, faults = masks.scan(labels, images, len(pairs.classes))
+    seen, faults = masks.scan(labels, images, len(pairs.classes), pairs.values)
     named = [
         f"{listing.shown(os.path.relpath(path, pairs.root))}: {why}"
         for side, whys in ((images, wrong), (labels, faults))
@@ -140,7 +144,7 @@ def found(pairs: MaskedPictures, ref: Ref, *, verify: bool) -> tuple[Found, str]
 
     def split(name: str, *parts: str) -> Split:
         rows = [i for i in sound if splits[i] in parts]
-        read = masks.MaskFiles(tuple(labels[i] for i in rows))
+        read = masks.MaskFiles(tuple(labels[i] for i in rows), pairs.values)
         targets = Masks(read, tuple(seen[i] for i in rows), len(pairs.classes))
         files = Files(tuple(images[i] for i in rows), looks.grey)
         return Split(name, tuple(ids[i] for i in rows), targets, files)

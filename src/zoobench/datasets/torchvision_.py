@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoobench.datasets import catalog, options, twins
+from zoobench.datasets import catalog, options, torchvision_dense, twins
 from zoobench.datasets.faults import check_faults
 from zoobench.datasets.ids import array_ids
 from zoobench.datasets.readers import Files, PixelArray
@@ -31,6 +31,8 @@ from zoobench.tasks.classification import Labels
 
 DEBIAN = {"fashion-mnist": Path("/usr/share/datasets/fashion-mnist")}
 """Where Debian's packages put a dataset, as gzipped IDX files."""
+WHOLE = ("SBDataset",)
+"""Types that unpack all of their splits at once, and cannot do so again."""
 
 
 def cards() -> tuple[DatasetCard, ...]:
@@ -67,6 +69,8 @@ def load(ref: Ref) -> Splits:
         if not folder.is_dir():
             _fetch(row, folder)
         sets = _open(row, folder, folder)
+    if row.card.task != "classification":
+        return assemble(torchvision_dense.found(row.type, sets, str(folder), ref), ref)
     found = {name: _split(name, dataset) for name, dataset in sets.items()}
     names = getattr(sets["train"], "classes", None) or range(row.card.classes)
     classes = tuple(str(name) for name in names)
@@ -141,8 +145,8 @@ def _fetch(row: catalog.Torchvision, folder: Path) -> None:
         with FileLock(str(part) + ".lock"):
             if folder.is_dir():  # another process was first
                 return
-            for given in row.splits.values():
-                _type(row)(str(part), download=True, **given)
+            for nth, given in enumerate(row.splits.values()):
+                _type(row)(str(part), download=not nth or row.type not in WHOLE, **given)
             part.rename(folder)
     except MemoryError:
         raise
