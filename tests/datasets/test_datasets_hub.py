@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -21,6 +22,8 @@ from zoobench import datasets
 from zoobench.datasets.ids import bytes_id
 from zoobench.errors import BadData, MissingExtra, UserError
 from zoobench.tasks.classification import labels_of
+from zoobench.tasks.detection import boxes_of
+from zoobench.tasks.segmentation import masks_of
 
 library = pytest.importorskip("datasets")
 
@@ -223,3 +226,87 @@ def test_the_real_library_downloads_caches_and_then_works_offline(tmp_path: Path
         assert len(hub.requests) == asked
         absent = child({**hub.env(tmp_path / "other"), "HF_HUB_OFFLINE": "1"})
         assert absent.startswith("BadData hf/me/toy: could not be fetched from the hub (me/toy): ")
+
+
+def png(seed: int, mask: bool = False) -> dict[str, Any]:
+    rng, buffer = np.random.default_rng([seed, mask]), io.BytesIO()
+    pixels = rng.integers(0, 4, (8, 12)) if mask else rng.integers(0, 256, (8, 12, 3))
+    Image.fromarray(pixels.astype(np.uint8)).save(buffer, "PNG")
+    return {"bytes": buffer.getvalue(), "path": None}
+
+
+def scenes(start: int, many: int) -> Any:
+    features = library.Features({"image": library.Image(), "annotation": library.Image()})
+    rows = {"image": [png(start + i) for i in range(many)],
+            "annotation": [png(start + i, True) for i in range(many)]}  # fmt: skip
+    return library.Dataset.from_dict(rows, features=features)
+
+
+def test_masks_in_a_column(serve: Callable[[Mapping[str, Any]], list[Any]]) -> None:
+    serve({"train": scenes(0, 20), "test": scenes(50, 10)})
+    name = "hf/user/scenes?image=image&label=annotation&task=segmentation"
+    made = datasets.load(datasets.resolve(name))
+    assert (made.task, len(made.test)) == ("segmentation", 10)
+    assert made.classes == ("class 0", "class 1", "class 2", "class 3")
+    whole = [np.asarray(Image.open(io.BytesIO(png(50 + i, True)["bytes"]))) for i in range(10)]
+    for i in range(10):
+        read = masks_of(made.test).read(i)
+        assert any(np.array_equal(read, one) for one in whole)
+    names = "&names=sky,sea,land&reduce_labels=true"
+    reduced = datasets.load(datasets.resolve(name + names))
+    assert reduced.classes == ("sky", "sea", "land")
+    table = np.array([255, 0, 1, 2], dtype=np.uint8)
+    read = masks_of(reduced.test).read(0)
+    assert any(np.array_equal(read, table[one]) for one in whole)
+
+
+def things(start: int, many: int, bad: int = -1) -> Any:
+    names = library.ClassLabel(names=["mask", "glove"])
+    features = library.Features({
+        "image": library.Image(),
+        "objects": {"bbox": library.Sequence(library.Sequence(library.Value("float32"), length=4)),
+                    "category": library.Sequence(names)},
+    })  # fmt: skip
+    objects = [
+        {"bbox": [[1, 2, 4, 5], [0, 0, 90 if i == bad else 3, 3]], "category": [i % 2, 1]}
+        for i in range(many)
+    ]
+    rows = {"image": [png(start + i) for i in range(many)], "objects": objects}
+    return library.Dataset.from_dict(rows, features=features)
+
+
+def test_boxes_in_a_column(serve: Callable[[Mapping[str, Any]], list[Any]]) -> None:
+    serve({"train": things(0, 20, bad=3), "test": things(50, 10)})
+    name = "hf/user/things?image=image&label=objects&task=detection"
+    made = datasets.load(datasets.resolve(name))
+    assert (made.task, made.classes) == ("detection", ("mask", "glove"))
+    assert len(made.train) + len(made.valid) == 19
+    (why,) = made.notes["corrupt_files"]
+    assert why.startswith("train, row 4: its box (0, 0, 90, 3) of 'glove' lies outside")
+    assert boxes_of(made.test).pictures[0].boxes.tolist() == [[1, 2, 5, 7], [0, 0, 3, 3]]
+    corners = datasets.load(datasets.resolve(name + "&box_format=xyxy"))
+    assert boxes_of(corners.test).pictures[0].boxes.tolist() == [[1, 2, 4, 5], [0, 0, 3, 3]]
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (
+            "image=image&label=objects&task=segmentation",
+            "column 'objects' holds dict, which are no",
+        ),
+        ("image=image&label=image2&task=detection", "column 'image2'"),
+        ("text=image&label=objects&task=detection", "Known: classification"),
+        ("image=image&label=objects&task=detektion", "Did you mean 'detection'"),
+        ("image=image&label=objects&task=detection&box_format=yxyx", "Did you mean 'xyxy'"),
+        ("image=image&label=objects&task=segmentation&reduce_labels=1", "true or false"),
+        ("image=image&label=objects", "which are no labels"),
+    ],
+)
+def test_mistakes_in_dense_hub_sets_are_named(
+    options: str, why: str, serve: Callable[[Mapping[str, Any]], list[Any]]
+) -> None:
+    serve({"train": things(0, 9), "test": things(50, 9)})
+    with pytest.raises((BadData, UserError)) as caught:
+        datasets.load(datasets.resolve(f"hf/user/things?{options}"))
+    assert why in str(caught.value)

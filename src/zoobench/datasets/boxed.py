@@ -156,7 +156,7 @@ def _scanned(
         annotation, same = Annotation.of((0, 0), [], []), 0
         if not wrong[i]:
             try:
-                annotation, same = _checked(one, sizes[i], boxed.classes)
+                annotation, same = checked(one, sizes[i], boxed.classes)
             except BadData as error:
                 wrong[i] = str(error)
         truth.append(annotation)
@@ -164,7 +164,7 @@ def _scanned(
     return ids, wrong, truth, twice, looks
 
 
-def _checked(
+def checked(
     one: Annotated, size: tuple[int, int] | None, classes: Sequence[str]
 ) -> tuple[Annotation, int]:
     """The picture's objects, each once, and how many stood there again. Raises BadData for what

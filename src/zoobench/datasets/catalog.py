@@ -182,7 +182,8 @@ class Hub:
     """A card, the repository on the hub, and where in it content, label and splits are.
 
     `splits` maps train/valid/test to the repository's names; an empty one takes
-    train, validation and test as far as they exist.
+    train, validation and test as far as they exist. `names` are those of masks' classes, and
+    under `reduce_labels` the number 0 is of none of them.
     """
 
     card: DatasetCard
@@ -191,18 +192,40 @@ class Hub:
     label: str = "label"
     config: str = ""
     splits: Mapping[str, str] = field(default_factory=dict)
+    names: str = ""
+    reduce_labels: bool = False
 
 
 def _hf(
     name: str, repo: str, column: str, classes: int, sizes: tuple[int, int, int], about: str,
     **rest: Any,
 ) -> Hub:  # fmt: skip
-    """`rest` are label, config and splits of the row, and whatever else its card says."""
-    row = {key: rest.pop(key) for key in ("label", "config", "splits") if key in rest}
+    """`rest` are other fields of the row, and whatever else its card says."""
+    own = ("label", "config", "splits", "names", "reduce_labels")
+    row = {key: rest.pop(key) for key in own if key in rest}
     facts = {"modality": "text", "revision": "main", **rest}
     card = DatasetCard("hf", name, classes=classes, sizes=sizes, about=about, **facts)
     return Hub(card, repo, column, **row)
 
+
+ADE20K = (
+    "wall, building, sky, floor, tree, ceiling, road, bed, windowpane, grass, cabinet, sidewalk, "
+    "person, earth, door, table, mountain, plant, curtain, chair, car, water, painting, sofa, "
+    "shelf, house, sea, mirror, rug, field, armchair, seat, fence, desk, rock, wardrobe, lamp, "
+    "bathtub, railing, cushion, base, box, column, signboard, chest of drawers, counter, sand, "
+    "sink, skyscraper, fireplace, refrigerator, grandstand, path, stairs, runway, case, pool "
+    "table, pillow, screen door, stairway, river, bridge, bookcase, blind, coffee table, toilet, "
+    "flower, book, hill, bench, countertop, stove, palm, kitchen island, computer, swivel chair, "
+    "boat, bar, arcade machine, hovel, bus, towel, light, truck, tower, chandelier, awning, "
+    "streetlight, booth, television receiver, airplane, dirt track, apparel, pole, land, "
+    "bannister, escalator, ottoman, bottle, buffet, poster, stage, van, ship, fountain, conveyer "
+    "belt, canopy, washer, plaything, swimming pool, stool, barrel, basket, waterfall, tent, bag, "
+    "minibike, cradle, oven, ball, food, step, tank, trade name, microwave, pot, animal, bicycle, "
+    "lake, dishwasher, screen, blanket, sculpture, hood, sconce, vase, traffic light, tray, "
+    "ashcan, fan, pier, crt screen, plate, monitor, bulletin board, shower, radiator, glass, "
+    "clock, flag"
+)
+"""Names of ADE20k's 150 classes, in the order of their numbers (Zhou et al. 2017)."""
 
 # Where the labels of `test` are hidden, the official validation split is the test.
 _VALIDATION_IS_TEST = {"train": "train", "test": "validation"}
@@ -239,6 +262,13 @@ HUB = (
         modality="image", license="CC-BY-SA-3.0"),
     _hf("fashion_mnist", "zalando-datasets/fashion_mnist", "image", 10, (60000, 0, 10000),
         "clothes, 28x28 grey", modality="image", license="MIT"),
+    _hf("scene_parse_150", "zhoubolei/scene_parse_150", "image", 150, (20210, 0, 2000),
+        "ADE20k: pixels of 150 kinds of things and stuff", modality="image", label="annotation",
+        task="segmentation", config="scene_parsing", splits=_VALIDATION_IS_TEST,
+        revision="refs/convert/parquet", names=ADE20K, reduce_labels=True, license="BSD-3-Clause"),
+    _hf("cppe-5", "rishitdagli/cppe-5", "image", 5, (1000, 0, 29), "protective equipment in boxes",
+        modality="image", label="objects", task="detection",
+        splits={"train": "train", "test": "test"}),
     _hf("cats_vs_dogs", "microsoft/cats_vs_dogs", "image", 2, (23410, 0, 0), "cats and dogs",
         modality="image", label="labels"),
 )  # fmt: skip

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from zoobench.datasets import catalog, hub_rows, labels, options, ranges
+from zoobench.datasets import catalog, hub_dense, hub_rows, labels, options, ranges
 from zoobench.datasets.splits import assemble
 from zoobench.errors import BadData, UserError, missing_extra, unknown
 from zoobench.interfaces import Splits
@@ -25,9 +25,10 @@ from zoobench.schema import DatasetCard, Modality, Ref
 
 OPTIONS = (
     "config", "text", "image", "label", "labels", "train_split", "valid_split", "test_split",
-    "range", "allow_unused",
+    "range", "allow_unused", "task", "names", "box_format", "reduce_labels",
 )  # fmt: skip
 
+TASKS = ("classification", "segmentation", "detection")
 _PART = r"[A-Za-z0-9_](?:[A-Za-z0-9_]|[-.](?![-.])){0,94}[A-Za-z0-9_]|[A-Za-z0-9_]"
 _REPOSITORY = re.compile(rf"(?:{_PART})/(?:{_PART})")
 """owner/name in the hub's alphabet: never a path, never one of the library's own readers."""
@@ -54,6 +55,7 @@ def resolve(ref: Ref, where: str) -> Ref:
     labels.as_words(ref, where)
     options.allow_unused(ref, where)
     row = _row(ref, where)
+    hub_dense.check_options(ref, where)
     options.check_against(ref, row.card, where)
     if importlib.util.find_spec("datasets") is None:
         raise missing_extra("datasets", "hub", f"{options.prefix(where)}{ref.id}")
@@ -153,7 +155,12 @@ def _row(ref: Ref, where: str) -> catalog.Hub:
     splits = {name: given[f"{name}_split"] for name in _USUAL if f"{name}_split" in given}
     if known is None:
         modality: Modality = "text" if "text" in given else "image"
-        card_ = DatasetCard("hf", ref.name, modality, 0, (0, 0, 0), ref.revision or "main")
+        task = given.get("task", "classification")
+        if task not in TASKS or (task != "classification" and modality != "image"):
+            raise unknown(where, "task", task, TASKS, f"of {ref.id}, which is of {modality}s")
+        card_ = DatasetCard(
+            "hf", ref.name, modality, 0, (0, 0, 0), ref.revision or "main", task=task
+        )
         known = catalog.Hub(card_, ref.name, column or "")
     return replace(
         known,
@@ -161,6 +168,8 @@ def _row(ref: Ref, where: str) -> catalog.Hub:
         label=given.get("label", known.label),
         config=given.get("config", known.config),
         splits={**known.splits, **splits},
+        names=given.get("names", known.names),
+        reduce_labels=bool(ref.option("reduce_labels", known.reduce_labels)),
     )
 
 

@@ -14,18 +14,24 @@ from typing import Any
 import numpy as np
 
 from zoobench import hub
-from zoobench.datasets import catalog, labels, options, ranges, regular, twins
+from zoobench.datasets import catalog, hub_dense, labels, options, ranges, regular, twins
 from zoobench.datasets.faults import check_faults
 from zoobench.datasets.ids import bytes_id, text_id
+from zoobench.datasets.masks import size_of
 from zoobench.datasets.ranges import Grey, may_be_deep
 from zoobench.datasets.readers import Column, stored
 from zoobench.datasets.splits import Found
 from zoobench.errors import BadData, unknown
-from zoobench.interfaces import Split
+from zoobench.interfaces import Split, Targets
 from zoobench.schema import Ref
 from zoobench.tasks.classification import Labels
 
 _TEXT = ("string", "large_string", "string_view")
+_DENSE = {
+    "segmentation": ("masks", ("Image",)),
+    "detection": ("boxes", ("dict", "list", "List", "LargeList", "Sequence")),
+}
+"""Task -> what its column holds, and by which features."""
 _PICTURE = (*_TEXT, "binary", "large_binary", "Image", "dict")
 
 
@@ -37,32 +43,33 @@ def found(named: Mapping[str, Any], row: catalog.Hub, ref: Ref, library: Any) ->
     """
     for table in named.values():
         _check_columns(table, row, ref)
-    classes, numbers, notes = _labels(named, row.label, ref)
     within = _folders(row.repo, library)
+    pictures = {
+        # Not decoded here: the id is that of the picture's own bytes.
+        name: table.cast_column(row.column, library.Image(decode=False))
+        if row.card.modality == "image"
+        else table
+        for name, table in named.items()
+    }
+    classes, answers, notes = _answers(pictures, row, ref, within, library)
     splits: dict[str, Split] = {}
     faults: list[tuple[str, int, str]] = []
     deep: set[str] = set()
-    for name, table in named.items():
-        if row.card.modality == "image":
-            # Not decoded here: the id is that of the picture's own bytes.
-            table = table.cast_column(row.column, library.Image(decode=False))
+    for name, table in pictures.items():
         read = Column(table.select_columns([row.column, row.label]), row.column, within)
         ids, bad, of = _contents(read, row, f"{ref.id}: {name}")
         deep |= of
-        bad = [
-            why or ("" if number >= 0 else "the label is empty or none of the classes")
-            for why, number in zip(bad, numbers[name], strict=True)
-        ]
+        targets, wrong = answers[name]
+        bad = [why or other for why, other in zip(bad, wrong, strict=True)]
         faults += [(name, i, why) for i, why in enumerate(bad) if why]
-        targets = Labels(np.asarray(numbers[name], dtype=np.int64))
         splits[name] = Split(name, tuple(ids), targets, read)
     sound = [
         (name, i)
         for name, split in splits.items()
         for i in sorted(set(range(len(split))) - {i for of, i, _ in faults if of == name})
     ]
-    looks, wrong = _looks(splits, row, sound, deep, ranges.range_of(ref))
-    faults += wrong
+    looks, damaged = _looks(splits, row, sound, deep, ranges.range_of(ref))
+    faults += damaged
     notes |= ranges.notes(looks.grey, looks.narrow)
     notes |= check_faults(
         [f"{name}, row {i + 1}: {why}" for name, i, why in faults],
@@ -74,8 +81,60 @@ def found(named: Mapping[str, Any], row: catalog.Hub, ref: Ref, library: Any) ->
     }
     return Found(
         whole["train"], whole.get("valid"), whole.get("test"), classes, row.card.modality, notes,
-        looks=looks,
+        looks=looks, task=row.card.task,
     )  # fmt: skip
+
+
+def _answers(
+    named: Mapping[str, Any], row: catalog.Hub, ref: Ref, within: tuple[str, ...], library: Any
+) -> tuple[tuple[str, ...], dict[str, tuple[Targets, list[str]]], dict[str, Any]]:
+    """(class names, split -> targets and what is wrong with each row's, notes)."""
+    if row.card.task == "classification":
+        classes, numbers, notes = _labels(named, row.label, ref)
+        answers: dict[str, tuple[Targets, list[str]]] = {
+            name: (
+                Labels(np.asarray(held, dtype=np.int64)),
+                ["" if k >= 0 else "the label is empty or none of the classes" for k in held],
+            )
+            for name, held in numbers.items()
+        }
+        return classes, answers, notes
+    sizes = {
+        name: [_size(value, within) for value in _values(table, row.column)]
+        for name, table in named.items()
+    }
+    names = _class_names(named["train"].features[row.label], row.names)
+    if row.card.task == "detection":
+        rows = {name: _values(table, row.label) for name, table in named.items()}
+        how = str(ref.option("box_format", "xywh"))
+        return *hub_dense.boxes_in(rows, sizes, names, how), {}
+    columns = {
+        name: hub_dense.MaskColumn(
+            table.select_columns([row.label]).cast_column(row.label, library.Image(decode=False)),
+            row.label, within, int(row.reduce_labels),
+        )
+        for name, table in named.items()
+    }  # fmt: skip
+    return *hub_dense.masks_in(columns, sizes, names), {}
+
+
+def _size(value: Any, within: Sequence[str]) -> tuple[int, int] | None:
+    try:
+        return size_of(stored(value, within)) if value else None
+    except (BadData, OSError, KeyError, TypeError):  # said where the picture is read
+        return None
+
+
+def _class_names(feature: Any, said: str) -> tuple[str, ...]:
+    """Those that are `said`, parted by commas, or of a ClassLabel inside of the column."""
+    if said:
+        return tuple(name.strip() for name in said.split(","))
+    inside = getattr(feature, "feature", feature)
+    for key in hub_dense.LABELS:
+        label = inside.get(key) if isinstance(inside, dict) else None
+        if found := getattr(getattr(label, "feature", label), "names", None):
+            return tuple(found)
+    return ()
 
 
 def _without(split: Split, bad: Sequence[int], grey: Grey) -> Split:
@@ -105,7 +164,10 @@ def _check_columns(table: Any, row: catalog.Hub, ref: Ref) -> None:
         feature = table.features[column]
         is_value = type(feature).__name__ == "Value"
         holds = str(feature.dtype) if is_value else type(feature).__name__
-        if noun == "labels":
+        if row.card.task != "classification" and noun == "labels":
+            noun, fitting = _DENSE[row.card.task]
+            sound = holds in fitting
+        elif noun == "labels":
             sound = holds == "ClassLabel" or (is_value and "binary" not in holds)
         else:
             sound = holds in wanted

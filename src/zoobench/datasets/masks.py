@@ -61,10 +61,17 @@ def decode(path: str, values: tuple[int, ...] = ()) -> Mask:
 
 
 def _numbers(path: str) -> Mask:
-    if path.endswith(".mat"):
-        return _matlab(path)
     try:
-        with Image.open(io.BytesIO(regular.read(path)), formats=images.formats()) as picture:
+        content = regular.read(path)
+    except OSError as error:
+        raise BadData(f"it cannot be read: {error.strerror}") from error
+    return _matlab(content) if path.endswith(".mat") else numbers(content)
+
+
+def numbers(content: bytes) -> Mask:
+    """(H, W) uint8 from a picture of one number a pixel. Raises BadData where it is none."""
+    try:
+        with Image.open(io.BytesIO(content), formats=images.formats()) as picture:
             if picture.format not in FORMATS:
                 raise BadData(f"it is {picture.format}, which may not keep numbers: write PNG")
             if picture.mode not in MODES:
@@ -87,14 +94,14 @@ def _numbers(path: str) -> Mask:
     return values.astype(np.uint8)
 
 
-def _matlab(path: str) -> Mask:
+def _matlab(content: bytes) -> Mask:
     """A file of the Semantic Boundaries Dataset (Hariharan et al. 2011)."""
     from scipy.io import loadmat
 
     try:
-        file: Any = io.BytesIO(regular.read(path))
-        content = loadmat(file, variable_names=["GTcls"])
-        return np.asarray(content["GTcls"][0]["Segmentation"][0], dtype=np.uint8)
+        file: Any = io.BytesIO(content)
+        held = loadmat(file, variable_names=["GTcls"])
+        return np.asarray(held["GTcls"][0]["Segmentation"][0], dtype=np.uint8)
     except MemoryError:
         raise
     except Exception as error:
@@ -125,10 +132,12 @@ def scan(
     return [found for found, _ in scanned], [why for _, why in scanned]
 
 
-def size_of(path: str) -> tuple[int, int] | None:
+def size_of(picture_or_path: bytes | str) -> tuple[int, int] | None:
     """(height, width) of a picture upright, by its header; None where it cannot be opened."""
     try:
-        with Image.open(io.BytesIO(regular.read(path)), formats=images.formats()) as picture:
+        one = picture_or_path
+        content = regular.read(one) if isinstance(one, str) else one
+        with Image.open(io.BytesIO(content), formats=images.formats()) as picture:
             turned = picture.getexif().get(0x0112, 1) >= 5
             return (picture.width, picture.height) if turned else (picture.height, picture.width)
     except MemoryError:
