@@ -37,6 +37,12 @@ FOR_TASK: dict[str, dict[str, str]] = {
         "majority": "zoobench.methods.dense_controls:MajorityClass",
         "raw-input": "zoobench.methods.dense_controls:ColourAndPlace",
     },
+    "detection": {
+        "linear-probe": "zoobench.methods.box_probe:BoxProbe",
+        "majority": "zoobench.methods.box_controls:UsualBoxes",
+        "raw-input": "zoobench.methods.box_controls:ColourBoxes",
+        "oracle": "zoobench.methods.box_controls:BoxOracle",
+    },
 }
 """Task -> the classes behind names of METHODS whose own does not serve it."""
 

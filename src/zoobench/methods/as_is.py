@@ -11,7 +11,7 @@ import numpy as np
 
 from zoobench.errors import Unsupported, UserError
 from zoobench.interfaces import Adapted, SealedSplits, Split
-from zoobench.methods.dense_probe import Segmenter
+from zoobench.methods.predictor import Predictor
 from zoobench.tasks.segmentation import IGNORED, LabelMaps, Mask
 
 SYNONYMS = (
@@ -59,7 +59,7 @@ class AsIs:
 
         unknown = len(known) < len(splits.classes)
         facts = {"classes_known": float(len(known)), "trainable_params": 0.0}
-        return Segmenter(label, splits.valid, label, {}, facts, ("classes-unknown",) * unknown)
+        return Predictor(label, splits.valid, label, {}, facts, ("classes-unknown",) * unknown)
 
 
 def _masks(source: Any, model: Any, split: Split, table: np.ndarray) -> Iterator[Mask]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from zoobench.features.cells import STRIDE, grid_of
 from zoobench.interfaces import Adapted, CellFeatures, Placement, SealedSplits, Split
 from zoobench.methods.cells import masses, painted
-from zoobench.methods.dense_probe import DenseProbe, Segmenter, fit_cells
+from zoobench.methods.dense_probe import DenseProbe, fit_cells
+from zoobench.methods.predictor import Predictor
 from zoobench.models.dense import lay, placement
 from zoobench.tasks.segmentation import LabelMaps, masks_of
 
@@ -29,10 +30,10 @@ class Blind:
     view: ClassVar[str] = ""
 
     def adapt(self, backbone: None, splits: SealedSplits, seed: int) -> Adapted:
-        label = self.labeller(splits)
-        return Segmenter(label, splits.valid, label)
+        answer = self.answerer(splits)
+        return Predictor(answer, splits.valid, answer)
 
-    def labeller(self, splits: SealedSplits) -> Callable[[Split], LabelMaps]:
+    def answerer(self, splits: SealedSplits) -> Callable[[Split], Any]:
         raise NotImplementedError
 
 
@@ -40,7 +41,7 @@ class Blind:
 class MajorityClass(Blind):
     """The class of most pixels of train, for every pixel."""
 
-    def labeller(self, splits: SealedSplits) -> Callable[[Split], LabelMaps]:
+    def answerer(self, splits: SealedSplits) -> Callable[[Split], LabelMaps]:
         most = int(masks_of(splits.train).counts.sum(axis=0).argmax())
         return lambda split: LabelMaps(
             np.full(size, most, dtype=np.uint8) for size in masks_of(split).sizes
@@ -54,7 +55,7 @@ class Oracle(Blind):
 
     size: int = 224
 
-    def labeller(self, splits: SealedSplits) -> Callable[[Split], LabelMaps]:
+    def answerer(self, splits: SealedSplits) -> Callable[[Split], LabelMaps]:
         import torch
 
         frame, classes = (self.size, self.size), len(splits.classes)
@@ -98,16 +99,12 @@ class RawCells:
         return torch.device("cpu")
 
     def cells(self, split: Split, size: tuple[int, int], layers: str = "last") -> CellFeatures:
-        import torch
-
-        h, w = grid_of(size)
         places, cells = [], []
         for i in range(len(split)):
             pixels, where = lay(split.read(i), size, "letterbox", (128, 128, 128))
             places.append(where)
             cells.append(_colours(pixels, where))
-        features = torch.from_numpy(np.stack(cells).astype(np.float32))
-        return CellFeatures(features.reshape(len(split), h, w, -1), tuple(places))
+        return CellFeatures(np.stack(cells).astype(np.float32), tuple(places))
 
 
 def _colours(pixels: NDArray[np.uint8], where: Placement) -> NDArray[np.float64]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from zoobench.errors import NotFinite
 from zoobench.interfaces import Adapted, MapSpec, SealedSplits, Split
 from zoobench.methods.cells import painted
+from zoobench.methods.dense_training import fit
 from zoobench.models.dense import DenseView, dense, placement
 from zoobench.tasks.segmentation import IGNORED, LabelMaps, Mask, masks_of, outcomes_of, statistics
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 WIDTH = 128
 """Channels of the fpn decoder."""
 SCALES = (0.5, 2.0)
-POWER = 0.9
 
 
 @dataclass(frozen=True)
@@ -133,38 +133,21 @@ def _train(
     view = view.last() if recipe.decoder == "linear" else view
     torch.manual_seed(seed)
     net = network(view, len(splits.classes)).to(source.device)
-    encoder, decoder = list(net.encoder.parameters()), list(net.decoder.parameters())
-    for parameter in encoder:
-        parameter.requires_grad_(recipe.freeze == "none")
-    trained = [p for p in (*encoder, *decoder) if p.requires_grad]
-    groups: list[dict[str, Any]] = [{"params": decoder, "lr": rate}]
-    if recipe.freeze == "none":
-        groups.append({"params": encoder, "lr": rate / 10})
-    optimizer = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: (1 - min(step, recipe.steps) / recipe.steps) ** POWER
-    )
-    _train_mode(net)
-    for step, rows in enumerate(_batches(len(splits.train), recipe, seed)):
+
+    def loss(step: int, rows: NDArray[np.intp]) -> torch.Tensor:
         pixels, target = _batch(view, splits.train, rows, [seed, step])
         with source.autocast():
             scores = net(torch.from_numpy(pixels).to(source.device)).float()
-        loss = _loss(scores, torch.from_numpy(target).to(source.device), view)
-        if not bool(torch.isfinite(loss)):
-            return None
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-        schedule.step()
-        if source.progress is not None:
-            source.progress(f"train at {rate:g}", step + 1, recipe.steps)
+        return _loss(scores, torch.from_numpy(target).to(source.device), view)
+
+    size = fit(net, loss, len(splits.train), recipe, rate, seed, source.progress)
+    if size is None:
+        return None
     tuned = TrainedSegmenter(view, net, source, rate)
     tuned.valid_scores = tuned.predict(splits.valid)
     held = masks_of(splits.valid)
     judged = outcomes_of(tuned.valid_scores, held.read, len(held), held.classes)
     miou = statistics(judged)(np.ones((1, judged.n)), ["miou"])["miou"]
-    size = float(sum(p.numel() for p in trained))
     tuned.facts = {
         "valid_miou": float(miou[0]), "steps": float(recipe.steps), "trainable_params": size,
     }  # fmt: skip
@@ -225,18 +208,6 @@ def decoder(specs: Sequence[MapSpec], classes: int) -> torch.nn.Module:
     return LastMap() if len(specs) == 1 else Pyramid()
 
 
-def _train_mode(net: Any) -> None:
-    """Train mode, but for batch norms of the encoder, and all of it where it is frozen."""
-    from torch.nn.modules.batchnorm import _BatchNorm
-
-    net.train()
-    if not any(p.requires_grad for p in net.encoder.parameters()):
-        net.encoder.eval()
-    for module in net.encoder.modules():
-        if isinstance(module, _BatchNorm):
-            module.eval()
-
-
 def _loss(scores: torch.Tensor, target: torch.Tensor, view: DenseView) -> torch.Tensor:
     """Mean cross-entropy of the frame's pixels that have a class."""
     from torch.nn import functional
@@ -247,18 +218,6 @@ def _loss(scores: torch.Tensor, target: torch.Tensor, view: DenseView) -> torch.
         whole[:, :, :height, :width], target, ignore_index=IGNORED, reduction="sum"
     )
     return total / (target != IGNORED).sum().clamp_min(1)
-
-
-def _batches(n: int, recipe: DenseFineTune, seed: int) -> Iterator[NDArray[np.intp]]:
-    """`steps` batches: a new permutation each epoch; a short last batch is left out."""
-    rng = np.random.default_rng([seed, 1])
-    size = min(recipe.batch_size, n)
-    waiting = np.zeros(0, dtype=np.intp)
-    for _ in range(recipe.steps):
-        if len(waiting) < size:
-            waiting = rng.permutation(n)
-        yield waiting[:size]
-        waiting = waiting[size:]
 
 
 def _batch(

@@ -13,7 +13,8 @@ import numpy as np
 
 from zoobench.interfaces import Adapted, SealedSplits
 from zoobench.methods.cells import cell_miou, sampled
-from zoobench.methods.dense_probe import Segmenter, scored_masks
+from zoobench.methods.dense_probe import scored_masks
+from zoobench.methods.predictor import Predictor
 from zoobench.tasks.segmentation import LabelMaps
 
 if TYPE_CHECKING:
@@ -81,4 +82,4 @@ class DenseKnn:
         facts = {
             "valid_miou": found[best], "train_cells": float(len(bank)), "trainable_params": 0.0,
         }  # fmt: skip
-        return Segmenter(label, splits.valid, label, {"k": k}, facts)
+        return Predictor(label, splits.valid, label, {"k": k}, facts)

@@ -7,7 +7,7 @@ of classes, which is the problem of all their pixels.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from zoobench.interfaces import Adapted, CellFeatures, SealedSplits, Split
 from zoobench.methods.cells import CellSample, cell_miou, painted, sampled
 from zoobench.methods.linear_probe import facts_of, flags_of
+from zoobench.methods.predictor import Predictor
 from zoobench.tasks.segmentation import LabelMaps, Mask
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def fit_cells(source: Any, splits: SealedSplits, recipe: DenseProbe) -> Adapted:
             scored_masks(source.cells(split, size, recipe.layers), device, score, present)
         )
 
-    return Segmenter(
+    return Predictor(
         labelled(final.head.scores), splits.valid, labelled(path.fit.head.scores),
         {"lambda": path.fit.lam}, facts, flags_of(path),
     )  # fmt: skip
@@ -118,23 +119,3 @@ def scored_masks(
         scores = score(held.rows(rows).to(device)).reshape(len(places), h, w, -1)
         for one, where in zip(scores, places, strict=True):
             yield names[painted(one, where)]
-
-
-@dataclass(frozen=True)
-class Segmenter:
-    """An Adapted that labels pixels. What it says of `valid` is made when it is asked for."""
-
-    label: Callable[[Split], LabelMaps]
-    valid: Split
-    before: Callable[[Split], LabelMaps]
-    chosen: dict[str, Any] = field(default_factory=dict)
-    facts: dict[str, float] = field(default_factory=dict)
-    flags: tuple[str, ...] = ()
-
-    @property
-    def valid_scores(self) -> LabelMaps:
-        """The masks of `valid` by a fit that never saw it."""
-        return self.before(self.valid)
-
-    def predict(self, split: Split) -> LabelMaps:
-        return self.label(split)

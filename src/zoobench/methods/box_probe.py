@@ -1,0 +1,244 @@
+"""A linear layer on the cells of frozen maps that finds boxes (PROTOCOL section 2, Detection).
+
+What `linear-probe` is to pictures: nothing but one layer a level stands between the maps and the
+answer. Its problem is not convex, so that it is trained in small steps, not solved.
+B pictures, P cells of both levels, D features, C classes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoobench.errors import NotFinite
+from zoobench.interfaces import Adapted, CellFeatures, SealedSplits, Split
+from zoobench.methods import box_grid
+from zoobench.methods.box_grid import CROWD, STRIDES, BoxGrid, framed
+from zoobench.methods.dense_training import batches
+from zoobench.methods.predictor import Predictor
+from zoobench.tasks.detection import Detections, boxes_of
+
+if TYPE_CHECKING:
+    import torch
+
+PRIOR = 0.01
+"""Probability of every class in every cell before the first step."""
+SHOWN = 16
+"""Pictures whose boxes are found at once."""
+
+
+@dataclass(frozen=True)
+class BoxProbe:
+    """One linear layer a level on the cells of frozen maps, chosen on `valid` by AP.
+
+    Pictures lie in a frame of `size` pixels; the fine level is the grid that every model's maps
+    are read on, the coarse one its mean over two by two cells. `layers` are the last one's
+    features, or with "pyramid" those of every map. A layer gives logits of the classes (focal
+    loss) and the distances to four sides (GIoU), by AdamW at each of `rates` with a cosine, over
+    `steps` of `batch_size` pictures.
+    """
+
+    size: int = 320
+    layers: Literal["last", "pyramid"] = "last"
+    rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
+    steps: int = 500
+    batch_size: int = 16
+
+    version: ClassVar[int] = 1
+    needs: ClassVar[str] = "features"
+    tasks: ClassVar[tuple[str, ...]] = ("detection",)
+    view: ClassVar[str] = "maps"
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch_size < 1 or not self.rates or min(self.rates) <= 0:
+            raise ValueError("steps and batch_size must be at least 1, and rates above 0")
+        if not 32 <= self.size <= 4096:
+            raise ValueError(f"size must lie between 32 and 4096 pixels, not {self.size}")
+
+    def adapt(self, backbone: Any, splits: SealedSplits, seed: int) -> Adapted:
+        """`backbone` gives `cells`; `seed` orders the pictures.
+
+        Raises NotFinite where the loss of every rate leaves the finite numbers.
+        """
+        return fit_boxes(backbone, splits, self, seed)
+
+
+def fit_boxes(source: Any, splits: SealedSplits, recipe: BoxProbe, seed: int) -> Adapted:
+    """The probe on whatever `source` gives of the cells of a split."""
+    size, device = (recipe.size, recipe.size), source.device
+    held = source.cells(splits.train, size, recipe.layers)
+    reader = CellReader.of(held, device)
+    heads = [new_head(held.values.shape[-1], len(splits.classes)).to(device) for _ in recipe.rates]
+    finite = trained(heads, reader, held, splits.train, recipe, seed, source)
+
+    def finder(head: torch.nn.Module) -> Callable[[Split], list[Detections]]:
+        return lambda split: list(
+            found(head, reader, source.cells(split, size, recipe.layers), BoxGrid(size))
+        )
+
+    judged = {
+        rate: (box_grid.average_precision(finder(head)(splits.valid), boxes_of(splits.valid)), head)
+        for rate, head, good in zip(recipe.rates, heads, finite, strict=True)
+        if good
+    }
+    if not judged:
+        raise NotFinite(f"the training loss at every learning rate of {list(recipe.rates)}")
+    rate = max(judged, key=lambda one: judged[one][0])
+    ap, head = judged[rate]
+    edge = len(recipe.rates) > 1 and rate in (min(recipe.rates), max(recipe.rates))
+    facts = {
+        "valid_ap": ap, "steps": float(recipe.steps),
+        "trainable_params": float(sum(p.numel() for p in head.parameters())),
+    }  # fmt: skip
+    answer = finder(head)
+    return Predictor(answer, splits.valid, answer, {"rate": rate}, facts, ("rate-on-edge",) * edge)
+
+
+@dataclass(frozen=True)
+class CellReader:
+    """Cells of pictures as both levels, standardised by the mean and deviation (D,) of train."""
+
+    mean: torch.Tensor
+    scale: torch.Tensor
+
+    @classmethod
+    def of(cls, held: CellFeatures, device: torch.device) -> CellReader:
+        import torch
+
+        sums = np.zeros((2, held.values.shape[-1]))
+        for one in held.values:
+            exact = one.reshape(-1, one.shape[-1]).astype(np.float64)
+            sums += exact.sum(axis=0), (exact**2).sum(axis=0)
+        mean, square = sums / max(1, math.prod(held.values.shape[:3]))
+        spread = np.sqrt(np.maximum(square - mean**2, 0))
+        # A feature that is constant tells nothing; dividing by its rounding error would.
+        scale = np.where(spread > 1e-4 * (np.abs(mean) + 1e-3), spread, np.inf)
+        return cls(*(torch.as_tensor(a, dtype=torch.float32, device=device) for a in (mean, scale)))
+
+    def levels(self, held: CellFeatures, rows: NDArray[np.intp]) -> list[torch.Tensor]:
+        """(B, cells, D) of each level."""
+        import torch
+
+        values = np.asarray(held.values[rows], dtype=np.float32)
+        fine = (torch.from_numpy(values).to(self.mean.device) - self.mean) / self.scale
+        coarse = torch.nn.functional.avg_pool2d(
+            fine.permute(0, 3, 1, 2), 2, ceil_mode=True, count_include_pad=False
+        )
+        return [fine.flatten(1, 2), coarse.permute(0, 2, 3, 1).flatten(1, 2)]
+
+
+def new_head(features: int, classes: int) -> torch.nn.ModuleList:
+    """A linear layer for each level: C logits, and four numbers for distances."""
+    import torch
+
+    layers = [torch.nn.Linear(features, classes + 4) for _ in STRIDES]
+    for layer in layers:
+        torch.nn.init.zeros_(layer.weight)
+        torch.nn.init.zeros_(layer.bias)
+        torch.nn.init.constant_(layer.bias[:classes], math.log(PRIOR / (1 - PRIOR)))
+    return torch.nn.ModuleList(layers)
+
+
+def spoken(
+    head: torch.nn.Module, levels: Sequence[torch.Tensor], grid: BoxGrid
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (B, P, C) and boxes (B, P, 4) in the frame."""
+    import torch
+
+    layers: Any = head
+    said = torch.cat([layer(one) for layer, one in zip(layers, levels, strict=True)], dim=1)
+    strides, centres = (torch.from_numpy(a).to(said) for a in (grid.strides, grid.centres))
+    away = torch.nn.functional.softplus(said[..., -4:]) * strides[:, None]
+    boxes = torch.cat([centres - away[..., :2], centres + away[..., 2:]], dim=-1)
+    return said[..., :-4], boxes
+
+
+def trained(
+    heads: Sequence[torch.nn.Module],
+    reader: CellReader,
+    held: CellFeatures,
+    train: Split,
+    recipe: BoxProbe,
+    seed: int,
+    source: Any,
+) -> list[bool]:
+    """Train a head at each rate on the same batches, which are read once; whose loss is finite."""
+    import torch
+
+    grid = BoxGrid((recipe.size, recipe.size))
+    groups = [
+        {"params": head.parameters(), "lr": rate}
+        for head, rate in zip(heads, recipe.rates, strict=True)
+    ]
+    # Heads share no parameter, so that one optimizer of all is an optimizer of each.
+    optimizer = torch.optim.AdamW(groups)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.steps)
+    finite = [True] * len(heads)
+    for rows in batches(len(train), recipe.steps, recipe.batch_size, seed):
+        levels = reader.levels(held, rows)
+        labels, boxes = asked(train, held, rows, grid)
+        targets = torch.from_numpy(labels), torch.from_numpy(boxes).float()
+        labels_, boxes_ = (one.to(source.device) for one in targets)
+        losses = [loss(*spoken(head, levels, grid), labels_, boxes_) for head in heads]
+        finite = [
+            was and bool(torch.isfinite(one)) for was, one in zip(finite, losses, strict=True)
+        ]
+        optimizer.zero_grad(set_to_none=True)
+        torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+    return finite
+
+
+def asked(
+    split: Split, held: CellFeatures, rows: NDArray[np.intp], grid: BoxGrid
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """What the cells of some pictures should say: (B, P) the class, NOBODY or CROWD, and (B, P, 4)
+    the box in the frame, of no meaning where there is no class."""
+    labels = np.empty((len(rows), len(grid.levels)), dtype=np.int64)
+    boxes = np.zeros((*labels.shape, 4))
+    for i, row in enumerate(rows):
+        truth, where = boxes_of(split).pictures[row], held.places[row]
+        owner = grid.assigned(truth, where)
+        mine = owner >= 0
+        labels[i] = owner
+        labels[i, mine] = truth.labels[owner[mine]]
+        boxes[i, mine] = framed(truth.boxes, where)[owner[mine]]
+    return labels, boxes
+
+
+def loss(
+    logits: torch.Tensor, boxes: torch.Tensor, labels: torch.Tensor, truth: torch.Tensor
+) -> torch.Tensor:
+    """Focal loss of all cells but those in crowds, and GIoU of those with an object, each over the
+    number of the latter."""
+    import torch
+    from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
+
+    counted, positive = labels != CROWD, labels >= 0
+    hot = torch.nn.functional.one_hot(labels.clamp_min(0), logits.shape[-1]) * positive[..., None]
+    focal = sigmoid_focal_loss(
+        logits[counted], hot[counted].to(logits), alpha=0.25, gamma=2.0, reduction="sum"
+    )
+    apart = generalized_box_iou_loss(boxes[positive], truth[positive], reduction="sum")
+    total: torch.Tensor = (focal + apart) / positive.sum().clamp_min(1)
+    return total
+
+
+def found(
+    head: torch.nn.Module, reader: CellReader, held: CellFeatures, grid: BoxGrid
+) -> Iterator[Detections]:
+    """The detections of each picture."""
+    import torch
+
+    for start in range(0, len(held.places), SHOWN):
+        rows = np.arange(start, min(start + SHOWN, len(held.places)))
+        with torch.inference_mode():
+            logits, boxes = spoken(head, reader.levels(held, rows), grid)
+            for i, row in enumerate(rows):
+                yield box_grid.detections(logits[i].sigmoid(), boxes[i], held.places[row])
