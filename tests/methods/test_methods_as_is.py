@@ -14,8 +14,8 @@ from cells import settings
 from zoobench import datasets, methods, models
 from zoobench.errors import CellError, Unsupported, UserError
 from zoobench.features.source import Features, View
-from zoobench.methods.as_is import mapping
-from zoobench.models import segmenter_
+from zoobench.methods.as_is import UNKNOWN, mapping
+from zoobench.models.segmenter_ import SEGMENTERS
 from zoobench.runs import planning, suite
 from zoobench.schema import Ref
 from zoobench.tasks.segmentation import IGNORED, masks_of
@@ -74,9 +74,9 @@ def folder_of(path: Path, kind: str) -> Path:
 def test_labels_are_matched_by_name_and_never_by_number() -> None:
     theirs = ("__background__", "Aeroplane", "dining table", "tabby, cat", "TV-monitor", "dog")
     ours = ("dog", "bg", "diningtable", "airplane", "television", "cat")
-    assert mapping(theirs, ours) == [1, 3, 2, IGNORED, 4, 0]
+    assert mapping(theirs, ours) == [1, 3, 2, UNKNOWN, 4, 0]
     assert mapping(theirs, ours, ["tabby, cat=cat"])[3] == 5
-    assert mapping(("a", "b"), ("A", "a b")) == [0, IGNORED]
+    assert mapping(("a", "b"), ("A", "a b")) == [0, UNKNOWN]
     for wrong, says in [("cow=cat", "'cow' is none of"), ("dog=cow", "'cow' is none of")]:
         with pytest.raises(UserError, match=says):
             mapping(theirs, ours, [wrong])
@@ -154,7 +154,7 @@ def test_what_does_not_fit_together_is_said_before_or_in_a_word(
     with pytest.raises(Unsupported, match="knows none of the classes class0, class1"):
         methods.build("as-is", {}).adapt(source, data.sealed(), 0)
     gabor = Features(models.load(models.resolve("synthetic/gabor")), View("x"))
-    with pytest.raises(Unsupported, match="no complete segmenter"):
+    with pytest.raises(Unsupported, match="no complete model for segmentation"):
         methods.build("as-is", {}).adapt(gabor, data.sealed(), 0)
 
 
@@ -186,8 +186,8 @@ def test_a_folder_of_another_model_is_no_segmenter(tmp_path: Path) -> None:
 def test_every_card_is_torchvisions_own() -> None:
     import torchvision.models as zoo
 
-    assert sorted(segmenter_.TORCHVISION) == sorted(zoo.list_models(module=zoo.segmentation))
-    for card in segmenter_.cards():
+    assert sorted(SEGMENTERS.torchvision) == sorted(zoo.list_models(module=zoo.segmentation))
+    for card in SEGMENTERS.cards():
         weights = zoo.get_model_weights(card.name).DEFAULT
         assert card.weights == weights.url
         assert card.revision == weights.name

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from zoobench.errors import Unsupported, UserError
 from zoobench.interfaces import Adapted, SealedSplits, Split
 from zoobench.methods.predictor import Predictor
+from zoobench.tasks.detection import Detections
 from zoobench.tasks.segmentation import IGNORED, LabelMaps, Mask
 
 SYNONYMS = (
@@ -20,22 +22,25 @@ SYNONYMS = (
     ("background", "bg", "unlabelled", "unlabeled"),
 )  # fmt: skip
 """Names of one thing, without blanks."""
+UNKNOWN = -1
+"""In place of a class: a label that means none of the data's."""
 
 
 @dataclass(frozen=True)
 class AsIs:
-    """A complete segmenter with its own head; its labels are matched with the classes by name.
+    """A complete model with its own head; its labels are matched with the classes by name.
 
-    `labels` says what the names do not, as "THEIR LABEL=CLASS". What it calls by a name that is no
-    class of the data is none of them, and wrong wherever it stands.
+    `labels` says what the names do not, as "THEIR LABEL=CLASS". What a segmenter calls by a name
+    that is no class of the data is none of them, and wrong wherever it stands; what a detector
+    calls so is left out, as nobody looked for it.
     """
 
     labels: tuple[str, ...] = ()
 
     version: ClassVar[int] = 1
     needs: ClassVar[str] = "features"
-    tasks: ClassVar[tuple[str, ...]] = ("segmentation",)
-    view: ClassVar[str] = "segment"
+    tasks: ClassVar[tuple[str, ...]] = ("segmentation", "detection")
+    view: ClassVar[str] = "answer"
 
     def __post_init__(self) -> None:
         for text in self.labels:
@@ -45,37 +50,64 @@ class AsIs:
     def adapt(self, backbone: Any, splits: SealedSplits, seed: int) -> Adapted:
         """Raises Unsupported for a model without a head, and where none of the classes is known."""
         model = getattr(backbone, "backbone", backbone)
-        if not hasattr(model, "segment"):
-            raise Unsupported("it is no complete segmenter: as-is needs a head of its own")
+        if getattr(model, "task", "") != splits.task:
+            raise Unsupported(f"it is no complete model for {splits.task}: as-is needs a head")
         numbers = mapping(model.labels, splits.classes, self.labels)
-        known = sorted(set(numbers) - {IGNORED})
+        known = sorted(set(numbers) - {UNKNOWN})
         if not known:
             ours, theirs = (", ".join(names[:8]) for names in (splits.classes, model.labels))
             raise Unsupported(f"it knows none of the classes {ours}; its own labels are {theirs}")
-        table = np.asarray(numbers, dtype=np.uint8)
+        table = np.asarray(numbers, dtype=np.int64)
 
-        def label(split: Split) -> LabelMaps:
-            return LabelMaps(_masks(backbone, model, split, table))
+        def answer(split: Split) -> Any:
+            said = _answers(backbone, model, split)
+            if splits.task == "detection":
+                return [_detections(one, table, size) for one, size in said]
+            return LabelMaps(_mask(found, table) for found, _ in said)
 
         unknown = len(known) < len(splits.classes)
         facts = {"classes_known": float(len(known)), "trainable_params": 0.0}
-        return Predictor(label, splits.valid, label, {}, facts, ("classes-unknown",) * unknown)
+        return Predictor(answer, splits.valid, answer, {}, facts, ("classes-unknown",) * unknown)
 
 
-def _masks(source: Any, model: Any, split: Split, table: np.ndarray) -> Iterator[Mask]:
+def _answers(source: Any, model: Any, split: Split) -> Iterator[tuple[Any, tuple[int, int]]]:
+    """What the model says of each picture, and the picture's (width, height)."""
     import torch
 
     model.module.eval()
     for i in range(len(split)):
+        picture = split.read(i)
         with torch.inference_mode(), source.autocast(source.precision):
-            found = model.segment(split.read(i)).cpu().numpy()
-        # A universal segmenter may leave a pixel to nobody, which it writes as -1 or 255.
-        inside = (found >= 0) & (found < len(table))
-        yield np.where(inside, table[np.where(inside, found, 0)], IGNORED).astype(np.uint8)
+            said = model.answer(picture)
+        yield said, picture.size
+
+
+def _mask(said: Any, table: NDArray[np.int64]) -> Mask:
+    found = said.cpu().numpy()
+    # A universal segmenter may leave a pixel to nobody, which it writes as -1 or 255.
+    classes = _classes(found, table)
+    return np.where(classes == UNKNOWN, IGNORED, classes).astype(np.uint8)
+
+
+def _detections(said: Sequence[Any], table: NDArray[np.int64], size: tuple[int, int]) -> Detections:
+    """In the picture, and of its data's classes."""
+    corners, values, found = (one.float().cpu().numpy() for one in said)
+    corners = np.clip(corners.astype(np.float64), 0, [*size, *size])
+    labels = _classes(found.astype(np.int64), table)
+    solid = (corners[:, 2:] > corners[:, :2]).all(axis=1)
+    # What is no number is kept, so that it is said.
+    kept = (labels != UNKNOWN) & (solid | np.isnan(corners).any(axis=1))
+    return Detections.of(corners[kept], values[kept], labels[kept])
+
+
+def _classes(numbers: NDArray[np.int64], table: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The class that each number of a label means, or UNKNOWN."""
+    inside = (numbers >= 0) & (numbers < len(table))
+    return np.where(inside, table[np.where(inside, numbers, 0)], UNKNOWN)
 
 
 def mapping(theirs: Sequence[str], classes: Sequence[str], said: Sequence[str] = ()) -> list[int]:
-    """For each of a model's labels the number of the class that it means, or IGNORED.
+    """For each of a model's labels the number of the class that it means, or UNKNOWN.
 
     Names are compared in lower case, without blanks, marks and what follows a comma or semicolon.
     Raises UserError for a pair of `said` that names no label, or no class.
@@ -96,7 +128,7 @@ def _number(name: str, own: Mapping[str, int]) -> int:
     if plain in own:
         return own[plain]
     same = next((group for group in SYNONYMS if plain in group), ())
-    return next((own[other] for other in same if other in own), IGNORED)
+    return next((own[other] for other in same if other in own), UNKNOWN)
 
 
 def _plain(name: str) -> str:

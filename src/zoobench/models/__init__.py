@@ -25,7 +25,8 @@ SOURCES: dict[str, str] = {
     "timm": "zoobench.models.timm_",
     "torchvision": "zoobench.models.torchvision_",
     "hf": "zoobench.models.transformers_",
-    "segmenter": "zoobench.models.segmenter_",
+    "segmenter": "zoobench.models.segmenter_:SEGMENTERS",
+    "detector": "zoobench.models.detector_:DETECTORS",
 }
 
 

@@ -120,7 +120,7 @@ SAME = 1e-2
 """Relative distance up to which two passes gave the same features: float32 in another order is
 apart by less than a thousandth of that, a random mask by more than ten times as much."""
 
-AnyBackbone = TypeVar("AnyBackbone", ImageBackbone, TextBackbone)
+AnyBackbone = TypeVar("AnyBackbone", bound=ImageBackbone | TextBackbone)
 
 
 def finish(

@@ -31,7 +31,7 @@ RECORD_FLAGS = {
     "labels-alike": "classes differ in case alone, or one is called nan: see the record's notes",
     "narrow-range": "16-bit pictures use a small part of their range: say it with range=",
     "temperature-of-few": "calibrated by fewer than 20 valid examples",
-    "classes-unknown": "the model has no label for some classes, whose IoU is 0",
+    "classes-unknown": "the model has no label for some classes, which score 0",
     "compile-failed": "the network could not be compiled, and ran as it is",
     "imported": "published numbers, not measured here",
 }

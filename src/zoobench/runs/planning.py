@@ -28,6 +28,8 @@ def unsuited(model: Ref, dataset: Ref, method: str) -> str:
         return f"{model.short} is a complete model: as-is judges it, {method} adapts a backbone"
     if method == "as-is" and not complete:
         return f"as-is judges complete models, and {model.short} is a backbone"
+    if complete and complete != card.task:
+        return f"{model.short} answers {complete}, {dataset.short} asks {card.task}"
     served = methods.served(method)
     if card.task not in served:
         return f"{method} serves {', '.join(served)}, {dataset.short} asks {card.task}"
