@@ -190,6 +190,141 @@ def test_parts_are_official_splits_in_every_layout(layout: str, tmp_path: Path) 
         assert len(split) == 10
 
 
+def devkit(**lists: range) -> Callable[[Path], None]:
+    """Sixty pictures, of which the lists name some."""
+
+    def apply(root: Path) -> None:
+        write_pictures(root / "JPEGImages", 60)
+        for i in range(60):
+            put(root / "Annotations" / f"{i}.xml", voc(i))
+        for name, rows in lists.items():
+            put(root / "ImageSets" / "Main" / f"{name}.txt", "".join(f"{i}\r\n" for i in rows))
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("lists", "sizes"),
+    [
+        ({"trainval": range(60)}, (43, 5, 12)),
+        ({"trainval": range(40), "test": range(40, 60)}, (36, 4, 20)),
+        ({"trainval": range(40), "train": range(20), "val": range(20, 40)}, (16, 20, 4)),
+    ],
+)
+def test_a_devkits_lists_say_what_is_read(
+    lists: dict[str, range], sizes: tuple[int, int, int], tmp_path: Path
+) -> None:
+    devkit(**lists)(tmp_path)
+    splits = loaded(tmp_path)
+    assert tuple(parts_of(splits)) == sizes
+    named = len({i for rows in lists.values() for i in rows})
+    apart = {"unused": {"picture that no list names": 60 - named}} if named < 60 else {}
+    assert {k: v for k, v in splits.notes.items() if k == "unused"} == apart
+
+
+def one_json(name: str, pictures: str = "", before: str = "") -> Callable[[Path], None]:
+    def apply(root: Path) -> None:
+        write_pictures(root / pictures)
+        body = coco()
+        for row in body["images"]:
+            row["file_name"] = before + row["file_name"]
+        put(root / name, body)
+
+    return apply
+
+
+def two_json(name: str, pictures: str, before: str = "") -> Callable[[Path], None]:
+    """Of train and of test; {} stands for the name of the part."""
+
+    def apply(root: Path) -> None:
+        for part, start in (("Train", 0), ("Test", 20)):
+            write_pictures(root / pictures.format(part), N, start)
+            body = coco(N, start)
+            for row in body["images"]:
+                row["file_name"] = before.format(part) + row["file_name"]
+            put(root / name.format(part), body)
+
+    return apply
+
+
+def beside_text(folder: str = "", names: str = "classes.txt") -> Callable[[Path], None]:
+    def apply(root: Path) -> None:
+        write_pictures(root / folder)
+        for i in range(N - 1):
+            put(root / folder / f"{i}.TXT", yolo(i))
+        put(root / names, "cat\r\ndog\r\nowl\r\n")
+        put(root / "train.txt", "0.png")
+
+    return apply
+
+
+def nested(root: Path) -> None:
+    for part, start in (("train", 0), ("test", 20)):
+        write_pictures(root / "images" / part / "a" / "\N{SNOWMAN} b", N, start)
+        for i in range(start, start + N):
+            put(root / "labels" / part / "a" / "\N{SNOWMAN} b" / f"{i}.txt",
+                "\ufeff" + yolo(i).replace("\n", "\r\n"))  # fmt: skip
+    put(root / "data.yaml", "\ufeffnames:\r\n- 'cat'\r\n- \"dog\"\r\n- owl\r\n")
+
+
+def in_upper_case(root: Path) -> None:
+    in_voc(root)
+    for i in range(N):
+        (root / f"{i}.png").rename(root / f"{i}.PNG")
+        (root / f"{i}.xml").rename(root / f"{i}.XML")
+
+
+def voc_in_two_folders(root: Path) -> None:
+    write_pictures(root / "images")
+    for i in range(N):
+        put(root / "annotations" / f"{i}.xml", voc(i))
+
+
+def label_img(root: Path) -> None:
+    in_yolo(root)
+    (root / "data.yaml").unlink()
+    put(root / "labels" / "classes.txt", "cat\ndog\nowl\n")
+
+
+TOOLS: dict[str, Callable[[Path], None]] = {
+    "CVAT's COCO": one_json("annotations/instances_default.json", "images"),
+    "CVAT's COCO, its folder kept": one_json(
+        "annotations/instances_default.json", "images/default"),
+    "CVAT's parts": two_json("annotations/instances_{}.json", "images/{}"),
+    "CVAT's parts, their folders in the names": two_json(
+        "annotations/instances_{}.json", "images/{}", "{}/"),
+    "CVAT's YOLO": beside_text("obj_train_data", "obj.names"),
+    "Label Studio's COCO": one_json("result.json", "images", "images/"),
+    "Label Studio's COCO by Windows": one_json("result.json", "images", "images\\"),
+    "FiftyOne's COCO": one_json("labels.json", "data"),
+    "a file beside": one_json("annotations.json"),
+    "a file beside a folder": one_json("annotations.json", "images"),
+    "Roboflow's COCO": two_json("{}/_annotations.coco.json", "{}"),
+    "a file for each part": two_json("{}.json", "images"),
+    "a file for each part, in a folder": two_json("annotations/{}.json", "images"),
+    "COCO's own": two_json("annotations/instances_{}2017.json", "{}2017"),
+    "upper case": in_upper_case,
+    "XML in a folder of its own": voc_in_two_folders,
+    "LabelImg's YOLO": label_img,
+    "LabelImg's YOLO beside": beside_text(),
+    "folders in folders": nested,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_what_tools_write_is_read_whole(tool: str, tmp_path: Path) -> None:
+    TOOLS[tool](tmp_path)
+    splits = loaded(tmp_path)
+    assert splits.classes == CLASSES
+    parts = (splits.train, splits.valid, splits.test)
+    starts = (0, 20) if sum(map(len, parts)) == 2 * N else (0,)
+    expected = [label for start in starts for i in range(start, start + N)
+                for _, label in objects(i)]  # fmt: skip
+    counts = sum(boxes_of(part).counts.sum(axis=0) for part in parts)
+    assert np.asarray(counts).tolist() == [expected.count(name) for name in CLASSES]
+    assert "unused" not in splits.notes
+
+
 def test_crowds_areas_polygons_and_difficult_objects(tmp_path: Path) -> None:
     in_coco(tmp_path / "coco")
     body = coco()
@@ -285,6 +420,14 @@ def no_objects_in_test(root: Path) -> None:
         put(root / part / "_annotations.coco.json", body)
 
 
+def no_labels_of_valid(root: Path) -> None:
+    for part, start in (("train", 0), ("val", 20)):
+        write_pictures(root / part / "images", N, start)
+    for i in range(N):
+        put(root / "train" / "labels" / f"{i}.txt", yolo(i))
+    put(root / "data.yaml", "names: [cat, dog, owl]")
+
+
 def strange(root: Path) -> None:
     write_pictures(root)
 
@@ -299,7 +442,8 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
     "three sides": (box(1, 1, 5), "an annotation that is no box"),
     "a word for a side": (box(1, 1, "wide", 5), "an annotation that is no box"),
     "an unknown category": (
-        in_json(lambda b: b["annotations"][0].update(category_id=3)), "of an unknown, 3"),
+        in_json(lambda b: b["annotations"][0].update(category_id=3)),
+        "its category 3 is not listed"),
     "an unknown image": (
         in_json(lambda b: b["annotations"][0].update(image_id="i99")),
         "1 annotations are of images that it does not list"),
@@ -314,6 +458,37 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
     "a size that differs": (
         in_json(lambda b: b["images"][0].update(width=20, height=40)),
         "0.png: it is 40 x 20 pixels, and 20 x 40 by its annotation"),
+    "a number beyond all": (
+        box(10**400, 3, 5, 5), "000 is no number"),
+    "a size beyond all": (
+        in_json(lambda b: b["images"][0].update(width=float("inf"))), "inf is no whole number"),
+    "a category beyond all": (
+        in_json(lambda b: b["annotations"][0].update(category_id=float("inf"))),
+        "inf is no whole number"),
+    "a category with a fraction": (
+        in_json(lambda b: b["annotations"][0].update(category_id=7.5)), "7.5 is no whole number"),
+    "a box that is text": (
+        in_json(lambda b: b["annotations"][0].update(bbox="1234")), "its bbox '1234' is not left"),
+    "an area above the picture's": (
+        in_json(lambda b: b["annotations"][0].update(area=1e12)), "the area of one of its objects"),
+    "an area that is no number": (
+        in_json(lambda b: b["annotations"][0].update(area=10**400)), "000 is no number"),
+    "neither box nor polygon": (
+        in_json(lambda b: b["annotations"][0].update(bbox=None, segmentation={"counts": "1"})),
+        "neither a bbox nor polygons"),
+    "a polygon of numbers alone": (
+        in_json(lambda b: b["annotations"][0].update(bbox=None, segmentation=[1, 2, 3, 4])),
+        "a polygon that is no list of x, y"),
+    "a category without a name": (
+        in_json(lambda b: b["categories"][1].update(name=None)), "None is no name"),
+    "a category that is half a character": (
+        in_json(lambda b: b["categories"][1].update(name="\ud800")), "surrogates not allowed"),
+    "a file that is half a character": (
+        in_json(lambda b: b["images"][0].update(file_name="\ud800.png")), "surrogates not allowed"),
+    "images that are no list": (
+        in_json(lambda b: b.update(images={"a": 1})), "'images' is no list of tables"),
+    "detections in place of annotations": (
+        in_json(lambda b: b.update(annotations=[[1]])), "'annotations' is no list of tables"),
     "a picture that is gone": (without("coco", "0.png"), "0.png: there is no such picture"),
     "no object at all": (in_json(lambda b: b.update(annotations=[])), "name no object"),
     "a picture that nobody annotates": (
@@ -328,18 +503,39 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
     "an object without a name": (in_xml("cat", " "), "an object without a name"),
     "a box without a side": (in_xml("<xmin>1</xmin>", ""), "is no number"),
     "another size in XML": (in_xml("<width>40", "<width>41"), "and 41 x 20 by its annotation"),
+    "a size beyond all in XML": (
+        in_xml("<width>40", "<width>1e999"), "'1e999' is no whole number"),
+    "XML of another kind": (
+        in_xml("<annotation>", '<annotation xmlns="a">'), "it is a {a}annotation, not"),
+    "XML in an encoding of nobody": (
+        in_xml("<annotation>", '<?xml version="1.0" encoding="klingon"?><annotation>'),
+        "unknown encoding: klingon"),
+    "a list of more than there is": (devkit(trainval=range(90)), "JPEGImages/60.jpg: a list names"),
+    "lists without train": (devkit(val=range(60)), "there is valid, but no train"),
+    "a devkit around the devkit": (
+        lambda root: devkit(trainval=range(60))(root / "VOC2007"), "lie further inside: path = "),
     "no picture beside XML": (without("voc", "3.png"), "3.jpg: there is no such picture"),
     "a class out of range": (in_text("3 .5 .5 .1 .1"), "line 1 is of class 3; 0 to 2 are known"),
     "half a class": (in_text("0.5 .5 .5 .1 .1"), "line 1 is of class 0.5"),
     "pixels for shares": (in_text("\n0 20 10 8 8"), "line 2 is in pixels; shares of the picture"),
     "six numbers": (in_text("0 .5 .5 .1 .1 .9"), "line 1 has 6 numbers; a box has 5"),
-    "words for numbers": (in_text("cat .5 .5 .1 .1"), "0.txt: could not convert"),
+    "words for numbers": (in_text("cat .5 .5 .1 .1"), "0.txt: 'cat' is no number"),
     "no names": (without("yolo", "data.yaml"), "neither data.yaml nor classes.txt"),
+    "labels without their pictures": (
+        without("yolo", "images/0.png", "images/1.png"),
+        "file of labels without a picture (2, such as 'labels/0.txt')"),
+    "a part without labels": (no_labels_of_valid, "none of the 9 pictures of valid has a file"),
+    "as many classes as numbers": (in_text("nc: 3", "data.yaml"), "it has no `names`"),
+    "more classes than names": (
+        in_text("nc: 4\nnames: [cat, dog, owl]", "data.yaml"), "names 3 classes, and nc is 4"),
+    "names that count from 1": (
+        in_text("names: {1: cat, 2: dog, 3: owl}", "data.yaml"), "without a gap; 0 is missing"),
+    "an empty name": (in_text("names: [cat, '', owl]", "data.yaml"), "a class has no name"),
     "names that are none": (in_text("names: 5", "data.yaml"), "no list of words"),
-    "no YAML": (in_text("{", "data.yaml"), "no list of names in it"),
+    "no YAML": (in_text("{", "data.yaml"), "it is no YAML"),
     "names twice": (in_text("names: [a, b, a]", "data.yaml"), "two classes have one name"),
     "no label files": (without("yolo", *(f"labels/{i}.txt" for i in range(N - 1))),
-                       "none of its 9 pictures has a file of labels"),
+                       "none of the 9 pictures has a file of labels"),
 }  # fmt: skip
 
 

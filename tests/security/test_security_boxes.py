@@ -92,7 +92,7 @@ CASES: dict[str, tuple[str, bytes | str, str]] = {
         JSON, coco().replace(b'"id": 1,', b'"id": %s,' % (b"9" * 5000), 1), "coco.json"),
     "YAML that is code": (YAML, CODE, "folder/y"),
     "YAML of aliases": (YAML, ALIASES, "no list of words"),
-    "YAML that holds itself": (YAML, b"names: &a [*a]\n", "no list of"),
+    "YAML that holds itself": (YAML, b"names: &a [*a]\n", "it is no YAML"),
     "deep YAML": (YAML, b"[" * 20_000, "data.yaml"),
     "YAML from a device": (YAML, "device", "data.yaml"),
     "labels from a device": (TEXT, "device", "4.txt"),

@@ -173,45 +173,62 @@ def checked(
         raise BadData("its picture cannot be opened")
     if one.size is not None and one.size != size:
         ours, theirs = (f"{w} x {h}" for h, w in (size, one.size))
-        raise BadData(f"it is {ours} pixels, and {theirs} by its annotation")
+        turned = ": perhaps EXIF turns it" if one.size == size[::-1] else ""
+        raise BadData(f"it is {ours} pixels, and {theirs} by its annotation{turned}")
     height, width = size
     boxes = np.array(one.boxes, dtype=np.float64).reshape(-1, 4)
     if one.relative:
         boxes = boxes * (width, height, width, height)
-    for box, label in zip(boxes, one.labels, strict=True):
-        _check(box, f"its box {_written(box)} of {label!r}", width, height)
+    _check_boxes(boxes, one.labels, width, height)
     boxes = boxes.clip(0, (width, height, width, height))
     kept: dict[tuple[object, ...], int] = {}
-    for k, label in enumerate(one.labels):
-        kept.setdefault((*boxes[k].tolist(), label, one.crowd[k]), k)
+    for k, (box, label, crowd) in enumerate(
+        zip(boxes.tolist(), one.labels, one.crowd, strict=True)
+    ):
+        kept.setdefault((*box, label, crowd), k)
     rows = list(kept.values())
-    own = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    areas = [own[k] if (area := one.areas[k]) is None else area for k in rows]
-    if not np.isfinite(areas).all() or min(areas, default=0.0) < 0:
-        raise BadData("the area of one of its objects is no number from 0 up")
+    own = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).tolist()
+    areas = np.array([own[k] if (area := one.areas[k]) is None else area for k in rows])
+    if not ((areas >= 0) & (areas <= (width + 2 * SLACK) * (height + 2 * SLACK))).all():
+        raise BadData("the area of one of its objects is no number from 0 to that of the picture")
     numbers = {name: number for number, name in enumerate(classes)}
     labels = [numbers[one.labels[k]] for k in rows]
-    crowd = [one.crowd[k] for k in rows]
-    made = Annotation.of(size, boxes[rows], labels, crowd, areas)
+    many = [one.crowd[k] for k in rows]
+    made = Annotation.of(size, boxes[rows], labels, many, areas)
     return made, len(one.labels) - len(rows)
 
 
-def _check(box: np.ndarray, what: str, width: int, height: int) -> None:
-    left, top, right, bottom = box
-    if not np.isfinite(box).all():
-        raise BadData(f"{what} is no number")
-    if right < left or bottom < top:
-        raise BadData(f"{what} has its corners the wrong way round")
-    if right <= left or bottom <= top:
-        raise BadData(f"{what} is empty")
-    if min(left, top) < -SLACK or right > width + SLACK or bottom > height + SLACK:
-        raise BadData(f"{what} lies outside its picture of {width} x {height} pixels")
-    if left >= width or top >= height or right <= 0 or bottom <= 0:
-        raise BadData(f"{what} lies outside its picture of {width} x {height} pixels")
+def _check_boxes(boxes: np.ndarray, labels: Sequence[str], width: int, height: int) -> None:
+    """Raises BadData that names the first box that cannot be meant."""
+    left, top, right, bottom = boxes.T
+    beyond = (np.minimum(left, top) < -SLACK) | (right > width + SLACK) | (bottom > height + SLACK)
+    beyond |= (left >= width) | (top >= height) | (right <= 0) | (bottom <= 0)
+    faults = (
+        (~np.isfinite(boxes).all(axis=1), "is no number"),
+        ((right < left) | (bottom < top), "has its corners the wrong way round"),
+        ((right == left) | (bottom == top), "is empty"),
+        (beyond, f"lies outside its picture of {width} x {height} pixels"),
+    )
+    for wrong, why in faults:
+        if wrong.any():
+            k = int(wrong.argmax())
+            box = ", ".join(f"{side:g}" for side in boxes[k])
+            raise BadData(f"its box ({box}) of {labels[k]!r} {why}")
 
 
-def _written(box: np.ndarray) -> str:
-    return "(" + ", ".join(f"{side:g}" for side in box) + ")"
+def number(value: Any) -> float:
+    """A number as a file has it, perhaps as text. Raises ValueError for what is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{value!r:.40} is no number") from error
+
+
+def whole(value: Any) -> int:
+    """As `number`, without a fraction."""
+    if not (found := number(value)).is_integer():
+        raise ValueError(f"{value!r:.40} is no whole number")
+    return int(found)
 
 
 def pictures_by_stem(folder: str, unused: Unused) -> dict[str, str]:
@@ -244,13 +261,25 @@ def check_parts(parts: Mapping[str, str], root: str) -> Mapping[str, str]:
     return parts
 
 
-def count_unused(folders: Iterable[str], examples: Iterable[Annotated], unused: Unused) -> None:
-    """Counts the pictures below `folders` that nothing annotates."""
-    known = {os.path.normpath(one.picture) for one in examples}
-    for folder in sorted(set(folders)):
-        for path in listing.pictures(folder, unused):
+def count_unused(
+    examples: Sequence[Annotated], unused: Unused, own: str, apart: Iterable[str] = ()
+) -> None:
+    """Counts the pictures beside those of `examples` that nothing annotates, but for those that
+    are `apart`; files that end with `own` are the annotations."""
+    known = {os.path.normpath(path) for path in (*(one.picture for one in examples), *apart)}
+    folders: dict[str, set[str]] = {}
+    for one in examples:
+        if not one.fault:
+            folders.setdefault(one.split, set()).add(os.path.dirname(one.picture))
+    lost = Unused()
+    for folder in sorted({os.path.commonpath(held) for held in folders.values()}):
+        for path in listing.pictures(folder, lost):
             if os.path.normpath(path) not in known:
-                unused.lose("picture without annotation", path)
+                lost.lose("picture without annotation", path)
+    unused.lost += lost.lost
+    unused.beside += lost.beside
+    unused.first |= lost.first
+    del unused.beside[f"{own} file"]
 
 
 def content_of(path: str, most: int) -> bytes:
@@ -265,7 +294,9 @@ def bounds_of(polygons: Any) -> tuple[tuple[float, float, float, float], float]:
     points: list[tuple[float, float]] = []
     area = 0.0
     for polygon in polygons:
-        flat = [float(side) for side in polygon]
+        if not isinstance(polygon, (list, tuple)) or len(polygon) % 2:
+            raise ValueError("a polygon that is no list of x, y, x, y and so on")
+        flat = [number(side) for side in polygon]
         corners = list(zip(flat[::2], flat[1::2], strict=True))
         after = [*corners[1:], *corners[:1]]
         area += abs(sum(x * v - u * y for (x, y), (u, v) in zip(corners, after, strict=True))) / 2

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from zoobench.datasets.boxed import (
     check_parts,
     content_of,
     count_unused,
+    number,
     split_folders,
+    whole,
 )
 from zoobench.datasets.layouts import role
 from zoobench.datasets.listing import Unused, entries, shown
@@ -24,32 +27,51 @@ from zoobench.files import lies_in, parse_json
 
 MOST_BYTES = 1 << 30
 """Bytes of a file that are read at most; that of COCO's train set has 469 million."""
-NAMES = re.compile(r"_?annotations\.coco\.json|instances[\w-]*\.json", re.IGNORECASE)
+LOOKED_AT = 100
+"""Pictures by which the folder is found that a file's names are meant in."""
+_WORDS = re.compile(r"instances|annotations?|coco|labels|result|default")
 
 
-def files_of(root: str) -> dict[str, tuple[str, str]]:
-    """Split -> (file of annotations, folder of its pictures); "" where there is one part."""
-    found: dict[str, tuple[str, str]] = {}
-    for split, folder in {"": root, **split_folders(root)}.items():
+def files_of(root: str) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Split -> (file of annotations, folders that its names may be meant in, the likeliest
+    first); "" where there is one part."""
+    found: dict[str, tuple[str, tuple[str, ...]]] = {}
+    images = os.path.join(root, "images")
+    parts = [split_folders(folder) for folder in (root, images) if os.path.isdir(folder)]
+    common = (images, os.path.join(images, "default"), os.path.join(root, "data"), root)
+    for folder in (root, os.path.join(root, "annotations")):
+        for entry in entries(folder)[1] if os.path.isdir(folder) else ():
+            if (split := _split_of(entry.name)) is not None:
+                named = [part[split] for part in reversed(parts) if split in part]
+                first = [root] if folder == root and not split else []
+                _add(found, split, (entry.path, (*first, *named, *common)), root)
+    for split, folder in (parts[0] if parts else {}).items():
         for entry in entries(folder)[1]:
-            if NAMES.fullmatch(entry.name):
-                _add(found, split, (entry.path, folder), root)
-    beside = os.path.join(root, "annotations")
-    if os.path.isdir(beside):
-        images = os.path.join(root, "images")
-        folders = {
-            **split_folders(root),
-            **(split_folders(images) if os.path.isdir(images) else {}),
-        }
-        for entry in entries(beside)[1]:
-            if NAMES.fullmatch(entry.name):
-                split = role(os.path.splitext(entry.name)[0].casefold().replace("instances", ""))
-                own = folders.get(split, images if os.path.isdir(images) else root)
-                _add(found, split if split in PARTS else "", (entry.path, own), root)
+            if _split_of(entry.name) in ("", split):
+                _add(found, split, (entry.path, (folder, os.path.join(folder, "images"), root)),
+                     root)  # fmt: skip
     return found
 
 
-def _add(found: dict[str, tuple[str, str]], split: str, files: tuple[str, str], root: str) -> None:
+def _split_of(name: str) -> str | None:
+    """The split that a file annotates by its name, "" where it says none; None for a file of
+    another kind, as of captions."""
+    stem, suffix = os.path.splitext(name.casefold())
+    if suffix != ".json":
+        return None
+    rest = _WORDS.sub("", stem)
+    if (split := role(rest)) in PARTS:
+        return split
+    plain = rest != stem and not any(map(str.isalnum, rest))
+    return "" if plain or stem.startswith("instances") else None
+
+
+def _add(
+    found: dict[str, tuple[str, tuple[str, ...]]],
+    split: str,
+    files: tuple[str, tuple[str, ...]],
+    root: str,
+) -> None:
     if split in found:
         names = " and ".join(
             shown(os.path.relpath(path, root)) for path in (found[split][0], files[0])
@@ -65,28 +87,37 @@ def read(root: str, unused: Unused) -> tuple[tuple[str, ...], list[Annotated]]:
     examples: list[Annotated] = []
     for split in ("train", "", "valid", "test"):
         if split in files:
-            path, folder = files[split]
-            categories, own = _part(path, folder, split)
+            path, folders = files[split]
+            categories, own = _part(path, folders, split)
             # A category that heads others, as of Roboflow's files, annotates nothing.
             used = {label for one in own for label in one.labels}
             names |= dict.fromkeys(name for name in categories if name in used)
             examples += own
-    count_unused((folder for _, folder in files.values()), examples, unused)
+    count_unused(examples, unused, ".json")
     return tuple(names), examples
 
 
-def _part(path: str, folder: str, split: str) -> tuple[list[str], list[Annotated]]:
+def _part(path: str, folders: Sequence[str], split: str) -> tuple[list[str], list[Annotated]]:
     """The names of a file's categories, by id, and its pictures."""
     where = shown(path)
     try:
         content = parse_json(content_of(path, MOST_BYTES))
-        tables = [content[name] for name in ("images", "annotations", "categories")]
-        images, annotations, categories = ([dict(row) for row in table] for table in tables)
-        names = {int(row["id"]): str(row["name"]).strip() for row in categories}
-        pictures = {_number(row["id"]): _picture(row, folder, split) for row in images}
+        if not isinstance(content, dict):
+            raise ValueError(f"it is a {type(content).__name__}, not a table")
+        images, annotations, categories = (
+            _rows(content[name], name) for name in ("images", "annotations", "categories")
+        )
+        names = {whole(row["id"]): _text(row["name"]) for row in categories}
+        files = [_text(row["file_name"]) for row in images]
+        folder = _folder_of(files, folders)
+        home = cache(partial(_lies_in, folder))
+        pictures = {
+            _id(row["id"]): _picture(name, row, folder, split, home)
+            for name, row in zip(files, images, strict=True)
+        }
     except KeyError as error:
         raise BadData(f"{where}: {error} is missing; it is no COCO file of boxes") from error
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise BadData(f"{where}: not COCO's JSON: {error}") from error
     for what, rows, unique in (("image", images, pictures), ("category", categories, names)):
         if len(unique) < len(rows):
@@ -95,7 +126,7 @@ def _part(path: str, folder: str, split: str) -> tuple[list[str], list[Annotated
         raise BadData(f"{where}: two categories have one name")
     lost = 0
     for row in annotations:
-        one = pictures.get(_number(row.get("image_id")))
+        one = pictures.get(_id(row.get("image_id")))
         if one is None:
             lost += 1
         else:
@@ -105,21 +136,56 @@ def _part(path: str, folder: str, split: str) -> tuple[list[str], list[Annotated
     return [names[i] for i in sorted(names)], list(pictures.values())
 
 
-def _number(value: Any) -> Any:
+def _rows(table: Any, name: str) -> list[dict[str, Any]]:
+    if not isinstance(table, list) or not all(isinstance(row, dict) for row in table):
+        raise ValueError(f"{name!r} is no list of tables")
+    return table
+
+
+def _text(value: Any) -> str:
+    """Raises ValueError for what is no name."""
+    if not isinstance(value, (str, int)) or not str(value).strip():
+        raise ValueError(f"{value!r:.40} is no name")
+    text = str(value).strip()
+    text.encode("utf-8", "surrogateescape")  # half a character is no text
+    return text
+
+
+def _folder_of(files: Sequence[str], folders: Sequence[str]) -> str:
+    """The folder in which most of the names are files: tools write them with and without the
+    folders around them."""
+    some = [_local(name) for name in files[:LOOKED_AT] if ".." not in name]
+    return max(
+        folders,
+        key=lambda folder: sum(os.path.isfile(os.path.join(folder, name)) for name in some),
+    )
+
+
+def _local(name: str) -> str:
+    """As Windows' tools write it, too."""
+    return name if os.sep in name else name.replace("\\", os.sep)
+
+
+def _id(value: Any) -> Any:
     """An id, which may be a number or text."""
     return value if isinstance(value, (int, str)) else repr(value)
 
 
-def _picture(row: Mapping[str, Any], folder: str, split: str) -> Annotated:
-    name = str(row["file_name"])
-    path = os.path.normpath(os.path.join(folder, name))
+def _lies_in(folder: str, place: str) -> bool:
     try:
-        inside = lies_in(Path(path).parent, folder)
+        return lies_in(Path(place), folder)
     except (OSError, ValueError, RuntimeError):
-        inside = False
-    size = (int(row["height"]), int(row["width"])) if row.get("height") else None
+        return False
+
+
+def _picture(
+    name: str, row: Mapping[str, Any], folder: str, split: str, home: Callable[[str], bool]
+) -> Annotated:
+    """`home` says of a folder whether it lies in the one of the pictures."""
+    path = os.path.normpath(os.path.join(folder, _local(name)))
+    size = (whole(row["height"]), whole(row["width"])) if row.get("height") else None
     one = Annotated(split, path, size=size)
-    if not inside:
+    if not home(os.path.dirname(path)):
         one.fault = "its name leads out of the folder"
     elif not os.path.isfile(path):
         one.fault = "there is no such picture"
@@ -127,21 +193,22 @@ def _picture(row: Mapping[str, Any], folder: str, split: str) -> Annotated:
 
 
 def _box(one: Annotated, row: Mapping[str, Any], names: Mapping[int, str]) -> None:
+    """Adds an annotation to its picture, or says what is wrong with it."""
     try:
-        label = names[int(row["category_id"])]
-        crowd = bool(int(row.get("iscrowd", 0)))
+        if (label := names.get(whole(row.get("category_id")))) is None:
+            raise ValueError(f"its category {row['category_id']!r} is not listed")
         area = row.get("area")
-        if (box := row.get("bbox")) is not None:
-            left, top, width, height = (float(side) for side in box)
-        else:
-            box, shape = bounds_of(row["segmentation"])
-            left, top, width, height = box
+        if (box := row.get("bbox")) is None:
+            if not isinstance(polygons := row.get("segmentation"), list):
+                raise ValueError("it has neither a bbox nor polygons")
+            box, shape = bounds_of(polygons)
             area = shape if area is None else area
+        if not isinstance(box, (list, tuple)) or len(box) != 4:
+            raise ValueError(f"its bbox {box!r:.40} is not left, top, width and height")
+        left, top, width, height = map(number, box)
         one.add(
-            (left, top, left + width, top + height), label, crowd,
-            None if area is None else float(area),
+            (left, top, left + width, top + height), label, whole(row.get("iscrowd") or 0) != 0,
+            None if area is None else number(area),
         )  # fmt: skip
-    except KeyError as error:
-        one.fault = one.fault or f"an annotation without, or of an unknown, {error}"
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         one.fault = one.fault or f"an annotation that is no box: {error}"
