@@ -18,7 +18,8 @@ from zoobench.compare.quality import Evidence, verdicts
 from zoobench.interfaces import Split, Splits
 from zoobench.models.dense import DenseView
 from zoobench.schema import Cell, Outcomes, Record, Ref
-from zoobench.statistics.bootstrap import numbered
+from zoobench.statistics.bootstrap import numbered, resampled
+from zoobench.statistics.intervals import of_draws
 from zoobench.store import Store
 from zoobench.tasks.evaluate import evaluate
 from zoobench.tasks.segmentation import Masks, Segmentation, statistics
@@ -125,6 +126,22 @@ def test_equal_segmenters_are_accused_in_at_most_one_comparison_of_twenty() -> N
     assert accused <= sure
     assert accused <= 0.05 * runs
     assert sure >= 1, "a test that never finds anything proves nothing"
+
+
+def test_intervals_of_few_pictures_hold_the_truth() -> None:
+    """Plain percentiles held it in 84% of 300 such sets: mIoU of a resample is below the set's."""
+    rng, n, runs = np.random.default_rng(5), 40, 150
+    one = np.ones((1, 20_000))
+    large = answers(pictures(rng, 20_000), skills(rng, 20_000), rng)
+    truth = float(statistics(large)(one, ["miou"])["miou"][0])
+    held = 0
+    for run in range(runs):
+        some = statistics(answers(pictures(rng, n), skills(rng, n), rng))
+        value = float(some(np.ones((1, n)), ["miou"])["miou"][0])
+        draws = [some(w, ["miou"])["miou"] for w in resampled(numbered(n, "scenes", run))]
+        low, high = of_draws(value, np.concatenate(draws), n, bounds=(0.0, 1.0))
+        held += low <= truth <= high
+    assert held >= 0.89 * runs
 
 
 def test_channels_the_other_way_round_are_named_where_grey_pictures_hide_them(
