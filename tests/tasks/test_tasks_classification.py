@@ -130,6 +130,9 @@ def test_intervals_agree_with_a_naive_bootstrap() -> None:
         low, high = min(low, m.value), max(high, m.value)
         # Two Monte Carlo estimates of one interval, and of its bias: within a seventh of its width.
         slack = (high - low) / 7
+        if bias < -0.9:  # its lower end is the least of all draws, which no two estimates share
+            assert m.low <= low + slack, name
+            low = m.low
         assert m.low == pytest.approx(low, abs=slack), name
         assert m.high == pytest.approx(high, abs=slack), name
 
