@@ -21,8 +21,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.ops import batched_nms
+
+from zoobench.interfaces import InputSpec
+from zoobench.models.backbones import finish
+from zoobench.models.complete import CompleteModel
+from zoobench.schema import ModelCard, Ref
 
 SHA256 = "470986ca5df183f41698da6de74b027d838fe289d77b5ab094497d350bee664e"
 MEMBER = "package/objectron_solution_packed_assets.data"
@@ -153,3 +160,46 @@ def anchors() -> NDArray[np.float32]:
         for size in on(layer)
     ]
     return np.array(rows, dtype=np.float32)
+
+
+class Models:
+    """A source of models, `objectron/ssd`: what a third party's package would bring."""
+
+    archive = Path()
+
+    @classmethod
+    def cards(cls) -> tuple[ModelCard, ...]:
+        return (ModelCard("objectron", "ssd", "image", "1", license="Apache-2.0"),)
+
+    @classmethod
+    def resolve(cls, ref: Ref, where: str) -> Ref:
+        return ref.at("1")
+
+    @classmethod
+    def available(cls, ref: Ref) -> tuple[bool, str]:
+        return cls.archive.is_file(), str(cls.archive)
+
+    @classmethod
+    def load(cls, ref: Ref, seed: int) -> CompleteModel:
+        names, graph = unpacked(cls.archive)
+
+        def transform(picture: Image.Image) -> Tensor:
+            small = picture.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+            values = np.asarray(small, dtype=np.float32) / 127.5 - 1
+            return torch.from_numpy(values).permute(2, 0, 1)
+
+        def answer(module: nn.Module, picture: Image.Image) -> tuple[Tensor, Tensor, Tensor]:
+            boxes, scores = module(transform(picture)[None])
+            rows, labels = torch.nonzero(scores[0] >= 0.001, as_tuple=True)
+            scale = torch.tensor([*picture.size, *picture.size])
+            corners, values = boxes[0, rows] * scale, scores[0, rows, labels]
+            kept = batched_nms(corners, values, labels, 0.6)[:100]
+            return corners[kept], values[kept], labels[kept]
+
+        spec = InputSpec("image", (3, SIDE, SIDE), (0.5,) * 3, (0.5,) * 3, "bilinear")
+        model = CompleteModel(
+            Ssd(graph), spec, "greatest score", transform,
+            lambda module, batch: module(batch)[1].amax(1),
+            task="detection", labels=names, answer_with=answer,
+        )  # fmt: skip
+        return finish(model, {"weights": "pretrained", "file": cls.archive.name}, ("torchvision",))
