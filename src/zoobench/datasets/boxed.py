@@ -90,8 +90,7 @@ class BoxedPictures:
 def found(boxed: BoxedPictures, ref: Ref, *, verify: bool) -> tuple[Found, str]:
     """The sound pictures as splits, and the revision; decodes each one under `verify`.
 
-    Raises BadData where more of them cannot be used than is allowed, or train or test have no
-    object.
+    Raises BadData where more of them cannot be used than is allowed.
     """
     place, examples = shown(boxed.root), boxed.examples
     paths = [one.picture for one in examples]
@@ -119,9 +118,6 @@ def found(boxed: BoxedPictures, ref: Ref, *, verify: bool) -> tuple[Found, str]:
     train = split("train", "", "train")
     valid = split("valid", "valid") if "valid" in given else None
     test = split("test", "test") if "test" in given else None
-    for part in filter(None, (train, test)):
-        if not boxes_of(part).counts.any():
-            raise BadData(f"{place}: no picture of {part.name} has an object")
     learned = boxes_of(train).counts.sum(axis=0)
     if absent := [c for c, many in zip(boxed.classes, learned, strict=True) if not many]:
         notes["classes_not_in_train"] = absent

@@ -20,6 +20,7 @@ from zoobench.datasets.twins import Looks, near
 from zoobench.errors import BadData
 from zoobench.interfaces import Split, Splits
 from zoobench.schema import Cell, Modality, Ref
+from zoobench.tasks.detection import Boxes
 
 SPLIT_VERSION = 1
 """Part of every membership hash: another version is another split."""
@@ -116,6 +117,10 @@ def bounded(whole: Splits, ref: Ref) -> Splits:
     for split in (train, valid, test):
         if not len(split):
             raise BadData(f"{ref.id}: the {split.name} split is empty")
+        if isinstance(split.targets, Boxes) and not split.targets.counts.any():
+            raise BadData(
+                f"{ref.id}: no picture of {split.name} has an object that counts (a crowd does not)"
+            )
     flags = tuple(flag for flag in whole.flags if flag != "class-imbalance")
     if _labelled(whole):
         _check_labels(train, valid, test, whole.classes, ref)

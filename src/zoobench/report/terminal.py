@@ -159,7 +159,7 @@ def section_about(section: SectionRanking) -> str:
     if sizes:
         parts.append(", ".join(f"{sizes[k]} {k}" for k in ("train", "test") if k in sizes))
     if section.classes:
-        parts.append(f"{section.classes} classes")
+        parts.append(f"{section.classes} class{'es' if section.classes > 1 else ''}")
     if section.nature:
         parts.append(section.nature)
     if options := _options(section.rows):
