@@ -476,7 +476,11 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str]] = {
     "a category with a fraction": (
         in_json(lambda b: b["annotations"][0].update(category_id=7.5)), "7.5 is no whole number"),
     "a box that is text": (
-        in_json(lambda b: b["annotations"][0].update(bbox="1234")), "its bbox '1234' is not left"),
+        in_json(lambda b: b["annotations"][0].update(bbox="1234")),
+        "the box '1234' is not four numbers"),
+    "shares for pixels": (
+        in_json(lambda b: [row.update(bbox=[0.2, 0.3, 0.4, 0.5]) for row in b["annotations"]]),
+        "all its boxes lie in the first pixel: perhaps they are shares"),
     "an area above the picture's": (
         in_json(lambda b: b["annotations"][0].update(area=1e12)), "the area of one of its objects"),
     "an area that is no number": (

@@ -59,16 +59,19 @@ class Annotated:
     fault: str = ""
 
     def add(
-        self,
-        box: tuple[float, float, float, float],
-        label: str,
-        crowd: bool = False,
-        area: float | None = None,
+        self, box: Any, label: Any, crowd: Any = False, area: Any = None, how: str = "xyxy"
     ) -> None:
-        self.boxes.append(box)
-        self.labels.append(label)
-        self.crowd.append(crowd)
-        self.areas.append(area)
+        """An object as a file has it; the box is left, top, width and height where `how` is
+        "xywh". Raises ValueError for what is none."""
+        if not isinstance(box, (list, tuple)) or len(box) != 4:
+            raise ValueError(f"the box {box!r:.40} is not four numbers")
+        left, top, third, fourth = map(number, box)
+        corner = (left + third, top + fourth) if how == "xywh" else (third, fourth)
+        text, many = name(label), whole(crowd or 0) != 0
+        self.areas.append(None if area is None else number(area))
+        self.boxes.append((left, top, *corner))
+        self.labels.append(text)
+        self.crowd.append(many)
 
 
 @dataclass(frozen=True)
@@ -176,6 +179,10 @@ def checked(
     if one.relative:
         boxes = boxes * (width, height, width, height)
     _check_boxes(boxes, one.labels, width, height)
+    if len(boxes) and not one.relative and boxes.max() <= 1 < min(size):
+        raise BadData(
+            "all its boxes lie in the first pixel: perhaps they are shares of the picture"
+        )
     boxes = boxes.clip(0, (width, height, width, height))
     kept: dict[tuple[object, ...], int] = {}
     for k, (box, label, crowd) in enumerate(
@@ -225,6 +232,18 @@ def whole(value: Any) -> int:
     if not (found := number(value)).is_integer():
         raise ValueError(f"{value!r:.40} is no whole number")
     return int(found)
+
+
+def name(value: Any) -> str:
+    """The name of a class or a file, without blanks around it. Raises ValueError for what is
+    none."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    text = str(value).strip()
+    if not isinstance(value, (str, int)) or not text or (isinstance(value, int) and value < 0):
+        raise ValueError(f"{value!r:.40} is no name")
+    text.encode("utf-8", "surrogateescape")  # half a character is no text
+    return text
 
 
 def pictures_by_stem(folder: str, unused: Unused) -> dict[str, str]:

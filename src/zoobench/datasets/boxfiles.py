@@ -137,8 +137,7 @@ def voc_picture(path: str, picture: str, split: str) -> Annotated:
         size = [whole(tree.findtext(f"size/{name}", "0")) for name in ("height", "width")]
         one.size = (size[0], size[1]) if all(size) else None
         for thing in tree.iter("object"):
-            label = (thing.findtext("name") or "").strip()
-            if not label:
+            if not (label := (thing.findtext("name") or "").strip()):
                 raise ValueError("an object without a name")
             left, top, right, bottom = (
                 number(thing.findtext(f"bndbox/{side}", "nan"))

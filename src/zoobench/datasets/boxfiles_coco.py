@@ -16,7 +16,7 @@ from zoobench.datasets.boxed import (
     check_parts,
     content_of,
     count_unused,
-    number,
+    name,
     split_folders,
     whole,
 )
@@ -107,8 +107,8 @@ def _part(path: str, folders: Sequence[str], split: str) -> tuple[list[str], lis
         images, annotations, categories = (
             _rows(content[name], name) for name in ("images", "annotations", "categories")
         )
-        names = {whole(row["id"]): _text(row["name"]) for row in categories}
-        files = [_text(row["file_name"]) for row in images]
+        names = {whole(row["id"]): name(row["name"]) for row in categories}
+        files = [name(row["file_name"]) for row in images]
         folder = _folder_of(files, folders)
         home = cache(partial(_lies_in, folder))
         pictures = {
@@ -140,15 +140,6 @@ def _rows(table: Any, name: str) -> list[dict[str, Any]]:
     if not isinstance(table, list) or not all(isinstance(row, dict) for row in table):
         raise ValueError(f"{name!r} is no list of tables")
     return table
-
-
-def _text(value: Any) -> str:
-    """Raises ValueError for what is no name."""
-    if not isinstance(value, (str, int)) or not str(value).strip():
-        raise ValueError(f"{value!r:.40} is no name")
-    text = str(value).strip()
-    text.encode("utf-8", "surrogateescape")  # half a character is no text
-    return text
 
 
 def _folder_of(files: Sequence[str], folders: Sequence[str]) -> str:
@@ -203,12 +194,6 @@ def _box(one: Annotated, row: Mapping[str, Any], names: Mapping[int, str]) -> No
                 raise ValueError("it has neither a bbox nor polygons")
             box, shape = bounds_of(polygons)
             area = shape if area is None else area
-        if not isinstance(box, (list, tuple)) or len(box) != 4:
-            raise ValueError(f"its bbox {box!r:.40} is not left, top, width and height")
-        left, top, width, height = map(number, box)
-        one.add(
-            (left, top, left + width, top + height), label, whole(row.get("iscrowd") or 0) != 0,
-            None if area is None else number(area),
-        )  # fmt: skip
+        one.add(box, label, row.get("iscrowd"), area, "xywh")
     except ValueError as error:
         one.fault = one.fault or f"an annotation that is no box: {error}"

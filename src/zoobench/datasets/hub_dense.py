@@ -112,9 +112,7 @@ def boxes_in(
     in the order of numbers or letters."""
     read = {split: [_annotated(cell, how) for cell in cells] for split, cells in rows.items()}
     said = {label for one in read["train"] for label in one.labels}
-    ordered = sorted(said, key=lambda text: (not text.isdigit(), int(text) if text.isdigit() else 0,
-                                             text))  # fmt: skip
-    classes = tuple(names) or tuple(ordered)
+    classes = tuple(names) or tuple(sorted(said, key=_order))
     out: dict[str, tuple[Targets, list[str]]] = {}
     for split, held in read.items():
         pictures, faults = [], []
@@ -136,8 +134,13 @@ def boxes_in(
     return classes, out
 
 
+def _order(label: str) -> tuple[int, float, str]:
+    """Numbers first."""
+    return (0, float(label), label) if label.isdecimal() else (1, 0.0, label)
+
+
 def _name(label: str, names: Sequence[str]) -> str:
-    return names[int(label)] if label.isdigit() and int(label) < len(names) else label
+    return names[int(label)] if label.isdecimal() and float(label) < len(names) else label
 
 
 def _annotated(cell: Any, how: str) -> Annotated:
@@ -152,11 +155,15 @@ def _annotated(cell: Any, how: str) -> Annotated:
                 one.fault = f"it has no bbox and category, but {', '.join(map(str, cell))}"
             return one
         crowd = next((cell[key] for key in CROWD if key in cell), None)
-        for k, (box, name) in enumerate(zip(cell["bbox"], cell[label], strict=True)):
-            left, top, third, fourth = (float(side) for side in box)
-            corner = (left + third, top + fourth) if how == "xywh" else (third, fourth)
-            area = cell["area"][k] if cell.get("area") else None
-            one.add((left, top, *corner), str(name), bool(crowd[k]) if crowd else False, area)
+        many = len(cell[label])
+        columns = (
+            cell["bbox"],
+            cell[label],
+            crowd or [0] * many,
+            cell.get("area") or [None] * many,
+        )
+        for box, name, group, area in zip(*columns, strict=True):
+            one.add(box, name, group, area, how)
     except (TypeError, ValueError, KeyError, IndexError) as error:
         one.fault = f"its boxes cannot be read: {error}"
     return one
