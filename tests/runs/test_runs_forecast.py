@@ -66,6 +66,16 @@ def test_training_costs_its_steps() -> None:
     assert forecast.seconds([long])[0] > 5 * forecast.seconds([short])[0]
 
 
+def test_a_detector_that_is_trained_costs_more_than_its_backbone() -> None:
+    params = {"steps": 10, "batch_size": 4, "rates": (1e-3,), "size": 320}
+    masks, boxes, large = (
+        replace(cell(LITE, DIGITS, "fine-tune"), params={**params, **more})
+        for more in ({}, {"head": "fcos"}, {"head": "fcos", "size": 640})
+    )
+    found = [forecast.seconds([one])[0] for one in (masks, boxes, large)]
+    assert found[0] * 5 < found[1] < 0.3 * found[2]
+
+
 def test_smaller_data_and_few_shots_take_less() -> None:
     whole = forecast.seconds([cell(LITE, DIGITS)])[0]
     assert forecast.seconds([cell(LITE, f"{DIGITS}?max_train=100")])[0] < whole

@@ -39,6 +39,8 @@ FOR_TASK: dict[str, dict[str, str]] = {
     },
     "detection": {
         "linear-probe": "zoobench.methods.box_probe:BoxProbe",
+        "fine-tune": "zoobench.methods.box_finetune:BoxFineTune",
+        "from-scratch": "zoobench.methods.box_finetune:BoxFromScratch",
         "majority": "zoobench.methods.box_controls:UsualBoxes",
         "raw-input": "zoobench.methods.box_controls:ColourBoxes",
         "oracle": "zoobench.methods.box_controls:BoxOracle",

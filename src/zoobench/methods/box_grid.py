@@ -97,26 +97,38 @@ def framed(boxes: Floats, where: Placement) -> Floats:
 
 def detections(scores: torch.Tensor, boxes: torch.Tensor, where: Placement) -> Detections:
     """Of scores (P, C) and the boxes (P, 4) of cells in the frame: those that stay after NMS, in
-    pixels of the picture and inside it."""
+    pixels of the picture."""
     import torch
-    from torchvision.ops import batched_nms
+    from torchvision.ops import batched_nms, clip_boxes_to_image
 
-    down, across = where.scale
-    height, width = where.content
-    sides = torch.tensor([width, height, width, height], device=boxes.device)
-    boxes = torch.minimum(boxes.clamp_min(0), sides)
-    solid = (boxes[:, 2:] - boxes[:, :2] > 0).all(dim=1)
-    cells, labels = torch.nonzero((scores >= SCORE) & solid[:, None], as_tuple=True)
+    boxes = clip_boxes_to_image(boxes, where.content)
+    cells, labels = torch.nonzero((scores >= SCORE) & solid(boxes)[:, None], as_tuple=True)
     order = scores[cells, labels].argsort(descending=True, stable=True)[:CANDIDATES]
     cells, labels = cells[order], labels[order]
     values = scores[cells, labels].float()
     kept = batched_nms(boxes[cells].float(), values, labels, NMS)[:MOST]
-    corners = boxes[cells[kept]].double().cpu().numpy() / [across, down, across, down]
+    return pictured(boxes[cells[kept]], values[kept], labels[kept], where)
+
+
+def pictured(
+    boxes: torch.Tensor, scores: torch.Tensor, labels: torch.Tensor, where: Placement
+) -> Detections:
+    """Detections of the frame in pixels of the picture, clipped to it; what lies in the padding
+    alone is left out."""
+    from torchvision.ops import clip_boxes_to_image
+
+    boxes = clip_boxes_to_image(boxes, where.content)
+    kept = solid(boxes)
+    (down, across), (height, width) = where.scale, where.picture
+    corners = boxes[kept].double().cpu().numpy() / [across, down, across, down]
     # Dividing may round a side to beyond the picture's.
-    high, wide = where.picture
-    return Detections.of(
-        np.minimum(corners, [wide, high, wide, high]), values[kept].cpu(), labels[kept].cpu()
-    )
+    corners = np.minimum(corners, [width, height, width, height])
+    return Detections.of(corners, scores[kept].float().cpu(), labels[kept].cpu())
+
+
+def solid(boxes: torch.Tensor) -> torch.Tensor:
+    """Which boxes have an inside."""
+    return (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
 
 
 def average_precision(predicted: Detected, truth: Boxes) -> float:

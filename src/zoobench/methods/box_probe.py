@@ -19,7 +19,7 @@ from zoobench.errors import NotFinite
 from zoobench.interfaces import Adapted, CellFeatures, SealedSplits, Split
 from zoobench.methods import box_grid
 from zoobench.methods.box_grid import CROWD, STRIDES, BoxGrid, framed
-from zoobench.methods.dense_training import batches
+from zoobench.methods.dense_training import batches, check, edge
 from zoobench.methods.predictor import Predictor
 from zoobench.tasks.detection import Detections, boxes_of
 
@@ -55,10 +55,7 @@ class BoxProbe:
     view: ClassVar[str] = "maps"
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch_size < 1 or not self.rates or min(self.rates) <= 0:
-            raise ValueError("steps and batch_size must be at least 1, and rates above 0")
-        if not 32 <= self.size <= 4096:
-            raise ValueError(f"size must lie between 32 and 4096 pixels, not {self.size}")
+        check(self)
 
     def adapt(self, backbone: Any, splits: SealedSplits, seed: int) -> Adapted:
         """`backbone` gives `cells`; `seed` orders the pictures.
@@ -90,13 +87,13 @@ def fit_boxes(source: Any, splits: SealedSplits, recipe: BoxProbe, seed: int) ->
         raise NotFinite(f"the training loss at every learning rate of {list(recipe.rates)}")
     rate = max(judged, key=lambda one: judged[one][0])
     ap, head = judged[rate]
-    edge = len(recipe.rates) > 1 and rate in (min(recipe.rates), max(recipe.rates))
     facts = {
         "valid_ap": ap, "steps": float(recipe.steps),
         "trainable_params": float(sum(p.numel() for p in head.parameters())),
     }  # fmt: skip
     answer = finder(head)
-    return Predictor(answer, splits.valid, answer, {"rate": rate}, facts, ("rate-on-edge",) * edge)
+    flags = edge(rate, recipe.rates)
+    return Predictor(answer, splits.valid, answer, {"rate": rate}, facts, flags)
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,17 @@ to 2, a budget in steps, and one small grid of rates whose best is chosen on `va
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zoobench.errors import NotFinite
 from zoobench.interfaces import Adapted, MapSpec, SealedSplits, Split
+from zoobench.methods.augmentation import Jitter
 from zoobench.methods.cells import painted
-from zoobench.methods.dense_training import fit
-from zoobench.models.dense import DenseView, dense, placement
+from zoobench.methods.dense_training import TrainedNetwork, best_of, check, fit, view_batches
+from zoobench.models.dense import DenseView, dense
 from zoobench.tasks.segmentation import IGNORED, LabelMaps, Mask, masks_of, outcomes_of, statistics
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 WIDTH = 128
 """Channels of the fpn decoder."""
-SCALES = (0.5, 2.0)
 
 
 @dataclass(frozen=True)
@@ -54,10 +53,7 @@ class DenseFineTune:
     freeze: Literal["none", "encoder"] = "none"
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch_size < 1 or not self.rates or min(self.rates) <= 0:
-            raise ValueError("steps and batch_size must be at least 1, and rates above 0")
-        if not 32 <= self.size <= 4096:
-            raise ValueError(f"size must lie between 32 and 4096 pixels, not {self.size}")
+        check(self)
 
     def adapt(self, backbone: Any, splits: SealedSplits, seed: int) -> Adapted:
         """Train one copy of the backbone a rate; keep the best on `valid`.
@@ -65,16 +61,7 @@ class DenseFineTune:
         Raises NotFinite where the loss of every rate leaves the finite numbers, Unsupported for a
         backbone without maps.
         """
-        best: TrainedSegmenter | None = None
-        for rate in self.rates:
-            tuned = _train(self, backbone, splits, rate, seed)
-            if tuned is not None and (best is None or tuned.miou > best.miou):
-                best = tuned
-        if best is None:
-            raise NotFinite(f"the training loss at every learning rate of {list(self.rates)}")
-        edge = len(self.rates) > 1 and best.rate in (min(self.rates), max(self.rates))
-        best.flags = ("rate-on-edge",) if edge else ()
-        return best
+        return best_of(self.rates, lambda rate: _train(self, backbone, splits, rate, seed))
 
 
 @dataclass(frozen=True)
@@ -84,48 +71,9 @@ class DenseFromScratch(DenseFineTune):
     random_weights: ClassVar[bool] = True
 
 
-@dataclass
-class TrainedSegmenter:
-    """A trained encoder and decoder. They belong to it alone."""
-
-    view: DenseView
-    network: torch.nn.Module
-    source: Any
-    rate: float
-    facts: dict[str, float] = field(default_factory=dict)
-    valid_scores: LabelMaps = field(default_factory=lambda: LabelMaps(()))
-    flags: tuple[str, ...] = ()
-
-    @property
-    def chosen(self) -> dict[str, Any]:
-        return {"rate": self.rate}
-
-    @property
-    def miou(self) -> float:
-        return self.facts["valid_miou"]
-
-    def predict(self, split: Split) -> LabelMaps:
-        return LabelMaps(self._masks(split))
-
-    def _masks(self, split: Split, step: int = 16) -> Iterator[Mask]:
-        import torch
-
-        self.network.eval()
-        for start in range(0, len(split), step):
-            rows = range(start, min(start + step, len(split)))
-            pixels, places = zip(*(self.view.place(split.read(i)) for i in rows), strict=True)
-            frames = torch.from_numpy(np.stack(pixels)).to(self.source.device)
-            with torch.no_grad(), self.source.autocast():
-                scores = self.network(frames).float().permute(0, 2, 3, 1)
-            height, width = self.view.input_size
-            strides = height / scores.shape[1], width / scores.shape[2]
-            for one, where in zip(scores, places, strict=True):
-                yield painted(one, where, strides)
-
-
 def _train(
     recipe: DenseFineTune, source: Any, splits: SealedSplits, rate: float, seed: int
-) -> TrainedSegmenter | None:
+) -> TrainedNetwork | None:
     """One rate of the grid, from the backbone as loaded; None where the loss is no number."""
     import torch
 
@@ -143,15 +91,30 @@ def _train(
     size = fit(net, loss, len(splits.train), recipe, rate, seed, source.progress)
     if size is None:
         return None
-    tuned = TrainedSegmenter(view, net, source, rate)
-    tuned.valid_scores = tuned.predict(splits.valid)
-    held = masks_of(splits.valid)
-    judged = outcomes_of(tuned.valid_scores, held.read, len(held), held.classes)
-    miou = statistics(judged)(np.ones((1, judged.n)), ["miou"])["miou"]
-    tuned.facts = {
-        "valid_miou": float(miou[0]), "steps": float(recipe.steps), "trainable_params": size,
-    }  # fmt: skip
-    return tuned
+
+    def answer(split: Split) -> LabelMaps:
+        return LabelMaps(_masks(view, net, source, split))
+
+    said, held = answer(splits.valid), masks_of(splits.valid)
+    judged = outcomes_of(said, held.read, len(held), held.classes)
+    miou = float(statistics(judged)(np.ones((1, judged.n)), ["miou"])["miou"][0])
+    facts = {"valid_miou": miou, "steps": float(recipe.steps), "trainable_params": size}
+    return TrainedNetwork(net, answer, rate, miou, said, facts)
+
+
+def _masks(
+    view: DenseView, net: torch.nn.Module, source: Any, split: Split, step: int = 16
+) -> Iterator[Mask]:
+    import torch
+
+    net.eval()
+    for frames, places in view_batches(view, split, step):
+        with torch.no_grad(), source.autocast():
+            scores = net(frames.to(source.device)).float().permute(0, 2, 3, 1)
+        height, width = view.input_size
+        strides = height / scores.shape[1], width / scores.shape[2]
+        for one, where in zip(scores, places, strict=True):
+            yield painted(one, where, strides)
 
 
 def network(view: DenseView, classes: int) -> Any:
@@ -239,27 +202,6 @@ def augmented(
     """A picture and its mask, scaled, mirrored and put somewhere in the frame alike."""
     from PIL import Image
 
-    fitted = placement(mask.shape, view.size, view.fit).content
-    scale = float(np.exp(rng.uniform(*np.log(SCALES))))
-    height, width = (max(1, round(side * scale)) for side in fitted)
-    scaled = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
-    labels = np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
-    if rng.random() < 0.5:
-        scaled, labels = scaled[:, ::-1], labels[:, ::-1]
-    pixels = np.empty((*view.size, 3), dtype=np.uint8)
-    pixels[:] = view.colours.padding
-    target = np.full(view.size, IGNORED, dtype=np.uint8)
-    ours, theirs = zip(
-        *(_cut(side, frame, rng) for side, frame in zip((height, width), view.size, strict=True)),
-        strict=True,
-    )
-    pixels[theirs], target[theirs] = scaled[ours], labels[ours]
-    return pixels, target
-
-
-def _cut(side: int, frame: int, rng: np.random.Generator) -> tuple[slice, slice]:
-    """Which part of `side` pixels goes where in `frame`: anywhere, as much as there is room for."""
-    apart = int(rng.integers(abs(side - frame) + 1))
-    size = min(side, frame)
-    inside, beyond = slice(apart, apart + size), slice(size)
-    return (inside, beyond) if side > frame else (beyond, inside)
+    drawn = Jitter.drawn(mask.shape, view, rng)
+    target = drawn.laid(Image.fromarray(mask), IGNORED, Image.Resampling.NEAREST)
+    return drawn.laid(picture, view.colours.padding, Image.Resampling.BILINEAR), target

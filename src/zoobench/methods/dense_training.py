@@ -2,17 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from zoobench.errors import NotFinite
+from zoobench.interfaces import Placement, Split
+from zoobench.models.dense import DenseView
 
 if TYPE_CHECKING:
     import torch
 
 POWER = 0.9
 """Of the decay: (1 - step / steps) ** POWER."""
+
+
+def check(recipe: Any) -> None:
+    """Raises ValueError for a budget, rates or a size of a recipe's that cannot be."""
+    if recipe.steps < 1 or recipe.batch_size < 1 or not recipe.rates or min(recipe.rates) <= 0:
+        raise ValueError("steps and batch_size must be at least 1, and rates above 0")
+    if not 32 <= recipe.size <= 4096:
+        raise ValueError(f"size must lie between 32 and 4096 pixels, not {recipe.size}")
+
+
+@dataclass
+class TrainedNetwork:
+    """An Adapted that was trained at one rate: an encoder and a decoder, which are its own.
+
+    `quality` is what the rate is chosen by, on `valid`; `answer` what it says of a split.
+    """
+
+    network: torch.nn.Module
+    answer: Callable[[Split], Any]
+    rate: float
+    quality: float
+    valid_scores: Any
+    facts: dict[str, float] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        return {"rate": self.rate}
+
+    def predict(self, split: Split) -> Any:
+        return self.answer(split)
+
+
+def best_of(
+    rates: Sequence[float], train: Callable[[float], TrainedNetwork | None]
+) -> TrainedNetwork:
+    """The first of the best on `valid`, flagged where its rate is the least or the greatest.
+
+    Raises NotFinite where `train` gives None for every rate.
+    """
+    best: TrainedNetwork | None = None
+    for rate in rates:
+        tuned = train(rate)
+        if tuned is not None and (best is None or tuned.quality > best.quality):
+            best = tuned
+    if best is None:
+        raise NotFinite(f"the training loss at every learning rate of {list(rates)}")
+    best.flags = edge(best.rate, rates)
+    return best
+
+
+def edge(rate: float, rates: Sequence[float]) -> tuple[str, ...]:
+    """The flag of a choice at an end of a grid."""
+    outer = len(rates) > 1 and rate in (min(rates), max(rates))
+    return ("rate-on-edge",) if outer else ()
 
 
 def batches(n: int, steps: int, size: int, seed: int) -> Iterator[NDArray[np.intp]]:
@@ -93,3 +153,15 @@ def train_mode(net: Any) -> None:
     for module in net.encoder.modules():
         if isinstance(module, _BatchNorm):
             module.eval()
+
+
+def view_batches(
+    view: DenseView, split: Split, size: int
+) -> Iterator[tuple[torch.Tensor, Sequence[Placement]]]:
+    """(B, H, W, 3) frames of all pictures, in order, and where each lies."""
+    import torch
+
+    for start in range(0, len(split), size):
+        rows = range(start, min(start + size, len(split)))
+        pixels, places = zip(*(view.place(split.read(i)) for i in rows), strict=True)
+        yield torch.from_numpy(np.stack(pixels)), places

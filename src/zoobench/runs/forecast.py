@@ -36,6 +36,9 @@ HEAD_SECONDS = {"linear-probe": 1e-3, "ridge": 3e-4, "knn": 1e-4, "raw-input": 1
 
 OTHER_HEAD_SECONDS = 2e-4
 
+DETECTOR_MACS = {"faster-rcnn": 24e9, "retinanet": 18e9, "fcos": 16.5e9}
+"""Of a detector that is trained on a backbone's maps, a frame of 320 x 320 pixels: most of it."""
+
 
 def seconds(cells: Sequence[Cell]) -> list[float]:
     """Nominal seconds of each cell, in order: the first to need features pays for them."""
@@ -98,6 +101,7 @@ def _cell_seconds(cell: Cell, known: set[tuple[object, ...]]) -> float:
         known.add((cell.model,))
         spent += LOAD_SECONDS
     if needs == "module":
+        forward += _detector(cell.params)
         return spent + _training(cell.params, valid, test) * forward / RATE
     if needs == "features":
         # A few-shot draw has train and valid examples of its own; test is shared.
@@ -118,6 +122,12 @@ def _training(params: Mapping[str, Any], valid: int, test: int) -> float:
     runs = len(params.get("rates", ())) or 1
     seen = float(params.get("steps", 500)) * float(params.get("batch_size", 64))
     return runs * (3 * seen + valid) + test
+
+
+def _detector(params: Mapping[str, Any]) -> float:
+    """Operations of a new detector's forward pass; 0 for what trains none."""
+    macs = DETECTOR_MACS.get(str(params.get("head")), 0.0)
+    return 2 * macs * (float(params.get("size", 0)) / 320) ** 2
 
 
 @lru_cache(maxsize=4096)
