@@ -290,3 +290,28 @@ def test_what_does_not_fit_together_is_said(scenes: Path, data: Splits, tmp_path
         models.resolve("detector/ssd300_vgg")
     with pytest.raises(UserError, match="COCO_V1"):
         models.resolve("detector/ssd300_vgg16@V9")
+
+
+@pytest.mark.parametrize("name", ["ssdlite320_mobilenet_v3_large", "fasterrcnn"])
+def test_boxes_are_float32_whatever_the_convolutions_are(name: str) -> None:
+    """Bfloat16 has eight bits: between 256 and 512 pixels it knows every second one."""
+    from torchvision.models.detection import FasterRCNN
+    from torchvision.models.detection.anchor_utils import AnchorGenerator
+
+    if name == "fasterrcnn":
+        body: Any = torch.nn.Sequential(torch.nn.Conv2d(3, 32, 8, 8))
+        body.out_channels = 32
+        anchors = AnchorGenerator(((32,),), ((1.0,),))
+        module: Any = FasterRCNN(
+            body, 3, 64, 64, rpn_anchor_generator=anchors, box_score_thresh=0.0,
+            rpn_post_nms_top_n_test=20,
+        ).eval()  # fmt: skip
+        detector_.coordinates_exact(module)
+    else:
+        module = source_of(f"detector/{name}?weights=random&input_size=64").module
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        (said,) = module([torch.rand(3, 333, 401)])
+    assert len(said["boxes"])
+    assert said["boxes"].dtype == torch.float32
+    rounded = said["boxes"].bfloat16().float()
+    assert not torch.equal(rounded, said["boxes"])

@@ -20,6 +20,7 @@ from zoobench.methods.box_grid import MOST, SCORE, average_precision, pictured
 from zoobench.methods.box_pyramid import frame_pyramid, norm
 from zoobench.methods.dense_training import TrainedNetwork, best_of, check, fit, view_batches
 from zoobench.models.dense import DenseView, dense
+from zoobench.models.detector_ import coordinates_exact
 from zoobench.tasks.detection import Detections, boxes_of
 
 if TYPE_CHECKING:
@@ -105,8 +106,7 @@ def _train(
             with torch.no_grad(), source.autocast():
                 said = net(frames.to(source.device))
             found += [
-                # The detector's own 0 is the background.
-                pictured(one["boxes"], one["scores"], one["labels"] - 1, where)
+                pictured(one["boxes"], one["scores"], one["labels"], where)
                 for one, where in zip(said, places, strict=True)
             ]
         return found
@@ -122,29 +122,42 @@ def network(view: DenseView, classes: int, head: Head) -> Any:
     where targets are given in train mode, else the detections of each."""
     import torch
 
+    first = _first(head)
+
     class FrameDetector(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.encoder = view.module
             self.decoder = detector(view, classes, head)
+            coordinates_exact(self.decoder)
 
         def forward(
             self, frames: torch.Tensor, targets: Sequence[dict[str, torch.Tensor]] | None = None
         ) -> Any:
-            return self.decoder(list(frames.permute(0, 3, 1, 2).float()), targets)
+            if targets is not None:
+                targets = [{**one, "labels": one["labels"] + first} for one in targets]
+            said = self.decoder(list(frames.permute(0, 3, 1, 2).float()), targets)
+            if not self.training:
+                said = [{**one, "labels": one["labels"] - first} for one in said]
+            return said
 
     return FrameDetector()
 
 
+def _first(head: Head) -> int:
+    """What torchvision's detector calls class 0: two stages know a background, which is their 0."""
+    return 1 if head == "faster-rcnn" else 0
+
+
 def detector(view: DenseView, classes: int, head: Head) -> Any:
     """torchvision's detector of frames (3, H, W), 0 to 255: its own scaling changes nothing, as
-    the weights' own is the view's. Class c is its c + 1."""
+    the weights' own is the view's."""
     from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
     from torchvision.models.detection.anchor_utils import AnchorGenerator
     from torchvision.models.detection.retinanet import RetinaNetHead
     from torchvision.ops import MultiScaleRoIAlign
 
-    two_stage = head == "faster-rcnn"
+    two_stage, named = head == "faster-rcnn", classes + _first(head)
     body = frame_pyramid(view, finest=4 if two_stage else 8, pools=1 if two_stage else 2)
     scale, strides = view.size[0] / TRAINED_AT, body.strides
     frame = {
@@ -158,7 +171,7 @@ def detector(view: DenseView, classes: int, head: Head) -> Any:
         )
         anchors = AnchorGenerator(tuple((8 * s * scale,) for s in strides), ratios)
         return FasterRCNN(
-            body, classes + 1, rpn_anchor_generator=anchors, box_roi_pool=roi,
+            body, named, rpn_anchor_generator=anchors, box_roi_pool=roi,
             box_score_thresh=SCORE, box_detections_per_img=MOST, box_batch_size_per_image=ROIS,
             **frame,
         )  # fmt: skip
@@ -167,11 +180,11 @@ def detector(view: DenseView, classes: int, head: Head) -> Any:
         octaves = tuple(tuple(4 * s * scale * 2 ** (k / 3) for k in range(3)) for s in strides)
         own = AnchorGenerator(octaves, ratios)
         each = own.num_anchors_per_location()[0]
-        top = RetinaNetHead(body.out_channels, each, classes + 1, norm_layer=norm)
-        return RetinaNet(body, classes + 1, anchor_generator=own, head=top, **one_stage)
+        top = RetinaNetHead(body.out_channels, each, named, norm_layer=norm)
+        return RetinaNet(body, named, anchor_generator=own, head=top, **one_stage)
     # The points of FCOS are no anchors: their size is the stride, whatever the frame is.
     points = AnchorGenerator(tuple((s,) for s in strides), ((1.0,),) * len(strides))
-    return FCOS(body, classes + 1, anchor_generator=points, **one_stage)
+    return FCOS(body, named, anchor_generator=points, **one_stage)
 
 
 def batch(
@@ -187,7 +200,7 @@ def batch(
         truth = boxes_of(split).pictures[i]
         drawn = Jitter.drawn(truth.size, view, np.random.default_rng([*seed, i]))
         boxes, kept = drawn.boxes(truth.boxes[~truth.crowd])
-        labels = truth.labels[~truth.crowd][kept] + 1
+        labels = truth.labels[~truth.crowd][kept]
         targets.append(
             {"boxes": torch.from_numpy(boxes).float(), "labels": torch.from_numpy(labels)}
         )

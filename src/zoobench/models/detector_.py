@@ -69,6 +69,7 @@ def _torchvision(ref: Ref, seed: int) -> CompleteModel:
         for norm in module.modules():
             if isinstance(norm, torch.nn.BatchNorm2d):
                 norm.eps = 0.0
+    coordinates_exact(module)
     heads = getattr(module, "roi_heads", module)
     heads.score_thresh, heads.detections_per_img = SCORE, MOST
     own = module.transform
@@ -96,6 +97,28 @@ def _torchvision(ref: Ref, seed: int) -> CompleteModel:
         task="detection", labels=labels, answer_with=detect,
     )  # fmt: skip
     return finish(model, provenance, ("torchvision",))
+
+
+def coordinates_exact(module: Any) -> None:
+    """Let a torchvision detector compute boxes in float32, whatever precision its convolutions
+    take: anchors follow the maps' type and boxes the head's, and bfloat16 counts to 256 pixels."""
+    two = hasattr(module, "roi_heads")
+    heads = (module.rpn.head, module.roi_heads.box_predictor) if two else (module.head,)
+    for part in (module.backbone, *heads):
+        part.register_forward_hook(_in_float)
+
+
+def _in_float(part: Any, inputs: Any, said: Any) -> Any:
+    return _float(said)
+
+
+def _float(said: Any) -> Any:
+    """Tensors of any nest in float32."""
+    if isinstance(said, Mapping):
+        return type(said)((name, _float(one)) for name, one in said.items())  # type: ignore[call-arg]
+    if isinstance(said, (list, tuple)):
+        return type(said)(_float(one) for one in said)
+    return said.float()
 
 
 def _transformers(read: Folder) -> CompleteModel:

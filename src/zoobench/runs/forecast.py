@@ -36,6 +36,9 @@ HEAD_SECONDS = {"linear-probe": 1e-3, "ridge": 3e-4, "knn": 1e-4, "raw-input": 1
 
 OTHER_HEAD_SECONDS = 2e-4
 
+STEPS_SECONDS = {"linear-probe": 25.0, "raw-input": 25.0}
+"""Of a probe of boxes, which takes as many steps whatever the data."""
+
 DETECTOR_MACS = {"faster-rcnn": 24e9, "retinanet": 18e9, "fcos": 16.5e9}
 """Of a detector that is trained on a backbone's maps, a frame of 320 x 320 pixels: most of it."""
 
@@ -114,6 +117,8 @@ def _cell_seconds(cell: Cell, known: set[tuple[object, ...]]) -> float:
         known |= {drawn, (cell.model, cell.dataset)}
         spent += fresh * forward / RATE
     head = HEAD_SECONDS.get(cell.method, OTHER_HEAD_SECONDS)
+    if datasets.card(cell.dataset).task == "detection":
+        spent += STEPS_SECONDS.get(cell.method, 0.0)
     return spent + head * (train + valid + test)
 
 
