@@ -317,3 +317,9 @@ def test_boxes_are_float32_whatever_the_convolutions_are(name: str) -> None:
     assert said["boxes"].dtype == torch.float32
     rounded = said["boxes"].bfloat16().float()
     assert not torch.equal(rounded, said["boxes"])
+
+
+@pytest.mark.parametrize("source", ["detector", "segmenter"])
+def test_weights_that_are_not_there_are_the_mistake_not_the_name(source: str) -> None:
+    with pytest.raises(UserError, match=r"option 'weights': no file or folder .*nowhere"):
+        models.resolve(f"{source}/mine?weights=nowhere")
