@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import hypothesis  # noqa: F401  loaded late, as its own plugin does, it warns of other plug-ins
 import pytest
+
+from hostile import DOCUMENTED, Said
+from zoobench.cli import main as cli
 
 LOOPBACK = ("127.", "::1", "localhost")
 
@@ -59,3 +64,24 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempP
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     return cache
+
+
+@pytest.fixture
+def zoobench(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., Said]:
+    """Runs the command as the console script does, in this process; any undocumented code fails."""
+
+    def run(*arguments: str | Path) -> Said:
+        monkeypatch.setattr(sys, "argv", ["zoobench", *map(str, arguments)])
+        capfd.readouterr()
+        try:
+            cli.entry()
+            code = 0
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        out, err = capfd.readouterr()
+        assert code in DOCUMENTED, f"exit code {code}: {err}"
+        return Said(code, out, err)
+
+    return run

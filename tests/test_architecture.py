@@ -36,7 +36,7 @@ FLOORS = (
     {"compare"},
     {"workers"},
     {"runs"},
-    {"export"},
+    {"export", "usability"},
     {"advise"},
     {"report"},
     {"api", "cli", "__main__"},

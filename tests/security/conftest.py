@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from hostile import DOCUMENTED, Canary, Said, snapshot
-from zoobench.cli import main as cli
+from hostile import Canary, snapshot
 
 
 @pytest.fixture(autouse=True)
@@ -39,24 +37,3 @@ def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.chdir(folder)
     return folder
-
-
-@pytest.fixture
-def zoobench(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Callable[..., Said]:
-    """Runs the command as the console script does, in this process; any undocumented code fails."""
-
-    def run(*arguments: str | Path) -> Said:
-        monkeypatch.setattr(sys, "argv", ["zoobench", *map(str, arguments)])
-        capfd.readouterr()
-        try:
-            cli.entry()
-            code = 0
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else int(end.code is not None)
-        out, err = capfd.readouterr()
-        assert code in DOCUMENTED, f"exit code {code}: {err}"
-        return Said(code, out, err)
-
-    return run

@@ -31,6 +31,9 @@ from zoobench.workers.settings import Settings
 from zoobench.workers.starting import NotStarted, Starter, end
 from zoobench.workers.worker import begin_child
 
+ENDING_SECONDS = 5.0
+"""Within this long a child that is told to end has ended, or is killed."""
+
 Answerer = Callable[[Any], Any]
 """Answers a request in the child; must not raise but for a programming error."""
 
@@ -76,6 +79,12 @@ class RequestWorker:
         return self
 
     def __exit__(self, *raised: object) -> None:
+        if self._worker is not None and not any(raised):
+            # One that is idle ends by itself, and so gives back what the system counts.
+            process, pipe = self._worker[0].process, self._worker[1]
+            with contextlib.suppress(OSError):
+                pipe.close()
+            process.join(ENDING_SECONDS)
         self._end()
         self._folder.cleanup()
 
