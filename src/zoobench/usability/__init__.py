@@ -96,15 +96,15 @@ PROBES: dict[str, UsabilityProbe] = {
         "exports:quantises", "int8 weights cover most of it; cosine of its features", "cosine"
     ),
     "wrong-mean": UsabilityProbe(
-        "preprocessing:wrong_mean", "it matters: what kNN loses under another mean and deviation",
+        "preprocessing:wrong_mean", "it matters: kNN loses accuracy without mean and deviation",
         "points", seconds=300,
     ),
     "wrong-channels": UsabilityProbe(
-        "preprocessing:wrong_channels", "it matters: what kNN loses where red and blue change places",
+        "preprocessing:wrong_channels", "it matters: kNN loses accuracy with red and blue changed",
         "points", seconds=300,
     ),
     "wrong-resize": UsabilityProbe(
-        "preprocessing:wrong_resize", "it matters: what kNN loses where pictures are cut, not resized",
+        "preprocessing:wrong_resize", "it matters: kNN loses accuracy where pictures are cut",
         "points", seconds=300,
     ),
 }  # fmt: skip
