@@ -18,7 +18,8 @@ from matplotlib.transforms import Bbox
 from fakes import make_run
 from zoobench.ranking.nouns import Failure, OverallRanking, OverallRow
 from zoobench.ranking.rank import rank
-from zoobench.report.figures import CROWD, LONGEST, heat_cells, heatmap, pictures, scatter
+from zoobench.report.drawing import LONGEST
+from zoobench.report.figures import CROWD, heat_cells, heatmap, pictures, scatter
 from zoobench.schema import Ref
 
 SETS = ["packaged/digits@1", "packaged/mnist-5k@1"]

@@ -16,6 +16,7 @@ from zoobench.files import check_within, file_name
 from zoobench.metrics import fraction, sign
 from zoobench.ranking.nouns import OverallRanking, Ranking, Row
 from zoobench.ranking.pareto import front_of
+from zoobench.report.drawing import DPI, LONGEST, Grid, blank, cut_names, draw_grid
 from zoobench.report.text import (
     COST_TITLES,
     cut,
@@ -39,23 +40,23 @@ MOST_LABELS = 30
 """With more models only the front and the tied ones are named."""
 MOST_ROWS, CUT_ROWS = 40, 20
 """A heat map of more models shows the best CUT_ROWS, which fit a page; other files hold all."""
-LONGEST = 48
-"""Characters of a name in a figure."""
 CROWD = 100
 """With more models marks are small, and a name stands where it covers no mark of any model."""
 
-DPI = 150
-"""Dots an inch of a PNG. Places are measured at the same: hinted text is wider at another."""
+Drawings = Mapping[str, Callable[[], "Figure"]]
 
 
-def write_figures(ranking: Ranking, folder: Path) -> list[Path]:
-    """`<name>.svg` and `.png` for each overall ranking; the same run gives the same bytes."""
+def write_figures(ranking: Ranking, folder: Path, more: Drawings | None = None) -> list[Path]:
+    """`<name>.svg` and `.png` for each overall ranking, and for `more`; the same run gives the same
+    bytes."""
     check_within(folder.parent, folder)
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     for overall, slug in zip(ranking.overall, slugs(ranking.overall), strict=True):
         for stem, draw in pictures(overall, slug).items():
             written += _save(folder / file_name(stem), draw)
+    for stem, draw in (more or {}).items():
+        written += _save(folder / file_name(stem), draw)
     return written
 
 
@@ -113,11 +114,6 @@ def _lay_out(figure: Figure) -> None:
     if engine is not None:
         engine.execute(figure)
         figure.set_layout_engine(None)
-
-
-def _cut(names: Mapping[Ref, str]) -> dict[Ref, str]:
-    """What a figure has room for: both ends of a long name; the tables have all of it."""
-    return {ref: cut(plain(name), LONGEST) for ref, name in names.items()}
 
 
 def _title(overall: OverallRanking) -> str:
@@ -224,7 +220,7 @@ def _name_points(
     """
     import numpy as np
 
-    names = _cut(labels(row.model for row in rows))
+    names = cut_names(labels(row.model for row in rows))
     frame, scale = axes.get_window_extent(), figure.dpi / 72
     spots = [(row.costs[at[0]], at[1] * row.value) for row in rows]
     for row, spot in zip(rows, spots, strict=True):
@@ -279,39 +275,14 @@ def heatmap(overall: OverallRanking) -> Figure:
     every = len(models)
     if every > MOST_ROWS:
         grid, models = grid[:CUT_ROWS], models[:CUT_ROWS]
-    names, on = _cut(labels(models)), _cut(dataset_labels(datasets))
-    longest, slanted = (max(map(len, each.values()), default=0) for each in (names, on))
-    # Inches: room for the names, which a fixed margin left nothing of the grid for.
-    width = max(1.2, 0.07 * longest) + 1.2 + 1.25 * len(datasets)
-    height = max(0.7, 0.045 * slanted) + 0.7 + 0.28 * len(models)
-    figure, axes = blank(min(max(width, 4.0), 40.0), min(max(height, 2.0), 60.0))
-    scores = [v for row in grid for v, _ in row if v is not None]
-    values = [[float("nan") if v is None else v for v, _ in row] for row in grid]
-    # Scores alone span the scale; a cell without one shows the hatched ground.
-    image: Any = axes.imshow(values, aspect="auto", cmap="cividis", vmin=min(scores, default=0.0),
-                             vmax=max(scores, default=1.0))  # fmt: skip
-    axes.patch.set(facecolor="#f2f2f2", edgecolor="#cccccc", hatch="////", linewidth=0)
-    for i, row in enumerate(grid):
-        for j, (value, text) in enumerate(row):
-            r, g, b, _ = image.cmap(image.norm(value)) if value is not None else (1, 1, 1, 1)
-            dark = 0.299 * r + 0.587 * g + 0.114 * b < 0.5
-            cell = axes.text(j, i, text, ha="center", va="center", fontsize=7.5,
-                             color="white" if dark else "black")  # fmt: skip
-            cell.set_in_layout(False)  # it lies inside the axes; measuring it takes time
-    axes.set_xticks(range(len(datasets)), [on[d] for d in datasets])
-    if max(len(on[d]) for d in datasets) > 18 or len(datasets) > 4:
-        for label in axes.get_xticklabels():
-            label.set(rotation=45, rotation_mode="anchor", ha="right")
-    axes.set_yticks(range(len(models)), [names[m] for m in models])
+    names, on = cut_names(labels(models)), cut_names(dataset_labels(datasets))
+    figure, axes = draw_grid(grid, [names[m] for m in models], [on[d] for d in datasets])
     best = f", the best {len(models)} of {every}" if len(models) < every else ""
     title = f"{method_text(overall.method, overall.shots)}: {measure(overall.metric)}{best}"
     axes.set_title(title, fontsize=10)
     if any(text.endswith("=") for row in grid for _, text in row):
         axes.set_xlabel("=  cannot be told from the best on this dataset", fontsize=7.5)
     return figure
-
-
-Grid = list[list[tuple[float | None, str]]]
 
 
 def heat_cells(overall: OverallRanking) -> tuple[Grid, list[Ref], list[Ref]]:
@@ -331,17 +302,6 @@ def heat_cells(overall: OverallRanking) -> tuple[Grid, list[Ref], list[Ref]]:
     return grid, models, datasets
 
 
-def blank(width: float, height: float) -> tuple[Figure, Axes]:
-    """An empty figure of that many inches, and its axes."""
-    # The object interface: pyplot would keep global state and a window's back end.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.add_subplot()
-
-
 def lanes(cliques: tuple[tuple[int, int], ...]) -> list[int]:
     """A lane for each clique, so that bars which share a model never lie on one line."""
     ends: list[int] = []
@@ -355,7 +315,7 @@ def lanes(cliques: tuple[tuple[int, int], ...]) -> list[int]:
 
 def ranks_diagram(found: CriticalDifference[Ref], title: str) -> Figure:
     """Mean ranks on a line, best on the left; a bar joins models that cannot be told apart."""
-    names, many = _cut(labels(found.models)), len(found.models)
+    names, many = cut_names(labels(found.models)), len(found.models)
     half = (many + 1) // 2
     bars = lanes(found.cliques)
     top = 1.0 + 0.35 * (1 + max(bars, default=-1))

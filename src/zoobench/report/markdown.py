@@ -8,6 +8,13 @@ from typing import Any
 from zoobench import escape
 from zoobench.ranking.nouns import Failure, OverallRanking, Ranking, SectionRanking
 from zoobench.ranking.pareto import AXES, front_of, one_device
+from zoobench.report.classes import (
+    ClassScores,
+    class_figures,
+    class_rows,
+    class_scores,
+    left_out,
+)
 from zoobench.report.figures import heat_cells, pictures, slugs
 from zoobench.report.protocol import HOW_TO_READ
 from zoobench.report.terminal import overall_notes, section_about, section_notes
@@ -36,6 +43,8 @@ from zoobench.schema import Ref
 
 MOST_ROWS = 200
 """Longer tables are cut: nobody reads them as text, and the CSV files hold all of it."""
+MOST_CLASSES, MOST_MODELS = 40, 8
+"""Of the tables of classes, which are wide, too."""
 CONTROL = "control"
 """Among the flags of a row: it is no model."""
 NAME = 2
@@ -81,6 +90,16 @@ TEMPLATE = """\
 {% endfor %}
 
 {% endfor %}
+{% endfor %}
+{% for c, picture in classes %}
+## Each class: {{ c.title | text }}
+
+{{ c.about | text }}
+
+{{ classes_table(c) }}
+
+![{{ picture | text }}](figures/{{ picture | urlencode }}.svg)
+
 {% endfor %}
 {% for t in transfer_tables(ranking) %}
 ## {{ t.title | text }}
@@ -129,7 +148,7 @@ def markdown(ranking: Ranking, title: str, environment: Mapping[str, Any]) -> st
     # Markdown, not HTML: each text passes the filter `text`, and tables escape their own cells.
     engine = Environment(trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701
     engine.filters["text"] = escape.markdown
-    names = slugs(ranking.overall)
+    names, classes = slugs(ranking.overall), class_scores(ranking)
     text = engine.from_string(TEMPLATE).render(
         title=title,
         ranking=ranking,
@@ -146,6 +165,8 @@ def markdown(ranking: Ranking, title: str, environment: Mapping[str, Any]) -> st
         heat=heat,
         failure_table=table(*failure_rows(ranking.failures)),
         transfer_tables=transfer_tables,
+        classes=list(zip(classes, class_figures(classes), strict=True)),
+        classes_table=classes_table,
         table=table,
         how_to_read=HOW_TO_READ,
         environment=[f"{k}: {v}" for k, v in flat(environment)],
@@ -269,6 +290,12 @@ def heat(o: OverallRanking) -> str:
     rows = [[names[m], *(text for _, text in row)] for m, row in zip(models, grid, strict=True)]
     header = ["model", *(on[d] for d in datasets)]
     return table(header, rows[:MOST_ROWS]) + more(len(rows))
+
+
+def classes_table(c: ClassScores) -> str:
+    """The first classes of the best models, as many as are read as text."""
+    gone = left_out(c, MOST_CLASSES, MOST_MODELS)
+    return table(*class_rows(c.first(MOST_CLASSES, MOST_MODELS))) + (f"\n\n{gone}" if gone else "")
 
 
 def failure_rows(failures: Sequence[Failure]) -> tuple[list[str], list[list[str]]]:

@@ -29,6 +29,14 @@ from zoobench.ranking.nouns import (
 )
 from zoobench.ranking.pareto import AXES, one_device
 from zoobench.ranking.recommend import COSTLY, license_fits
+from zoobench.report.classes import (
+    MOST_MODELS,
+    MOST_ROWS,
+    ClassScores,
+    class_rows,
+    class_scores,
+    left_out,
+)
 from zoobench.report.figures import heat_cells, lanes
 from zoobench.report.markdown import failure_rows, flat
 from zoobench.report.models_page import model_pages
@@ -102,6 +110,7 @@ def page(ranking: Ranking, title: str, environment: Mapping[str, Any], suite: st
         ranked=any(o.critical is not None for o in ranking.overall),
         models=model_pages(ranking, suite),
         transfer_tables=transfer_tables(ranking),
+        classes=[_of_classes(one) for one in class_scores(ranking)],
         failures=failure_rows(ranking.failures)[1],
         environment=flat(environment),
         data=Markup(_json(_data(ranking, boards))),  # noqa: S704  `<` is escaped by _json
@@ -121,7 +130,13 @@ def _sections(ranking: Ranking) -> list[tuple[str, str]]:
     if not ranking.overall:  # why there is nothing to rank comes first
         kept.sort(key=lambda section: section[0] != "failures")
     at = [name for name, _ in kept].index("models")
-    return kept[:at] + [(table.name, table.title) for table in transfer_tables(ranking)] + kept[at:]
+    classes = [("classes", "Classes")] if class_scores(ranking) else []
+    return (
+        kept[:at]
+        + classes
+        + [(table.name, table.title) for table in transfer_tables(ranking)]
+        + kept[at:]
+    )
 
 
 def _vendored(name: str) -> str:
@@ -335,6 +350,24 @@ def _cells(o: OverallRanking, row: OverallRow, texts: tuple[str, str, str]) -> d
     cells += zip(costs(row), values, strict=True)
     cells += [(row.license, row.license), (row.family, row.family), (flags, flags)]
     return {"tied": row.tied, "cells": cells}
+
+
+def _of_classes(one: ClassScores) -> dict[str, Any]:
+    """A table whose cells are coloured by their value."""
+    shown = one.first(MOST_ROWS, MOST_MODELS)
+    header, rows = class_rows(shown)
+    return {
+        "title": one.title,
+        "about": f"{one.about} {left_out(one)}",
+        "header": header,
+        "rows": [
+            (row[0], [
+                (text, None if value is None else round(100 * value))
+                for text, value in zip(row[1:], values, strict=True)
+            ])
+            for row, values in zip(rows, shown.values, strict=True)
+        ],
+    }  # fmt: skip
 
 
 def _common_metric(ranking: Ranking) -> str:

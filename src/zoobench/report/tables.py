@@ -30,7 +30,7 @@ WHOLE = ("seed", "shots", "n", "rank_low", "rank_high", "datasets", "seeds")
 """Columns of whole numbers."""
 NAMES = frozenset(
     {"model", "dataset", "method", "metric", "unit", "better", "status", "scope", "worst_dataset",
-     "license", "family", "device", "flags", "noisy"}
+     "license", "family", "device", "flags", "noisy", "class"}
 )  # fmt: skip
 """Columns of text."""
 

@@ -10,6 +10,7 @@ from typing import Any
 from zoobench.errors import UserError
 from zoobench.ranking.nouns import Ranking
 from zoobench.ranking.rank import rank
+from zoobench.report.classes import class_figures, class_scores, classes_table
 from zoobench.report.figures import write_figures
 from zoobench.report.markdown import markdown
 from zoobench.report.page import page
@@ -17,6 +18,8 @@ from zoobench.report.tables import csv_bytes, frame, measurements_table, ranking
 from zoobench.store import Run, read_environment, write_atomic
 
 FILES = ("report.html", "report.md", "ranking.csv", "measurements.csv")
+PER_CLASS = "per_class.csv"
+"""Where a task scores classes."""
 PARQUET = ("ranking.parquet", "measurements.parquet")
 """Beside the CSV files where pyarrow is installed (the extra `parquet`)."""
 
@@ -38,11 +41,15 @@ def write_report(runs: Sequence[Run], out: Path, ranking: Ranking | None = None)
         tables = ranking_table(found), measurements_table(found.records)
         for path, table in zip(written[2:], tables, strict=True):
             write_atomic(path, csv_bytes(table))
+        scores = class_scores(found)
+        if scores:
+            written.append(out / PER_CLASS)
+            write_atomic(written[-1], csv_bytes(classes_table(scores)))
         if find_spec("pyarrow") is not None:
             for name, table in zip(PARQUET, tables, strict=True):
                 write_atomic(out / name, frame(table).to_parquet(index=False, engine="pyarrow"))
                 written.append(out / name)
-        written += write_figures(found, out / "figures")
+        written += write_figures(found, out / "figures", class_figures(scores))
         for path in written:
             path.chmod(0o644)  # an atomic write begins as 0600; a report is to be read
     except OSError as error:
