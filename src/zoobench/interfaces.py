@@ -354,8 +354,9 @@ class Method(Protocol):
     """A frozen dataclass whose fields are its hyper-parameters, with defaults.
 
     `version` changes when the numbers it gives may change; `needs` is "features"
-    (frozen backbone), "module" (trains it) or "nothing" (controls); `tasks` are the names
-    of those it serves, and `view` what it reads of a backbone: "embed", "maps", "" for nothing.
+    (frozen backbone), "module" (trains it) or "nothing" (controls); a frozen one that trains in
+    steps all the same is `seeded`; `tasks` are the names of those it serves, and `view` what it
+    reads of a backbone: "embed", "maps", "" for nothing.
     """
 
     version: ClassVar[int]

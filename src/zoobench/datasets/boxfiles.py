@@ -41,7 +41,7 @@ def read(root: str) -> BoxedPictures:
             f"{shown(root)}: annotations of {' and of '.join(kinds)}: keep those of one of them"
         )
     if not kinds:
-        if inner := [shown(one.path) for one in entries(root)[0] if _holds_boxes(one.path)]:
+        if inner := [shown(one.path) for one in entries(root)[0] if _kinds(one.path)]:
             raise BadData(f"{shown(root)}: its annotations lie further inside: path = {inner[0]!r}")
         raise BadData(
             f"{shown(root)}: no annotations of boxes. Expected one of: "
@@ -61,13 +61,6 @@ def read(root: str) -> BoxedPictures:
 def _kinds(root: str) -> list[str]:
     """The ways in which the annotations of a folder are written."""
     return [name for name, (is_here, _) in KINDS.items() if is_here(root)]
-
-
-def _holds_boxes(folder: str) -> bool:
-    try:
-        return bool(_kinds(folder))
-    except BadData:  # of a folder that nobody asked for
-        return False
 
 
 # Pascal VOC
@@ -126,10 +119,6 @@ def _voc(root: str, unused: Unused) -> tuple[tuple[str, ...], list[Annotated]]:
         if rest := stems.keys() - splits.keys():
             unused.beside["picture that no list names"] += len(rest)
             apart |= {paths[stem] for stem in rest & paths.keys()}
-    if any(-1 <= side < 0 for one in examples for box in one.boxes for side in box[:2]):
-        # A box that begins at 0: a converter wrote them as it counts, from 0 to beyond the last.
-        for one in examples:
-            one.boxes = [(x + 1, y + 1, right, bottom) for x, y, right, bottom in one.boxes]
     check_parts(dict.fromkeys((one.split for one in examples), ""), root)
     count_unused(examples, unused, ".xml", apart)
     return tuple(sorted({label for one in examples for label in one.labels})), examples

@@ -67,6 +67,12 @@ def served(name: str, where: str = "") -> tuple[str, ...]:
     return (*own, *(task for task, classes in FOR_TASK.items() if name in classes))
 
 
+def seeded(name: str, task: str = "") -> bool:
+    """Whether the method trains in steps, so that its seed's luck is in the result."""
+    kind = method_class(name, task=task)
+    return kind.needs == "module" or getattr(kind, "seeded", False)
+
+
 def build(name: str, params: Mapping[str, Any], where: str = "", task: str = "") -> Method:
     """The method with `params` checked and every default filled in. Raises UserError."""
     from pydantic import TypeAdapter, ValidationError

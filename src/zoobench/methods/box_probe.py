@@ -51,6 +51,7 @@ class BoxProbe:
 
     version: ClassVar[int] = 1
     needs: ClassVar[str] = "features"
+    seeded: ClassVar[bool] = True
     tasks: ClassVar[tuple[str, ...]] = ("detection",)
     view: ClassVar[str] = "maps"
 

@@ -193,8 +193,10 @@ the dataset of an error in the target's own unit, which no other shares."""
 
 
 def trains(record: Record) -> bool:
-    """Whether the cell's method trains the network, so that its seed's luck is in the result."""
-    return record.cell.method in TRAINED or record.get("train_seconds") is not None
+    """Whether the cell's method trains in steps, so that its seed's luck is in the result: what
+    chose a learning rate did."""
+    stepped = record.get("train_seconds") is not None or "rate" in record.chosen
+    return record.cell.method in TRAINED or stepped
 
 
 def trained(record: Record, metric: str) -> Trained:

@@ -132,7 +132,7 @@ def _model_cells(
 ) -> Iterable[Cell]:
     if unsuited(model, dataset, spec.name) or not spec.wants(model, dataset):
         return
-    trains = methods.method_class(spec.name).needs == "module"
+    trains = methods.seeded(spec.name, datasets.card(dataset).task)
     shots = () if full_only or trains else suite.shots
     for k in shots:
         for draw in range(suite.draws):

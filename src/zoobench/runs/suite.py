@@ -24,7 +24,7 @@ from zoobench.schema import Ref, Value, digest
 CONTROLS = ("chance", "majority", "mean", "raw-input", "oracle", "random-weights")
 """PROTOCOL section 2; on in every suite unless switched off, each where it serves the task."""
 
-BUILTIN = ("smoke", "smoke-dense", "demo", "vision", "text", "shift", "gpu")
+BUILTIN = ("smoke", "smoke-dense", "demo", "vision", "dense", "text", "shift", "gpu")
 
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -210,7 +210,7 @@ def resolve(file: SuiteFile, where: str, folder: Path) -> Suite:
         datasets=tuple(_pinned(ref, file.pins) for ref in dict.fromkeys(dataset_refs)),
         methods=tuple(specs),
         controls=_controls(file.controls, where),
-        seeds=tuple(dict.fromkeys(file.seeds or _seeds(specs))),
+        seeds=tuple(dict.fromkeys(file.seeds or _seeds(specs, asked))),
         shots=tuple(dict.fromkeys(file.shots)),
         draws=file.draws,
         precision=file.precision,
@@ -309,10 +309,15 @@ def _controls(chosen: bool | list[str], where: str) -> tuple[str, ...]:
     return tuple(chosen)
 
 
-def _seeds(specs: Sequence[MethodSpec]) -> Sequence[int]:
+def _seeds(specs: Sequence[MethodSpec], asked: Sequence[str]) -> Sequence[int]:
     """Where the suite says none: three where a method trains, since of one run nobody can say what
     was luck; one where nothing is drawn."""
-    trains = any(methods.method_class(spec.name).needs == "module" for spec in specs)
+    trains = any(
+        methods.seeded(spec.name, task)
+        for spec in specs
+        for task in asked
+        if spec.asks(task) and task in methods.served(spec.name)
+    )
     return range(3) if trains else (0,)
 
 
