@@ -315,3 +315,26 @@ def test_boxes_are_float32_whatever_the_convolutions_are(name: str) -> None:
     assert said["boxes"].dtype == torch.float32
     rounded = said["boxes"].bfloat16().float()
     assert not torch.equal(rounded, said["boxes"])
+
+
+def test_a_detector_on_a_backbone_of_timms_is_read_as_the_hub_has_it(tmp_path: Path) -> None:
+    """Its file holds the backbone's weights too, so that nothing is taken from elsewhere."""
+    import transformers
+
+    config = transformers.DetrConfig(
+        use_timm_backbone=True, use_pretrained_backbone=False, backbone="resnet10t", d_model=16,
+        encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
+        encoder_ffn_dim=16, decoder_ffn_dim=16, num_queries=8, id2label=LABELS,
+    )  # fmt: skip
+    theirs = transformers.DetrForObjectDetection(config)
+    theirs.save_pretrained(tmp_path)
+    transformers.DetrImageProcessor(size={"height": 64, "width": 64}).save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    body = json.loads(path.read_text("utf-8"))
+    for fields in (
+        {}, {"backbone_config": None, "backbone": "resnet10t", "use_pretrained_backbone": True}
+    ):  # fmt: skip
+        path.write_text(json.dumps({**body, **fields}), "utf-8")
+        model: Any = models.load(models.resolve(f"detector/mine?weights={tmp_path}"))
+        own = theirs.state_dict()
+        assert all(torch.equal(value, own[k]) for k, value in model.module.state_dict().items())

@@ -165,7 +165,7 @@ class CompleteSource:
         else:
             provenance["settings"] = checkpoints.settings(folder)
         what = f"{ref.short} in {folder}"
-        folders.refuse_foreign(folder, ref.short)
+        folders.refuse_foreign(folder, ref.short, complete=True)
         with transformers_errors(what), quiet():
             config = transformers.AutoConfig.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False

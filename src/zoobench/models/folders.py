@@ -37,6 +37,8 @@ ELSEWHERE = {
     "kernel_config": "it asks for kernels of the hub, which are code",
 }
 """Keys of a configuration whose value, where there is one, is not read here, and why."""
+WITH_BACKBONE = (("use_pretrained_backbone", True), ("model_type", "timm_backbone"))
+"""Entries that the configuration of a detector or segmenter has of what it was trained from."""
 LOCATED = ("configuration_files", "fast_tokenizer_files")
 """Keys whose values are names of files beside the configuration."""
 
@@ -118,8 +120,11 @@ def digest(sha256: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(sha256).encode()).hexdigest()
 
 
-def refuse_foreign(folder: Path, what: str) -> None:
-    """Raises Unsupported where a configuration in `folder` names code, or files elsewhere."""
+def refuse_foreign(folder: Path, what: str, complete: bool = False) -> None:
+    """Raises Unsupported where a configuration in `folder` names code, or files elsewhere.
+
+    The file of a `complete` model holds its backbone's weights too, of whatever library that is.
+    """
     if (folder / "adapter_config.json").exists():
         raise Unsupported(
             f"{what}: adapter_config.json makes it an adapter of another model; merge them and "
@@ -132,7 +137,8 @@ def refuse_foreign(folder: Path, what: str) -> None:
         if not isinstance(body, Mapping):
             raise MissingWeights(f"{folder / name} cannot be read: it is not a table")
         for key, value in _walk(body):
-            if value and (why := _foreign(key, value, folder)):
+            inside = complete and (key, value) in WITH_BACKBONE
+            if value and not inside and (why := _foreign(key, value, folder)):
                 raise Unsupported(f"{what}: {name}: {key}: {why}")
 
 
@@ -155,6 +161,8 @@ def _foreign(key: str, value: Any, folder: Path) -> str:
         return "" if ours else "it needs code of its own, which is never run"
     if key == "model_type" and value in ("timm_wrapper", "timm_backbone"):
         return "a timm model is named timm/user/name"
+    if key == "backbone" and "/" in str(value):
+        return "it takes its backbone from another repository"
     if "attn_implementation" in key:
         named = value.values() if isinstance(value, Mapping) else [value]
         foreign = any(set("/:") & set(str(name)) for name in named)
