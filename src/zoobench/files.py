@@ -9,7 +9,7 @@ import re
 import secrets
 import shutil
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -76,14 +76,20 @@ def new_folder(folder: Path) -> Iterator[Path]:
         raise StoreError(f"{folder}: cannot be written: {error.strerror or error}") from error
 
 
-def parse_json(text: str | bytes, **how: Any) -> Any:
-    """The value of a JSON text, whose dialect `how` says as for `json.loads`.
+def parse_json(
+    text: str | bytes,
+    each: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    **how: Any,
+) -> Any:
+    """The value of a JSON text, whose dialect `how` says as for `json.loads`. In place of each
+    table, as soon as it is read, stands what `each` makes of it.
 
     Raises ValueError for what is no JSON, is nested too deep, or says two things under one key,
     of which a reader would take the last and another the first.
     """
     try:
-        return json.loads(text, object_pairs_hook=_table, **how)
+        hook = _table if each is None else lambda pairs: each(_table(pairs))
+        return json.loads(text, object_pairs_hook=hook, **how)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 

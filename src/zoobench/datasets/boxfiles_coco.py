@@ -101,7 +101,7 @@ def _part(path: str, folders: Sequence[str], split: str) -> tuple[list[str], lis
     """The names of a file's categories, by id, and its pictures."""
     where = shown(path)
     try:
-        content = parse_json(content_of(path, MOST_BYTES))
+        content = parse_json(content_of(path, MOST_BYTES), _light)
         if not isinstance(content, dict):
             raise ValueError(f"it is a {type(content).__name__}, not a table")
         images, annotations, categories = (
@@ -134,6 +134,13 @@ def _part(path: str, folders: Sequence[str], split: str) -> tuple[list[str], lis
     if lost:
         raise BadData(f"{where}: {lost} annotations are of images that it does not list")
     return [names[i] for i in sorted(names)], list(pictures.values())
+
+
+def _light(table: dict[str, Any]) -> dict[str, Any]:
+    """Without the polygons of an annotation that has a box: they are most of a large file."""
+    if table.get("bbox") is not None:
+        table.pop("segmentation", None)
+    return table
 
 
 def _rows(table: Any, name: str) -> list[dict[str, Any]]:
