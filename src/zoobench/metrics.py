@@ -100,6 +100,12 @@ METRICS: dict[str, MetricRow] = {
     "classes_known": MetricRow(
         "", "none", "transfer", "classes of the data that a complete model has a label for"
     ),
+    "miou_known": MetricRow(
+        "fraction", "none", "transfer", "mIoU over the classes that a complete model knows"
+    ),
+    "ap_known": MetricRow(
+        "fraction", "none", "transfer", "AP over the classes that a complete model knows"
+    ),
     "valid_miou": MetricRow("fraction", "none", "transfer", "of the choice, on valid's cells"),
     "valid_ap": MetricRow("fraction", "none", "transfer", "AP of the choice, on valid"),
     "train_cells": MetricRow("", "none", "transfer", "cells of train that the probe learned from"),

@@ -111,7 +111,13 @@ def test_a_complete_model_runs_through_the_whole_path(
     assert record.status == "ok", record.error
     assert record.value("classes_known") == (3 if ours else 2)
     assert "classes-unknown" in record.flags
-    assert record.get("miou") is not None
+    whole = record.get("miou")
+    assert whole is not None
+    unknown = record.chosen["unknown_classes"]
+    assert unknown
+    assert all(whole.detail["iou"].get(name, 0.0) == 0.0 for name in unknown)
+    rest = [value for name, value in whole.detail["iou"].items() if name not in unknown]
+    assert record.value("miou_known") == pytest.approx(sum(rest) / len(rest))
     assert record.value("params")
     assert record.value("macs")
     again = Bench(settings()).run(cells[-1])

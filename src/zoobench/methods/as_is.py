@@ -14,6 +14,7 @@ from zoobench.errors import Unsupported, UserError
 from zoobench.interfaces import Adapted, SealedSplits, Split
 from zoobench.methods.predictor import Predictor
 from zoobench.tasks.detection import Detections
+from zoobench.tasks.evaluate import UNKNOWN_CLASSES
 from zoobench.tasks.segmentation import IGNORED, LabelMaps, Mask
 
 SYNONYMS = (
@@ -65,9 +66,11 @@ class AsIs:
                 return [_detections(one, table, size) for one, size in said]
             return LabelMaps(_mask(found, table) for found, _ in said)
 
-        unknown = len(known) < len(splits.classes)
+        unknown = [name for k, name in enumerate(splits.classes) if k not in known]
+        chosen = {UNKNOWN_CLASSES: unknown} if unknown else {}
         facts = {"classes_known": float(len(known)), "trainable_params": 0.0}
-        return Predictor(answer, splits.valid, answer, {}, facts, ("classes-unknown",) * unknown)
+        flags = ("classes-unknown",) * bool(unknown)
+        return Predictor(answer, splits.valid, answer, chosen, facts, flags)
 
 
 def _answers(source: Any, model: Any, split: Split) -> Iterator[tuple[Any, tuple[int, int]]]:

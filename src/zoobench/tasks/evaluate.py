@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
+
 import numpy as np
 
 from zoobench.errors import StoreError
 from zoobench.interfaces import Splits
-from zoobench.metrics import fraction, measured
+from zoobench.metrics import METRICS, fraction, measured
 from zoobench.schema import Measurement, Outcomes, Record
 from zoobench.statistics import intervals
 from zoobench.statistics.bootstrap import RESAMPLES, Floats, Units, numbered, resampled, unit_count
 from zoobench.tasks import Statistics, Task, task_of
 
+UNKNOWN_CLASSES = "unknown_classes"
+"""What a complete model's choice calls the classes that it has no label for."""
 APART = 5e-3
 """A record's value and what its outcomes give may differ by this share: a baseline's probabilities
 are rounded."""
@@ -45,6 +49,17 @@ def evaluate(task: Task, outcomes: Outcomes, splits: Splits) -> tuple[Measuremen
         detail = {"resamples": RESAMPLES, **groups, **detail}
         out.append(measured(name, value, n=outcomes.n, detail=detail, low=low, high=high))
     return tuple(out)
+
+
+def of_known(numbers: Sequence[Measurement], unknown: Collection[str]) -> tuple[Measurement, ...]:
+    """The primary metric over the classes that a complete model has a label for, where it lacks
+    some: the mean of its detail by class without those that are `unknown`."""
+    name = f"{numbers[0].metric}_known"
+    by_class = next((v for v in numbers[0].detail.values() if isinstance(v, Mapping)), {})
+    values = [float(value) for key, value in by_class.items() if key not in unknown]
+    if not unknown or not values or name not in METRICS:
+        return ()
+    return (measured(name, float(np.mean(values)), n=numbers[0].n, detail={"of": len(values)}),)
 
 
 def bounds_of(metric: str) -> tuple[float, float]:

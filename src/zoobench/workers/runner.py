@@ -26,7 +26,7 @@ from zoobench.machine import device_name, out_of_memory
 from zoobench.metrics import measured
 from zoobench.models import weights
 from zoobench.schema import Cell, Measurement, Outcomes, Record, Ref, digest
-from zoobench.tasks.evaluate import evaluate
+from zoobench.tasks.evaluate import UNKNOWN_CLASSES, evaluate, of_known
 from zoobench.workers import torchrun
 from zoobench.workers.loaded import Alone, Loaded, load, second
 from zoobench.workers.provenance import compiled, planned, precision_of, provenance
@@ -154,7 +154,14 @@ class Bench:
         record = Record(
             cell,
             "ok",
-            measurements=(*numbers, *costs, *fit.seconds, *facts(adapted), *foreseen),
+            measurements=(
+                *numbers,
+                *of_known(numbers, adapted.chosen.get(UNKNOWN_CLASSES, ())),
+                *costs,
+                *fit.seconds,
+                *facts(adapted),
+                *foreseen,
+            ),
             chosen=dict(adapted.chosen),
             flags=tuple(dict.fromkeys(flags)),
             provenance=provenance(cell, splits, loaded, method),
