@@ -16,6 +16,7 @@ from zoobench.report.classes import (
     left_out,
 )
 from zoobench.report.figures import heat_cells, pictures, slugs
+from zoobench.report.precision_recall import PrecisionRecall, curve_figures
 from zoobench.report.protocol import HOW_TO_READ
 from zoobench.report.terminal import overall_notes, section_about, section_notes
 from zoobench.report.text import (
@@ -101,6 +102,14 @@ TEMPLATE = """\
 ![{{ picture | text }}](figures/{{ picture | urlencode }}.svg)
 
 {% endfor %}
+{% for c, picture in curves %}
+## Precision and recall: {{ c.title | text }}
+
+{{ c.about | text }}
+
+![{{ picture | text }}](figures/{{ picture | urlencode }}.svg)
+
+{% endfor %}
 {% for t in transfer_tables(ranking) %}
 ## {{ t.title | text }}
 
@@ -138,7 +147,12 @@ def table(
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def markdown(ranking: Ranking, title: str, environment: Mapping[str, Any]) -> str:
+def markdown(
+    ranking: Ranking,
+    title: str,
+    environment: Mapping[str, Any],
+    curves: Sequence[PrecisionRecall] = (),
+) -> str:
     """The whole of report.md. Pictures are linked as figures/<name>.svg."""
     from jinja2 import Environment
 
@@ -167,6 +181,7 @@ def markdown(ranking: Ranking, title: str, environment: Mapping[str, Any]) -> st
         transfer_tables=transfer_tables,
         classes=list(zip(classes, class_figures(classes), strict=True)),
         classes_table=classes_table,
+        curves=list(zip(curves, curve_figures(curves), strict=True)),
         table=table,
         how_to_read=HOW_TO_READ,
         environment=[f"{k}: {v}" for k, v in flat(environment)],

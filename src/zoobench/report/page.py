@@ -40,6 +40,7 @@ from zoobench.report.classes import (
 from zoobench.report.figures import heat_cells, lanes
 from zoobench.report.markdown import failure_rows, flat
 from zoobench.report.models_page import model_pages
+from zoobench.report.precision_recall import PrecisionRecall, curve_data
 from zoobench.report.protocol import HOW_TO_READ, protocol_rows
 from zoobench.report.terminal import critical_note, overall_notes
 from zoobench.report.text import (
@@ -78,7 +79,13 @@ SECTIONS = (
 )
 
 
-def page(ranking: Ranking, title: str, environment: Mapping[str, Any], suite: str) -> str:
+def page(
+    ranking: Ranking,
+    title: str,
+    environment: Mapping[str, Any],
+    suite: str,
+    curves: Sequence[PrecisionRecall] = (),
+) -> str:
     """The whole of report.html. `suite` is what `zoobench run` would be given again."""
     from jinja2 import Environment
     from markupsafe import Markup
@@ -96,7 +103,7 @@ def page(ranking: Ranking, title: str, environment: Mapping[str, Any], suite: st
         hashes=Markup(" ".join(f"'sha256-{_sha(text)}'" for text in scripts)),  # noqa: S704
         css=Markup(folder.joinpath("page.css").read_text("utf-8")),  # noqa: S704  our own file
         scripts=[Markup(text) for text in scripts],  # noqa: S704  our own files
-        sections=_sections(ranking),
+        sections=_sections(ranking, curves),
         boards=boards,
         nothing=_nothing(ranking),
         metric=_common_metric(ranking),
@@ -110,15 +117,16 @@ def page(ranking: Ranking, title: str, environment: Mapping[str, Any], suite: st
         ranked=any(o.critical is not None for o in ranking.overall),
         models=model_pages(ranking, suite),
         transfer_tables=transfer_tables(ranking),
+        curves=curves,
         classes=[_of_classes(one) for one in class_scores(ranking)],
         failures=failure_rows(ranking.failures)[1],
         environment=flat(environment),
-        data=Markup(_json(_data(ranking, boards))),  # noqa: S704  `<` is escaped by _json
+        data=Markup(_json(_data(ranking, boards, curves))),  # noqa: S704  `<` is escaped by _json
     )
     return rendered.rstrip() + "\n"
 
 
-def _sections(ranking: Ranking) -> list[tuple[str, str]]:
+def _sections(ranking: Ranking, curves: Sequence[PrecisionRecall]) -> list[tuple[str, str]]:
     """What the page has, for its list of contents."""
     ranked = any(o.critical is not None for o in ranking.overall)
     always = ("models", "failures", "environment")
@@ -131,6 +139,7 @@ def _sections(ranking: Ranking) -> list[tuple[str, str]]:
         kept.sort(key=lambda section: section[0] != "failures")
     at = [name for name, _ in kept].index("models")
     classes = [("classes", "Classes")] if class_scores(ranking) else []
+    classes += [("curves", "Curves")] if curves else []
     return (
         kept[:at]
         + classes
@@ -170,11 +179,14 @@ def _plain_text(value: Any) -> Any:
     return value
 
 
-def _data(ranking: Ranking, boards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _data(
+    ranking: Ranking, boards: Sequence[Mapping[str, Any]], curves: Sequence[PrecisionRecall]
+) -> dict[str, Any]:
     own = ("columns", "table", "notes")
     rows = {**theirs(), **METRICS}
     return {
         "boards": [{k: v for k, v in b.items() if k not in own} for b in boards],
+        "curves": curve_data(curves),
         "fractions": [name for name, row in rows.items() if row.unit == "fraction"],
         "targets": [name for name, row in rows.items() if row.unit == "target"],
         "timed": sorted(TIMED),

@@ -188,6 +188,20 @@ function drawShots() {
       ] }) });
 }
 
+function drawCurves() {
+  DATA.curves.forEach(({ title, lines }, i) => put(`plot-curves-${i}`, (width) => {
+    const points = lines.flatMap((line) => line.precision.map((precision, at) => ({ ...line, recall: at / 100, precision })));
+    const plot = Plot.plot({ width, height: 360, marginLeft: 50, marginRight: 20, ariaLabel: `Precision against recall, ${title}`,
+      x: { label: "recall →", ticks: [0, 0.2, 0.4, 0.6, 0.8, 1] }, y: { label: "↑ precision", grid: true, domain: [0, 1] }, fx: { label: null },
+      color: { legend: true, domain: [...new Set(lines.map((line) => line.label))] },
+      marks: [
+        Plot.line(points, { x: "recall", y: "precision", stroke: "label", fx: "at", curve: "step-before" }),
+        Plot.tip(points, Plot.pointer({ x: "recall", y: "precision", fx: "at", title: (p) => `${p.label}\n${p.at}\nrecall ${p.recall.toFixed(2)}\nprecision ${p.precision.toFixed(3)}` })),
+      ] });
+    return { plot, header: ["model", "matched at", "recall", "precision"], rows: points.map((p) => [p.label, p.at, p.recall, p.precision]) };
+  }));
+}
+
 function drawCost(b) {
   put("plot-cost", (width) => {
     const bars = b.rows.flatMap((r) => ["extract_seconds", "fit_seconds", "train_seconds"].filter((s) => r.costs[s] > 0)

@@ -9,11 +9,13 @@ from typing import Any
 
 from zoobench.errors import UserError
 from zoobench.ranking.nouns import Ranking
+from zoobench.ranking.outcomes import open_book
 from zoobench.ranking.rank import rank
 from zoobench.report.classes import class_figures, class_scores, classes_table
 from zoobench.report.figures import write_figures
 from zoobench.report.markdown import markdown
 from zoobench.report.page import page
+from zoobench.report.precision_recall import curve_figures, precision_recall
 from zoobench.report.tables import csv_bytes, frame, measurements_table, ranking_table
 from zoobench.store import Run, read_environment, write_atomic
 
@@ -31,13 +33,14 @@ def write_report(runs: Sequence[Run], out: Path, ranking: Ranking | None = None)
     written, report.html first. Raises UserError where `out` cannot be written.
     """
     found = ranking or rank(runs)
+    curves = precision_recall(open_book(runs), found)
     title = ", ".join(dict.fromkeys(str(r.suite.get("name") or r.path.name) for r in runs))
     environment = _environment(runs)
     try:
         out.mkdir(parents=True, exist_ok=True)
         written = [out / name for name in FILES]
-        write_atomic(written[0], page(found, title, environment, title).encode())
-        write_atomic(written[1], markdown(found, title, environment).encode())
+        write_atomic(written[0], page(found, title, environment, title, curves).encode())
+        write_atomic(written[1], markdown(found, title, environment, curves).encode())
         tables = ranking_table(found), measurements_table(found.records)
         for path, table in zip(written[2:], tables, strict=True):
             write_atomic(path, csv_bytes(table))
@@ -49,7 +52,8 @@ def write_report(runs: Sequence[Run], out: Path, ranking: Ranking | None = None)
             for name, table in zip(PARQUET, tables, strict=True):
                 write_atomic(out / name, frame(table).to_parquet(index=False, engine="pyarrow"))
                 written.append(out / name)
-        written += write_figures(found, out / "figures", class_figures(scores))
+        more = {**class_figures(scores), **curve_figures(curves)}
+        written += write_figures(found, out / "figures", more)
         for path in written:
             path.chmod(0o644)  # an atomic write begins as 0600; a report is to be read
     except OSError as error:

@@ -27,7 +27,7 @@ from zoobench.errors import NotFinite
 from zoobench.interfaces import Split, Splits
 from zoobench.schema import Outcomes
 from zoobench.statistics.bootstrap import Floats
-from zoobench.tasks.curves import RankedDetections
+from zoobench.tasks.curves import RECALLS, RankedDetections
 
 IOUS = np.linspace(0.5, 0.95, 10)
 AREAS = ("all", "small", "medium", "large")
@@ -325,6 +325,13 @@ class Precisions:
             c: self.ranked(c, area).average_precision(weights).mean(axis=0)
             for c in self._present(area)
         }
+
+    def curve(self, name: str) -> Floats:
+        """(101,) best precision at each of curves.RECALLS or a higher one, mean over the classes
+        with objects, at the IoU of `name`, ap50 or ap75, which is its mean."""
+        present = self._present("all")
+        each = [self.ranked(c, ious=[IOU_OF[name]]).curve()[0] for c in present]
+        return np.asarray(np.mean(each, axis=0)) if each else np.zeros(len(RECALLS))
 
     def _present(self, area: str) -> list[int]:
         true = self._true[:, AREAS.index(area)].sum(axis=0)
