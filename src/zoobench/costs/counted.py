@@ -78,6 +78,9 @@ def count_detail(counted: OpCount) -> dict[str, Any]:
     }
     if counted.attention in ("causal", "mixed"):
         detail["causal_counted_as"] = "full"
+    if "torchvision::nms" in counted.uncounted:
+        # How many boxes are left for what follows is the picture's to say.
+        detail["depends_on_data"] = True
     return detail
 
 

@@ -46,6 +46,8 @@ def render(body: Mapping[str, Any]) -> list[str]:
         lines.append(f"  attention       {body['attention']}{causal}")
     if body["uncounted_ops"]:
         lines.append(f"  no formula for  {', '.join(body['uncounted_ops'])}")
+    if "depends_on_data" in body:
+        lines.append("  depends on      how many boxes the picture gives: counted for a plain one")
     where = "on the meta device" if body["counted_on"] == "meta" else "on the CPU"
     if body["reads_values"]:
         where += ": the model reads values, the count may depend on them"
