@@ -6,14 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from numpy.typing import NDArray
 
+from cells import GABOR, write_suite
 from compare_runs import ENVIRONMENT, MODEL
+from zoobench.cli.main import main
 from zoobench.compare.compare import compare_paths
 from zoobench.compare.gates import Gates
 from zoobench.compare.pairs import PairedOutcomes, estimate
 from zoobench.compare.quality import Evidence, verdicts
+from zoobench.compare.reading import load
 from zoobench.interfaces import Split, Splits
+from zoobench.runs import session, suite
+from zoobench.runs.session import RunOptions
 from zoobench.schema import Cell, Outcomes, Record, Ref
 from zoobench.statistics.bootstrap import numbered
 from zoobench.store import Store
@@ -128,3 +134,62 @@ def test_equal_detectors_are_accused_in_at_most_one_comparison_of_twenty() -> No
     assert blamed <= sure
     assert blamed <= 0.05 * 60
     assert sure >= 1, "a test that never finds anything proves nothing"
+
+
+def detected(file: Path, out: Path, shard: tuple[int, int] = (1, 1)) -> Path:
+    """A run of detections, ragged: a detector that finds much, one that finds nothing."""
+    spec = suite.read(str(file))
+    plan = session.make_plan(spec, RunOptions(out, device="cpu", shard=shard))
+    true = pictures(np.random.default_rng(0), 40)
+    empty = Split("test", (), Boxes((), CLASSES), str)
+    names = tuple(f"class{c}" for c in range(CLASSES))
+    splits = Splits(empty, empty, empty, names, "image", task="detection")
+    facts = {"splits": {"test": "s"}, "sizes": {"test": 40}, "classes": CLASSES, "model": MODEL}
+    with Store(out, suite.to_toml(spec), spec.identity) as writer:
+        for cell in plan.todo:
+            found = answers(true, np.random.default_rng(int(cell.key[:6], 16)))
+            if "mean" in str(cell.model):
+                found = Outcomes(
+                    40, {k: a if k == "true" else a[:0] for k, a in found.arrays.items()}
+                )
+            kept = found.of(numbered(40, "scenes"))
+            measured = evaluate(Detection(), kept, splits)
+            record = Record(cell, "ok", measured, environment=ENVIRONMENT, provenance=facts)
+            writer.append(record, kept)
+    return out
+
+
+def held(folder: Path) -> dict[str, Outcomes]:
+    run = load(folder)
+    return {r.key: o for r in run.records if (o := run.outcomes(r)) is not None}
+
+
+def test_ragged_outcomes_stay_whole_wherever_they_are_kept(tmp_path: Path) -> None:
+    """Shards, their union, a baseline, and all that reads them."""
+    file = write_suite(
+        tmp_path / "s.toml", models=(GABOR, f"{GABOR}?mean=0.4"), methods=("linear-probe",),
+        datasets=("synthetic/stripes?task=detection",),
+    )  # fmt: skip
+    whole = detected(file, tmp_path / "whole")
+    parts = [detected(file, tmp_path / f"part{i}", (i, 2)) for i in (1, 2)]
+
+    def ran(*command: str | Path) -> str:
+        result = CliRunner(catch_exceptions=False).invoke(main, list(map(str, command)))
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    ran("merge", *parts, "--out", tmp_path / "joined")
+    ran("baseline", "accept", whole, "--suite", "t", "--reason", "first", "--root",
+        tmp_path / "base")  # fmt: skip
+    expected = held(whole)
+    assert len(expected) == 2
+    for folder in (tmp_path / "joined", tmp_path / "base" / "t"):
+        found = held(folder)
+        assert found.keys() == expected.keys()
+        for key, outcomes in found.items():
+            assert outcomes.n == 40
+            for name, array in expected[key].arrays.items():
+                assert np.array_equal(outcomes.arrays[name], array), name
+        assert ": passed" in ran("compare", folder, whole)
+    assert " ap " in ran("history", whole, tmp_path / "joined")
+    assert "ap 0.0" not in ran("recommend", tmp_path / "joined").splitlines()[1]
