@@ -340,3 +340,9 @@ def test_a_detector_on_a_backbone_of_timms_is_read_as_the_hub_has_it(tmp_path: P
         model: Any = models.load(models.resolve(f"detector/mine?weights={tmp_path}"))
         own = theirs.state_dict()
         assert all(torch.equal(value, own[k]) for k, value in model.module.state_dict().items())
+
+
+@pytest.mark.parametrize("source", ["detector", "segmenter"])
+def test_weights_that_are_not_there_are_the_mistake_not_the_name(source: str) -> None:
+    with pytest.raises(UserError, match=r"option 'weights': no file or folder .*nowhere"):
+        models.resolve(f"{source}/mine?weights=nowhere")

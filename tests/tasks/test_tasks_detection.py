@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from zoobench.errors import NotFinite
 from zoobench.interfaces import Split
 from zoobench.schema import Outcomes
+from zoobench.tasks import matching
 from zoobench.tasks.detection import (
     Annotation,
     Boxes,
@@ -104,6 +105,29 @@ def values(outcomes: Outcomes) -> dict[str, float]:
 def test_every_metric_is_that_of_cocos_evaluator(seed: int) -> None:
     truth, said = drawn(seed, ties=seed % 3 + 1, crowd=0.3 if seed == 7 else 0.1)
     assert values(outcomes_of(said, truth)) == pytest.approx(coco(truth, said), abs=1e-6)
+
+
+def test_the_best_hundred_of_a_class_in_a_picture_are_looked_at() -> None:
+    rng = np.random.default_rng(0)
+    corner = rng.integers(0, 300, (260, 2))
+    boxes = np.concatenate(
+        [corner, corner + rng.choice([31, 32, 33, 95, 96, 97], (260, 2))], axis=1
+    )
+    truth = (Annotation.of((SIDE, SIDE), boxes[::2], np.arange(130) % 3 // 2),)
+    said = [Detections.of(boxes, np.round(rng.random(260), 2), np.arange(260) % 7 // 5)]
+    outcomes = outcomes_of(said, Boxes(truth, 2))
+    assert np.bincount(outcomes.arrays["label"]).tolist() == [100, 74]
+    assert values(outcomes) == pytest.approx(coco(Boxes(truth, 2), said), abs=1e-6)
+
+
+def test_it_does_not_matter_how_many_pictures_are_matched_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    truth, said = drawn(5, n=40)
+    whole = outcomes_of(said, truth)
+    monkeypatch.setattr(matching, "TOGETHER", 7)
+    for name, array in outcomes_of(said, truth).arrays.items():
+        assert np.array_equal(array, whole.arrays[name]), name
 
 
 def judged(seed: int, n: int) -> Outcomes:
@@ -218,8 +242,13 @@ def test_what_is_no_detection_is_refused(name: str) -> None:
 
 def test_damaged_outcomes_are_refused() -> None:
     whole = judged(1, n=5)
-    for name, array in (("true", whole.arrays["true"][:2]), ("hit", whole.arrays["hit"][:-1]),
-                        ("label", whole.arrays["label"] + 9)):  # fmt: skip
+    damaged: tuple[tuple[str, NDArray[Any]], ...] = (
+        ("true", whole.arrays["true"][:2]), ("true", -whole.arrays["true"].astype(int)),
+        ("true", whole.arrays["true"] * np.nan), ("hit", whole.arrays["hit"][:-1]),
+        ("label", whole.arrays["label"] + 9), ("label", whole.arrays["label"] - 9),
+        ("score", whole.arrays["score"] * np.nan),
+    )  # fmt: skip
+    for name, array in damaged:
         with pytest.raises(ValueError):
             Precisions(Outcomes(whole.n, {**whole.arrays, name: array}))
 

@@ -114,15 +114,17 @@ class CompleteSource:
         )
 
     def resolve(self, ref: Ref, where: str) -> Ref:
-        card = self.find(ref, where)
-        ours = ref.name in self.torchvision
-        if ours and ref.revision not in ("", self.revision):
+        if ref.name not in self.torchvision:
+            # Before the name: where the weights that are meant are not there, that is the mistake.
+            plain = ("configuration",)
+            named = options.normalise(ref, where, "image", dict(self._complete), (), plain)
+            self.find(named, where)
+            return named
+        if ref.revision not in ("", self.revision):
             raise errors.unknown(where, "weights", ref.revision, [self.revision], f"of {ref.id}")
-        named = options.normalise(
-            ref.at(card.revision) if ours else ref, where, "image", dict(card.extra), (),
-            () if ours else ("configuration",),
-        )  # fmt: skip
-        return options.refuse_folder(named, where) if ours else named
+        card = self.find(ref)
+        named = options.normalise(ref.at(card.revision), where, "image", dict(card.extra), (), ())
+        return options.refuse_folder(named, where)
 
     def repository(self, ref: Ref) -> str | None:
         """The hub repository that the files come from, if any."""

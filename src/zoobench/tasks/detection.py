@@ -17,7 +17,6 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -28,10 +27,7 @@ from zoobench.interfaces import Split, Splits
 from zoobench.schema import Outcomes
 from zoobench.statistics.bootstrap import Floats
 from zoobench.tasks.curves import RECALLS, RankedDetections
-
-IOUS = np.linspace(0.5, 0.95, 10)
-AREAS = ("all", "small", "medium", "large")
-"""Objects of any size, below 32 x 32 pixels, up to 96 x 96, and above."""
+from zoobench.tasks.matching import AREAS, MOST, matched, places
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +180,7 @@ def outcomes_of(predicted: Detected, truth: Boxes) -> Outcomes:
     picture `owner` (K,), `label` (K,), `score` (K,), bits of `hit` and `ignored` (K, 4) uint16;
     `true` (n, 4, C), the objects of each class and size that count.
 
-    Raises ValueError where a detection is of no known class or its box has no inside, NotFinite
+    Raises ValueError where a detection is of no known class or its box is turned round, NotFinite
     where it is no number.
     """
     if len(predicted) != len(truth):
@@ -208,88 +204,13 @@ def outcomes_of(predicted: Detected, truth: Boxes) -> Outcomes:
     ))  # fmt: skip
     scores = whole.scores.astype(np.float32)
     order = np.lexsort((-scores, owner))
-    owner, scores = owner[order], scores[order]
-    boxes, labels = whole.boxes[order], whole.labels[order]
-    hit, ignored, counted, true = matched(truth, owner, boxes, scores, labels)
-    arrays: dict[str, NDArray[Any]] = {
+    order = order[places(owner[order], whole.labels[order]) < MOST]
+    owner, scores, labels = owner[order], scores[order], whole.labels[order]
+    hit, ignored, true = matched(truth, owner, whole.boxes[order], scores, labels)
+    return Outcomes(len(truth), {
         "owner": owner, "label": labels.astype(np.int32), "score": scores, "hit": hit,
-        "ignored": ignored,
-    }  # fmt: skip
-    kept = {name: array[counted] for name, array in arrays.items()}
-    return Outcomes(len(truth), {**kept, "true": true})
-
-
-def matched(
-    truth: Boxes,
-    owner: NDArray[np.int32],
-    boxes: Floats,
-    scores: NDArray[np.float32],
-    labels: NDArray[np.int64],
-) -> tuple[NDArray[np.uint16], NDArray[np.uint16], NDArray[np.bool_], NDArray[np.uint16]]:
-    """`hit` and `ignored` (K, 4), which detections were looked at (K,), and `true` (n, 4, C).
-
-    hotcoco's matching: of the kept evaluators it is the one that shows its matches. The tests hold
-    it to pycocotools.
-    """
-    from hotcoco import COCO, COCOeval
-
-    hit, ignored = (np.zeros((len(owner), len(AREAS)), dtype=np.uint16) for _ in range(2))
-    counted = np.zeros(len(owner), dtype=bool)
-    true = np.zeros((len(truth), len(AREAS), truth.classes), dtype=np.uint16)
-    data: Any = COCO(_dataset(truth))
-    rows = zip(owner.tolist(), labels.tolist(), _corners(boxes), scores.tolist(), strict=True)
-    found = data.load_res([
-        {"image_id": i + 1, "category_id": c + 1, "bbox": box, "score": score}
-        for i, c, box, score in rows
-    ])  # fmt: skip
-    evaluator = COCOeval(data, found, "bbox")
-    evaluator.params.iou_thrs = IOUS.tolist()
-    evaluator.evaluate()
-    areas = {tuple(limits): a for a, limits in enumerate(evaluator.params.area_rng)}
-    judged: list[dict[str, Any]] = list(filter(None, evaluator.eval_imgs))
-    for one in judged:
-        place = one["image_id"] - 1, areas[tuple(one["aRng"])], one["category_id"] - 1
-        true[place] = len(one["gtIgnore"]) - sum(one["gtIgnore"])
-    at = np.array([i - 1 for one in judged for i in one["dtIds"]], dtype=np.intp)
-    area = np.array([areas[tuple(one["aRng"])] for one in judged], dtype=np.intp)
-    area = np.repeat(area, [len(one["dtIds"]) for one in judged])
-    counted[at] = True
-    for bits, name in ((hit, "dtMatched"), (ignored, "dtIgnore")):
-        for k in range(len(IOUS)):
-            flags = chain.from_iterable(one[name][k] for one in judged)
-            bits[at, area] |= np.fromiter(flags, dtype=np.uint16, count=len(at)) << k
-    return hit, ignored, counted, true
-
-
-def _corners(boxes: Floats) -> list[list[float]]:
-    """(left, top, width, height) of each."""
-    corners: list[list[float]] = np.concatenate(
-        [boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1
-    ).tolist()
-    return corners
-
-
-def _dataset(truth: Boxes) -> dict[str, Any]:
-    """The truth as COCO's JSON has it."""
-    rows = [
-        (i + 1, label + 1, box, crowd, area)
-        for i, one in enumerate(truth.pictures)
-        for label, box, crowd, area in zip(
-            one.labels.tolist(), _corners(one.boxes), one.crowd.tolist(), one.area.tolist(),
-            strict=True,
-        )
-    ]  # fmt: skip
-    return {
-        "images": [
-            {"id": i + 1, "height": one.size[0], "width": one.size[1]}
-            for i, one in enumerate(truth.pictures)
-        ],
-        "categories": [{"id": c + 1, "name": str(c)} for c in range(truth.classes)],
-        "annotations": [
-            {"id": k, "image_id": i, "category_id": c, "bbox": b, "iscrowd": int(m), "area": a}
-            for k, (i, c, b, m, a) in enumerate(rows, start=1)
-        ],
-    }
+        "ignored": ignored, "true": true,
+    })  # fmt: skip
 
 
 class Precisions:
@@ -304,8 +225,13 @@ class Precisions:
         wide = (len(owner), len(AREAS))
         if (n, areas) != (outcomes.n, len(AREAS)) or not hit.shape == ignored.shape == wide:
             raise ValueError("arrays that do not fit each other")
-        if not label.shape == score.shape == owner.shape or (label >= classes).any():
+        if (
+            not label.shape == score.shape == owner.shape
+            or not np.isin(label, range(classes)).all()
+        ):
             raise ValueError("detections of classes that are not known")
+        if not np.isfinite(score).all() or not (np.isfinite(self._true) & (self._true >= 0)).all():
+            raise ValueError("scores or counts of objects that are no numbers")
         self._rows = [np.flatnonzero(label == c) for c in range(classes)]
         self._arrays = owner.astype(np.intp), score.astype(np.float64), hit, ignored
 
