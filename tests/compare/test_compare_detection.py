@@ -182,7 +182,7 @@ def test_ragged_outcomes_stay_whole_wherever_they_are_kept(tmp_path: Path) -> No
     ran("baseline", "accept", whole, "--suite", "t", "--reason", "first", "--root",
         tmp_path / "base")  # fmt: skip
     expected = held(whole)
-    assert len(expected) == 2
+    assert len(expected) == 6, "two models by three seeds"
     for folder in (tmp_path / "joined", tmp_path / "base" / "t"):
         found = held(folder)
         assert found.keys() == expected.keys()

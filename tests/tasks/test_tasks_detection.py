@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from zoobench.errors import NotFinite
-from zoobench.interfaces import Split
+from zoobench.interfaces import Split, Splits
 from zoobench.schema import Outcomes
 from zoobench.tasks import matching
 from zoobench.tasks.detection import (
@@ -105,6 +105,29 @@ def values(outcomes: Outcomes) -> dict[str, float]:
 def test_every_metric_is_that_of_cocos_evaluator(seed: int) -> None:
     truth, said = drawn(seed, ties=seed % 3 + 1, crowd=0.3 if seed == 7 else 0.1)
     assert values(outcomes_of(said, truth)) == pytest.approx(coco(truth, said), abs=1e-6)
+
+
+def test_the_ap_of_a_class_is_that_of_it_alone() -> None:
+    truth, said = drawn(2, crowd=0.3)
+    empty = Split("test", (), Boxes((), 4), str)
+    splits = Splits(empty, empty, empty, tuple("abcd"), "image", task="detection")
+    detail = Detection().reported(outcomes_of(said, truth), splits)["ap"]
+    assert detail["classes_not_in_test"] == 1
+    assert detail["ap"].keys() == set("abc")
+    for number, name in enumerate("abc"):
+        objects = tuple(
+            Annotation.of(one.size, one.boxes[kept], [0] * kept.sum(), one.crowd[kept],
+                          one.area[kept])
+            for one in truth.pictures
+            for kept in [one.labels == number]
+        )  # fmt: skip
+        found = [
+            Detections.of(one.boxes[kept], one.scores[kept], [0] * kept.sum())
+            for one in said
+            for kept in [one.labels == number]
+        ]
+        alone = coco(Boxes(objects, 1), found)["ap"]
+        assert detail["ap"][name] == pytest.approx(alone, abs=1e-6)
 
 
 def test_the_best_hundred_of_a_class_in_a_picture_are_looked_at() -> None:
