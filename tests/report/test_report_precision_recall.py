@@ -25,10 +25,10 @@ from zoobench.tasks.detection import (
     Boxes,
     Detection,
     Detections,
-    _dataset,
     outcomes_of,
 )
 from zoobench.tasks.evaluate import evaluate
+from zoobench.tasks.matching import coco_json
 
 CLASSES = ("cat", "<b>dog</b>", "absent")
 MODELS = ("timm/good@1", "timm/poor@1")
@@ -91,7 +91,7 @@ def theirs(truth: Boxes, said: list[Detections]) -> NDArray[np.float64]:
 
     with contextlib.redirect_stdout(io.StringIO()):
         data = COCO()
-        data.dataset = _dataset(truth)
+        data.dataset = coco_json(truth)
         data.createIndex()
         results = data.loadRes([
             {"image_id": i + 1, "category_id": int(c) + 1, "score": float(np.float32(s)),

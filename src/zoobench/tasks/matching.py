@@ -76,7 +76,7 @@ def _judged(
     shows them. The tests hold it to pycocotools."""
     from hotcoco import COCO, COCOeval
 
-    data: Any = COCO(_dataset(truth))
+    data: Any = COCO(coco_json(truth))
     rows = zip(owner.tolist(), labels.tolist(), corners, scores.tolist(), strict=True)
     found = data.load_res([
         {"image_id": i + 1, "category_id": c + 1, "bbox": box, "score": score}
@@ -117,7 +117,7 @@ def _corners(boxes: Floats) -> list[list[float]]:
     return corners
 
 
-def _dataset(truth: Boxes) -> dict[str, Any]:
+def coco_json(truth: Boxes) -> dict[str, Any]:
     """The truth as COCO's JSON has it."""
     rows = [
         (i + 1, label + 1, box, crowd, area)
