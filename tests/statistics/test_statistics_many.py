@@ -62,7 +62,7 @@ def test_the_tie_group_holds_the_true_best_and_its_probability_is_calibrated(tru
 @pytest.mark.parametrize("models", [2, 3, 5])
 def test_few_models_are_calibrated_over_worlds_and_never_far_off_in_one(models: int) -> None:
     # Two or three scores do not tell which world they come from: see docs/report.md.
-    found = [simulate(truths, models, 500) for truths in WORLDS]
+    found = [simulate(truths, models, 500 if models == 3 else 300) for truths in WORLDS]
     assert min(kept for kept, _ in found) >= 0.95
     assert unreliable(np.concatenate([claims for _, claims in found])) < 0.05
     assert max(unreliable(claims) for _, claims in found) < (0.17 if models == 2 else 0.12)

@@ -87,6 +87,7 @@ def kill_tasks() -> None:
             process.kill()
 
 
+@pytest.mark.rare
 def test_a_node_dies_in_the_middle_and_the_records_are_those_of_a_local_run(
     nodes: Nodes, tmp_path: Path
 ) -> None:
@@ -116,6 +117,7 @@ def test_a_node_dies_in_the_middle_and_the_records_are_those_of_a_local_run(
     assert [r.status for r in far.values()] == ["ok"] * 4 + ["crash"] * 2
 
 
+@pytest.mark.rare
 def test_losing_rays_worker_again_and_again_is_a_crash_of_one_cell(
     nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
