@@ -166,7 +166,7 @@ def show_run(plan: Plan, out: Path, as_json: bool) -> None:
     echo("", f"Report: {best}")
 
 
-def rank_and_write(runs: Sequence[Path], out: Path) -> list[Path]:
+def rank_and_write(runs: Sequence[Path], out: Path, pictures: bool = False) -> list[Path]:
     """Print the ranked tables of `runs` and write their report below `out`."""
     from zoobench import store
     from zoobench.ranking.rank import rank
@@ -176,7 +176,7 @@ def rank_and_write(runs: Sequence[Path], out: Path) -> list[Path]:
     found = [store.load(path) for path in runs]
     ranking = rank(found)
     print_ranking(ranking)
-    return write_report(found, out, ranking)
+    return write_report(found, out, ranking, pictures)
 
 
 @main.command()
@@ -221,10 +221,13 @@ def plan(suite: str, as_json: bool, **given: Any) -> None:
 @main.command()
 @click.argument("runs", nargs=-1, required=True, type=PATH)
 @click.option("--out", type=PATH, help="Default: RUN/report.")
+@click.option(
+    "--pictures/--no-pictures", help="Show the worst test pictures of dense tasks. Default: no."
+)
 @user_errors
-def report(runs: tuple[Path, ...], out: Path | None) -> None:
+def report(runs: tuple[Path, ...], out: Path | None, pictures: bool) -> None:
     """Write report.html, report.md, CSV, Parquet and figures for RUN..."""
-    paths = rank_and_write(runs, out or own_folder(runs[0], "report"))
+    paths = rank_and_write(runs, out or own_folder(runs[0], "report"), pictures)
     echo("", "Written:", *(f"  {path}" for path in paths))
     if not any(path.suffix == ".parquet" for path in paths):
         echo("No Parquet: that needs pyarrow (pip install 'zoobench[parquet]').")

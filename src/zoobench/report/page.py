@@ -59,6 +59,7 @@ from zoobench.report.text import (
     worst_texts,
 )
 from zoobench.report.transfer import transfer_tables
+from zoobench.report.worst import WorstPictures
 from zoobench.schema import Ref
 from zoobench.statistics.critical import CriticalDifference
 
@@ -85,6 +86,7 @@ def page(
     environment: Mapping[str, Any],
     suite: str,
     curves: Sequence[PrecisionRecall] = (),
+    worst: Sequence[WorstPictures] = (),
 ) -> str:
     """The whole of report.html. `suite` is what `zoobench run` would be given again."""
     from jinja2 import Environment
@@ -103,7 +105,8 @@ def page(
         hashes=Markup(" ".join(f"'sha256-{_sha(text)}'" for text in scripts)),  # noqa: S704
         css=Markup(folder.joinpath("page.css").read_text("utf-8")),  # noqa: S704  our own file
         scripts=[Markup(text) for text in scripts],  # noqa: S704  our own files
-        sections=_sections(ranking, curves),
+        sections=_sections(ranking, curves, worst),
+        worst=worst,
         boards=boards,
         nothing=_nothing(ranking),
         metric=_common_metric(ranking),
@@ -126,7 +129,9 @@ def page(
     return rendered.rstrip() + "\n"
 
 
-def _sections(ranking: Ranking, curves: Sequence[PrecisionRecall]) -> list[tuple[str, str]]:
+def _sections(
+    ranking: Ranking, curves: Sequence[PrecisionRecall], worst: Sequence[WorstPictures]
+) -> list[tuple[str, str]]:
     """What the page has, for its list of contents."""
     ranked = any(o.critical is not None for o in ranking.overall)
     always = ("models", "failures", "environment")
@@ -140,6 +145,7 @@ def _sections(ranking: Ranking, curves: Sequence[PrecisionRecall]) -> list[tuple
     at = [name for name, _ in kept].index("models")
     classes = [("classes", "Classes")] if class_scores(ranking) else []
     classes += [("curves", "Curves")] if curves else []
+    classes += [("worst", "Pictures")] if worst else []
     return (
         kept[:at]
         + classes

@@ -17,6 +17,7 @@ from zoobench.report.markdown import markdown
 from zoobench.report.page import page
 from zoobench.report.precision_recall import curve_figures, precision_recall
 from zoobench.report.tables import csv_bytes, frame, measurements_table, ranking_table
+from zoobench.report.worst import worst_pictures
 from zoobench.store import Run, read_environment, write_atomic
 
 FILES = ("report.html", "report.md", "ranking.csv", "measurements.csv")
@@ -26,20 +27,25 @@ PARQUET = ("ranking.parquet", "measurements.parquet")
 """Beside the CSV files where pyarrow is installed (the extra `parquet`)."""
 
 
-def write_report(runs: Sequence[Run], out: Path, ranking: Ranking | None = None) -> list[Path]:
+def write_report(
+    runs: Sequence[Run], out: Path, ranking: Ranking | None = None, pictures: bool = False
+) -> list[Path]:
     """Write report.html, report.md, the CSV files, Parquet ones and figures/ under `out`.
 
-    Existing files of these names are replaced, each at once. Returns what was
+    With `pictures` the page shows pictures of the test set, where a task is dense and its data are
+    at hand. Existing files of these names are replaced, each at once. Returns what was
     written, report.html first. Raises UserError where `out` cannot be written.
     """
     found = ranking or rank(runs)
-    curves = precision_recall(open_book(runs), found)
+    book = open_book(runs)
+    curves = precision_recall(book, found)
+    worst = worst_pictures(book, found, runs) if pictures else []
     title = ", ".join(dict.fromkeys(str(r.suite.get("name") or r.path.name) for r in runs))
     environment = _environment(runs)
     try:
         out.mkdir(parents=True, exist_ok=True)
         written = [out / name for name in FILES]
-        write_atomic(written[0], page(found, title, environment, title, curves).encode())
+        write_atomic(written[0], page(found, title, environment, title, curves, worst).encode())
         write_atomic(written[1], markdown(found, title, environment, curves).encode())
         tables = ranking_table(found), measurements_table(found.records)
         for path, table in zip(written[2:], tables, strict=True):
