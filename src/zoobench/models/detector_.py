@@ -102,9 +102,13 @@ def _torchvision(ref: Ref, seed: int) -> CompleteModel:
 def coordinates_exact(module: Any) -> None:
     """Let a torchvision detector compute boxes in float32, whatever precision its convolutions
     take: anchors follow the maps' type and boxes the head's, and bfloat16 counts to 256 pixels."""
-    two = hasattr(module, "roi_heads")
-    heads = (module.rpn.head, module.roi_heads.box_predictor) if two else (module.head,)
-    for part in (module.backbone, *heads):
+    parts = [module.backbone]
+    if rois := getattr(module, "roi_heads", None):
+        own = (getattr(rois, f"{kind}_predictor") for kind in ("box", "mask", "keypoint"))
+        parts += [module.rpn.head, *(one for one in own if one is not None)]
+    else:
+        parts.append(module.head)
+    for part in parts:
         part.register_forward_hook(_in_float)
 
 
