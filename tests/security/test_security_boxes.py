@@ -90,6 +90,29 @@ CASES: dict[str, tuple[str, bytes | str, str]] = {
     "a huge number": (JSON, coco().replace(b"[0, 0,", b"[1e999, 0,", 1), "is no number"),
     "a number of many digits": (
         JSON, coco().replace(b'"id": 1,', b'"id": %s,' % (b"9" * 5000), 1), "coco.json"),
+    "a size beyond all numbers": (
+        JSON, coco().replace(b'"id": 0,', b'"id": 0, "height": 1e999, "width": 8,', 1),
+        "inf is no whole number"),
+    "a box of many digits": (
+        JSON, coco().replace(b"[0, 0,", b"[1%s, 0," % (b"0" * 400), 1), "is no number"),
+    "a crowd beyond all numbers": (
+        JSON, coco().replace(b'"bbox"', b'"iscrowd": 1e999, "bbox"', 1), "no whole number"),
+    "a file that is half a character": (JSON, coco("\ud800.png"), "surrogates not allowed"),
+    "a class that is half a character": (JSON, coco(label="\udfff"), "surrogates not allowed"),
+    "a class without a name": (JSON, coco(label=" \t"), "is no name"),
+    "a name with escapes": (JSON, coco("\x1b]0;x\x07.png"), "there is no such picture"),
+    "a name that goes up and back": (JSON, coco("../c/../../inside/x.png"), "leads out"),
+    "a name by a drive": (JSON, coco("C:\\Windows\\4.png"), "there is no such picture"),
+    "a name by a share": (JSON, coco("\\\\host\\share\\4.png"), "leads out of the folder"),
+    "a name as an address": (JSON, coco("http://127.0.0.1:9/4.png"), "there is no such picture"),
+    "XML in an encoding of nobody": (
+        XML, b'<?xml version="1.0" encoding="klingon"?><annotation/>', "unknown encoding"),
+    "XML of a size beyond all numbers": (
+        XML, b"<annotation><size><width>1e999</width></size></annotation>", "no whole number"),
+    "XML with escapes for a name": (
+        XML, b"<\xc2\x9b31m/>", "4.png: its XML cannot be read"),
+    "XML of another kind": (XML, b"<svg/>", "it is a svg, not an annotation"),
+    "names that are a table of tables": (YAML, b"names: {0: {a: b}, 1: c}\n", "no list of words"),
     "YAML that is code": (YAML, CODE, "folder/y"),
     "YAML of aliases": (YAML, ALIASES, "no list of words"),
     "YAML that holds itself": (YAML, b"names: &a [*a]\n", "it is no YAML"),

@@ -41,7 +41,7 @@ def read(root: str) -> BoxedPictures:
             f"{shown(root)}: annotations of {' and of '.join(kinds)}: keep those of one of them"
         )
     if not kinds:
-        if inner := [shown(one.path) for one in entries(root)[0] if _kinds(one.path)]:
+        if inner := [shown(one.path) for one in entries(root)[0] if _holds_boxes(one.path)]:
             raise BadData(f"{shown(root)}: its annotations lie further inside: path = {inner[0]!r}")
         raise BadData(
             f"{shown(root)}: no annotations of boxes. Expected one of: "
@@ -61,6 +61,13 @@ def read(root: str) -> BoxedPictures:
 def _kinds(root: str) -> list[str]:
     """The ways in which the annotations of a folder are written."""
     return [name for name, (is_here, _) in KINDS.items() if is_here(root)]
+
+
+def _holds_boxes(folder: str) -> bool:
+    try:
+        return bool(_kinds(folder))
+    except BadData:  # of a folder that nobody asked for
+        return False
 
 
 # Pascal VOC
