@@ -6,6 +6,7 @@ There are nine pictures, so that one is more than a tenth.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -267,6 +268,24 @@ def nested(root: Path) -> None:
             put(root / "labels" / part / "a" / "\N{SNOWMAN} b" / f"{i}.txt",
                 "\ufeff" + yolo(i).replace("\n", "\r\n"))  # fmt: skip
     put(root / "data.yaml", "\ufeffnames:\r\n- 'cat'\r\n- \"dog\"\r\n- owl\r\n")
+
+
+def from_zero(root: Path) -> None:
+    in_voc(root)
+    for i in range(N):
+        text = re.sub(r"min>(\d+)<", lambda found: f"min>{int(found[1]) - 1}<", voc(i))
+        put(root / f"{i}.xml", text)
+
+
+def test_xml_that_counts_from_0_says_the_same(tmp_path: Path) -> None:
+    """Converters write left, top, right and bottom as they have them."""
+    in_voc(tmp_path / "one")
+    from_zero(tmp_path / "zero")
+    one, zero = (
+        {name: truth.boxes.tolist() for name, truth in held(loaded(tmp_path / way)).items()}
+        for way in ("one", "zero")
+    )
+    assert one == zero
 
 
 def in_upper_case(root: Path) -> None:

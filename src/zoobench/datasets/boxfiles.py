@@ -126,6 +126,10 @@ def _voc(root: str, unused: Unused) -> tuple[tuple[str, ...], list[Annotated]]:
         if rest := stems.keys() - splits.keys():
             unused.beside["picture that no list names"] += len(rest)
             apart |= {paths[stem] for stem in rest & paths.keys()}
+    if any(-1 <= side < 0 for one in examples for box in one.boxes for side in box[:2]):
+        # A box that begins at 0: a converter wrote them as it counts, from 0 to beyond the last.
+        for one in examples:
+            one.boxes = [(x + 1, y + 1, right, bottom) for x, y, right, bottom in one.boxes]
     check_parts(dict.fromkeys((one.split for one in examples), ""), root)
     count_unused(examples, unused, ".xml", apart)
     return tuple(sorted({label for one in examples for label in one.labels})), examples
