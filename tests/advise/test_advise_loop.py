@@ -221,6 +221,8 @@ def test_a_table_of_texts_with_packaged_vectors(tmp_path: Path) -> None:
         (["--data", "nowhere"], "there is no folder or file nowhere"),
         (["--data", DATA, "--task", "clasification"], "Did you mean 'classification'"),
         (["--data", DATA, "--task", "regression"], "tries models on classes alone"),
+        (["--data", DATA, "--task", "segmentation"], "write a suite with this data"),
+        (["--data", "packaged/photo-patches"], "asks detection, and models are tried on classes"),
         (["--data", "packaged/word-valence"], "asks regression, and models are tried on classes"),
         (["--data", DATA, "--budget", "soon"], "--budget: expected a time"),
         (["--data", DATA, "--objective", "nll"], "with --data it is accuracy"),

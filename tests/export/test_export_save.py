@@ -30,7 +30,7 @@ from zoobench.export.saved import open_saved
 from zoobench.interfaces import Split
 from zoobench.methods.head import AffineHead
 from zoobench.runs import planning, suite
-from zoobench.schema import Outcomes, Record
+from zoobench.schema import Cell, Outcomes, Record, Ref
 from zoobench.store import Run, Store
 from zoobench.workers.runner import Bench
 from zoobench.workers.settings import Settings
@@ -353,6 +353,16 @@ def test_a_model_that_only_zoobench_makes_is_refused(tmp_path: Path) -> None:
     run = judged(tmp_path / "run", ["synthetic/gabor"], [data], ["linear-probe"])
     with pytest.raises(UserError, match="only zoobench"):
         save(run, run.records[0], tmp_path / "new")
+
+
+@pytest.mark.parametrize("task", ["segmentation", "detection"])
+def test_a_dense_model_is_refused_before_anything_is_trained(task: str, tmp_path: Path) -> None:
+    versions = {"protocol": 1, "task": f"{task}@1", "method": 1}
+    model, data = Ref.parse("timm/net@1"), Ref.parse("folder/scenes@1")
+    record = Record(Cell(model, data, "linear-probe", versions=versions), "ok")
+    with pytest.raises(UserError, match=f"no model of {task} is saved, only of classification"):
+        save(Run(tmp_path, (record,), {}), record, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_an_absent_class_is_never_said() -> None:

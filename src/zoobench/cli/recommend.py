@@ -175,7 +175,10 @@ def advise_data(
 
     primary = tasks.task(options["task"], "--task").metrics[0]
     if options["task"] != "classification":
-        raise UserError(f"--task: {options['task']}: --data tries models on classes alone")
+        raise UserError(
+            f"--task: {options['task']}: --data tries models on classes alone; write a suite with "
+            "this data, and recommend from its RUN"
+        )
     if objective not in (None, primary):
         raise UserError(f"--objective: with --data it is {primary}")
     if limits.cheapest == "latency":

@@ -36,6 +36,8 @@ from zoobench.workers.settings import Settings
 if TYPE_CHECKING:
     import torch
 
+UNSAVED = ("segmentation", "detection")
+"""Tasks whose models no script of ours runs."""
 SLACK = {"fp32": 0.002, "bf16": 0.05}
 """By the precision that was judged: how far a probability may be from the one that was kept, and
 two classes from each other where the saved model says the other one. Another processor, or another
@@ -76,6 +78,11 @@ def save(
     cannot be loaded.
     """
     check_free(folder)
+    if (asked := tasks.name_of(record.cell)) in UNSAVED:
+        raise UserError(
+            f"{record.cell.label}: no model of {asked} is saved, only of classification and "
+            "regression; its suite makes it again"
+        )
     kept = run.outcomes(record)
     if kept is None:
         raise UserError(
