@@ -172,7 +172,10 @@ controls = ["chance"]
 [limits]
 cost_seconds = 0.5
 """
-NAMES = {"suite": "suite", **dict.fromkeys(("smoke", "demo", "shift", "pets"), "smoke")}
+NAMES = {
+    "suite": "suite",
+    **dict.fromkeys(("smoke", "smoke-dense", "demo", "shift", "pets"), "smoke"),
+}
 """File -> the name of its suite: one run is enough for all that are called alike."""
 
 
@@ -197,7 +200,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for arguments in (["run", "smoke.toml", "--out", "zoobench-run"], accept):
         done = CliRunner().invoke(main, arguments)
         assert done.exit_code == 0, done.output + done.stderr
-    for name in ("smoke", "pets", "timm"):
+    for name in ("smoke", "smoke-dense", "pets", "timm"):
         shutil.copytree("zoobench-run", f"results/runs/{name}")
     patch.undo()
     return folder
