@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
@@ -135,3 +136,29 @@ def test_cells_are_coloured_by_their_value(
     colours = {cell.text: cell.value_of_css_property("background-color") for cell in cells}
     assert len(set(colours.values())) >= 5
     assert colours["90.0"] != colours["20.0"]
+
+
+@pytest.mark.usefixtures("no_figures")
+@pytest.mark.parametrize(
+    "name",
+    ["=1+1", "+cmd|' /C calc'!A0", "@everyone", "\x1b[31mred", "a|b\nc", "</script><b>", "![x](y)",
+     "\u202egnp", "", " ", "x" * 5000, "[a](javascript:b)"],
+)  # fmt: skip
+def test_names_of_classes_are_text_in_every_file(name: str, tmp_path: Path) -> None:
+    write_report([planted(tmp_path / "run", {A: {name: 0.5, "plain": 0.25}})], tmp_path / "out")
+    with (tmp_path / "out" / "per_class.csv").open(newline="") as file:
+        cells = [cell for row in csv.reader(file) for cell in row]
+    assert not any(cell[:1] in ("=", "+", "@") for cell in cells)
+    text, html = ((tmp_path / "out" / f"report.{kind}").read_text() for kind in ("md", "html"))
+    for shown in (text, html, *cells):
+        assert "\x1b" not in shown
+        assert "\u202e" not in shown
+    assert sum(line.startswith("| plain |") for line in text.splitlines()) == 1
+    assert "</script><b>" not in html.replace("</script><body>", "")
+    assert "[a](javascript" not in text
+    assert "@everyone" not in text
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoobench.report.write.write_figures", lambda *_: [])
