@@ -102,7 +102,7 @@ def test_a_loss_that_is_no_number_and_a_model_without_maps_are_said(splits: Spli
         adapted(splits, source_of(), rates=[1e30])
     with pytest.raises(Unsupported):
         adapted(splits, source_of("synthetic/bag"))
-    wrong: list[dict[str, Any]] = [{"steps": 0}, {"rates": []}, {"size": 3}, {"decoder": "unet"}]
+    wrong: list[dict[str, Any]] = [{"steps": 0}, {"rates": []}, {"size": 3}, {"decoder": "unett"}]
     for params in wrong:
         with pytest.raises(UserError):
             methods.build("fine-tune", params, task="segmentation")

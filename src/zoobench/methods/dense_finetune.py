@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from zoobench.interfaces import Adapted, MapSpec, SealedSplits, Split
 from zoobench.methods.augmentation import Jitter
 from zoobench.methods.cells import painted
+from zoobench.methods.dense_decoders import Borrowed, borrowed
 from zoobench.methods.dense_training import TrainedNetwork, best_of, check, fit, view_batches
 from zoobench.models.dense import DenseView, dense
 from zoobench.tasks.segmentation import IGNORED, LabelMaps, Mask, masks_of, outcomes_of, statistics
@@ -34,8 +35,8 @@ class DenseFineTune:
     """All weights, with a new decoder on the maps. `steps` and `batch_size` are the budget of one
     run of the grid, `rates` the decoder's.
 
-    `decoder` "linear" is one layer on the last map, "fpn" adds the finer ones to it. `freeze`
-    "encoder" trains the decoder alone.
+    `decoder` "linear" is one layer on the last map, "fpn" adds the finer ones to it; the others are
+    segmentation-models-pytorch's. `freeze` "encoder" trains the decoder alone.
     """
 
     version: ClassVar[int] = 1
@@ -44,7 +45,7 @@ class DenseFineTune:
     tasks: ClassVar[tuple[str, ...]] = ("segmentation",)
     view: ClassVar[str] = "maps"
 
-    decoder: Literal["linear", "fpn"] = "fpn"
+    decoder: Literal["linear", "fpn"] | Borrowed = "fpn"
     size: int = 224
     steps: int = 300
     batch_size: int = 8
@@ -80,7 +81,7 @@ def _train(
     view = dense(source.backbone, (recipe.size, recipe.size))  # over a module of its own
     view = view.last() if recipe.decoder == "linear" else view
     torch.manual_seed(seed)
-    net = network(view, len(splits.classes)).to(source.device)
+    net = network(view, len(splits.classes), recipe.decoder).to(source.device)
 
     def loss(step: int, rows: NDArray[np.intp]) -> torch.Tensor:
         pixels, target = _batch(view, splits.train, rows, [seed, step])
@@ -117,7 +118,7 @@ def _masks(
             yield painted(one, where, strides)
 
 
-def network(view: DenseView, classes: int) -> Any:
+def network(view: DenseView, classes: int, kind: str = "fpn") -> Any:
     """`encoder`, the view's module, and `decoder`: frames (B, H, W, 3) uint8 -> scores
     (B, C, h, w) that cover the view's input size."""
     import torch
@@ -126,7 +127,10 @@ def network(view: DenseView, classes: int) -> Any:
         def __init__(self) -> None:
             super().__init__()
             self.encoder = view.module
-            self.decoder = decoder(view.specs, classes)
+            own = kind in ("linear", "fpn")
+            self.decoder: Any = (
+                decoder(view.specs, classes) if own else borrowed(cast("Any", kind), view, classes)
+            )
 
         def forward(self, frames: torch.Tensor) -> torch.Tensor:
             scores: torch.Tensor = self.decoder(view.maps(view.tensor(frames)))
