@@ -68,6 +68,7 @@ def test_a_planted_preprocessing_fault_shows(tmp_path: Path) -> None:
         datasets=["packaged/mnist-5k?max_train=300&max_valid=100&max_test=300"],
         methods=["linear-probe"],
         controls='["raw-input"]',
+        rest="[limits]\ncost_seconds = 0",
     )
     found = run(file, tmp_path / "run")
     scores = {r.cell.model: r for r in found.records if r.cell.method == "linear-probe"}

@@ -18,7 +18,7 @@ from zoobench.workers.runner import run_group
 
 LITE = "packaged/efficientnet-lite0"
 SMALL = "max_train=40&max_valid=10&max_test=40"
-BOXES = {"size": 160, "steps": 150, "rates": (1e-2,)}
+BOXES = {"size": 160, "steps": 80, "rates": (1e-2,)}
 ASKED: dict[str, tuple[str, str, dict[str, dict[str, Any]]]] = {
     # task: dataset, primary metric, method -> parameters
     "segmentation": (

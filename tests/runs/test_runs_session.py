@@ -106,6 +106,7 @@ def test_killed_at_any_moment_and_run_again_it_ends_whole(tmp_path: Path) -> Non
         models=[GABOR, f"{GABOR}?mean=0.4"],
         methods=["knn", "ridge", SLOW],
         controls="true",
+        rest="[limits]\ncost_seconds = 0",
     )
     out = tmp_path / "run"
     moments = random.Random(7)
