@@ -89,7 +89,7 @@ def test_a_profile_fetches_no_weights(tmp_path: Path, hub: HubStub) -> None:
     local = f"hf/bert?weights={folder}"
     # One after the other in one process: what is small is here now, a folder is, another is not.
     code, told = zoobench(env, "profile", whole, local, "hf/u/absent?modality=text")
-    assert told.count("  parameters ") == 2, told
+    assert told.count("  weights  ") == 2, told
     assert code == 2
     assert "not downloaded yet, and HF_HUB_OFFLINE forbids fetching it" in told
 
