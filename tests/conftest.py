@@ -15,6 +15,9 @@ import pytest
 from hostile import DOCUMENTED, Said
 from zoobench.cli import main as cli
 
+# Read when numpy and scipy are loaded: two threads of theirs on the one core of a test crawl.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 LOOPBACK = ("127.", "::1", "localhost")
 
 
