@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from zoobench.interfaces import Adapted, SealedSplits, Split
+from zoobench.interfaces import SealedSplits, Split
 from zoobench.methods.augmentation import Jitter
 from zoobench.methods.box_grid import MOST, SCORE, average_precision, pictured
 from zoobench.methods.box_pyramid import frame_pyramid, norm
-from zoobench.methods.dense_training import TrainedNetwork, best_of, check, fit, view_batches
+from zoobench.methods.dense_training import MapFineTune, TrainedNetwork, fit, view_batches
 from zoobench.models.dense import DenseView, dense
 from zoobench.models.detector_ import coordinates_exact
 from zoobench.tasks.detection import Detections, boxes_of
@@ -36,7 +36,7 @@ Head = Literal["faster-rcnn", "retinanet", "fcos"]
 
 
 @dataclass(frozen=True)
-class BoxFineTune:
+class BoxFineTune(MapFineTune):
     """All weights, with a new detector on the maps. `steps` and `batch_size` are the budget of one
     run of the grid, `rates` the detector's.
 
@@ -44,11 +44,7 @@ class BoxFineTune:
     pixels. `freeze` "encoder" trains the detector alone.
     """
 
-    version: ClassVar[int] = 1
-    needs: ClassVar[str] = "module"
-    random_weights: ClassVar[bool] = False
     tasks: ClassVar[tuple[str, ...]] = ("detection",)
-    view: ClassVar[str] = "maps"
 
     head: Head = "faster-rcnn"
     size: int = 320
@@ -58,16 +54,10 @@ class BoxFineTune:
     weight_decay: float = 0.05
     freeze: Literal["none", "encoder"] = "none"
 
-    def __post_init__(self) -> None:
-        check(self)
-
-    def adapt(self, backbone: Any, splits: SealedSplits, seed: int) -> Adapted:
-        """Train one copy of the backbone a rate; keep the best on `valid`.
-
-        Raises NotFinite where the loss of every rate leaves the finite numbers, Unsupported for a
-        backbone without maps.
-        """
-        return best_of(self.rates, lambda rate: _train(self, backbone, splits, rate, seed))
+    def trained(
+        self, source: Any, splits: SealedSplits, rate: float, seed: int
+    ) -> TrainedNetwork | None:
+        return _train(self, source, splits, rate, seed)
 
 
 @dataclass(frozen=True)

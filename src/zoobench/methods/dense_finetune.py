@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from zoobench.interfaces import Adapted, MapSpec, SealedSplits, Split
+from zoobench.interfaces import MapSpec, SealedSplits, Split
 from zoobench.methods.augmentation import Jitter
 from zoobench.methods.cells import painted
 from zoobench.methods.dense_decoders import Borrowed, borrowed
-from zoobench.methods.dense_training import TrainedNetwork, best_of, check, fit, view_batches
+from zoobench.methods.dense_training import MapFineTune, TrainedNetwork, fit, view_batches
 from zoobench.models.dense import DenseView, dense
 from zoobench.tasks.segmentation import IGNORED, LabelMaps, Mask, masks_of, outcomes_of, statistics
 
@@ -31,7 +31,7 @@ WIDTH = 128
 
 
 @dataclass(frozen=True)
-class DenseFineTune:
+class DenseFineTune(MapFineTune):
     """All weights, with a new decoder on the maps. `steps` and `batch_size` are the budget of one
     run of the grid, `rates` the decoder's.
 
@@ -39,11 +39,7 @@ class DenseFineTune:
     segmentation-models-pytorch's. `freeze` "encoder" trains the decoder alone.
     """
 
-    version: ClassVar[int] = 1
-    needs: ClassVar[str] = "module"
-    random_weights: ClassVar[bool] = False
     tasks: ClassVar[tuple[str, ...]] = ("segmentation",)
-    view: ClassVar[str] = "maps"
 
     decoder: Literal["linear", "fpn"] | Borrowed = "fpn"
     size: int = 224
@@ -53,16 +49,10 @@ class DenseFineTune:
     weight_decay: float = 0.05
     freeze: Literal["none", "encoder"] = "none"
 
-    def __post_init__(self) -> None:
-        check(self)
-
-    def adapt(self, backbone: Any, splits: SealedSplits, seed: int) -> Adapted:
-        """Train one copy of the backbone a rate; keep the best on `valid`.
-
-        Raises NotFinite where the loss of every rate leaves the finite numbers, Unsupported for a
-        backbone without maps.
-        """
-        return best_of(self.rates, lambda rate: _train(self, backbone, splits, rate, seed))
+    def trained(
+        self, source: Any, splits: SealedSplits, rate: float, seed: int
+    ) -> TrainedNetwork | None:
+        return _train(self, source, splits, rate, seed)
 
 
 @dataclass(frozen=True)

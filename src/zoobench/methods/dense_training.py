@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zoobench.errors import NotFinite
-from zoobench.interfaces import Placement, Split
+from zoobench.interfaces import Adapted, Placement, SealedSplits, Split
 from zoobench.models.dense import DenseView
 
 if TYPE_CHECKING:
@@ -26,6 +26,34 @@ def check(recipe: Any) -> None:
         raise ValueError("steps and batch_size must be at least 1, and rates above 0")
     if not 32 <= recipe.size <= 4096:
         raise ValueError(f"size must lie between 32 and 4096 pixels, not {recipe.size}")
+
+
+class MapFineTune:
+    """Abstract: a recipe that trains all weights, with a new decoder on the maps, at each of its
+    `rates`. A frozen dataclass of its hyper-parameters inherits it."""
+
+    version: ClassVar[int] = 1
+    needs: ClassVar[str] = "module"
+    random_weights: ClassVar[bool] = False
+    view: ClassVar[str] = "maps"
+    rates: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def adapt(self, backbone: Any, splits: SealedSplits, seed: int) -> Adapted:
+        """Train one copy of the backbone a rate; keep the best on `valid`.
+
+        Raises NotFinite where the loss of every rate leaves the finite numbers, Unsupported for a
+        backbone without maps.
+        """
+        return best_of(self.rates, lambda rate: self.trained(backbone, splits, rate, seed))
+
+    def trained(
+        self, source: Any, splits: SealedSplits, rate: float, seed: int
+    ) -> TrainedNetwork | None:
+        """One rate of the grid, from the backbone as loaded; None where the loss is no number."""
+        raise NotImplementedError
 
 
 @dataclass
