@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from zoobench.datasets import boxed, masks, regular
+from zoobench.datasets import boxed, masks, options, regular
 from zoobench.datasets.boxed import Annotated
 from zoobench.datasets.readers import stored
 from zoobench.errors import BadData, UserError, unknown
@@ -36,7 +36,8 @@ def check_options(ref: Ref, where: str) -> None:
     if (given := str(ref.option("box_format", "xywh"))) not in FORMATS:
         raise unknown(where, "box_format", given, FORMATS, f"of {ref.id}")
     if not isinstance(reduced := ref.option("reduce_labels", False), bool):
-        raise UserError(f"{where}: reduce_labels of {ref.id} is true or false, not {reduced!r}")
+        what = f"reduce_labels of {ref.id} is true or false, not {reduced!r}"
+        raise UserError(f"{options.prefix(where)}{what}")
 
 
 @dataclass(frozen=True)

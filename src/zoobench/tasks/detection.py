@@ -14,7 +14,7 @@ model alike; a resample without any counts as the test set itself.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Self
@@ -132,7 +132,6 @@ class Detections:
 
 
 Detected = Sequence[Detections]
-Detector = Callable[[Split], Detected]
 
 
 @dataclass(frozen=True)
