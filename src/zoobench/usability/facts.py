@@ -6,6 +6,7 @@ import re
 import time
 
 from zoobench import models
+from zoobench.costs.counted import weights_bytes
 from zoobench.usability import ProbeResult
 from zoobench.usability.subject import Subject
 
@@ -80,6 +81,5 @@ def size_on_disk(subject: Subject) -> ProbeResult:
     said = subject.backbone.provenance.get("weights_bytes")
     if isinstance(said, (int, float)):
         return ProbeResult("yes", "the file of its weights", float(said))
-    state = subject.backbone.module.state_dict()
-    size = sum(t.numel() * t.element_size() for t in state.values())
+    size = sum(weights_bytes(subject.backbone.module).values())
     return ProbeResult("yes", "its tensors, for no file is named", float(size))
