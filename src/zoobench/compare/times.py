@@ -7,7 +7,7 @@ measurement of both sides at one time (compare/measured.py).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, TypeAlias
 
 from zoobench.compare.exact import Model, machine_differs
@@ -71,13 +71,17 @@ def incomparable_times(apart: Apart) -> list[Finding]:
     return out
 
 
-def differing_times(pair: Pair, old: Measurement, new: Measurement) -> list[str]:
-    """Fields in which two times differ, besides their value (PROTOCOL sections 4 and 7)."""
+def differing_times(
+    pair: Pair, old: Measurement, new: Measurement, but_for: Collection[str] = ()
+) -> list[str]:
+    """Fields in which two times differ, besides their value (PROTOCOL sections 4 and 7), `but_for`
+    those that are what is compared."""
     # Timed with the machine to itself, a network had other threads than its cell.
     own = all("threads" in one.detail for one in (old, new))
-    found = machine_differs(pair, [n for n in PLACE if n != "threads" or not own])
+    place = [n for n in PLACE if n not in but_for and (n != "threads" or not own)]
+    found = machine_differs(pair, place)
     told = {text.partition(" ")[0] for text in found}
-    for name in SETTING:
+    for name in (n for n in SETTING if n not in but_for):
         if old.detail.get(name) != new.detail.get(name) and name not in told:
             # The best batch of a throughput is a result, not a setting.
             if name == "batch" and old.metric == "throughput":

@@ -29,6 +29,28 @@ def front(cost: Floats, value: Floats) -> list[int]:
     return kept
 
 
+def dominators(costs: Floats, value: Floats) -> list[int | None]:
+    """Of each of M models the one that dominates it (all costs <=, value >=, one of them strict);
+    None on the front. `costs` are (M, K), `value` (M,).
+
+    It is the dominating one of the highest value, which stands on the front itself. What has a NaN
+    is on no front and dominates nobody: it is told to dominate itself.
+    """
+    known = np.isfinite(costs).all(axis=1) & np.isfinite(value)
+    found: list[int | None] = []
+    for m in range(len(value)):
+        no_worse = (costs <= costs[m]).all(axis=1) & (value >= value[m])
+        better = (costs < costs[m]).any(axis=1) | (value > value[m])
+        over = np.flatnonzero(known & no_worse & better)
+        if not known[m]:
+            found.append(m)
+        elif len(over) == 0:
+            found.append(None)
+        else:  # of equal values the cheapest, by the costs in their order
+            found.append(int(min(over, key=lambda i: (-value[i], *costs[i]))))
+    return found
+
+
 def front_of(rows: Sequence[AnyRow], axis: str) -> list[AnyRow]:
     """The rows on the front of value against `axis`, cheapest first.
 
