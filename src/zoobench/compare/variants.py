@@ -118,6 +118,9 @@ class VariantVerdicts:
         return found
 
 
+NO_VARIANTS = VariantVerdicts()
+
+
 @dataclass(frozen=True)
 class _BookRun(Run):
     """The runs of a book as one, for whoever reads a record's outcomes."""
@@ -158,7 +161,7 @@ def judge_variants(ranking: Ranking, book: Book, gates: Gates | None = None) -> 
         if is_variant(record) and not is_control(record) and not is_shifted(record.cell.dataset):
             variants.setdefault(question_of(record), []).append(record)
     if not variants:
-        return VariantVerdicts(gates=gates)
+        return NO_VARIANTS
     originals: dict[Question, list[Record]] = {}
     for record in ranking.records:
         if not is_variant(record) and (asked := question_of(record)) in variants:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zoobench.escape import plain
 from zoobench.files import file_name
@@ -169,3 +169,21 @@ def heatmap(one: ClassScores) -> Figure:
     axes.set_title(f"{where}\n{WRITTEN.get(one.metric, one.metric)} (%) of each class{cuts}",
                    fontsize=10, loc="left")  # fmt: skip
     return figure
+
+
+def shaded(one: ClassScores) -> dict[str, Any]:
+    """For the page: a table whose cells are coloured by their value."""
+    shown = one.first(MOST_ROWS, MOST_MODELS)
+    header, rows = class_rows(shown)
+    return {
+        "title": one.title,
+        "about": f"{one.about} {left_out(one)}",
+        "header": header,
+        "rows": [
+            (row[0], [
+                (text, None if value is None else round(100 * value))
+                for text, value in zip(row[1:], values, strict=True)
+            ])
+            for row, values in zip(rows, shown.values, strict=True)
+        ],
+    }  # fmt: skip

@@ -1,12 +1,15 @@
-"""What several figures are drawn with: an empty one, names with room for them, coloured cells."""
+"""What several figures are drawn with: an empty one, names with room for them, coloured cells, an
+axis of costs."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from zoobench.escape import plain
-from zoobench.report.text import cut
+from zoobench.report.text import cut, si
+from zoobench.statistics.bootstrap import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,3 +76,74 @@ def draw_grid(
             label.set(rotation=45, rotation_mode="anchor", ha="right")
     axes.set_yticks(range(len(rows)), rows)
     return figure, axes
+
+
+def lay_out(figure: Figure) -> None:
+    """Find the axes' places, and keep them."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine(None)
+
+
+def log_axis(axes: Axes) -> None:
+    """A log axis whose numbers do not run into each other: all on a narrow one, those at 1, 2
+    and 5 of each decade on a longer one, over many decades the major ones."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    axes.set_xscale("log")
+    axes.margins(x=0.15)
+    low, high = axes.get_xlim()
+    decades = math.log10(high / low)
+    numbers = FuncFormatter(lambda v, _: si(v) if decades < 0.7 or f"{v:.0e}"[0] in "125" else "")
+    axes.xaxis.set_major_formatter(numbers)
+    axes.xaxis.set_minor_formatter(NullFormatter() if decades >= 3.5 else numbers)
+
+
+_SIDES: tuple[tuple[int, Literal["left", "right"]], ...] = ((7, "left"), (-7, "right"))
+_OFFSETS: list[tuple[int, int, Literal["left", "right"]]] = [
+    (x, y, side) for y in (8, -8, 18, -18, 28, -28, 40, -40, 52, -52) for x, side in _SIDES
+]
+"""Where a label may stand, in points from its mark, nearest first."""
+
+
+def pixels(axes: Axes, boxes: Sequence[tuple[float, float, float, float]], room: float) -> Floats:
+    """(K, 4) pixels of K boxes (x, y, x, y) of data, `room` points wider on each side."""
+    import numpy as np
+
+    ends = axes.transData.transform(np.reshape(boxes, (-1, 2))).reshape(-1, 2, 2)
+    spread = room * axes.figure.dpi / 72
+    return np.hstack([ends.min(axis=1) - spread, ends.max(axis=1) + spread])
+
+
+def name_points(
+    axes: Axes, names: Sequence[str], spots: Sequence[tuple[float, float]], taken: Floats
+) -> None:
+    """Each name at the first place beside its spot where it covers no other name and none of the
+    boxes `taken`, (K, 4) pixels. A name that has no such place inside the axes is left out.
+    """
+    import numpy as np
+
+    frame, scale = axes.get_window_extent(), axes.figure.dpi / 72
+    for name, spot in zip(names, spots, strict=True):
+        mark = axes.transData.transform(spot)
+        note = axes.annotate(name, spot, xytext=(0, 0), textcoords="offset points",
+                             va="center", fontsize=7.5)  # fmt: skip
+        note.set_in_layout(False)
+        box = note.get_window_extent()
+        for x, y, side in _OFFSETS:
+            left = mark[0] + x * scale - (box.width if side == "right" else 0)
+            low = mark[1] + y * scale - box.height / 2
+            own = np.array([left, low, left + box.width, low + box.height])
+            covers = (own[:2] < taken[:, 2:]).all(axis=1) & (own[2:] > taken[:, :2]).all(axis=1)
+            inside = frame.x0 <= left and own[2] <= frame.x1 and own[3] <= frame.y1
+            if inside and not covers.any():
+                note.set_position((x, y))
+                note.set_horizontalalignment(side)
+                taken = np.vstack([taken, own])
+                if abs(y) > 8:
+                    line = {"arrowstyle": "-", "lw": 0.4, "color": "#777777"}
+                    axes.annotate("", spot, (x, y), textcoords="offset points", arrowprops=line)
+                break
+        else:
+            note.remove()

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import io
-import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from zoobench.escape import plain
 from zoobench.files import check_within, file_name
 from zoobench.metrics import fraction, sign
 from zoobench.ranking.nouns import OverallRanking, Ranking, Row
 from zoobench.ranking.pareto import front_of
-from zoobench.report.drawing import DPI, LONGEST, Grid, blank, cut_names, draw_grid
+from zoobench.report.drawing import (
+    DPI,
+    LONGEST,
+    Grid,
+    blank,
+    cut_names,
+    draw_grid,
+    lay_out,
+    log_axis,
+    name_points,
+    pixels,
+)
 from zoobench.report.text import (
     COST_TITLES,
     cut,
@@ -25,7 +35,6 @@ from zoobench.report.text import (
     measure,
     method_text,
     row_score,
-    si,
 )
 from zoobench.schema import Ref
 from zoobench.statistics.bootstrap import Floats as Boxes
@@ -98,7 +107,7 @@ def _save(stem: Path, draw: Callable[[], Figure]) -> list[Path]:
     with mpl.rc_context(style), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a box stands for it
         figure = draw()
-        _lay_out(figure)  # once, not for each format
+        lay_out(figure)  # once, not for each format
         for kind, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": ""})):
             buffer = io.BytesIO()
             figure.savefig(buffer, format=kind, metadata=metadata, dpi=DPI)
@@ -106,14 +115,6 @@ def _save(stem: Path, draw: Callable[[], Figure]) -> list[Path]:
             write_atomic(path, buffer.getvalue())
             paths.append(path)
     return paths
-
-
-def _lay_out(figure: Figure) -> None:
-    """Find the axes' places, and keep them."""
-    engine = figure.get_layout_engine()
-    if engine is not None:
-        engine.execute(figure)
-        figure.set_layout_engine(None)
 
 
 def _title(overall: OverallRanking) -> str:
@@ -149,7 +150,7 @@ def scatter(overall: OverallRanking, axis: str) -> Figure:
         label="Pareto front",
         zorder=3 if crowd else 1,
     )
-    _log_axis(axes)
+    log_axis(axes)
     axes.set_xlabel(COST_TITLES[axis] + ("" if axis != "macs" else " of one example"))
     axes.set_ylabel(f"{measure(overall.metric)}, 95% interval")
     axes.set_title(_title(overall), fontsize=10)
@@ -157,9 +158,11 @@ def scatter(overall: OverallRanking, axis: str) -> Figure:
     figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=3)
     ahead = {row.model for row in front}
     shown = rows if len(rows) <= MOST_LABELS else [r for r in rows if r.tied or r.model in ahead]
-    _lay_out(figure)  # the layout must stand before places are measured
+    lay_out(figure)  # the layout must stand before places are measured
     taken = _boxes(axes, rows, () if crowd else front, (axis, factor))
-    _name_points(figure, axes, shown[:MOST_LABELS], taken, (axis, factor))
+    names = cut_names(labels(row.model for row in shown[:MOST_LABELS]))
+    spots = [(row.costs[axis], factor * row.value) for row in shown[:MOST_LABELS]]
+    name_points(axes, [names[row.model] for row in shown[:MOST_LABELS]], spots, taken)
     return figure
 
 
@@ -185,68 +188,6 @@ def _whiskers(
     )
 
 
-def _log_axis(axes: Axes) -> None:
-    """A log axis whose numbers do not run into each other: all on a narrow one, those at 1, 2
-    and 5 of each decade on a longer one, over many decades the major ones."""
-    from matplotlib.ticker import FuncFormatter, NullFormatter
-
-    axes.set_xscale("log")
-    axes.margins(x=0.15)
-    low, high = axes.get_xlim()
-    decades = math.log10(high / low)
-    numbers = FuncFormatter(lambda v, _: si(v) if decades < 0.7 or f"{v:.0e}"[0] in "125" else "")
-    axes.xaxis.set_major_formatter(numbers)
-    axes.xaxis.set_minor_formatter(NullFormatter() if decades >= 3.5 else numbers)
-
-
-_SIDES: tuple[tuple[int, Literal["left", "right"]], ...] = ((7, "left"), (-7, "right"))
-_OFFSETS: list[tuple[int, int, Literal["left", "right"]]] = [
-    (x, y, side) for y in (8, -8, 18, -18, 28, -28, 40, -40, 52, -52) for x, side in _SIDES
-]
-"""Where a label may stand, in points from its mark, nearest first."""
-
-
-def _name_points(
-    figure: Figure,
-    axes: Axes,
-    rows: Sequence[Row],
-    taken: Boxes,
-    at: tuple[str, float],
-) -> None:
-    """Each name at the first place where it covers no other name and none of the boxes `taken`.
-
-    `at` is the cost that the x axis shows, and the factor of the y axis. A name that has no
-    such place inside the axes is left out.
-    """
-    import numpy as np
-
-    names = cut_names(labels(row.model for row in rows))
-    frame, scale = axes.get_window_extent(), figure.dpi / 72
-    spots = [(row.costs[at[0]], at[1] * row.value) for row in rows]
-    for row, spot in zip(rows, spots, strict=True):
-        mark = axes.transData.transform(spot)
-        note = axes.annotate(names[row.model], spot, xytext=(0, 0), textcoords="offset points",
-                             va="center", fontsize=7.5)  # fmt: skip
-        note.set_in_layout(False)
-        box = note.get_window_extent()
-        for x, y, side in _OFFSETS:
-            left = mark[0] + x * scale - (box.width if side == "right" else 0)
-            low = mark[1] + y * scale - box.height / 2
-            own = np.array([left, low, left + box.width, low + box.height])
-            covers = (own[:2] < taken[:, 2:]).all(axis=1) & (own[2:] > taken[:, :2]).all(axis=1)
-            inside = frame.x0 <= left and own[2] <= frame.x1 and own[3] <= frame.y1
-            if inside and not covers.any():
-                note.set_position((x, y))
-                note.set_horizontalalignment(side)
-                taken = np.vstack([taken, own])
-                if abs(y) > 8:
-                    line = {"arrowstyle": "-", "lw": 0.4, "color": "#777777"}
-                    axes.annotate("", spot, (x, y), textcoords="offset points", arrowprops=line)
-                break
-        else:
-            note.remove()
-
-
 def _boxes(axes: Axes, rows: Sequence[Row], front: Sequence[Row], at: tuple[str, float]) -> Boxes:
     """What names must not cover, (K, 4) pixels: marks, and where there is a `front`, which a crowd
     is not given, it and the intervals."""
@@ -261,12 +202,7 @@ def _boxes(axes: Axes, rows: Sequence[Row], front: Sequence[Row], at: tuple[str,
         x, right = here.costs[axis], there.costs[axis]
         y, end = factor * here.value, factor * there.value
         lines += [(x, y, right, y), (right, y, right, end)]
-    found = []
-    for some, room in ((corners, 3.0), (lines, 2.0)):
-        ends = axes.transData.transform(np.reshape(some, (-1, 2))).reshape(-1, 2, 2)
-        spread = room * axes.figure.dpi / 72
-        found.append(np.hstack([ends.min(axis=1) - spread, ends.max(axis=1) + spread]))
-    return np.vstack(found)
+    return np.vstack([pixels(axes, corners, 3.0), pixels(axes, lines, 2.0)])
 
 
 def heatmap(overall: OverallRanking) -> Figure:

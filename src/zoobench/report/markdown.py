@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from zoobench import escape
+from zoobench.compare.variants import NO_VARIANTS, VariantVerdicts
 from zoobench.ranking.nouns import Failure, OverallRanking, Ranking, SectionRanking
 from zoobench.ranking.pareto import AXES, front_of, one_device
 from zoobench.report.classes import (
@@ -15,6 +16,7 @@ from zoobench.report.classes import (
     class_scores,
     left_out,
 )
+from zoobench.report.compression import about, compression_views, figure_name
 from zoobench.report.figures import heat_cells, pictures, slugs
 from zoobench.report.precision_recall import PrecisionRecall, curve_figures
 from zoobench.report.protocol import HOW_TO_READ
@@ -92,6 +94,26 @@ TEMPLATE = """\
 
 {% endfor %}
 {% endfor %}
+{% if compression %}
+## Compression
+
+{{ compressed | text }}
+
+{% for v in compression %}
+### {{ v.title | text }}
+
+{{ table(v.header, v.rows) }}
+
+{% for line in v.notes %}
+- {{ line | text }}
+{% endfor %}
+
+{% if v.drawn %}
+![{{ figure_name(v) | text }}](figures/{{ figure_name(v) | urlencode }}.svg)
+
+{% endif %}
+{% endfor %}
+{% endif %}
 {% for c, picture in classes %}
 ## Each class: {{ c.title | text }}
 
@@ -152,6 +174,7 @@ def markdown(
     title: str,
     environment: Mapping[str, Any],
     curves: Sequence[PrecisionRecall] = (),
+    variants: VariantVerdicts = NO_VARIANTS,
 ) -> str:
     """The whole of report.md. Pictures are linked as figures/<name>.svg."""
     from jinja2 import Environment
@@ -179,6 +202,9 @@ def markdown(
         heat=heat,
         failure_table=table(*failure_rows(ranking.failures)),
         transfer_tables=transfer_tables,
+        compression=compression_views(variants),
+        compressed=about(variants),
+        figure_name=figure_name,
         classes=list(zip(classes, class_figures(classes), strict=True)),
         classes_table=classes_table,
         curves=list(zip(curves, curve_figures(curves), strict=True)),

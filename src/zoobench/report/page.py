@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
+from zoobench.compare.variants import NO_VARIANTS, VariantVerdicts
 from zoobench.escape import plain
 from zoobench.metrics import METRICS, metric, sign, theirs
 from zoobench.ranking.choice import SURE
@@ -29,14 +30,8 @@ from zoobench.ranking.nouns import (
 )
 from zoobench.ranking.pareto import AXES, one_device
 from zoobench.ranking.recommend import COSTLY, license_fits
-from zoobench.report.classes import (
-    MOST_MODELS,
-    MOST_ROWS,
-    ClassScores,
-    class_rows,
-    class_scores,
-    left_out,
-)
+from zoobench.report.classes import class_scores, shaded
+from zoobench.report.compression import about, compression_data, compression_views
 from zoobench.report.figures import heat_cells, lanes
 from zoobench.report.markdown import failure_rows, flat
 from zoobench.report.models_page import model_pages
@@ -87,6 +82,7 @@ def page(
     suite: str,
     curves: Sequence[PrecisionRecall] = (),
     worst: Sequence[WorstPictures] = (),
+    variants: VariantVerdicts = NO_VARIANTS,
 ) -> str:
     """The whole of report.html. `suite` is what `zoobench run` would be given again."""
     from jinja2 import Environment
@@ -95,6 +91,7 @@ def page(
     folder = files("zoobench.report")
     scripts = [_vendored(name) for name in VENDORED]
     scripts += [folder.joinpath(name).read_text("utf-8") for name in SCRIPTS]
+    views = compression_views(variants)
     boards = [
         board(o, n) for o, n in zip(ranking.overall, board_names(ranking.overall), strict=True)
     ]
@@ -105,7 +102,9 @@ def page(
         hashes=Markup(" ".join(f"'sha256-{_sha(text)}'" for text in scripts)),  # noqa: S704
         css=Markup(folder.joinpath("page.css").read_text("utf-8")),  # noqa: S704  our own file
         scripts=[Markup(text) for text in scripts],  # noqa: S704  our own files
-        sections=_sections(ranking, curves, worst),
+        sections=_sections(ranking, curves, worst, bool(views)),
+        compression=views,
+        compressed=about(variants),
         worst=worst,
         boards=boards,
         nothing=_nothing(ranking),
@@ -121,16 +120,19 @@ def page(
         models=model_pages(ranking, suite),
         transfer_tables=transfer_tables(ranking),
         curves=curves,
-        classes=[_of_classes(one) for one in class_scores(ranking)],
+        classes=[shaded(one) for one in class_scores(ranking)],
         failures=failure_rows(ranking.failures)[1],
         environment=flat(environment),
-        data=Markup(_json(_data(ranking, boards, curves))),  # noqa: S704  `<` is escaped by _json
+        data=Markup(_json(_data(ranking, boards, curves) | compression_data(views))),  # noqa: S704  `<` is escaped by _json
     )
     return rendered.rstrip() + "\n"
 
 
 def _sections(
-    ranking: Ranking, curves: Sequence[PrecisionRecall], worst: Sequence[WorstPictures]
+    ranking: Ranking,
+    curves: Sequence[PrecisionRecall],
+    worst: Sequence[WorstPictures],
+    compressed: bool,
 ) -> list[tuple[str, str]]:
     """What the page has, for its list of contents."""
     ranked = any(o.critical is not None for o in ranking.overall)
@@ -143,15 +145,12 @@ def _sections(
     if not ranking.overall:  # why there is nothing to rank comes first
         kept.sort(key=lambda section: section[0] != "failures")
     at = [name for name, _ in kept].index("models")
-    classes = [("classes", "Classes")] if class_scores(ranking) else []
+    classes = [("compression", "Compression")] if compressed else []
+    classes += [("classes", "Classes")] if class_scores(ranking) else []
     classes += [("curves", "Curves")] if curves else []
     classes += [("worst", "Pictures")] if worst else []
-    return (
-        kept[:at]
-        + classes
-        + [(table.name, table.title) for table in transfer_tables(ranking)]
-        + kept[at:]
-    )
+    tables = [(table.name, table.title) for table in transfer_tables(ranking)]
+    return kept[:at] + classes + tables + kept[at:]
 
 
 def _vendored(name: str) -> str:
@@ -368,24 +367,6 @@ def _cells(o: OverallRanking, row: OverallRow, texts: tuple[str, str, str]) -> d
     cells += zip(costs(row), values, strict=True)
     cells += [(row.license, row.license), (row.family, row.family), (flags, flags)]
     return {"tied": row.tied, "cells": cells}
-
-
-def _of_classes(one: ClassScores) -> dict[str, Any]:
-    """A table whose cells are coloured by their value."""
-    shown = one.first(MOST_ROWS, MOST_MODELS)
-    header, rows = class_rows(shown)
-    return {
-        "title": one.title,
-        "about": f"{one.about} {left_out(one)}",
-        "header": header,
-        "rows": [
-            (row[0], [
-                (text, None if value is None else round(100 * value))
-                for text, value in zip(row[1:], values, strict=True)
-            ])
-            for row, values in zip(rows, shown.values, strict=True)
-        ],
-    }  # fmt: skip
 
 
 def _common_metric(ranking: Ranking) -> str:

@@ -202,6 +202,35 @@ function drawCurves() {
   }));
 }
 
+// Quality against each cost: a line from the original to each of its variants. Both heads of a variant
+// cost the same, so they stand beside each other.
+function drawCompression() {
+  const colours = { original: "currentColor", "non-inferior": "var(--tied)", inconclusive: "var(--rest)", regressed: "var(--front)" };
+  const aside = (r) => ({ carried: -4, anew: 4 }[r.head] ?? 0);
+  for (const { title, name, metric, axes, rows } of DATA.compression) for (const axis of axes) put(`plot-compression-${name}-${axis}`, (width) => {
+    if (rows.length < 2) return null;
+    const k = percent(metric) ? 100 : 1;
+    const points = rows.map((r) => ({ ...r, x: Math.log10(r.costs[axis]), y: k * r.value, lo: k * (r.low ?? r.value), hi: k * (r.high ?? r.value) }));
+    const ticks = logTicks(points.map((p) => p.costs[axis]), width - 142).map(Math.log10), from = points[0];
+    const options = { width, height: 320, marginLeft: 50, marginRight: 20, marginTop: 30, ariaLabel: `${metric} against ${DATA.titles[axis]}, ${title}`,
+      x: { inset: 36, label: `${DATA.titles[axis]}, log scale →`, tickFormat: (v) => costText(axis, 10 ** v), ticks },
+      y: { label: `↑ ${unit(metric)}, 95% interval`, grid: true, nice: true },
+      color: { domain: Object.keys(colours), range: Object.values(colours), legend: true },
+      marks: [
+        Plot.link(points.slice(1), { x1: from.x, y1: from.y, x2: "x", y2: "y", stroke: "var(--out)" }),
+        ...[-4, 0, 4].flatMap((dx) => { const some = points.filter((p) => aside(p) === dx);
+          return [Plot.ruleX(some, { x: "x", y1: "lo", y2: "hi", stroke: "kind", dx }), Plot.dot(some, { x: "x", y: "y", fill: "kind", r: 4, dx })]; }),
+      ] };
+    const empty = Plot.plot(options), x = empty.scale("x"), y = empty.scale("y");
+    const shown = apart(points, points, (p) => [x.apply(p.x) + aside(p), y.apply(p.y)], 50, width);
+    options.marks.push(
+      ...shown.map((p) => Plot.text([p], { x: "x", y: "y", text: "label", dx: aside(p) + (p.right ? 8 : -8), dy: p.dy, textAnchor: p.right ? "start" : "end", fill: "currentColor" })),
+      Plot.tip(points, Plot.pointer({ x: "x", y: "y", title: (p) => `${p.label}\n${p.text}\n${costText(axis, p.costs[axis])}\n${p.kind}` })));
+    return { plot: Plot.plot(options), header: ["variant", DATA.titles[axis] + bytesUnit(axis), unit(metric), "low", "high", "verdict"],
+      rows: points.map((p) => [p.label, p.costs[axis], ...triple(p.y, p.lo, p.hi), p.kind]) };
+  });
+}
+
 function drawCost(b) {
   put("plot-cost", (width) => {
     const bars = b.rows.flatMap((r) => ["extract_seconds", "fit_seconds", "train_seconds"].filter((s) => r.costs[s] > 0)

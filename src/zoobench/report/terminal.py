@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from zoobench import escape
+from zoobench.compare.variants import VariantVerdicts
 from zoobench.datasets.faults import about
 from zoobench.datasets.options import BOUNDS
 from zoobench.metrics import bounded, difference, sign
 from zoobench.ranking.nouns import Failure, OverallRanking, Ranking, Row, SectionRanking
+from zoobench.report.compression import compression_views
 from zoobench.report.text import (
     COLUMNS,
+    COST_TITLES,
     NOISY,
     board_names,
     control_label,
@@ -43,6 +46,8 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 25
 """Longer rankings are cut in the terminal; the files hold all of it."""
+MOST_TABLES = 6
+"""Of compressed variants, likewise."""
 COSTS = COLUMNS[:3]
 """That have room: parameters, MACs, latency."""
 
@@ -66,6 +71,28 @@ def print_ranking(ranking: Ranking, console: Console | None = None) -> None:
     _failures(out, ranking.failures)
     if not ranking.sections:
         out.print("No model was measured: there is nothing to rank.")
+
+
+def print_compression(verdicts: VariantVerdicts, console: Console | None = None) -> None:
+    """What each compressed variant loses and gains, a table an original; nothing without any."""
+    from rich.console import Console
+
+    out = console or Console(width=None if sys.stdout.isatty() else 80, highlight=False)
+    for view in compression_views(verdicts)[:MOST_TABLES]:
+        _head(out, f"Compression: {view.title}")
+        table = _blank_table(out)
+        for name in view.header:
+            if name not in view.spare:
+                title = "ms" if name == COST_TITLES["latency_ms_p50"] else escape.terminal(name)
+                table.add_column(title, overflow="fold", no_wrap=name.endswith("[95%]"))
+        for row in view.rows[:MOST_ROWS]:
+            cells = zip(view.header, row, strict=True)
+            _row(table, *(text for name, text in cells if name not in view.spare))
+        out.print(table)
+        for line in view.notes:
+            _say(out, line)
+    if len(verdicts.tables) > MOST_TABLES:
+        _say(out, f"... and {len(verdicts.tables) - MOST_TABLES} more: see the report")
 
 
 def ranking_text(ranking: Ranking, width: int = 80) -> str:

@@ -7,11 +7,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from zoobench.compare.variants import VariantVerdicts, judge_variants
 from zoobench.errors import UserError
 from zoobench.ranking.nouns import Ranking
 from zoobench.ranking.outcomes import open_book
 from zoobench.ranking.rank import rank
 from zoobench.report.classes import class_figures, class_scores, classes_table
+from zoobench.report.compression import (
+    compression_figures,
+    compression_table,
+    compression_views,
+)
 from zoobench.report.figures import write_figures
 from zoobench.report.markdown import markdown
 from zoobench.report.page import page
@@ -23,30 +29,39 @@ from zoobench.store import Run, read_environment, write_atomic
 FILES = ("report.html", "report.md", "ranking.csv", "measurements.csv")
 PER_CLASS = "per_class.csv"
 """Where a task scores classes."""
+COMPRESSION = "compression.csv"
+"""Where a run has compressed variants."""
 PARQUET = ("ranking.parquet", "measurements.parquet")
 """Beside the CSV files where pyarrow is installed (the extra `parquet`)."""
 
 
 def write_report(
-    runs: Sequence[Run], out: Path, ranking: Ranking | None = None, pictures: bool = False
+    runs: Sequence[Run],
+    out: Path,
+    ranking: Ranking | None = None,
+    pictures: bool = False,
+    verdicts: VariantVerdicts | None = None,
 ) -> list[Path]:
     """Write report.html, report.md, the CSV files, Parquet ones and figures/ under `out`.
 
     With `pictures` the page shows pictures of the test set, where a task is dense and its data are
-    at hand. Existing files of these names are replaced, each at once. Returns what was
-    written, report.html first. Raises UserError where `out` cannot be written.
+    at hand; `verdicts` are those of compressed variants, where they are known already. Existing
+    files of these names are replaced, each at once. Returns what was written, report.html first.
+    Raises UserError where `out` cannot be written.
     """
     found = ranking or rank(runs)
     book = open_book(runs)
     curves = precision_recall(book, found)
+    variants = judge_variants(found, book) if verdicts is None else verdicts
     worst = worst_pictures(book, found, runs) if pictures else []
     title = ", ".join(dict.fromkeys(str(r.suite.get("name") or r.path.name) for r in runs))
     environment = _environment(runs)
     try:
         out.mkdir(parents=True, exist_ok=True)
         written = [out / name for name in FILES]
-        write_atomic(written[0], page(found, title, environment, title, curves, worst).encode())
-        write_atomic(written[1], markdown(found, title, environment, curves).encode())
+        html = page(found, title, environment, title, curves, worst, variants)
+        write_atomic(written[0], html.encode())
+        write_atomic(written[1], markdown(found, title, environment, curves, variants).encode())
         tables = ranking_table(found), measurements_table(found.records)
         for path, table in zip(written[2:], tables, strict=True):
             write_atomic(path, csv_bytes(table))
@@ -54,11 +69,15 @@ def write_report(
         if scores:
             written.append(out / PER_CLASS)
             write_atomic(written[-1], csv_bytes(classes_table(scores)))
+        if variants.tables:
+            written.append(out / COMPRESSION)
+            write_atomic(written[-1], csv_bytes(compression_table(variants)))
         if find_spec("pyarrow") is not None:
             for name, table in zip(PARQUET, tables, strict=True):
                 write_atomic(out / name, frame(table).to_parquet(index=False, engine="pyarrow"))
                 written.append(out / name)
         more = {**class_figures(scores), **curve_figures(curves)}
+        more |= compression_figures(compression_views(variants))
         written += write_figures(found, out / "figures", more)
         for path in written:
             path.chmod(0o644)  # an atomic write begins as 0600; a report is to be read
