@@ -158,8 +158,9 @@ def test_the_page_draws_it_at_any_width(
                 dots = figure.find_elements("css selector", "[aria-label=dot] circle")
                 assert len(dots) == 5
                 assert "bf16, anew" in figure.text
-            wide = browser.execute_script("return document.documentElement.scrollWidth")  # type: ignore[no-untyped-call]
+            wide = browser.execute_script("return document.documentElement.scrollWidth")
             assert wide <= width
-        assert not [e for e in browser.get_log("browser") if e["level"] == "SEVERE"]
+        log = browser.get_log("browser")  # type: ignore[no-untyped-call]
+        assert not [entry for entry in log if entry["level"] == "SEVERE"]
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
