@@ -78,7 +78,7 @@ def make_changed(record: Record, **changes: Any) -> Record:
 
 def _named(record: Record, head: str) -> Record:
     cell = record.cell
-    params = {**cell.params, "head": head}
+    params = {**cell.params, **({"head": head} if head else {})}
     changed = Cell(
         cell.model, cell.dataset, cell.method, params, cell.seed, cell.shots, cell.versions
     )

@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from zoobench import metrics, store
 from zoobench.compare import compare as comparison
 from zoobench.compare.gates import gates_from, read_gates
+from zoobench.compare.variants import ranked
 from zoobench.compare.verdicts import Comparison
 from zoobench.errors import unknown
 from zoobench.files import file_name
 from zoobench.quantities import COUNT, SIZE, TIME, Quantity
 from zoobench.ranking.nouns import Ranking
-from zoobench.ranking.rank import rank as rank_runs
 from zoobench.ranking.recommend import Limits, Recommendation, recommend_all
 from zoobench.report import gate, notebook, tables
 from zoobench.report.terminal import ranking_text
@@ -193,7 +193,8 @@ def rank(run: str | Path | Run, *more: str | Path | Run, metric: str | None = No
     """
     if metric is not None:
         metrics.metric(metric, "metric")
-    return _as(Leaderboard, rank_runs(map(_loaded, (run, *more)), metric))
+    ranking, _ = ranked([_loaded(one) for one in (run, *more)], metric)
+    return _as(Leaderboard, ranking)
 
 
 def recommend(
@@ -221,7 +222,9 @@ def recommend(
         _limit(SIZE, max_memory, "max_memory"),
         license,
     )
-    return Recommendations(recommend_all(_loaded(run), limits, objective))
+    loaded = _loaded(run)
+    ranking, _ = ranked([loaded], objective)
+    return Recommendations(recommend_all(loaded, limits, objective, ranking))
 
 
 def _limit(kind: Quantity, given: str | float | None, name: str, unit: str = "") -> float | None:

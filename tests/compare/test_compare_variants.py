@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from variant_runs import DIGITS, KINDS, NET, WORDS, Planted, variant_ref, variant_run
+from zoobench.cli.main import main
 from zoobench.compare.gates import Gates
-from zoobench.compare.variants import VariantRow, VariantVerdicts, by_margin, judge_variants
+from zoobench.compare.variant_verdicts import VariantRow, VariantVerdicts
+from zoobench.compare.variants import by_margin, judge_variants, ranked
 from zoobench.compare.verdicts import Finding
 from zoobench.ranking.outcomes import open_book
 from zoobench.ranking.pareto import dominators
@@ -208,6 +212,39 @@ def test_random_weights_and_shifted_data_are_no_question(tmp_path: Path) -> None
     assert [table.dataset.text for table in found.tables] == [DIGITS]
     assert len(found.tables[0].rows) == 2
     assert found.tables[0].original == Ref.parse(NET)
+
+
+BAD = Planted("int8-weight", "", 60)
+
+
+def test_rows_of_what_regressed_are_flagged(tmp_path: Path) -> None:
+    run = variant_run(tmp_path / "run", [BAD, Planted("bf16", "", 1, 1)], (DIGITS, WORDS))
+    ranking, found = ranked([run])
+    assert list(found.regressed()) == [(variant_ref("int8-weight"), "")]
+    rows = [row for s in ranking.sections for row in s.rows]
+    rows += [row for o in ranking.overall for row in o.rows]
+    assert {row.model.text for row in rows if any(f.name == "regressed" for f in row.flags)} == {
+        f"{NET}?variant=int8-weight"
+    }
+    assert ranking.overall[0].sections == ranking.sections
+
+
+def test_recommend_warns_of_what_regressed(tmp_path: Path) -> None:
+    """Where the limits leave nothing else, it is named, with what it lost."""
+    variant_run(tmp_path / "run", [BAD, Planted("bf16", "", 1, 1, 0.5)])
+
+    def said(*options: str) -> str:
+        done = CliRunner().invoke(main, ["recommend", str(tmp_path / "run"), *options])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    assert "Beware" not in said()
+    told = said("--max-bytes", "6MB")
+    assert "Most accurate: net?variant=int8-weight" in told
+    assert "Beware: regressed against its original on packaged/digits: -6.00 points" in told
+    (body,) = json.loads(said("--max-bytes", "6MB", "--json"))
+    assert "regressed" in body["most_accurate"]["flags"]
+    assert "weights_bytes 2e+07 is above 6e+06" in body["ruled_out"][NET]
 
 
 @given(

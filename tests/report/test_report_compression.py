@@ -12,7 +12,8 @@ from selenium import webdriver
 
 from fakes import make_run
 from variant_runs import DIGITS, KINDS, WORDS, Planted, variant_run
-from zoobench.compare.variants import NO_VARIANTS, VariantVerdicts, judge_variants
+from zoobench.compare.variant_verdicts import NO_VARIANTS, VariantVerdicts
+from zoobench.compare.variants import judge_variants
 from zoobench.ranking.outcomes import open_book
 from zoobench.ranking.rank import rank
 from zoobench.report.compression import (

@@ -169,16 +169,13 @@ def show_run(plan: Plan, out: Path, as_json: bool) -> None:
 def rank_and_write(runs: Sequence[Path], out: Path, pictures: bool = False) -> list[Path]:
     """Print the ranked tables of `runs` and write their report below `out`."""
     from zoobench import store
-    from zoobench.compare.variants import judge_variants
-    from zoobench.ranking.outcomes import open_book
-    from zoobench.ranking.rank import rank
+    from zoobench.compare.variants import ranked
     from zoobench.report.terminal import print_compression, print_ranking
     from zoobench.report.write import write_report
 
     found = [store.load(path) for path in runs]
-    ranking = rank(found)
+    ranking, variants = ranked(found)
     print_ranking(ranking)
-    variants = judge_variants(ranking, open_book(found))
     print_compression(variants)
     return write_report(found, out, ranking, pictures, variants)
 

@@ -86,6 +86,7 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--max-latency-ms", type=QuantityType(TIME, "ms"), help="The same; a plain number is in ms."
 )
 @click.option("--max-memory", type=QuantityType(SIZE), help="Peak memory, at most, as 2GB.")
+@click.option("--max-bytes", type=QuantityType(SIZE), help="The saved weights, at most, as 25MB.")
 @click.option("--license", "license_", default="", help="permissive, or SPDX names by comma.")
 @click.option(
     "--tolerance",
@@ -126,7 +127,7 @@ def recommend(
     latency = rest.pop("max_latency")
     if latency is not None and rest["max_latency_ms"] is not None:
         raise UserError("--max-latency: --max-latency-ms says the same; give one of the two")
-    names = ("max_params", "max_macs", "max_latency_ms", "max_memory", "tolerance")
+    names = ("max_params", "max_macs", "max_latency_ms", "max_memory", "max_bytes", "tolerance")
     limits = Limits(
         **{name: rest.pop(name) for name in names},
         license=license_, cheapest=rest.pop("cheapest") or "",
@@ -148,10 +149,13 @@ def recommend(
 def recommend_run(run: Path, limits: Limits, objective: str | None, as_json: bool) -> None:
     """The picks of each overall ranking of `run`."""
     from zoobench import store
+    from zoobench.compare.variants import ranked
     from zoobench.ranking.recommend import recommend_all, to_json
     from zoobench.report.text import recommendation_text
 
-    chosen = recommend_all(store.load(run), limits, objective)
+    loaded = store.load(run)
+    ranking, _ = ranked([loaded], objective)
+    chosen = recommend_all(loaded, limits, objective, ranking)
     if as_json:
         echo_json([to_json(one) for one in chosen])
         return

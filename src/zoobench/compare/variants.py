@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -19,106 +19,36 @@ from zoobench.compare.gates import Gates
 from zoobench.compare.match import Pair, by_seed, differing, identity, stands_for
 from zoobench.compare.quality import Evidence, gather, verdicts
 from zoobench.compare.times import differing_times
+from zoobench.compare.variant_verdicts import (
+    CARRIED,
+    HEAD,
+    NO_VARIANTS,
+    VARIANT,
+    VariantRow,
+    VariantTable,
+    VariantVerdicts,
+)
 from zoobench.compare.verdicts import POOLED, Finding
 from zoobench.datasets.shift import is_shifted
 from zoobench.metrics import sign
 from zoobench.ranking.comparability import is_control, precision_taken
-from zoobench.ranking.nouns import TIMED, Ranking, natural
-from zoobench.ranking.outcomes import Book, costs_of, sample_of
-from zoobench.ranking.pareto import dominators
+from zoobench.ranking.nouns import TIMED, Flag, Ranking, natural
+from zoobench.ranking.outcomes import Book, costs_of, open_book, sample_of
+from zoobench.ranking.pareto import AnyRow, dominators
+from zoobench.ranking.rank import rank
 from zoobench.schema import Cell, Outcome, Outcomes, Record, Ref, canonical
 from zoobench.store import Run
 from zoobench.tasks import task_of
 
-VARIANT, HEAD = "variant", "head"
-"""The model's option and the cell's parameter that a variant and its original don't share."""
-CARRIED = "carried"
-"""The head that was fitted on the original's features: what a deployment does, and shown first."""
 COMPARED = ("weights_bytes", "latency_ms_p50", "peak_memory_bytes")
 """Costs that are said as ratios, too."""
+REGRESSED = "regressed"
+"""The flag of a variant that lost against its original."""
 OWN = ("precision", "dtype", "layout")
 """Of a time's setting what belongs to a variant itself."""
 
 Question: TypeAlias = tuple[str, str, str, str, int | None]
 """original, dataset, method, parameters without the head, shots."""
-
-
-@dataclass(frozen=True)
-class VariantRow:
-    """An original (no `variant`), or one of its variants with one head, in one question.
-
-    `value`, `low` and `high` are as the metric is written, the mean over `records`, one a seed;
-    None where the row failed with `status`, of which `why` says more. `finding` is the verdict
-    against the original. `coverage` and `covered_macs` are the shares of the parameters and of the
-    MACs that the variant touches. `ratios` are costs over the original's, and `apart` says why
-    times have none. `dominated_by` names the row that is no worse in quality and in each of the
-    question's axes and better in one; "" on the front, None where a cost is unknown.
-    """
-
-    model: Ref
-    head: str = ""
-    records: tuple[Record, ...] = ()
-    status: str = "ok"
-    why: str = ""
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    costs: Mapping[str, float] = field(default_factory=dict)
-    coverage: float | None = None
-    covered_macs: float | None = None
-    finding: Finding | None = None
-    ratios: Mapping[str, float] = field(default_factory=dict)
-    apart: str = ""
-    dominated_by: str | None = None
-
-    @property
-    def variant(self) -> str:
-        return str(self.model.option(VARIANT, ""))
-
-    @property
-    def name(self) -> str:
-        """ "original", "bf16", or "bf16, head carried"."""
-        return f"{self.variant or 'original'}{f', head {self.head}' if self.head else ''}"
-
-
-@dataclass(frozen=True)
-class VariantTable:
-    """One original on one dataset by one method, and its variants; the first row is the original's.
-
-    `axes` are the costs that the front of quality was looked at by.
-    """
-
-    original: Ref
-    dataset: Ref
-    method: str
-    shots: int | None
-    metric: str
-    rows: tuple[VariantRow, ...]
-    axes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class VariantVerdicts:
-    """All that a run says of variants. `pooled` are the verdicts over all datasets, by (variant,
-    head); `family` is the number of tests that Holm's correction covers."""
-
-    tables: tuple[VariantTable, ...] = ()
-    pooled: Mapping[tuple[Ref, str], Finding] = field(default_factory=dict)
-    family: int = 0
-    gates: Gates = field(default_factory=Gates)
-
-    def regressed(self) -> dict[tuple[Ref, str], Finding]:
-        """(variant, head) -> its worst verdict, of those that lost for sure, anywhere."""
-        found: dict[tuple[Ref, str], Finding] = {}
-        single = [((r.model, r.head), r.finding) for t in self.tables for r in t.rows if r.finding]
-        for key, one in (*self.pooled.items(), *single):
-            worse = key not in found or (one.change or 0.0) < (found[key].change or 0.0)
-            if one.outcome == "regressed" and worse:
-                found[key] = one
-        return found
-
-
-NO_VARIANTS = VariantVerdicts()
 
 
 @dataclass(frozen=True)
@@ -140,7 +70,8 @@ def is_variant(record: Record) -> bool:
 def question_of(record: Record) -> Question:
     """What a record asks, whichever variant of the model answers it with whichever head."""
     cell = record.cell
-    params = {k: v for k, v in cell.params.items() if k != HEAD}
+    own = is_variant(record)
+    params = {k: v for k, v in cell.params.items() if not (own and k == HEAD)}
     return (
         cell.model.without(VARIANT).located.text,
         cell.dataset.located.text,
@@ -391,3 +322,54 @@ def _fronted(rows: Sequence[VariantRow], axes: Sequence[str], metric: str) -> It
         known = axes and other != m
         name = "" if other is None else rows[other].name
         yield dataclasses.replace(row, dominated_by=name) if known else row
+
+
+def flagged(ranking: Ranking, found: VariantVerdicts) -> Ranking:
+    """`ranking` whose rows of a variant that lost for sure say so: nobody takes one unwarned."""
+    by_place = {
+        (table.dataset, table.method, table.shots, _contender(row.model, row.head)): row.finding
+        for table in found.tables
+        for row in table.rows
+        if row.finding is not None and row.finding.outcome == "regressed"
+    }
+    worst = {_contender(*who): one for who, one in found.regressed().items()}
+    if not worst:
+        return ranking
+    sections = tuple(
+        dataclasses.replace(s, rows=tuple(
+            _warned(row, by_place.get((s.dataset, s.method, s.shots, row.model))) for row in s.rows
+        ))
+        for s in ranking.sections
+    )  # fmt: skip
+    at = {id(old): new for old, new in zip(ranking.sections, sections, strict=True)}
+    overall = tuple(
+        dataclasses.replace(
+            o,
+            rows=tuple(_warned(row, worst.get(row.model)) for row in o.rows),
+            sections=tuple(at.get(id(s), s) for s in o.sections),
+        )
+        for o in ranking.overall
+    )
+    return dataclasses.replace(ranking, sections=sections, overall=overall)
+
+
+def _contender(model: Ref, head: str) -> Ref:
+    return model.with_options(head=head) if head else model
+
+
+def _warned(row: AnyRow, found: Finding | None) -> AnyRow:
+    if found is None:
+        return row
+    data = "" if found.cell.dataset == POOLED else f" on {found.cell.dataset.short}"
+    why = f"against its original{data}: {found.why}"
+    return dataclasses.replace(row, flags=(*row.flags, Flag(REGRESSED, why)))
+
+
+def ranked(runs: Sequence[Run], metric: str | None = None) -> tuple[Ranking, VariantVerdicts]:
+    """`rank` of `runs`, its regressed variants flagged, and the verdicts of all variants.
+
+    Raises StoreError for damaged outcomes.
+    """
+    ranking = rank(runs, metric)
+    found = judge_variants(ranking, open_book(runs))
+    return flagged(ranking, found), found

@@ -10,7 +10,9 @@ import numpy as np
 from zoobench.ranking.nouns import SEVERAL, TIMED, Row
 from zoobench.statistics.bootstrap import Floats
 
-AXES = ("macs", "params", "latency_ms_p50", "peak_memory_bytes", "train_seconds")
+AXES = (
+    "macs", "params", "weights_bytes", "latency_ms_p50", "peak_memory_bytes", "train_seconds",
+)  # fmt: skip
 AnyRow = TypeVar("AnyRow", bound=Row)
 
 

@@ -13,7 +13,7 @@ from zoobench import metrics
 from zoobench.errors import UserError
 from zoobench.metrics import difference
 from zoobench.ranking.choice import choose, usual_cost
-from zoobench.ranking.nouns import TIMED, OverallRanking, OverallRow, natural
+from zoobench.ranking.nouns import TIMED, OverallRanking, OverallRow, Ranking, natural
 from zoobench.ranking.pareto import one_device
 from zoobench.ranking.rank import rank
 from zoobench.schema import Ref
@@ -36,10 +36,11 @@ PERMISSIVE = frozenset((
 class Limits:
     """What the chosen model must keep to; None or "" is no limit.
 
-    `max_memory` in bytes; `license` is "permissive" or SPDX identifiers, by comma.
-    `tolerance` is what the cheapest may lose, in points (hundredths of the metric's unit; percent
-    of the best value where that unit is the target's), and `cheapest` the cost that is looked
-    at: one of COSTLY, or "" for the latency where it was measured on one device, else the MACs.
+    `max_memory` and `max_bytes` (of the saved weights) in bytes; `license` is "permissive" or SPDX
+    identifiers, by comma. `tolerance` is what the cheapest may lose, in points (hundredths of the
+    metric's unit; percent of the best value where that unit is the target's), and `cheapest` the
+    cost that is looked at: one of COSTLY, or "" for the latency where it was measured on one
+    device, else the MACs.
     """
 
     max_params: float | None = None
@@ -49,6 +50,7 @@ class Limits:
     license: str = ""
     tolerance: float = 1.0
     cheapest: str = ""
+    max_bytes: float | None = None
 
     @property
     def costs(self) -> dict[str, float]:
@@ -58,6 +60,7 @@ class Limits:
             "macs": self.max_macs,
             "latency_ms_p50": self.max_latency_ms,
             "peak_memory_bytes": self.max_memory,
+            "weights_bytes": self.max_bytes,
         }
         return {name: limit for name, limit in named.items() if limit is not None}
 
@@ -91,13 +94,17 @@ class Recommendation:
 
 
 def recommend_all(
-    run: Run, limits: Limits | None = None, metric: str | None = None
+    run: Run,
+    limits: Limits | None = None,
+    metric: str | None = None,
+    ranking: Ranking | None = None,
 ) -> tuple[Recommendation, ...]:
-    """`recommend` from each overall ranking of `run` by `metric`, else by its task's primary one.
+    """`recommend` from each overall ranking of `run` by `metric`, else by its task's primary one;
+    from `ranking`, where the run was ranked already.
 
     Raises UserError where nothing was measured, and what `recommend` raises.
     """
-    ranking = rank([run], metric)
+    ranking = ranking or rank([run], metric)
     if not ranking.overall:
         raise UserError(f"{run.path}: no model was measured: there is nothing to choose from")
     return tuple(recommend(overall, limits) for overall in ranking.overall)
@@ -240,6 +247,7 @@ def to_json(found: Recommendation) -> dict[str, Any]:
             "expected_loss": found.loss.get(one.model),
             "p_within_tolerance": found.within.get(one.model),
             "license": one.license,
+            "flags": {flag.name: flag.why for flag in one.flags},
             "costs": dict(one.costs),
         }
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from zoobench.compare.quality import signed
-from zoobench.compare.variants import VariantRow, VariantTable, VariantVerdicts
+from zoobench.compare.variant_verdicts import VariantRow, VariantTable, VariantVerdicts
 from zoobench.compare.verdicts import Finding
 from zoobench.escape import plain
 from zoobench.files import file_name

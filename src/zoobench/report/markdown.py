@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from zoobench import escape
-from zoobench.compare.variants import NO_VARIANTS, VariantVerdicts
+from zoobench.compare.variant_verdicts import NO_VARIANTS, VariantVerdicts
 from zoobench.ranking.nouns import Failure, OverallRanking, Ranking, SectionRanking
 from zoobench.ranking.pareto import AXES, front_of, one_device
 from zoobench.report.classes import (

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
-from zoobench.compare.variants import NO_VARIANTS, VariantVerdicts
+from zoobench.compare.variant_verdicts import NO_VARIANTS, VariantVerdicts
 from zoobench.escape import plain
 from zoobench.metrics import METRICS, metric, sign, theirs
 from zoobench.ranking.choice import SURE

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from zoobench import escape
-from zoobench.compare.variants import VariantVerdicts
+from zoobench.compare.variant_verdicts import VariantVerdicts
 from zoobench.datasets.faults import about
 from zoobench.datasets.options import BOUNDS
 from zoobench.metrics import bounded, difference, sign

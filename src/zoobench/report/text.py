@@ -336,6 +336,7 @@ def _told(found: Recommendation, row: OverallRow) -> list[str]:
     if row.model in found.first:
         loss = difference(found.metric, found.loss[row.model])
         lines.append(f"  P(best) {found.first[row.model]:.2f}, expected loss {loss}")
+    lines += [f"  Beware: {f.name} {f.why}" for f in row.flags if f.name == "regressed"]
     return lines
 
 

@@ -7,7 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from zoobench.compare.variants import VariantVerdicts, judge_variants
+from zoobench.compare.variant_verdicts import VariantVerdicts
+from zoobench.compare.variants import flagged, judge_variants
 from zoobench.errors import UserError
 from zoobench.ranking.nouns import Ranking
 from zoobench.ranking.outcomes import open_book
@@ -53,6 +54,7 @@ def write_report(
     book = open_book(runs)
     curves = precision_recall(book, found)
     variants = judge_variants(found, book) if verdicts is None else verdicts
+    found = found if verdicts is not None else flagged(found, variants)
     worst = worst_pictures(book, found, runs) if pictures else []
     title = ", ".join(dict.fromkeys(str(r.suite.get("name") or r.path.name) for r in runs))
     environment = _environment(runs)
