@@ -132,6 +132,9 @@ METRICS: dict[str, MetricRow] = {
     "params": MetricRow("", "lower", "cost", "parameters"),
     "trainable_params": MetricRow("", "lower", "cost", "parameters that the method trains"),
     "weights_bytes": MetricRow("bytes", "lower", "cost", "parameters and buffers as stored"),
+    "coverage": MetricRow(
+        "fraction", "none", "cost", "share of the parameters that a variant touches"
+    ),
     "feature_dim": MetricRow("", "none", "cost", "length of the feature vector"),
     "macs": MetricRow("", "lower", "cost", "multiply-accumulates of one forward pass, 1 example"),
     "flops": MetricRow("", "lower", "cost", "floating-point operations: 2 x macs"),

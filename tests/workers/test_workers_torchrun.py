@@ -16,7 +16,8 @@ from zoobench import models
 from zoobench.errors import CellError
 from zoobench.features.source import Features, View
 from zoobench.methods.data_parallel import Share
-from zoobench.methods.finetune import FineTune, Inputs, Training, fitting
+from zoobench.methods.finetune import FineTune, Training, fitting
+from zoobench.methods.inputs import Inputs
 from zoobench.methods.objectives import ClassObjective
 from zoobench.runs.planning import plan
 from zoobench.runs.suite import read

@@ -11,6 +11,7 @@ import numpy as np
 from zoobench.costs.counter_formulas import COUNTER_VERSION
 from zoobench.features.extraction import to_device
 from zoobench.metrics import measured
+from zoobench.models.weights import plain_state
 from zoobench.schema import Measurement
 
 if TYPE_CHECKING:
@@ -56,10 +57,8 @@ def weights_bytes(module: torch.nn.Module) -> dict[str, int]:
     """dtype -> bytes of the state_dict; tensors that share storage count once."""
     totals: Counter[str] = Counter()
     seen: set[tuple[int, int]] = set()
-    for tensor in module.state_dict().values():
-        if not hasattr(tensor, "untyped_storage"):
-            continue  # a module's extra state need not be a tensor
-        place = (tensor.untyped_storage()._cdata, tensor.storage_offset())
+    for tensor in plain_state(module).values():
+        place = (tensor.untyped_storage()._cdata, int(tensor.storage_offset()))
         if place not in seen:
             seen.add(place)
             name = str(tensor.dtype).removeprefix("torch.")
@@ -82,6 +81,20 @@ def count_detail(counted: OpCount) -> dict[str, Any]:
         # How many boxes are left for what follows is the picture's to say.
         detail["depends_on_data"] = True
     return detail
+
+
+def variant_costs(original: Backbone, variant: Backbone) -> tuple[Measurement, ...]:
+    """The `static_costs` of a variant: what is counted of the function is the original's, the bytes
+    are its own, and `coverage` is the share of the parameters that it touches."""
+    touched = variant.provenance["variant"]
+    by_dtype = weights_bytes(variant.module)
+    own = {
+        "weights_bytes": measured("weights_bytes", float(sum(by_dtype.values())), detail=by_dtype)
+    }
+    return (
+        *(own.get(one.metric, one) for one in static_costs(original)),
+        measured("coverage", float(touched["params"]), detail={"macs": float(touched["macs"])}),
+    )
 
 
 def static_costs(backbone: Backbone) -> tuple[Measurement, ...]:

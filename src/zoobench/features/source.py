@@ -139,9 +139,10 @@ class Features:
 
     @cached_property
     def fast(self) -> Backbone:
-        """The backbone as it is run for features: batch norms folded, where that is exact."""
+        """The backbone as it is run for features: batch norms folded, where that is exact; of a
+        variant the very object that is saved."""
         self.module.eval().to(self.device)
-        return folded(self.backbone)
+        return self.backbone if "variant" in self.provenance else folded(self.backbone)
 
     @cached_property
     def compiled(self) -> Compiled:
@@ -167,7 +168,11 @@ class Features:
         """The same source over a module of its own, to be trained; it keeps no features."""
         own = copy.copy(self.backbone)
         object.__setattr__(own, "module", copy.deepcopy(self.module))
-        return Features(own, self.view, None, self.progress)
+        return self.over(own)
+
+    def over(self, backbone: Backbone) -> Features:
+        """The same view of another backbone; it keeps no features."""
+        return Features(backbone, self.view, None, self.progress)
 
     @property
     def training_precision(self) -> str:

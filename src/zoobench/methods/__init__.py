@@ -13,6 +13,7 @@ from typing import Any, cast
 from zoobench import plugins
 from zoobench.errors import UserError, check_finite, unknown
 from zoobench.interfaces import Method
+from zoobench.schema import Cell
 
 METHODS: dict[str, str] = {
     "knn": "zoobench.methods.knn:Knn",
@@ -49,6 +50,13 @@ FOR_TASK: dict[str, dict[str, str]] = {
 """Task -> the classes behind names of METHODS whose own does not serve it."""
 
 
+HEAD = "head"
+HEADS = ("carried", "anew")
+"""Of a variant of a model: the head that was fitted on the original's features and is used on the
+variant's, and the one that is fitted on the variant's (PROTOCOL section 4). It stands among a
+cell's parameters, and is no method's own."""
+
+
 def names() -> list[str]:
     """Every method's name, plug-ins' included."""
     return sorted(plugins.table("methods", METHODS))
@@ -71,6 +79,15 @@ def seeded(name: str, task: str = "") -> bool:
     """Whether the method trains in steps, so that its seed's luck is in the result."""
     kind = method_class(name, task=task)
     return kind.needs == "module" or getattr(kind, "seeded", False)
+
+
+def heads(name: str, task: str) -> tuple[str, ...]:
+    """The heads of HEADS that a variant is asked for by this method: both of a frozen one; of one
+    that trains all weights what it made of the original, where that can be made smaller."""
+    kind = method_class(name, task=task)
+    if kind.needs == "features":
+        return HEADS
+    return HEADS[:1] if getattr(kind, "carries", False) else ()
 
 
 def build(name: str, params: Mapping[str, Any], where: str = "", task: str = "") -> Method:
@@ -96,6 +113,16 @@ def build(name: str, params: Mapping[str, Any], where: str = "", task: str = "")
         raise UserError(f"{where}: {name}{'.' + at if at else ''}: {why}") from None
     check_finite(f"{where}: {name}" if where else name, params_of(method))
     return method
+
+
+def of_cell(cell: Cell, task: str) -> Method:
+    """The method that the cell names, for `task`. Raises UserError."""
+    params = {key: value for key, value in cell.params.items() if not _is_head(cell, key)}
+    return build(cell.method, params, task=task)
+
+
+def _is_head(cell: Cell, key: str) -> bool:
+    return key == HEAD and cell.model.option("variant") is not None
 
 
 def params_of(method: Method) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from zoobench.errors import NotFinite
@@ -20,13 +20,11 @@ from zoobench.interfaces import Adapted, SealedSplits, Split, Team
 from zoobench.machine import out_of_memory
 from zoobench.methods.data_parallel import Share
 from zoobench.methods.head import AffineHead
+from zoobench.methods.inputs import Inputs
 from zoobench.methods.objectives import Objective, objective_of
 
 if TYPE_CHECKING:
     import torch
-
-PREPARED_BYTES = 2**30
-"""Prepared inputs up to this size are kept over the steps; beyond it they are made anew."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,7 @@ class FineTune:
     version: ClassVar[int] = 1
     needs: ClassVar[str] = "module"
     random_weights: ClassVar[bool] = False
+    carries: ClassVar[bool] = True
     tasks: ClassVar[tuple[str, ...]] = ("classification", "regression")
     view: ClassVar[str] = "embed"
 
@@ -94,6 +93,7 @@ class FromScratch(FineTune):
     """
 
     random_weights: ClassVar[bool] = True
+    carries: ClassVar[bool] = False
 
 
 @dataclass
@@ -115,6 +115,12 @@ class Tuned:
 
     def predict(self, split: Split) -> torch.Tensor:
         return score(self.network, Inputs(self.backbone, split), self.objective)
+
+    def on(self, backbone: Any) -> Tuned:
+        """The same trained head on the features of `backbone`: of a variant of the trained one."""
+        net: Any = network(backbone, self.objective.outputs, 0)
+        net.head.load_state_dict(self.network.head.state_dict())  # type: ignore[union-attr]
+        return replace(self, backbone=backbone, network=net)
 
     def head(self) -> AffineHead:
         """The trained head, in the target's unit."""
@@ -144,32 +150,6 @@ def fitting(run: Training, train: Inputs, valid: Inputs, pieces: int) -> tuple[T
         pieces *= 2
         gc.collect()
         torch.cuda.empty_cache()  # does nothing where CUDA was never used
-
-
-@dataclass
-class Inputs:
-    """The prepared inputs of a split, kept while they are small."""
-
-    backbone: Any
-    split: Split
-    _kept: dict[int, Any] = field(default_factory=dict)
-    _bytes: int = 0
-
-    def batch(self, rows: list[int]) -> Any:
-        """The batch of `rows` on the backbone's device."""
-        from zoobench.features.extraction import to_device
-
-        prepared = self.backbone.collate([self._one(i) for i in rows])
-        return to_device(prepared, self.backbone.device)
-
-    def _one(self, i: int) -> Any:
-        if i in self._kept:
-            return self._kept[i]
-        item = self.backbone.prepare(self.split.read(i))
-        if self._bytes < PREPARED_BYTES:
-            self._kept[i] = item
-            self._bytes += getattr(item, "nbytes", 4096)
-        return item
 
 
 def network(backbone: Any, outputs: int, seed: int) -> torch.nn.Module:

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from zoobench import errors, hub, machine, plugins
-from zoobench.models import index
+from zoobench.models import index, variants
 from zoobench.schema import ModelCard, Ref
 
 if TYPE_CHECKING:
@@ -40,16 +40,22 @@ def resolve(name: str | Ref, where: str = "") -> Ref:
     Raises UserError (unknown source, name, revision or option: nearest and known are said).
     """
     ref = Ref.parse(name) if isinstance(name, str) else name
-    resolved: Ref = _source(ref.source, where).resolve(ref, where)
-    return resolved
+    plain = variants.original(ref)
+    resolved: Ref = _source(ref.source, where).resolve(plain, where)
+    variants.check(ref, where)
+    variant = variants.name_of(ref)
+    return resolved.with_options(variant=variant) if variant else resolved
 
 
 def load(ref: Ref, seed: int = 0) -> Backbone:
-    """The backbone on the CPU, in eval mode, float32.
+    """The backbone on the CPU, in eval mode, float32 unless `ref` names a variant.
 
     `seed` draws random weights, and nothing else; torch's global generator is left as it
     was. Raises MissingWeights, Unsupported, MissingExtra, and what says that memory ended.
+    A variant that is calibrated has to be made with pictures (`variants.made`): Unsupported.
     """
+    if variant := variants.name_of(ref):
+        return variants.made(load(variants.original(ref), seed), variant)
     source = _source(ref.source)
     try:
         backbone: Backbone = source.load(ref, seed)
@@ -67,7 +73,7 @@ def available(ref: Ref) -> tuple[bool, str]:
     """Whether `ref` can be loaded offline right now, and where from or why not."""
     if ref.option("weights") == "random":
         return True, "random weights"
-    answer: tuple[bool, str] = _source(ref.source).available(ref)
+    answer: tuple[bool, str] = _source(ref.source).available(variants.original(ref))
     return answer
 
 
@@ -80,7 +86,7 @@ def fetchable(ref: Ref) -> bool:
 def fetch(ref: Ref, meter: Meter) -> None:
     """Download what `load` will read of a `fetchable` model, as far as `meter` allows and it is
     not here. Raises MissingWeights."""
-    _source(ref.source).fetch(ref, meter)
+    _source(ref.source).fetch(variants.original(ref), meter)
 
 
 def card(name: str | Ref) -> ModelCard:
@@ -88,7 +94,7 @@ def card(name: str | Ref) -> ModelCard:
     ref = Ref.parse(name) if isinstance(name, str) else name
     source = _source(ref.source)
     if hasattr(source, "find"):
-        found: ModelCard = source.find(ref)
+        found: ModelCard = source.find(variants.original(ref))
         return found
     cards: tuple[ModelCard, ...] = source.cards()
     for known in cards:
@@ -123,11 +129,13 @@ def pin(ref: Ref) -> Ref:
     Never raises.
     """
     source = _source(ref.source)
-    repository = source.repository(ref) if hasattr(source, "repository") else None
+    plain = variants.original(ref)
+    repository = source.repository(plain) if hasattr(source, "repository") else None
     commit = hub.pin(repository, ref.revision) if repository else None
     return ref.at(commit) if commit else ref
 
 
 __all__ = [
     "SOURCES", "available", "card", "fetch", "fetchable", "list_cards", "load", "pin", "resolve",
+    "variants",
 ]  # fmt: skip

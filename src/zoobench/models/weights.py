@@ -78,8 +78,29 @@ def state_digest(module: torch.nn.Module) -> str:
     import torch
 
     hasher = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
+    for name, tensor in sorted(plain_state(module).items()):
         data = tensor.detach().cpu().contiguous()
         hasher.update(f"{name}:{data.dtype}:{tuple(data.shape)};".encode())
-        hasher.update(data.reshape(-1).view(torch.uint8).numpy())
+        hasher.update(data.reshape(-1).view(torch.uint8).numpy().data)
     return hasher.hexdigest()[:32]
+
+
+def plain_state(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The state_dict in tensors of torch's own: a quantised tensor as the parts that it is made of,
+    such as `fc.weight.qdata` (int8) and `fc.weight.scale`."""
+    import torch
+
+    found: dict[str, torch.Tensor] = {}
+
+    def add(name: str, one: torch.Tensor) -> None:
+        flatten = getattr(one, "__tensor_flatten__", None)
+        if flatten is None:
+            found[name] = one
+            return
+        for part in flatten()[0]:
+            add(f"{name}.{part}", getattr(one, part))
+
+    for name, one in module.state_dict().items():
+        if isinstance(one, torch.Tensor):  # a module's extra state need not be one
+            add(name, one.detach())
+    return found

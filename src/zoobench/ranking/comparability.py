@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from zoobench.datasets.control import on_part
-from zoobench.schema import Record, Ref, canonical
+from zoobench.schema import Cell, Record, Ref, canonical
 
 UNKNOWN = "unknown"
 CONTROL_SOURCE = "control"
@@ -68,11 +69,17 @@ def comparability(record: Record) -> dict[str, str]:
         "splits": _splits(record),
         "method": cell.method,
         "method_version": str(versions.get("method", UNKNOWN)),
-        "params": canonical(dict(cell.params)),
+        "params": canonical(asked_params(cell)),
         "shots": "all" if cell.shots is None else str(cell.shots),
         "input_size": "own" if size is None else canonical(size),
         "precision": precision_taken(record),
     }
+
+
+def asked_params(cell: Cell) -> dict[str, Any]:
+    """Without the head of a variant: both heads stand beside the original."""
+    variant = cell.model.option("variant") is not None
+    return {name: v for name, v in cell.params.items() if not (variant and name == "head")}
 
 
 def precision_taken(record: Record) -> str:

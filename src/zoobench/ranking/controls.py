@@ -118,7 +118,7 @@ def _nearest(
 def architecture(model: Ref) -> Ref:
     """The model without revision and weights: what random weights share with it."""
     folder = own_folder(model)
-    bare = model.without("weights", "configuration").at("")
+    bare = model.without("weights", "configuration", "variant").at("")
     return bare.with_options(configuration=folder) if folder else bare
 
 

@@ -13,9 +13,9 @@ import numpy as np
 
 from zoobench import metrics
 from zoobench.datasets.shift import is_shifted
-from zoobench.ranking.comparability import comparability, cost_key, is_control
+from zoobench.ranking.comparability import asked_params, comparability, cost_key, is_control
 from zoobench.ranking.nouns import COSTS, SEVERAL
-from zoobench.schema import Measurement, Outcomes, Record, Ref, canonical
+from zoobench.schema import Cell, Measurement, Outcomes, Record, Ref, canonical
 from zoobench.statistics import bootstrap, many
 from zoobench.statistics.bootstrap import resampled
 from zoobench.statistics.intervals import Luck, pooled, student_quantile
@@ -58,11 +58,17 @@ def open_book(runs: Iterable[Run]) -> Book:
     return Book(tuple(newest.values()), homes)
 
 
+def contender(cell: Cell) -> Ref:
+    """What is ranked: the model, of a variant with the head that it was given."""
+    head = cell.params.get("head") if cell.model.option("variant") is not None else None
+    return cell.model if head is None else cell.model.with_options(head=str(head))
+
+
 def by_model(records: Iterable[Record]) -> dict[Ref, list[Record]]:
-    """model -> its records (one a seed), in order of seed."""
+    """`contender` -> its records (one a seed), in order of seed."""
     found: dict[Ref, list[Record]] = {}
     for record in records:
-        found.setdefault(record.cell.model, []).append(record)
+        found.setdefault(contender(record.cell), []).append(record)
     for same in found.values():
         same.sort(key=lambda r: r.cell.seed)
     return found
@@ -202,7 +208,7 @@ def trains(record: Record) -> bool:
 def trained(record: Record, metric: str) -> Trained:
     cell = record.cell
     own = cell.dataset.located.text if metrics.metric(metric).unit == "target" else ""
-    return cell.method, canonical(dict(cell.params)), metric, own
+    return cell.method, canonical(asked_params(cell)), metric, own
 
 
 def luck_of(records: Iterable[Record]) -> dict[Trained, Luck]:

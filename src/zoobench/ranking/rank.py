@@ -22,6 +22,7 @@ from zoobench.ranking.generalization import gaps, label_efficiency, shifted, shi
 from zoobench.ranking.nouns import Control, Failure, Flag, Ranking, Row, SectionRanking
 from zoobench.ranking.outcomes import (
     by_model,
+    contender,
     costs_of,
     device_of,
     family_of,
@@ -78,7 +79,9 @@ def _order(section: Section) -> tuple[int, str, int, str]:
 def _failure(record: Record) -> Failure:
     cell = record.cell
     why = str((record.error or {}).get("message", ""))
-    return Failure(cell.model, cell.dataset, cell.method, record.status, why, cell.shots, cell.seed)
+    return Failure(
+        contender(cell), cell.dataset, cell.method, record.status, why, cell.shots, cell.seed
+    )
 
 
 def rank_section(controls: Controls, section: Section, metric: str) -> Ranked | None:

@@ -166,12 +166,18 @@ def cell_labels(cells: Collection[Cell]) -> dict[str, str]:
         parts = [names[ref] + drawn, on[data[cell.dataset]]]
         seed = f" seed {cell.seed}" if cell.seed else ""
         if cell.model.source != "control" or cell.method != cell.model.name:
-            parts.append(method_text(cell.method, cell.shots) + seed)
+            parts.append(method_text(cell.method, cell.shots) + head_text(cell) + seed)
         else:
             shots = "" if cell.shots is None else f", {cell.shots} a class"
             parts[0] += shots + seed
         found[cell.key] = " · ".join(parts)
     return found
+
+
+def head_text(cell: Cell) -> str:
+    """Which head a variant was given, after a comma; "" of a model as it is published."""
+    own = cell.params.get("head") if cell.model.option("variant") is not None else None
+    return "" if own is None else f", head {own}"
 
 
 def _drawn(ref: Ref) -> tuple[Ref, str]:

@@ -9,6 +9,7 @@ from typing import Any
 from zoobench import datasets, methods, models
 from zoobench.datasets import control
 from zoobench.datasets.shift import is_shifted
+from zoobench.models import variants
 from zoobench.models.weights import untrained, weights_digest
 from zoobench.runs.suite import CONTROLS, MethodSpec, Suite
 from zoobench.schema import PROTOCOL, Cell, Ref
@@ -33,6 +34,10 @@ def unsuited(model: Ref, dataset: Ref, method: str) -> str:
     served = methods.served(method)
     if card.task not in served:
         return f"{method} serves {', '.join(served)}, {dataset.short} asks {card.task}"
+    if variant := variants.name_of(model):
+        if not methods.heads(method, card.task):
+            return f"{model.short} is a variant, which {method} of {card.task} cannot make"
+        return variants.unsuited(models.card(model), variant)
     return ""
 
 
@@ -68,6 +73,7 @@ def plan(suite: Suite) -> list[Cell]:
 def _random_weights(suite: Suite, model: Ref, dataset: Ref) -> Iterable[Cell]:
     """The probe of random weights that checks the one of `model` on `dataset`, if there is one: on
     all of the data, or of a large dataset on the control's part."""
+    model = variants.original(model)  # what checks the original checks its variants
     drawn, probe = untrained(model), _probe(suite, dataset)
     if drawn != model and probe is not None and not is_shifted(dataset):
         for cell in _model_cells(suite, drawn, dataset, probe, full_only=True):
@@ -77,7 +83,7 @@ def _random_weights(suite: Suite, model: Ref, dataset: Ref) -> Iterable[Cell]:
 def _checked(suite: Suite, model: Ref, dataset: Ref) -> Iterable[Cell]:
     """The probe of `model` that is compared with its control's, where that has a part of the data
     alone. It follows the cell on all of the data, whose features it takes."""
-    if "random-weights" not in suite.controls or suite.shots:
+    if "random-weights" not in suite.controls or suite.shots or variants.name_of(model):
         return
     probe = _probe(suite, dataset)
     parts = [one for one in _random_weights(suite, model, dataset) if control.on_part(one.dataset)]
@@ -132,6 +138,11 @@ def _model_cells(
 ) -> Iterable[Cell]:
     if unsuited(model, dataset, spec.name) or not spec.wants(model, dataset):
         return
+    if variants.name_of(model) and methods.HEAD not in spec.params:
+        for head in methods.heads(spec.name, datasets.card(dataset).task):
+            own = replace(spec, params={**spec.params, methods.HEAD: head})
+            yield from _model_cells(suite, model, dataset, own, full_only)
+        return
     trains = methods.seeded(spec.name, datasets.card(dataset).task)
     shots = () if full_only or trains else suite.shots
     for k in shots:
@@ -154,12 +165,22 @@ def _cell(
         "task": f"{card.task}@{task_named(card.task).version}",
         "dataset": card.version,
         "method": methods.method_class(spec.name, task=card.task).version,
-        "precision": suite.precision,
+        "precision": _precision(suite, model),
     }
     digest_of_weights = weights_digest(model)
     if digest_of_weights:
         versions["weights"] = digest_of_weights
     return Cell(model, dataset, spec.name, dict(spec.params), seed, shots, versions)
+
+
+def _precision(suite: Suite, model: Ref) -> str:
+    """The suite's. A variant is a precision itself: where one stands in the suite, neither it nor
+    its original is left to "auto", nor what checks them, for they are to be compared."""
+    own = untrained(variants.original(model))
+    beside = any(
+        variants.name_of(m) and untrained(variants.original(m)) == own for m in suite.models
+    )
+    return "fp32" if beside and suite.precision == "auto" else suite.precision
 
 
 def few_shot_spec(spec: MethodSpec) -> MethodSpec:

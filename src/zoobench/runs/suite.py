@@ -217,9 +217,20 @@ def resolve(file: SuiteFile, where: str, folder: Path) -> Suite:
         compile=file.compile,
         limits=file.limits,
     )
+    _check_variants(suite, where)
     _check_pairs(suite, where)
     _check_tasks(suite, [entry[0].name for entry in by_entry], where)
     return suite
+
+
+def _check_variants(suite: Suite, where: str) -> None:
+    """Raises UserError where a variant would be computed in another precision on top."""
+    for model in suite.models:
+        if models.variants.name_of(model) and suite.precision == "bf16":
+            raise UserError(
+                f'{where}: precision = "bf16" makes every model its bf16 variant, and '
+                f'{model.short} is a variant itself: leave precision at "auto" or "fp32"'
+            )
 
 
 def _pinned(ref: Ref, pins: Mapping[str, str]) -> Ref:

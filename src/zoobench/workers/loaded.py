@@ -16,16 +16,23 @@ from zoobench.costs.measured import measured_costs
 from zoobench.datasets.control import on_part
 from zoobench.errors import UserError
 from zoobench.features.cache import FeatureCache
+from zoobench.features.carried import CarriedFeatures
 from zoobench.features.extraction import lay_out
 from zoobench.features.pixels import PixelCache
 from zoobench.features.source import Features, Progress, View
-from zoobench.interfaces import Method, Split
+from zoobench.interfaces import Adapted, Backbone, Method, Split
 from zoobench.machine import Place, cache_dir
+from zoobench.methods import HEAD
+from zoobench.methods.finetune import Tuned
 from zoobench.methods.transferability import foresee
 from zoobench.metrics import measured
-from zoobench.schema import Cell, Measurement, Ref
+from zoobench.models import variants
+from zoobench.schema import Cell, Measurement, Ref, digest
 from zoobench.tasks.classification import Labels
 from zoobench.workers.settings import Settings
+
+BATCH = 16
+"""Pictures of a batch that a variant is calibrated on."""
 
 Alone = Callable[[], AbstractContextManager[None]]
 """Gives a context in which no other worker of this machine runs."""
@@ -33,18 +40,44 @@ Alone = Callable[[], AbstractContextManager[None]]
 
 @dataclass
 class Loaded:
-    """A model on its device, and its costs: counted once, timed in each precision that is used."""
+    """A model on its device, and its costs: counted once, timed in each precision that is used.
+
+    `original` is there beside a variant: heads and fine-tunes that are carried over are its own.
+    `smaller` makes the same variant of another backbone, such as a fine-tuned one.
+    """
 
     ref: Ref
     features: Features
     load_seconds: float
+    original: Features | None = None
+    smaller: Callable[[Backbone], Backbone] | None = None
     _costs: dict[str, tuple[Measurement, ...]] = field(default_factory=dict)
     costs_failed: bool = False
     _foreseen: dict[str, tuple[Measurement, ...]] = field(default_factory=dict)
 
+    def reads(self, cell: Cell) -> tuple[Features, ...]:
+        """Whose features the cell's head is fitted and used on."""
+        if self.original is None or cell.params.get(HEAD) != "carried":
+            return (self.features,)
+        return self.original, self.features
+
+    def source(self, cell: Cell, method: Method) -> Features | CarriedFeatures:
+        """What the cell's method is given."""
+        read = self.reads(cell)
+        carries = len(read) > 1 and method.needs == "features"
+        return CarriedFeatures(*read) if carries else read[0]
+
+    def carried(self, adapted: Adapted, source: Features | CarriedFeatures) -> Adapted:
+        """`adapted` on the variant, where it was adapted on the original."""
+        if isinstance(source, CarriedFeatures):
+            source.carry()
+        elif self.smaller is not None and isinstance(adapted, Tuned):
+            return adapted.on(self.features.over(self.smaller(adapted.backbone.backbone)))
+        return adapted
+
     def foresight(self, cell: Cell, method: Method, train: Split) -> tuple[Measurement, ...]:
         """Transferability scores of the features that a frozen method has just used, once."""
-        untrained = self.ref.option("weights") == "random"
+        untrained = self.ref.option("weights") == "random" or self.original is not None
         classes = isinstance(train.targets, Labels)
         checks = untrained or on_part(cell.dataset)
         if method.needs != "features" or cell.shots is not None or checks or not classes:
@@ -81,8 +114,11 @@ class Loaded:
 
     @cached_property
     def counted(self) -> tuple[Measurement, ...]:
-        """What no precision changes."""
-        return cost.static_costs(self.features.backbone)
+        """What no precision changes. A variant computes what its original does: what is counted of
+        the function is counted there."""
+        if self.original is None:
+            return cost.static_costs(self.features.backbone)
+        return cost.variant_costs(self.original.backbone, self.features.backbone)
 
 
 @contextlib.contextmanager
@@ -99,19 +135,47 @@ def threads(number: int) -> Iterator[None]:
 
 
 def load(
-    ref: Ref, seed: int, precision: str, settings: Settings, progress: Progress | None
+    ref: Ref,
+    seed: int,
+    precision: str,
+    settings: Settings,
+    progress: Progress | None,
+    train: Split | None = None,
 ) -> Loaded:
-    """Raises CellError where the model cannot be had."""
+    """`train` is what a variant is calibrated on. Raises CellError where the model cannot be had,
+    MissingExtra."""
     clock = worktime.now()
-    backbone = models.load(ref, seed)
+    backbone = models.load(variants.original(ref), seed)
     lay_out(backbone, settings.device)
     seconds = worktime.now() - clock
-    name = ref.at("").text
-    view = View(name, settings.device, precision, compile=settings.compile)
     folder = Path(settings.cache)
     cache = FeatureCache(folder) if settings.cache else None
     pixels = PixelCache(folder.parent / "pixels") if settings.cache else None
-    return Loaded(ref, Features(backbone, view, cache, progress, pixels), seconds)
+
+    def features(of: Backbone, name: Ref) -> Features:
+        view = View(name.at("").text, settings.device, precision, compile=settings.compile)
+        return Features(of, view, cache, progress, pixels)
+
+    own = features(backbone, variants.original(ref))
+    if not (variant := variants.name_of(ref)):
+        return Loaded(ref, own, seconds)
+
+    def smaller(of: Backbone) -> Backbone:
+        found = variants.made(of, variant, calibration(of, train) if train is not None else ())
+        lay_out(found, settings.device)
+        return found
+
+    return Loaded(ref, features(smaller(backbone), ref), seconds, own, smaller)
+
+
+def calibration(backbone: Backbone, train: Split) -> list[Any]:
+    """Batches of what `backbone` makes of some pictures of `train`, chosen by a hash of their ids:
+    the same pictures in the same order wherever they stand."""
+    order = sorted(range(len(train)), key=lambda i: digest(["calibration", 1, train.ids[i]]))
+    chosen = order[: variants.CALIBRATION]
+    parts = [chosen[start : start + BATCH] for start in range(0, len(chosen), BATCH)]
+    prepare, collate = backbone.prepare, backbone.collate
+    return [collate([prepare(train.read(i)) for i in part]) for part in parts]
 
 
 def feature_source(model: Ref, data: Sequence[Ref], device: str) -> Features:

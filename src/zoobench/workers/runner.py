@@ -24,7 +24,7 @@ from zoobench.features.source import Features, Progress
 from zoobench.interfaces import Adapted, Method, Split, Splits, Team
 from zoobench.machine import device_name, out_of_memory
 from zoobench.metrics import measured
-from zoobench.models import weights
+from zoobench.models import variants, weights
 from zoobench.schema import Cell, Measurement, Outcomes, Record, Ref, digest
 from zoobench.tasks.evaluate import UNKNOWN_CLASSES, evaluate, of_known
 from zoobench.workers import torchrun
@@ -86,8 +86,8 @@ class Bench:
     given: Mapping[Ref, Splits] = field(default_factory=dict)
     prepare: Callable[[Features, Splits], None] | None = None
     alone: Alone = contextlib.nullcontext
-    _models: dict[tuple[str, int], Loaded] = field(default_factory=dict)
-    _failed: dict[tuple[str, int], CellError] = field(default_factory=dict)
+    _models: dict[tuple[str, int, str], Loaded] = field(default_factory=dict)
+    _failed: dict[tuple[str, int, str], CellError] = field(default_factory=dict)
     _dataset: tuple[Ref, Splits] | None = None
 
     @property
@@ -115,23 +115,23 @@ class Bench:
         whatever else may happen to a cell."""
         import torch
 
-        method = methods.build(cell.method, cell.params, task=tasks.name_of(cell))
+        method = methods.of_cell(cell, tasks.name_of(cell))
         whole = self._whole(cell)
         splits = drawn(control.part_of(whole, cell.dataset), cell)
         seed = int(digest([cell.key, "seed"], 8), 16)
         torch.manual_seed(seed)
         # A probe's own draw is the cell's seed: cells that differ in nothing else share it.
-        loaded = None if method.needs == "nothing" else self.load(cell, method)
+        loaded = None if method.needs == "nothing" else self.load(cell, method, whole.train)
         if loaded is not None:
             precision = loaded.features.training_precision
             loaded.features.team = self._team(cell, method, len(splits.train), precision)
         if loaded is not None and method.needs == "features":
-            loaded.features.settle()
-            if self.prepare is not None:
-                self.prepare(loaded.features, splits)
+            for read in loaded.reads(cell):
+                read.settle()
+                if self.prepare is not None:
+                    self.prepare(read, splits)
             take_part(loaded, whole, splits)
-        features = loaded.features if loaded else None
-        adapted, scores, seconds = adapt(cell, method, splits, features)
+        adapted, scores, seconds = adapt(cell, method, splits, loaded)
         calibration = (_arrays(adapted.valid_scores), splits.valid)
         judged = tasks.task(splits.task).judge(_arrays(scores), splits.test, calibration)
         return AdaptedCell(method, splits, loaded, adapted, judged.of(splits.test.units), seconds)
@@ -189,17 +189,24 @@ class Bench:
             self._dataset = (ref, datasets.load(ref))
         return self._dataset[1]
 
-    def load(self, cell: Cell, method: Method) -> Loaded:
-        """The cell's model, kept for the group; a model that failed once fails at once again."""
+    def load(self, cell: Cell, method: Method, train: Split | None = None) -> Loaded:
+        """The cell's model, kept for the group; a model that failed once fails at once again.
+
+        A variant that is calibrated is so on `train`, the whole of it whatever the cell's shots:
+        it is shown pictures, and no answers.
+        """
         ref, seed = weights.weights_of(cell, getattr(method, "random_weights", False))
-        key = (str(ref), seed)
+        calibration = train if variants.calibrated(ref) else None
+        key = (str(ref), seed, calibration.fingerprint if calibration is not None else "")
         if key in self._failed:
             raise self._failed[key]
         if key not in self._models:
             self._models.clear()  # one model at a time: the next one may need the memory
             precision = str(cell.versions.get("precision", "fp32"))
             try:
-                self._models[key] = load(ref, seed, precision, self.settings, self.progress)
+                self._models[key] = load(
+                    ref, seed, precision, self.settings, self.progress, calibration
+                )
             except CellError as error:
                 self._failed[key] = error
                 raise
@@ -219,20 +226,23 @@ def take_part(loaded: Loaded, whole: Splits, splits: Splits) -> None:
 
 
 def adapt(
-    cell: Cell, method: Method, splits: Splits, features: Features | None
+    cell: Cell, method: Method, splits: Splits, loaded: Loaded | None
 ) -> tuple[Adapted, Any, tuple[Measurement, ...]]:
     """What was adapted, its output on test, and the seconds of each stage.
 
     `test` is out of reach until the adaptation has ended, and read once after it.
     """
-    frozen = features if method.needs == "features" else None
+    source = loaded.source(cell, method) if loaded is not None else None
+    frozen = source if method.needs == "features" else None
     before = len(frozen.computed) if frozen else 0
     if frozen:
         _read(frozen, splits.train, method)
         _read(frozen, splits.valid, method)
     prepared = worktime.now()
-    adapted = method.adapt(features, splits.sealed(), cell.seed)
+    adapted = method.adapt(source, splits.sealed(), cell.seed)
     fitted = worktime.now()
+    if loaded is not None and source is not None:
+        adapted = loaded.carried(adapted, source)
     if frozen:
         _read(frozen, splits.test, method)
     opened = worktime.now()
@@ -262,7 +272,7 @@ def adapt(
     return adapted, scores, (*seconds, second("total_seconds", total))
 
 
-def _read(source: Features, split: Split, method: Any) -> None:
+def _read(source: Any, split: Split, method: Any) -> None:
     """Computes and keeps what a frozen method reads of `split`."""
     if getattr(method, "view", "embed") == "maps":
         source.cells(split, (method.size, method.size), method.layers)

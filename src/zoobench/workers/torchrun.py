@@ -128,11 +128,12 @@ def _train(job: Mapping[str, Any], device: str, share: Any) -> dict[str, Any] | 
     """This rank's part; what rank 0 found is what all found."""
     from zoobench.features.extraction import lay_out
     from zoobench.features.source import Features, View
-    from zoobench.methods.finetune import FineTune, Inputs, Training
+    from zoobench.methods.finetune import FineTune, Training
+    from zoobench.methods.inputs import Inputs
     from zoobench.methods.objectives import objective_of
 
     cell = msgspec.convert(job["cell"], Cell, dec_hook=from_json)
-    recipe = methods.build(cell.method, cell.params, task=tasks.name_of(cell))
+    recipe = methods.of_cell(cell, tasks.name_of(cell))
     assert isinstance(recipe, FineTune)
     splits = drawn(datasets.load(cell.dataset), cell)
     ref, seed = weights_of(cell, recipe.random_weights)

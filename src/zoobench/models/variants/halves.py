@@ -1,0 +1,61 @@
+"""bf16 and fp16: `module.to(dtype)`, as a deployment does it. Inputs are cast, features float32."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from zoobench.interfaces import MapReader
+from zoobench.models.backbones import ImageBackbone, TextBackbone
+from zoobench.models.variants.coverage import WHOLE, Coverage, twin
+
+if TYPE_CHECKING:
+    import torch
+
+AnyBackbone = ImageBackbone | TextBackbone
+
+
+def bf16(backbone: AnyBackbone) -> tuple[AnyBackbone, Coverage]:
+    """Weights, and all that is computed with them, in bfloat16."""
+    import torch
+
+    return _in(backbone, torch.bfloat16), WHOLE
+
+
+def fp16(backbone: AnyBackbone) -> tuple[AnyBackbone, Coverage]:
+    """Weights, and all that is computed with them, in float16."""
+    import torch
+
+    return _in(backbone, torch.float16), WHOLE
+
+
+def _in(backbone: AnyBackbone, dtype: torch.dtype) -> AnyBackbone:
+    own = twin(backbone)
+    own.module.to(dtype)
+    forward = backbone.forward
+
+    def in_dtype(module: torch.nn.Module, batch: Any) -> torch.Tensor:
+        return forward(module, _cast(batch, dtype))
+
+    own = replace(own, forward=in_dtype)
+    if isinstance(backbone, ImageBackbone) and backbone.reads_maps is not None:
+        reads_maps = backbone.reads_maps
+
+        def maps_in_dtype(module: torch.nn.Module, size: tuple[int, int]) -> MapReader:
+            reader = reads_maps(module, size)
+
+            def read(module: Any, batch: torch.Tensor, wanted: Any) -> Any:
+                return [one.float() for one in reader.read(module, _cast(batch, dtype), wanted)]
+
+            return replace(reader, read=read)
+
+        own = replace(own, reads_maps=maps_in_dtype)
+    return own  # type: ignore[no-any-return]
+
+
+def _cast(batch: Any, dtype: torch.dtype) -> Any:
+    """Floats in `dtype`; token ids and masks as they are."""
+    if isinstance(batch, Mapping):
+        return {name: _cast(value, dtype) for name, value in batch.items()}
+    return batch.to(dtype) if batch.is_floating_point() else batch

@@ -1,0 +1,82 @@
+"""How a suite with variants is planned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from zoobench.errors import UserError
+from zoobench.ranking.comparability import comparability
+from zoobench.ranking.outcomes import contender
+from zoobench.runs import planning, suite
+from zoobench.schema import Cell, Record
+
+SUITE = """
+name = "variants"
+models = [
+    "timm/test_vit", "timm/test_vit?variant=bf16", "packaged/minilm-l6-v2?variant=int8-static"
+]
+datasets = ["synthetic/stripes", "synthetic/phrases"]
+methods = ["linear-probe", "knn", "fine-tune", "from-scratch"]
+seeds = [0, 1]
+"""
+
+
+def read(folder: Path, text: str) -> suite.Suite:
+    path = folder / "s.toml"
+    path.write_text(text)
+    return suite.read(str(path))
+
+
+def of_variant(cells: list[Cell], method: str) -> list[Cell]:
+    return [c for c in cells if c.model.option("variant") == "bf16" and c.method == method]
+
+
+def test_frozen_methods_ask_both_heads_and_a_fine_tune_what_it_made(tmp_path: Path) -> None:
+    found = read(tmp_path, SUITE)
+    cells = planning.plan(found)
+    assert [c.params["head"] for c in of_variant(cells, "linear-probe")] == ["carried", "anew"]
+    assert [c.params["head"] for c in of_variant(cells, "knn")] == ["carried", "anew"]
+    tuned = of_variant(cells, "fine-tune")
+    assert [(c.params["head"], c.seed) for c in tuned] == [("carried", 0), ("carried", 1)]
+    assert of_variant(cells, "from-scratch") == []
+    plain = [c for c in cells if c.model.option("variant") is None]
+    assert plain
+    assert all("head" not in c.params for c in plain)
+    reasons = planning.left_out(found)
+    assert any("which from-scratch of classification cannot make" in one for one in reasons)
+    assert any("int8-static is for models that read image" in one for one in reasons)
+
+
+def test_an_original_and_its_variants_are_computed_in_one_precision(tmp_path: Path) -> None:
+    cells = planning.plan(read(tmp_path, SUITE))
+    told = {c.versions["precision"] for c in cells if c.model.name.startswith("test_vit")}
+    assert told == {"fp32"}
+    alone = SUITE.replace(', "timm/test_vit?variant=bf16"', "")
+    assert {c.versions["precision"] for c in planning.plan(read(tmp_path, alone))} >= {"auto"}
+    with pytest.raises(UserError, match="is a variant itself"):
+        read(tmp_path, SUITE + 'precision = "bf16"')
+
+
+def test_random_weights_check_the_original_alone(tmp_path: Path) -> None:
+    cells = planning.plan(read(tmp_path, SUITE))
+    drawn = [c for c in cells if c.model.option("weights") == "random"]
+    assert drawn
+    assert all(c.model.option("variant") is None for c in drawn)
+
+
+def test_both_heads_are_ranked_beside_the_original(tmp_path: Path) -> None:
+    cells = planning.plan(read(tmp_path, SUITE))
+    probes = [
+        c
+        for c in cells
+        if c.model.name.startswith("test_vit")
+        and c.method == "knn"
+        and c.model.option("weights") is None
+    ]
+    assert len(probes) == 3
+    keys = {tuple(comparability(Record(c, "ok")).items()) for c in probes}
+    assert len(keys) == 1
+    names = [contender(c).short.partition("?")[2] for c in probes]
+    assert names == ["", "head=carried&variant=bf16", "head=anew&variant=bf16"]
