@@ -65,6 +65,7 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempP
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)  # or each child compiles us again
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     return cache
 

@@ -15,7 +15,6 @@ import os
 import random
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from typing import Any
 import psutil
 import pytest
 
+import forked
 from cells import GABOR, write_suite
 from hubstub import HubStub
 from zoobench.metrics import METRICS
@@ -142,7 +142,7 @@ class Chaos:
     starts: int = 0
     survived: collections.Counter[str] = field(default_factory=collections.Counter)
     damaged: dict[Path, bytes] = field(default_factory=dict)
-    process: subprocess.Popen[bytes] | None = None
+    process: forked.Child | None = None
 
     @property
     def records(self) -> Path:
@@ -157,14 +157,13 @@ class Chaos:
         steps = [self.draw.randrange(2, 5) for _ in faults]
         gates = dict(zip(itertools.accumulate(steps), faults, strict=True))
         # One worker: with two, the next faults would fall before a stopped one is found out.
-        command = [sys.executable, "-m", "zoobench", "run", str(self.suite), "--out", str(self.out)]
-        command += ["--workers", "1"]
+        command = ["-m", "zoobench", "run", str(self.suite), "--out", str(self.out)]
+        command += ["--workers", "1", "--device", "cpu", "--json", "--retry-failed"]
         log, held = self.out.with_suffix(".log"), self.lines()
-        with log.open("wb") as stderr:
-            self.process = subprocess.Popen(
-                [*command, "--device", "cpu", "--json", "--retry-failed"],
-                env={**os.environ, **self.env}, stdout=subprocess.DEVNULL, stderr=stderr,
-            )  # fmt: skip
+        with log.open("wb") as stderr, open(os.devnull, "wb") as stdout:
+            self.process = forked.start(
+                *command, env={**os.environ, **self.env}, stdout=stdout, stderr=stderr
+            )
             arrived = 0
             while self.process.poll() is None:
                 try:
@@ -182,7 +181,7 @@ class Chaos:
                         asking.sendall(b".")
         told = log.read_text()
         assert not gates, told
-        return self.process.returncode, told
+        return self.process.wait(), told
 
     def _recorded(self, count: int) -> None:
         """Wait until what was sent before is on the disk."""

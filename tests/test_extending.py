@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+import forked
 from cells import write_suite
 from zoobench import store
 from zoobench.ranking.rank import rank
@@ -40,14 +39,10 @@ def test_the_method_of_contributing_works_as_a_plug_in(tmp_path: Path) -> None:
         "[zoobench.methods]\ncentroid = mypackage.centroid:Centroid\n"
     )
     file = write_suite(tmp_path / "s.toml", methods=["centroid"])
-    done = subprocess.run(
-        [sys.executable, "-m", "zoobench", "run", str(file), "--out", str(tmp_path / "run")],
+    done = forked.run(
+        "-m", "zoobench", "run", str(file), "--out", str(tmp_path / "run"),
         env={**os.environ, "PYTHONPATH": str(package)},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (record,) = store.load(tmp_path / "run").records
     assert record.cell.method == "centroid"

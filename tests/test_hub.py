@@ -9,13 +9,12 @@ import hashlib
 import json
 import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import forked
 from hubstub import HubStub
 from tinymodels import tiny_bert, tiny_timm
 
@@ -50,14 +49,7 @@ FILES = {"config.json": b"{}", "model.safetensors": b"0123456789" * 1000}
 
 
 def child(code: str, hub: HubStub, home: Path, **env: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "OMP_NUM_THREADS": "1", **hub.env(home), **env},
-        capture_output=True,
-        text=True,
-        timeout=250,
-        check=False,
-    )
+    done = forked.run("-c", code, env={**os.environ, **hub.env(home), **env})
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import resource
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import forked
 from hubstub import HubStub
 from tinymodels import tiny_timm
 from zoobench import datasets, store
@@ -32,15 +30,9 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def recommend(hub: HubStub, home: Path, *args: str) -> tuple[Any, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "zoobench", "recommend", "--json", "--no-fine-tune",
-         "--device", "cpu", "--budget", "120s", *args],
-        env={**os.environ, **hub.env(home)},
-        capture_output=True,
-        text=True,
-        timeout=250,
-        check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM, ROOM)),
+    done = forked.run(
+        "-m", "zoobench", "recommend", "--json", "--no-fine-tune", "--device", "cpu",
+        "--budget", "120s", *args, env={**os.environ, **hub.env(home)}, largest_file=ROOM,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout), done.stderr

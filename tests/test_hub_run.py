@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+import forked
 from cells import write_suite
 from hubstub import HubStub
 from tinymodels import tiny_bert, tiny_timm, write_files
@@ -24,14 +23,7 @@ def run(suite: Path, out: Path, env: dict[str, str], *more: str) -> tuple[int, s
 
 
 def zoobench(env: dict[str, str], *args: str) -> tuple[int, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "zoobench", *args],
-        env={**os.environ, **env},
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
+    done = forked.run("-m", "zoobench", *args, env={**os.environ, **env})
     return done.returncode, done.stdout + done.stderr
 
 

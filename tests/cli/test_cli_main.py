@@ -5,38 +5,40 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from cells import GABOR, write_suite
+from hostile import Said
 from zoobench.cli.main import main
 from zoobench.runs import session
 
+pytestmark = pytest.mark.xdist_group("finished")  # one run serves them all
 
-def zoobench(*args: str, cwd: Path | None = None) -> tuple[int, str, str]:
+Zoobench = Callable[..., Said]
+
+
+def in_a_process(*args: str) -> tuple[int, str, str]:
+    """As a shell starts it. Where that makes no difference, `zoobench` runs in this process."""
     done = subprocess.run(
         [sys.executable, "-m", "zoobench", *args],
-        capture_output=True,
-        text=True,
-        timeout=250,
-        cwd=cwd,
-        check=False,
-    )
+        capture_output=True, text=True, timeout=250, check=False,
+    )  # fmt: skip
     return done.returncode, done.stdout, done.stderr
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
-    """A small run with two failed cells: its directory, stdout and stderr."""
+    """A small run with two failed cells, by a process of its own: its directory, stdout, stderr."""
     folder = tmp_path_factory.mktemp("run")
     file = write_suite(
         folder / "s.toml", models=[GABOR, f"{GABOR}?fault=nan"], methods=["linear-probe"],
         controls="true",
     )  # fmt: skip
-    code, out, err = zoobench("run", str(file), "--out", str(folder / "run"), "--device", "cpu")
+    code, out, err = in_a_process("run", str(file), "--out", str(folder / "run"), "--device", "cpu")
     assert code == 3, err
     return folder, out, err
 
@@ -70,30 +72,30 @@ def test_the_report_holds_what_the_contract_says(finished: tuple[Path, str, str]
     )
 
 
-def test_json_is_for_machines(finished: tuple[Path, str, str]) -> None:
+def test_json_is_for_machines(finished: tuple[Path, str, str], zoobench: Zoobench) -> None:
     folder, *_ = finished
-    code, out, _ = zoobench(
-        "run", str(folder / "s.toml"), "--out", str(folder / "run"), "--json", "--device", "cpu"
-    )
-    bodies = [json.loads(line) for line in out.splitlines()]
-    assert code == 3
+    said = zoobench("run", folder / "s.toml", "--out", folder / "run", "--json", "--device", "cpu")
+    bodies = [json.loads(line) for line in said.out.splitlines()]
+    assert said.code == 3
     assert {"key", "cell", "status", "measurements", "schema"} <= bodies[0].keys()
 
 
-def test_plan_says_what_is_done(finished: tuple[Path, str, str]) -> None:
+def test_plan_says_what_is_done(finished: tuple[Path, str, str], zoobench: Zoobench) -> None:
     folder, *_ = finished
-    code, out, _ = zoobench("plan", str(folder / "s.toml"), "--out", str(folder / "run"))
-    assert code == 0
-    assert out.splitlines()[-1].startswith("7 cells: 7 done, 0 to do")
-    code, out, _ = zoobench("plan", str(folder / "s.toml"), "--out", str(folder / "none"), "--json")
-    assert {json.loads(line)["state"] for line in out.splitlines()} == {"todo"}
+    said = zoobench("plan", folder / "s.toml", "--out", folder / "run")
+    assert said.code == 0
+    assert said.out.splitlines()[-1].startswith("7 cells: 7 done, 0 to do")
+    said = zoobench("plan", folder / "s.toml", "--out", folder / "none", "--json")
+    assert {json.loads(line)["state"] for line in said.out.splitlines()} == {"todo"}
 
 
-def test_report_can_be_written_elsewhere(finished: tuple[Path, str, str], tmp_path: Path) -> None:
-    code, out, _ = zoobench("report", str(finished[0] / "run"), "--out", str(tmp_path / "r"))
-    assert code == 0
+def test_report_can_be_written_elsewhere(
+    finished: tuple[Path, str, str], tmp_path: Path, zoobench: Zoobench
+) -> None:
+    said = zoobench("report", finished[0] / "run", "--out", tmp_path / "r")
+    assert said.code == 0
     assert (tmp_path / "r" / "ranking.csv").exists()
-    assert str(tmp_path / "r" / "report.md") in out.replace("\n", "")
+    assert str(tmp_path / "r" / "report.md") in said.out.replace("\n", "")
 
 
 @pytest.mark.parametrize(
@@ -130,40 +132,45 @@ def test_report_can_be_written_elsewhere(finished: tuple[Path, str, str], tmp_pa
     ],
 )
 def test_a_users_mistake_is_one_message_and_exit_code_2(
-    args: list[str], says: str, tmp_path: Path
+    args: list[str],
+    says: str,
+    tmp_path: Path,
+    zoobench: Zoobench,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    code, out, err = zoobench(*args, cwd=tmp_path)
-    assert code == 2, err
-    assert says in err
-    assert "Traceback" not in err
-    assert out == ""
+    monkeypatch.chdir(tmp_path)
+    said = zoobench(*args)
+    assert said.code == 2, said.err
+    assert says in said.err
+    assert "Traceback" not in said.err
+    assert said.out == ""
     assert not list(tmp_path.rglob("records.jsonl")), "nothing may be begun"
 
 
 def test_debug_shows_the_traceback() -> None:
-    _, _, err = zoobench("--debug", "run", "nowhere.toml")
+    _, _, err = in_a_process("--debug", "run", "nowhere.toml")
     assert "Traceback" in err
 
 
 def test_an_out_that_belongs_to_another_suite(
-    finished: tuple[Path, str, str], tmp_path: Path
+    finished: tuple[Path, str, str], tmp_path: Path, zoobench: Zoobench
 ) -> None:
     other = write_suite(tmp_path / "o.toml", name="other")
-    code, _, err = zoobench("run", str(other), "--out", str(finished[0] / "run"), "--device", "cpu")
-    assert code == 2
-    assert "holds results of another suite ('t'" in err
+    said = zoobench("run", other, "--out", finished[0] / "run", "--device", "cpu")
+    assert said.code == 2
+    assert "holds results of another suite ('t'" in said.err
 
 
-def test_lists_are_one_line_each_in_a_pipe() -> None:
-    code, out, _ = zoobench("list", "models", "packaged/*")
-    assert code == 0
-    rows = [line.split("\t") for line in out.splitlines()]
+def test_lists_are_one_line_each_in_a_pipe(zoobench: Zoobench) -> None:
+    said = zoobench("list", "models", "packaged/*")
+    assert said.code == 0
+    rows = [line.split("\t") for line in said.out.splitlines()]
     assert {row[0] for row in rows} >= {"packaged/efficientnet-lite0", "packaged/minilm-l6-v2"}
     assert all(row[2] == "yes" for row in rows), "the demo's extra is installed in the tests"
-    code, out, _ = zoobench("list", "datasets", "packaged/*", "--json")
-    assert json.loads(out.splitlines()[0])["offline"] is True
-    assert "linear-probe" in zoobench("list", "methods")[1]
-    assert "smoke" in zoobench("list", "suites")[1]
+    said = zoobench("list", "datasets", "packaged/*", "--json")
+    assert json.loads(said.out.splitlines()[0])["offline"] is True
+    assert "linear-probe" in zoobench("list", "methods").out
+    assert "smoke" in zoobench("list", "suites").out
 
 
 def test_a_closed_pipe_is_no_error() -> None:
@@ -175,57 +182,57 @@ def test_a_closed_pipe_is_no_error() -> None:
 
 
 def test_doctor_tells_a_bug_report_what_it_needs() -> None:
-    code, out, _ = zoobench("doctor", "--json")
+    code, out, _ = in_a_process("doctor", "--json")
     facts = json.loads(out)
     assert code == 0
     assert facts["libraries"]["torch"]
     assert "packaged/minilm-l6-v2" in facts["models offline"]
 
 
-def test_recommend_names_a_pick(finished: tuple[Path, str, str]) -> None:
+def test_recommend_names_a_pick(finished: tuple[Path, str, str], zoobench: Zoobench) -> None:
     folder, *_ = finished
-    code, out, err = zoobench("recommend", str(folder / "run"), "--json")
-    assert code == 0, err
-    (found,) = json.loads(out)
+    said = zoobench("recommend", folder / "run", "--json")
+    assert said.code == 0, said.err
+    (found,) = json.loads(said.out)
     assert "gabor" in json.dumps(found)
-    code, out, _ = zoobench("recommend", str(folder / "run"), "--max-params", "10")
-    assert code == 0
-    assert "No model keeps to these limits" in out
-    code, _, err = zoobench("recommend", str(folder / "run"), "--objective", "acuracy")
-    assert code == 2
-    assert "Did you mean 'accuracy'" in err
+    said = zoobench("recommend", folder / "run", "--max-params", "10")
+    assert said.code == 0
+    assert "No model keeps to these limits" in said.out
+    said = zoobench("recommend", folder / "run", "--objective", "acuracy")
+    assert said.code == 2
+    assert "Did you mean 'accuracy'" in said.err
 
 
 def test_a_run_does_not_regress_against_itself(
-    finished: tuple[Path, str, str], tmp_path: Path
+    finished: tuple[Path, str, str], tmp_path: Path, zoobench: Zoobench
 ) -> None:
     folder, *_ = finished
-    code, out, err = zoobench(
-        "baseline", "accept", str(folder / "run"), "--suite", "t", "--reason", "the first",
-        "--root", str(tmp_path),
+    said = zoobench(
+        "baseline", "accept", folder / "run", "--suite", "t", "--reason", "the first",
+        "--root", tmp_path,
     )  # fmt: skip
-    assert code == 0, err
-    assert "accepted" in out
-    code, out, err = zoobench("compare", str(tmp_path / "t"), str(folder / "run"), "--json")
-    body = json.loads(out)
+    assert said.code == 0, said.err
+    assert "accepted" in said.out
+    said = zoobench("compare", tmp_path / "t", folder / "run", "--json")
+    body = json.loads(said.out)
     assert (folder / "run" / "gate" / "gate.json").exists()
-    assert body["exit_code"] == code, err
+    assert body["exit_code"] == said.code, said.err
     other = tmp_path / "elsewhere"
-    again, *_ = zoobench("compare", str(tmp_path / "t"), str(folder / "run"), "--out", str(other))
-    assert again == code
+    again = zoobench("compare", tmp_path / "t", folder / "run", "--out", other)
+    assert again.code == said.code
     assert json.loads((other / "gate.json").read_text()) == body
-    assert code != 1
+    assert said.code != 1
 
 
-def test_profile_needs_no_weights() -> None:
-    code, out, err = zoobench("profile", "timm/resnet18", "--json")
-    assert code == 0, err
-    body = json.loads(out)
+def test_profile_needs_no_weights(zoobench: Zoobench) -> None:
+    said = zoobench("profile", "timm/resnet18", "--json")
+    assert said.code == 0, said.err
+    body = json.loads(said.out)
     assert body["params"] == 11689512
     assert body["flops"] == 2 * body["macs"]
-    code, _, err = zoobench("profile", "timm/resnet1888")
-    assert code == 2
-    assert "Did you mean" in err
+    said = zoobench("profile", "timm/resnet1888")
+    assert said.code == 2
+    assert "Did you mean" in said.err
 
 
 @pytest.mark.parametrize(

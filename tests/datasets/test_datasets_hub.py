@@ -6,8 +6,6 @@ import importlib.util
 import io
 import os
 import pickle
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import forked
 from hubstub import HubStub
 from zoobench import datasets
 from zoobench.datasets.ids import bytes_id
@@ -201,10 +200,7 @@ else:
 
 def child(env: Mapping[str, str]) -> str:
     inherited = {k: v for k, v in os.environ.items() if k != "HF_HUB_OFFLINE"}
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD],
-        env={**inherited, **env}, capture_output=True, text=True, timeout=200,
-    )  # fmt: skip
+    done = forked.run("-c", CHILD, env={**inherited, **env})
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout.strip()
 

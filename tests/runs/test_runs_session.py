@@ -8,13 +8,12 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
+import forked
 from cells import GABOR, write_suite
 from zoobench import store
 from zoobench.errors import StoreError, UserError
@@ -88,14 +87,17 @@ def test_equal_runs_have_equal_predictions(tmp_path: Path) -> None:
 SLOW = "{ name = 'fine-tune', steps = 15, rates = [1e-3] }"
 
 
-def start(file: Path, out: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "zoobench", "run", str(file), "--out", str(out)]
-    return subprocess.Popen(
-        [*command, "--device", "cpu"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
+def start(file: Path, out: Path) -> forked.Child:
+    """A run whose messages go to `told_by`; it leads a process group."""
+    with open(os.devnull, "wb") as stdout, file.with_suffix(".log").open("wb") as stderr:
+        return forked.start(
+            "-m", "zoobench", "run", str(file), "--out", str(out), "--device", "cpu",
+            stdout=stdout, stderr=stderr,
+        )  # fmt: skip
+
+
+def told_by(file: Path) -> str:
+    return file.with_suffix(".log").read_text()
 
 
 @pytest.mark.timeout(280)
@@ -124,11 +126,10 @@ def test_killed_at_any_moment_and_run_again_it_ends_whole(tmp_path: Path) -> Non
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             killed += 1
-        process.communicate()
+        process.wait()
     assert killed == 2, "the runs ended before they could be killed"
     quiet = start(file, out)
-    _, told = quiet.communicate(timeout=200)
-    assert quiet.returncode == 0, told.decode()
+    assert quiet.wait(timeout=200) == 0, told_by(file)
     keys = collections.Counter(line["key"] for line in lines(out))
     planned = {cell.key for cell in planning.plan(suite.read(str(file)))}
     assert keys == collections.Counter(planned), "each cell once: none lost, none doubled"
@@ -155,7 +156,7 @@ def test_children_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     children = workers()
     assert len(children) >= 2
     process.kill()
-    process.communicate()
+    process.wait()
     _, alive = psutil.wait_procs(children, timeout=30)
     assert not alive
 
@@ -187,10 +188,9 @@ def test_what_ends_a_run_keeps_what_was_recorded(
         for child in children:
             child.send_signal(number)
     process.send_signal(number)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == code, told.decode()
-    assert b"1 of 2 cells are recorded" in told
-    assert b"Traceback" not in told
+    assert process.wait(timeout=60) == code, told_by(file)
+    assert "1 of 2 cells are recorded" in told_by(file)
+    assert "Traceback" not in told_by(file)
     assert len(lines(out)) == 1
     _, alive = psutil.wait_procs(children, timeout=30)
     assert not alive
@@ -227,7 +227,7 @@ def test_ctrl_z_pauses_the_workers_too(tmp_path: Path) -> None:
         assert wait_for(0)
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
 
 
 def test_patterns_and_kinds_are_checked() -> None:

@@ -6,8 +6,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+import forked
 from hostile import Canary, Said
 from hubstub import HubStub
 from zoobench import datasets
@@ -286,10 +285,7 @@ def test_scripts_and_sent_for_files_from_a_real_hub(
     names = [f"{name}?{'text=text' if name in texts else 'image=image'}" for name in repos]
     with HubStub(repos, kind="datasets") as hub:
         inherited = {k: v for k, v in os.environ.items() if k != "HF_HUB_OFFLINE"}
-        done = subprocess.run(
-            [sys.executable, "-c", CHILD, *names], env={**inherited, **hub.env(tmp_path)},
-            capture_output=True, text=True, timeout=200, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        done = forked.run("-c", CHILD, *names, env={**inherited, **hub.env(tmp_path)})
     script, sends, sound, pictures, opens = done.stdout.splitlines()
     assert script.startswith("BadData hf/me/script: could not be fetched")
     assert sends.startswith("BadData hf/me/sends: ")
