@@ -4,137 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
-import torch
-from PIL import Image
-from torch import Tensor, nn
 
 from hostile import Said
-from zoobench import models
+from plantedmodels import Planted
 from zoobench.errors import UnknownName
-from zoobench.interfaces import InputSpec
-from zoobench.models.backbones import ImageBackbone
-from zoobench.schema import ModelCard, Ref
+from zoobench.schema import Ref
 from zoobench.usability import PROBES, ProbeResult
 from zoobench.usability.check import answered, check
-
-SIDE = 64
-SPEC = InputSpec("image", (3, SIDE, SIDE), (0.5,) * 3, (0.5,) * 3, "bilinear")
-
-
-class Sound(nn.Module):
-    """A convolution, a batch norm and a linear layer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.norm, self.head = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Linear(8, 16)
-
-    def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.head(torch.relu(self.norm(self.conv(x))).mean((2, 3)))
-        return found
-
-
-class DropsOut(Sound):
-    def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.dropout(super().forward(x), 0.5, training=True)
-
-
-class NormsItsBatch(Sound):
-    """Its batch norm stays in training mode, whatever it is told."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.norm.train()
-        return super().forward(x)
-
-
-class Remembers(Sound):
-    """Adds the mean of what it was fed last."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.last = 0.0
-
-    def forward(self, x: Tensor) -> Tensor:
-        found = super().forward(x) + self.last
-        self.last = float(x.mean())
-        return found
-
-
-class ReadsTheOrder(Sound):
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x) * torch.arange(1, len(x) + 1)[:, None]
-
-
-class OneSize(Sound):
-    def forward(self, x: Tensor) -> Tensor:
-        if x.shape[2:] != (SIDE, SIDE):
-            raise ValueError(f"pictures are {SIDE} x {SIDE}")
-        return super().forward(x)
-
-
-class Detaches(Sound):
-    def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.head(torch.relu(self.norm(self.conv(x))).mean((2, 3)).detach())
-        return found
-
-
-class Raises(Sound):
-    def forward(self, x: Tensor) -> Tensor:
-        raise RuntimeError("no such\nlayer")
-
-
-FAULTS: dict[str, Callable[[], nn.Module]] = {
-    "sound": Sound, "dropout": DropsOut, "batchnorm": NormsItsBatch, "state": Remembers,
-    "order": ReadsTheOrder, "size": OneSize, "detached": Detaches, "raises": Raises,
-}  # fmt: skip
-
-
-class Planted:
-    """A third party's source: its backbones are not checked when they are loaded."""
-
-    file: ClassVar[str] = "model.safetensors"
-    license: ClassVar[str] = "Apache-2.0"
-
-    @classmethod
-    def cards(cls) -> tuple[ModelCard, ...]:
-        return tuple(
-            ModelCard("planted", name, "image", "1", license=cls.license, pretrained_on="noise")
-            for name in FAULTS
-        )
-
-    @classmethod
-    def resolve(cls, ref: Ref, where: str) -> Ref:
-        return ref.at(ref.revision or "1")
-
-    @classmethod
-    def available(cls, ref: Ref) -> tuple[bool, str]:
-        return True, "made on the spot"
-
-    @classmethod
-    def load(cls, ref: Ref, seed: int) -> ImageBackbone:
-        torch.manual_seed(seed)
-        module = FAULTS[ref.name]().eval()
-
-        def transform(picture: Image.Image) -> Tensor:
-            small = picture.resize((SIDE, SIDE))
-            values = torch.frombuffer(bytearray(small.tobytes()), dtype=torch.uint8)
-            return values.reshape(SIDE, SIDE, 3).permute(2, 0, 1) / 127.5 - 1
-
-        return ImageBackbone(
-            module, SPEC, "mean", transform, lambda module, batch: module(batch), 16,
-            {"weights": "pretrained", "file": cls.file, "weights_bytes": 1234},
-        )  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def planted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "SOURCES", {**models.SOURCES, "planted": f"{__name__}:Planted"})
+from zoobench.usability.subject import Subject
 
 
 def says(probe: str, model: str = "sound") -> ProbeResult:
-    return answered((probe, f"planted/{model}@1"))
+    ref = Ref.parse(f"planted/{model}" if "@" in model else f"planted/{model}@1")
+    return answered(probe, Subject(ref))
 
 
 QUICK = [n for n in PROBES if n not in ("compiles", "exports-onnx", "quantises", "wrong-mean",
@@ -167,6 +52,12 @@ def test_a_planted_fault_is_found(model: str, probe: str, why: str) -> None:
     assert "\n" not in answer.why
 
 
+def test_a_branch_that_begins_at_zero_is_differentiable_and_stays_zero() -> None:
+    subject = Subject(Ref.parse("planted/zero@1"))
+    assert answered("differentiable", subject) == ProbeResult("yes", "all 7 parameters", 1.0)
+    assert subject.backbone.module.state_dict()["gain"].tolist() == [0.0]
+
+
 def test_files_and_cards_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Planted, "file", "model.pth")
     assert says("safe-format") == ProbeResult(
@@ -179,14 +70,14 @@ def test_files_and_cards_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert says("permissive") == ProbeResult("no", "CC-BY-NC-4.0")
     monkeypatch.setattr(Planted, "license", "MIT AND Apache-2.0")
     assert says("permissive").answer == "yes"
-    assert answered(("revision-pinned", "planted/sound@main")).answer == "no"
+    assert says("revision-pinned", "sound@main").answer == "no"
 
 
 def test_a_model_that_cannot_be_loaded_is_unknown_but_for_its_card() -> None:
-    lost = answered(("deterministic", "planted/lost@1"))
+    lost = says("deterministic", "lost")
     assert lost.answer == "unknown"
     assert lost.why.startswith("it cannot be loaded: ")
-    assert answered(("loads", "planted/lost@1")).answer == "no"
+    assert says("loads", "lost").answer == "no"
 
 
 def test_each_probe_runs_in_a_process_of_its_own() -> None:
@@ -200,9 +91,9 @@ def test_each_probe_runs_in_a_process_of_its_own() -> None:
 def test_the_command_says_a_line_each_or_one_object(
     zoobench: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zoobench.usability.check._apart", lambda name, ref, *_: answered(
-        (name, ref.text)
-    ))  # fmt: skip
+    monkeypatch.setattr(
+        "zoobench.usability.check._apart", lambda name, ref, *_: answered(name, Subject(ref))
+    )
     only = ("--only", "permissive", "--only", "size-on-disk")
     plain = zoobench("check", "planted/sound", *only)
     assert plain.code == 0

@@ -21,6 +21,7 @@ from zoobench.files import new_folder
 from zoobench.runs import planning, suite
 from zoobench.schema import Cell, Record, Ref
 from zoobench.tasks import task_of
+from zoobench.usability import answers
 
 TOLERANCE = 1e-4
 """Relative difference of a quality number that another processor's rounding may make."""
@@ -60,9 +61,10 @@ class Merged:
 def merge(paths: Sequence[Path], out: Path, keep_first: bool = False) -> Merged:
     """Write the union of the runs at `paths` to the new directory `out`, whole or not at all.
 
-    An ok record goes before a failed one, else the first run's counts. Raises UserError
-    for runs of different suites or hub commits and (without `keep_first`) for conflicts,
-    each of them named; StoreError for a run that cannot be read or is damaged.
+    An ok record goes before a failed one, else the first run's counts; of what `zoobench check`
+    found the newest answer does. Raises UserError for runs of different suites or hub commits
+    and (without `keep_first`) for conflicts, each of them named; StoreError for a run that cannot
+    be read or is damaged.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"--out {out}: exists already; merge writes a new directory")
@@ -142,6 +144,9 @@ def _write(
                 _copy_predictions(run, record, folder)
         lines = b"".join(store.encode(record) for _, record in chosen)
         store.write_atomic(folder / store.RECORDS, lines)
+        if answered := answers.answers_of([run.path for run in runs]):
+            blob = b"".join(map(answers.encode, answered.values()))
+            store.write_atomic(folder / answers.FILE, blob)
         text = (runs[0].path / store.SUITE).read_bytes()
         store.write_atomic(folder / store.SUITE, text)
         body = json.dumps(_environments(runs), indent=1, sort_keys=True, ensure_ascii=False)

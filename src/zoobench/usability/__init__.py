@@ -30,7 +30,9 @@ class ProbeResult:
 class UsabilityProbe:
     """`function` is "module:name" below this room; `unit` is of its value, "" where it has none.
 
-    `loads` says whether the model is loaded first, and `seconds` when the probe is stopped.
+    `loads` says whether the model is loaded first, `changes` whether the probe leaves it another
+    one, and `seconds` when the probe is stopped. `libraries` decide the answer beside torch and the
+    model's own.
     """
 
     function: str
@@ -38,6 +40,8 @@ class UsabilityProbe:
     unit: str = ""
     loads: bool = True
     seconds: float = 120.0
+    changes: bool = False
+    libraries: tuple[str, ...] = ()
 
 
 PROBES: dict[str, UsabilityProbe] = {
@@ -77,13 +81,14 @@ PROBES: dict[str, UsabilityProbe] = {
         "behaviour:differentiable", "a gradient reaches each parameter", "share"
     ),
     "trains-batch-8": UsabilityProbe(
-        "behaviour:trains", "a training step of 8 examples fits here", "bytes"
+        "behaviour:trains", "a training step of 8 examples fits here", "bytes", changes=True
     ),
     "exports-torch": UsabilityProbe(
         "exports:to_torch", "torch.export gives the same", "relative", seconds=300
     ),
     "exports-onnx": UsabilityProbe(
-        "exports:to_onnx", "ONNX Runtime gives the same", "relative", seconds=300
+        "exports:to_onnx", "ONNX Runtime gives the same", "relative", seconds=300,
+        libraries=("onnx", "onnxscript", "onnxruntime"),
     ),
     "exports-torchscript": UsabilityProbe(
         "exports:to_torchscript", "a TorchScript trace gives the same", "relative", seconds=300
@@ -93,7 +98,8 @@ PROBES: dict[str, UsabilityProbe] = {
         seconds=600,
     ),
     "quantises": UsabilityProbe(
-        "exports:quantises", "int8 weights cover most of it; cosine of its features", "cosine"
+        "exports:quantises", "int8 weights cover most of it; cosine of its features", "cosine",
+        changes=True, libraries=("torchao",),
     ),
     "wrong-mean": UsabilityProbe(
         "preprocessing:wrong_mean", "it matters: kNN loses accuracy without mean and deviation",

@@ -94,21 +94,49 @@ def other_sizes(subject: Subject) -> ProbeResult:
 
 
 def differentiable(subject: Subject) -> ProbeResult:
+    """Parameters that are zero all over are given small values for this, and are put back: what a
+    branch that begins at nothing would multiply its gradient by is no fault of the network."""
+    import torch
+
     module = subject.backbone.module
-    module.zero_grad(set_to_none=True)
-    features = subject.backbone.embed(subject.batch((0, 1)))
-    # Squares with signs: a plain sum of normalised features has no gradient.
-    weights = features.detach().new_tensor(range(1, features.shape[1] + 1)).sin()
-    (features * weights).sum().backward()  # type: ignore[no-untyped-call]
     named = dict(module.named_parameters())
-    without = [name for name, p in named.items() if p.grad is None or not bool((p.grad != 0).any())]
-    module.zero_grad(set_to_none=True)
+    blank = [p for p in named.values() if not bool(p.detach().any())]
+    with torch.no_grad():
+        for p in blank:
+            p.copy_(0.1 * _wave(p.numel(), p).reshape(p.shape))
+    try:
+        without = _without_gradient(subject)
+    finally:
+        with torch.no_grad():
+            for p in blank:
+                p.zero_()
     reached = sum(p.numel() for n, p in named.items() if n not in set(without))
     share = reached / max(1, sum(p.numel() for p in named.values()))
     if not without:
         return ProbeResult("yes", f"all {len(named)} parameters", 1.0)
     first = ", ".join(without[:3]) + (", ..." if len(without) > 3 else "")
     return ProbeResult("no", f"{len(without)} of {len(named)} without one: {first}", share)
+
+
+def _without_gradient(subject: Subject) -> list[str]:
+    """Names of the parameters that no gradient of the features reaches."""
+    module = subject.backbone.module
+    module.zero_grad(set_to_none=True)
+    features = subject.backbone.embed(subject.batch((0, 1)))
+    # Squares with signs: a plain sum of normalised features has no gradient.
+    (features * _wave(features.shape[1], features)).sum().backward()  # type: ignore[no-untyped-call]
+    without = [
+        name
+        for name, p in module.named_parameters()
+        if p.grad is None or not bool((p.grad != 0).any())
+    ]
+    module.zero_grad(set_to_none=True)
+    return without
+
+
+def _wave(count: int, like: torch.Tensor) -> torch.Tensor:
+    """(count,) values of both signs, the same everywhere, none of them zero."""
+    return like.detach().new_tensor(range(1, count + 1)).sin()
 
 
 def trains(subject: Subject) -> ProbeResult:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from zoobench import models
 from zoobench.errors import MissingExtra, MissingWeights, ZoobenchError, one_line
@@ -22,12 +21,18 @@ def check(
 
     Raises UnknownName for a probe or a model that is none. What a probe raises is its answer.
     """
-    ref = models.pin(models.resolve(name))
-    rows = {one: probe(one) for one in wanted or PROBES}
+    for one in wanted:
+        probe(one)
+    yield from probed(models.pin(models.resolve(name)), wanted or tuple(PROBES), threads)
+
+
+def probed(ref: Ref, names: Sequence[str], threads: int = 0) -> Iterator[tuple[str, ProbeResult]]:
+    """The same of a resolved model. One that cannot be loaded is not tried again."""
     blocked = ""
-    for one, row in rows.items():
+    for one in names:
+        row = PROBES[one]
         if not row.loads:
-            yield one, answered((one, ref.text))
+            yield one, answered(one, Subject(ref))
             continue
         if blocked:
             yield one, ProbeResult("unknown", blocked)
@@ -43,25 +48,42 @@ UNLOADED = "it cannot be loaded: "
 
 def _apart(name: str, ref: Ref, seconds: float, threads: int) -> ProbeResult:
     """What `answered` says in a process of its own, or how that ended."""
-    with RequestWorker(_answerer, Settings(threads=threads)) as worker:
-        try:
-            found: ProbeResult = worker.ask((name, ref.text), seconds)
-            return found
-        except Died as death:
-            if death.status == "timeout":
-                return ProbeResult("unknown", f"its process was {death}")
-            return ProbeResult("no", f"its process ended: {death}")
+    with RequestWorker(Prober, Settings(threads=threads)) as worker:
+        return outcome(worker, name, ref, seconds)
 
 
-def _answerer(settings: Settings) -> Callable[[Any], ProbeResult]:
-    return answered
+def outcome(worker: RequestWorker, name: str, ref: Ref, seconds: float) -> ProbeResult:
+    """What a worker's `Prober` finds, or how its process ended."""
+    try:
+        found: ProbeResult = worker.ask((name, ref.text), seconds)
+        return found
+    except Died as death:
+        if death.status == "timeout":
+            return ProbeResult("unknown", f"its process was {death}")
+        return ProbeResult("no", f"its process ended: {death}")
 
 
-def answered(request: tuple[str, str]) -> ProbeResult:
-    """What the probe finds; it never raises. A model that cannot be loaded is unknown."""
-    name, text = request
+class Prober:
+    """Answers for one model after the other in a worker process, and loads each once: anew only
+    for, and after, a probe that changes it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.subject: Subject | None = None
+
+    def __call__(self, request: tuple[str, str]) -> ProbeResult:
+        name, text = request
+        held, self.subject = self.subject, None
+        if held is None or held.ref.text != text or PROBES[name].changes:
+            held = Subject(Ref.parse(text))
+        found = answered(name, held)
+        self.subject = None if PROBES[name].changes else held
+        return found
+
+
+def answered(name: str, subject: Subject) -> ProbeResult:
+    """What the probe finds; only a lack of memory is raised. A model that cannot be loaded is
+    unknown."""
     module, _, function = PROBES[name].function.partition(":")
-    subject = Subject(Ref.parse(text))
     if PROBES[name].loads and name != "loads":
         try:
             _ = subject.backbone
