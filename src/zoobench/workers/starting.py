@@ -33,7 +33,11 @@ from zoobench.workers.settings import Settings
 START_SECONDS = 300.0
 """How long a start may take: the libraries may lie on a slow disk."""
 
-PRELOAD = ("torch", "torch._dynamo", "PIL.ImageFile", "zoobench.workers.worker")
+PRELOAD = (
+    "torch", "torch._dynamo", "PIL.ImageFile", "pydantic.dataclasses", "pydantic.type_adapter",
+    "scipy.sparse", "scipy.special", "zoobench.workers.worker", "zoobench.costs.counter",
+    "zoobench.solvers.calibration", "zoobench.tasks.classification",
+)  # fmt: skip
 """What every worker imports. torch loads `_dynamo` (900 modules, 2.4 s) when costs are counted."""
 
 LOOK_SECONDS = 0.1
