@@ -27,12 +27,12 @@ def folded(backbone: Backbone) -> Backbone:
     import torch
 
     size = backbone.input_spec.size
-    if size is None or backbone.module.training:
+    parameter = next(backbone.module.parameters(), None)
+    if size is None or parameter is None or backbone.module.training:
         return backbone
     own: Any = copy.copy(backbone)
     object.__setattr__(own, "module", copy.deepcopy(backbone.module))
-    device = next(backbone.module.parameters()).device
-    probe = torch.linspace(-2, 2, 2 * size[0] * size[1] * size[2], device=device)
+    probe = torch.linspace(-2, 2, 2 * size[0] * size[1] * size[2], device=parameter.device)
     probe = probe.reshape(2, *size).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
         pairs = _pairs(own, probe)

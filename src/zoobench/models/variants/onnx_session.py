@@ -1,0 +1,98 @@
+"""A network that is an ONNX file: a module that holds its bytes, run by ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from zoobench.errors import Unsupported, missing_extra
+
+if TYPE_CHECKING:
+    import torch
+
+BUFFER = "onnx"
+"""The module's only state: the file's bytes (uint8)."""
+NEEDED = ("onnx", "onnxscript", "onnxruntime")
+PROVIDER = "CPUExecutionProvider"
+
+_ready: WeakKeyDictionary[Any, dict[tuple[int, int], Any]] = WeakKeyDictionary()
+"""module -> (process, threads) -> session. Kept apart from the module, which can so be copied and
+pickled; a session that was forked has lost its threads."""
+_making = threading.Lock()
+
+
+def module_of(content: bytes) -> torch.nn.Module:
+    """The bytes of an ONNX file as a module without parameters, in eval mode."""
+    import torch
+
+    module = torch.nn.Module()
+    module.register_buffer(BUFFER, torch.frombuffer(bytearray(content), dtype=torch.uint8))
+    return module.eval()
+
+
+def content_of(module: torch.nn.Module) -> bytes:
+    """The bytes of the ONNX file that `module` holds."""
+    data: torch.Tensor = getattr(module, BUFFER)
+    return data.detach().cpu().numpy().tobytes()
+
+
+def check(path: Path) -> None:
+    """Raises Unsupported for an ONNX file that is more than one graph with its weights inside:
+    weights may lie in other files, whichever the file names. MissingExtra where ONNX is absent."""
+    require("reading model.onnx")
+    import onnx
+    from onnx.external_data_helper import uses_external_data
+
+    model = onnx.load(path, load_external_data=False)
+    graph = model.graph
+    inside = [one for node in graph.node for one in node.attribute]
+    held = [*graph.initializer, *(one.t for one in inside)]
+    nested = any(one.g.node or one.graphs for one in inside) or model.functions
+    foreign = any(map(uses_external_data, held)) or graph.sparse_initializer or nested
+    if foreign or [one.name for one in graph.input] != ["pixels"]:
+        raise Unsupported(f"{path}: not a graph from pixels to features with its weights inside")
+
+
+def require(purpose: str) -> None:
+    """Raises MissingExtra where a package of the extra `onnx` is absent."""
+    lacking = [name for name in NEEDED if not importlib.util.find_spec(name)]
+    if lacking:
+        raise missing_extra(", ".join(lacking), "onnx", purpose)
+
+
+def features(module: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
+    """(N, D) float32 of (N, 3, H, W), by as many threads as torch has when it is called.
+
+    Raises Unsupported for a batch that is not on the CPU.
+    """
+    import torch
+
+    if batch.device.type != "cpu":
+        raise Unsupported(f"this network runs by ONNX Runtime on the CPU, not on {batch.device}")
+    pixels = batch.detach().float().contiguous().numpy()
+    [found] = _session(module, torch.get_num_threads()).run(None, {"pixels": pixels})
+    return torch.from_numpy(found)
+
+
+def _session(module: torch.nn.Module, threads: int) -> Any:
+    key = (os.getpid(), threads)
+    with _making:
+        sessions = _ready.setdefault(module, {})
+        if key not in sessions:
+            sessions[key] = _made(content_of(module), threads)
+        return sessions[key]
+
+
+def _made(content: bytes, threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    # Threads that spin between two runs take the cores from whatever is timed in turns with this.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(content, options, providers=[PROVIDER])
