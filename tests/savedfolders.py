@@ -10,6 +10,15 @@ import torch
 from safetensors.torch import save_file
 
 from zoobench import models
+from zoobench.export.save import write_network
+from zoobench.models import variants
+
+NEEDS = {
+    "int8-weight": ("torchao",),
+    "int8-dynamic": ("torchao",),
+    "int8-static": ("onnx", "onnxscript", "onnxruntime"),
+}
+"""What makes and runs a variant, beside torch."""
 
 
 def describe(library: str, model: Any, classes: list[str]) -> dict[str, Any]:
@@ -36,17 +45,27 @@ def change(folder: Path, **fields: Any) -> None:
     path.write_text(json.dumps(body), encoding="utf-8")
 
 
-def of_backbone(name: str, folder: Path) -> Path:
-    """A folder as `save` writes it, of a model with a head of ones."""
+def of_backbone(name: str, folder: Path, variant: str = "") -> Path:
+    """A folder as `save` writes it, of a model with a head of ones.
+
+    A variant that is calibrated is so on noise.
+    """
     backbone: Any = models.load(models.resolve(name))
-    folder.mkdir()
     blueprint = backbone.blueprint
-    state, beside = blueprint.parts(backbone.module)
-    save_file({k: v.clone() for k, v in state.items()}, folder / "model.safetensors")
+    if variant:
+        backbone = variants.made(backbone, variant, noise(backbone))
+    folder.mkdir()
+    beside = write_network(backbone, variant, folder)
     head = {"weight": torch.ones(2, backbone.feature_dim).double(), "bias": torch.zeros(2).double()}
     save_file({**head, **beside}, folder / "head.safetensors")
-    if blueprint.write is not None:
-        blueprint.write(folder, backbone.module)
     body = describe(blueprint.library, dict(blueprint.settings), ["yes", "no"])
+    body |= {"variant": variant} if variant else {}
     (folder / "predict.json").write_text(json.dumps(body), encoding="utf-8")
     return folder
+
+
+def noise(backbone: Any) -> list[torch.Tensor]:
+    """A batch of 8 pictures to calibrate on; none of a model of texts."""
+    size = backbone.input_spec.size
+    drawn = torch.Generator().manual_seed(0)
+    return [torch.randn(8, *size, generator=drawn)] if size else []

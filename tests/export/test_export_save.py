@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from safetensors.torch import save_file
 
+from savedfolders import NEEDS
 from tinymodels import tiny_bert, tiny_timm, write_files
-from zoobench import datasets, export, store
+from zoobench import datasets, store
 from zoobench.cli.main import main
 from zoobench.errors import StoreError, UserError
 from zoobench.export import cells
@@ -29,6 +31,7 @@ from zoobench.export.save import Saved, save
 from zoobench.export.saved import open_saved
 from zoobench.interfaces import Split
 from zoobench.methods.head import AffineHead
+from zoobench.models import saved
 from zoobench.runs import planning, suite
 from zoobench.schema import Cell, Outcomes, Record, Ref
 from zoobench.store import Run, Store
@@ -159,17 +162,26 @@ def made(root: Path) -> list[tuple[str, Case]]:
         (f"hf/bert?weights={bert}&pool=weightedmean", table, "linear-probe"),
         (f"hf/bert?weights={bert}", rated, TUNE),
         ("packaged/glove-6b-50d", rated, "ridge"),
+        (f"timm/me/resnet?weights={resnet}&variant=bf16", folder, "ridge"),
+        (f"timm/me/resnet?weights={resnet}&variant=int8-static", folder, "linear-probe"),
+        (f"hf/vit?weights={vit}&input_size=24&variant=int8-weight", folder, TUNE),
+        (f"hf/bert?weights={bert}&variant=int8-dynamic", table, "linear-probe"),
     ]  # fmt: skip
     found = []
     for number, (model, data, method) in enumerate(wanted):
+        variant = model.partition("variant=")[2]
+        if not all(map(find_spec, NEEDS.get(variant, ()))):
+            continue
         run = judged(root / f"run{number}", [model], [data], [method])
-        saved = save(run, cells.chosen(run, cells.CellPattern()), root / f"saved{number}")
+        record = next(r for r in run.records if r.cell.params.get("head") in (None, "carried"))
+        saved = save(run, record, root / f"saved{number}")
         kept = run.outcomes(saved.record)
         assert kept is not None
         splits = datasets.load(datasets.resolve(data))
         assert splits.fingerprints == saved.record.provenance["splits"]
         case = Case(run, saved, splits.test, kept)
-        found.append((f"{model.partition('?')[0]} {saved.record.cell.method}", case))
+        name = f"{model.partition('?')[0]} {record.cell.method} {variant}".rstrip()
+        found.append((name, case))
     return found
 
 
@@ -209,7 +221,9 @@ def test_the_scripts_say_what_was_judged_where_there_is_no_zoobench(
     code = """
 import contextlib, io, json, runpy, sys
 sys.modules["zoobench"] = None
-for folder, files in json.load(sys.stdin):
+asked, more = json.load(sys.stdin)
+sys.path += more
+for folder, files in asked:
     sys.argv = [folder + "/predict.py", *files]
     with contextlib.redirect_stdout(io.StringIO()) as out:
         runpy.run_path(sys.argv[0], run_name="__main__")
@@ -220,7 +234,8 @@ for folder, files in json.load(sys.stdin):
         (tmp_path / str(number)).mkdir()
         asked.append([str(case.saved.folder), case.inputs(tmp_path / str(number))])
     done = subprocess.run(
-        [sys.executable, "-I", "-c", code], input=json.dumps(asked), capture_output=True, text=True,
+        [sys.executable, "-I", "-c", code], input=json.dumps([asked, sys.path]),
+        capture_output=True, text=True,
         timeout=200, cwd=tmp_path, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
@@ -238,7 +253,7 @@ def test_zoobench_says_the_same(cases: dict[str, Case]) -> None:
 
 def test_all_libraries_are_tried(cases: dict[str, Case]) -> None:
     tried = {open_saved(case.saved.folder).description.library for case in cases.values()}
-    scripts = (Path(export.__file__).parent / "scripts").glob("predict_*.py")
+    scripts = (Path(saved.__file__).parent / "scripts").glob("predict_*.py")
     assert {f"predict_{one.replace('-', '_')}" for one in tried} == {path.stem for path in scripts}
 
 
@@ -376,14 +391,16 @@ def test_an_absent_class_is_never_said() -> None:
 def test_the_scripts_share_their_common_part_word_for_word() -> None:
     """Each stands alone, so a mend in one of them is needed in all."""
     parts: dict[str, set[str]] = {}
-    for path in (Path(export.__file__).parent / "scripts").glob("predict_*.py"):
+    for path in (Path(saved.__file__).parent / "scripts").glob("predict_*.py"):
         kind = "text" if "A function from a list of texts" in path.read_text("utf-8") else "picture"
         for node in ast.parse(path.read_text("utf-8")).body:
-            if isinstance(node, ast.FunctionDef) and node.name != "load":
-                key = node.name if node.name == "answer" else f"{kind} {node.name}"
+            if isinstance(node, ast.FunctionDef):
+                key = node.name if node.name in ("answer", "fill") else f"{kind} {node.name}"
                 parts.setdefault(key, set()).add(ast.unparse(node))
-    assert set(parts) == {"answer", "picture main", "picture picture", "text main"}
-    assert all(len(written) == 1 for written in parts.values())
+    own = {"picture parts", "text load", "text dense_layers"}
+    pictures = {f"picture {name}" for name in ("load", "session", "run", "main", "picture")}
+    assert parts.keys() == own | pictures | {"answer", "fill", "text main"}
+    assert all(len(written) == 1 for name, written in parts.items() if name not in own)
 
 
 def command(*arguments: str | Path) -> Result:

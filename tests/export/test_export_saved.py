@@ -13,10 +13,11 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save, save_file
 
-from savedfolders import of_backbone
+from savedfolders import NEEDS, noise, of_backbone
 from tinymodels import tiny_bert, write_files
 from zoobench import models
 from zoobench.export.saved import open_saved
+from zoobench.models import variants
 
 TOWER: dict[str, Any] = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
@@ -71,6 +72,17 @@ def masked(folder: Path) -> None:
     transformers.ViTImageProcessor(size=size).save_pretrained(folder)
 
 
+def residual(folder: Path) -> None:
+    import transformers
+
+    config = transformers.ResNetConfig(
+        embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic"
+    )
+    transformers.ResNetModel(config).save_pretrained(folder)
+    size = {"height": 32, "width": 32}
+    transformers.ViTImageProcessor(size=size).save_pretrained(folder)
+
+
 @pytest.mark.parametrize(
     ("make", "name"),
     [
@@ -95,7 +107,11 @@ def test_features_are_the_same(
         make(tmp_path / "made")
         name += str(tmp_path / "made")
     folder = of_backbone(name, tmp_path / "saved")
-    backbone: Any = models.load(models.resolve(name))
+    says_the_features_of(models.load(models.resolve(name)), folder)
+
+
+def says_the_features_of(backbone: Any, folder: Path, apart: float = 2e-5) -> None:
+    """The first two of them, up to `apart` of the largest."""
     first = load_file(folder / "head.safetensors")
     first["weight"] = torch.eye(backbone.feature_dim, dtype=torch.float64)[:2]
     save_file(first, folder / "head.safetensors")
@@ -108,4 +124,41 @@ def test_features_are_the_same(
         alone = [backbone.embed(backbone.collate([backbone.prepare(one)])) for one in raw]
     expected = torch.cat(alone)[:, :2].double()
     scale = float(expected.abs().max())
-    torch.testing.assert_close(open_saved(folder).scores(raw), expected, rtol=0, atol=2e-5 * scale)
+    torch.testing.assert_close(open_saved(folder).scores(raw), expected, rtol=0, atol=apart * scale)
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "variant"),
+    [
+        (dense, "hf/one?modality=text&weights=", "bf16"),
+        (dense, "hf/one?modality=text&weights=", "int8-weight"),
+        (dense, "hf/one?modality=text&weights=", "int8-dynamic"),
+        (masked, "hf/one?modality=image&pool=mean&weights=", "fp16"),
+        (masked, "hf/one?modality=image&pool=mean&weights=", "int8-dynamic"),
+        (residual, "hf/one?modality=image&weights=", "int8-static"),
+        (None, "timm/test_vit?weights=random", "int8-weight"),
+        (None, "timm/test_resnet?input_size=32&weights=random", "bf16"),
+        (None, "timm/test_resnet?input_size=32&weights=random", "pruned-50"),
+        (None, "timm/test_resnet?input_size=32&weights=random", "int8-static"),
+        (None, "torchvision/squeezenet1_1?input_size=32&weights=random", "fp16"),
+        (None, "torchvision/squeezenet1_1?input_size=32&weights=random", "int8-static"),
+    ],
+)
+def test_features_of_a_variant_are_the_same(
+    make: Callable[[Path], None] | None, name: str, variant: str, tmp_path: Path,
+    index_folder: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """... by its own weights as they were written, without those that they were made of."""
+    for package in NEEDS.get(variant, ()):
+        pytest.importorskip(package)
+    monkeypatch.setenv("ZOOBENCH_CACHE", str(index_folder))
+    torch.manual_seed(0)
+    if make is not None:
+        make(tmp_path / "made")
+        name += str(tmp_path / "made")
+    original: Any = models.load(models.resolve(name))
+    backbone = variants.made(original, variant, noise(original))
+    folder = of_backbone(name, tmp_path / "saved", variant)
+    # Rounding differs with the size of a batch, and what is nearly level is rounded again.
+    rounding = {"bf16": 0.03, "fp16": 4e-3, "int8-dynamic": 5e-3}
+    says_the_features_of(backbone, folder, rounding.get(variant, 1e-4))

@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from hostile import Canary, Said
 from savedfolders import change, describe, of_backbone
 from tinymodels import tiny_bert, tiny_timm, write_files
-from zoobench.export.saved import open_saved, script_path
+from zoobench.export.saved import open_saved
+from zoobench.models.saved.description import script_path
 
 Command = Callable[..., Said]
 
@@ -275,3 +276,58 @@ def test_files_that_are_no_texts(given: str, words: Path, zoobench: Command) -> 
 
 def test_what_is_saved_names_its_own_scripts() -> None:
     assert script_path("words").is_file()
+
+
+def graph(location: str = "", nested: bool = False) -> Any:
+    """From pixels to features by one product, whose weights may lie in another file."""
+    onnx = pytest.importorskip("onnx")
+    made, helper = onnx.helper, onnx.numpy_helper
+    weights = helper.from_array(torch.eye(3).numpy(), "weights")
+    if location:
+        weights.ClearField("raw_data")
+        weights.data_location = onnx.TensorProto.EXTERNAL
+        weights.external_data.add(key="location", value=location)
+    node = made.make_node("MatMul", ["pixels", "weights"], ["features"])
+    value = made.make_tensor_value_info
+    ends = [value("pixels", 1, ["b", 3])], [value("features", 1, ["b", 3])]
+    inner = made.make_graph([node], "g", *ends, [weights])
+    if nested:
+        both = {"then_branch": inner, "else_branch": inner}
+        node = made.make_node("If", ["pixels"], ["features"], **both)
+        inner = made.make_graph([node], "g", *ends)
+    return made.make_model(inner)
+
+
+@pytest.mark.parametrize("place", ["constant", "nested", "bytes", "link", "absent", "none"])
+def test_an_onnx_file_that_leads_elsewhere_or_is_none(
+    place: str, resnet: Path, zoobench: Command
+) -> None:
+    pytest.importorskip("onnxscript")
+    (resnet.parent / "theirs").write_bytes(torch.eye(3).numpy().tobytes())
+    change(resnet, variant="int8-static")
+    path = resnet / "model.onnx"
+    if place == "none":
+        path.write_bytes(graph().SerializeToString())  # of vectors, where pictures are due
+    elif place in ("constant", "nested"):
+        path.write_bytes(graph("../theirs", place == "nested").SerializeToString())
+    elif place == "bytes":
+        path.write_bytes(b"\x80\x04evil")
+    elif place == "link":
+        path.symlink_to(resnet.parent / "theirs")
+    said = refused(zoobench, resnet)
+    expected = {"constant": "weights inside", "nested": "weights inside", "link": "outside"}
+    assert expected.get(place, "saved") in said
+
+
+@pytest.mark.parametrize("variant", ["int8", "../bf16", 7, None])
+def test_a_variant_that_is_none(variant: Any, words: Path, zoobench: Command) -> None:
+    change(words, variant=variant)
+    assert "variant" in refused(zoobench, words)
+
+
+def test_int8_weights_that_do_not_fit(resnet: Path, zoobench: Command) -> None:
+    pytest.importorskip("torchao")
+    change(resnet, variant="int8-weight")
+    state = {"conv1.weight.qdata": torch.zeros(2, 2, dtype=torch.int8)}
+    save_file(state, resnet / "model.safetensors")
+    assert "saved" in refused(zoobench, resnet)

@@ -25,6 +25,8 @@ PACKAGES = {
     "words": "torch safetensors",
 }
 """What a library's predict.py imports, as pip calls it."""
+MORE = {"int8-weight": " torchao", "int8-dynamic": " torchao", "int8-static": " onnxruntime"}
+"""By variant: and this."""
 SHOWN = 100
 """Names of classes in the card; predict.json holds all."""
 
@@ -69,7 +71,8 @@ def _card(
     yield "## Use"
     yield ""
     yield "```"
-    yield f"pip install {PACKAGES[described['library']]}"
+    packages = PACKAGES[described["library"]] + MORE.get(described.get("variant", ""), "")
+    yield f"pip install {packages}"
     files, what = ("PICTURE", "picture") if pictures else ("FILE", "line of text")
     yield f"python predict.py {files}...    # one JSON object a {what}"
     yield "```"

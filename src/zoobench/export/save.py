@@ -22,11 +22,21 @@ from numpy.typing import NDArray
 from zoobench import machine, tasks
 from zoobench.errors import UserError
 from zoobench.export import cells, model_card
-from zoobench.export.saved import DESCRIPTION, FORMAT, SavedModel, open_saved, script_path
+from zoobench.export.saved import SavedModel, open_saved
 from zoobench.files import new_folder
 from zoobench.machine import cache_dir
 from zoobench.methods.head import AffineHead
 from zoobench.models.backbones import Blueprint
+from zoobench.models.saved.description import (
+    DESCRIPTION,
+    FORMAT,
+    HEAD,
+    ONNX,
+    WEIGHTS,
+    script_path,
+)
+from zoobench.models.variants import onnx_session
+from zoobench.models.weights import plain_tensors
 from zoobench.schema import Outcomes, Record, to_json
 from zoobench.store import Run
 from zoobench.workers.loaded import threads
@@ -38,10 +48,11 @@ if TYPE_CHECKING:
 
 UNSAVED = ("segmentation", "detection")
 """Tasks whose models no script of ours runs."""
-SLACK = {"fp32": 0.002, "bf16": 0.05}
-"""By the precision that was judged: how far a probability may be from the one that was kept, and
-two classes from each other where the saved model says the other one. Another processor, or another
-size of batches, moves float32 by a hundredth of it. Of numbers it is a share of their deviation."""
+SLACK = {"fp32": 0.002, "bf16": 0.05, "fp16": 0.01, "int8-dynamic": 0.02}
+"""By the precision or the variant that was judged: how far a probability may be from the one that
+was kept, and two classes from each other where the saved model says the other one. Another
+processor, or another size of batches, moves float32 by a hundredth of it. Of numbers it is a share
+of their deviation."""
 COMPARED = 256
 """Test examples that the written files are tried on."""
 BATCH = 16
@@ -144,6 +155,8 @@ def threads_of(record: Record) -> AbstractContextManager[None]:
 
 
 def _precision(record: Record) -> str:
+    if (variant := str(record.cell.model.option("variant", ""))) in SLACK:
+        return variant
     precision = cells.told(record, "model").get("precision")
     taken = precision.get("taken") if isinstance(precision, Mapping) else ""
     return "bf16" if taken == "bf16" else "fp32"
@@ -194,8 +207,6 @@ def _unit(fit: AdaptedCell) -> float:
 def write(fit: AdaptedCell, head: AffineHead, record: Record, folder: Path) -> None:
     """The weights, predict.json and predict.py. Raises UserError for a model that no library alone
     makes."""
-    from safetensors.torch import save_file
-
     assert fit.loaded is not None
     # A fine-tune's own copy, or what the frozen method was given.
     source = getattr(fit.adapted, "backbone", fit.loaded.features)
@@ -205,18 +216,34 @@ def write(fit: AdaptedCell, head: AffineHead, record: Record, folder: Path) -> N
             f"{record.cell.model.short}: only zoobench or a plug-in makes this model, so no script "
             "without them can use it"
         )
-    model, beside = blueprint.parts(source.module)
-    tensors = {"weight": head.weight, "bias": head.bias, **beside}
-    _save(save_file, model, folder / "model.safetensors")
-    _save(save_file, tensors, folder / "head.safetensors")
-    if blueprint.write is not None:
-        blueprint.write(folder, source.module)
-    text = json.dumps(describe(fit, record, blueprint), indent=1)
+    variant = str(record.cell.model.option("variant", ""))
+    beside = write_network(source.backbone, variant, folder)
+    _save({"weight": head.weight, "bias": head.bias, **beside}, folder / HEAD)
+    described = describe(fit, record, blueprint)
+    if variant:
+        described["variant"] = variant
+    text = json.dumps(described, indent=1)
     (folder / DESCRIPTION).write_text(text + "\n", encoding="ascii")
     shutil.copyfile(script_path(blueprint.library), folder / "predict.py")
 
 
-def _save(save_file: Any, state: Mapping[str, torch.Tensor], path: Path) -> None:
+def write_network(backbone: Any, variant: str, folder: Path) -> Mapping[str, torch.Tensor]:
+    """The network's file, and what its library reads beside it; what belongs beside the head."""
+    blueprint: Blueprint = backbone.blueprint
+    beside: Mapping[str, torch.Tensor] = {}
+    if variant == "int8-static":
+        (folder / ONNX).write_bytes(onnx_session.content_of(backbone.module))
+    else:
+        model, beside = map(plain_tensors, blueprint.parts(backbone.module))
+        _save(model, folder / WEIGHTS)
+    if blueprint.write is not None:
+        blueprint.write(folder, backbone.module)
+    return beside
+
+
+def _save(state: Mapping[str, torch.Tensor], path: Path) -> None:
+    from safetensors.torch import save_file
+
     # Tensors that share memory are written each for itself; the format refuses them else.
     apart = {name: one.detach().cpu().contiguous().clone() for name, one in state.items()}
     save_file(apart, path, {"format": "pt"})

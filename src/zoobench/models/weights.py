@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,7 +87,12 @@ def state_digest(module: torch.nn.Module) -> str:
 
 
 def plain_state(module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """The state_dict in tensors of torch's own: a quantised tensor as the parts that it is made of,
+    """The `plain_tensors` of the state_dict."""
+    return plain_tensors(module.state_dict())
+
+
+def plain_tensors(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A state_dict in tensors of torch's own: a quantised tensor as the parts that it is made of,
     such as `fc.weight.qdata` (int8) and `fc.weight.scale`."""
     import torch
 
@@ -100,7 +106,7 @@ def plain_state(module: torch.nn.Module) -> dict[str, torch.Tensor]:
         for part in flatten()[0]:
             add(f"{name}.{part}", getattr(one, part))
 
-    for name, one in module.state_dict().items():
+    for name, one in state.items():
         if isinstance(one, torch.Tensor):  # a module's extra state need not be one
             add(name, one.detach())
     return found

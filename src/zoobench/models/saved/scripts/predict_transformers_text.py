@@ -23,6 +23,8 @@ POOLS: dict[str, Any] = {  # of the hidden states (1, T, D) of one text
         / (states.shape[1] * (states.shape[1] + 1) / 2)
     ),
 }
+HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""Variants whose weights and arithmetic are in another type -> the type."""
 
 
 def load(folder: Path) -> tuple[Any, list[str]]:
@@ -36,9 +38,10 @@ def load(folder: Path) -> tuple[Any, list[str]]:
         folder, local_files_only=True, trust_remote_code=False
     )
     model = getattr(transformers, made["class"])(config)
-    model.load_state_dict(load_file(folder / "model.safetensors"))
-    model.eval()
+    fill(model, load_file(folder / "model.safetensors"), told.get("variant", ""))
     head = load_file(folder / "head.safetensors")
+    weight, bias = head.pop("weight"), head.pop("bias")
+    dense = dense_layers(head, told.get("variant", ""))
 
     def features(text: str) -> Any:
         ids = tokenizer(made["prefix"] + text, truncation=True, max_length=made["length"])[
@@ -51,16 +54,45 @@ def load(folder: Path) -> tuple[Any, list[str]]:
             if layer == "normalize":
                 rows = torch.nn.functional.normalize(rows, dim=-1)
             else:  # a Dense layer: the name of its activation
-                rows = rows @ head[f"{number}.weight"].T + head.get(f"{number}.bias", 0)
-                rows = getattr(torch.nn, layer)()(rows)
+                rows = getattr(torch.nn, layer)()(dense[str(number)](rows))
         return rows
 
     def scores(texts: list[str]) -> Any:
         with torch.inference_mode():
             rows = torch.cat([features(one) for one in texts])
-            return rows.double() @ head["weight"].T + head["bias"]
+            return rows.double() @ weight.T + bias
 
     return scores, told["classes"]
+
+
+def dense_layers(weights: dict[str, Any], variant: str) -> Any:
+    """The linear layers that follow the pooling, by their number."""
+    layers = torch.nn.ModuleDict()
+    for name, one in weights.items():
+        number, _, part = name.partition(".")
+        if part in ("weight", "weight.qdata"):
+            outputs, inputs = one.shape
+            layers[number] = torch.nn.Linear(inputs, outputs, bias=f"{number}.bias" in weights)
+    fill(layers, weights, variant)
+    return layers
+
+
+def fill(model: Any, weights: dict[str, Any], variant: str) -> None:
+    """Put the stored weights into `model`: those of int8 layers as whole numbers and scales."""
+    layers = [name.removesuffix(".weight.qdata") for name in weights if name.endswith(".qdata")]
+    if variant in ("int8-weight", "int8-dynamic"):
+        from torchao import quantization
+
+        kind = "Int8WeightOnly" if variant == "int8-weight" else "Int8DynamicActivationInt8Weight"
+        config = getattr(quantization, f"{kind}Config")()
+        quantization.quantize_(model, config, lambda _, name: name in layers)
+        for name in layers:
+            weight = model.get_submodule(name).weight
+            for part in weight.__tensor_flatten__()[0]:
+                getattr(weight, part).copy_(weights.pop(f"{name}.weight.{part}"))
+            weights[f"{name}.weight"] = weight
+    model.load_state_dict(weights)
+    model.to(HALVES.get(variant, torch.float32)).eval()
 
 
 def answer(said: Any, classes: list[str]) -> dict[str, Any]:
