@@ -25,6 +25,7 @@ from zoobench.report.compression import (
 )
 from zoobench.report.markdown import markdown
 from zoobench.report.page import page
+from zoobench.report.parts import ReportParts
 from zoobench.report.tables import csv_bytes
 from zoobench.report.terminal import print_compression
 from zoobench.report.write import write_report
@@ -93,11 +94,11 @@ def test_the_csv_holds_the_verdicts(verdicts: VariantVerdicts) -> None:
 
 def test_a_reason_is_text_in_every_output(run: Run, verdicts: VariantVerdicts) -> None:
     ranking = rank([run])
-    html = page(ranking, "t", {}, "t", variants=verdicts)
+    html = page(ranking, "t", {}, "t", ReportParts(variants=verdicts))
     section = html[html.index('<section id="compression"') :].partition("</section>")[0]
     assert "&lt;b&gt;4%&lt;/b&gt;" in section
     assert "<b>" not in section
-    told = markdown(ranking, "t", {}, variants=verdicts)
+    told = markdown(ranking, "t", {}, ReportParts(variants=verdicts))
     part = told[told.index("## Compression") :]
     assert "<b>" not in part
     for text in (section, part, shown(verdicts)):
@@ -146,7 +147,7 @@ def test_the_page_draws_it_at_any_width(
     browser: webdriver.Chrome, run: Run, verdicts: VariantVerdicts, tmp_path: Path
 ) -> None:
     file = tmp_path / "report.html"
-    file.write_text(page(rank([run]), "t", {}, "t", variants=verdicts))
+    file.write_text(page(rank([run]), "t", {}, "t", ReportParts(variants=verdicts)))
     try:
         for width in (390, 1280):
             browser.execute_cdp_cmd(

@@ -25,10 +25,13 @@ from zoobench.ranking.rank import rank
 from zoobench.report import gate, notebook
 from zoobench.report.markdown import markdown
 from zoobench.report.page import page
+from zoobench.report.parts import ReportParts
 from zoobench.report.tables import csv_bytes, measurements_table, ranking_table
 from zoobench.report.terminal import print_ranking, ranking_text
+from zoobench.report.usability_view import usability_view
 from zoobench.schema import Cell, Outcome, Record, Ref
 from zoobench.store import Run, encode
+from zoobench.usability.answers import UsabilityAnswer
 
 WORST = {
     "script": "<script>alert(1)</script><img src=x onerror=alert(1)>",
@@ -139,9 +142,22 @@ def html_shape(source: str) -> list[Any]:
 
 HIDDEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
+
+def usable(text: str) -> ReportParts:
+    """Answers of probes whose reasons, models and libraries say `text`."""
+    made = UsabilityAnswer(Ref("timm", text or "x").text, "exports-onnx", "no", None, text)
+    return ReportParts(usability=usability_view({(made.model, made.probe): made}))
+
+
 WRITERS: dict[str, tuple[Callable[[Ranking, str], str], Callable[[str], Any]]] = {
-    "report.md": (lambda found, text: markdown(found, text, environment(text)), markdown_shape),
-    "report.html": (lambda found, text: page(found, text, environment(text), text), html_shape),
+    "report.md": (
+        lambda found, text: markdown(found, text, environment(text), usable(text)),
+        markdown_shape,
+    ),
+    "report.html": (
+        lambda found, text: page(found, text, environment(text), text, usable(text)),
+        html_shape,
+    ),
     "notebook": (lambda found, _: notebook.ranking_html(found), html_shape),
 }
 

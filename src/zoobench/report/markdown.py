@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from zoobench import escape
-from zoobench.compare.variant_verdicts import NO_VARIANTS, VariantVerdicts
 from zoobench.ranking.nouns import Failure, OverallRanking, Ranking, SectionRanking
 from zoobench.ranking.pareto import AXES, front_of, one_device
 from zoobench.report.classes import (
@@ -18,7 +17,8 @@ from zoobench.report.classes import (
 )
 from zoobench.report.compression import about, compression_views, figure_name
 from zoobench.report.figures import heat_cells, pictures, slugs
-from zoobench.report.precision_recall import PrecisionRecall, curve_figures
+from zoobench.report.parts import NOTHING_MORE, ReportParts
+from zoobench.report.precision_recall import curve_figures
 from zoobench.report.protocol import HOW_TO_READ
 from zoobench.report.terminal import overall_notes, section_about, section_notes
 from zoobench.report.text import (
@@ -42,6 +42,7 @@ from zoobench.report.text import (
     worst_texts,
 )
 from zoobench.report.transfer import transfer_tables
+from zoobench.report.usability_view import ABOUT, NOTE
 from zoobench.schema import Ref
 
 MOST_ROWS = 200
@@ -140,6 +141,18 @@ TEMPLATE = """\
 {{ table(t.header, t.rows) }}
 
 {% endfor %}
+{% if usability.rows %}
+## Usability
+
+{{ usable | text }}
+
+{{ table(usability.header, usability.texts) }}
+
+{% for line in usability.reasons %}
+- {{ line | text }}
+{% endfor %}
+
+{% endif %}
 {% if ranking.failures %}
 ## Cells that failed
 
@@ -152,6 +165,10 @@ TEMPLATE = """\
 {{ line | text }}
 
 {% endfor %}
+{% if not usability.rows %}
+{{ usable | text }}
+
+{% endif %}
 {% for line in environment %}
 - {{ line | text }}
 {% endfor %}
@@ -173,8 +190,7 @@ def markdown(
     ranking: Ranking,
     title: str,
     environment: Mapping[str, Any],
-    curves: Sequence[PrecisionRecall] = (),
-    variants: VariantVerdicts = NO_VARIANTS,
+    parts: ReportParts = NOTHING_MORE,
 ) -> str:
     """The whole of report.md. Pictures are linked as figures/<name>.svg."""
     from jinja2 import Environment
@@ -202,13 +218,15 @@ def markdown(
         heat=heat,
         failure_table=table(*failure_rows(ranking.failures)),
         transfer_tables=transfer_tables,
-        compression=compression_views(variants),
-        compressed=about(variants),
+        compression=compression_views(parts.variants),
+        compressed=about(parts.variants),
         figure_name=figure_name,
         classes=list(zip(classes, class_figures(classes), strict=True)),
         classes_table=classes_table,
-        curves=list(zip(curves, curve_figures(curves), strict=True)),
+        curves=list(zip(parts.curves, curve_figures(parts.curves), strict=True)),
         table=table,
+        usability=parts.usability,
+        usable=ABOUT if parts.usability.rows else NOTE,
         how_to_read=HOW_TO_READ,
         environment=[f"{k}: {v}" for k, v in flat(environment)],
     )

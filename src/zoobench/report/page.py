@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
-from zoobench.compare.variant_verdicts import NO_VARIANTS, VariantVerdicts
 from zoobench.escape import plain
 from zoobench.metrics import METRICS, metric, sign, theirs
 from zoobench.ranking.choice import SURE
@@ -35,6 +34,7 @@ from zoobench.report.compression import about, compression_data, compression_vie
 from zoobench.report.figures import heat_cells, lanes
 from zoobench.report.markdown import failure_rows, flat
 from zoobench.report.models_page import model_pages
+from zoobench.report.parts import NOTHING_MORE, ReportParts
 from zoobench.report.precision_recall import PrecisionRecall, curve_data
 from zoobench.report.protocol import HOW_TO_READ, protocol_rows
 from zoobench.report.terminal import critical_note, overall_notes
@@ -54,7 +54,7 @@ from zoobench.report.text import (
     worst_texts,
 )
 from zoobench.report.transfer import transfer_tables
-from zoobench.report.worst import WorstPictures
+from zoobench.report.usability_view import ABOUT, NOTE
 from zoobench.schema import Ref
 from zoobench.statistics.critical import CriticalDifference
 
@@ -80,9 +80,7 @@ def page(
     title: str,
     environment: Mapping[str, Any],
     suite: str,
-    curves: Sequence[PrecisionRecall] = (),
-    worst: Sequence[WorstPictures] = (),
-    variants: VariantVerdicts = NO_VARIANTS,
+    parts: ReportParts = NOTHING_MORE,
 ) -> str:
     """The whole of report.html. `suite` is what `zoobench run` would be given again."""
     from jinja2 import Environment
@@ -91,7 +89,7 @@ def page(
     folder = files("zoobench.report")
     scripts = [_vendored(name) for name in VENDORED]
     scripts += [folder.joinpath(name).read_text("utf-8") for name in SCRIPTS]
-    views = compression_views(variants)
+    views = compression_views(parts.variants)
     boards = [
         board(o, n) for o, n in zip(ranking.overall, board_names(ranking.overall), strict=True)
     ]
@@ -102,10 +100,12 @@ def page(
         hashes=Markup(" ".join(f"'sha256-{_sha(text)}'" for text in scripts)),  # noqa: S704
         css=Markup(folder.joinpath("page.css").read_text("utf-8")),  # noqa: S704  our own file
         scripts=[Markup(text) for text in scripts],  # noqa: S704  our own files
-        sections=_sections(ranking, curves, worst, bool(views)),
+        sections=_sections(ranking, parts, bool(views)),
         compression=views,
-        compressed=about(variants),
-        worst=worst,
+        compressed=about(parts.variants),
+        usability=parts.usability,
+        usable=ABOUT if parts.usability.rows else NOTE,
+        worst=parts.worst,
         boards=boards,
         nothing=_nothing(ranking),
         metric=_common_metric(ranking),
@@ -119,21 +119,16 @@ def page(
         ranked=any(o.critical is not None for o in ranking.overall),
         models=model_pages(ranking, suite),
         transfer_tables=transfer_tables(ranking),
-        curves=curves,
+        curves=parts.curves,
         classes=[shaded(one) for one in class_scores(ranking)],
         failures=failure_rows(ranking.failures)[1],
         environment=flat(environment),
-        data=Markup(_json(_data(ranking, boards, curves) | compression_data(views))),  # noqa: S704  `<` is escaped by _json
+        data=Markup(_json(_data(ranking, boards, parts.curves) | compression_data(views))),  # noqa: S704  `<` is escaped by _json
     )
     return rendered.rstrip() + "\n"
 
 
-def _sections(
-    ranking: Ranking,
-    curves: Sequence[PrecisionRecall],
-    worst: Sequence[WorstPictures],
-    compressed: bool,
-) -> list[tuple[str, str]]:
+def _sections(ranking: Ranking, parts: ReportParts, compressed: bool) -> list[tuple[str, str]]:
     """What the page has, for its list of contents."""
     ranked = any(o.critical is not None for o in ranking.overall)
     always = ("models", "failures", "environment")
@@ -147,9 +142,10 @@ def _sections(
     at = [name for name, _ in kept].index("models")
     classes = [("compression", "Compression")] if compressed else []
     classes += [("classes", "Classes")] if class_scores(ranking) else []
-    classes += [("curves", "Curves")] if curves else []
-    classes += [("worst", "Pictures")] if worst else []
+    classes += [("curves", "Curves")] if parts.curves else []
+    classes += [("worst", "Pictures")] if parts.worst else []
     tables = [(table.name, table.title) for table in transfer_tables(ranking)]
+    tables += [("usability", "Usability")] if parts.usability.rows else []
     return kept[:at] + classes + tables + kept[at:]
 
 

@@ -22,16 +22,21 @@ from zoobench.report.compression import (
 from zoobench.report.figures import write_figures
 from zoobench.report.markdown import markdown
 from zoobench.report.page import page
+from zoobench.report.parts import ReportParts
 from zoobench.report.precision_recall import curve_figures, precision_recall
 from zoobench.report.tables import csv_bytes, frame, measurements_table, ranking_table
+from zoobench.report.usability_view import usability_table, usability_view
 from zoobench.report.worst import worst_pictures
 from zoobench.store import Run, read_environment, write_atomic
+from zoobench.usability.answers import answers_of
 
 FILES = ("report.html", "report.md", "ranking.csv", "measurements.csv")
 PER_CLASS = "per_class.csv"
 """Where a task scores classes."""
 COMPRESSION = "compression.csv"
 """Where a run has compressed variants."""
+USABILITY = "usability.csv"
+"""Where `zoobench check` was asked of a run."""
 PARQUET = ("ranking.parquet", "measurements.parquet")
 """Beside the CSV files where pyarrow is installed (the extra `parquet`)."""
 
@@ -56,14 +61,16 @@ def write_report(
     variants = judge_variants(found, book) if verdicts is None else verdicts
     found = found if verdicts is not None else flagged(found, variants)
     worst = worst_pictures(book, found, runs) if pictures else []
+    answers = answers_of([run.path for run in runs])
+    parts = ReportParts(curves, worst, variants, usability_view(answers))
     title = ", ".join(dict.fromkeys(str(r.suite.get("name") or r.path.name) for r in runs))
     environment = _environment(runs)
     try:
         out.mkdir(parents=True, exist_ok=True)
         written = [out / name for name in FILES]
-        html = page(found, title, environment, title, curves, worst, variants)
+        html = page(found, title, environment, title, parts)
         write_atomic(written[0], html.encode())
-        write_atomic(written[1], markdown(found, title, environment, curves, variants).encode())
+        write_atomic(written[1], markdown(found, title, environment, parts).encode())
         tables = ranking_table(found), measurements_table(found.records)
         for path, table in zip(written[2:], tables, strict=True):
             write_atomic(path, csv_bytes(table))
@@ -74,6 +81,9 @@ def write_report(
         if variants.tables:
             written.append(out / COMPRESSION)
             write_atomic(written[-1], csv_bytes(compression_table(variants)))
+        if answers:
+            written.append(out / USABILITY)
+            write_atomic(written[-1], csv_bytes(usability_table(answers)))
         if find_spec("pyarrow") is not None:
             for name, table in zip(PARQUET, tables, strict=True):
                 write_atomic(out / name, frame(table).to_parquet(index=False, engine="pyarrow"))
