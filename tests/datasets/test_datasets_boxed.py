@@ -384,6 +384,27 @@ def test_what_rounding_leaves_outside_is_cut_off_and_twins_count_once(tmp_path: 
     assert any([0, 0, 40, 20] in one.boxes.tolist() for one in held(splits).values())
 
 
+def with_labels(root: Path, text: str) -> Path:
+    """Nine pictures that differ, and in each of them the same objects."""
+    in_yolo(root)
+    for i in range(N):
+        put(root / "labels" / f"{i}.txt", text)
+    return root
+
+
+def test_pictures_may_all_hold_the_same_boxes(tmp_path: Path) -> None:
+    """As where a fixed camera looks at one machine: other targets are not what is learned."""
+    splits = loaded(with_labels(tmp_path, "1 0.5 0.5 0.2 0.4\n"))
+    held = [one for s in (splits.train, splits.test) for one in boxes_of(s).pictures]
+    assert len({one.digest for one in held}) == 1
+    assert splits.notes["classes_not_in_train"] == ["cat", "owl"]
+
+
+def test_pictures_without_any_object_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no picture of train has an object"):
+        loaded(with_labels(tmp_path, ""))
+
+
 def test_ten_thousand_boxes_in_a_picture_are_read(tmp_path: Path) -> None:
     in_yolo(tmp_path)
     lines = "".join(f"0 0.5 0.5 {0.1 + k / 20_000} 0.5\n" for k in range(10_000))

@@ -257,16 +257,18 @@ def test_masks_in_a_column(serve: Callable[[Mapping[str, Any]], list[Any]]) -> N
 
 
 def things(start: int, many: int, bad: int = -1) -> Any:
-    names = library.ClassLabel(names=["mask", "glove"])
+    names = library.ClassLabel(names=["mask", "glove", "boot"])
     features = library.Features({
         "image": library.Image(),
         "objects": {"bbox": library.Sequence(library.Sequence(library.Value("float32"), length=4)),
                     "category": library.Sequence(names)},
     })  # fmt: skip
-    objects = [
+    objects: list[dict[str, list[Any]]] = [
         {"bbox": [[1, 2, 4, 5], [0, 0, 90 if i == bad else 3, 3]], "category": [i % 2, 1]}
         for i in range(many)
     ]
+    objects[1] = {name: column * 2 for name, column in objects[1].items()}  # each box twice
+    objects[2] = {"bbox": [], "category": []}
     rows = {"image": [png(start + i) for i in range(many)], "objects": objects}
     return library.Dataset.from_dict(rows, features=features)
 
@@ -275,8 +277,10 @@ def test_boxes_in_a_column(serve: Callable[[Mapping[str, Any]], list[Any]]) -> N
     serve({"train": things(0, 20, bad=3), "test": things(50, 10)})
     name = "hf/user/things?image=image&label=objects&task=detection"
     made = datasets.load(datasets.resolve(name))
-    assert (made.task, made.classes) == ("detection", ("mask", "glove"))
+    assert (made.task, made.classes) == ("detection", ("mask", "glove", "boot"))
     assert len(made.train) + len(made.valid) == 19
+    told = {"boxes_given_twice": 4, "pictures_without_objects": 2, "classes_not_in_train": ["boot"]}
+    assert told.items() <= made.notes.items()  # as a folder's
     (why,) = made.notes["corrupt_files"]
     assert why.startswith("train, row 4: its box (0, 0, 90, 3) of 'glove' lies outside")
     assert boxes_of(made.test).pictures[0].boxes.tolist() == [[1, 2, 5, 7], [0, 0, 3, 3]]

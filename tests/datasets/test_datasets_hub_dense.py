@@ -14,7 +14,7 @@ SOUND = {"bbox": [BOX], "category": [0]}
 
 def read(cell: Any, *names: str) -> tuple[tuple[str, ...], list[list[float]], str]:
     """The classes, the boxes of a row, and what is wrong with it."""
-    classes, out = boxes_in({"train": [cell, SOUND]}, {"train": [(9, 9)] * 2}, names, "xywh")
+    classes, out, _ = boxes_in({"train": [cell, SOUND]}, {"train": [(9, 9)] * 2}, names, "xywh")
     boxes, faults = out["train"]
     assert not faults[1]
     return classes, boxes.pictures[0].boxes.tolist(), faults[0]  # type: ignore[attr-defined]

@@ -229,3 +229,10 @@ def test_a_picture_lies_as_its_exif_says_and_so_must_its_mask(scenes: Path) -> N
     turned.save(scenes / "images" / "4.jpg", exif=exif)
     splits = loaded(scenes)
     assert sum(len(s) for s in (splits.train, splits.valid, splits.test)) == N
+
+
+def test_masks_may_all_be_the_same(scenes: Path) -> None:
+    """As where a fixed camera looks at one machine: other targets are not what is learned."""
+    every_mask(lambda mask: mask_of(0))(scenes)
+    splits = loaded(scenes)
+    assert len({one.digest for s in (splits.train, splits.test) for one in masks_of(s).seen}) == 1

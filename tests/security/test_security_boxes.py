@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from hostile import Canary, Said
+from zoobench import datasets
 
 N = 9
 JSON, XML, TEXT, YAML = "c/_annotations.coco.json", "v/4.xml", "y/labels/4.txt", "y/data.yaml"
@@ -113,7 +114,6 @@ CASES: dict[str, tuple[str, bytes | str, str]] = {
         XML, b"<\xc2\x9b31m/>", "4.png: its XML cannot be read"),
     "XML of another kind": (XML, b"<svg/>", "it is a svg, not an annotation"),
     "names that are a table of tables": (YAML, b"names: {0: {a: b}, 1: c}\n", "no list of words"),
-    "YAML that is code": (YAML, CODE, "folder/y"),
     "YAML of aliases": (YAML, ALIASES, "no list of words"),
     "YAML that holds itself": (YAML, b"names: &a [*a]\n", "it is no YAML"),
     "deep YAML": (YAML, b"[" * 20_000, "data.yaml"),
@@ -139,6 +139,16 @@ def test_a_strangers_boxes_are_refused_in_one_line(
     assert says in said.error
     assert not set("\x1b\x07\0") & set(said.out + said.err)
     assert "secret of somebody" not in said.out + said.err
+
+
+def test_code_among_names_is_text_too(
+    scenes: Path, canary: Canary, zoobench: Callable[..., Said]
+) -> None:
+    spoil(scenes / YAML, CODE, canary)
+    assert zoobench("plan", "y.toml").code == 0
+    splits = datasets.load(f"folder/y?path={scenes / 'y'}&task=detection")
+    assert splits.classes == (canary.python,)
+    assert not canary.path.exists()
 
 
 def test_names_of_classes_are_text(scenes: Path, zoobench: Callable[..., Said]) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from zoobench.datasets import listing, options, ranges, regular, twins
+from zoobench.datasets import dense, listing, options, ranges, regular, twins
 from zoobench.datasets.faults import check_faults
 from zoobench.datasets.ids import THREADS
 from zoobench.datasets.layouts import Layout, role
@@ -33,7 +33,7 @@ from zoobench.datasets.waiting import told
 from zoobench.errors import BadData
 from zoobench.interfaces import Split
 from zoobench.schema import Ref, digest
-from zoobench.tasks.detection import Annotation, Boxes, boxes_of
+from zoobench.tasks.detection import Annotation, Boxes
 
 PARTS = ("train", "valid", "test")
 SLACK = 2.0
@@ -121,11 +121,7 @@ def found(boxed: BoxedPictures, ref: Ref, *, verify: bool) -> tuple[Found, str]:
     train = split("train", "", "train")
     valid = split("valid", "valid") if "valid" in given else None
     test = split("test", "test") if "test" in given else None
-    learned = boxes_of(train).counts.sum(axis=0)
-    if absent := [c for c, many in zip(boxed.classes, learned, strict=True) if not many]:
-        notes["classes_not_in_train"] = absent
-    if empty := sum(not truth[i].labels.size for i in sound):
-        notes["pictures_without_objects"] = empty
+    notes |= dense.notes(train, boxed.classes, *filter(None, (valid, test)))
     relative = [shown(os.path.relpath(path, boxed.root)) for path in paths]
     content = sorted(zip(relative, ids, (one.digest for one in truth), strict=True))
     revision = digest([list(boxed.classes), content])

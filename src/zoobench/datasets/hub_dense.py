@@ -108,13 +108,14 @@ def _last(one: Seen) -> int:
 
 def boxes_in(
     rows: Mapping[str, Iterable[Any]], sizes: Mapping[str, Sizes], names: Sequence[str], how: str
-) -> tuple[tuple[str, ...], dict[str, tuple[Targets, list[str]]]]:
-    """As `masks_in`, of cells that hold tables of boxes. Without `names` classes are what is said,
-    in the order of numbers or letters."""
+) -> tuple[tuple[str, ...], dict[str, tuple[Targets, list[str]]], dict[str, Any]]:
+    """As `masks_in`, of cells that hold tables of boxes, and notes. Without `names` classes are
+    what is said, in the order of numbers or letters."""
     read = {split: [_annotated(cell, how) for cell in cells] for split, cells in rows.items()}
     said = {label for one in read["train"] for label in one.labels}
     classes = tuple(names) or tuple(sorted(said, key=_order))
     out: dict[str, tuple[Targets, list[str]]] = {}
+    twice = 0
     for split, held in read.items():
         pictures, faults = [], []
         for one, size in zip(held, sizes[split], strict=True):
@@ -126,13 +127,14 @@ def boxes_in(
                 why = f"a box is of {strange!r}, which is none of the classes"
             if not why:
                 try:
-                    made, _ = boxed.checked(one, size, classes)
+                    made, same = boxed.checked(one, size, classes)
+                    twice += same
                 except BadData as error:
                     why = str(error)
             pictures.append(made)
             faults.append(why)
         out[split] = (Boxes(tuple(pictures), len(classes)), faults)
-    return classes, out
+    return classes, out, {"boxes_given_twice": twice} if twice else {}
 
 
 def _order(label: str) -> tuple[int, float, str]:

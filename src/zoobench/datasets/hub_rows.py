@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from zoobench import hub
-from zoobench.datasets import catalog, hub_dense, labels, options, ranges, regular, twins
+from zoobench.datasets import catalog, dense, hub_dense, labels, options, ranges, regular, twins
 from zoobench.datasets.faults import check_faults
 from zoobench.datasets.ids import bytes_id, text_id
 from zoobench.datasets.masks import size_of
@@ -79,6 +79,9 @@ def found(named: Mapping[str, Any], row: catalog.Hub, ref: Ref, library: Any) ->
         name: _without(split, [i for of, i, _ in faults if of == name], looks.grey)
         for name, split in splits.items()
     }
+    if row.card.task in dense.TASKS:
+        others = (split for name, split in whole.items() if name != "train")
+        notes |= dense.notes(whole["train"], classes, *others)
     return Found(
         whole["train"], whole.get("valid"), whole.get("test"), classes, row.card.modality, notes,
         looks=looks, task=row.card.task,
@@ -107,7 +110,7 @@ def _answers(
     if row.card.task == "detection":
         rows = {name: _values(table, row.label) for name, table in named.items()}
         how = str(ref.option("box_format", "xywh"))
-        return *hub_dense.boxes_in(rows, sizes, names, how), {}
+        return hub_dense.boxes_in(rows, sizes, names, how)
     columns = {
         name: hub_dense.MaskColumn(
             table.select_columns([row.label]).cast_column(row.label, library.Image(decode=False)),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from zoobench.datasets import listing, masks, options, ranges, regular, twins
+from zoobench.datasets import dense, listing, masks, options, ranges, regular, twins
 from zoobench.datasets.faults import check_faults
 from zoobench.datasets.layouts import Layout, role
 from zoobench.datasets.listing import Unused, entries, pictures, shown
@@ -20,7 +20,7 @@ from zoobench.datasets.splits import Found
 from zoobench.errors import BadData
 from zoobench.interfaces import Split
 from zoobench.schema import Ref, digest
-from zoobench.tasks.segmentation import IGNORED, MOST_CLASSES, Masks, masks_of
+from zoobench.tasks.segmentation import MOST_CLASSES, Masks
 
 IMAGES, MASKS, CLASSES = "images", "masks", "classes.txt"
 MOST_BYTES = 1 << 20
@@ -152,16 +152,7 @@ def found(pairs: MaskedPictures, ref: Ref, *, verify: bool) -> tuple[Found, str]
     valid = split("valid", "valid") if "valid" in splits else None
     test = split("test", "test") if "test" in splits else None
     train = split("train", "", "train")
-    learned = masks_of(train).counts.sum(axis=0)
-    here = [name for name, many in zip(pairs.classes, learned, strict=True) if many]
-    if len(here) < 2:
-        what = f"only the class {here[0]!r}" if here else "no class"
-        raise BadData(
-            f"{place}: the masks of train hold {what}. {IGNORED} is no class, but a pixel that is "
-            "ignored: where it is meant for one, write another number"
-        )
-    if len(here) < len(pairs.classes):
-        notes["classes_not_in_train"] = [name for name in pairs.classes if name not in here]
+    notes |= dense.notes(train, pairs.classes)
     relative = [shown(os.path.relpath(path, pairs.root)) for path in images]
     content = sorted(zip(relative, ids, (one.digest for one in seen), strict=True))
     revision = digest([list(pairs.classes), content])

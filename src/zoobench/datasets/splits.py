@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zoobench.datasets import dense
 from zoobench.datasets.options import first_classes
 from zoobench.datasets.twins import Looks, near
 from zoobench.errors import BadData
@@ -295,6 +296,9 @@ def _once(split: Split, looks: Looks) -> Split:
 
 def _check_sizes(found: Found, ref: Ref) -> None:
     """Every class of train must be able to give one example to each derived split."""
+    if found.task in dense.TASKS:
+        dense.check(found.train, found.classes, ref)
+        return
     if not found.labelled:
         if len(set(found.train.targets.keys())) < 2:
             raise BadData(
