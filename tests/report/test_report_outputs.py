@@ -284,6 +284,21 @@ def _without(overall: OverallRanking, cost: str) -> OverallRanking:
     return dataclasses.replace(overall, rows=rows)
 
 
+def test_a_recommendation_says_of_which_data(run: Run) -> None:
+    """Two of a run, as of two dense tasks, may be alike in all else."""
+    (overall,) = rank([run]).overall
+    found = recommend(overall)
+    first, second = text.dataset_labels(found.datasets).values()
+
+    def head(*datasets: Ref) -> str:
+        return text.recommendation_text(dataclasses.replace(found, datasets=datasets))[0]
+
+    assert head(*found.datasets).endswith(f" on {first}, {second})")
+    assert head(found.datasets[0]).endswith(f" on {first})")
+    more = [Ref("packaged", f"more{n}") for n in range(3)]
+    assert head(*found.datasets, *more).endswith(f" on {first}, {second} and 3 more)")
+
+
 def test_an_error_metric_is_written_as_it_was_measured(run: Run) -> None:
     (overall,) = rank([run], "nll").overall
     assert overall.rows[0].value < 0  # larger is better inside

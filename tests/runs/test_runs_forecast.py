@@ -87,9 +87,36 @@ def test_records_set_the_scale() -> None:
     assert forecast.scale(cells, {}) is None
     guess = forecast.seconds(cells)[0]
     done = {cells[0].key: Record(cells[0], "ok", seconds=3 * guess)}
-    assert forecast.scale(cells, done) == pytest.approx(3)
+    assert forecast.scale(cells, done) == pytest.approx(3)  # the other takes no longer
     failed = {cells[0].key: replace(done[cells[0].key], status="oom")}
     assert forecast.scale(cells, failed) is None
+
+
+@pytest.mark.parametrize(
+    ("factor", "ended", "left", "low", "high"),
+    [
+        (100, [0.03], [40.0], 1, 1.1),  # what starts a run takes seconds, whatever a control does
+        (100, [0.03], [0.03, 0.03], 100, 100),
+        (100, [0.03], [], 100, 100),
+        (3, [10.0, 10.0], [20.0], 2, 3),
+        (3, [100.0, 100.0], [20.0], 3, 3),
+        (0.2, [100.0] * 9, [200.0], 0.2, 0.3),
+    ],
+)
+def test_a_quick_cell_says_little_of_long_ones(
+    factor: float, ended: list[float], left: list[float], low: float, high: float
+) -> None:
+    found = forecast.rate(factor * sum(ended), ended, left)
+    assert low <= found <= high or found == pytest.approx(low)
+
+
+def test_a_control_that_ended_does_not_make_minutes_hours() -> None:
+    cells = [replace(cell("control/chance"), method="chance"), cell(LITE, DIGITS)]
+    quick, long = forecast.seconds(cells)
+    done = {cells[0].key: Record(cells[0], "ok", seconds=100 * quick)}
+    factor = forecast.scale(cells, done)
+    assert factor is not None
+    assert factor * long < 2 * long
 
 
 def test_shares_are_whole_groups_of_about_equal_cost() -> None:

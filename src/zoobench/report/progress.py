@@ -126,12 +126,12 @@ class Watcher:
 
 
 class Clock:
-    """The time left of a run: what its ended cells took over their forecast, for the others."""
+    """The time left of a run: what its ended cells took over their forecast, for the others
+    (forecast.rate)."""
 
     def __init__(self) -> None:
         self._guesses: dict[str, float] = {}
-        self._done = 0.0
-        self._ended = 0
+        self._ended: list[float] = []
         self._since = 0.0
 
     def start(self, cells: list[Cell]) -> None:
@@ -140,15 +140,15 @@ class Clock:
         self._since = time.monotonic()
 
     def end(self, key: str) -> None:
-        self._done += self._guesses.pop(key, 0.0)
-        self._ended += 1
+        self._ended.append(self._guesses.pop(key, 0.0))
 
     def left(self) -> str:
         """In words, "" before anything can be said."""
-        if self._ended < FEWEST or not self._done:
+        if len(self._ended) < FEWEST or not sum(self._ended):
             return ""
-        rate = (time.monotonic() - self._since) / self._done
-        return duration(rate * sum(self._guesses.values()))
+        left = list(self._guesses.values())
+        rate = forecast.rate(time.monotonic() - self._since, self._ended, left)
+        return duration(rate * sum(left))
 
 
 def outcome(record: Record) -> str:

@@ -312,8 +312,9 @@ def _good_enough(o: OverallRanking, names: Mapping[Ref, str]) -> str:
 
 def recommendation_text(found: Recommendation) -> list[str]:
     """What `zoobench recommend` prints: the two picks, how sure each is, and why not the others."""
-    many = "dataset" if len(found.datasets) == 1 else "datasets"
-    where = f"{method_text(found.method, None)} over {len(found.datasets)} {many}"
+    on = list(dataset_labels(found.datasets).values())
+    more = f" and {len(on) - 2} more" if len(on) > 2 else ""
+    where = f"{method_text(found.method, None)} on {', '.join(on[:2])}{more}"
     best, cheap = found.accurate, found.cheapest
     every = [*found.ruled_out, *found.behind]
     every += [row.model for row in (*found.tied, best, cheap) if row is not None]

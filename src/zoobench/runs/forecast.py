@@ -49,15 +49,28 @@ def seconds(cells: Sequence[Cell]) -> list[float]:
     return [_cell_seconds(cell, known) for cell in cells]
 
 
+def rate(spent: float, ended: Sequence[float], left: Sequence[float]) -> float:
+    """Seconds a nominal second of the cells that are `left`, where those that have `ended` took
+    `spent`; both in nominal seconds, one a cell.
+
+    What a quick cell takes is mostly starting, and says little of long ones: as many seconds as
+    the mean cell that is left is longer than the mean one that ended are taken to be nominal.
+    """
+    longer = max(0.0, sum(left) / len(left) - sum(ended) / len(ended)) if left else 0.0
+    return (spent + longer) / (sum(ended) + longer)
+
+
 def scale(cells: Sequence[Cell], done: Mapping[str, Record]) -> float | None:
-    """What this machine takes over the nominal time, from the ok records; None without any."""
-    nominal = spent = 0.0
+    """The `rate` of this machine, from the ok records; None without any."""
+    spent, ended, left = 0.0, [], []
     for cell, guess in zip(cells, seconds(cells), strict=True):
         record = done.get(cell.key)
         if record is not None and record.status == "ok":
-            nominal += guess
+            ended.append(guess)
             spent += record.seconds
-    return spent / nominal if nominal else None
+        elif record is None:
+            left.append(guess)
+    return rate(spent, ended, left) if sum(ended) else None
 
 
 def shorter(cells: Sequence[Cell], seconds: Sequence[float]) -> str:
