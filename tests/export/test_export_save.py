@@ -363,6 +363,28 @@ def test_a_part_of_the_data_is_found_again_and_other_data_is_not(
         cells.located(dataclasses.replace(case.run, suite={}), cell)
 
 
+@pytest.mark.parametrize("name", ["timm/me/resnet fine-tune", "timm/me/resnet ridge bf16"])
+def test_what_was_saved_is_judged_and_saved_again(
+    name: str, cases: dict[str, Case], tmp_path: Path, features: None
+) -> None:
+    """Ridge on the features of a fine-tune, and on those that ridge had before."""
+    case = cases[name]
+    data = f"folder/pics?path={case.run.path.parent / 'pics'}"
+    run = judged(tmp_path / "run", [f"saved/mine?path={case.saved.folder}"], [data], ["ridge"])
+    [record] = run.records
+    for twin in case.run.records:
+        if twin.cell.params.get("head") == "anew":
+            assert record.value("accuracy") == twin.value("accuracy")
+    again = save(run, record, tmp_path / "again")
+    said = open_saved(tmp_path / "again").description
+    assert said.variant == open_saved(case.saved.folder).description.variant
+    assert again.compared == len(case.test)
+    file = "model.safetensors"
+    assert (tmp_path / "again" / file).read_bytes() == (case.saved.folder / file).read_bytes()
+    kept = (tmp_path / "run" / "records.jsonl").read_text("utf-8")
+    assert str(case.saved.folder) not in kept
+
+
 def test_a_model_that_only_zoobench_makes_is_refused(tmp_path: Path) -> None:
     data = "synthetic/stripes?train=12&valid=4&test=4"
     run = judged(tmp_path / "run", ["synthetic/gabor"], [data], ["linear-probe"])
@@ -397,7 +419,7 @@ def test_the_scripts_share_their_common_part_word_for_word() -> None:
             if isinstance(node, ast.FunctionDef):
                 key = node.name if node.name in ("answer", "fill") else f"{kind} {node.name}"
                 parts.setdefault(key, set()).add(ast.unparse(node))
-    own = {"picture parts", "text load", "text dense_layers"}
+    own = {"picture parts", "text load", "text parts", "text dense_layers"}
     pictures = {f"picture {name}" for name in ("load", "session", "run", "main", "picture")}
     assert parts.keys() == own | pictures | {"answer", "fill", "text main"}
     assert all(len(written) == 1 for name, written in parts.items() if name not in own)

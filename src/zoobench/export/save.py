@@ -216,7 +216,7 @@ def write(fit: AdaptedCell, head: AffineHead, record: Record, folder: Path) -> N
             f"{record.cell.model.short}: only zoobench or a plug-in makes this model, so no script "
             "without them can use it"
         )
-    variant = str(record.cell.model.option("variant", ""))
+    variant = str(source.provenance.get("variant", {}).get("name", ""))
     beside = write_network(source.backbone, variant, folder)
     _save({"weight": head.weight, "bias": head.bias, **beside}, folder / HEAD)
     described = describe(fit, record, blueprint)

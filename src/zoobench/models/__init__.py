@@ -25,6 +25,7 @@ SOURCES: dict[str, str] = {
     "timm": "zoobench.models.timm_",
     "torchvision": "zoobench.models.torchvision_",
     "hf": "zoobench.models.transformers_",
+    "saved": "zoobench.models.saved_",
     "segmenter": "zoobench.models.segmenter_:SEGMENTERS",
     "detector": "zoobench.models.detector_:DETECTORS",
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoobench import errors
-from zoobench.errors import MissingWeights
+from zoobench.errors import MissingWeights, Unsupported
 from zoobench.interfaces import InputSpec
 from zoobench.models import checkpoints
 from zoobench.models.backbones import Blueprint, TextBackbone, finish, seeded
@@ -53,7 +53,6 @@ def load(
     import torch
 
     table = _vocabulary(vocabulary)
-    rows = {word: i for i, word in enumerate(table)}
     array = _array(vectors, len(table))
     weights = str(ref.option("weights", "pretrained"))
     # One row more than there are words: the padding, which the mean leaves out.
@@ -68,13 +67,31 @@ def load(
     elif weights != "random":
         dropped = checkpoints.fit(module, checkpoints.read(Path(weights)), f"{weights} into {ref}")
         notes = {"dropped_keys": list(dropped)} if dropped else {}
-    length = int(ref.option("length", LENGTH))
+    backbone = _backbone(module, table, int(ref.option("length", LENGTH)))
+    return finish(backbone, {**provenance, **notes}, ())
+
+
+def of_vectors(vectors: torch.Tensor, table: list[str], length: int) -> TextBackbone:
+    """Of (V + 1, D) vectors of V words and the padding, not yet finished. Raises Unsupported where
+    there are not so many."""
+    import torch
+
+    if not isinstance(table, list) or tuple(vectors.shape[:-1]) != (len(table) + 1,):
+        raise Unsupported(f"{tuple(vectors.shape)} vectors are not of its words and the padding")
+    rows, dim = vectors.shape
+    module = torch.nn.EmbeddingBag(rows, dim, mode="mean", padding_idx=len(table))
+    module.load_state_dict({"weight": vectors})
+    return _backbone(module.to(vectors.dtype), table, length)
+
+
+def _backbone(module: torch.nn.Module, table: list[str], length: int) -> TextBackbone:
+    rows = {word: i for i, word in enumerate(table)}
     lexicon = hashlib.sha256("\n".join(table).encode()).hexdigest()[:16]
     spec = InputSpec(modality="text", length=length, extra=(("words", lexicon),))
     tokenize = partial(_word_ids, rows, length)
     backbone = TextBackbone(module, spec, "mean of words", tokenize, _bag_mean, pad_id=len(table))
     backbone.blueprint = Blueprint("words", {"length": length}, partial(_write, table))
-    return finish(backbone, {**provenance, **notes}, ())
+    return backbone
 
 
 def _write(table: list[str], folder: Path, module: Any) -> None:

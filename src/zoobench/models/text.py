@@ -68,7 +68,7 @@ def load_folder(
         module, dense = sentence.with_layers(module, how, ref.option("weights") == "random")
     if dense:
         notes = {**notes, "dense_sha256": [checkpoints.sha256_file(path) for path in dense]}
-    told: dict[str, Any] = {"prefix": prefix, "tokenizer": _tokenizer_digest(tokenizer)}
+    told: dict[str, Any] = {"prefix": prefix, "tokenizer": tokenizer_digest(tokenizer)}
     if how.lower_case:
         told["lower_case"] = True
     settings = {
@@ -82,7 +82,7 @@ def load_folder(
         module=module,
         input_spec=InputSpec(modality="text", length=length, extra=tuple(told.items())),
         pooling=how.pooling,
-        tokenize=partial(_tokenized, tokenizer, length, prefix),
+        tokenize=partial(tokenized, tokenizer, length, prefix),
         forward=partial(sentence.pooled, how),
         pad_id=int(tokenizer.pad_token_id or 0),
         blueprint=Blueprint(
@@ -269,7 +269,7 @@ def _lower(tokenizer: Any, folder: Path) -> None:
     backend.normalizer = Sequence([Lowercase(), *own])
 
 
-def _tokenizer_digest(tokenizer: Any) -> str:
+def tokenizer_digest(tokenizer: Any) -> str:
     vocabulary = sorted(tokenizer.get_vocab().items())
     body = f"{type(tokenizer).__name__} {vocabulary}"
     return hashlib.sha256(body.encode("utf-8", "replace")).hexdigest()[:16]
@@ -288,7 +288,7 @@ def _length(own: int | None, tokenizer: Any, config: Any) -> int:
     return min(limit for limit in limits if limit > 0)
 
 
-def _tokenized(tokenizer: Any, length: int, prefix: str, text: str) -> list[int]:
+def tokenized(tokenizer: Any, length: int, prefix: str, text: str) -> list[int]:
     """At most `length` token ids, with the encoder's own special tokens."""
     ids = tokenizer(prefix + text, truncation=True, max_length=length, padding=False)["input_ids"]
     # A tokenizer without special tokens gives nothing for the empty text.

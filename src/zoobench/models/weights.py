@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,12 +47,18 @@ def weights_digest(ref: Ref) -> str:
     path = Path(drawn or str(weights)).expanduser()
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     files = [file for file in files if not drawn or file.suffix in SETTINGS]
+    return content_digest(files, path if path.is_dir() else None)
+
+
+def content_digest(files: Sequence[Path], root: Path | None) -> str:
+    """sha256 (first 16 hex digits) over files' names below `root` and their contents; "" where one
+    is missing."""
     hasher = hashlib.sha256()
     for file in files:
         if not file.is_file():
             return ""
         stat = file.stat()
-        name = file.relative_to(path).as_posix() if path.is_dir() else ""
+        name = file.relative_to(root).as_posix() if root else ""
         hasher.update(f"{name}:{_file_digest(file, stat.st_mtime_ns, stat.st_size)};".encode())
     return hasher.hexdigest()[:16]
 

@@ -75,6 +75,8 @@ def _random_weights(suite: Suite, model: Ref, dataset: Ref) -> Iterable[Cell]:
     all of the data, or of a large dataset on the control's part."""
     model = variants.original(model)  # what checks the original checks its variants
     drawn, probe = untrained(model), _probe(suite, dataset)
+    if model.source == "saved":
+        return  # another architecture's fine-tune: there are no random weights of it
     if drawn != model and probe is not None and not is_shifted(dataset):
         for cell in _model_cells(suite, drawn, dataset, probe, full_only=True):
             yield replace(cell, dataset=_for_control(dataset))

@@ -245,7 +245,21 @@ def script_path(library: str) -> Path:
 
 
 def describe(folder: Path) -> Description:
-    """The checked predict.json of `folder`. Raises UserError, CellError."""
+    """The predict.json of `folder`, after all that its library can check without building the
+    model. Raises UserError, CellError."""
+    described = read(folder)
+    try:
+        model: Any = msgspec.convert(described.model, KINDS[described.library])
+    except msgspec.ValidationError as error:
+        raise UserError(f"{folder / DESCRIPTION}: model: {plain(one_line(error))}") from error
+    model.check(folder)
+    _check_weights(folder, described)
+    return described
+
+
+def read(folder: Path) -> Description:
+    """The predict.json of `folder`, which is well formed, without any library. Raises UserError,
+    CellError."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; `zoobench save` writes one")
     path = folder / DESCRIPTION
@@ -260,12 +274,6 @@ def describe(folder: Path) -> Description:
         raise UserError(f"{path}: {plain(one_line(error))}") from error
     if (described.task == "classification") != bool(described.classes):
         raise UserError(f"{path}: {described.task} with {len(described.classes)} classes")
-    try:
-        model: Any = msgspec.convert(described.model, KINDS[described.library])
-    except msgspec.ValidationError as error:
-        raise UserError(f"{path}: model: {plain(one_line(error))}") from error
-    model.check(folder)
-    _check_weights(folder, described)
     return described
 
 

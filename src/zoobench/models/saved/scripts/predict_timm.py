@@ -41,10 +41,10 @@ def parts(folder: Path, made: dict[str, Any], variant: str) -> tuple[Any, Any, A
     )
     model.reset_classifier(0, *made["pool"])
     fill(model, load_file(folder / "model.safetensors"), variant)
-    dtype = HALVES.get(variant, torch.float32)
 
     def features(network: Any, batch: Any) -> Any:
-        return network.forward_head(network.forward_features(batch.to(dtype)), pre_logits=True)
+        maps = network.forward_features(batch.to(next(network.parameters()).dtype))
+        return network.forward_head(maps, pre_logits=True)
 
     return transform, model, features
 

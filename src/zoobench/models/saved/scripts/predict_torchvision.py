@@ -42,8 +42,11 @@ def parts(folder: Path, made: dict[str, Any], variant: str) -> tuple[Any, Any, A
     parent, _, last = made["last"].rpartition(".")
     setattr(model.get_submodule(parent), last, torch.nn.Identity())  # the classifier's place
     fill(model, load_file(folder / "model.safetensors"), variant)
-    dtype = HALVES.get(variant, torch.float32)
-    return transform, model, lambda network, batch: network(batch.to(dtype))
+
+    def features(network: Any, batch: Any) -> Any:
+        return network(batch.to(next(network.parameters()).dtype))
+
+    return transform, model, features
 
 
 def fill(model: Any, weights: dict[str, Any], variant: str) -> None:

@@ -47,10 +47,10 @@ def parts(folder: Path, made: dict[str, Any], variant: str) -> tuple[Any, Any, A
     )
     model = getattr(transformers, made["class"])(config)
     fill(model, load_file(folder / "model.safetensors"), variant)
-    dtype = HALVES.get(variant, torch.float32)
 
     def features(network: Any, batch: Any) -> Any:
-        output = network(pixel_values=batch.to(dtype), **made["forward"])
+        pixels = batch.to(next(network.parameters()).dtype)
+        output = network(pixel_values=pixels, **made["forward"])
         hidden = output.last_hidden_state
         if made["pool"] == "pooler":
             return output.pooler_output.flatten(1)

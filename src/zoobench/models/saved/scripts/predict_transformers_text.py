@@ -31,17 +31,7 @@ def load(folder: Path) -> tuple[Any, list[str]]:
     """A function from a list of texts to their scores (N, C), and the C classes."""
     told = json.loads((folder / "predict.json").read_text("utf-8"))
     made = told["model"]
-    tokenizer = transformers.AutoTokenizer.from_pretrained(
-        folder, local_files_only=True, trust_remote_code=False
-    )
-    config = transformers.AutoConfig.from_pretrained(
-        folder, local_files_only=True, trust_remote_code=False
-    )
-    model = getattr(transformers, made["class"])(config)
-    fill(model, load_file(folder / "model.safetensors"), told.get("variant", ""))
-    head = load_file(folder / "head.safetensors")
-    weight, bias = head.pop("weight"), head.pop("bias")
-    dense = dense_layers(head, told.get("variant", ""))
+    tokenizer, model, dense, head = parts(folder, made, told.get("variant", ""))
 
     def features(text: str) -> Any:
         ids = tokenizer(made["prefix"] + text, truncation=True, max_length=made["length"])[
@@ -60,9 +50,24 @@ def load(folder: Path) -> tuple[Any, list[str]]:
     def scores(texts: list[str]) -> Any:
         with torch.inference_mode():
             rows = torch.cat([features(one) for one in texts])
-            return rows.double() @ weight.T + bias
+            return rows.double() @ head["weight"].T + head["bias"]
 
     return scores, told["classes"]
+
+
+def parts(folder: Path, made: dict[str, Any], variant: str) -> tuple[Any, Any, Any, Any]:
+    """The tokenizer, the encoder, the linear layers that follow the pooling, and the head."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False
+    )
+    config = transformers.AutoConfig.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False
+    )
+    model = getattr(transformers, made["class"])(config)
+    fill(model, load_file(folder / "model.safetensors"), variant)
+    weights = load_file(folder / "head.safetensors")
+    head = {name: weights.pop(name) for name in ("weight", "bias")}
+    return tokenizer, model, dense_layers(weights, variant), head
 
 
 def dense_layers(weights: dict[str, Any], variant: str) -> Any:

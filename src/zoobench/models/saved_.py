@@ -1,0 +1,197 @@
+"""saved/NAME?path=FOLDER: what `zoobench save` wrote, as a backbone like any other.
+
+Its features are those that its head reads, so that it can be probed anew, timed, checked and made
+smaller. The folder is a stranger's: see `saved.description`. A folder may stand for the whole name
+(saved/FOLDER). The revision is a digest of the folder's content.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoobench.errors import CellError, MissingWeights, Unsupported, UserError, unknown
+from zoobench.interfaces import InputSpec
+from zoobench.models import folders, glove, sentence, text
+from zoobench.models.backbones import Blueprint, ImageBackbone, TextBackbone, finish
+from zoobench.models.saved.description import HEAD, ONNX, Description, describe, read
+from zoobench.models.variants import OPTION, onnx_session
+from zoobench.models.variants.int8 import quiet
+from zoobench.models.weights import content_digest
+from zoobench.schema import Modality, ModelCard, Ref, digest
+
+if TYPE_CHECKING:
+    from zoobench.interfaces import Backbone
+
+OPTIONS = ("path", "modality")
+BESIDE = ("README.md", "predict.py")
+"""Files that nothing is read from."""
+PACKAGES = {
+    "timm": ("timm",),
+    "torchvision": ("torchvision",),
+    "transformers-image": ("transformers", "torchvision"),
+    "transformers-text": ("transformers", "tokenizers"),
+    "words": (),
+}
+"""What computes with a library's models, beside torch and Pillow."""
+
+
+def cards() -> tuple[ModelCard, ...]:
+    return ()
+
+
+def find(ref: Ref) -> ModelCard:
+    """The card of a resolved ref, wherever its folder lies now."""
+    modality: Modality = "text" if ref.option("modality") == "text" else "image"
+    return ModelCard(
+        "saved", ref.name, modality, ref.revision, "written by zoobench save",
+        pretrained_on="see the README.md of its folder", family=ref.name,
+    )  # fmt: skip
+
+
+def resolve(ref: Ref, where: str) -> Ref:
+    """Raises UserError for a folder that is none, or another one than the revision says."""
+    for name, _ in ref.options:
+        if name not in OPTIONS:
+            raise unknown(where, "option", name, OPTIONS, f"of {ref.id}")
+    at = f"{where}: " if where else ""
+    folder = _folder(ref)
+    try:
+        texts, revision = read(folder).texts, _revision(folder)
+    except (CellError, UserError) as error:
+        raise UserError(f"{at}{error}") from error
+    if ref.revision not in ("", revision):
+        raise UserError(f"{at}{folder}: its content is not that of {ref.id}@{ref.revision}")
+    modality = "text" if texts else "image"
+    if ref.option("modality", modality) != modality:
+        raise UserError(f"{at}{ref.id} reads {modality}, not {ref.option('modality')}")
+    options = {"path": str(folder), "modality": modality}
+    return Ref("saved", Path(ref.name).name, revision, options.items())
+
+
+def available(ref: Ref) -> tuple[bool, str]:
+    folder = _folder(ref)
+    return (True, f"the folder {folder}") if folder.is_dir() else (False, f"no folder {folder}")
+
+
+def load(ref: Ref, seed: int) -> Backbone:
+    """Raises Unsupported, MissingWeights where the folder is not what it was when it was named,
+    MissingExtra."""
+    if ref.option("weights", "pretrained") != "pretrained":
+        raise Unsupported(f"{ref.short}: of a saved model there are no random weights")
+    folder = _folder(ref)
+    described = describe(folder)
+    revision = _revision(folder)
+    if ref.revision not in ("", revision):
+        raise MissingWeights(f"{folder}: it has changed since it was named")
+    with quiet():
+        backbone = _made(folder, described)
+        provenance: dict[str, Any] = {"weights": "saved", "revision": revision}
+        if described.variant:
+            provenance[OPTION] = {"name": described.variant}
+        return finish(backbone, provenance, PACKAGES[described.library])
+
+
+def _made(folder: Path, described: Description) -> ImageBackbone | TextBackbone:
+    if described.library == "words":
+        return _words(folder, described)
+    return _texts(folder, described) if described.texts else _pictures(folder, described)
+
+
+def _folder(ref: Ref) -> Path:
+    return Path(str(ref.option("path", ref.name))).expanduser()
+
+
+def _revision(folder: Path) -> str:
+    names = sorted(path.name for path in folder.iterdir() if path.name not in BESIDE)
+    return content_digest([folders.inside(folder, name) for name in names], folder)
+
+
+def _blueprint(
+    folder: Path, described: Description, parts: Callable[[Any], Any] | None = None
+) -> Blueprint:
+    """How it is saved again, in the type of folder that it came in."""
+
+    def write(new: Path, _: Any) -> None:
+        weights = (described.weights, HEAD, "predict.json", *BESIDE)
+        for path in folder.iterdir():
+            if path.name not in weights:
+                shutil.copyfile(folders.inside(folder, path.name), new / path.name)
+
+    more = {} if parts is None else {"parts": parts}
+    return Blueprint(described.library, described.model, write, **more)
+
+
+def _pictures(folder: Path, described: Description) -> ImageBackbone:
+    from PIL import Image
+
+    transform, network, features = described.script.parts(
+        folder, described.model, described.variant
+    )
+    if described.variant == "int8-static":
+        network = onnx_session.module_of((folder / ONNX).read_bytes())
+        features = onnx_session.features
+    how: Mapping[str, Any] = described.model.get("transform", {})
+    channels, height, width = transform(Image.new("RGB", (64, 64))).shape
+    spec = InputSpec(
+        modality="image",
+        size=(channels, height, width),
+        mean=tuple(how.get("mean", ())),
+        std=tuple(how.get("std", ())),
+        interpolation=str(how.get("interpolation", "")),
+        crop_pct=float(how.get("crop_pct", 1.0)),
+        crop_mode=str(how.get("crop_mode", "")),
+        extra=(("saved", digest([described.library, described.model, _settings(folder)])),),
+    )
+    return ImageBackbone(
+        network, spec, "as saved", transform, features, blueprint=_blueprint(folder, described)
+    )
+
+
+def _settings(folder: Path) -> str:
+    """Of an image processor, "" where the library has none."""
+    path = folder / "preprocessor_config.json"
+    return path.read_text("utf-8") if path.is_file() else ""
+
+
+def _texts(folder: Path, described: Description) -> TextBackbone:
+    import torch
+
+    made = described.model
+    tokenizer, encoder, dense, _ = described.script.parts(folder, made, described.variant)
+    layers = tuple(
+        None if layer == "normalize" else sentence.Dense(folder, 0, 0, bias=False, activation=layer)
+        for layer in made["layers"]
+    )
+    how = sentence.PoolingRecipe(made["pool"], layers)
+    module = encoder
+    if any(layers):
+        module = torch.nn.ModuleDict({"encoder": encoder})
+        module.config = encoder.config
+        places = [place for place, layer in enumerate(layers) if layer]
+        for number, place in enumerate(places):
+            activation = getattr(torch.nn, made["layers"][place])()
+            module[f"dense_{number}"] = torch.nn.Sequential(dense[str(place)], activation)
+    told = {"prefix": made["prefix"], "tokenizer": text.tokenizer_digest(tokenizer)}
+    return TextBackbone(
+        module,
+        InputSpec(modality="text", length=made["length"], extra=tuple(told.items())),
+        how.pooling,
+        partial(text.tokenized, tokenizer, made["length"], made["prefix"]),
+        partial(sentence.pooled, how),
+        pad_id=int(tokenizer.pad_token_id or 0),
+        blueprint=_blueprint(folder, described, partial(sentence.parts, how)),
+    )
+
+
+def _words(folder: Path, described: Description) -> TextBackbone:
+    backbone = glove.of_vectors(
+        folders.tensors([folder / described.weights])["weight"],
+        folders.read_json(folder / "words.json"),
+        described.model["length"],
+    )
+    backbone.blueprint = _blueprint(folder, described)
+    return backbone
