@@ -22,6 +22,7 @@ from zoobench.compare.verdicts import Finding
 from zoobench.ranking.outcomes import open_book
 from zoobench.ranking.pareto import dominators
 from zoobench.ranking.rank import rank
+from zoobench.report.models_page import model_pages
 from zoobench.schema import Cell, Record, Ref
 from zoobench.store import Run
 
@@ -218,14 +219,16 @@ BAD = Planted("int8-weight", "", 60)
 
 
 def test_rows_of_what_regressed_are_flagged(tmp_path: Path) -> None:
-    run = variant_run(tmp_path / "run", [BAD, Planted("bf16", "", 1, 1)], (DIGITS, WORDS))
+    run = variant_run(tmp_path / "run", KINDS[:4], (DIGITS, WORDS))
     ranking, found = ranked([run])
-    assert list(found.regressed()) == [(variant_ref("int8-weight"), "")]
+    assert list(found.regressed()) == [(variant_ref("int8-weight"), "anew")]
     rows = [row for s in ranking.sections for row in s.rows]
     rows += [row for o in ranking.overall for row in o.rows]
-    assert {row.model.text for row in rows if any(f.name == "regressed" for f in row.flags)} == {
-        f"{NET}?variant=int8-weight"
-    }
+    bad = [row for row in rows if any(f.name == "regressed" for f in row.flags)]
+    assert [row.model.text for row in bad] == 3 * [f"{NET}?head=anew&variant=int8-weight"]
+    shown = {page["label"]: page["cells"] for page in model_pages(ranking, "t")}
+    assert all("regressed" in cell[-1] for cell in shown["net?head=anew&variant=int8-weight"])
+    assert not any("regressed" in cell[-1] for cell in shown["net"])
     assert ranking.overall[0].sections == ranking.sections
 
 

@@ -10,7 +10,7 @@ from zoobench.metrics import written
 from zoobench.quantities import duration
 from zoobench.ranking.comparability import is_control
 from zoobench.ranking.nouns import Ranking
-from zoobench.ranking.outcomes import by_model, costs_of, device_of, primary_of
+from zoobench.ranking.outcomes import by_model, contender, costs_of, device_of, primary_of
 from zoobench.report.markdown import flat
 from zoobench.report.text import COST_TITLES, cost, labels, method_text, noisy
 from zoobench.report.text import with_interval as text_of
@@ -61,7 +61,7 @@ def _facts(records: Sequence[Record]) -> list[tuple[str, str]]:
 def _cell(r: Record, metric: str, flags: dict[Any, list[str]]) -> list[str]:
     cell, measured = r.cell, r.get(metric)
     train = r.value("train_accuracy")
-    named = flags.get((cell.model, cell.dataset, cell.method, cell.shots), [])
+    named = flags.get((contender(cell), cell.dataset, cell.method, cell.shots), [])
     seed = f", seed {cell.seed}" if cell.seed else ""
     return [
         cell.dataset.short,
