@@ -14,10 +14,10 @@ shows itself as text, and in a notebook as tables.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, TypeVar, Unpack, cast
 
 from zoobench import metrics, store
 from zoobench.compare import compare as comparison
@@ -26,7 +26,7 @@ from zoobench.compare.variants import ranked
 from zoobench.compare.verdicts import Comparison
 from zoobench.errors import unknown
 from zoobench.files import file_name
-from zoobench.quantities import COUNT, SIZE, TIME, Quantity
+from zoobench.quantities import COUNT, SIZE, TIME
 from zoobench.ranking.nouns import Ranking
 from zoobench.ranking.recommend import Limits, Recommendation, recommend_all
 from zoobench.report import gate, notebook, tables
@@ -34,6 +34,8 @@ from zoobench.report.terminal import ranking_text
 from zoobench.report.text import recommendation_text
 from zoobench.schema import Record
 from zoobench.store import Run
+from zoobench.usability.needs import left_out
+from zoobench.usability.needs import parse as parse_needs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -197,38 +199,54 @@ def rank(run: str | Path | Run, *more: str | Path | Run, metric: str | None = No
     return _as(Leaderboard, ranking)
 
 
+class CostLimits(TypedDict, total=False):
+    """Most that a model may cost: a number, or a text with a unit such as "10M", "20ms" or "2GB".
+
+    `max_macs` of one example; `max_memory` and `max_bytes` (of the saved weights) in bytes.
+    """
+
+    max_params: str | float | None
+    max_macs: str | float | None
+    max_latency_ms: str | float | None
+    max_memory: str | float | None
+    max_bytes: str | float | None
+
+
+COST_LIMITS = {
+    "max_params": (COUNT, ""), "max_macs": (COUNT, ""), "max_latency_ms": (TIME, "ms"),
+    "max_memory": (SIZE, ""), "max_bytes": (SIZE, ""),
+}  # fmt: skip
+"""What each may be written as, and the unit of a plain number."""
+
+
 def recommend(
     run: str | Path | Run,
-    max_params: str | float | None = None,
-    max_macs: str | float | None = None,
-    max_latency_ms: str | float | None = None,
-    max_memory: str | float | None = None,
     license: str = "",  # noqa: A002  the command's own word
     objective: str | None = None,
+    needs: str | Sequence[str] = (),
+    **costs: Unpack[CostLimits],
 ) -> Recommendations:
     """Which model of a run to take under limits, what it is tied with, and how sure that is.
 
-    `max_macs` of one example, `max_memory` in bytes; each may be text with a unit, such as "10M",
-    "20ms" or "2GB". `license` is "permissive" or SPDX names by comma; `objective` a quality
-    metric, by default each task's primary one. Raises UserError, also for a limit on what the
-    run did not measure.
+    `costs` are max_params, max_macs, max_latency_ms, max_memory and max_bytes; each may be text
+    with a unit, such as "10M", "20ms" or "2GB". `license` is "permissive" or SPDX names by comma;
+    `needs` are usability probes that must be answered with yes, by what `zoobench check RUN` found
+    and what cards tell (docs/check.md). `objective` is a quality metric, by default each task's
+    primary one. Raises UserError, also for a limit on what the run did not measure.
     """
     if objective is not None:
         metrics.metric(objective, "objective")
-    limits = Limits(
-        _limit(COUNT, max_params, "max_params"),
-        _limit(COUNT, max_macs, "max_macs"),
-        _limit(TIME, max_latency_ms, "max_latency_ms", "ms"),
-        _limit(SIZE, max_memory, "max_memory"),
-        license,
-    )
+    most: dict[str, Any] = {}
+    for name, given in costs.items():
+        if name not in COST_LIMITS:
+            raise unknown("recommend", "limit", name, COST_LIMITS)
+        kind, unit = COST_LIMITS[name]
+        most[name] = None if given is None else kind.read(cast("str | float", given), name, unit)
     loaded = _loaded(run)
+    wanted = parse_needs(needs, "needs") if needs else ()
+    limits = Limits(**most, license=license, needs=wanted, unmet=left_out(loaded, wanted))
     ranking, _ = ranked([loaded], objective)
     return Recommendations(recommend_all(loaded, limits, objective, ranking))
-
-
-def _limit(kind: Quantity, given: str | float | None, name: str, unit: str = "") -> float | None:
-    return None if given is None else kind.read(given, name, unit)
 
 
 def compare(

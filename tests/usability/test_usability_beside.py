@@ -107,7 +107,7 @@ def gone(cls: type, ref: Ref, where: str) -> Ref:
 
 
 def test_without_a_suite_its_records_name_the_models(tmp_path: Path) -> None:
-    names = ("planted/sound@1", "control/raw-probe@1", "planted/sound@1")
+    names = ("planted/sound@1", "control/raw-probe@1", "planted/sound@1?weights=random")
     records = tuple(Record(cell(name), "ok") for name in names)
     assert models_of(store.Run(tmp_path, records, {})) == [Ref.parse("planted/sound@1")]
 

@@ -159,6 +159,9 @@ def broken(candidates: Sequence[Candidate], done: Sequence[Done], limits: Limits
         if limits.license and not license_fits(candidate.license, limits.license):
             found[candidate.model] = f"licence {candidate.license} is not {limits.license}"
             continue
+        if candidate.model in limits.unmet:
+            found[candidate.model] = limits.unmet[candidate.model]
+            continue
         mine = costs.get(candidate.model, {})
         for name, most in limits.costs.items():
             if mine.get(name, 0.0) > most:

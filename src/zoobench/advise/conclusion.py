@@ -79,6 +79,7 @@ def conclude(data: Ref, out: Path, limits: Limits, state: State, ended: str) -> 
         done=state.done,
         sizes=state.ladder[-1],
         untried=1 - float(found.first.sum()) if found else 1.0,
+        needs=limits.needs,
     )
 
 

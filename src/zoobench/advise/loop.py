@@ -15,6 +15,7 @@ from zoobench.advise.candidates import Pool, broken, gather, worth_fetching
 from zoobench.advise.conclusion import conclude
 from zoobench.advise.fetching import PATIENCE, Fetched, Fetcher
 from zoobench.advise.journal import Journal, read
+from zoobench.advise.needs import known, settle
 from zoobench.advise.nouns import (
     METHOD,
     Action,
@@ -81,6 +82,7 @@ def advise(request: AdviceRequest, say: Say = lambda line: None) -> Advice:
     journal = read(request.out)
     room = _room(request, journal, say)
     order = gather(modality, request.models, request.pool, request.limits, room)
+    request = dataclasses.replace(request, limits=known(request.limits, order, request.out))
     candidates = static_order(order)
     spec = _suite(request, candidates)
     device = machine.resolve(request.device)
@@ -104,9 +106,20 @@ def advise(request: AdviceRequest, say: Say = lambda line: None) -> Advice:
                 ended = work.run()
             finally:
                 journal.closed(work.spent)
+
+    def again(limits: Limits) -> Advice:
+        work.request = dataclasses.replace(request, limits=limits)
+        return conclude(request.data, request.out, limits, state_then(work, spent), ended)
+
+    spent = work.spent
     wanted, more = worth_fetching(candidates, modality, request.limits)
-    advice = conclude(request.data, request.out, request.limits, work.state, ended)
+    advice = settle(again(request.limits), request.limits, request.out, again, say)
     return dataclasses.replace(advice, wanted=wanted, not_available=more)
+
+
+def state_then(work: Session, spent: float) -> State:
+    """What was found, without the time that went by since."""
+    return dataclasses.replace(work.state, spent=spent)
 
 
 def _since(request: AdviceRequest) -> float:

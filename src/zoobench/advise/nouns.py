@@ -219,7 +219,7 @@ class Advice:
     `cheapest` is the cheapest good enough by the cost `cost`, None where nobody is within
     `tolerance` of the true best with probability 0.9, and `within` that probability of it.
     `untried` is the probability that the best is one that was not measured. `stages` are the
-    seconds that each stage took.
+    seconds that each stage took. `needs` are the probes that both picks answered with yes.
     """
 
     data: str
@@ -241,3 +241,4 @@ class Advice:
     done: tuple[Done, ...]
     sizes: Rung
     untried: float = 0.0
+    needs: tuple[str, ...] = ()

@@ -102,6 +102,12 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     default=None,
     help="The cost that counts. Default: latency where measured on one device, else MACs.",
 )
+@click.option(
+    "--needs",
+    default="",
+    metavar="PROBES",
+    help="Usability probes (zoobench check --list) that must say yes, by comma.",
+)
 @click.option("--objective", help="A quality metric. Default: each task's primary one.")
 @data_options
 @JSON_FLAG
@@ -110,6 +116,7 @@ def recommend(
     run: Path | None,
     data: str | None,
     license_: str,
+    needs: str,
     objective: str | None,
     as_json: bool,
     **rest: Any,
@@ -130,7 +137,7 @@ def recommend(
     names = ("max_params", "max_macs", "max_latency_ms", "max_memory", "max_bytes", "tolerance")
     limits = Limits(
         **{name: rest.pop(name) for name in names},
-        license=license_, cheapest=rest.pop("cheapest") or "",
+        license=license_, cheapest=rest.pop("cheapest") or "", needs=needed(needs),
     )  # fmt: skip
     if latency is not None:
         limits = dataclasses.replace(limits, max_latency_ms=latency)
@@ -146,6 +153,15 @@ def recommend(
         recommend_run(run, limits, objective, as_json)
 
 
+def needed(names: str) -> tuple[str, ...]:
+    """Loads nothing of the probes' room where no need is named."""
+    if not names.strip():
+        return ()
+    from zoobench.usability.needs import parse
+
+    return parse(names, "--needs")
+
+
 def recommend_run(run: Path, limits: Limits, objective: str | None, as_json: bool) -> None:
     """The picks of each overall ranking of `run`."""
     from zoobench import store
@@ -154,6 +170,10 @@ def recommend_run(run: Path, limits: Limits, objective: str | None, as_json: boo
     from zoobench.report.text import recommendation_text
 
     loaded = store.load(run)
+    if limits.needs:
+        from zoobench.usability.needs import left_out
+
+        limits = dataclasses.replace(limits, unmet=left_out(loaded, limits.needs))
     ranking, _ = ranked([loaded], objective)
     chosen = recommend_all(loaded, limits, objective, ranking)
     if as_json:

@@ -4,7 +4,7 @@ one can be of each."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,10 +26,11 @@ NOT_RANKED = "not ranked"
 """How the reason begins of a model that has too few scores to be compared."""
 PERMISSIVE = frozenset((
     "0bsd", "apache-2.0", "bsd-2-clause", "bsd-3-clause", "bsd-3-clause-clear", "bsl-1.0",
-    "cc-by-3.0", "cc-by-4.0", "cc0-1.0", "isc", "mit", "odc-by-1.0", "pddl", "pddl-1.0",
-    "unlicense", "zlib",
+    "cc-by-3.0", "cc-by-4.0", "cc0-1.0", "cdla-permissive-2.0", "isc", "mit", "mit-0",
+    "odc-by-1.0", "pddl", "pddl-1.0", "unlicense", "zlib",
 ))  # fmt: skip
-"""SPDX identifiers, in small letters, that `license = "permissive"` admits."""
+"""SPDX identifiers, in small letters, of licences that ask for little but attribution: what
+`license = "permissive"` admits, and the probe of that name."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class Limits:
     identifiers, by comma. `tolerance` is what the cheapest may lose, in points (hundredths of the
     metric's unit; percent of the best value where that unit is the target's), and `cheapest` the
     cost that is looked at: one of COSTLY, or "" for the latency where it was measured on one
-    device, else the MACs.
+    device, else the MACs. `needs` are names of usability probes, and `unmet` says of the models
+    that do not keep them (by the text of a row's Ref) why not.
     """
 
     max_params: float | None = None
@@ -51,6 +53,8 @@ class Limits:
     tolerance: float = 1.0
     cheapest: str = ""
     max_bytes: float | None = None
+    needs: tuple[str, ...] = ()
+    unmet: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def costs(self) -> dict[str, float]:
@@ -76,6 +80,7 @@ class Recommendation:
     probability of being within the tolerance; all are empty where nothing is known of luck.
     `tied` are those that cannot be told from the observed best, it included; `ruled_out` says
     why each other model was not allowed, `behind` by how much the rest of the allowed trail.
+    `needs` are the probes that had to be answered with yes.
     """
 
     accurate: OverallRow | None
@@ -91,6 +96,7 @@ class Recommendation:
     method: str
     metric: str
     datasets: tuple[Ref, ...]
+    needs: tuple[str, ...] = ()
 
 
 def recommend_all(
@@ -157,6 +163,7 @@ def recommend(overall: OverallRanking, limits: Limits | None = None) -> Recommen
         method=overall.method,
         metric=overall.metric,
         datasets=overall.datasets,
+        needs=asked.needs,
     )
 
 
@@ -199,7 +206,7 @@ def _excluded(row: OverallRow, limits: Limits) -> str:
             return f"{name} {value:.4g} is above {limit:.4g}"
     if limits.license and not license_fits(row.license, limits.license):
         return f"licence {row.license} is not {limits.license}"
-    return ""
+    return limits.unmet.get(row.model.text, "")
 
 
 def license_fits(held: str, wanted: str) -> bool:
@@ -259,6 +266,7 @@ def to_json(found: Recommendation) -> dict[str, Any]:
         "cheapest_good_enough": row(found.cheapest),
         "cheapest_by": found.cost,
         "tolerance": found.tolerance,
+        "needs": list(found.needs),
         "tied": [row(one) for one in found.tied],
         "ruled_out": {model.text: why for model, why in found.ruled_out.items()},
         "behind": {model.text: why for model, why in found.behind.items()},

@@ -22,6 +22,8 @@ def advice_text(found: Advice) -> list[str]:
     names = {ref.text: label for ref, label in labels(refs).items()}
     lines = _pick(found, names)
     lines += [_standing(one, names[one.candidate.model]) for one in found.standings]
+    if found.needs:
+        lines.append(f"Needed: {', '.join(found.needs)}. Only a yes keeps a need.")
     lines += [f"Not {names[model]}: {why}." for model, why in found.ruled_out.items()]
     if found.wanted:
         lines += ["", *_wanted(found)]

@@ -328,6 +328,8 @@ def recommendation_text(found: Recommendation) -> list[str]:
         if others:
             lines.append(f"  It cannot be told from: {', '.join(others)}.")
         lines += _cheapest(found, best, names)
+    if found.needs:
+        lines.append(f"Needed: {', '.join(found.needs)}. Only a yes keeps a need.")
     lines += [f"Not {names[m]}: {why}." for m, why in found.ruled_out.items()]
     for model, why in found.behind.items():
         top = found.tied[0].model

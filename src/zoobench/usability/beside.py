@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
 
 from zoobench import models
 from zoobench.errors import ZoobenchError, one_line
@@ -22,10 +23,17 @@ from zoobench.usability.check import UNLOADED, probed
 
 
 def models_of(run: Run) -> list[Ref]:
-    """The models of a run, each once: those of its suite, or those of its records without one."""
+    """The models of a run, each once: those of its suite, or without one those of its records, but
+    for its controls."""
     named = [Ref.parse(text) for text in run.suite.get("models", ())]
-    seen = (record.cell.model for record in run.records)
-    return list(dict.fromkeys(named or [ref for ref in seen if ref.source != CONTROL_SOURCE]))
+    seen = {record.cell.model for record in run.records} if not named else set()
+    real = sorted(ref for ref in seen if ref.source != CONTROL_SOURCE)
+    return list(dict.fromkeys(named or [ref for ref in real if not _is_control(ref, seen)]))
+
+
+def _is_control(ref: Ref, among: Collection[Ref]) -> bool:
+    """Whether it is a model of the run once more, with random weights."""
+    return ref.option("weights") == "random" and ref.without("weights") in among
 
 
 def check_run(
@@ -37,12 +45,18 @@ def check_run(
     answer by now, or with `again`. Each new answer is on the disk before it is yielded. Raises
     UnknownName for a probe that is none, and StoreError.
     """
-    for name in wanted:
+    yield from ask(run.path, models_of(run), wanted or tuple(PROBES), again, threads)
+
+
+def ask(
+    folder: Path, refs: Sequence[Ref], names: Sequence[str], again: bool = False, threads: int = 0
+) -> Iterator[tuple[Ref, UsabilityAnswer, bool]]:
+    """The same of the models `refs`, kept in the run directory `folder`."""
+    for name in names:
         probe(name)
-    with writing(run.path) as write:
-        held = read(run.path)
-        for ref in models_of(run):
-            names = list(wanted or PROBES)
+    with writing(folder) as write:
+        held = read(folder)
+        for ref in refs:
             new = [name for name in names if again or due(held, ref, name)]
             asked = _asked(ref, new, threads)
             for name in names:

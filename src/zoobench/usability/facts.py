@@ -7,14 +7,10 @@ import time
 
 from zoobench import models
 from zoobench.costs.counted import weights_bytes
+from zoobench.ranking.recommend import PERMISSIVE
 from zoobench.usability import ProbeResult
 from zoobench.usability.subject import Subject
 
-PERMISSIVE = frozenset({
-    "apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "isc", "cc0-1.0", "cc-by-4.0", "cc-by-3.0",
-    "unlicense", "zlib", "bsl-1.0", "pddl-1.0", "0bsd", "mit-0", "cdla-permissive-2.0",
-})  # fmt: skip
-"""SPDX identifiers, in lower case, of licences that ask for little but attribution."""
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".tar")
 SAFE = (".safetensors", ".npz", ".npy", ".parquet", ".onnx", ".h5", ".keras")
 UNPINNED = ("", "main", "master", "latest", "head")
