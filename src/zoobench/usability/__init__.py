@@ -75,7 +75,7 @@ PROBES: dict[str, UsabilityProbe] = {
         "behaviour:order_invariant", "nor on the batch's order", "relative"
     ),
     "other-sizes": UsabilityProbe(
-        "behaviour:other_sizes", "it takes inputs of other sizes", "share"
+        "behaviour:other_sizes", "it takes inputs of other sizes", "share", changes=True
     ),
     "differentiable": UsabilityProbe(
         "behaviour:differentiable", "a gradient reaches each parameter", "share"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from zoobench.errors import unknown
+from zoobench.models.text import quiet
 from zoobench.schema import Modality, Ref
 
 TEXT = (
@@ -91,7 +92,8 @@ def _config(kind: str) -> Any:
         chosen["pad_token_id"] = 0
     chosen |= OWN.get(kind, {})
     told = {name: value for name, value in chosen.items() if value is not None}
-    return transformers.AutoConfig.for_model(kind, **told)
+    with quiet():  # it warns of special tokens that so few bytes do not need
+        return transformers.AutoConfig.for_model(kind, **told)
 
 
 def _write_tokenizer(config: Any, folder: Path) -> None:

@@ -49,7 +49,10 @@ def to_onnx(subject: Subject) -> ProbeResult:
     network, inputs = _network(subject)
     with tempfile.TemporaryDirectory(prefix="zoobench-") as folder, _quiet():
         path = Path(folder) / "model.onnx"
-        torch.onnx.export(network, inputs, path, dynamo=True, verbose=False)
+        try:
+            torch.onnx.export(network, inputs, path, dynamo=True, verbose=False)
+        except torch.onnx.OnnxExporterError as error:
+            raise error.__cause__ or error from None  # it says where, and its cause what
         import onnxruntime
 
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

@@ -35,7 +35,7 @@ SWEPT_PROBES = (
 )  # fmt: skip
 """Those whose answers hardly depend on the weights. Compiling and the audit of preprocessing are
 left out: the one takes minutes a model, the other means nothing without training."""
-SECONDS = 90.0
+SECONDS = 200.0
 """A probe of a sweep is stopped after this long."""
 
 PRELOAD = ("timm", "torchvision", "torch.export", "torch.onnx._internal.exporter._core",
