@@ -15,6 +15,7 @@ from zoobench import store
 from zoobench.metrics import METRICS, measured
 from zoobench.runs import planning, session, suite
 from zoobench.runs.session import RunOptions
+from zoobench.runs.suite_toml import to_toml
 from zoobench.schema import Record
 
 CELLS = 10_000
@@ -55,7 +56,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name in list(METRICS)[:28]
     )
     # One record is written by the store, the others are its line under their own names.
-    with store.Store(path / "run", suite.to_toml(spec), spec.identity) as writer:
+    with store.Store(path / "run", to_toml(spec), spec.identity) as writer:
         writer.append(Record(cells[0], "ok", numbers))
     line = (path / "run" / store.RECORDS).read_text()
     head = json.dumps(cells[0].key), f'"seed":{cells[0].seed},"shots":{cells[0].shots}'

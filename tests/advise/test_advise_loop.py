@@ -23,7 +23,7 @@ from zoobench.cli.main import main
 from zoobench.errors import StoreError, UserError
 from zoobench.export.saved import open_saved
 from zoobench.ranking.recommend import Limits
-from zoobench.runs import suite
+from zoobench.runs.suite_toml import to_toml
 from zoobench.tasks.classification import labels_of
 from zoobench.workers.request_worker import RequestWorker
 
@@ -263,7 +263,7 @@ def test_the_state_of_a_pool_is_taken_up_with_other_models_on_the_disk(tmp_path:
     models = [Candidate(f"{name}@1", "MIT", "f") for name in (GABOR, "synthetic/bag")]
     first, second = _suite(asked, tuple(models)), _suite(asked, tuple(models[:1]))
     assert first.identity == second.identity
-    assert suite.to_toml(first) != suite.to_toml(second)
+    assert to_toml(first) != to_toml(second)
     named = dataclasses.replace(asked, models=MODELS)
     assert _suite(named, tuple(models)).identity != _suite(named, tuple(models[:1])).identity
 

@@ -19,6 +19,7 @@ from zoobench.compare.baseline import PACKED, PackedRun
 from zoobench.compare.compare import compare, compare_paths
 from zoobench.compare.reading import load
 from zoobench.errors import StoreError, UserError
+from zoobench.runs.suite_toml import to_toml
 from zoobench.schema import Measurement
 
 TODAY = date(2026, 3, 1)
@@ -309,7 +310,7 @@ def test_a_run_that_lacks_cells_is_accepted_only_when_asked(tmp_path: Path) -> N
     ]
     folder = tmp_path / "run"
     folder.mkdir()
-    (folder / "suite.toml").write_text(suite.to_toml(spec), encoding="utf-8")
+    (folder / "suite.toml").write_text(to_toml(spec), encoding="utf-8")
 
     def taken(*options: str) -> tuple[int, str]:
         asked = ["baseline", "accept", str(folder), "--suite", "two", "--reason", "x"]
@@ -326,7 +327,7 @@ def test_a_run_that_lacks_cells_is_accepted_only_when_asked(tmp_path: Path) -> N
     assert taken("--partial")[0] == 0
     (folder / "records.jsonl").write_bytes(b"".join(lines))
     assert taken()[0] == 0
-    gone = suite.to_toml(spec).replace("synthetic/stripes", "folder/gone")
+    gone = to_toml(spec).replace("synthetic/stripes", "folder/gone")
     (folder / "suite.toml").write_text(gone, encoding="utf-8")
     code, said = taken()
     assert (code, "--partial accepts it as it is" in said) == (2, True)

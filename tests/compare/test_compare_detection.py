@@ -20,6 +20,7 @@ from zoobench.compare.reading import load
 from zoobench.interfaces import Split, Splits
 from zoobench.runs import session, suite
 from zoobench.runs.session import RunOptions
+from zoobench.runs.suite_toml import to_toml
 from zoobench.schema import Cell, Outcomes, Record, Ref
 from zoobench.statistics.bootstrap import numbered
 from zoobench.store import Store
@@ -145,7 +146,7 @@ def detected(file: Path, out: Path, shard: tuple[int, int] = (1, 1)) -> Path:
     names = tuple(f"class{c}" for c in range(CLASSES))
     splits = Splits(empty, empty, empty, names, "image", task="detection")
     facts = {"splits": {"test": "s"}, "sizes": {"test": 40}, "classes": CLASSES, "model": MODEL}
-    with Store(out, suite.to_toml(spec), spec.identity) as writer:
+    with Store(out, to_toml(spec), spec.identity) as writer:
         for cell in plan.todo:
             found = answers(true, np.random.default_rng(int(cell.key[:6], 16)))
             if "mean" in str(cell.model):

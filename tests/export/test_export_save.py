@@ -33,6 +33,7 @@ from zoobench.interfaces import Split
 from zoobench.methods.head import AffineHead
 from zoobench.models import saved
 from zoobench.runs import planning, suite
+from zoobench.runs.suite_toml import to_toml
 from zoobench.schema import Cell, Outcomes, Record, Ref
 from zoobench.store import Run, Store
 from zoobench.workers.runner import Bench
@@ -89,7 +90,7 @@ def judged(out: Path, models: list[str], data: list[str], methods: list[Any]) ->
     }  # fmt: skip
     spec = suite.resolve(suite.parse(body, "made"), "made", Path())
     bench = Bench(Settings(cache=str(out.parent / "cache" / "features"), measure_costs=False))
-    with Store(out, suite.to_toml(spec), spec.identity) as kept:
+    with Store(out, to_toml(spec), spec.identity) as kept:
         for cell in planning.plan(spec):
             result = bench.run(cell)
             assert result.record.status == "ok", result.record.error

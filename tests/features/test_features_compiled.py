@@ -28,6 +28,7 @@ from zoobench.machine import Place
 from zoobench.models.weights import state_digest
 from zoobench.ranking.comparability import comparability, cost_key
 from zoobench.runs import planning, session, suite
+from zoobench.runs.suite_toml import to_toml
 from zoobench.schema import Record, Ref
 from zoobench.workers.runner import Bench
 from zoobench.workers.settings import Settings
@@ -278,9 +279,9 @@ def test_a_suite_says_compile(tmp_path: Path) -> None:
     assert not plain.compile
     assert said.identity != plain.identity  # one run directory holds one kind of times
     assert [c.key for c in planning.plan(said)] == [c.key for c in planning.plan(plain)]
-    (tmp_path / "c.toml").write_text(suite.to_toml(said))
+    (tmp_path / "c.toml").write_text(to_toml(said))
     assert suite.read(str(tmp_path / "c.toml")) == said
-    assert "compile" not in suite.to_toml(plain)
+    assert "compile" not in to_toml(plain)
 
 
 def test_a_machine_without_a_compiler_is_told_before_any_work(

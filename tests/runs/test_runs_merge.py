@@ -19,6 +19,7 @@ from zoobench.cli.main import main
 from zoobench.errors import StoreError, UserError
 from zoobench.runs import merge, session, suite
 from zoobench.runs.session import RunOptions
+from zoobench.runs.suite_toml import to_toml
 from zoobench.schema import Measurement, Outcomes, Record
 
 MODELS = (GABOR, f"{GABOR}?mean=0.4", f"{GABOR}?mean=0.6")
@@ -35,7 +36,7 @@ def answer(file: Path, out: Path, shard: tuple[int, int] = (1, 1)) -> Path:
     """A finished run of the suite at `file`: numbers of the cell's own, written by the store."""
     spec = suite.read(str(file))
     plan = session.make_plan(spec, RunOptions(out, device="cpu", shard=shard))
-    with store.Store(out, suite.to_toml(spec), spec.identity) as writer:
+    with store.Store(out, to_toml(spec), spec.identity) as writer:
         writer.write_environment({"cpu": "one"})
         for cell in plan.todo:
             seed = int(cell.key[:6], 16)

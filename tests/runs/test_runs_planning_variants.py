@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from zoobench import datasets
 from zoobench.errors import UserError
 from zoobench.ranking.comparability import comparability
 from zoobench.ranking.outcomes import contender
 from zoobench.runs import planning, suite
+from zoobench.runs.suite_toml import to_toml
 from zoobench.schema import Cell, Record
 
 SUITE = """
@@ -80,3 +82,33 @@ def test_both_heads_are_ranked_beside_the_original(tmp_path: Path) -> None:
     assert len(keys) == 1
     names = [contender(c).short.partition("?")[2] for c in probes]
     assert names == ["", "head=carried&variant=bf16", "head=anew&variant=bf16"]
+
+
+def test_one_head_may_be_asked_and_stands_in_the_suite_as_resolved(tmp_path: Path) -> None:
+    text = SUITE.replace('"linear-probe", ', '{name = "linear-probe", heads = ["anew"]}, ')
+    found = read(tmp_path, text)
+    probes = of_variant(planning.plan(found), "linear-probe")
+    assert [c.params["head"] for c in probes] == ["anew"]
+    again = read(tmp_path, to_toml(found))
+    assert again.identity == found.identity
+    assert [c.key for c in planning.plan(again)] == [c.key for c in planning.plan(found)]
+    assert found.identity != read(tmp_path, SUITE).identity
+    with pytest.raises(UserError, match=r"methods\[0\]: heads: unknown head 'anewed'"):
+        read(tmp_path, text.replace("anew", "anewed"))
+
+
+def test_what_is_judged_on_valid_is_not_learned_from(tmp_path: Path) -> None:
+    text = SUITE.replace('"synthetic/stripes",', '"synthetic/stripes?judged_on=valid",')
+    found = read(tmp_path, text)
+    cells = [c for c in planning.plan(found) if c.method == "linear-probe"]
+    of_valid = [c for c in cells if c.dataset.option("judged_on")]
+    assert of_valid
+    assert {c.params["refit"] for c in of_valid} == {False}
+    assert {c.params["refit"] for c in cells if not c.dataset.option("judged_on")} == {True}
+    splits = datasets.load(of_valid[0].dataset)
+    assert splits.test.ids == splits.valid.ids
+    assert set(splits.test.ids).isdisjoint(splits.train.ids)
+    whole = datasets.load(of_valid[0].dataset.without("judged_on"))
+    assert set(splits.test.ids).isdisjoint(whole.test.ids)
+    with pytest.raises(UserError, match="unknown value 'test'"):
+        read(tmp_path, text.replace("=valid", "=test"))

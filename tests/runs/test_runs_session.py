@@ -19,6 +19,7 @@ from zoobench import store
 from zoobench.errors import StoreError, UserError
 from zoobench.runs import planning, session, suite
 from zoobench.runs.session import RunOptions
+from zoobench.runs.suite_toml import to_toml
 
 
 def execute(file: Path, out: Path, **options: object) -> session.Plan:
@@ -259,7 +260,7 @@ def test_hub_datasets_stay_at_the_commit_that_a_run_began_with(
     assert [ref.revision for ref in began.datasets] == ["a" * 40, "1"]
     assert began.identity == spec.identity
     out.mkdir()
-    (out / "suite.toml").write_text(suite.to_toml(began))
+    (out / "suite.toml").write_text(to_toml(began))
     means("b" * 40)  # the hub has moved on
     assert session.pinned(spec, out) == began
     assert suite.read(str(out)).identity == spec.identity

@@ -9,6 +9,7 @@ import pytest
 from cells import write_suite
 from zoobench.errors import UserError
 from zoobench.runs import planning, suite
+from zoobench.runs.suite_toml import to_toml
 from zoobench.schema import Cell
 
 GABOR = "synthetic/gabor"
@@ -95,7 +96,7 @@ def test_a_missing_label_column_is_found_while_reading(tmp_path: Path) -> None:
 def test_built_in_suites_resolve_and_survive_their_toml(name: str, tmp_path: Path) -> None:
     spec = suite.read(name)
     again = tmp_path / "suite.toml"
-    again.write_text(suite.to_toml(spec), encoding="utf-8")
+    again.write_text(to_toml(spec), encoding="utf-8")
     other = suite.read(str(again))
     assert other == spec
     assert other.identity == spec.identity

@@ -33,6 +33,7 @@ from zoobench.machine import cache_dir
 from zoobench.quantities import data_size, duration
 from zoobench.ranking.recommend import Limits
 from zoobench.runs import planning, session, suite
+from zoobench.runs.suite_toml import to_toml
 from zoobench.schema import Cell, Ref
 from zoobench.store import Store
 from zoobench.workers.local import died
@@ -86,7 +87,7 @@ def advise(request: AdviceRequest, say: Say = lambda line: None) -> Advice:
     candidates = static_order(order)
     spec = _suite(request, candidates)
     device = machine.resolve(request.device)
-    with Store(request.out, suite.to_toml(spec), spec.identity) as held:
+    with Store(request.out, to_toml(spec), spec.identity) as held:
         held.write_environment(session.environment(device))
         settings = Settings(device, machine.threads(), str(cache_dir() / "features"))
         state = partial(AdviceWorker, dataset=request.data)

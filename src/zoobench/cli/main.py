@@ -323,6 +323,7 @@ def list_suites(as_json: bool) -> None:
 main.lazy = {
     "profile": "zoobench.cli.profile:profile",
     "check": "zoobench.cli.check:check",
+    "compress": "zoobench.cli.compress:compress",
     "recommend": "zoobench.cli.recommend:recommend",
     "save": "zoobench.cli.save:save",
     "predict": "zoobench.cli.save:predict",

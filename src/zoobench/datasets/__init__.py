@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from zoobench import hub, plugins
-from zoobench.datasets import control, shift
+from zoobench.datasets import control, judged, shift
 from zoobench.datasets.options import prefix
 from zoobench.errors import UserError, unknown
 from zoobench.interfaces import Splits
@@ -34,6 +34,9 @@ def resolve(name: str | Ref, where: str = "") -> Ref:
     Raises UserError (where, what, nearest, known) for whatever is wrong with it.
     """
     ref = _parsed(name, where)
+    if judged.on_valid(ref):
+        judged.check(ref, where)
+        return resolve(judged.plain(ref), where).with_options(**{judged.OPTION: "valid"})
     module = _module(ref.source, where)
     if not shift.is_shifted(ref):
         return module.resolve(ref, where)  # type: ignore[no-any-return]
@@ -47,7 +50,7 @@ def resolve(name: str | Ref, where: str = "") -> Ref:
 
 def card(name: str | Ref) -> DatasetCard:
     """The card of a dataset; of a folder, table or uncatalogued set, what its name shows."""
-    ref = _parsed(name, "")
+    ref = judged.plain(_parsed(name, ""))
     module = _module(ref.source)
     if hasattr(module, "card"):
         return module.card(ref)  # type: ignore[no-any-return]
@@ -62,6 +65,8 @@ def load(name: str | Ref) -> Splits:
     ref = _parsed(name, "")
     if control.on_part(ref):
         return control.part_of(load(control.whole(ref)), ref)
+    if judged.on_valid(ref):
+        return judged.as_test(load(judged.plain(ref)))
     splits: Splits = _module(ref.source).load(shift.clean(ref))
     if shift.is_shifted(ref):
         splits = shift.apply(splits, ref, load)
@@ -76,7 +81,7 @@ def load(name: str | Ref) -> Splits:
 
 def available(name: str | Ref) -> tuple[bool, str]:
     """Whether it could be loaded offline right now, and in a few words why (not)."""
-    ref = _parsed(name, "")
+    ref = judged.plain(_parsed(name, ""))
     return _module(ref.source).available(ref)  # type: ignore[no-any-return]
 
 

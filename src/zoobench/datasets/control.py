@@ -57,6 +57,7 @@ def counted_as(ref: Ref, other: Ref) -> None:
 
 def sizes(ref: Ref, card: DatasetCard) -> Sizes | None:
     """Examples of train, valid and test, as far as the card or its resolving can tell."""
+    ref = ref.without("judged_on")
     if ref.at("") in _COUNTED:
         return _COUNTED[ref.at("")]
     train, valid, test = (

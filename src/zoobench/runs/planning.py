@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from zoobench import datasets, methods, models
-from zoobench.datasets import control
+from zoobench.datasets import control, judged
 from zoobench.datasets.shift import is_shifted
 from zoobench.models import variants
 from zoobench.models.weights import untrained, weights_digest
@@ -141,7 +141,8 @@ def _model_cells(
     if unsuited(model, dataset, spec.name) or not spec.wants(model, dataset):
         return
     if variants.name_of(model) and methods.HEAD not in spec.params:
-        for head in methods.heads(spec.name, datasets.card(dataset).task):
+        known = methods.heads(spec.name, datasets.card(dataset).task)
+        for head in (one for one in known if one in (spec.heads or known)):
             own = replace(spec, params={**spec.params, methods.HEAD: head})
             yield from _model_cells(suite, model, dataset, own, full_only)
         return
@@ -152,6 +153,8 @@ def _model_cells(
             yield _cell(suite, model, dataset, few_shot_spec(spec), draw, k)
     if shots:
         return
+    if judged.on_valid(dataset):
+        spec = few_shot_spec(spec)  # what is judged on is not learned from
     # On all of the data a frozen probe has nothing to draw: one seed says it all.
     drawn = trains or model.option("weights") == "random"
     for seed in suite.seeds if drawn else suite.seeds[:1]:

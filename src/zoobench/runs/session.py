@@ -17,6 +17,7 @@ from zoobench.errors import UserError, unknown
 from zoobench.files import check_within
 from zoobench.machine import cache_dir
 from zoobench.runs import forecast, memory, planning, suite, workers
+from zoobench.runs.suite_toml import to_toml
 from zoobench.schema import STATUSES, Cell, Record, Ref
 from zoobench.store import RECORDS, Store, read_records, read_suite
 from zoobench.workers import interrupts
@@ -269,7 +270,7 @@ def execute(spec: suite.Suite, options: RunOptions, watch: Callable[[Plan, Event
         cells = chosen_cells(spec, options)
         check_memory(Plan(spec, cells, {}), options, site.device)
         with (
-            Store(options.out, suite.to_toml(spec), spec.identity) as store,
+            Store(options.out, to_toml(spec), spec.identity) as store,
             interrupts.noted() as stopping,
         ):
             plan = Plan(spec, cells, recorded(options.out), options.retry)

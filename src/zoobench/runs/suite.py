@@ -79,12 +79,14 @@ class SuiteFile(BaseModel):
 class MethodSpec:
     """A method of a suite, its parameters complete, and the cells it is meant for.
 
-    `only` has globs of model, dataset and task.
+    `only` has globs of model, dataset and task; `heads` are those that variants of models are
+    given, all that the method has where it is empty.
     """
 
     name: str
     params: Mapping[str, Any]
     only: Mapping[str, str] = field(default_factory=dict)
+    heads: tuple[str, ...] = ()
 
     def asks(self, task: str) -> bool:
         return fnmatch.fnmatchcase(task, self.only.get("task", "*"))
@@ -127,7 +129,10 @@ class Suite:
                     str(ref.located.at("") if datasets.on_hub(ref) else ref.located)
                     for ref in self.datasets
                 ],
-                "methods": [[m.name, dict(m.params), dict(m.only)] for m in self.methods],
+                "methods": [
+                    [m.name, dict(m.params), dict(m.only), *([m.heads] if m.heads else [])]
+                    for m in self.methods
+                ],
                 "rest": [controls, self.seeds, self.shots, self.draws, self.precision],
                 **({"compile": True} if self.compile else {}),
             }
@@ -286,11 +291,13 @@ def _methods(
 ) -> tuple[MethodSpec, ...]:
     """One method, or one for each of the tasks `asked` where its classes differ: their parameters
     do, too."""
+    heads: Any = ()
     if isinstance(entry, str):
         name, params, only = entry, {}, {}
     else:
         params = dict(entry)
         name, only = params.pop("name", ""), params.pop("only", {})
+        heads = params.pop("heads", ())
         if not isinstance(name, str) or not name:
             raise UserError(f'{where}: a table needs a `name` such as "linear-probe"')
     if not isinstance(only, dict) or any(not isinstance(v, str) for v in only.values()):
@@ -298,6 +305,11 @@ def _methods(
     for key in only:
         if key not in ("model", "dataset", "task"):
             raise unknown(where, "key", key, ("model", "dataset", "task"), "of only")
+    if not isinstance(heads, (list, tuple)):
+        raise UserError(f'{where}: heads: expected a list such as ["carried"]')
+    for head in heads:
+        if head not in methods.HEADS:
+            raise unknown(f"{where}: heads", "head", str(head), methods.HEADS)
     wanted = MethodSpec(name, params, only)
     tasks = [t for t in asked if t in methods.served(name, where) and wanted.asks(t)] or [""]
     classes = {methods.method_class(name, where, task) for task in tasks}
@@ -306,6 +318,7 @@ def _methods(
             name,
             methods.params_of(methods.build(name, params, where, task)),
             {**only, "task": task} if len(classes) > 1 else only,
+            tuple(heads),
         )
         for task in (tasks if len(classes) > 1 else tasks[:1])
     )
@@ -360,39 +373,3 @@ def _check_tasks(suite: Suite, names: Sequence[str], where: str) -> None:
                 f"{where}: datasets[{i}]: shots take some examples of each class, "
                 f"and {ref.short} asks {datasets.card(ref).task}"
             )
-
-
-def to_toml(suite: Suite) -> str:
-    """The suite as resolved, as the text of a suite file that means the same."""
-    limits = suite.limits.model_dump(exclude_none=True)
-    lines = [
-        f"name = {_toml(suite.name)}",
-        f"description = {_toml(suite.description)}",
-        f"identity = {_toml(suite.identity)}",
-        f"models = {_toml([str(ref) for ref in suite.models])}",
-        f"datasets = {_toml([str(ref) for ref in suite.datasets])}",
-        f"controls = {_toml(list(suite.controls))}",
-        f"seeds = {_toml(list(suite.seeds))}",
-        f"shots = {_toml(list(suite.shots))}",
-        f"draws = {suite.draws}",
-        f"precision = {_toml(suite.precision)}",
-        *(["compile = true"] if suite.compile else []),
-    ]
-    for spec in suite.methods:
-        lines += ["", "[[methods]]", f"name = {_toml(spec.name)}"]
-        given = {key: value for key, value in spec.params.items() if value is not None}
-        lines += [f"{key} = {_toml(value)}" for key, value in given.items()]
-        if spec.only:
-            pairs = ", ".join(f"{key} = {_toml(value)}" for key, value in spec.only.items())
-            lines.append(f"only = {{ {pairs} }}")
-    lines += ["", "[limits]", *(f"{key} = {_toml(value)}" for key, value in limits.items())]
-    return "\n".join(lines) + "\n"
-
-
-def _toml(value: Any) -> str:
-    """A TOML literal: text (a JSON string is a TOML basic string), number, boolean or list."""
-    import json
-
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(_toml(item) for item in value)}]"
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
