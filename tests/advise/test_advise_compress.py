@@ -164,7 +164,7 @@ def test_the_pick_is_the_smaller_one_that_the_gate_lets_pass(tried: Any) -> None
     assert "0.50 of the original's" in text
     assert "non-inferior" in text
     body = compress_json(found)
-    assert body["pick"] == {"variant": "bf16", "head": found.pick.head}
+    assert body["pick"] == {"variant": "fp16", "head": found.pick.head}
     assert [one["variant"] for one in body["test"]] == ["", "fp16"]
     assert body["outcome"] == "same"
 
@@ -173,6 +173,7 @@ def test_begun_again_it_goes_on_and_says_the_same(tried: Any) -> None:
     found, _ = tried
     said: list[str] = []
     again = compress(found.request, said.append)
+    assert again.pick is not None
     assert said == [f"{again.pick.name}: judged on test, once"], "no cell ran again"
     assert compress_json(again) == compress_json(found)
 

@@ -109,7 +109,7 @@ def test_it_prints_both_tables_and_the_verdict_within_80_columns(
     for text in (
         "Not fp16, head anew: why not", "Not tried, the budget ended: int8-static",
         "Picked on valid: bf16, head carried (6.8 MB, 0.50 of the original's)",
-        "On test, judged once: -1.0 [-2.0, +0.0], margin 1 points: non-inferior",
+        "On test, judged once: -1.00 [-2.00, 0.00], margin 1 points: non-inferior",
     ):  # fmt: skip
         assert text in told
 

@@ -15,6 +15,7 @@ from cells import cell, write_suite
 from hostile import Said
 from zoobench import store
 from zoobench.runs import merge, planning, suite
+from zoobench.runs.suite_toml import to_toml
 from zoobench.schema import Measurement, Record, Ref
 from zoobench.usability import beside
 from zoobench.usability import check as checking
@@ -45,7 +46,7 @@ def run(tmp_path: Path) -> Path:
     """A finished run of two planted models."""
     file = write_suite(tmp_path / "s.toml", models=MODELS)
     spec = suite.read(str(file))
-    with store.Store(tmp_path / "run", suite.to_toml(spec), spec.identity) as writer:
+    with store.Store(tmp_path / "run", to_toml(spec), spec.identity) as writer:
         for one in planning.plan(spec):
             number = Measurement("accuracy", 0.5, "fraction", "higher")
             writer.append(Record(one, "ok", (number,)))
