@@ -18,7 +18,13 @@ from zoobench.interfaces import SealedSplits, Split
 from zoobench.methods.augmentation import Jitter
 from zoobench.methods.box_grid import MOST, SCORE, average_precision, pictured
 from zoobench.methods.box_pyramid import frame_pyramid, norm
-from zoobench.methods.dense_training import MapFineTune, TrainedNetwork, fit, view_batches
+from zoobench.methods.dense_training import (
+    FrameNetwork,
+    MapFineTune,
+    TrainedNetwork,
+    fit,
+    view_batches,
+)
 from zoobench.models.dense import DenseView, dense
 from zoobench.models.detector_ import coordinates_exact
 from zoobench.tasks.detection import Detections, boxes_of
@@ -104,7 +110,8 @@ def _train(
     said = answer(splits.valid)
     ap = average_precision(said, boxes_of(splits.valid))
     facts = {"valid_ap": ap, "steps": float(recipe.steps), "trainable_params": size}
-    return TrainedNetwork(net, answer, rate, ap, said, facts)
+    whole = FrameNetwork(net, view, source.backbone.feature_dim)
+    return TrainedNetwork(whole, answer, rate, ap, said, facts)
 
 
 def network(view: DenseView, classes: int, head: Head) -> Any:

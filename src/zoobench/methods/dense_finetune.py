@@ -19,7 +19,13 @@ from zoobench.interfaces import MapSpec, SealedSplits, Split
 from zoobench.methods.augmentation import Jitter
 from zoobench.methods.cells import painted
 from zoobench.methods.dense_decoders import Borrowed, borrowed
-from zoobench.methods.dense_training import MapFineTune, TrainedNetwork, fit, view_batches
+from zoobench.methods.dense_training import (
+    FrameNetwork,
+    MapFineTune,
+    TrainedNetwork,
+    fit,
+    view_batches,
+)
 from zoobench.models.dense import DenseView, dense
 from zoobench.tasks.segmentation import IGNORED, LabelMaps, Mask, masks_of, outcomes_of, statistics
 
@@ -90,7 +96,8 @@ def _train(
     judged = outcomes_of(said, held.read, len(held), held.classes)
     miou = float(statistics(judged)(np.ones((1, judged.n)), ["miou"])["miou"][0])
     facts = {"valid_miou": miou, "steps": float(recipe.steps), "trainable_params": size}
-    return TrainedNetwork(net, answer, rate, miou, said, facts)
+    whole = FrameNetwork(net, view, source.backbone.feature_dim)
+    return TrainedNetwork(whole, answer, rate, miou, said, facts)
 
 
 def _masks(

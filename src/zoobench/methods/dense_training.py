@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoobench.errors import NotFinite
-from zoobench.interfaces import Adapted, Placement, SealedSplits, Split
+from zoobench.interfaces import Adapted, InputSpec, Placement, SealedSplits, Split
 from zoobench.models.dense import DenseView
 
 if TYPE_CHECKING:
@@ -56,6 +56,33 @@ class MapFineTune:
         raise NotImplementedError
 
 
+@dataclass(frozen=True)
+class FrameNetwork:
+    """A trained encoder and decoder as a Backbone, whose costs are those of what was judged:
+    `embed` gives what the network says of frames (B, H, W, 3) of the `view`, scores or boxes."""
+
+    module: torch.nn.Module
+    view: DenseView
+    feature_dim: int
+    pooling: str = ""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def input_spec(self) -> InputSpec:
+        return InputSpec("image", size=(3, *self.view.size))
+
+    def prepare(self, raw: Any) -> NDArray[np.uint8]:
+        return self.view.place(raw)[0]
+
+    def collate(self, prepared: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
+        import torch
+
+        return torch.from_numpy(np.stack(prepared))
+
+    def embed(self, batch: torch.Tensor) -> Any:
+        return self.module(batch)
+
+
 @dataclass
 class TrainedNetwork:
     """An Adapted that was trained at one rate: an encoder and a decoder, which are its own.
@@ -63,13 +90,17 @@ class TrainedNetwork:
     `quality` is what the rate is chosen by, on `valid`; `answer` what it says of a split.
     """
 
-    network: torch.nn.Module
+    whole: FrameNetwork
     answer: Callable[[Split], Any]
     rate: float
     quality: float
     valid_scores: Any
     facts: dict[str, float] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
+
+    @property
+    def network(self) -> torch.nn.Module:
+        return self.whole.module
 
     @property
     def chosen(self) -> dict[str, Any]:

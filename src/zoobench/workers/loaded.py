@@ -89,28 +89,31 @@ class Loaded:
         return self._foreseen[key]
 
     def costs(
-        self, settings: Settings, trained: bool = False, alone: Alone = contextlib.nullcontext
-    ) -> tuple[Measurement, ...]:
-        """In the precision that was taken, for features or for training, once each.
+        self, settings: Settings, trained: bool = False, alone: Alone = contextlib.nullcontext,
+        whole: Backbone | None = None, name: str = "",
+    ) -> tuple[Measurement, ...]:  # fmt: skip
+        """In the precision that was taken, for features or for training, once each; of the `whole`
+        network that was trained on the model's maps, where there is one, once a `name`.
 
         Times are of the machine with nothing else of ours on it, and all of its threads, however
         many workers there are. What was counted stays where the stopwatch fails.
         """
         taken = self.features.training_precision if trained else self.features.precision
-        if taken not in self._costs:
-            self._costs[taken] = (second("load_seconds", self.load_seconds),)
-            backbone = self.features.backbone
+        key = f"{taken} {name}"
+        if key not in self._costs:
+            self._costs[key] = (second("load_seconds", self.load_seconds),)
+            backbone = whole or self.features.backbone
             try:
-                self._costs[taken] += self.counted
+                self._costs[key] += self.counted if whole is None else cost.static_costs(whole)
                 # Random weights cost what the pretrained ones do: once is enough.
                 if settings.measure_costs and self.ref.option("weights") != "random":
                     place = Place(settings.device, taken)
                     with alone(), threads(settings.timed_threads):
                         found = measured_costs(backbone, place, settings.cost_seconds)
-                    self._costs[taken] += found
+                    self._costs[key] += found
             except Exception:  # noqa: BLE001  whatever the counter or the stopwatch met
                 self.costs_failed = True
-        return self._costs[taken]
+        return self._costs[key]
 
     @cached_property
     def counted(self) -> tuple[Measurement, ...]:

@@ -23,6 +23,7 @@ from zoobench.errors import CellError, MissingExtra, NotFinite, UserError, Zoobe
 from zoobench.features.source import Features, Progress
 from zoobench.interfaces import Adapted, Method, Split, Splits, Team
 from zoobench.machine import device_name, out_of_memory
+from zoobench.methods.dense_training import TrainedNetwork
 from zoobench.metrics import measured
 from zoobench.models import variants, weights
 from zoobench.schema import Cell, Measurement, Outcomes, Record, Ref, digest
@@ -146,7 +147,9 @@ class Bench:
         foreseen: tuple[Measurement, ...] = ()
         if loaded is not None:
             # A quality that was measured is not lost to a cost that cannot be.
-            costs = loaded.costs(self.settings, method.needs == "module", self.alone)
+            trained = method.needs == "module"
+            whole = adapted.whole if isinstance(adapted, TrainedNetwork) else None
+            costs = loaded.costs(self.settings, trained, self.alone, whole, artefact(cell, whole))
             flags += ["costs-failed"] if loaded.costs_failed else []
             foreseen = loaded.foresight(cell, method, splits.train)
             if method.needs == "features" and loaded.features.compiling.failed:
@@ -211,6 +214,12 @@ class Bench:
                 self._failed[key] = error
                 raise
         return self._models[key]
+
+
+def artefact(cell: Cell, whole: object) -> str:
+    """What tells one `whole` network that is trained on a model from the others, whose seeds share
+    its costs; "" where there is none."""
+    return "" if whole is None else digest([cell.dataset.text, cell.method, dict(cell.params)])
 
 
 def take_part(loaded: Loaded, whole: Splits, splits: Splits) -> None:
