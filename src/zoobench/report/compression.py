@@ -182,7 +182,7 @@ def _coverage(row: VariantRow) -> str:
 
 
 def _times(ratio: float | None) -> str:
-    return "" if ratio is None else f" ({ratio:.2f}x)"
+    return "" if ratio is None else f" {ratio:.2f}x"
 
 
 def _front(row: VariantRow) -> str:

@@ -84,7 +84,8 @@ def print_compression(verdicts: VariantVerdicts, console: Console | None = None)
         for name in view.header:
             if name not in view.spare:
                 title = "ms" if name == COST_TITLES["latency_ms_p50"] else escape.terminal(name)
-                table.add_column(title, overflow="fold", no_wrap=name.endswith("[95%]"))
+                named = name in ("model", "variant")
+                table.add_column(title, overflow="fold", no_wrap=not named)
         for row in view.rows[:MOST_ROWS]:
             cells = zip(view.header, row, strict=True)
             _row(table, *(text for name, text in cells if name not in view.spare))
