@@ -6,6 +6,7 @@ import ast
 import csv
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from safetensors.torch import save_file
 
-from savedfolders import NEEDS
+from savedfolders import NEEDS, change
 from tinymodels import tiny_bert, tiny_timm, write_files
 from zoobench import datasets, store
 from zoobench.cli.main import main
@@ -274,6 +275,16 @@ def test_the_card_says_what_a_stranger_needs(cases: dict[str, Case]) -> None:
     assert str(case.run.path.parent) not in (case.saved.folder / "predict.json").read_text("utf-8")
 
 
+def test_the_card_of_a_variant_says_what_it_is(cases: dict[str, Case]) -> None:
+    folder = cases["timm/me/resnet ridge bf16"].saved.folder
+    card = (folder / "README.md").read_text("utf-8")
+    row = "bf16; 100% of the parameters, 100% of the MACs; head fitted on the original's features"
+    assert row in card
+    assert "| compressed |" in card
+    published = cases["timm/me/resnet ridge"].saved.folder / "README.md"
+    assert "| compressed |" not in published.read_text("utf-8")
+
+
 @dataclass(frozen=True)
 class Altered(Run):
     """A run whose kept predictions are `change`d."""
@@ -371,7 +382,9 @@ def test_what_was_saved_is_judged_and_saved_again(
     """Ridge on the features of a fine-tune, and on those that ridge had before."""
     case = cases[name]
     data = f"folder/pics?path={case.run.path.parent / 'pics'}"
-    run = judged(tmp_path / "run", [f"saved/mine?path={case.saved.folder}"], [data], ["ridge"])
+    mine = Path(shutil.copytree(case.saved.folder, tmp_path / "mine"))
+    change(mine, license="MIT")
+    run = judged(tmp_path / "run", [f"saved/{mine}"], [data], ["ridge"])
     [record] = run.records
     for twin in case.run.records:
         if twin.cell.params.get("head") == "anew":
@@ -383,7 +396,8 @@ def test_what_was_saved_is_judged_and_saved_again(
     file = "model.safetensors"
     assert (tmp_path / "again" / file).read_bytes() == (case.saved.folder / file).read_bytes()
     kept = (tmp_path / "run" / "records.jsonl").read_text("utf-8")
-    assert str(case.saved.folder) not in kept
+    assert str(tmp_path) not in kept
+    assert again.license == said.license == "MIT"
 
 
 def test_a_model_that_only_zoobench_makes_is_refused(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from savedfolders import NEEDS, change, describe, noise, of_backbone
 from tinymodels import tiny_bert, tiny_timm, write_files
 from zoobench import models
 from zoobench.costs.counted import static_costs
+from zoobench.costs.profile import profile
 from zoobench.errors import MissingWeights, Unsupported, UserError
 from zoobench.models import variants
 
@@ -95,8 +96,10 @@ def test_word_vectors_are_averaged(tmp_path: Path) -> None:
 
 
 def test_its_name_is_its_content(resnet: Path, tmp_path: Path) -> None:
+    change(resnet, license="MIT")
     ref = models.resolve(f"saved/{resnet}")
-    assert ref == models.resolve(f"saved/saved?path={resnet}")
+    assert models.card(ref).license == "MIT"
+    assert ref == models.resolve(f"saved/saved?path={resnet}&weights=pretrained")
     assert ref.short == "saved/saved?modality=image"
     assert str(tmp_path) not in str(ref.private)
     assert models.available(ref)[0]
@@ -109,7 +112,7 @@ def test_its_name_is_its_content(resnet: Path, tmp_path: Path) -> None:
     with pytest.raises(MissingWeights, match="has changed since"):
         models.load(ref)
     gone = ref.private
-    assert models.card(gone).modality == "image"
+    assert (models.card(gone).modality, models.card(gone).license) == ("image", "unknown")
     assert not models.available(gone)[0]
 
 
@@ -137,6 +140,13 @@ def test_what_is_no_saved_model_is_said(name: str, said: str, resnet: Path, tmp_
     name = name.replace("SAVED", str(resnet)).replace("EMPTY", str(tmp_path / "empty"))
     with pytest.raises(UserError, match=f"suite: models.*{said}|{said}"):
         models.resolve(name, "suite: models[0]")
+
+
+def test_its_costs_are_counted_with_its_own_weights(resnet: Path) -> None:
+    body = profile(f"saved/{resnet}")
+    backbone: Any = models.load(models.resolve(f"saved/{resnet}"))
+    assert body["params"] == sum(p.numel() for p in backbone.module.parameters())
+    assert body["macs"] > 0
 
 
 def test_there_are_no_random_weights_of_it(resnet: Path) -> None:

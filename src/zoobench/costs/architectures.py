@@ -252,10 +252,10 @@ def _loaded(
 ) -> Architecture:
     """What `zoobench.models` gives for `ref`, run for real; without `weights` random ones."""
     from zoobench import models
-    from zoobench.models.weights import untrained
+    from zoobench.models.weights import drawable, untrained
 
     ref = sized(ref, input_size, seq_len)
-    if not weights:
+    if not weights and drawable(ref):
         ref = untrained(ref)
     backbone = models.load(models.resolve(ref))
     batch = batch_of(backbone, 1)

@@ -118,6 +118,7 @@ def _table(record: Record, splits: Splits, described: Mapping[str, Any]) -> Iter
             if model.get(name)
         ),
         "its sha256": model.get("weights_sha256", ""),
+        "compressed": _compressed(record),
         "data": cell.dataset.text,
         "licence of the data": data_license,
         "nature of the data": record.provenance.get("nature", ""),
@@ -135,6 +136,22 @@ def _table(record: Record, splits: Splits, described: Mapping[str, Any]) -> Iter
         if value:
             yield f"| {name} | {markdown(str(value))} |"
     yield ""
+
+
+def _compressed(record: Record) -> str:
+    """The variant, what it touches, and whose features its head was fitted on; "" for none."""
+    variant = told(record, "model").get("variant")
+    if not isinstance(variant, Mapping):
+        return ""
+    head = {"carried": "the original's features", "anew": "its own features"}
+    fitted = head.get(str(record.cell.params.get("head")), "")
+    shares = ", ".join(
+        f"{share:.0%} of the {what}"
+        for name, what in (("params", "parameters"), ("macs", "MACs"))
+        if isinstance(share := variant.get(name), float)
+    )
+    parts = (str(variant.get("name")), shares, f"head fitted on {fitted}" if fitted else "")
+    return "; ".join(part for part in parts if part)
 
 
 def _preprocessing(model: Mapping[str, Any]) -> str:

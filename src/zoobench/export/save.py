@@ -257,6 +257,10 @@ def describe(fit: AdaptedCell, record: Record, blueprint: Blueprint) -> dict[str
     if number is None:
         raise UserError(f"{record.cell.label}: its record holds no {primary}")
     expected = {name: getattr(number, name) for name in ("metric", "value", "low", "high", "n")}
+    model = cells.told(record, "model")
+    origin = {
+        name: str(model[name])[:1000] for name in ("license", "pretrained_on") if model.get(name)
+    }
     return {
         "format": FORMAT,
         "library": blueprint.library,
@@ -265,6 +269,7 @@ def describe(fit: AdaptedCell, record: Record, blueprint: Blueprint) -> dict[str
         "expected": expected,
         "cell": {"key": record.key, **to_json(record.cell)},
         "model": dict(blueprint.settings),
+        **origin,
     }
 
 

@@ -17,6 +17,7 @@ from zoobench.errors import CellError, MissingWeights, Unsupported, UserError, u
 from zoobench.interfaces import InputSpec
 from zoobench.models import folders, glove, sentence, text
 from zoobench.models.backbones import Blueprint, ImageBackbone, TextBackbone, finish
+from zoobench.models.checkpoints import facts
 from zoobench.models.saved.description import HEAD, ONNX, Description, describe, read
 from zoobench.models.variants import OPTION, onnx_session
 from zoobench.models.variants.int8 import quiet
@@ -44,16 +45,23 @@ def cards() -> tuple[ModelCard, ...]:
 
 
 def find(ref: Ref) -> ModelCard:
-    """The card of a resolved ref, wherever its folder lies now."""
+    """The card of a resolved ref, with what its folder says where that is here."""
     modality: Modality = "text" if ref.option("modality") == "text" else "image"
+    try:
+        described = read(_folder(ref))
+        origin, license = described.pretrained_on, described.license  # noqa: A001
+    except (CellError, UserError):
+        origin = license = "unknown"  # noqa: A001
     return ModelCard(
         "saved", ref.name, modality, ref.revision, "written by zoobench save",
-        pretrained_on="see the README.md of its folder", family=ref.name,
+        pretrained_on=origin, license=license,
     )  # fmt: skip
 
 
 def resolve(ref: Ref, where: str) -> Ref:
     """Raises UserError for a folder that is none, or another one than the revision says."""
+    if ref.option("weights") == "pretrained":
+        ref = ref.without("weights")
     for name, _ in ref.options:
         if name not in OPTIONS:
             raise unknown(where, "option", name, OPTIONS, f"of {ref.id}")
@@ -89,7 +97,9 @@ def load(ref: Ref, seed: int) -> Backbone:
         raise MissingWeights(f"{folder}: it has changed since it was named")
     with quiet():
         backbone = _made(folder, described)
-        provenance: dict[str, Any] = {"weights": "saved", "revision": revision}
+        provenance = {
+            "weights": "saved", "revision": revision, **facts(folder / described.weights)
+        }  # fmt: skip
         if described.variant:
             provenance[OPTION] = {"name": described.variant}
         return finish(backbone, provenance, PACKAGES[described.library])

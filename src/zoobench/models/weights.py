@@ -27,6 +27,11 @@ def own_folder(ref: Ref) -> str:
     return str(ref.option("configuration", weights if own else ""))
 
 
+def drawable(ref: Ref) -> bool:
+    """Whether there are random weights of the architecture: a saved folder has its own alone."""
+    return ref.source != "saved"
+
+
 def untrained(ref: Ref) -> Ref:
     """The same architecture with random weights: for a local folder its own, never that of a
     hub's repository of the same name."""

@@ -10,7 +10,7 @@ from zoobench import datasets, methods, models
 from zoobench.datasets import control, judged
 from zoobench.datasets.shift import is_shifted
 from zoobench.models import variants
-from zoobench.models.weights import untrained, weights_digest
+from zoobench.models.weights import drawable, untrained, weights_digest
 from zoobench.runs.suite import CONTROLS, MethodSpec, Suite
 from zoobench.schema import PROTOCOL, Cell, Ref
 from zoobench.tasks import task as task_named
@@ -75,8 +75,8 @@ def _random_weights(suite: Suite, model: Ref, dataset: Ref) -> Iterable[Cell]:
     all of the data, or of a large dataset on the control's part."""
     model = variants.original(model)  # what checks the original checks its variants
     drawn, probe = untrained(model), _probe(suite, dataset)
-    if model.source == "saved":
-        return  # another architecture's fine-tune: there are no random weights of it
+    if not drawable(model):
+        return
     if drawn != model and probe is not None and not is_shifted(dataset):
         for cell in _model_cells(suite, drawn, dataset, probe, full_only=True):
             yield replace(cell, dataset=_for_control(dataset))

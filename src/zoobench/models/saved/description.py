@@ -31,6 +31,7 @@ SCRIPTS = "zoobench.models.saved.scripts"
 Side = Annotated[int, Meta(ge=8, le=8192)]
 Channels = Annotated[list[float], Meta(min_length=1, max_length=64)]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+Said = Annotated[str, Meta(min_length=1, max_length=1000)]
 Small = Annotated[int, Meta(ge=0, le=2**16)]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
 
@@ -208,7 +209,7 @@ KINDS: dict[str, type[Strict]] = {
 
 class Description(Strict):
     """A predict.json. `classes` is empty where the answer is a number, `variant` for a model as it
-    was published."""
+    was published. `license` and `pretrained_on` are those of the weights that it was made of."""
 
     format: Literal[1]
     library: Library
@@ -218,6 +219,8 @@ class Description(Strict):
     cell: dict[str, Any]
     model: dict[str, Any]
     variant: VariantName = ""
+    license: Said = "unknown"
+    pretrained_on: Said = "unknown"
 
     @property
     def texts(self) -> bool:
