@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,13 +14,14 @@ from hostile import Said
 from zoobench import models
 from zoobench.costs import known
 from zoobench.errors import UnknownName, UserError
+from zoobench.report.usability import swept_row
 from zoobench.schema import Ref
 from zoobench.usability import PROBES, ProbeResult, encoders, families, sweep
 from zoobench.usability.check import Prober, answered
 from zoobench.usability.subject import Subject
 from zoobench.workers.settings import Settings
 
-PROBES_ASKED = ("loads", "deterministic", "trains-batch-8")
+PROBES_ASKED = ("loads", "deterministic", "stateless")
 
 
 @pytest.fixture
@@ -32,6 +34,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         yield from (ProbeResult("yes", "as planted, with a comma", 0.125) for _ in probes)
 
     monkeypatch.setattr(sweep, "_answers", here)
+    monkeypatch.setattr(sweep, "_ref", lambda source, name, folder: Ref(source, name))
     return noted
 
 
@@ -109,7 +112,7 @@ def test_a_crash_is_one_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 class Crashing(Prober):
     def __call__(self, request: tuple[str, str]) -> ProbeResult:
         if request[0] == "deterministic":
-            os.abort()
+            os._exit(3)
         return super().__call__(request)
 
 
@@ -125,7 +128,7 @@ def test_a_model_is_loaded_anew_for_and_after_a_probe_that_changes_it(
 
     monkeypatch.setattr(models, "load", noted)
     prober = Prober(Settings())
-    for probe in ("loads", "deterministic", "stateless", "trains-batch-8", "order-invariant"):
+    for probe in ("loads", "deterministic", "stateless", "other-sizes", "order-invariant"):
         assert prober((probe, "planted/sound@1")).answer == "yes"
     assert len(loaded) == 3
     prober(("stateless", "planted/zero@1"))
@@ -144,3 +147,59 @@ def test_an_encoder_is_built_from_its_configuration(kind: str, tmp_path: Path) -
 def test_an_encoder_of_no_list_is_helped(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="Did you mean 'bert'"):
         encoders.built("bertt", tmp_path)
+
+
+def test_the_tables_hold_whole_models_of_the_list() -> None:
+    found = sweep.swept()
+    for model, rows in found.items():
+        source, _, name = model.partition("/")
+        assert name in families.SWEPT[source]
+        assert tuple(row["probe"] for row in rows) == sweep.SWEPT_PROBES
+    assert {model.partition("/")[0] for model in found} == families.SWEPT.keys()
+    assert sweep.swept("RESNET18").keys() == sweep.swept("*/resnet18").keys()
+
+
+def test_the_tables_say_what_the_networks_are() -> None:
+    """Parameters and int8's share of them, counted from torchvision's own networks."""
+    import torchvision
+
+    for name, head in (("resnet18", "fc"), ("mobilenet_v3_small", "classifier.3")):
+        network = torchvision.models.get_model(name, weights=None)
+        sizes = {n: p.numel() for n, p in network.named_parameters() if not n.startswith(head)}
+        linear = sum(s for n, s in sizes.items() if n.startswith("classifier") and "weight" in n)
+        (rows,) = sweep.swept(f"torchvision/{name}").values()
+        why = {row["probe"]: row["why"] for row in rows}
+        total = sum(sizes.values())
+        assert why["loads"] == f"{total:,} parameters"
+        assert why["quantises"] == f"linear layers hold {linear / total:.0%} of its parameters"
+
+
+def test_the_list_shows_the_columns_that_matter(zoobench: Callable[..., Said]) -> None:
+    piped = zoobench("list", "models", "--usability", "torchvision/vit_b_32").out
+    assert piped == "torchvision/vit_b_32\tyes\tno\tyes\t1.15 GB\tyes\tyes\tno\tyes\n"
+    told: Any = json.loads(zoobench("list", "models", "*/vit_b_32", "--usability", "--json").out)
+    assert told["model"] == "torchvision/vit_b_32"
+    answers = {row["probe"]: row for row in told["usability"]}
+    assert tuple(answers) == sweep.SWEPT_PROBES
+    assert answers["loads"]["value"] is None
+    assert answers["exports-onnx"]["value"] < 1e-5
+    assert "Wrong image height" in answers["other-sizes"]["why"]
+    assert "Nothing matches" in zoobench("list", "models", "--usability", "nowhere/*").err
+    assert zoobench("list", "models", "--usability", "--offline").code == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "same", "onnx"),
+    [
+        ({}, "yes", "yes"),
+        ({"stateless": "no", "order-invariant": "no"}, "no: stateless, order-invariant", "yes"),
+        ({"stateless": "unknown", "exports-onnx": "unknown"}, "?", "?"),
+    ],
+)
+def test_a_row_names_what_is_not_the_same(change: dict[str, str], same: str, onnx: str) -> None:
+    rows = [
+        {"probe": name, "answer": change.get(name, "yes"), "value": ""}
+        for name in sweep.SWEPT_PROBES
+    ]
+    row = swept_row("timm/net", rows)
+    assert (row["same"], row["onnx"], row["train 8"]) == (same, onnx, "yes")

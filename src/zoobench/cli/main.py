@@ -26,6 +26,7 @@ from zoobench.cli.base import (
     user_errors,
 )
 from zoobench.cli.endings import finish, streams
+from zoobench.errors import UserError
 from zoobench.files import file_name
 from zoobench.quantities import duration
 from zoobench.workers import interrupts
@@ -267,13 +268,28 @@ def list_() -> None:
 @list_.command(name="models")
 @click.argument("pattern", default="*")
 @click.option("--offline", is_flag=True, help="Only what can be loaded without a network.")
+@click.option(
+    "--usability",
+    is_flag=True,
+    help="In place of models: architectures that were swept with random weights, and whether they "
+    "can be used.",
+)
 @JSON_FLAG
 @user_errors
-def list_models(pattern: str, offline: bool, as_json: bool) -> None:
-    """Models whose source/name, or name alone, matches PATTERN."""
+def list_models(pattern: str, offline: bool, usability: bool, as_json: bool) -> None:
+    """Models whose source/name, or name alone, matches PATTERN.
+
+    With --usability: the same features for the same input, other sizes, gradients, memory of a
+    training step of 8, torch.export, ONNX, TorchScript, int8 (docs/check.md).
+    """
     from zoobench import models
     from zoobench.report import listing
 
+    if usability:
+        if offline:
+            raise UserError("list models --usability: goes without --offline: it needs no weights")
+        listing.show_swept(pattern, as_json)
+        return
     listing.show(listing.model_rows(models.list_cards(pattern), offline), as_json, pattern)
 
 

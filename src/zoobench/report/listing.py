@@ -44,6 +44,15 @@ def model_rows(cards: Sequence[ModelCard], offline: bool) -> list[Row]:
     return rows
 
 
+def show_swept(pattern: str, as_json: bool) -> None:
+    """Architectures that were swept, in the columns that matter; as JSON with all probes."""
+    from zoobench.report import usability
+    from zoobench.usability.sweep import swept
+
+    shown = usability.swept_body if as_json else usability.swept_row
+    show([shown(model, rows) for model, rows in swept(pattern).items()], as_json, pattern)
+
+
 def _size(card: ModelCard) -> Row:
     """Parameters and MACs of one example as counted before (docs/costs.md), else empty."""
     row = counted(card)

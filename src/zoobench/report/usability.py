@@ -49,6 +49,48 @@ def lines(name: str, answer: ProbeResult, row: UsabilityProbe) -> list[str]:
     return [head + wrapped[0], *(" " * len(head) + rest for rest in wrapped[1:])]
 
 
+STEADY = ("deterministic", "stateless", "thread-invariant", "batch-invariant", "order-invariant")
+"""What `list models --usability` shows as one: the same features for the same input."""
+LISTED = {
+    "sizes": "other-sizes", "grad": "differentiable", "train 8": "trains-batch-8",
+    "torch": "exports-torch", "onnx": "exports-onnx", "script": "exports-torchscript",
+    "int8": "quantises",
+}  # fmt: skip
+"""Its other columns."""
+
+
+def swept_row(model: str, rows: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """The columns that matter of a swept architecture; ? is unknown, and of the first what is
+    not the same is named."""
+    found = {row["probe"]: row for row in rows}
+    unlike = [n for n in STEADY if n in found and found[n]["answer"] != "yes"]
+    known = all(found[n]["answer"] != "unknown" for n in unlike)
+    same = "yes" if not unlike else "no: " + ", ".join(unlike) if known else "?"
+    return {"model": model, "same": same, **{k: _short(found.get(n)) for k, n in LISTED.items()}}
+
+
+def _short(row: Mapping[str, str] | None) -> str:
+    if row is None or row["answer"] == "unknown":
+        return "?"
+    if row["probe"] == "trains-batch-8" and row["answer"] == "yes" and row["value"]:
+        return data_size(float(row["value"]))
+    return row["answer"]
+
+
+def swept_body(model: str, rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    """All of them, as `check --json` prints a model."""
+    told = [
+        {
+            "probe": row["probe"],
+            "answer": row["answer"],
+            "value": float(row["value"]) if row["value"] else None,
+            "why": row["why"],
+        }
+        for row in rows
+    ]
+    return {"model": model, "usability": told}
+
+
 def listing(rows: Mapping[str, UsabilityProbe]) -> list[str]:
     """`--list`: the probes and what each asks."""
     return [f"{name:<{NAME}} {row.about}" for name, row in rows.items()]

@@ -161,6 +161,27 @@ def read(path: Path) -> dict[str, list[Row]]:
     return found
 
 
+def path_of(source: str) -> Path:
+    """Where the table of a source lies: in the installed package, or in results of a checkout."""
+    packed = Path(__file__).parent / f"{source}.csv"
+    return (
+        packed if packed.exists() else Path(__file__).parents[3] / f"results/usability/{source}.csv"
+    )
+
+
+def swept(pattern: str = "*") -> dict[str, list[Row]]:
+    """model -> its rows in the tables that come with the package, of those whose source/name, or
+    name alone, matches the glob `pattern`; case is ignored."""
+    glob = pattern.casefold()
+    return {
+        model: rows
+        for source in SWEPT
+        for model, rows in read(path_of(source)).items()
+        if fnmatch.fnmatchcase(model.casefold(), glob)
+        or fnmatch.fnmatchcase(model.partition("/")[2].casefold(), glob)
+    }
+
+
 def _write(path: Path, held: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
