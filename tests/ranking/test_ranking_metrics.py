@@ -24,7 +24,8 @@ def ran(folder: Path, task: str, mean: float = 0.5) -> Run:
     """Two models by a linear method on a small set that asks `task`."""
     image = task != "regression"
     dense = task in ("segmentation", "detection")
-    quick = '{ name = "linear-probe", steps = 60, size = 96, rates = [1e-2] }'
+    quick = '{ name = "linear-probe", steps = 30, size = 96, rates = [1e-2] }'
+    small = '{ name = "linear-probe", size = 96 }'
     file = write_suite(
         folder / "s.toml",
         models=[GABOR.replace("@1", ""), f"synthetic/gabor?mean={mean - 0.2:g}"] if image
@@ -33,7 +34,7 @@ def ran(folder: Path, task: str, mean: float = 0.5) -> Run:
             f"synthetic/{'stripes' if image else 'phrases'}?task={task}"
             + ("&train=40&test=40" if dense else "&classes=12&test=90")
         ],
-        methods=[quick if task == "detection" else "linear-probe" if dense else "ridge"],
+        methods=[quick if task == "detection" else small if dense else "ridge"],
         rest="seeds = [0]\n[limits]\ncost_seconds = 0\n",
     )  # fmt: skip
     options = session.RunOptions(folder / "run", device="cpu")
