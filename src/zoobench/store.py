@@ -4,6 +4,7 @@
     records.jsonl       one record a line; the newest line of a key is its answer
     predictions/        <key>.npz, per-example arrays of ok cells
     environment.json    the machine and the libraries of the last run
+    usability.jsonl     what `zoobench check` found (see usability/answers.py)
 
 One process writes (a lock says so); each line is flushed to the disk before the
 next cell begins, and predictions are in place before the line that names them.
