@@ -85,6 +85,20 @@ class BeginsAtNothing(Sound):
         return found
 
 
+class Caches(Sound):
+    """Computes a bias once, as attention over fixed positions does where it is not trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.ones(16))
+        self.kept: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.kept is None:
+            self.kept = self.table * 2
+        return super().forward(x) + self.kept
+
+
 class Raises(Sound):
     def forward(self, x: Tensor) -> Tensor:
         raise RuntimeError("no such\nlayer")
@@ -93,7 +107,7 @@ class Raises(Sound):
 FAULTS: dict[str, Callable[[], nn.Module]] = {
     "sound": Sound, "dropout": DropsOut, "batchnorm": NormsItsBatch, "state": Remembers,
     "order": ReadsTheOrder, "size": OneSize, "detached": Detaches, "raises": Raises,
-    "zero": BeginsAtNothing,
+    "zero": BeginsAtNothing, "caches": Caches,
 }  # fmt: skip
 
 

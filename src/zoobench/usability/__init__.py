@@ -30,9 +30,8 @@ class ProbeResult:
 class UsabilityProbe:
     """`function` is "module:name" below this room; `unit` is of its value, "" where it has none.
 
-    `loads` says whether the model is loaded first, `changes` whether the probe leaves it another
-    one, and `seconds` when the probe is stopped. `libraries` decide the answer beside torch and the
-    model's own.
+    `loads` says whether the model is loaded first, and `seconds` when the probe is stopped.
+    `libraries` decide the answer beside torch and the model's own.
     """
 
     function: str
@@ -40,7 +39,6 @@ class UsabilityProbe:
     unit: str = ""
     loads: bool = True
     seconds: float = 120.0
-    changes: bool = False
     libraries: tuple[str, ...] = ()
 
 
@@ -75,13 +73,13 @@ PROBES: dict[str, UsabilityProbe] = {
         "behaviour:order_invariant", "nor on the batch's order", "relative"
     ),
     "other-sizes": UsabilityProbe(
-        "behaviour:other_sizes", "it takes inputs of other sizes", "share", changes=True
+        "behaviour:other_sizes", "it takes inputs of other sizes", "share"
     ),
     "differentiable": UsabilityProbe(
         "behaviour:differentiable", "a gradient reaches each parameter", "share"
     ),
     "trains-batch-8": UsabilityProbe(
-        "behaviour:trains", "a training step of 8 examples fits here", "bytes", changes=True
+        "behaviour:trains", "a training step of 8 examples fits here", "bytes"
     ),
     "exports-torch": UsabilityProbe(
         "exports:to_torch", "torch.export gives the same", "relative", seconds=300
@@ -99,7 +97,7 @@ PROBES: dict[str, UsabilityProbe] = {
     ),
     "quantises": UsabilityProbe(
         "exports:quantises", "int8 weights cover most of it; cosine of its features", "cosine",
-        changes=True, libraries=("torchao",),
+        libraries=("torchao",),
     ),
     "wrong-mean": UsabilityProbe(
         "preprocessing:wrong_mean", "it matters: kNN loses accuracy without mean and deviation",

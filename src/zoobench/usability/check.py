@@ -64,20 +64,15 @@ def outcome(worker: RequestWorker, name: str, ref: Ref, seconds: float) -> Probe
 
 
 class Prober:
-    """Answers for one model after the other in a worker process, and loads each once: anew only
-    for, and after, a probe that changes it."""
+    """Answers in a worker process. Each probe has the model loaded anew: some networks keep what
+    they computed of a size, or without gradients, and show it to the next probe."""
 
     def __init__(self, settings: Settings) -> None:
-        self.subject: Subject | None = None
+        pass
 
     def __call__(self, request: tuple[str, str]) -> ProbeResult:
         name, text = request
-        held, self.subject = self.subject, None
-        if held is None or held.ref.text != text or PROBES[name].changes:
-            held = Subject(Ref.parse(text))
-        found = answered(name, held)
-        self.subject = None if PROBES[name].changes else held
-        return found
+        return answered(name, Subject(Ref.parse(text)))
 
 
 def answered(name: str, subject: Subject) -> ProbeResult:

@@ -1,8 +1,8 @@
 """Many architectures with random weights: what of usability needs none, as a CSV.
 
 A model's rows are written together when all of its probes have answered, so that a sweep that was
-stopped goes on with the next model. Its probes share one process, which a crash or a hang costs:
-the answer to that probe, and no other.
+stopped goes on with the next model. Its probes share one process, not the model; a crash or a hang
+costs that process, and the answer to that probe alone.
 """
 
 from __future__ import annotations
