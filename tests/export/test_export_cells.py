@@ -49,6 +49,13 @@ def test_most_of_the_data_and_the_first_seed_are_meant() -> None:
     assert chosen(run(part, shots, later, first), CellPattern(cell=later.key[:9])) is later
 
 
+def test_of_two_heads_the_one_that_is_deployed_is_meant() -> None:
+    model = "timm/netA@1?variant=bf16"
+    anew, carried = (with_params(model, head=head) for head in ("anew", "carried"))
+    assert chosen(run(anew, carried), CellPattern()) is carried
+    assert chosen(run(anew, carried), CellPattern(cell=anew.key[:9])) is anew
+
+
 @pytest.mark.parametrize(
     ("wanted", "said"),
     [

@@ -39,7 +39,7 @@ class CellPattern:
 
 def chosen(run: Run, wanted: CellPattern) -> Record:
     """The one record that is meant; of several that differ in seed, shots or how much of the data
-    they took, the first seed on most data.
+    they took, the first seed on most data, and of a variant's two heads the carried one.
 
     Raises UserError where none is, or where they differ in anything else.
     """
@@ -95,12 +95,13 @@ def _only_one(option: str, names: Sequence[str]) -> None:
 
 
 def _first(records: Iterable[Record]) -> Record:
-    """By most train examples, all of the data before shots, then the seed."""
+    """By most train examples, all of the data before shots, the carried head, then the seed."""
 
-    def place(record: Record) -> tuple[bool, int, int]:
+    def place(record: Record) -> tuple[bool, int, bool, int]:
         train = told(record, "sizes").get("train")
         many = train if isinstance(train, int) else 0
-        return record.cell.shots is not None, -many, record.cell.seed
+        anew = bool(record.cell.params.get("head") == "anew")
+        return record.cell.shots is not None, -many, anew, record.cell.seed
 
     ordered = sorted(records, key=place)
     level = [r for r in ordered if place(r) == place(ordered[0])]
