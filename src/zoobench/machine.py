@@ -17,7 +17,8 @@ that the user stands in, and a torch.py or json.py there would run."""
 
 @dataclass(frozen=True)
 class Place:
-    """Where and how a backbone runs: a torch device string, and "fp32" or "bf16" (autocast)."""
+    """Where and how a backbone runs: a torch device string, and "fp32", "bf16" (its bf16 variant)
+    or "autocast" (its own weights, under bf16 autocast, as it is trained)."""
 
     device: str = "cpu"
     precision: str = "fp32"

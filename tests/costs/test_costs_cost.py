@@ -243,7 +243,9 @@ def test_precision_and_layout_stand_beside_the_time() -> None:
 
     plain = setting(Pictures(), Place())
     half = setting(Pictures(), Place(precision="bf16"))
-    assert (plain["dtype"], half["dtype"]) == ("float32", "bfloat16 autocast")
+    assert (plain["dtype"], half["dtype"]) == ("float32", "bfloat16")
+    mixed = setting(Pictures(), Place(precision="autocast"))
+    assert mixed["dtype"] == "bfloat16 autocast"
     assert plain["layout"] == "channels_last"
     words = setting(Words(), Place())
     assert words["layout"] == "contiguous"

@@ -189,7 +189,7 @@ def test_a_model_is_counted_once_and_timed_in_each_precision(
         found = {m.metric: m for m in loaded.costs(settings, trained)}
         dtypes.append(found["latency_ms_p50"].detail["dtype"])
         macs.append(found["macs"].value)
-    assert dtypes == ["bfloat16 autocast", "float32", "bfloat16 autocast"]
+    assert dtypes == ["bfloat16", "float32", "bfloat16"]
     assert len(set(macs)) == len(counts) == 1
 
 
@@ -226,3 +226,15 @@ def test_a_damaged_finding_is_found_again(
     monkeypatch.setattr(precision, "choose", lambda *_: pytest.fail("it was kept"))
     kept.settle()
     assert kept.finding == fresh
+
+
+def test_features_in_bf16_are_those_of_the_bf16_variant(splits: Splits) -> None:
+    """One concept: the policy takes, run-wide, what `MODEL?variant=bf16` is."""
+    name = "timm/test_vit?weights=random"
+    taken = Features(models.load(models.resolve(name)), View("taken", precision="bf16"))
+    variant = Features(models.load(models.resolve(f"{name}&variant=bf16")), View("named"))
+    assert torch.equal(taken.features(splits.test), variant.features(splits.test))
+    assert not torch.equal(
+        taken.features(splits.test),
+        Features(models.load(models.resolve(name)), View("plain")).features(splits.test),
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,18 +83,20 @@ def count_detail(counted: OpCount) -> dict[str, Any]:
     return detail
 
 
-def variant_costs(original: Backbone, variant: Backbone) -> tuple[Measurement, ...]:
-    """The `static_costs` of a variant: what is counted of the function is the original's, the bytes
-    are its own, and `coverage` is the share of the parameters that it touches."""
+def of_variant(
+    counted: Sequence[Measurement], variant: Backbone, *, covered: bool = True
+) -> tuple[Measurement, ...]:
+    """The `static_costs` of a variant from what was `counted` of its original: it computes the same
+    function, and its bytes are its own. `coverage` is the share of the parameters that it touches,
+    left out where the variant is but the precision that a run took."""
     touched = variant.provenance["variant"]
     by_dtype = weights_bytes(variant.module)
     own = {
         "weights_bytes": measured("weights_bytes", float(sum(by_dtype.values())), detail=by_dtype)
     }
-    return (
-        *(own.get(one.metric, one) for one in static_costs(original)),
-        measured("coverage", float(touched["params"]), detail={"macs": float(touched["macs"])}),
-    )
+    macs = {"macs": float(touched["macs"])}
+    coverage = measured("coverage", float(touched["params"]), detail=macs)
+    return (*(own.get(one.metric, one) for one in counted), *([coverage] if covered else []))
 
 
 def static_costs(backbone: Backbone) -> tuple[Measurement, ...]:

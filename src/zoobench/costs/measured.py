@@ -24,6 +24,7 @@ from zoobench.features.compiled import Compiled, Compiling, training
 from zoobench.features.extraction import lay_out, to_device
 from zoobench.machine import Place, device_name, out_of_memory
 from zoobench.metrics import measured
+from zoobench.models import variants
 from zoobench.schema import Measurement
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from zoobench.interfaces import Backbone
 
+AUTOCAST = "autocast"
 LARGEST_BATCH = {"cpu": 64, "cuda": 1024}
 """Bound of the throughput sweep."""
 
@@ -55,6 +57,7 @@ def measured_costs(
     failed and the network was timed as it is, is left there. Raises torch.OutOfMemoryError at
     batch 1 only.
     """
+    backbone = _taken(backbone, place)
     device = _settle(backbone, place)
     held = _held(backbone, device, 1)
     setting = _setting(backbone, place)
@@ -101,6 +104,7 @@ def stepping(
 ) -> Iterator[tuple[Callable[[], float], dict[str, Any]]]:
     """A function that runs `embed` once at `batch` in the settings of `measured_costs` and gives
     its seconds, while the block runs; and those settings."""
+    backbone = _taken(backbone, place)
     device = _settle(backbone, place)
     step, wait = _step(backbone, _held(backbone, device, batch)), synchroniser(device)
     with _inference(place):
@@ -127,7 +131,9 @@ def training_costs(
     twin.module.train().requires_grad_(True)
     held = _held(twin, device, batch)
     optimiser = torch.optim.SGD(twin.module.parameters(), lr=1e-6, momentum=0.9)
-    bf16 = torch.autocast(device.type, torch.bfloat16, enabled=place.precision == "bf16")
+    # What is trained keeps its own weights: in bf16 it is so under autocast.
+    place = Place(place.device, place.precision.replace("bf16", AUTOCAST))
+    bf16 = torch.autocast(device.type, torch.bfloat16, enabled=place.precision == AUTOCAST)
     embed: Callable[[Any], torch.Tensor] = twin.embed
     if compiling is not None:
         texts = twin.input_spec.modality == "text"
@@ -156,6 +162,11 @@ def training_costs(
     )
 
 
+def _taken(backbone: Backbone, place: Place) -> Backbone:
+    """What computes in the place's precision. Raises Unsupported."""
+    return variants.made(backbone, "bf16") if place.precision == "bf16" else backbone
+
+
 def _settle(backbone: Backbone, place: Place) -> torch.device:
     import torch
 
@@ -177,7 +188,7 @@ def _setting(backbone: Backbone, place: Place) -> dict[str, Any]:
     cuda = place.device.startswith("cuda")
     return {
         "device": device_name(place.device) if cuda else "cpu",
-        "dtype": "bfloat16 autocast" if place.precision == "bf16" else stored,
+        "dtype": "bfloat16 autocast" if place.precision == AUTOCAST else stored,
         "layout": "channels_last" if backbone.input_spec.modality == "image" else "contiguous",
         "threads": torch.get_num_threads(),
     }
@@ -188,7 +199,7 @@ def _inference(place: Place) -> Iterator[None]:
     import torch
 
     device = torch.device(place.device)
-    bf16 = torch.autocast(device.type, torch.bfloat16, enabled=place.precision == "bf16")
+    bf16 = torch.autocast(device.type, torch.bfloat16, enabled=place.precision == AUTOCAST)
     with torch.inference_mode(), bf16:
         yield
 

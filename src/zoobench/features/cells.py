@@ -160,7 +160,8 @@ class CellSource:
         if layers not in LAYERS:
             raise ValueError(f"layers is one of {', '.join(LAYERS)}, not {layers!r}")
         self.source, self.cache = source, cache
-        view = dense(source.backbone, size)
+        half = source.precision == "bf16"
+        view = dense(source.half if half else source.backbone, size)
         self.view = view.last() if layers == "last" else view
         self.view.module.to(source.device)
         # Of what is fed to `embed`: frames with their channels last.
@@ -194,7 +195,7 @@ class CellSource:
         import torch
 
         self.view.module.eval()
-        with torch.inference_mode(), self.source.autocast(self.source.precision):
+        with torch.inference_mode():
             cells = self.backbone.embed(self._fixed.to(self.source.device))
         return {"sketch": fingerprint.sketch(cells.float().cpu().numpy())}
 
@@ -280,7 +281,7 @@ class CellSource:
         """Fill `values` (N, h, w, D) and `places`; the relative error of what was put there."""
         source, backbone = self.source, replace(self.backbone, places=places)
         job = Job(
-            backbone, backbone, source.device, lambda: source.autocast(source.precision),
+            backbone, backbone, source.device,
             source.view.batch_size, 2 if source.precision == "bf16" else 4,
         )  # fmt: skip
         bad: list[int] = []

@@ -9,7 +9,6 @@ import contextlib
 import ctypes
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import accumulate, chain, islice
@@ -50,14 +49,13 @@ class Job:
     """How a backbone is run: `prepare` is its own, `embed` that of the fast copy.
 
     `rows` is the number of examples of a batch, 0 for the rule's; `item_bytes` the size of
-    a number in the precision that `autocast` computes in. `compiled`, where there is one,
+    a number in the precision that `fast` computes in. `compiled`, where there is one,
     computes instead of `fast`.
     """
 
     backbone: Backbone
     fast: Backbone
     device: torch.device
-    autocast: Callable[[], AbstractContextManager[Any]]
     rows: int = 0
     item_bytes: int = 4
     pixels: PixelCache | None = None
@@ -98,7 +96,7 @@ def extract_into(job: Job, split: Split, put: Put, report: Callable[[int], None]
         inputs = to_device(batch, job.device)
         if reader is not None:
             inputs = reader.path.tensor(inputs)
-        with torch.inference_mode(), job.autocast():
+        with torch.inference_mode():
             put(rows, (job.compiled or job.fast.embed)(inputs).float().cpu())
         return len(rows)
 

@@ -112,8 +112,8 @@ def fingerprint(source: Features) -> dict[str, Any]:
 
     batch = source.fixed_batch
     source.module.eval().to(source.device)
-    with torch.inference_mode(), source.autocast(source.precision):
-        features = source.fast.embed(to_device(batch, source.device))
+    with torch.inference_mode():
+        features = source.taking(source.precision).embed(to_device(batch, source.device))
     found: dict[str, Any] = {"probe_batch": VERSION, "pixels": inputs(batch)}
     if bool(torch.isfinite(features).all()):
         found["features"] = {"sketch": sketch(features.float().cpu().numpy())}

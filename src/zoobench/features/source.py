@@ -15,15 +15,17 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from zoobench import worktime
-from zoobench.errors import NotFinite
+from zoobench.errors import NotFinite, Unsupported
 from zoobench.features import fingerprint, precision
 from zoobench.features.batchnorm import folded
 from zoobench.features.cache import CACHE_VERSION, FeatureCache, sealed, unsealed
 from zoobench.features.cells import CellCache, CellSource
 from zoobench.features.compiled import Compiled, Compiling
-from zoobench.features.extraction import MEMORY_LIMIT_BYTES, Job, extract, timed_on
+from zoobench.features.extraction import MEMORY_LIMIT_BYTES, Job, extract, lay_out, timed_on
 from zoobench.features.pixels import PixelCache
 from zoobench.interfaces import Backbone, CellFeatures, InputSpec, Raw, Split
+from zoobench.models import variants
+from zoobench.models.complete import CompleteModel
 from zoobench.models.weights import state_digest
 from zoobench.schema import digest
 from zoobench.store import write_atomic
@@ -40,7 +42,8 @@ Progress = Callable[[str, int, int], None]
 class View:
     """How features are computed, beside by what: part of the cache's key.
 
-    `precision` is "fp32", "bf16" (autocast) or "auto", which `Features.settle` resolves;
+    `precision` is "fp32", "bf16" or "auto", which `Features.settle` resolves: features in bf16 are
+    those of the model's bf16 variant, and training in bf16 is under autocast;
     `device` a torch device string; `batch_size` 0 lets the extraction's rule decide. With
     `compile` features go through torch.compile, and so does training.
     """
@@ -145,10 +148,26 @@ class Features:
         return self.backbone if "variant" in self.provenance else folded(self.backbone)
 
     @cached_property
+    def half(self) -> Backbone:
+        """The model's bf16 variant: what the precision "bf16" computes features with, the same
+        object as `MODEL?variant=bf16` is. Raises Unsupported."""
+        self.module.eval().to(self.device)
+        found = variants.made(self.backbone, "bf16")
+        lay_out(found, self.device)
+        return found
+
+    def taking(self, kind: str) -> Backbone:
+        """What computes features in the precision `kind`; a complete model, whose answers are taken
+        under autocast, has no other than its own. Raises Unsupported."""
+        halved = kind == "bf16" and not isinstance(self.backbone, CompleteModel)
+        return self.half if halved else self.fast
+
+    @cached_property
     def compiled(self) -> Compiled:
         """The network compiled for features, when the first of them are computed."""
         texts = self.input_spec.modality == "text"
-        return Compiled(self.fast.embed, texts, self.compiling)
+        run = self.taking(self.precision).embed
+        return Compiled(run, texts, self.compiling, coarse=self.precision == "bf16")
 
     @property
     def compiles(self) -> bool:
@@ -210,7 +229,10 @@ class Features:
                 self.finding = precision.choice_of(unsealed(path.read_bytes()))
                 return
         probes = precision.probe_set(self.input_spec.modality)
-        self.finding = precision.choose(probes, self._compute)
+        try:
+            self.finding = precision.choose(probes, self._compute)
+        except Unsupported as error:
+            self.finding = precision.Choice("fp32", f"it has no bf16 variant: {error}")
         if path is not None:
             with contextlib.suppress(OSError):
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -219,7 +241,7 @@ class Features:
     def _compute(self, split: Split, kind: str, quick: bool = False) -> torch.Tensor:
         """(N, D) features in the precision `kind`, compiled where `quick`; nothing is kept."""
         job = Job(
-            self.backbone, self.fast, self.device, lambda: self.autocast(kind),
+            self.backbone, self.taking(kind), self.device,
             self.view.batch_size, 2 if kind == "bf16" else 4,
             # A sample is read by one model only.
             self.pixels if kind == self.precision else None,
@@ -242,7 +264,7 @@ class Features:
         data = {
             "split": split.fingerprint,
             "reader": split.reader,
-            "precision": self.precision,
+            "precision": "bf16 variant" if self.precision == "bf16" else self.precision,
         }
         return digest({**self.ingredients(), **data, **compiled}, length=40)
 

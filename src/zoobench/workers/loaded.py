@@ -12,7 +12,7 @@ from typing import Any
 
 from zoobench import datasets, machine, models, worktime
 from zoobench.costs import counted as cost
-from zoobench.costs.measured import measured_costs
+from zoobench.costs.measured import AUTOCAST, measured_costs
 from zoobench.datasets.control import on_part
 from zoobench.errors import UserError
 from zoobench.features.cache import FeatureCache
@@ -27,6 +27,7 @@ from zoobench.methods.finetune import Tuned
 from zoobench.methods.transferability import foresee
 from zoobench.metrics import measured
 from zoobench.models import variants
+from zoobench.models.complete import CompleteModel
 from zoobench.schema import Cell, Measurement, Ref, digest
 from zoobench.tasks.classification import Labels
 from zoobench.workers.settings import Settings
@@ -104,10 +105,14 @@ class Loaded:
             self._costs[key] = (second("load_seconds", self.load_seconds),)
             backbone = whole or self.features.backbone
             try:
-                self._costs[key] += self.counted if whole is None else cost.static_costs(whole)
+                under = trained or whole is not None or isinstance(backbone, CompleteModel)
+                halved = taken == "bf16" and not under
+                self._costs[key] += self._counts(whole, halved)
                 # Random weights cost what the pretrained ones do: once is enough.
                 if settings.measure_costs and self.ref.option("weights") != "random":
-                    place = Place(settings.device, taken)
+                    place = Place(
+                        settings.device, taken.replace("bf16", AUTOCAST) if under else taken
+                    )
                     with alone(), threads(settings.timed_threads):
                         found = measured_costs(backbone, place, settings.cost_seconds)
                     self._costs[key] += found
@@ -115,13 +120,21 @@ class Loaded:
                 self.costs_failed = True
         return self._costs[key]
 
+    def _counts(self, whole: Backbone | None, halved: bool) -> tuple[Measurement, ...]:
+        """What is counted of what was judged; the bytes of the bf16 variant where that was."""
+        if whole is not None:
+            return cost.static_costs(whole)
+        if not halved:
+            return self.counted
+        return cost.of_variant(self.counted, self.features.half, covered=False)
+
     @cached_property
     def counted(self) -> tuple[Measurement, ...]:
         """What no precision changes. A variant computes what its original does: what is counted of
         the function is counted there."""
         if self.original is None:
             return cost.static_costs(self.features.backbone)
-        return cost.variant_costs(self.original.backbone, self.features.backbone)
+        return cost.of_variant(cost.static_costs(self.original.backbone), self.features.backbone)
 
 
 @contextlib.contextmanager

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from zoobench.interfaces import Backbone
 
 OPTION = "variant"
+HALVES = ("bf16", "fp16")
+"""What can be made of any backbone, of whatever class."""
 LEAST = 0.5
 """Share of the parameters or of the MACs that a variant must touch to be worth its name."""
 CALIBRATION = 128
@@ -99,7 +101,8 @@ def made(backbone: Backbone, name: str, batches: Sequence[Any] = ()) -> Backbone
     Raises Unsupported where it cannot be made or touches too little, MissingExtra.
     """
     row = VARIANTS[name]
-    if not isinstance(backbone, (ImageBackbone, TextBackbone)):
+    ours = isinstance(backbone, (ImageBackbone, TextBackbone))
+    if not ours and name not in HALVES:
         raise Unsupported(f"{name}: there are no variants of a {type(backbone).__name__}")
     if row.calibrated and not batches:
         raise Unsupported(f"{name} is calibrated on the train pictures of a dataset: name one")

@@ -27,7 +27,7 @@ WHOLE = Coverage(1.0, 1.0)
 def twin(backbone: Any) -> Any:
     """`backbone` over a module of its own, which may be changed."""
     own = copy.copy(backbone)
-    own.module = copy.deepcopy(backbone.module)
+    object.__setattr__(own, "module", copy.deepcopy(backbone.module))
     return own
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from zoobench.interfaces import MapReader
@@ -30,9 +30,30 @@ def fp16(backbone: AnyBackbone) -> tuple[AnyBackbone, Coverage]:
     return _in(backbone, torch.float16), WHOLE
 
 
-def _in(backbone: AnyBackbone, dtype: torch.dtype) -> AnyBackbone:
+@dataclass
+class HalfBackbone:
+    """A backbone of somebody else's class, `inner`, whose module is in `dtype`."""
+
+    inner: Any
+    dtype: Any
+    provenance: Mapping[str, Any]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "inner":  # asked while it is copied, too
+            raise AttributeError(name)
+        return getattr(self.inner, name)
+
+    def embed(self, batch: Any) -> torch.Tensor:
+        """(N, D) float32."""
+        found: torch.Tensor = self.inner.embed(_cast(batch, self.dtype)).float()
+        return found
+
+
+def _in(backbone: Any, dtype: torch.dtype) -> Any:
     own = twin(backbone)
     own.module.to(dtype)
+    if not isinstance(backbone, (ImageBackbone, TextBackbone)):
+        return HalfBackbone(own, dtype, backbone.provenance)
     forward = backbone.forward
 
     def in_dtype(module: torch.nn.Module, batch: Any) -> torch.Tensor:
@@ -51,7 +72,7 @@ def _in(backbone: AnyBackbone, dtype: torch.dtype) -> AnyBackbone:
             return replace(reader, read=read)
 
         own = replace(own, reads_maps=maps_in_dtype)
-    return own  # type: ignore[no-any-return]
+    return own
 
 
 def _cast(batch: Any, dtype: torch.dtype) -> Any:
