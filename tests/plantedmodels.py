@@ -99,6 +99,20 @@ class Caches(Sound):
         return super().forward(x) + self.kept
 
 
+class CachesToInfer(Caches):
+    """The same, dropped where training begins; and it is asked once as it is loaded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.no_grad():
+            self.kept = self.table * 2
+
+    def train(self, mode: bool = True) -> CachesToInfer:
+        self.kept = None if mode else self.kept
+        super().train(mode)
+        return self
+
+
 class Raises(Sound):
     def forward(self, x: Tensor) -> Tensor:
         raise RuntimeError("no such\nlayer")
@@ -107,7 +121,7 @@ class Raises(Sound):
 FAULTS: dict[str, Callable[[], nn.Module]] = {
     "sound": Sound, "dropout": DropsOut, "batchnorm": NormsItsBatch, "state": Remembers,
     "order": ReadsTheOrder, "size": OneSize, "detached": Detaches, "raises": Raises,
-    "zero": BeginsAtNothing, "caches": Caches,
+    "zero": BeginsAtNothing, "caches": Caches, "infers": CachesToInfer,
 }  # fmt: skip
 
 

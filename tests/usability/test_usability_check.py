@@ -58,6 +58,10 @@ def test_a_branch_that_begins_at_zero_is_differentiable_and_stays_zero() -> None
     assert subject.backbone.module.state_dict()["gain"].tolist() == [0.0]
 
 
+def test_what_a_network_keeps_for_inference_alone_does_not_stop_a_gradient() -> None:
+    assert says("differentiable", "infers") == ProbeResult("yes", "all 7 parameters", 1.0)
+
+
 def test_files_and_cards_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Planted, "file", "model.pth")
     assert says("safe-format") == ProbeResult(

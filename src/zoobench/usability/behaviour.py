@@ -121,6 +121,8 @@ def differentiable(subject: Subject) -> ProbeResult:
 def _without_gradient(subject: Subject) -> list[str]:
     """Names of the parameters that no gradient of the features reaches."""
     module = subject.backbone.module
+    module.train()
+    module.eval()  # so what a network kept without gradients, for inference alone, is dropped
     module.zero_grad(set_to_none=True)
     features = subject.backbone.embed(subject.batch((0, 1)))
     # Squares with signs: a plain sum of normalised features has no gradient.
