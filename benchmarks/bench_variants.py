@@ -147,7 +147,7 @@ def race(ref: str, variants: tuple[str, ...], batches: list[int], blocks: int) -
     first = found[0]
     whole = first["original"]["bytes"]
     print(f"\n{ref}: {whole:,} bytes")
-    head = "".join(f"{f'batch {b}: ms':>15}{'ratio [95%]':>22}" for b in batches)
+    head = "".join(f"{f'batch {b}: ms':>20}{'ratio [95%]':>22}" for b in batches)
     print(f"{'':14}{'bytes':>12}{'share':>7}{'cosine':>8}{'params':>8}{'MACs':>6}{head}")
     for name in variants:
         one = first[name]
@@ -159,7 +159,7 @@ def race(ref: str, variants: tuple[str, ...], batches: list[int], blocks: int) -
             each = [block[name][str(batch)] for block in found]
             spread = ratio([e["log"] for e in each])
             ms = [float(np.median([e[side] for e in each])) for side in "AB"]
-            cells += f"{f'{ms[0]:.1f} -> {ms[1]:.1f}':>15}"
+            cells += f"{f'{ms[0]:.1f} -> {ms[1]:.1f}':>20}"
             cells += f"{spread['ratio']:>8.2f} [{spread['low']:.2f}, {spread['high']:.2f}]"
         print(
             f"{name:14}{one['bytes']:>12,}{one['bytes'] / whole:>7.3f}{one['cosine']:>8.4f}"
