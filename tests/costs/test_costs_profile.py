@@ -315,7 +315,7 @@ def test_a_fresh_process_takes_turns_until_it_is_let_go() -> None:
         fresh_process.HERE, "synthetic/gabor", Place("cpu", "bf16"), 2, 120.0
     ) as one:
         told = one.answer()
-        assert (told["batch"], told["dtype"]) == (2, "bfloat16 autocast")
+        assert (told["batch"], told["dtype"]) == (2, "bfloat16")
         assert told["peak_memory_bytes"] > 0
         turns = [one.ask() for _ in range(2)]
     assert [len(turn) for turn in turns] == [interleaved.TURN] * 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -27,3 +28,16 @@ assert gc.isenabled() and gc.get_freeze_count() > 10_000
         check=True, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.stderr == ""
+
+
+def test_what_libraries_log_while_they_are_imported_is_left_unsaid(tmp_path: Path) -> None:
+    (tmp_path / "talks.py").write_text("import logging\nlogging.warning('will change')\n")
+    code = "import logging, zoobench.workers.preload\nlogging.warning('of a cell')"
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, preload.NAMES: "talks", "PYTHONPATH": path},
+        check=True, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert "will change" not in done.stderr
+    assert "of a cell" in done.stderr

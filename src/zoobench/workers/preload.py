@@ -8,6 +8,7 @@ import atexit
 import contextlib
 import gc
 import importlib
+import logging
 import os
 import signal
 
@@ -28,9 +29,11 @@ def load(names: str) -> None:
     os.setpgrp()  # ended with all that a library starts
     signal.alarm(ORPHANED_SECONDS)
     gc.disable()
+    logging.disable(logging.WARNING)  # libraries tell each other of what they will change
     for name in filter(None, names.split(",")):
         with contextlib.suppress(Exception):
             importlib.import_module(name)
+    logging.disable(logging.NOTSET)
     gc.freeze()
     gc.enable()
     atexit.register(gc.unfreeze)
