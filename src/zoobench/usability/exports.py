@@ -4,17 +4,15 @@ computes of a batch, runs it there, and compares."""
 from __future__ import annotations
 
 import importlib.util
-import logging
 import tempfile
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoobench import machine
 from zoobench.errors import UserError, one_line
+from zoobench.models.variants.int8 import quiet
 from zoobench.usability import ProbeResult
 from zoobench.usability.subject import Subject, apart
 
@@ -34,7 +32,7 @@ def to_torch(subject: Subject) -> ProbeResult:
     import torch
 
     network, inputs = _network(subject)
-    with _quiet():
+    with quiet():
         program: Any = torch.export.export(network, inputs).module()
         return _compared(subject, lambda: program(*inputs), "torch.export")
 
@@ -47,7 +45,7 @@ def to_onnx(subject: Subject) -> ProbeResult:
     import torch
 
     network, inputs = _network(subject)
-    with tempfile.TemporaryDirectory(prefix="zoobench-") as folder, _quiet():
+    with tempfile.TemporaryDirectory(prefix="zoobench-") as folder, quiet():
         path = Path(folder) / "model.onnx"
         try:
             torch.onnx.export(network, inputs, path, dynamo=True, verbose=False)
@@ -68,7 +66,7 @@ def to_torchscript(subject: Subject) -> ProbeResult:
     import torch
 
     network, inputs = _network(subject)
-    with _quiet():
+    with quiet():
         traced: Any = torch.jit.trace(network, inputs)  # type: ignore[no-untyped-call]
         return _compared(subject, lambda: traced(*inputs), "TorchScript")
 
@@ -84,7 +82,7 @@ def compiles(subject: Subject) -> ProbeResult:
     network, inputs = _network(subject)
     started = time.perf_counter()
     compiled: Any = torch.compile(network)
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         compiled(*inputs)
         seconds = time.perf_counter() - started
         found = _compared(subject, lambda: compiled(*inputs), "torch.compile")
@@ -113,7 +111,7 @@ def quantises(subject: Subject) -> ProbeResult:
     share = sum(m.weight.numel() for m in inside) / max(1, total)
     if share < COVERED:
         return ProbeResult("no", f"linear layers hold {share:.0%} of its parameters", None)
-    with _quiet():
+    with quiet():
         from torchao.quantization import Int8WeightOnlyConfig, quantize_
 
         quantize_(module, Int8WeightOnlyConfig())
@@ -152,16 +150,3 @@ def _compared(subject: Subject, run: Callable[[], torch.Tensor], what: str) -> P
     if value == float("inf"):
         return ProbeResult("no", f"{what} gives no numbers, or another shape")
     return ProbeResult("yes" if value <= CLOSE else "no", f"{what} is off by {value:.1e}", value)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Exporters talk much; what they fail by is raised all the same."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

@@ -72,7 +72,8 @@ def quantise(module: torch.nn.Module, config: str) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """torchao warns of what it will change, and torch of torchao, when they are imported."""
+    """Quantisers and exporters talk much, torch of torchao too; what they fail by is raised all the
+    same."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
