@@ -12,6 +12,7 @@ import zoobench as zb
 from fakes import make_run
 from hostile import Said as Ended
 from plantedmodels import Planted
+from variant_runs import KINDS, NET, variant_run
 from zoobench.errors import UnknownName, UserError
 from zoobench.ranking.recommend import PERMISSIVE, license_fits
 from zoobench.schema import Ref
@@ -120,6 +121,18 @@ def test_the_command_names_the_needs_and_who_lacks_them(
     (run.path / FILE).write_text("nonsense\n")
     assert zoobench("recommend", run.path).code == 0, "what is not needed is not read"
     assert f"{FILE}:1: not an answer" in zoobench("recommend", run.path, *needs).error
+
+
+def test_a_variant_is_left_out_with_either_head(tmp_path: Path) -> None:
+    """The ranking tells its heads apart, which the answers of a model do not."""
+    made = variant_run(tmp_path / "run", KINDS[:2])
+    kept = (told(NET, "exports-onnx", "yes"), told(KINDS[0].record, "exports-onnx", "no"))
+    (made.path / FILE).write_bytes(b"".join(map(encode, kept)))
+    (found,) = zb.recommend(made, needs=["exports-onnx"])
+    assert found.accurate is not None
+    assert found.accurate.model.text == NET
+    said = {model.option("head"): why for model, why in found.ruled_out.items()}
+    assert said == dict.fromkeys(("carried", "anew"), "exports-onnx is no")
 
 
 def test_python_takes_needs_and_limits_too(run: Run) -> None:

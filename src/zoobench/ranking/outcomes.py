@@ -64,6 +64,11 @@ def contender(cell: Cell) -> Ref:
     return cell.model if head is None else cell.model.with_options(head=str(head))
 
 
+def model_of(who: Ref) -> Ref:
+    """The model that a `contender` is, without the head that a variant was given."""
+    return who if who.option("variant") is None else who.without("head")
+
+
 def by_model(records: Iterable[Record]) -> dict[Ref, list[Record]]:
     """`contender` -> its records (one a seed), in order of seed."""
     found: dict[Ref, list[Record]] = {}

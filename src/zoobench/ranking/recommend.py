@@ -14,6 +14,7 @@ from zoobench.errors import UserError
 from zoobench.metrics import difference
 from zoobench.ranking.choice import choose, usual_cost
 from zoobench.ranking.nouns import TIMED, OverallRanking, OverallRow, Ranking, natural
+from zoobench.ranking.outcomes import model_of
 from zoobench.ranking.pareto import one_device
 from zoobench.ranking.rank import rank
 from zoobench.schema import Ref
@@ -42,7 +43,7 @@ class Limits:
     metric's unit; percent of the best value where that unit is the target's), and `cheapest` the
     cost that is looked at: one of COSTLY, or "" for the latency where it was measured on one
     device, else the MACs. `needs` are names of usability probes, and `unmet` says of the models
-    that do not keep them (by the text of a row's Ref) why not.
+    that do not keep them (by the text of a private Ref, without a variant's head) why not.
     """
 
     max_params: float | None = None
@@ -206,7 +207,7 @@ def _excluded(row: OverallRow, limits: Limits) -> str:
             return f"{name} {value:.4g} is above {limit:.4g}"
     if limits.license and not license_fits(row.license, limits.license):
         return f"licence {row.license} is not {limits.license}"
-    return limits.unmet.get(row.model.text, "")
+    return limits.unmet.get(model_of(row.model).text, "")
 
 
 def license_fits(held: str, wanted: str) -> bool:
