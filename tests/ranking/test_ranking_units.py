@@ -11,9 +11,11 @@ import pytest
 
 from fakes import make_outcomes, make_record
 from zoobench import datasets
+from zoobench.ranking.outcomes import luck_of
 from zoobench.ranking.rank import rank
 from zoobench.ranking.recommend import recommend
 from zoobench.report.terminal import overall_notes
+from zoobench.schema import Record
 from zoobench.statistics.bootstrap import unit_count, units_of
 from zoobench.store import Run, Store, load
 
@@ -175,3 +177,32 @@ def test_records_without_units_are_paired_with_those_that_have_them(tmp_path: Pa
     (section,) = rank([load(tmp_path)]).sections
     assert section.paired
     assert section.rows[1].rank_low == 2
+
+
+def seeds_of(model: str, head: str, lost: int = 0) -> list[Record]:
+    """Three fine-tunes of other luck, of each of which `lost` thousandths are lost."""
+    found = []
+    for seed, hits in enumerate((700, 720, 750)):
+        one = make_record(
+            model, "packaged/digits@1", "fine-tune", right=np.arange(1000) < hits - lost, seed=seed
+        )
+        head_ = {"head": head} if head else {}
+        cell = dataclasses.replace(one.cell, params={**one.cell.params, **head_})
+        found.append(dataclasses.replace(one, cell=cell))
+    return found
+
+
+def test_what_was_carried_over_is_the_same_training_run() -> None:
+    """Its seeds say nothing more of luck, and no head's difference is taken for luck."""
+    original = seeds_of("timm/net@1", "")
+    carried = seeds_of("timm/net@1?variant=bf16", "carried", 40)
+    anew = seeds_of("timm/net@1?variant=bf16", "anew", 90)
+    alone = luck_of(original)
+    assert luck_of([*original, *carried]) == alone
+    assert luck_of([*original[:2], *carried]) == luck_of(carried)
+    (of_three,) = {luck.dof for luck in alone.values()}
+    assert of_three == 1
+    both = luck_of([*original, *carried, *anew])
+    assert {luck.dof for luck in both.values()} == {3}
+    for key, luck in both.items():
+        assert luck.variance == pytest.approx(alone[key].variance)

@@ -216,22 +216,36 @@ def trained(record: Record, metric: str) -> Trained:
     return cell.method, canonical(asked_params(cell)), metric, own
 
 
+def _fitted(cell: Cell) -> Ref:
+    """Whose training a cell's result is of: where a head was carried over, the original's."""
+    carried = cell.model.option("variant") is not None and cell.params.get("head") == "carried"
+    return cell.model.without("variant") if carried else contender(cell)
+
+
 def luck_of(records: Iterable[Record]) -> dict[Trained, Luck]:
-    runs: dict[Trained, dict[tuple[object, ...], list[float]]] = {}
+    """The variance between seeds of what was trained alike. An original and the variants that it
+    was carried over to are the same training runs, which are counted once."""
+    runs: dict[Trained, dict[tuple[Ref, str], dict[Ref, list[float]]]] = {}
     for record in records:
         control = is_control(record) or is_shifted(record.cell.dataset)
         if record.status != "ok" or not trains(record) or control:
             continue
         cell = record.cell
-        same = cell.model, canonical(comparability(record))
+        same, who = (_fitted(cell), canonical(comparability(record))), contender(cell)
         for metric in task_of(cell).metrics:
             value = record.value(metric)
             if value is not None:
-                runs.setdefault(trained(record, metric), {}).setdefault(same, []).append(value)
+                groups = runs.setdefault(trained(record, metric), {}).setdefault(same, {})
+                groups.setdefault(who, []).append(value)
     return {
-        key: pooled([np.array(values) for values in groups.values()])
+        key: pooled([np.array(_most(fitted, of)) for (fitted, _), of in groups.items()])
         for key, groups in runs.items()
     }
+
+
+def _most(fitted: Ref, groups: Mapping[Ref, list[float]]) -> list[float]:
+    """The seeds of the one of a training's models that has most, of equals the trained one's."""
+    return groups[max(groups, key=lambda who: (len(groups[who]), who == fitted))]
 
 
 def primary_of(record: Record) -> str:
