@@ -99,3 +99,10 @@ def test_errors_in_several_units_have_no_mean() -> None:
     assert [(row.metric, dict(row.regret), row.tau) for row in rows] == [
         ("mae", {}, 0.5), ("accuracy", {1: 0.2}, 0.5),
     ]  # fmt: skip
+
+
+def test_variants_are_no_models_to_foresee(tmp_path: Path) -> None:
+    right = np.arange(1000) < 650
+    variant = make_record(f"{MODELS[0]}?variant=bf16", SETS[0], "fine-tune", right=right, size=1)
+    found = rank([Run(tmp_path, (*records(), variant), {})]).judged
+    assert found == rank([Run(tmp_path, tuple(records()), {})]).judged

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -117,3 +118,18 @@ def test_labels_are_enough_where_an_error_is_near_the_full_one(tmp_path: Path) -
     ]
     (one,) = rank([Run(tmp_path, tuple(records), {})], "nll").efficiency
     assert one.enough == 8
+
+
+def test_each_head_of_a_variant_has_a_gap_and_a_shift_of_its_own(tmp_path: Path) -> None:
+    moved = f"{CLEAN}?test_from=packaged%2Fdigits"
+    records = []
+    for head, level in (("carried", 0.5), ("anew", 0.75)):
+        for dataset, share in ((CLEAN, level), (moved, level * level)):
+            one = make_record(f"{A}?variant=bf16", dataset, right=np.arange(500) < 500 * share)
+            cell = dataclasses.replace(one.cell, params={**one.cell.params, "head": head})
+            records.append(dataclasses.replace(one, cell=cell))
+    ranking = rank([Run(tmp_path, tuple(records), {})])
+    gaps = {g.model.option("head"): g.test for g in ranking.gaps}
+    assert gaps == {"carried": pytest.approx(0.5), "anew": pytest.approx(0.75)}
+    kept = {s.model.option("head"): s.retained for s in ranking.shifts}
+    assert kept == pytest.approx({"carried": 0.5, "anew": 0.75}, abs=0.01)

@@ -76,8 +76,10 @@ def _in_units(metric: str) -> bool:
 
 
 def _truth(section: Section, metric: str) -> dict[Ref, float]:
-    usable = [r for r in section.records
-              if r.status == "ok" and r.get(metric) and not is_control(r)]  # fmt: skip
+    """Of whole models: what is carried over to a variant was fine-tuned once, and is foreseen by
+    no score of its own."""
+    usable = [r for r in section.records if r.status == "ok" and r.get(metric)
+              and not is_control(r) and r.cell.model.option("variant") is None]  # fmt: skip
     return {model: mean_of(records, metric) for model, records in by_model(usable).items()}
 
 

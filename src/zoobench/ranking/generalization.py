@@ -11,7 +11,7 @@ from zoobench.datasets.shift import clean, is_shifted, named
 from zoobench.metrics import sign
 from zoobench.ranking.comparability import is_control
 from zoobench.ranking.nouns import Efficiency, Gap, SectionRanking, Shift
-from zoobench.ranking.outcomes import Book, kept_of, primary_of
+from zoobench.ranking.outcomes import Book, contender, kept_of, primary_of
 from zoobench.schema import Record, Ref, canonical
 from zoobench.statistics import bootstrap
 from zoobench.statistics.bootstrap import percentile
@@ -69,7 +69,7 @@ def _shift(book: Book, base: Record, kind: str, records: dict[int, Record], metr
         low, high = _interval(_share(before.draws(), after.draws(), metric))
     mean_value = float(np.mean(list(values.values())))
     return Shift(
-        model=base.cell.model,
+        model=contender(base.cell),
         dataset=base.cell.dataset,
         method=base.cell.method,
         metric=metric,
@@ -137,7 +137,7 @@ def gaps(records: Iterable[Record]) -> tuple[Gap, ...]:
         if train is None or test is None or record.cell.shots is not None:
             continue
         if record.status == "ok" and not is_control(record) and not shifted(record):
-            key = (record.cell.model, record.cell.method)
+            key = (contender(record.cell), record.cell.method)
             held.setdefault(key, {}).setdefault(record.cell.dataset, []).append((train, test))
     found = []
     for (model, method), by_dataset in held.items():
