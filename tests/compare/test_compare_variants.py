@@ -232,6 +232,26 @@ def test_rows_of_what_regressed_are_flagged(tmp_path: Path) -> None:
     assert ranking.overall[0].sections == ranking.sections
 
 
+def test_the_same_variant_by_other_parameters_is_not_flagged(tmp_path: Path) -> None:
+    bad, good = (
+        variant_run(tmp_path / name, [Planted("bf16", "carried", lost)])
+        for name, lost in (("bad", 90), ("good", 0))
+    )
+    others = [
+        dataclasses.replace(
+            r, cell=dataclasses.replace(r.cell, params={**r.cell.params, "lambdas": 9}),
+            predictions="",
+        )
+        for r in good.records
+    ]  # fmt: skip
+    ranking, _ = ranked([bad, dataclasses.replace(good, records=tuple(others))])
+    assert len(ranking.sections) == 2
+    for section in ranking.sections:
+        (variant,) = [row for row in section.rows if row.model.option("variant")]
+        regressed = any(flag.name == "regressed" for flag in variant.flags)
+        assert regressed is ("lambdas" not in section.key["params"])
+
+
 def test_recommend_warns_of_what_regressed(tmp_path: Path) -> None:
     """Where the limits leave nothing else, it is named, with what it lost."""
     variant_run(tmp_path / "run", [BAD, Planted("bf16", "", 1, 1, 0.5)])

@@ -31,7 +31,7 @@ from zoobench.compare.variant_verdicts import (
 from zoobench.compare.verdicts import POOLED, Finding
 from zoobench.datasets.shift import is_shifted
 from zoobench.metrics import sign
-from zoobench.ranking.comparability import is_control, precision_taken
+from zoobench.ranking.comparability import asked_params, is_control, precision_taken
 from zoobench.ranking.nouns import TIMED, Flag, Ranking, natural
 from zoobench.ranking.outcomes import Book, costs_of, open_book, sample_of
 from zoobench.ranking.pareto import AnyRow, dominators
@@ -327,17 +327,19 @@ def _fronted(rows: Sequence[VariantRow], axes: Sequence[str], metric: str) -> It
 def flagged(ranking: Ranking, found: VariantVerdicts) -> Ranking:
     """`ranking` whose rows of a variant that lost for sure say so: nobody takes one unwarned."""
     by_place = {
-        (table.dataset, table.method, table.shots, _contender(row.model, row.head)): row.finding
+        (table.dataset, table.method, table.shots, canonical(asked_params(row.records[0].cell)),
+         _contender(row.model, row.head)): row.finding
         for table in found.tables
         for row in table.rows
         if row.finding is not None and row.finding.outcome == "regressed"
-    }
+    }  # fmt: skip
     worst = {_contender(*who): one for who, one in found.regressed().items()}
     if not worst:
         return ranking
     sections = tuple(
         dataclasses.replace(s, rows=tuple(
-            _warned(row, by_place.get((s.dataset, s.method, s.shots, row.model))) for row in s.rows
+            _warned(row, by_place.get((s.dataset, s.method, s.shots, s.key["params"], row.model)))
+            for row in s.rows
         ))
         for s in ranking.sections
     )  # fmt: skip
