@@ -100,7 +100,8 @@ def test_one_head_may_be_asked_and_stands_in_the_suite_as_resolved(tmp_path: Pat
 def test_what_is_judged_on_valid_is_not_learned_from(tmp_path: Path) -> None:
     text = SUITE.replace('"synthetic/stripes",', '"synthetic/stripes?judged_on=valid",')
     found = read(tmp_path, text)
-    cells = [c for c in planning.plan(found) if c.method == "linear-probe"]
+    cells = [c for c in planning.plan(found) if "refit" in c.params]
+    assert {c.method for c in cells} == {"linear-probe", "raw-input"}
     of_valid = [c for c in cells if c.dataset.option("judged_on")]
     assert of_valid
     assert {c.params["refit"] for c in of_valid} == {False}

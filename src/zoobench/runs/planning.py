@@ -153,8 +153,6 @@ def _model_cells(
             yield _cell(suite, model, dataset, few_shot_spec(spec), draw, k)
     if shots:
         return
-    if judged.on_valid(dataset):
-        spec = few_shot_spec(spec)  # what is judged on is not learned from
     # On all of the data a frozen probe has nothing to draw: one seed says it all.
     drawn = trains or model.option("weights") == "random"
     for seed in suite.seeds if drawn else suite.seeds[:1]:
@@ -165,6 +163,8 @@ def _cell(
     suite: Suite, model: Ref, dataset: Ref, spec: MethodSpec, seed: int, shots: int | None
 ) -> Cell:
     card = datasets.card(dataset)
+    if judged.on_valid(dataset):
+        spec = few_shot_spec(spec)  # what is judged on is not learned from
     versions: dict[str, Any] = {
         "protocol": PROTOCOL,
         "task": f"{card.task}@{task_named(card.task).version}",
