@@ -238,3 +238,24 @@ def test_features_in_bf16_are_those_of_the_bf16_variant(splits: Splits) -> None:
         taken.features(splits.test),
         Features(models.load(models.resolve(name)), View("plain")).features(splits.test),
     )
+
+
+def test_what_another_arithmetic_in_bf16_left_behind_is_not_taken(
+    tmp_path: Path, splits: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Features, cells and findings alike; those in fp32 stay."""
+
+    def keys() -> dict[str, str]:
+        plain, half = (
+            Features(source().backbone, View("synthetic/gabor", precision=taken))
+            for taken in ("fp32", "bf16")
+        )
+        source(tmp_path).settle()
+        cells = half.cell_source((64, 64)).key(splits.test)
+        return {"fp32": plain.key(splits.test), "bf16": half.key(splits.test), "cells": cells}
+
+    now = keys()
+    monkeypatch.setattr(precision, "BF16", "autocast")
+    then = keys()
+    assert [name for name in now if now[name] != then[name]] == ["bf16", "cells"]
+    assert len(list((tmp_path / "precision").iterdir())) == 2

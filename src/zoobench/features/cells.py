@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from zoobench import worktime
 from zoobench.errors import NotFinite
-from zoobench.features import fingerprint
+from zoobench.features import fingerprint, precision
 from zoobench.features.cache import DEFAULT_LIMIT_BYTES, BoundedFolder, sealed
 from zoobench.features.extraction import MEMORY_LIMIT_BYTES, Job, extract_into, timed_on
 from zoobench.interfaces import CellFeatures, InputSpec, Placement, Split
@@ -180,7 +180,7 @@ class CellSource:
                 "folded": False,
                 "split": split.fingerprint,
                 "reader": split.reader,
-                "precision": self.source.precision,
+                "precision": precision.keyed(self.source.precision),
                 "frame": [view.size, view.input_size, view.fit, STRIDE],
                 "taps": said,
                 "colours": [view.colours.matrix, view.colours.offset],

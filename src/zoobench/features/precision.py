@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     import torch
 
 VERSION = 2
+BF16 = "bf16 variant"
+"""What computes features in bf16: part of the key of all that was found by it or of it. Before
+there were variants it was autocast, whose features and findings are others."""
 SIZES = (128, 512)
 """Examples of the probe set to learn from, and to judge by."""
 PICTURES = "synthetic/stripes?classes=4&noise=90&train={}&valid={}&test=0"
@@ -84,6 +87,11 @@ def computes_bf16(device: torch.device) -> bool:
 
     # Ampere's compute capability is 8.
     return device.type == "cuda" and torch.cuda.get_device_capability(device)[0] >= 8
+
+
+def keyed(taken: str) -> str:
+    """The precision `taken` as it stands in the keys of what was computed in it."""
+    return BF16 if taken == "bf16" else taken
 
 
 def probe_set(modality: str) -> tuple[Split, Split]:

@@ -223,7 +223,9 @@ class Features:
             return
         path = None
         if self.cache is not None:
-            about = [precision.VERSION, self.ingredients(), timed_on(self.device)]
+            about = [
+                precision.VERSION, precision.BF16, self.ingredients(), timed_on(self.device)
+            ]  # fmt: skip
             path = self.cache.root / "precision" / f"{digest(about, 40)}.json"
             with contextlib.suppress(OSError, ValueError):
                 self.finding = precision.choice_of(unsealed(path.read_bytes()))
@@ -264,7 +266,7 @@ class Features:
         data = {
             "split": split.fingerprint,
             "reader": split.reader,
-            "precision": "bf16 variant" if self.precision == "bf16" else self.precision,
+            "precision": precision.keyed(self.precision),
         }
         return digest({**self.ingredients(), **data, **compiled}, length=40)
 
