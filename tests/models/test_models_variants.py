@@ -72,6 +72,20 @@ def test_a_half_is_the_module_in_that_type(vit: Any, name: str, dtype: torch.dty
     assert own * 2 == whole
 
 
+def test_a_half_of_anybody_s_backbone_has_its_maps() -> None:
+    gabor: Any = models.load(models.resolve("synthetic/gabor"))
+    inputs = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    maps = []
+    half: Any = variants.made(gabor, "bf16")
+    for backbone in (gabor, half):
+        reader = backbone.map_reader((64, 64))
+        with torch.inference_mode():
+            maps.append(reader.read(reader.module, inputs, range(len(reader.taps))))
+    for one, other in zip(*maps, strict=True):
+        assert other.dtype == torch.float32
+        torch.testing.assert_close(other, one, rtol=0.05, atol=0.05 * float(one.abs().max()))
+
+
 def test_maps_of_a_half_are_those_of_its_module(resnet: Any) -> None:
     half: Any = variants.made(resnet, "bf16")
     inputs = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -180,3 +194,12 @@ def test_the_same_variant_twice_is_the_same_model(vit: Any) -> None:
     assert (
         Ref.parse("timm/test_vit?variant=int8-dynamic").without("variant").text == "timm/test_vit"
     )
+
+
+@pytest.mark.parametrize("name", [VIT, RESNET])
+def test_coverage_is_counted_wherever_the_module_lies(name: str) -> None:
+    here: Any = models.load(models.resolve(name))
+    there: Any = models.load(models.resolve(name))
+    there.module.to("meta")
+    layers = [n for n, one in here.module.named_modules() if isinstance(one, torch.nn.Linear)]
+    assert covered(there, layers) == covered(here, layers)

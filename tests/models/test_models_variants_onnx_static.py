@@ -212,3 +212,10 @@ def test_lite0_keeps_its_accuracy_on_photographs() -> None:
     right = {name: float((head.predict(rows) == truth).mean()) for name, rows in found.items()}
     assert right["float"] > 0.75
     assert right["int8"] > right["float"] - 0.03
+
+
+def test_a_network_on_another_device_is_refused() -> None:
+    elsewhere = network()
+    elsewhere.module.to("meta")
+    with pytest.raises(Unsupported, match="runs by ONNX Runtime on the CPU, not on meta"):
+        onnx_static.static(elsewhere, BATCHES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -56,13 +56,21 @@ def covered(backbone: ImageBackbone | TextBackbone, names: Collection[str]) -> C
     try:
         # Attention in plain products: torch does not count every fused kernel.
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
-            backbone.embed(_example(backbone))
+            backbone.embed(_on_device_of(module, _example(backbone)))
     finally:
         for handle in handles:
             handle.remove()
     # torch counts a multiplication and its addition as two.
     whole = max(counter.get_total_flops() // 2, macs[0], 1)
     return Coverage(weights / max(total, 1), macs[0] / whole)
+
+
+def _on_device_of(module: torch.nn.Module, batch: Any) -> Any:
+    """`batch` (a tensor or a mapping of tensors) where the module's parameters are."""
+    if isinstance(batch, Mapping):
+        return {name: _on_device_of(module, one) for name, one in batch.items()}
+    parameter = next(module.parameters(), None)
+    return batch if parameter is None else batch.to(parameter.device)
 
 
 def _example(backbone: ImageBackbone | TextBackbone) -> Any:

@@ -41,7 +41,10 @@ class HalfBackbone:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "inner":  # asked while it is copied, too
             raise AttributeError(name)
-        return getattr(self.inner, name)
+        found = getattr(self.inner, name)
+        if name == "map_reader":
+            return lambda size: _reader_in(self.dtype, found(size))
+        return found
 
     def embed(self, batch: Any) -> torch.Tensor:
         """(N, D) float32."""
@@ -64,15 +67,19 @@ def _in(backbone: Any, dtype: torch.dtype) -> Any:
         reads_maps = backbone.reads_maps
 
         def maps_in_dtype(module: torch.nn.Module, size: tuple[int, int]) -> MapReader:
-            reader = reads_maps(module, size)
-
-            def read(module: Any, batch: torch.Tensor, wanted: Any) -> Any:
-                return [one.float() for one in reader.read(module, _cast(batch, dtype), wanted)]
-
-            return replace(reader, read=read)
+            return _reader_in(dtype, reads_maps(module, size))
 
         own = replace(own, reads_maps=maps_in_dtype)
     return own
+
+
+def _reader_in(dtype: torch.dtype, reader: MapReader) -> MapReader:
+    """`reader` of a module that is in `dtype`: maps in float32."""
+
+    def read(module: Any, batch: torch.Tensor, wanted: Any) -> Any:
+        return [one.float() for one in reader.read(module, _cast(batch, dtype), wanted)]
+
+    return replace(reader, read=read)
 
 
 def _cast(batch: Any, dtype: torch.dtype) -> Any:

@@ -44,9 +44,10 @@ def static(
     The size of a picture is fixed, that of a batch free. Raises Unsupported for a network with
     attention and for one that reads texts, MissingExtra.
     """
-
     if backbone.input_spec.size is None:
         raise Unsupported("int8-static is for convolutional networks, and this one reads texts")
+    for device in {p.device for p in backbone.module.parameters() if p.device.type != "cpu"}:
+        raise Unsupported(f"int8-static runs by ONNX Runtime on the CPU, not on {device}")
     onnx_session.require("int8-static")
     with tempfile.TemporaryDirectory(prefix="zoobench-") as folder, quiet():
         exported = _exported(backbone, Path(folder))
