@@ -108,8 +108,10 @@ def test_an_out_of_memory_batch_is_cut_and_the_record_says_so(
         fitting(run, Inputs(source, splits.train), Inputs(source, splits.valid), 1)
 
 
-def ran(folder: Path, ranks: int) -> Result:
-    (folder / "suite.toml").write_text(SUITE)
+def ran(folder: Path, ranks: int, variant: str = "") -> Result:
+    (folder / "suite.toml").write_text(
+        SUITE.replace("synthetic/gabor", f"synthetic/gabor{variant}")
+    )
     (cell,) = plan(read(str(folder / "suite.toml")))
     return Bench(Settings(measure_costs=False, ranks=ranks)).run(cell)
 
@@ -127,6 +129,25 @@ def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
     assert "ranks" not in one.record.environment
     same = ("train_accuracy_online", "accuracy", "steps")
     assert [two.record.value(name) for name in same] == [one.record.value(name) for name in same]
+
+
+@pytest.mark.xdist_group("teams")
+def test_a_team_trains_the_original_that_a_variant_is_made_of(tmp_path: Path) -> None:
+    one, two = (ran(tmp_path, ranks, "?variant=bf16") for ranks in (1, 2))
+    assert (one.record.status, two.record.status) == ("ok", "ok"), two.record.error
+    plain = ran(tmp_path, 1).record
+    same = ("train_accuracy_online", "steps")
+    for record in (one.record, two.record):
+        assert [record.value(name) for name in same] == [plain.value(name) for name in same]
+    asked: list[str] = []
+
+    def train(self: torchrun.Processes, rate: float, pieces: int) -> None:
+        asked.append(self.cell.model.text)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(torchrun.Processes, "train", train)
+        assert ran(tmp_path, 2, "?variant=bf16").record.status != "ok"
+    assert set(asked) == {"synthetic/gabor@1?variant=bf16"}
 
 
 @pytest.mark.xdist_group("teams")

@@ -125,7 +125,9 @@ class Bench:
         loaded = None if method.needs == "nothing" else self.load(cell, method, whole.train)
         if loaded is not None:
             precision = loaded.features.training_precision
-            loaded.features.team = self._team(cell, method, len(splits.train), precision)
+            # What is trained is the original, where a variant is made of it.
+            trained = loaded.reads(cell)[0]
+            trained.team = self._team(cell, method, len(splits.train), precision)
         if loaded is not None and method.needs == "features":
             for read in loaded.reads(cell):
                 read.settle()

@@ -137,7 +137,7 @@ def _train(job: Mapping[str, Any], device: str, share: Any) -> dict[str, Any] | 
     assert isinstance(recipe, FineTune)
     splits = drawn(datasets.load(cell.dataset), cell)
     ref, seed = weights_of(cell, recipe.random_weights)
-    backbone = models.load(ref, seed)
+    backbone = models.load(models.variants.original(ref), seed)
     lay_out(backbone, device)
     source = Features(backbone, View(str(ref), device, job["precision"]))
     run = Training(recipe, source, objective_of(splits), job["rate"], cell.seed)
