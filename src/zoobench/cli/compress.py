@@ -69,8 +69,8 @@ def compress(model: str, as_json: bool, folder: Path | None, strict: bool, **res
     """Try compressed variants of MODEL on data, and pick one that loses no more than it may.
 
     Chosen on valid: the fewest bytes (the least time, where --max-latency-ms alone is given) of
-    those that the gate lets pass. Judged once on test. Exit code 1 where test shows that more is
-    lost than --max-loss allows.
+    those that the gate lets pass. Judged once on test. Exit code 1 where test shows a sure loss
+    that is not within --max-loss.
     """
     from zoobench.advise.compress import compress as tried
     from zoobench.export.save import check_free

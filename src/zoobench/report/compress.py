@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 WORDS = {
     "same": "non-inferior: what it may lose lies within the margin",
     "improved": "better than the original",
-    "regressed": "regressed: it loses more than the margin allows",
+    "regressed": "regressed: a loss is sure, and it may be more than the margin",
     "inconclusive": "not proven: the test set cannot tell whether it loses more than the margin",
 }
 
