@@ -35,6 +35,14 @@ def file_name(name: str) -> str:
     return f"{short.strip(' .') or '_'}-{stamp}"
 
 
+def expanded(path: str | Path) -> Path:
+    """With the home folder in the place of a tilde. Raises UserError for one that is nobody's."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{path}: there is no such home folder") from error
+
+
 def lies_in(path: Path, *folders: str | Path) -> bool:
     """Whether `path`, with its links followed, lies in one of `folders`, or is one.
 
@@ -45,9 +53,11 @@ def lies_in(path: Path, *folders: str | Path) -> bool:
 
 
 def check_within(folder: Path, path: Path) -> None:
-    """Raises UserError where links lead `path`, which lies below `folder`, out of it.
+    """Raises UserError where links lead `path`, which lies below `folder`, out of it, and where it
+    is a pipe or a device.
 
-    So a run that somebody else made cannot have its reports written into a folder of ours.
+    So a run that somebody else made cannot have its reports written into a folder of ours, nor
+    have us wait for ever.
     """
     try:
         inside = lies_in(path, folder)
@@ -55,6 +65,8 @@ def check_within(folder: Path, path: Path) -> None:
         raise UserError(f"{path}: cannot be followed: {error}") from error
     if not inside:
         raise UserError(f"{path}: a link that leads out of {folder}; nothing was written")
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise UserError(f"{path}: not a regular file; nothing was written")
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from zoobench.cli.base import (
     user_errors,
 )
 from zoobench.errors import UserError, check_finite
-from zoobench.files import file_name
+from zoobench.files import expanded, file_name
 from zoobench.quantities import COUNT, SIZE, TIME
 from zoobench.workers import interrupts
 
@@ -241,7 +241,7 @@ def resolve_data(data: str, columns: Mapping[str, Value]) -> Ref:
     from zoobench import datasets
     from zoobench.schema import Ref
 
-    path = Path(data).expanduser()
+    path = expanded(data)
     if path.is_dir():
         if columns:
             raise UserError(f"--data {data}: a folder has no columns ({', '.join(columns)})")
@@ -254,5 +254,7 @@ def resolve_data(data: str, columns: Mapping[str, Value]) -> Ref:
         source = data.partition("/")[0]
         if "/" not in data or source not in datasets.SOURCES:
             raise UserError(f"--data: there is no folder or file {data}")
+        if columns:
+            raise UserError(f"--data {data}: columns are a table's own ({', '.join(columns)})")
         named = Ref.parse(data)
     return datasets.resolve(named, "--data")

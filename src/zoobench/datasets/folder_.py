@@ -32,6 +32,7 @@ from zoobench.datasets.readers import Files
 from zoobench.datasets.splits import Found, assemble
 from zoobench.datasets.waiting import told
 from zoobench.errors import BadData, UserError, unknown
+from zoobench.files import expanded
 from zoobench.interfaces import Split, Splits
 from zoobench.schema import DatasetCard, Ref, digest
 from zoobench.tasks.classification import Labels
@@ -203,7 +204,7 @@ def _warn(ref: Ref, layout: Layout, notes: Mapping[str, Any]) -> None:
 
 
 def _root(ref: Ref) -> Path:
-    return Path(options.text(ref, "path") or ref.name).expanduser()
+    return expanded(options.text(ref, "path") or ref.name)
 
 
 def _folder(ref: Ref) -> str:

@@ -29,6 +29,7 @@ from zoobench.datasets.readers import Files, Texts
 from zoobench.datasets.splits import Found, assemble
 from zoobench.datasets.twins import Looks
 from zoobench.errors import BadData, UserError, unknown
+from zoobench.files import expanded
 from zoobench.interfaces import Split, Splits, Targets
 from zoobench.schema import DatasetCard, Modality, Ref, digest
 from zoobench.tasks.classification import Labels
@@ -198,7 +199,7 @@ def _whole(name: str) -> tuple[bool, Decimal, str]:
 
 
 def _path(ref: Ref) -> Path:
-    return Path(options.text(ref, "path") or ref.name).expanduser()
+    return expanded(options.text(ref, "path") or ref.name)
 
 
 def _read(ref: Ref) -> Table:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoobench import errors, hub
 from zoobench.errors import Unsupported
+from zoobench.files import expanded
 from zoobench.interfaces import InputSpec
 from zoobench.models import checkpoints, folders, options, torchhub, transformers_, vision
 from zoobench.models.backbones import ImageBackbone, finish, seeded
@@ -226,7 +227,7 @@ def torchvision_weights(
 
 def _folder(ref: Ref) -> Path | None:
     given = [ref.option("configuration"), ref.option("weights")]
-    paths = [Path(str(one)).expanduser() for one in given if one is not None]
+    paths = [expanded(str(one)) for one in given if one is not None]
     return next((path for path in paths if path.is_dir()), None)
 
 

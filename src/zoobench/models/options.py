@@ -11,6 +11,7 @@ from pathlib import Path
 
 from zoobench import errors
 from zoobench.errors import UserError
+from zoobench.files import expanded
 from zoobench.schema import Modality, Ref, Value
 
 IMAGE = ("weights", "input_size", "pool", "mean", "std", "interpolation", "crop_pct", "prefix")
@@ -75,7 +76,7 @@ def _weights(at: str, value: Value) -> str:
     text = str(value)
     if text in ("pretrained", "random"):
         return text
-    path = Path(text).expanduser()
+    path = expanded(text)
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise UserError(f"{at}: the folder {text} holds no config.json")
@@ -97,7 +98,7 @@ def _weights(at: str, value: Value) -> str:
 
 def _folder(at: str, value: Value) -> str:
     """A folder with a config.json."""
-    path = Path(str(value)).expanduser()
+    path = expanded(str(value))
     if not (path / "config.json").is_file():
         raise UserError(f"{at}: {value} is no folder that holds a config.json")
     return str(path)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoobench import errors, hub
 from zoobench.errors import MissingWeights, Unsupported, UserError
+from zoobench.files import expanded
 from zoobench.models import checkpoints, folders, index, options, timm_config, timm_maps, torchhub
 from zoobench.models.backbones import Blueprint, ImageBackbone, finish, seeded
 from zoobench.models.timm_cards import cards
@@ -151,7 +152,7 @@ def _described(ref: Ref) -> Path:
     """The config.json that tells what a repository's model is: the local folder's own where its
     weights come from one, else the hub's."""
     for given in (ref.option("configuration"), ref.option("weights")):
-        folder = Path(str(given)).expanduser()
+        folder = expanded(str(given))
         if given is not None and folder.is_dir():
             return folder / "config.json"
     return hub.fetch(ref.name, ref.revision, hub.config_only, "config.json").files[0]

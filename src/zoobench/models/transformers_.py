@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoobench import errors, hub
 from zoobench.errors import MissingWeights, UserError
-from zoobench.files import parse_json
+from zoobench.files import expanded, parse_json
 from zoobench.models import checkpoints, folders, options, sentence, text, vision
 from zoobench.models.catalog import HF
 from zoobench.schema import Modality, ModelCard, Ref
@@ -91,11 +91,11 @@ def resolve(ref: Ref, where: str) -> Ref:
 def _folder(ref: Ref) -> Path | None:
     """The local folder that the model's configuration comes from, if it is not the hub."""
     given = [ref.option("configuration"), ref.option("weights")]
-    return next((Path(str(one)).expanduser() for one in given if _is_folder(one)), None)
+    return next((expanded(str(one)) for one in given if _is_folder(one)), None)
 
 
 def _is_folder(value: Value | None) -> bool:
-    return value is not None and Path(str(value)).expanduser().is_dir()
+    return value is not None and expanded(str(value)).is_dir()
 
 
 def _modality(ref: Ref, folder: Path | None, at: str) -> Modality:

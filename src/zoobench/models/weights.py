@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zoobench.files import expanded
 from zoobench.models.checkpoints import SETTINGS, sha256_file
 from zoobench.models.options import WEIGHT_SUFFIXES
 from zoobench.schema import Cell, Ref
@@ -49,7 +50,7 @@ def weights_digest(ref: Ref) -> str:
     drawn = own_folder(ref) if weights == "random" else ""
     if weights in ("random", "pretrained") and not drawn:
         return ""
-    path = Path(drawn or str(weights)).expanduser()
+    path = expanded(drawn or str(weights))
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     files = [file for file in files if not drawn or file.suffix in SETTINGS]
     return content_digest(files, path if path.is_dir() else None)
