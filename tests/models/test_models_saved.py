@@ -160,3 +160,17 @@ def test_a_file_that_leads_elsewhere_is_not_read(resnet: Path, tmp_path: Path) -
     (resnet / "config.json").symlink_to(tmp_path / "theirs")
     with pytest.raises(UserError, match="lies outside of the folder"):
         models.resolve(f"saved/{resnet}")
+
+
+@pytest.mark.parametrize("name", ["saved/saved", "saved/saved/", "saved/../in/saved", "saved/."])
+def test_a_folder_is_found_again_from_elsewhere(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = write_files(tiny_timm(), tmp_path / "made")
+    (tmp_path / "in").mkdir()
+    folder = of_backbone(f"timm/me/made?weights={made}", tmp_path / "in" / "saved")
+    monkeypatch.chdir(folder if name.endswith(".") else folder.parent)
+    ref = models.resolve(name)
+    monkeypatch.chdir(tmp_path)
+    assert (ref.name, ref.option("path")) == ("saved", str(folder))
+    assert models.resolve(ref) == models.resolve(ref.text) == ref

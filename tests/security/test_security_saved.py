@@ -16,8 +16,10 @@ from safetensors.torch import save_file
 from hostile import Canary, Said
 from savedfolders import change, describe, of_backbone
 from tinymodels import tiny_bert, tiny_timm, write_files
+from zoobench.errors import Unsupported
 from zoobench.export.saved import open_saved
 from zoobench.models.saved.description import script_path
+from zoobench.models.variants import onnx_session
 
 Command = Callable[..., Said]
 
@@ -278,15 +280,21 @@ def test_what_is_saved_names_its_own_scripts() -> None:
     assert script_path("words").is_file()
 
 
-def graph(location: str = "", nested: bool = False) -> Any:
-    """From pixels to features by one product, whose weights may lie in another file."""
+def elsewhere(location: str) -> Any:
+    """A constant that lies in another file, if any is named."""
     onnx = pytest.importorskip("onnx")
-    made, helper = onnx.helper, onnx.numpy_helper
-    weights = helper.from_array(torch.eye(3).numpy(), "weights")
+    weights = onnx.numpy_helper.from_array(torch.eye(3).numpy(), "weights")
     if location:
         weights.ClearField("raw_data")
         weights.data_location = onnx.TensorProto.EXTERNAL
         weights.external_data.add(key="location", value=location)
+    return weights
+
+
+def graph(location: str = "", nested: bool = False) -> Any:
+    """From pixels to features by one product, whose weights may lie in another file."""
+    onnx = pytest.importorskip("onnx")
+    made, weights = onnx.helper, elsewhere(location)
     node = made.make_node("MatMul", ["pixels", "weights"], ["features"])
     value = made.make_tensor_value_info
     ends = [value("pixels", 1, ["b", 3])], [value("features", 1, ["b", 3])]
@@ -317,6 +325,48 @@ def test_an_onnx_file_that_leads_elsewhere_or_is_none(
     said = refused(zoobench, resnet)
     expected = {"constant": "weights inside", "nested": "weights inside", "link": "outside"}
     assert expected.get(place, "saved") in said
+
+
+@pytest.mark.parametrize("place", ["branch", "list", "sparse", "sparse list", "function"])
+def test_a_constant_that_lies_elsewhere_is_found_wherever_it_stands(
+    place: str, tmp_path: Path
+) -> None:
+    """A branch that computes nothing gives its constants; an attribute holds more than one."""
+    pytest.importorskip("onnxscript")
+    onnx = pytest.importorskip("onnx")
+    model, there = graph(), elsewhere("../theirs")
+    node = model.graph.node[0]
+    given = node.attribute.add(name="value")
+    if place == "branch":
+        given.g.CopyFrom(onnx.helper.make_graph([], "g", [], [], [there]))
+    elif place == "list":
+        given.tensors.append(there)
+    elif place == "sparse":
+        given.sparse_tensor.values.CopyFrom(there)
+    elif place == "sparse list":
+        given.sparse_tensors.add().values.CopyFrom(there)
+    else:
+        model.functions.add(name="f").node.append(node)
+    file = tmp_path / "model.onnx"
+    file.write_bytes(model.SerializeToString())
+    with pytest.raises(Unsupported, match="weights inside"):
+        onnx_session.check(file)
+    file.write_bytes(graph().SerializeToString())
+    onnx_session.check(file)
+
+
+@pytest.mark.parametrize("made", ["nobody's", "unreadable", "folder", "null"])
+def test_a_name_that_leads_nowhere(made: str, words: Path, zoobench: Command) -> None:
+    name = {"nobody's": "~nobody-here/x", "null": "x%00y"}.get(made, str(words))
+    if made == "folder":
+        (words / "__pycache__").mkdir()
+    elif made == "unreadable":
+        (words / "words.json").unlink()
+        (words / "words.json").symlink_to("words.json")
+    for command in ("check", "profile"):
+        said = zoobench(command, f"saved/x?path={name}")
+        assert said.code == 2, said
+        assert "Traceback" not in said.err
 
 
 @pytest.mark.parametrize("variant", ["int8", "../bf16", 7, None])

@@ -70,7 +70,10 @@ def _belongs(path: Path, folder: Path) -> bool:
     """Whether `path`, with its links followed, lies in `folder`."""
     # The hub's cache links its snapshots to blobs of the same repository.
     root = folder.parent.parent if folder.parent.name == "snapshots" else folder
-    return lies_in(path, root)
+    try:
+        return lies_in(path, root)
+    except (OSError, RuntimeError, ValueError):  # a ring of links, a null character
+        return False
 
 
 def weight_files(folder: Path) -> list[Path]:

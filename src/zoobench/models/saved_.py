@@ -7,6 +7,8 @@ smaller. The folder is a stranger's: see `saved.description`. A folder may stand
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoobench.errors import CellError, MissingWeights, Unsupported, UserError, unknown
+from zoobench.files import expanded
 from zoobench.interfaces import InputSpec
 from zoobench.models import folders, glove, sentence, text
 from zoobench.models.backbones import Blueprint, ImageBackbone, TextBackbone, finish
@@ -47,11 +50,12 @@ def cards() -> tuple[ModelCard, ...]:
 def find(ref: Ref) -> ModelCard:
     """The card of a resolved ref, with what its folder says where that is here."""
     modality: Modality = "text" if ref.option("modality") == "text" else "image"
-    try:
-        described = read(_folder(ref))
-        origin, license = described.pretrained_on, described.license  # noqa: A001
-    except (CellError, UserError):
-        origin = license = "unknown"  # noqa: A001
+    origin = license = "unknown"  # noqa: A001
+    # Without its path, as records name it, another folder of this name may be here.
+    with contextlib.suppress(CellError, UserError, OSError):
+        if ref.option("path") is not None:
+            described = read(_folder(ref))
+            origin, license = described.pretrained_on, described.license  # noqa: A001
     return ModelCard(
         "saved", ref.name, modality, ref.revision, "written by zoobench save",
         pretrained_on=origin, license=license,
@@ -66,18 +70,22 @@ def resolve(ref: Ref, where: str) -> Ref:
         if name not in OPTIONS:
             raise unknown(where, "option", name, OPTIONS, f"of {ref.id}")
     at = f"{where}: " if where else ""
-    folder = _folder(ref)
     try:
+        folder = _folder(ref)
         texts, revision = read(folder).texts, _revision(folder)
     except (CellError, UserError) as error:
         raise UserError(f"{at}{error}") from error
+    except OSError as error:
+        raise UserError(f"{at}{error.filename}: cannot be read: {error.strerror}") from error
     if ref.revision not in ("", revision):
         raise UserError(f"{at}{folder}: its content is not that of {ref.id}@{ref.revision}")
     modality = "text" if texts else "image"
     if ref.option("modality", modality) != modality:
         raise UserError(f"{at}{ref.id} reads {modality}, not {ref.option('modality')}")
-    options = {"path": str(folder), "modality": modality}
-    return Ref("saved", Path(ref.name).name, revision, options.items())
+    # Absolute: a run is resumed, and its suite read again, from other folders.
+    options = {"path": os.path.abspath(folder), "modality": modality}
+    last = Path(os.path.abspath(ref.name)).name
+    return Ref("saved", last or "saved", revision, options.items())
 
 
 def available(ref: Ref) -> tuple[bool, str]:
@@ -112,7 +120,7 @@ def _made(folder: Path, described: Description) -> ImageBackbone | TextBackbone:
 
 
 def _folder(ref: Ref) -> Path:
-    return Path(str(ref.option("path", ref.name))).expanduser()
+    return expanded(str(ref.option("path", ref.name)))
 
 
 def _revision(folder: Path) -> str:
