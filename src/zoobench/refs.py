@@ -17,6 +17,7 @@ from zoobench.errors import UserError
 Scalar: TypeAlias = "str | int | float | bool"
 Value: TypeAlias = "Scalar | tuple[Scalar, ...]"
 
+SCALARS = (str, int, float, bool)
 _RESERVED = re.compile(r"[%@?\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 """What a name may not hold as it is: our own marks, controls, and bytes that are no text."""
 
@@ -53,9 +54,9 @@ def _read(text: str) -> Value:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return text
-    if isinstance(value, list):
+    if isinstance(value, list) and all(isinstance(one, SCALARS) for one in value):
         return tuple(value)
-    return value if isinstance(value, (str, int, float, bool)) else text
+    return value if isinstance(value, SCALARS) else text
 
 
 @total_ordering
@@ -179,3 +180,11 @@ class Ref:
             if revision == self.revision
             else Ref(self.source, self.name, revision, self.options)
         )
+
+
+def is_name(given: object) -> bool:
+    """Whether it is a text that `Ref.parse` reads."""
+    try:
+        return isinstance(given, str) and bool(Ref.parse(given))
+    except UserError:
+        return False

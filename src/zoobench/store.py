@@ -37,7 +37,7 @@ from zoobench import escape
 from zoobench.errors import StoreError, UserError
 from zoobench.files import check_within, parse_json, read_toml
 from zoobench.predictions import read_outcomes
-from zoobench.refs import PLACES
+from zoobench.refs import PLACES, is_name
 from zoobench.schema import SCHEMA, Outcomes, Record, from_json, to_json
 
 RECORDS = "records.jsonl"
@@ -109,6 +109,8 @@ def read_suite(folder: Path) -> dict[str, Any]:
     for name, (kind, called) in _SUITE_SHAPE.items():
         if not isinstance(body.get(name, kind()), kind):
             raise StoreError(f"{suite}: {name}: expected {called}, got {body[name]!r}")
+        if kind is list and (odd := [one for one in body.get(name, ()) if not is_name(one)]):
+            raise StoreError(f"{suite}: {name}: {odd[0]!r} is no name such as timm/resnet18")
     return body
 
 

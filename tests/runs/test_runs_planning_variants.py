@@ -113,3 +113,23 @@ def test_what_is_judged_on_valid_is_not_learned_from(tmp_path: Path) -> None:
     assert set(splits.test.ids).isdisjoint(whole.test.ids)
     with pytest.raises(UserError, match="unknown value 'test'"):
         read(tmp_path, text.replace("=valid", "=test"))
+
+
+@pytest.mark.parametrize(
+    ("method", "said"), [("fine-tune", "the head carried alone"), ("from-scratch", "no head")]
+)
+def test_heads_that_a_method_does_not_have(method: str, said: str, tmp_path: Path) -> None:
+    text = SUITE.replace('"linear-probe", ', f'{{name = "{method}", heads = ["anew"]}}, ')
+    with pytest.raises(UserError, match=rf"methods\[0\]: heads: {method} has {said}"):
+        read(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    "value", ['[["bf16"]]', '["bf16"]', "true", "7", '""', "{ a = 1 }", "[nan]"]
+)
+def test_a_variant_of_another_type(value: str, tmp_path: Path) -> None:
+    text = SUITE.replace(
+        '"timm/test_vit?variant=bf16"', f'{{id = "timm/test_vit", variant = {value}}}'
+    )
+    with pytest.raises(UserError, match=r"models\[1\]: .*variant"):
+        read(tmp_path, text)

@@ -19,6 +19,7 @@ from zoobench import datasets, methods, models
 from zoobench.errors import UserError, check_finite, unknown
 from zoobench.files import read_toml
 from zoobench.quantities import SIZE, TIME
+from zoobench.refs import SCALARS
 from zoobench.schema import Ref, Value, digest
 
 CONTROLS = ("chance", "majority", "mean", "raw-input", "oracle", "random-weights")
@@ -276,11 +277,12 @@ def _absolute(value: Value, folder: Path, where: str) -> str:
 
 
 def _value(value: Any, option: str, where: str) -> Value:
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple)) and all(isinstance(one, SCALARS) for one in value):
+        check_finite(f"{where}: {option}", value)
         return tuple(value)
     if isinstance(value, Path):  # of a suite that was written in Python
         return str(value)
-    if isinstance(value, (str, int, float, bool)):
+    if isinstance(value, SCALARS):
         check_finite(f"{where}: {option}", value)
         return value
     raise UserError(f"{where}: {option}: expected text, a number or a list, got {value!r}")
@@ -313,6 +315,10 @@ def _methods(
     wanted = MethodSpec(name, params, only)
     tasks = [t for t in asked if t in methods.served(name, where) and wanted.asks(t)] or [""]
     classes = {methods.method_class(name, where, task) for task in tasks}
+    had = {head for task in tasks for head in methods.heads(name, task)}
+    if heads and not had & set(heads):
+        gives = f"the head {', '.join(sorted(had))} alone" if had else "no head"
+        raise UserError(f"{where}: heads: {name} has {gives} for variants, not {', '.join(heads)}")
     return tuple(
         MethodSpec(
             name,
