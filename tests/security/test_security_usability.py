@@ -76,3 +76,62 @@ def test_a_table_of_a_sweep_holds_no_formula(inside: Path, monkeypatch: pytest.M
     (read,) = sweep.read(inside / "t.csv")["timm/a"]
     assert read["why"].startswith("'=")
     assert "\x1b" not in json.dumps(read) + (inside / "t.csv").read_text("utf-8")
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"\x00" * 9, b"x" * 200_000, b"a,b\n"])
+def test_a_table_that_no_sweep_wrote_is_left_alone(
+    content: bytes, inside: Path, zoobench: Callable[..., Said]
+) -> None:
+    out = inside / "t.csv"
+    out.write_bytes(content)
+    said = zoobench("check", "--source", "timm", "--pattern", "resnet18", "--out", out)
+    assert said.code == 2
+    assert "t.csv" in said.error
+    assert len(said.error) < 600
+    assert out.read_bytes() == content
+    huge = ",".join(sweep.COLUMNS) + "\n" + "x" * 200_000
+    out.write_text(huge)
+    assert zoobench("check", "--source", "timm", "--out", out).code == 2
+
+
+@pytest.mark.parametrize("name", [FILE, ".lock"])
+def test_a_pipe_in_a_run_is_not_waited_for(
+    name: str, run: Path, zoobench: Callable[..., Said]
+) -> None:
+    (run / name).unlink(missing_ok=True)
+    os.mkfifo(run / name)
+    said = zoobench("check", run, "--only", "permissive")
+    assert said.code == 2
+    assert "not a regular file" in said.error
+
+
+@pytest.mark.parametrize("models", ['[{ id = "timm/a" }]', "[1]", '["nowhere"]', '"timm/a"'])
+def test_a_suite_that_names_no_models(
+    models: str, run: Path, zoobench: Callable[..., Said]
+) -> None:
+    (run / "suite.toml").write_text(f'name = "x"\nmodels = {models}\n')
+    for arguments in (("check", run), ("recommend", run, "--needs", "permissive"), ("report", run)):
+        said = zoobench(*arguments)
+        assert said.code == 2, said
+        assert "suite.toml: models" in said.error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("timm/resnet18", "--source", "timm"), "MODEL goes without --source"),
+        (("--only", "loads", "--source", "timm"), "--only goes without --source"),
+        (("--json", "--source", "timm"), "--json goes without --source"),
+        (("timm/resnet18", "--pattern", "vit*"), "--pattern goes with --source"),
+        (("timm/resnet18", "--out", "t.csv"), "--out goes with --source"),
+        (("--source", ""), "unknown source"),
+        (("",), "no records.jsonl here"),
+    ],
+)
+def test_no_option_is_passed_over(
+    arguments: tuple[str, ...], why: str, inside: Path, zoobench: Callable[..., Said]
+) -> None:
+    said = zoobench("check", *arguments)
+    assert said.code == 2
+    assert why in said.error
+    assert not list(inside.iterdir())

@@ -33,9 +33,10 @@ def check(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
 
     for name in options["only"]:
         probe(name, "check: --only")
+    check_together(models, as_json, options)
     if options["listed"]:
         show_probes(as_json)
-    elif options["source"]:
+    elif options["source"] is not None:
         sweep(options["source"], options["pattern"], options["out"])
     elif not models:
         raise UserError(
@@ -48,6 +49,19 @@ def check(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
                 beside(Path(model), options["only"], options["again"], as_json)
             else:
                 one(model, options["only"] or tuple(PROBES), as_json)
+
+
+def check_together(models: tuple[str, ...], as_json: bool, options: dict[str, Any]) -> None:
+    """Raises UserError for what would be passed over."""
+    swept = options["source"] is not None
+    if swept:
+        told = {"MODEL": models, "--only": options["only"], "--again": options["again"]}
+        told["--json"] = as_json
+    else:
+        told = {"--pattern": options["pattern"] != "*", "--out": options["out"]}
+    for name, given in told.items():
+        if given:
+            raise UserError(f"check: {name} goes {'without' if swept else 'with'} --source")
 
 
 def is_run(name: str) -> bool:

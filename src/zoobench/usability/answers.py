@@ -14,7 +14,7 @@ import datetime
 import fcntl
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -147,23 +147,34 @@ def writing(folder: Path) -> Iterator[Callable[[UsabilityAnswer], None]]:
     Raises StoreError where the folder cannot be written, or another process writes there.
     """
     path = folder / FILE
-    check_within(folder, path)
-    try:
-        with (folder / LOCK).open("ab") as lock:
+    for name in (FILE, LOCK):
+        check_within(folder, folder / name)
+    with ExitStack() as opened:
+        try:
+            lock = opened.enter_context((folder / LOCK).open("ab"))
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 raise StoreError(f"{folder}: another zoobench is writing here") from error
             _drop_cut_line(path)
-            with path.open("ab", buffering=0) as file:
+            file = opened.enter_context(path.open("ab", buffering=0))
+        except OSError as error:
+            raise _unwritable(path, error) from error
 
-                def write(found: UsabilityAnswer) -> None:
-                    file.write(encode(found))
-                    os.fsync(file.fileno())
+        def write(found: UsabilityAnswer) -> None:
+            try:
+                rest = memoryview(encode(found))
+                while rest:
+                    rest = rest[file.write(rest) :]
+                os.fsync(file.fileno())
+            except OSError as error:
+                raise _unwritable(path, error) from error
 
-                yield write
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written: {error.strerror}") from error
+        yield write
+
+
+def _unwritable(path: Path, error: OSError) -> StoreError:
+    return StoreError(f"{path}: cannot be written: {error.strerror}")
 
 
 def _drop_cut_line(path: Path) -> None:

@@ -13,14 +13,14 @@ import io
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from zoobench import escape, models
 from zoobench.costs import known
 from zoobench.errors import UserError, one_line, unknown
 from zoobench.schema import Ref
 from zoobench.store import write_atomic
-from zoobench.usability import PROBES, ProbeResult, encoders
+from zoobench.usability import PROBES, ProbeResult, Said, encoders
 from zoobench.usability.answers import versions
 from zoobench.usability.check import UNLOADED, Prober, outcome
 from zoobench.usability.families import SWEPT
@@ -150,14 +150,18 @@ def read(path: Path) -> dict[str, list[Row]]:
         return {}
     if not path.is_file():
         raise UserError(f"{path}: not a regular file")
-    reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline=""))
-    if tuple(reader.fieldnames or ()) != COLUMNS:
-        raise UserError(f"{path}: not a table of usability: its columns are {reader.fieldnames}")
-    found: dict[str, list[Row]] = {}
-    for line in reader:
-        if None in line or None in line.values() or line["answer"] not in ("yes", "no", "unknown"):
-            raise UserError(f"{path}:{reader.line_num}: not a row of usability")
-        found.setdefault(line["model"], []).append(line)
+    try:
+        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline=""))
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            held = str(reader.fieldnames)[:200]
+            raise UserError(f"{path}: not a table of usability: its columns are {held}")
+        found: dict[str, list[Row]] = {}
+        for line in reader:
+            if None in line or None in line.values() or line["answer"] not in get_args(Said):
+                raise UserError(f"{path}:{reader.line_num}: not a row of usability")
+            found.setdefault(line["model"], []).append(line)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: not a table of usability: {error}") from error
     return found
 
 
