@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -219,15 +219,20 @@ def _row(model: Ref, head: str, records: Sequence[Record]) -> VariantRow:
         why = str((records[0].error or {}).get("message", "")).strip().partition("\n")[0]
         return VariantRow(model, head, status=records[0].status, why=why)
     covered = ok[0].get("coverage")
-    macs = covered.detail.get("macs") if covered else None
+    macs = _share(covered.detail.get("macs")) if covered else None
     return VariantRow(
         model,
         head,
         ok,
         costs=costs_of(ok),
         coverage=covered.value if covered else None,
-        covered_macs=None if macs is None else float(macs),
+        covered_macs=macs,
     )
+
+
+def _share(told: Any) -> float | None:
+    """A share that a record's detail tells; None where it is no number."""
+    return float(told) if type(told) in (int, float) and 0 <= told <= 1 else None
 
 
 def _compared(

@@ -45,6 +45,8 @@ CSV = (
     "latency_ratio", "peak_memory_bytes", "memory_ratio", "front", "dominated_by",
 )  # fmt: skip
 """Columns of compression.csv."""
+LEAST, MOST = 1e-9, 1e18
+"""Costs that have a place on a log axis: what a stranger's record says beyond was made up."""
 RATIOS = {
     "weights_bytes": "weights_ratio",
     "latency_ms_p50": "latency_ratio",
@@ -75,7 +77,8 @@ class CompressionView:
         placed = [
             row
             for row in self.found.rows
-            if row.value is not None and all(row.costs.get(axis, 0) > 0 for axis in self.found.axes)
+            if row.value is not None
+            and all(LEAST <= row.costs.get(axis, 0) <= MOST for axis in self.found.axes)
         ]
         return placed if len(placed) > 1 else []
 
