@@ -133,10 +133,15 @@ def test_json_is_one_object(zoobench: Zoobench, ended: Any) -> None:
         ((f"{MODEL}?variant=bf16", "--data", DATA), "is a variant: name the model"),
         ((MODEL, "--data", "nowhere"), "there is no folder or file nowhere"),
         ((MODEL, "--data", "packaged/word-valence"), "reads image"),
+        ((f"{MODEL}?weights=random", "--data", DATA), "no quality to lose"),
+        ((MODEL, "--data", DATA, "--label", "x"), "columns are a table's own (label)"),
+        ((MODEL, "--data", "~nobody-here/x"), "there is no such home folder"),
+        ((MODEL, "--data", f"{DATA}?judged_on=valid"), "leave the option out"),
         ((MODEL, "--data", DATA, "--max-loss", "0"), "--max-loss: expected above 0"),
         ((MODEL, "--data", DATA, "--max-loss", "nan"), "--max-loss"),
         ((MODEL, "--data", DATA, "--variant", "int4"), "unknown variant 'int4'"),
         ((MODEL, "--data", DATA, "--method", "knm"), "Did you mean 'knn'"),
+        ((MODEL, "--data", DATA, "--out", "a/b", "--save", "a"), "its runs lie there"),
         ((MODEL, "--data", DATA, "--budget", "0"), "--budget: expected more than 0"),
         ((MODEL, "--data", DATA, "--max-bytes", "ten"), "--max-bytes"),
     ],
@@ -170,3 +175,15 @@ def test_the_command_in_the_card_says_no_path(tmp_path: Path) -> None:
         "zoobench compress packaged/efficientnet-lite0@0.1.0 --data photos --max-loss 1 "
         "--method linear-probe --max-bytes 7000000"
     )
+
+
+def test_the_command_in_the_card_is_one_line_and_names_the_columns(tmp_path: Path) -> None:
+    from zoobench.schema import Ref
+
+    columns = {"text": "said", "label": "of `kind`"}
+    data = Ref("table", "a\n```\n# evil").with_options(path=str(tmp_path / "x.csv"), **columns)
+    told = command.command(found("same", CompressRequest(models.resolve(MODEL), data, tmp_path)))
+    assert "--text said --label 'of `kind`'" in told
+    card = tmp_path / "README.md"
+    command.add_command(card, told)
+    assert len(card.read_text().splitlines()) == 6

@@ -21,6 +21,7 @@ from zoobench.compare.gates import Gates
 from zoobench.compare.variant_verdicts import VariantRow, VariantTable
 from zoobench.compare.variants import judge_variants
 from zoobench.datasets import judged
+from zoobench.datasets.shift import is_shifted
 from zoobench.errors import UserError, unknown
 from zoobench.files import file_name
 from zoobench.models import variants
@@ -95,6 +96,13 @@ def checked(request: CompressRequest) -> CompressRequest:
     """`request` with the method and the variants that it does not name. Raises UserError."""
     if variants.name_of(request.model):
         raise UserError(f"{request.model.short} is a variant: name the model that it is made of")
+    if request.model.option("weights") == "random":
+        raise UserError(f"{request.model.short}: random weights have no quality to lose")
+    if judged.on_valid(request.data) or is_shifted(request.data):
+        raise UserError(
+            f"--data: {request.data.short}: compress chooses on valid and judges on test, both as "
+            "they are: leave the option out"
+        )
     task = datasets.card(request.data).task
     served = [name for name in methods.names() if task in methods.served(name)]
     known = [name for name in served if methods.heads(name, task)]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from zoobench import escape
 from zoobench.cli.base import (
     JSON_FLAG,
     PATH,
@@ -19,7 +20,7 @@ from zoobench.cli.base import (
     user_errors,
 )
 from zoobench.errors import UserError, check_finite
-from zoobench.files import file_name
+from zoobench.files import file_name, lies_in
 from zoobench.quantities import SIZE, TIME
 from zoobench.workers import interrupts
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from zoobench.advise.compress import Compression, CompressRequest
     from zoobench.schema import Value
 
+COLUMNS = {"text": "text", "image": "", "label": "label"}
+"""Of a table, with the names that they have unless said otherwise."""
 REGRESSION, UNWRITTEN, INCONCLUSIVE = 1, 3, 5
 
 
@@ -78,6 +81,8 @@ def compress(model: str, as_json: bool, folder: Path | None, strict: bool, **res
     request = request_of(model, rest)
     if folder is not None:
         check_free(folder)
+        if lies_in(request.out, folder):
+            raise UserError(f"--save {folder}: its runs lie there (--out {request.out})")
     try:
         found = tried(request, lambda line: echo(line, err=True))
     except KeyboardInterrupt as error:
@@ -159,9 +164,14 @@ def save_pick(found: Compression, folder: Path, device: str) -> list[str]:
     record = min(found.judged.records, key=lambda one: one.cell.seed)
     run = store.load(found.judged_in)
     saved = save(run, record, folder, device, lambda line: echo(line, err=True))
-    with (folder / "README.md").open("a", encoding="utf-8") as card:
-        card.write(f"\n## Made by\n\n```\n{command(found)}\n```\n")
+    add_command(folder / "README.md", command(found))
     return ["", *saved_text(saved), "Made by:", f"  {command(found)}"]
+
+
+def add_command(card: Path, line: str) -> None:
+    """The command in a block of its own, which no name in it can end: it is one line."""
+    with card.open("a", encoding="utf-8") as text:
+        text.write(f"\n## Made by\n\n```\n{escape.plain(line)}\n```\n")
 
 
 def command(found: Compression) -> str:
@@ -170,6 +180,10 @@ def command(found: Compression) -> str:
     own = asked.data.source in ("folder", "table")
     data = asked.data.name if own else asked.data.text
     words = ["zoobench", "compress", asked.model.private.text, "--data", data]
+    for name, usual in COLUMNS.items():
+        named = str(asked.data.option(name, ""))
+        if asked.data.source == "table" and named not in ("", usual):
+            words += [f"--{name}", named]
     words += ["--max-loss", f"{asked.margin:g}", "--method", found.method]
     if asked.max_bytes is not None:
         words += ["--max-bytes", f"{asked.max_bytes:.0f}"]
