@@ -77,6 +77,23 @@ def test_two_writers_are_refused(tmp_path: Path) -> None:
         opened(tmp_path).__enter__()
 
 
+@pytest.mark.parametrize(
+    ("said", "word"),
+    [
+        ('datasets = ["no name"]', r"datasets: 'no name' is no name such as timm/resnet18"),
+        ("models = [7]", r"models: 7 is no name"),
+        ("models = 'timm/x'", r"models: expected a list, got 'timm/x'"),
+    ],
+)
+def test_a_damaged_suite_is_named(said: str, word: str, tmp_path: Path) -> None:
+    with opened(tmp_path) as writer:
+        writer.append(record())
+    with (tmp_path / "suite.toml").open("a", encoding="utf-8") as file:
+        file.write(said)
+    with pytest.raises(StoreError, match=rf"suite\.toml: {word}"):
+        store.load(tmp_path)
+
+
 def test_another_suites_directory_is_refused_and_left_alone(tmp_path: Path) -> None:
     with opened(tmp_path) as writer:
         writer.append(record())

@@ -131,7 +131,6 @@ def test_missed_objects_are_counted_at_a_sure_score() -> None:
     ("told", "changes", "word"),
     [
         ("folder/gone?path=/nowhere", {}, "does not say where the data lie"),
-        ("no name", {}, "does not say where the data lie"),
         ("", {"splits": {"test": "another"}}, "are not those of the run"),
     ],
 )

@@ -89,13 +89,7 @@ def worst_pictures(book: Book, ranking: Ranking, runs: Sequence[Run]) -> list[Wo
 
 def _named(run: Run) -> list[Ref]:
     """The datasets of a run as its suite names them, with the places of their files."""
-    refs = []
-    for text in run.suite.get("datasets", []):
-        try:
-            refs.append(Ref.parse(str(text)))
-        except UserError:
-            continue
-    return refs
+    return [Ref.parse(text) for text in run.suite.get("datasets", [])]
 
 
 def _data(ref: Ref | None, record: Record) -> Splits:
