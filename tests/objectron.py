@@ -28,7 +28,7 @@ from torchvision.ops import batched_nms
 
 from zoobench.interfaces import InputSpec
 from zoobench.models.backbones import finish
-from zoobench.models.complete import CompleteModel
+from zoobench.models.complete import CompletePictures
 from zoobench.schema import ModelCard, Ref
 
 SHA256 = "470986ca5df183f41698da6de74b027d838fe289d77b5ab094497d350bee664e"
@@ -180,7 +180,7 @@ class Models:
         return cls.archive.is_file(), str(cls.archive)
 
     @classmethod
-    def load(cls, ref: Ref, seed: int) -> CompleteModel:
+    def load(cls, ref: Ref, seed: int) -> CompletePictures:
         names, graph = unpacked(cls.archive)
 
         def transform(picture: Image.Image) -> Tensor:
@@ -197,7 +197,7 @@ class Models:
             return corners[kept], values[kept], labels[kept]
 
         spec = InputSpec("image", (3, SIDE, SIDE), (0.5,) * 3, (0.5,) * 3, "bilinear")
-        model = CompleteModel(
+        model = CompletePictures(
             Ssd(graph), spec, "greatest score", transform,
             lambda module, batch: module(batch)[1].amax(1),
             task="detection", labels=names, answer_with=answer,

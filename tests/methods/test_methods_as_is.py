@@ -192,7 +192,7 @@ def test_a_folder_of_another_model_is_no_segmenter(tmp_path: Path) -> None:
 def test_every_card_is_torchvisions_own() -> None:
     import torchvision.models as zoo
 
-    assert sorted(SEGMENTERS.torchvision) == sorted(zoo.list_models(module=zoo.segmentation))
+    assert sorted(SEGMENTERS.named) == sorted(zoo.list_models(module=zoo.segmentation))
     for card in SEGMENTERS.cards():
         weights = zoo.get_model_weights(card.name).DEFAULT
         assert card.weights == weights.url

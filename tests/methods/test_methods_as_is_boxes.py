@@ -227,7 +227,7 @@ def test_norms_are_as_the_weights_were_trained_with(
 def test_every_card_is_torchvisions_own() -> None:
     import torchvision.models as zoo
 
-    assert sorted(DETECTORS.torchvision) == sorted(zoo.list_models(module=zoo.detection))
+    assert sorted(DETECTORS.named) == sorted(zoo.list_models(module=zoo.detection))
     for card in DETECTORS.cards():
         weights = zoo.get_model_weights(card.name)[card.revision]
         assert card.weights == weights.url

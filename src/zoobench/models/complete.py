@@ -1,7 +1,7 @@
 """Complete models: with a head and label names of their own, judged as they are by `as-is`.
 
 What the sources of them share: torchvision's by name, and transformers' from the hub or from a
-local folder.
+local folder, of pictures or of texts.
 """
 
 from __future__ import annotations
@@ -18,9 +18,16 @@ from zoobench.errors import Unsupported
 from zoobench.files import expanded
 from zoobench.interfaces import InputSpec
 from zoobench.models import checkpoints, folders, options, torchhub, transformers_, vision
-from zoobench.models.backbones import ImageBackbone, finish, seeded
-from zoobench.models.text import pretrained, quiet, transformers_errors
-from zoobench.schema import ModelCard, Ref
+from zoobench.models.backbones import ImageBackbone, TextBackbone, finish, seeded
+from zoobench.models.text import (
+    length_of,
+    pretrained,
+    quiet,
+    tokenizer_digest,
+    tokenizer_of,
+    transformers_errors,
+)
+from zoobench.schema import Modality, ModelCard, Ref
 
 if TYPE_CHECKING:
     import torch
@@ -32,27 +39,56 @@ URL = "https://download.pytorch.org/models/"
 
 
 @dataclass
-class CompleteModel(ImageBackbone):
-    """A model that answers a `task` itself, by numbers of its own `labels`.
+class CompleteModel:
+    """Abstract: a backbone that answers a `task` itself, by numbers of its own `labels`.
 
-    As a backbone it gives scores of a picture, which costs are counted by, made of the answers that
-    it gives: what follows the network belongs to its time.
+    As a backbone it gives scores of an example, which costs are counted by, made of the answers
+    that it gives: what follows the network belongs to its time.
     """
 
     task: str = ""
     labels: tuple[str, ...] = ()
-    answer_with: Callable[[torch.nn.Module, Image.Image], Any] | None = None
+    answer_with: Callable[[torch.nn.Module, Any], Any] | None = None
 
-    def answer(self, picture: Image.Image) -> Any:
-        """What it says of a picture of any size, in that picture's pixels."""
+    def answer(self, raw: Any) -> Any:
+        """What it says of one raw example of its task."""
         assert self.answer_with is not None
-        picture = picture if picture.mode == "RGB" else picture.convert("RGB")
-        return self.answer_with(self.module, picture)
+        module: torch.nn.Module = self.module  # type: ignore[attr-defined]
+        return self.answer_with(module, raw)
+
+
+@dataclass
+class CompletePictures(CompleteModel, ImageBackbone):
+    """A complete model of pictures."""
+
+    def answer(self, raw: Image.Image) -> Any:
+        """What it says of a picture of any size, in that picture's pixels."""
+        return super().answer(raw if raw.mode == "RGB" else raw.convert("RGB"))
+
+
+@dataclass
+class CompleteTexts(CompleteModel, TextBackbone):
+    """A complete model of texts: what its raw examples are, its task says."""
+
+
+@dataclass(frozen=True)
+class TextFolder:
+    """What was read of a transformers folder of a text model, for a source to build its model of.
+
+    `tokenizer` is transformers' own, `length` the most ids of an input, special ones included.
+    """
+
+    module: torch.nn.Module
+    labels: tuple[str, ...]
+    tokenizer: Any
+    length: int
+    spec: InputSpec
 
 
 @dataclass(frozen=True)
 class Folder:
-    """What was read of a transformers folder, for a source to build its model of."""
+    """What was read of a transformers folder of a picture model, for a source to build its model
+    of."""
 
     module: torch.nn.Module
     labels: tuple[str, ...]
@@ -68,36 +104,52 @@ class Folder:
 
 
 @dataclass(frozen=True)
+class TorchvisionModels:
+    """torchvision's complete models of a task: `files` are their names and the files of their
+    weights, `sides` gives a name's input size; `build(ref, seed)` makes one."""
+
+    files: Mapping[str, str]
+    revision: str
+    sides: Callable[[str], int]
+    pretrained_on: str
+    build: Callable[[Ref, int], CompletePictures]
+
+
+@dataclass(frozen=True)
 class CompleteSource:
     """A source of complete models of one task.
 
-    `torchvision` are the names of its models and the files of their weights, `sides` their input
-    sizes; `own(ref, seed)` builds one of them, `of_folder` one of transformers', of a class in one
-    of `mappings`.
+    `of_folder` builds one of transformers', of a class in one of `mappings`, from a Folder, or a
+    TextFolder where `modality` is "text". `own` are torchvision's, where there are any.
     """
 
     name: str
     task: str
-    torchvision: Mapping[str, str]
-    revision: str
-    sides: Callable[[str], int]
-    pretrained_on: str
-    own: Callable[[Ref, int], CompleteModel]
-    of_folder: Callable[[Folder], CompleteModel]
     mappings: tuple[str, ...]
+    of_folder: Callable[[Any], Any]
+    modality: Modality = "image"
+    own: TorchvisionModels | None = None
 
     @property
     def _complete(self) -> tuple[tuple[str, str], ...]:
         return (("complete", self.task),)
 
+    @property
+    def named(self) -> Mapping[str, str]:
+        """torchvision's names."""
+        return self.own.files if self.own is not None else {}
+
     def cards(self) -> tuple[ModelCard, ...]:
+        own = self.own
+        if own is None:
+            return ()
         return tuple(
             ModelCard(
-                self.name, name, "image", self.revision, weights=URL + file,
-                family=name.split("_")[0], pretrained_on=self.pretrained_on,
-                extra=(*self._complete, ("input_size", self.sides(name))),
+                self.name, name, "image", own.revision, weights=URL + file,
+                family=name.split("_")[0], pretrained_on=own.pretrained_on,
+                extra=(*self._complete, ("input_size", own.sides(name))),
             )
-            for name, file in self.torchvision.items()
+            for name, file in own.files.items()
         )  # fmt: skip
 
     def find(self, ref: Ref, where: str = "") -> ModelCard:
@@ -107,54 +159,62 @@ class CompleteSource:
             return known[ref.name]
         folder = _folder(ref)
         if folder is None and not re.fullmatch(r"[\w.-]+/[\w.-]+", ref.name):
-            raise errors.unknown(where, "model", ref.id, [f"{self.name}/{name}" for name in known])
+            named = [f"{self.name}/{name}" for name in known] or [f"{self.name}/USER/NAME"]
+            raise errors.unknown(where, "model", ref.id, named)
         weights = f"local folder {folder}" if folder else f"Hugging Face hub {ref.name}"
         family = ref.name.rpartition("/")[2]
         return ModelCard(
-            self.name, ref.name, "image", weights=weights, family=family, extra=self._complete
-        )
+            self.name, ref.name, self.modality, weights=weights, family=family,
+            extra=self._complete,
+        )  # fmt: skip
 
     def resolve(self, ref: Ref, where: str) -> Ref:
-        if ref.name not in self.torchvision:
+        if self.own is None or ref.name not in self.named:
             # Before the name: where the weights that are meant are not there, that is the mistake.
             plain = ("configuration",)
-            named = options.normalise(ref, where, "image", dict(self._complete), (), plain)
+            if self.modality == "text" and ref.option("prefix") is not None:
+                raise errors.unknown(where, "option", "prefix", ("weights", "length", *plain))
+            named = options.normalise(ref, where, self.modality, dict(self._complete), (), plain)
             self.find(named, where)
             return named
-        if ref.revision not in ("", self.revision):
-            raise errors.unknown(where, "weights", ref.revision, [self.revision], f"of {ref.id}")
+        if ref.revision not in ("", self.own.revision):
+            known = [self.own.revision]
+            raise errors.unknown(where, "weights", ref.revision, known, f"of {ref.id}")
         card = self.find(ref)
         named = options.normalise(ref.at(card.revision), where, "image", dict(card.extra), (), ())
         return options.refuse_folder(named, where)
 
     def repository(self, ref: Ref) -> str | None:
         """The hub repository that the files come from, if any."""
-        return None if ref.name in self.torchvision or _folder(ref) else ref.name
+        return None if ref.name in self.named or _folder(ref) else ref.name
 
     def available(self, ref: Ref) -> tuple[bool, str]:
-        if ref.name in self.torchvision:
+        if ref.name in self.named:
             return torchhub.available(self.find(ref).weights)
         if folder := _folder(ref):
             return True, f"local {folder}"
-        if hub.cached(ref.name, ref.revision, partial(transformers_.choose, modality="image")):
+        choice = partial(transformers_.choose, modality=self.modality)
+        if hub.cached(ref.name, ref.revision, choice):
             return True, f"in {hub.cache_folder()}"
         return False, f"on the hub ({ref.name}), not downloaded yet"
 
     def fetch(self, ref: Ref, meter: Meter) -> None:
         """Download what `load` will read. Raises MissingWeights."""
-        if ref.name in self.torchvision:
+        if ref.name in self.named:
             torchhub.fetch(self.find(ref).weights, meter)
         else:
-            _snapshot(ref, meter)
+            self._snapshot(ref, meter)
 
-    def load(self, ref: Ref, seed: int) -> CompleteModel:
-        """Raises MissingWeights, and Unsupported for what does not answer the task."""
-        if ref.name in self.torchvision:
-            return self.own(ref, seed)
+    def load(self, ref: Ref, seed: int) -> Any:
+        """A CompleteModel. Raises MissingWeights, and Unsupported for what does not answer the
+        task."""
+        if self.own is not None and ref.name in self.named:
+            return self.own.build(ref, seed)
         read, provenance = self._read(ref, seed)
-        return finish(self.of_folder(read), provenance, ("transformers", "torchvision"))
+        library = "torchvision" if self.modality == "image" else "tokenizers"
+        return finish(self.of_folder(read), provenance, ("transformers", library))
 
-    def _read(self, ref: Ref, seed: int) -> tuple[Folder, dict[str, Any]]:
+    def _read(self, ref: Ref, seed: int) -> tuple[Folder | TextFolder, dict[str, Any]]:
         """The model in a folder, or of the hub, and what its record says of it."""
         import transformers
 
@@ -162,7 +222,7 @@ class CompleteSource:
         provenance: dict[str, Any] = {"weights": weights}
         folder = _folder(ref)
         if folder is None:
-            snapshot = _snapshot(ref)
+            snapshot = self._snapshot(ref)
             folder = snapshot.folder
             provenance |= {"repository": ref.name, "revision": snapshot.commit}
         else:
@@ -173,11 +233,8 @@ class CompleteSource:
             config = transformers.AutoConfig.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False
             )
-            processor: Any = transformers.AutoImageProcessor.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False
-            )
             kind = self._class_of(config, what)
-            transform, spec = vision.preprocessing(processor, ref)
+            prepared = self._prepared(folder, config, ref)
             with seeded(seed):
                 notes: dict[str, Any] = {}
                 if weights == "random":
@@ -188,8 +245,32 @@ class CompleteSource:
             raise Unsupported(f"{what}: its weights lack {untrained[0]}, so it has no trained head")
         names = config.id2label
         labels = tuple(str(names[i]) for i in sorted(names))
-        read = Folder(module, labels, processor, transform.args[1], transform, spec)
-        return read, {**provenance, **notes}
+        return prepared(module, labels), {**provenance, **notes}
+
+    def _prepared(self, folder: Path, config: Any, ref: Ref) -> Callable[..., Folder | TextFolder]:
+        """What makes of the module and its labels a Folder, or a TextFolder: all but those two."""
+        import transformers
+
+        if self.modality == "text":
+            tokenizer = tokenizer_of(folder)
+            length = length_of(ref, tokenizer, config)
+            told = (("tokenizer", tokenizer_digest(tokenizer)),)
+            spec = InputSpec("text", length=length, extra=told)
+            return partial(TextFolder, tokenizer=tokenizer, length=length, spec=spec)
+        processor: Any = transformers.AutoImageProcessor.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+        transform, spec = vision.preprocessing(processor, ref)
+        return partial(
+            Folder, processor=processor, arguments=transform.args[1], transform=transform, spec=spec
+        )
+
+    def _snapshot(self, ref: Ref, meter: Meter | None = None) -> hub.Snapshot:
+        drawn = ref.option("weights") == "random"
+        choice = partial(transformers_.choose, modality=self.modality, pretrained=not drawn)
+        side = "a tokenizer" if self.modality == "text" else "preprocessor_config.json"
+        wanted = f"complete set of config.json, weights and {side}"
+        return hub.fetch(ref.name, ref.revision, choice, wanted, meter)
 
     def _class_of(self, config: Any, what: str) -> Any:
         """The class with a head for the task. Raises Unsupported where transformers has none."""
@@ -229,10 +310,3 @@ def _folder(ref: Ref) -> Path | None:
     given = [ref.option("configuration"), ref.option("weights")]
     paths = [expanded(str(one)) for one in given if one is not None]
     return next((path for path in paths if path.is_dir()), None)
-
-
-def _snapshot(ref: Ref, meter: Meter | None = None) -> hub.Snapshot:
-    drawn = ref.option("weights") == "random"
-    choice = partial(transformers_.choose, modality="image", pretrained=not drawn)
-    wanted = "complete set of config.json, weights and preprocessor_config.json"
-    return hub.fetch(ref.name, ref.revision, choice, wanted, meter)

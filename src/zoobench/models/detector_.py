@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from zoobench.interfaces import InputSpec
 from zoobench.models.backbones import finish, seeded
-from zoobench.models.complete import CompleteModel, CompleteSource, Folder, torchvision_weights
+from zoobench.models.complete import (
+    CompletePictures,
+    CompleteSource,
+    Folder,
+    TorchvisionModels,
+    torchvision_weights,
+)
 from zoobench.schema import Ref
 
 if TYPE_CHECKING:
@@ -53,7 +59,7 @@ def _side(name: str) -> int:
     return 300 if "ssd300" in name else 320 if "320" in name else 800
 
 
-def _torchvision(ref: Ref, seed: int) -> CompleteModel:
+def _torchvision(ref: Ref, seed: int) -> CompletePictures:
     import torch
     import torchvision.models as zoo
     from torchvision.transforms import functional
@@ -90,7 +96,7 @@ def _torchvision(ref: Ref, seed: int) -> CompleteModel:
         (said,) = module([functional.to_tensor(picture).to(device)])
         return _best(said["boxes"], said["scores"], said["labels"])
 
-    model = CompleteModel(
+    model = CompletePictures(
         module, spec, "scores by label",
         lambda raw: functional.to_tensor(functional.resize(raw, [side, side])),
         lambda module, batch: _by_label(module(list(batch)), len(labels)),
@@ -125,7 +131,7 @@ def _float(said: Any) -> Any:
     return said.float()
 
 
-def _transformers(read: Folder) -> CompleteModel:
+def _transformers(read: Folder) -> CompletePictures:
     def said(output: Any, sizes: Sequence[tuple[int, int]]) -> Any:
         return read.processor.post_process_object_detection(
             output, threshold=SCORE, target_sizes=list(sizes)
@@ -141,7 +147,7 @@ def _transformers(read: Folder) -> CompleteModel:
         found = said(module(pixel_values=batch), [(height, width)] * len(batch))
         return _by_label(found, len(read.labels))
 
-    return CompleteModel(
+    return CompletePictures(
         read.module, read.spec, "scores by label", read.transform, scores,
         task="detection", labels=read.labels, answer_with=detect,
     )  # fmt: skip
@@ -164,6 +170,6 @@ def _by_label(said: Sequence[Mapping[str, torch.Tensor]], labels: int) -> torch.
 
 
 DETECTORS = CompleteSource(
-    "detector", "detection", TORCHVISION, REVISION, _side, "COCO", _torchvision, _transformers,
-    ("MODEL_FOR_OBJECT_DETECTION_MAPPING",),
+    "detector", "detection", ("MODEL_FOR_OBJECT_DETECTION_MAPPING",), _transformers,
+    own=TorchvisionModels(TORCHVISION, REVISION, _side, "COCO", _torchvision),
 )  # fmt: skip

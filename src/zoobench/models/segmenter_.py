@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING
 
 from zoobench.interfaces import InputSpec
 from zoobench.models.backbones import finish, seeded
-from zoobench.models.complete import CompleteModel, CompleteSource, Folder, torchvision_weights
+from zoobench.models.complete import (
+    CompletePictures,
+    CompleteSource,
+    Folder,
+    TorchvisionModels,
+    torchvision_weights,
+)
 from zoobench.schema import Ref
 
 if TYPE_CHECKING:
@@ -35,7 +41,7 @@ TORCHVISION = {
 """Name -> the file of its weights."""
 
 
-def _torchvision(ref: Ref, seed: int) -> CompleteModel:
+def _torchvision(ref: Ref, seed: int) -> CompletePictures:
     import torchvision.models as zoo
     from torchvision.transforms import functional
 
@@ -71,7 +77,7 @@ def _torchvision(ref: Ref, seed: int) -> CompleteModel:
         scores.argmax(dim=1)  # belongs to the time of an answer
         return scores.mean((2, 3))
 
-    model = CompleteModel(
+    model = CompletePictures(
         module, spec, "mean scores", lambda raw: functional.center_crop(tensor(raw), [side]),
         mean_scores,
         task="segmentation", labels=labels, answer_with=segment,
@@ -79,7 +85,7 @@ def _torchvision(ref: Ref, seed: int) -> CompleteModel:
     return finish(model, provenance, ("torchvision",))
 
 
-def _transformers(read: Folder) -> CompleteModel:
+def _transformers(read: Folder) -> CompletePictures:
     def segment(module: torch.nn.Module, picture: Image.Image) -> torch.Tensor:
         output = module(**read.values(module, picture))
         sizes = [(picture.height, picture.width)]
@@ -97,14 +103,17 @@ def _transformers(read: Folder) -> CompleteModel:
         scores: torch.Tensor = output.logits
         return scores.mean((2, 3))
 
-    return CompleteModel(
+    return CompletePictures(
         read.module, read.spec, "mean scores", read.transform, mean_scores,
         task="segmentation", labels=read.labels, answer_with=segment,
     )  # fmt: skip
 
 
 SEGMENTERS = CompleteSource(
-    "segmenter", "segmentation", TORCHVISION, REVISION, lambda name: SIDE,
-    "COCO, pictures with VOC's classes", _torchvision, _transformers,
+    "segmenter", "segmentation",
     ("MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING", "MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING"),
+    _transformers,
+    own=TorchvisionModels(
+        TORCHVISION, REVISION, lambda name: SIDE, "COCO, pictures with VOC's classes", _torchvision
+    ),
 )  # fmt: skip

@@ -56,14 +56,10 @@ def load_folder(
     how = sentence.recipe(folder)
     how = replace(how, pool=str(ref.option("pool", how.pool)))
     prefix = str(ref.option("prefix", prefix or how.prompt))
-    tokenizer = _tokenizer(folder, how.lower_case)
+    tokenizer = tokenizer_of(folder, how.lower_case)
     with seeded(seed):
         module, notes = encoder(folder, ref)
-        length = int(ref.option("length", 0)) or _length(how.length, tokenizer, module.config)
-        config: Any = module.config
-        most = positions(config.to_dict())
-        if most and length > most:
-            raise Unsupported(f"{ref.short}: length = {length} is above its {most} positions")
+        length = length_of(ref, tokenizer, module.config, how.length)
         kind = type(module).__name__
         module, dense = sentence.with_layers(module, how, ref.option("weights") == "random")
     if dense:
@@ -224,7 +220,7 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _tokenizer(folder: Path, lower_case: bool) -> Any:
+def tokenizer_of(folder: Path, lower_case: bool = False) -> Any:
     """The folder's own tokenizer, which lowers texts first if the recipe says so.
 
     Raises MissingWeights where the folder has none: transformers would make one up, for which
@@ -283,9 +279,15 @@ def positions(config: Mapping[str, Any]) -> int:
     return max(0, most - 2) if config.get("model_type") in OFFSET_POSITIONS else most
 
 
-def _length(own: int | None, tokenizer: Any, config: Any) -> int:
-    limits = [int(tokenizer.model_max_length), positions(config.to_dict()), int(own or LONGEST)]
-    return min(limit for limit in limits if limit > 0)
+def length_of(ref: Ref, tokenizer: Any, config: Any, own: int | None = None) -> int:
+    """Most tokens of an input: what `ref` asks for, or what tokenizer and model can read, of at
+    most `own` (LONGEST by default). Raises Unsupported where more is asked for than that."""
+    most = positions(config.to_dict())
+    limits = [int(tokenizer.model_max_length), most, int(own or LONGEST)]
+    length = int(ref.option("length", 0)) or min(limit for limit in limits if limit > 0)
+    if most and length > most:
+        raise Unsupported(f"{ref.short}: length = {length} is above its {most} positions")
+    return length
 
 
 def tokenized(tokenizer: Any, length: int, prefix: str, text: str) -> list[int]:
