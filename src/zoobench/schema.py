@@ -62,7 +62,8 @@ class ModelCard:
     """What is known of a pretrained model before it is loaded.
 
     `license` is an SPDX identifier or "unknown"; `weights` says in words where
-    the weights come from; `family` groups variants of one architecture.
+    the weights come from; `family` groups variants of one architecture; `answers` are the tasks
+    that a complete model answers itself, none of a backbone.
     """
 
     source: str
@@ -76,6 +77,7 @@ class ModelCard:
     published: str = ""
     family: str = ""
     extra: tuple[tuple[str, Scalar], ...] = ()
+    answers: tuple[str, ...] = ()
 
     @property
     def ref(self) -> Ref:

@@ -131,8 +131,9 @@ class CompleteSource:
     own: TorchvisionModels | None = None
 
     @property
-    def _complete(self) -> tuple[tuple[str, str], ...]:
-        return (("complete", self.task),)
+    def answers(self) -> tuple[str, ...]:
+        """The tasks that its models answer."""
+        return (self.task,)
 
     @property
     def named(self) -> Mapping[str, str]:
@@ -147,7 +148,7 @@ class CompleteSource:
             ModelCard(
                 self.name, name, "image", own.revision, weights=URL + file,
                 family=name.split("_")[0], pretrained_on=own.pretrained_on,
-                extra=(*self._complete, ("input_size", own.sides(name))),
+                extra=(("input_size", own.sides(name)),), answers=self.answers,
             )
             for name, file in own.files.items()
         )  # fmt: skip
@@ -165,7 +166,7 @@ class CompleteSource:
         family = ref.name.rpartition("/")[2]
         return ModelCard(
             self.name, ref.name, self.modality, weights=weights, family=family,
-            extra=self._complete,
+            answers=self.answers,
         )  # fmt: skip
 
     def resolve(self, ref: Ref, where: str) -> Ref:
@@ -174,7 +175,7 @@ class CompleteSource:
             plain = ("configuration",)
             if self.modality == "text" and ref.option("prefix") is not None:
                 raise errors.unknown(where, "option", "prefix", ("weights", "length", *plain))
-            named = options.normalise(ref, where, self.modality, dict(self._complete), (), plain)
+            named = options.normalise(ref, where, self.modality, {}, (), plain)
             self.find(named, where)
             return named
         if ref.revision not in ("", self.own.revision):

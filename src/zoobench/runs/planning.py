@@ -24,13 +24,13 @@ def unsuited(model: Ref, dataset: Ref, method: str) -> str:
     card, reads = datasets.card(dataset), models.card(model).modality
     if reads != card.modality:
         return f"{model.short} reads {reads}, {dataset.short} holds {card.modality}"
-    complete = dict(models.card(model).extra).get("complete")
-    if complete and method != "as-is":
+    answers = models.card(model).answers
+    if answers and method != "as-is":
         return f"{model.short} is a complete model: as-is judges it, {method} adapts a backbone"
-    if method == "as-is" and not complete:
+    if method == "as-is" and not answers:
         return f"as-is judges complete models, and {model.short} is a backbone"
-    if complete and complete != card.task:
-        return f"{model.short} answers {complete}, {dataset.short} asks {card.task}"
+    if answers and card.task not in answers:
+        return f"{model.short} answers {', '.join(answers)}, {dataset.short} asks {card.task}"
     served = methods.served(method)
     if card.task not in served:
         return f"{method} serves {', '.join(served)}, {dataset.short} asks {card.task}"

@@ -88,7 +88,7 @@ def unsuited(card: ModelCard, name: str) -> str:
     row = VARIANTS[name]
     if row.modality and card.modality != row.modality:
         return f"{name} is for models that read {row.modality}, {card.name} reads {card.modality}"
-    if dict(card.extra).get("complete"):
+    if card.answers:
         return f"{card.name} is a complete model, and variants are made of backbones"
     return ""
 
