@@ -23,10 +23,11 @@ import numpy as np
 import torch
 
 from zoobench.errors import ZoobenchError, one_line
-from zoobench.interfaces import InputSpec, MapReader
+from zoobench.interfaces import InputSpec
 from zoobench.models import timm_maps, torchvision_maps
 from zoobench.models.backbones import seeded
 from zoobench.models.dense import dense
+from zoobench.views import MapReader
 
 ROOT = Path(__file__).parent.parent / "results"
 OTHER = (256, 320)

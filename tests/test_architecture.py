@@ -25,7 +25,7 @@ FLOORS = (
     {"transfer"},
     {"hub", "machine", "refs"},
     {"solvers", "schema"},
-    {"interfaces", "store", "predictions", "metrics"},
+    {"interfaces", "views", "store", "predictions", "metrics"},
     {"tasks"},
     {"models"},
     {"datasets"},

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from zoobench.errors import ZoobenchError
 from zoobench.schema import Modality, digest
+from zoobench.views import CellFeatures, WordFeatures
 
 if TYPE_CHECKING:
     import numpy as np
@@ -210,110 +211,6 @@ class Backbone(Protocol):
         """Features (N, D) of a batch on the module's device; differentiable."""
 
 
-@dataclass(frozen=True)
-class MapSpec:
-    """One map of a backbone's: a cell has `channels` numbers, and is `stride` input pixels wide.
-
-    `tap` is the name of the layer that it is read at, as the model's library gives it.
-    """
-
-    stride: int
-    channels: int
-    tap: str
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where a picture lies in a frame: in its top left `content`, scaled; what is left is padding.
-
-    Each is (height, width) in pixels: the picture's own, what it became, and the frame's.
-    """
-
-    picture: tuple[int, int]
-    content: tuple[int, int]
-    frame: tuple[int, int]
-
-    @property
-    def scale(self) -> tuple[float, float]:
-        """Frame pixels a pixel of the picture: (down, across)."""
-        return self.content[0] / self.picture[0], self.content[1] / self.picture[1]
-
-
-@dataclass(frozen=True)
-class MapReader:
-    """What a backbone's `map_reader((H, W))` gives: how its maps are read off.
-
-    `module` is a copy whose position embeddings fit an input of `size`, which is (H, W), or the
-    next size above that the model takes. `read(module, batch, wanted)` gives the maps
-    (B, C, h, w) at those of `taps` that `wanted` numbers, differentiable; `taps` go from the
-    first layer to the last, and a map covers all of its input.
-    """
-
-    module: torch.nn.Module
-    size: tuple[int, int]
-    taps: tuple[str, ...]
-    read: Callable[[torch.nn.Module, torch.Tensor, Sequence[int]], Sequence[torch.Tensor]]
-
-
-class DenseBackbone(Protocol):
-    """A backbone at work on pictures of one size, its frame: what `models.dense` makes of one.
-
-    `specs` describe its maps, the finest first and the last layer's last; where all layers have
-    one stride they are those at each quarter of the depth.
-    """
-
-    @property
-    def module(self) -> torch.nn.Module: ...
-    @property
-    def size(self) -> tuple[int, int]: ...
-    @property
-    def input_size(self) -> tuple[int, int]: ...
-    @property
-    def specs(self) -> tuple[MapSpec, ...]: ...
-
-    def place(self, raw: Raw) -> tuple[NDArray[np.uint8], Placement]:
-        """One picture in its frame (H, W, 3), and where it lies."""
-
-    def tensor(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H', W') float32 from frames (B, H, W, 3) uint8, on their device.
-
-        The values are the weights' own (mean, std, order of the channels). (H', W') is
-        `input_size`: the frame, padded below and to the right to a size that the model takes.
-        """
-
-    def maps(self, batch: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """A (B, C, h, w) for each of `specs`, float32, differentiable; it covers (H', W')."""
-
-    def copy(self) -> DenseBackbone:
-        """The same over a module of its own, to be trained."""
-
-
-@dataclass(frozen=True)
-class CellFeatures:
-    """Features of N pictures on one grid: `values` (N, h, w, D) of any float type, perhaps on the
-    disk, and where each picture lies in the frame that the grid divides.
-
-    `loss` is the relative error of `values`, where they were rounded to be kept.
-    """
-
-    values: Any
-    places: tuple[Placement, ...]
-    loss: float = 0.0
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        _, h, w, _ = self.values.shape
-        return h, w
-
-    def rows(self, rows: NDArray[np.intp]) -> torch.Tensor:
-        """(R, D) float32 of some cells, numbered through all pictures, on the CPU."""
-        import numpy as np
-        import torch
-
-        flat = self.values.reshape(-1, self.values.shape[-1])
-        return torch.as_tensor(np.asarray(flat[rows], dtype=np.float32))
-
-
 class FeatureSource(Backbone, Protocol):
     """A backbone whose features are computed once and kept: what frozen methods use."""
 
@@ -325,6 +222,9 @@ class FeatureSource(Backbone, Protocol):
 
     def cells(self, split: Split, size: tuple[int, int], layers: str = "last") -> CellFeatures:
         """Features of the cells of `split`, on the grid of frames of `size` (height, width)."""
+
+    def words(self, split: Split) -> WordFeatures:
+        """Features of every word of `split`, whose examples are sequences of words."""
 
 
 class Adapted(Protocol):
@@ -356,7 +256,7 @@ class Method(Protocol):
     `version` changes when the numbers it gives may change; `needs` is "features"
     (frozen backbone), "module" (trains it) or "nothing" (controls); a frozen one that trains in
     steps all the same is `seeded`; `tasks` are the names of those it serves, and `view` what it
-    reads of a backbone: "embed", "maps", "" for nothing.
+    reads of a backbone: "embed", "maps", "words", "" for nothing.
     """
 
     version: ClassVar[int]

@@ -14,7 +14,8 @@ from PIL import Image
 from zoobench import models
 from zoobench.errors import NotFinite, Unsupported
 from zoobench.features.cache import FeatureCache
-from zoobench.features.cells import CellCache, grid_of
+from zoobench.features.cells import grid_of
+from zoobench.features.mapped import MappedCache
 from zoobench.features.source import Features, View
 from zoobench.interfaces import Split
 from zoobench.models.dense import dense, resample
@@ -151,11 +152,11 @@ def test_an_entry_of_a_model_that_computes_otherwise_is_not_taken(tmp_path: Path
 
 
 def test_without_room_cells_stay_in_memory(tmp_path: Path) -> None:
-    cache = CellCache(tmp_path, limit_bytes=1000)
+    cache = MappedCache(tmp_path, limit_bytes=1000)
     assert cache.room("key", (1, 4, 6, 32)) is None
     assert cache.room("key", (1, 1, 1, 32)) is not None
     (tmp_path / "file").write_text("")
-    assert CellCache(tmp_path / "file").room("key", (1, 1, 1, 32)) is None
+    assert MappedCache(tmp_path / "file").room("key", (1, 1, 1, 32)) is None
     blocked = source(tmp_path / "file" / "below")
     assert blocked.cells(pictures(1), SIZE).values.shape == (1, 4, 6, 32)
 

@@ -16,7 +16,7 @@ from PIL import Image
 from zoobench import datasets, methods, models, tasks
 from zoobench.errors import NotFinite, Unsupported, UserError
 from zoobench.features.source import Features, View
-from zoobench.interfaces import MapReader, MapSpec, Split, Splits
+from zoobench.interfaces import Split, Splits
 from zoobench.methods import box_finetune, box_pyramid
 from zoobench.methods.augmentation import Jitter
 from zoobench.methods.box_finetune import batch, detector, network
@@ -24,6 +24,7 @@ from zoobench.methods.box_pyramid import frame_pyramid
 from zoobench.models.dense import Colours, DenseView, dense
 from zoobench.models.weights import state_digest
 from zoobench.tasks.detection import Annotation, boxes_of
+from zoobench.views import MapReader, MapSpec
 
 QUICK = {"size": 64, "steps": 2, "batch_size": 2, "rates": [1e-3], "head": "fcos"}
 HEADS = ("faster-rcnn", "retinanet", "fcos")

@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from zoobench import datasets, methods, models, tasks
 from zoobench.errors import NotFinite, Unsupported, UserError
 from zoobench.features.source import Features, View
-from zoobench.interfaces import CellFeatures, Split, Splits
+from zoobench.interfaces import Split, Splits
 from zoobench.methods.box_grid import BORDER, CROWD, NOBODY, BoxGrid, detections, framed
 from zoobench.methods.box_probe import BoxProbe, CellReader, loss, new_head, spoken
 from zoobench.models.dense import placement
 from zoobench.models.weights import state_digest
 from zoobench.tasks.detection import Annotation, Boxes, boxes_of
+from zoobench.views import CellFeatures
 
 QUICK = {"size": 96, "steps": 60}
 

@@ -17,12 +17,13 @@ from zoobench import datasets, methods, models, tasks
 from zoobench.errors import UnknownName, Unsupported, UserError
 from zoobench.features.cells import STRIDE
 from zoobench.features.source import Features, View
-from zoobench.interfaces import CellFeatures, Placement, Split, Splits
+from zoobench.interfaces import Split, Splits
 from zoobench.methods.cells import cell_miou, masses, painted, sampled
 from zoobench.methods.dense_probe import DenseProbe
 from zoobench.models.dense import placement
 from zoobench.models.weights import state_digest
 from zoobench.tasks.segmentation import IGNORED, masks_of
+from zoobench.views import CellFeatures, Placement
 
 SIZE = 96
 SMALL = "train=40&valid=12&test=30"

@@ -11,11 +11,11 @@ import torch
 
 from zoobench import methods, models
 from zoobench.errors import MissingExtra, UserError
-from zoobench.interfaces import MapSpec
 from zoobench.methods import dense_decoders
 from zoobench.methods.dense_decoders import Borrowed, nearest
 from zoobench.methods.dense_finetune import network
 from zoobench.models.dense import dense
+from zoobench.views import MapSpec
 
 HERE = importlib.util.find_spec("segmentation_models_pytorch") is not None
 needs_library = pytest.mark.skipif(not HERE, reason="pip install 'zoobench[segmentation]'")

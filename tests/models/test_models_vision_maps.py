@@ -10,8 +10,8 @@ import torch
 import transformers as hf
 
 from zoobench.errors import Unsupported
-from zoobench.interfaces import MapReader
 from zoobench.models import vision_maps
+from zoobench.views import MapReader
 
 PLAIN: dict[str, Any] = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,

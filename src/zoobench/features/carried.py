@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     import torch
 
     from zoobench.features.source import Features
-    from zoobench.interfaces import CellFeatures, Split
+    from zoobench.interfaces import Split
+    from zoobench.views import CellFeatures, WordFeatures
 
 
 class CarriedFeatures:
@@ -30,6 +31,10 @@ class CarriedFeatures:
     def cells(self, split: Split, size: tuple[int, int], layers: str = "last") -> CellFeatures:
         """As `Features.cells`."""
         return self.source.cells(split, size, layers)
+
+    def words(self, split: Split) -> WordFeatures:
+        """As `Features.words`."""
+        return self.source.words(split)
 
     @property
     def seconds(self) -> dict[str, float]:

@@ -1,36 +1,30 @@
-"""Features of cells: the maps of a split's pictures on one grid, computed once, kept in half size.
+"""Features of cells: the maps of a split's pictures on one grid, computed once, kept in half size
+(see `mapped`).
 
 Every model's maps are read on the same grid, a cell for each STRIDE x STRIDE pixels of the frame
-that pictures are laid in. Numbers are kept in fp16: each is off by at most one part in 2,048 of
-itself (below 6e-5 by at most 3e-8), what lies beyond 65,504 is cut off there, and the relative
-error over all of them is measured and said (`CellFeatures.loss`).
+that pictures are laid in.
 N pictures, grid (h, w), D features.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zoobench import worktime
 from zoobench.errors import NotFinite
 from zoobench.features import fingerprint, precision
-from zoobench.features.cache import DEFAULT_LIMIT_BYTES, BoundedFolder, sealed
-from zoobench.features.extraction import MEMORY_LIMIT_BYTES, Job, extract_into, timed_on
-from zoobench.interfaces import CellFeatures, InputSpec, Placement, Split
+from zoobench.features.extraction import MEMORY_LIMIT_BYTES, extract_into
+from zoobench.features.mapped import MappedCache, Rounded, filled, job_of
+from zoobench.interfaces import InputSpec, Split
 from zoobench.models.dense import DenseView, dense, resample
 from zoobench.schema import digest
-from zoobench.store import write_atomic
+from zoobench.views import CellFeatures, Placement
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +34,6 @@ if TYPE_CHECKING:
 
 VERSION = 1
 STRIDE = 16
-LARGEST = float(np.finfo(np.float16).max)
 LAYERS = ("last", "pyramid")
 """The last layer alone, or all maps of the backbone's, one beside the other."""
 
@@ -48,56 +41,6 @@ LAYERS = ("last", "pyramid")
 def grid_of(frame: tuple[int, int]) -> tuple[int, int]:
     """(rows, columns) of cells in a frame (H, W); the last ones may reach beyond it."""
     return -(-frame[0] // STRIDE), -(-frame[1] // STRIDE)
-
-
-@dataclass(frozen=True)
-class CellCache(BoundedFolder):
-    """A bounded directory of memory-mapped cells; the least recently used splits go first."""
-
-    limit_bytes: int = DEFAULT_LIMIT_BYTES
-
-    suffix: ClassVar[str] = ".f2"
-
-    def get(self, key: str) -> tuple[NDArray[np.float16], dict[str, Any]] | None:
-        """((N, h, w, D) mapped from the disk, manifest), or None. A damaged entry is removed."""
-        return self.read(key, _mapped)
-
-    def room(self, key: str, shape: tuple[int, ...]) -> Path | None:
-        """Where to write an entry of this shape; None where it would not fit, or nothing may."""
-        size = 2 * int(np.prod(shape))
-        if not 0 < size <= self.limit_bytes:
-            return None
-        try:
-            self.make_room(size)
-            path = self.root / f"{key}.{os.getpid()}.tmp"
-            with path.open("wb") as file:
-                os.posix_fallocate(file.fileno(), 0, size)  # a full disk is known beforehand
-        except OSError:
-            return None
-        return path
-
-    def keep(self, key: str, written: Path, body: Mapping[str, Any]) -> None:
-        """Make what was `written` an entry; a disk that cannot take it costs the entry alone."""
-        data, manifest = self.paths(key)
-        try:
-            body = {**body, "sha256": _sha256(written)}
-            written.replace(data)
-            write_atomic(manifest, sealed(body))
-        except OSError:
-            self.remove(key)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _mapped(data: Path, body: dict[str, Any]) -> tuple[NDArray[np.float16], dict[str, Any]]:
-    """Raises ValueError where the cells are not those that were written."""
-    if _sha256(data) != body["sha256"]:
-        raise ValueError("the content does not match its manifest")
-    shape = tuple(body["shape"])
-    return np.memmap(data, dtype="<f2", mode="r", shape=shape), body
 
 
 @dataclass
@@ -154,7 +97,7 @@ class CellSource:
     """What `Features.cells` reads from: `source` at work on frames of one size."""
 
     def __init__(
-        self, source: Features, size: tuple[int, int], layers: str, cache: CellCache | None
+        self, source: Features, size: tuple[int, int], layers: str, cache: MappedCache | None
     ) -> None:
         """Raises Unsupported where the model has no maps of this size."""
         if layers not in LAYERS:
@@ -246,61 +189,32 @@ class CellSource:
 
     def _computed(self, split: Split, key: str) -> CellFeatures:
         """Written to the cache while they are computed, as far as there is room for them."""
-        started, shape = worktime.now(), self.shape(len(split))
-        path = self.cache.room(key, shape) if self.cache is not None else None
-        try:
-            values = _array(path, shape)
-            places: dict[int, Placement] = {}
-            loss = self._extract(split, values, places)
-            seconds = worktime.now() - started
-            self.source.took(split, seconds)
-            self.source.computed.append(key)
-            values.flags.writeable = False
-            found = CellFeatures(values, tuple(places[i] for i in range(len(split))), loss)
-            if path is None or self.cache is None:
-                return found
-            body = {
-                "shape": list(shape),
-                "places": [[*one.picture, *one.content, *one.frame] for one in found.places],
-                "loss": loss,
-                "seconds": seconds,
-                "timed_on": timed_on(self.source.device),
-                "probe": self.probe,
-                "model": self.source.view.name,
-            }
-            self.cache.keep(key, path, body)
-            return found  # the file is mapped still, whatever its name is now
-        finally:
-            if path is not None:
-                with contextlib.suppress(OSError):
-                    path.unlink(missing_ok=True)
+        kept: list[Placement] = []
 
-    def _extract(
-        self, split: Split, values: NDArray[np.float16], places: dict[int, Placement]
-    ) -> float:
-        """Fill `values` (N, h, w, D) and `places`; the relative error of what was put there."""
-        source, backbone = self.source, replace(self.backbone, places=places)
-        job = Job(
-            backbone, backbone, source.device,
-            source.view.batch_size, 2 if source.precision == "bf16" else 4,
-        )  # fmt: skip
-        bad: list[int] = []
-        sums: list[tuple[float, float]] = []
+        def fill(rounded: Rounded) -> Mapping[str, Any]:
+            kept.extend(self._extract(split, rounded))
+            return {"places": [[*one.picture, *one.content, *one.frame] for one in kept]}
+
+        values, loss = filled(
+            self.source, self.cache, key, split, self.shape(len(split)), self.probe, fill
+        )
+        return CellFeatures(values, tuple(kept), loss)
+
+    def _extract(self, split: Split, rounded: Rounded) -> list[Placement]:
+        """Fill `rounded` (N, h, w, D); where each picture lies."""
+        places: dict[int, Placement] = {}
+        backbone, shape = replace(self.backbone, places=places), rounded.values.shape[1:]
 
         def put(rows: Sequence[int], features: torch.Tensor) -> None:
-            exact = features.numpy()
-            bad.append(int((~np.isfinite(exact)).any(axis=1).sum()))
-            kept = exact.clip(-LARGEST, LARGEST).astype(np.float16)
-            values[rows[0] : rows[-1] + 1] = kept.reshape(len(rows), *values.shape[1:])
-            lost = np.linalg.norm(kept - exact)  # in float32
-            sums.append((float(lost) ** 2, float(np.linalg.norm(exact)) ** 2))
+            at = slice(rows[0], rows[-1] + 1)
+            rounded.put(at, features.numpy().reshape(len(rows), *shape))
 
         numbered = replace(split, read=_Numbered(split.read))
-        extract_into(job, numbered, put, source.reporter(split))
-        if any(bad):
-            raise NotFinite(f"the maps of {sum(bad)} of {len(split)} {split.name} examples")
-        lost, size = (sum(pair[i] for pair in sums) for i in (0, 1))
-        return float((lost / size) ** 0.5) if size else 0.0
+        job = job_of(self.source, backbone)
+        extract_into(job, numbered, put, self.source.reporter(split))
+        if rounded.bad:
+            raise NotFinite(f"the maps of {rounded.bad} of {len(split)} {split.name} examples")
+        return [places[i] for i in range(len(split))]
 
 
 @dataclass(frozen=True)
@@ -311,10 +225,3 @@ class _Numbered:
 
     def __call__(self, i: int) -> tuple[int, Raw]:
         return i, self.read(i)
-
-
-def _array(path: Path | None, shape: tuple[int, ...]) -> NDArray[np.float16]:
-    """Of this shape, in the file at `path`, or in memory."""
-    if path is None:
-        return np.empty(shape, dtype=np.float16)
-    return np.memmap(path, dtype="<f2", mode="r+", shape=shape)

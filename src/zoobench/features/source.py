@@ -19,16 +19,19 @@ from zoobench.errors import NotFinite, Unsupported
 from zoobench.features import fingerprint, precision
 from zoobench.features.batchnorm import folded
 from zoobench.features.cache import CACHE_VERSION, FeatureCache, sealed, unsealed
-from zoobench.features.cells import CellCache, CellSource
+from zoobench.features.cells import CellSource
 from zoobench.features.compiled import Compiled, Compiling
 from zoobench.features.extraction import MEMORY_LIMIT_BYTES, Job, extract, lay_out, timed_on
+from zoobench.features.mapped import MappedCache
 from zoobench.features.pixels import PixelCache
-from zoobench.interfaces import Backbone, CellFeatures, InputSpec, Raw, Split
+from zoobench.features.words import WordSource
+from zoobench.interfaces import Backbone, InputSpec, Raw, Split
 from zoobench.models import variants
 from zoobench.models.complete import CompleteModel
 from zoobench.models.weights import state_digest
 from zoobench.schema import digest
 from zoobench.store import write_atomic
+from zoobench.views import CellFeatures, WordFeatures
 
 if TYPE_CHECKING:
     import torch
@@ -91,6 +94,7 @@ class Features:
         self.finding: precision.Choice | None = None
         self._memory: OrderedDict[str, torch.Tensor] = OrderedDict()
         self._cells: dict[tuple[tuple[int, int], str], CellSource] = {}
+        self._words: WordSource | None = None
         self._fingerprints: dict[str, Mapping[str, Any]] = {}
 
     @cached_property
@@ -124,7 +128,7 @@ class Features:
             self._fingerprints[self.precision] = found
         return self._fingerprints[self.precision]
 
-    def _as_kept(self, manifest: Mapping[str, Any]) -> bool:
+    def as_kept(self, manifest: Mapping[str, Any]) -> bool:
         """Whether the model still makes of the fixed batch what it made when these features were
         computed: a key names what was thought of, and a fault may be of another kind."""
         mine, held = self.fingerprint().get("features"), manifest.get("probe")
@@ -294,7 +298,7 @@ class Features:
         key = self.key(split)
         if key not in self._memory:
             held = self.cache.get(key) if self.cache is not None else None
-            if held is None or not self._as_kept(held[1]):
+            if held is None or not self.as_kept(held[1]):
                 features = self._extract_and_keep(split)
                 key = self.key(split)  # the network may turn out not to compile
                 self._memory[key] = features
@@ -346,9 +350,21 @@ class Features:
         """What `cells` reads from, kept. Raises Unsupported likewise."""
         at = (size, layers)
         if at not in self._cells:
-            cache = CellCache(self.cache.root / "cells") if self.cache is not None else None
+            cache = self._mapped("cells")
             self._cells[at] = CellSource(self, size, layers, cache)
         return self._cells[at]
+
+    def words(self, split: Split) -> WordFeatures:
+        """Features of every word of `split`, whose examples are sequences of words.
+
+        Raises Unsupported where the model has no tokens, NotFinite as `features` does.
+        """
+        if self._words is None:
+            self._words = WordSource(self, self._mapped("words"))
+        return self._words.read(split)
+
+    def _mapped(self, name: str) -> MappedCache | None:
+        return MappedCache(self.cache.root / name) if self.cache is not None else None
 
     def took(self, split: Split, seconds: float, on: str = "") -> None:
         """What the extraction of `split` took, if that was on this device with as many threads."""

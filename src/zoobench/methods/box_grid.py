@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoobench.features.cells import STRIDE, grid_of
-from zoobench.interfaces import Placement
 from zoobench.statistics.bootstrap import Floats
 from zoobench.tasks.detection import (
     Annotation,
@@ -27,6 +26,7 @@ from zoobench.tasks.detection import (
     Precisions,
     outcomes_of,
 )
+from zoobench.views import Placement
 
 if TYPE_CHECKING:
     import torch

@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoobench.errors import NotFinite
-from zoobench.interfaces import Adapted, CellFeatures, SealedSplits, Split
+from zoobench.interfaces import Adapted, SealedSplits, Split
 from zoobench.methods import box_grid
 from zoobench.methods.box_grid import CROWD, STRIDES, BoxGrid, framed
 from zoobench.methods.dense_training import batches, check, edge
 from zoobench.methods.predictor import Predictor
 from zoobench.tasks.detection import Detections, boxes_of
+from zoobench.views import CellFeatures
 
 if TYPE_CHECKING:
     import torch

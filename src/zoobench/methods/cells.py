@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoobench.features.cells import STRIDE, grid_of
-from zoobench.interfaces import Placement, Split
+from zoobench.interfaces import Split
 from zoobench.tasks.segmentation import IGNORED, Mask, masks_of
+from zoobench.views import Placement
 
 if TYPE_CHECKING:
     import torch

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoobench.features.cells import STRIDE, grid_of
-from zoobench.interfaces import Adapted, CellFeatures, Placement, SealedSplits, Split
+from zoobench.interfaces import Adapted, SealedSplits, Split
 from zoobench.methods.cells import masses, painted
 from zoobench.methods.dense_probe import DenseProbe, fit_cells
 from zoobench.methods.predictor import Predictor
 from zoobench.models.dense import lay, placement
 from zoobench.tasks.segmentation import LabelMaps, masks_of
+from zoobench.views import CellFeatures, Placement
 
 if TYPE_CHECKING:
     import torch

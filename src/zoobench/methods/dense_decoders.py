@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from zoobench.errors import missing_extra
-from zoobench.interfaces import MapSpec
 from zoobench.models.dense import DenseView, padded, resample
+from zoobench.views import MapSpec
 
 if TYPE_CHECKING:
     import torch

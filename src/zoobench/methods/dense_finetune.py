@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from zoobench.interfaces import MapSpec, SealedSplits, Split
+from zoobench.interfaces import SealedSplits, Split
 from zoobench.methods.augmentation import Jitter
 from zoobench.methods.cells import painted
 from zoobench.methods.dense_decoders import Borrowed, borrowed
@@ -28,6 +28,7 @@ from zoobench.methods.dense_training import (
 )
 from zoobench.models.dense import DenseView, dense
 from zoobench.tasks.segmentation import IGNORED, LabelMaps, Mask, masks_of, outcomes_of, statistics
+from zoobench.views import MapSpec
 
 if TYPE_CHECKING:
     import torch

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from zoobench.interfaces import Adapted, CellFeatures, SealedSplits, Split
+from zoobench.interfaces import Adapted, SealedSplits, Split
 from zoobench.methods.cells import CellSample, cell_miou, painted, sampled
 from zoobench.methods.linear_probe import facts_of, flags_of
 from zoobench.methods.predictor import Predictor
 from zoobench.tasks.segmentation import LabelMaps, Mask
+from zoobench.views import CellFeatures
 
 if TYPE_CHECKING:
     import torch

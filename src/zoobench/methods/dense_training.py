@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoobench.errors import NotFinite
-from zoobench.interfaces import Adapted, InputSpec, Placement, SealedSplits, Split
+from zoobench.interfaces import Adapted, InputSpec, SealedSplits, Split
 from zoobench.models.dense import DenseView
+from zoobench.views import Placement
 
 if TYPE_CHECKING:
     import torch

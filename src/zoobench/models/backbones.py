@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zoobench.errors import Unsupported
-from zoobench.interfaces import InputSpec, MapReader
+from zoobench.interfaces import InputSpec
+from zoobench.views import MapReader, TokenReader
 
 if TYPE_CHECKING:
     import torch
@@ -82,7 +83,10 @@ class ImageBackbone:
 
 @dataclass
 class TextBackbone:
-    """A Backbone of texts: `tokenize` gives at most `input_spec.length` token ids."""
+    """A Backbone of texts: `tokenize` gives at most `input_spec.length` token ids.
+
+    `reads_tokens` makes what `token_reader` gives.
+    """
 
     module: torch.nn.Module
     input_spec: InputSpec
@@ -93,6 +97,7 @@ class TextBackbone:
     feature_dim: int = 0
     provenance: Mapping[str, Any] = field(default_factory=dict)
     blueprint: Blueprint | None = None
+    reads_tokens: Callable[[], TokenReader] | None = None
 
     def prepare(self, raw: str) -> dict[str, list[int]]:
         """`input_ids` of one text. Half of a surrogate pair reads as '?'."""
@@ -114,6 +119,12 @@ class TextBackbone:
     def embed(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """(N, D) float32; differentiable."""
         return self.forward(self.module, batch).float()
+
+    def token_reader(self) -> TokenReader:
+        """How words and their pieces are read. Raises Unsupported."""
+        if self.reads_tokens is None:
+            raise Unsupported("this backbone has no tokens: only embed")
+        return self.reads_tokens()
 
 
 SAME = 1e-2

@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from zoobench.errors import CellError, Unsupported, one_line
-from zoobench.interfaces import Backbone, MapReader, MapSpec, Placement
+from zoobench.interfaces import Backbone
 from zoobench.models.backbones import seeded
+from zoobench.views import MapReader, MapSpec, Placement
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from zoobench.errors import MissingWeights, Unsupported
 from zoobench.interfaces import InputSpec
 from zoobench.models import checkpoints
 from zoobench.models.backbones import Blueprint, TextBackbone, finish, seeded
+from zoobench.views import TokenReader
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +39,32 @@ def _word_ids(rows: Mapping[str, int], length: int, text: str) -> list[int]:
         parts = [word] if word in rows else re.split(r"[-._]", word)
         found.extend(rows[part] for part in parts if part in rows)
     return found[:length]
+
+
+def _row_of(rows: Mapping[str, int], unknown: int, word: str) -> list[int]:
+    """The row of a word as it is written, or else of the first known word in it."""
+    lowered = word.lower()
+    if lowered in rows:
+        return [rows[lowered]]
+    return _word_ids(rows, 1, word) or [unknown]
+
+
+def _vectors(
+    module: Any, batch: Mapping[str, torch.Tensor], wanted: Sequence[int]
+) -> list[torch.Tensor]:
+    """(N, T, D) the vector of each word; zeros where there is none."""
+    import torch
+
+    found = torch.nn.functional.embedding(batch["input_ids"], module.weight)
+    known = batch["input_ids"] != module.padding_idx
+    return [found * known.unsqueeze(-1)] * len(wanted)
+
+
+def _token_reader(rows: Mapping[str, int], length: int) -> TokenReader:
+    def pieces(words: Sequence[str]) -> list[list[int]]:
+        return [_row_of(rows, len(rows), word) for word in words]
+
+    return TokenReader(pieces, (), (), length, 1, _vectors, pad_id=len(rows))
 
 
 def _bag_mean(module: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -90,6 +117,7 @@ def _backbone(module: torch.nn.Module, table: list[str], length: int) -> TextBac
     spec = InputSpec(modality="text", length=length, extra=(("words", lexicon),))
     tokenize = partial(_word_ids, rows, length)
     backbone = TextBackbone(module, spec, "mean of words", tokenize, _bag_mean, pad_id=len(table))
+    backbone.reads_tokens = partial(_token_reader, rows, length)
     backbone.blueprint = Blueprint("words", {"length": length}, partial(_write, table))
     return backbone
 

@@ -8,7 +8,7 @@ recipe gives other features than the model's own. modules.json says what follows
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -254,3 +254,18 @@ def pooled(how: PoolingRecipe, module: Any, batch: Mapping[str, torch.Tensor]) -
             features = module[f"dense_{number}"](features)
             number += 1
     return features
+
+
+def states(
+    how: PoolingRecipe, module: Any, batch: Mapping[str, torch.Tensor], wanted: Sequence[int]
+) -> list[torch.Tensor]:
+    """(N, T, D) hidden states after each of the layers `wanted`, which count from 1. Raises
+    Unsupported for a network that does not give one for each of its layers."""
+    encoder = module["encoder"] if any(how.layers) else module
+    found = encoder(**batch, output_hidden_states=True)
+    held = getattr(found, "hidden_states", None) or ()
+    if len(held) != int(encoder.config.num_hidden_layers) + 1:
+        raise Unsupported(
+            f"it gives {len(held)} hidden states, where one for each of its layers was due"
+        )
+    return [held[layer] for layer in wanted]

@@ -23,14 +23,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from zoobench.errors import MissingWeights, Unsupported, UserError, unknown
-from zoobench.interfaces import InputSpec, MapReader, Raw
+from zoobench.interfaces import InputSpec, Raw
 from zoobench.models.catalog import SYNTHETIC
 from zoobench.models.dense import padded
 from zoobench.schema import ModelCard, Ref, Value
+from zoobench.views import MapReader, TokenReader
 
 if TYPE_CHECKING:
     import torch
 
+PADDING = 1023
+"""The row of no word."""
 SIDE = 24
 """Side of a picture, in pixels."""
 
@@ -112,8 +115,7 @@ class Synthetic:
 
         if self.input_spec.modality == "text":
             words = str(raw).split() or [""]
-            # The last row is kept for padding, so that a batch gives what a lone text does.
-            return torch.tensor([zlib.crc32(word.encode()) % 1023 for word in words[:64]])
+            return torch.tensor([_row_of(word) for word in words[:64]])
         pixels = np.asarray(raw.convert("RGB").resize((SIDE, SIDE)), dtype=np.float32) / 255
         mean, std = np.array(self.input_spec.mean), np.array(self.input_spec.std)
         return torch.from_numpy(((pixels - mean) / std).transpose(2, 0, 1).astype(np.float32))
@@ -124,7 +126,7 @@ class Synthetic:
         if self.input_spec.modality == "image":
             return torch.stack(list(prepared))
         padded = torch.nn.utils.rnn.pad_sequence(
-            list(prepared), batch_first=True, padding_value=1023
+            list(prepared), batch_first=True, padding_value=PADDING
         )
         return {"input_ids": padded}
 
@@ -139,6 +141,28 @@ class Synthetic:
         if self.input_spec.modality != "image":
             raise Unsupported("this backbone has no maps: only embed")
         return MapReader(copy.deepcopy(self.module), padded(size, 8), ("filters",), _energies)
+
+    def token_reader(self) -> TokenReader:
+        """The vector of each word. Raises Unsupported for pictures."""
+        if self.input_spec.modality != "text":
+            raise Unsupported("this backbone has no tokens: only embed")
+
+        def pieces(words: Sequence[str]) -> list[list[int]]:
+            return [[_row_of(word)] for word in words]
+
+        return TokenReader(pieces, (), (), 64, 1, _vectors, PADDING)
+
+
+def _row_of(word: str) -> int:
+    """A word's row. The last is for padding, so that a batch gives what a lone text does."""
+    return zlib.crc32(word.encode()) % PADDING
+
+
+def _vectors(
+    module: Any, batch: Mapping[str, torch.Tensor], wanted: Sequence[int]
+) -> Sequence[torch.Tensor]:
+    """(B, T, 32), for the one layer that there is."""
+    return [module.weight[batch["input_ids"]] for _ in wanted]
 
 
 def _energies(
@@ -196,12 +220,12 @@ def gabor_module(seed: int | None) -> torch.nn.Module:
 
 
 def bag_module(seed: int | None) -> torch.nn.Module:
-    """(B, L) word numbers -> (B, 32): the sum of their vectors; number 1023 is padding."""
+    """(B, L) word numbers -> (B, 32): the sum of their vectors; the last number is padding."""
     import torch
 
-    module = torch.nn.EmbeddingBag(1024, 32, mode="sum", padding_idx=1023)
+    module = torch.nn.EmbeddingBag(PADDING + 1, 32, mode="sum", padding_idx=PADDING)
     drawn = torch.Generator().manual_seed(12345 if seed is None else seed)
     with torch.no_grad():
-        module.weight.copy_(torch.randn(1024, 32, generator=drawn))
-        module.weight[1023] = 0
+        module.weight.copy_(torch.randn(PADDING + 1, 32, generator=drawn))
+        module.weight[PADDING] = 0
     return module.eval()

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from zoobench.errors import CellError, MissingWeights, Unsupported, ZoobenchError, one_line
 from zoobench.interfaces import InputSpec
-from zoobench.models import checkpoints, folders, sentence
+from zoobench.models import checkpoints, folders, sentence, tokens
 from zoobench.models.backbones import Blueprint, TextBackbone, finish, seeded
 
 if TYPE_CHECKING:
     import torch
 
     from zoobench.schema import Ref
+    from zoobench.views import TokenReader
 
 TOKENIZERS = (
     "tokenizer.json",
@@ -84,8 +85,16 @@ def load_folder(
         blueprint=Blueprint(
             "transformers-text", settings, partial(_write, tokenizer), partial(sentence.parts, how)
         ),
+        reads_tokens=partial(_token_reader, tokenizer, length, config, how),
     )
     return finish(backbone, {**provenance, **notes}, ("transformers", "tokenizers"))
+
+
+def _token_reader(
+    tokenizer: Any, length: int, config: Any, how: sentence.PoolingRecipe
+) -> TokenReader:
+    layers, pad = int(config.num_hidden_layers), int(tokenizer.pad_token_id or 0)
+    return tokens.reader_of(tokenizer, length, layers, partial(sentence.states, how), pad)
 
 
 def _write(tokenizer: Any, folder: Path, module: Any) -> None:

@@ -14,8 +14,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zoobench.errors import Unsupported
-from zoobench.interfaces import MapReader
 from zoobench.models.dense import padded
+from zoobench.views import MapReader
 
 if TYPE_CHECKING:
     import torch

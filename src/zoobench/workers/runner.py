@@ -287,6 +287,8 @@ def _read(source: Any, split: Split, method: Any) -> None:
     """Computes and keeps what a frozen method reads of `split`."""
     if getattr(method, "view", "embed") == "maps":
         source.cells(split, (method.size, method.size), method.layers)
+    elif getattr(method, "view", "embed") == "words":
+        source.words(split)
     elif getattr(method, "view", "embed") == "embed":
         source.features(split)
 

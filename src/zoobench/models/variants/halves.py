@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from zoobench.interfaces import MapReader
 from zoobench.models.backbones import ImageBackbone, TextBackbone
 from zoobench.models.variants.coverage import WHOLE, Coverage, twin
+from zoobench.views import MapReader
 
 if TYPE_CHECKING:
     import torch
