@@ -60,7 +60,8 @@ def load_folder(
     tokenizer = tokenizer_of(folder, how.lower_case)
     with seeded(seed):
         module, notes = encoder(folder, ref)
-        length = length_of(ref, tokenizer, module.config, how.length)
+        config: Any = module.config
+        length = length_of(ref, tokenizer, config, how.length)
         kind = type(module).__name__
         module, dense = sentence.with_layers(module, how, ref.option("weights") == "random")
     if dense:
