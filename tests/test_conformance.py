@@ -19,6 +19,7 @@ from zoobench.tasks import TASKS
 from zoobench.tasks.classification import labels_of
 from zoobench.tasks.detection import boxes_of
 from zoobench.tasks.segmentation import masks_of
+from zoobench.tasks.token_classification import tags_of
 from zoobench.workers.runner import Bench
 
 QUICK: dict[str, dict[str, Any]] = {
@@ -190,6 +191,7 @@ PRESENT = (
     "synthetic/stripes?task=segmentation",
     "packaged/photo-patches",
     "synthetic/stripes?task=detection",
+    "synthetic/phrases?task=token-classification",
 )
 
 
@@ -220,6 +222,11 @@ def test_every_dataset_that_is_here_obeys_the_contract(name: str) -> None:
                 assert (one.boxes[:, 2:] <= (width, height)).all()
                 assert (one.boxes[:, 2:] > one.boxes[:, :2]).all()
         raw = split.read(0)
+        if card.task == "token-classification":
+            assert (tags_of(split).counts.sum(axis=0) > 0).all(), "a type is absent"
+            assert len(raw) == len(tags_of(split).row(0))
+            assert all(isinstance(word, str) and word for word in raw)
+            continue
         assert isinstance(raw, str) if card.modality == "text" else raw.mode == "RGB"
 
 

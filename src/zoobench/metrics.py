@@ -79,6 +79,22 @@ METRICS: dict[str, MetricRow] = {
     "ar100": MetricRow(
         "fraction", "higher", "quality", "recall of 100 detections a picture, over the same IoU"
     ),
+    "entity_f1": MetricRow(
+        "fraction", "higher", "quality", "F1 of entities, whole and of the right type (conlleval)"
+    ),
+    "strict_entity_f1": MetricRow(
+        "fraction", "higher", "quality", "the same of entities that begin with a B- (strict IOB2)"
+    ),
+    "entity_precision": MetricRow(
+        "fraction", "higher", "quality", "share of the entities said that are right"
+    ),
+    "entity_recall": MetricRow(
+        "fraction", "higher", "quality", "share of the true entities that are found"
+    ),
+    "token_accuracy": MetricRow("fraction", "higher", "quality", "words with the right tag"),
+    "sentence_accuracy": MetricRow(
+        "fraction", "higher", "quality", "sentences all of whose words have the right tag"
+    ),
     "train_mae": MetricRow("target", "none", "transfer", "mean absolute error on the train split"),
     "train_accuracy": MetricRow("fraction", "none", "transfer", "accuracy on the train split"),
     "generalization_gap": MetricRow(
@@ -105,6 +121,12 @@ METRICS: dict[str, MetricRow] = {
     ),
     "ap_known": MetricRow(
         "fraction", "none", "transfer", "AP over the classes that a complete model knows"
+    ),
+    "entity_f1_known": MetricRow(
+        "fraction", "none", "transfer", "mean F1 of the types that a complete model knows"
+    ),
+    "valid_entity_f1": MetricRow(
+        "fraction", "none", "transfer", "entity F1 of the choice, on valid"
     ),
     "valid_miou": MetricRow("fraction", "none", "transfer", "of the choice, on valid's cells"),
     "valid_ap": MetricRow("fraction", "none", "transfer", "AP of the choice, on valid"),

@@ -22,6 +22,7 @@ from zoobench.tasks.detection import Annotation, Boxes, Detections, boxes_of
 from zoobench.tasks.evaluate import evaluate
 from zoobench.tasks.regression import Numbers, numbers_of
 from zoobench.tasks.segmentation import IGNORED, Masks, masks_of
+from zoobench.tasks.token_classification import Tags, tags_of
 
 N = 60
 
@@ -48,6 +49,13 @@ def outputs_of(splits: Splits, split: Split, seed: int = 0) -> Any:
         wrong = rng.random(masks.shape) < rng.random((len(split), 1, 1))
         drawn = rng.integers(0, len(splits.classes), masks.shape)
         return np.where(wrong | (masks == IGNORED), drawn, masks).astype(np.float64)
+    if splits.task == "token-classification":
+        rows = [tags_of(split).row(i) for i in range(len(split))]
+        classes = len(splits.classes)
+        return [
+            np.where(rng.random(len(row)) < 0.3, rng.integers(0, classes, len(row)), row)
+            for row in rows
+        ]
     logits = rng.normal(size=(len(split), len(splits.classes)))
     logits[np.arange(len(split)), split.targets.strata] += 1
     return np.asarray(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))
@@ -153,6 +161,10 @@ def some_masks(i: int) -> NDArray[np.uint8]:
         Numbers(np.linspace(-1, 1, 40) ** 3),
         Masks.of(some_masks, 40, 5),
         Boxes(tuple(Annotation.of((9, 9), [[0, 0, i % 5, 9]], [i % 5]) for i in range(40)), 5),
+        Tags.of(
+            [["O", ("O", "B-a", "B-b")[i % 3], "O"][i % 2 :] for i in range(40)],
+            ("O", "B-a", "B-b"),
+        ),
     ],
     ids=type,
 )

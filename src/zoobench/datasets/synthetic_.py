@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from zoobench.datasets import synthetic_words
 from zoobench.errors import UserError, unknown
 from zoobench.interfaces import Raw, Split, Splits
 from zoobench.models.synthetic_ import SIDE, check
@@ -21,6 +22,7 @@ from zoobench.tasks.segmentation import IGNORED, Mask, Masks
 WIDE = 96
 """Side of a picture whose pixels or boxes are asked for."""
 DENSE = ("segmentation", "detection")
+TAGGING = "token-classification"
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ class Datasets:
     Options: classes, train, valid, test, noise, shuffled; `task` "regression" asks for the
     class's number and a fraction that tells no two examples' numbers alike, and "segmentation" of
     stripes for the direction at each pixel, "detection" for rectangles of stripes and their
-    direction.
+    direction, "token-classification" of phrases for the entities in them.
     """
 
     DEFAULTS: Mapping[str, Value] = {
@@ -173,6 +175,8 @@ class Datasets:
         known = cls.CARDS[names.index(ref.name)]
         if task in DENSE:
             return replace(known, task=task)
+        if task == TAGGING:
+            return replace(known, task=task, classes=len(synthetic_words.names(known.classes)))
         return known if task == known.task else replace(known, task=task, classes=0)
 
     @classmethod
@@ -192,10 +196,14 @@ class Datasets:
             cls._split(ref.name, name, int(options[name]), seed, options)
             for seed, name in enumerate(("train", "valid", "test"))
         )
-        if options["task"] in DENSE and ref.name != "stripes":
-            raise UserError(f"{ref.id}: a {options['task']} needs pictures")
+        needs = "stripes" if options["task"] in DENSE else "phrases"
+        if options["task"] in (*DENSE, TAGGING) and ref.name != needs:
+            what = "pictures" if needs == "stripes" else "texts"
+            raise UserError(f"{ref.id}: a {options['task']} needs {what}")
         numbers = options["task"] == "regression"
         names = () if numbers else tuple(f"class{c}" for c in range(int(options["classes"])))
+        if options["task"] == TAGGING:
+            names = synthetic_words.names(len(names))
         modality: Modality = "image" if ref.name == "stripes" else "text"
         return Splits(train, valid, test, names, modality, task=str(options["task"]))
 
@@ -206,6 +214,8 @@ class Datasets:
             return _masked(split, n, seed, options)
         if options["task"] == "detection":
             return _boxed(split, n, seed, options)
+        if options["task"] == TAGGING:
+            return synthetic_words.tagged(split, n, seed, options)
         truth = tuple(i % classes for i in range(n))
         labels = np.array(truth, dtype=np.int64)
         if options["shuffled"]:

@@ -1,7 +1,7 @@
 """The score of each class, by model: what a mean over classes hides.
 
 Whatever the task, it is what the primary metric's detail holds as a mapping of classes to numbers:
-the IoU of a segmentation, the AP of a detection.
+the IoU of a segmentation, the AP of a detection, the F1 of a type of entity.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-WRITTEN = {"iou": "IoU", "ap": "AP"}
+WRITTEN = {"iou": "IoU", "ap": "AP", "f1": "F1"}
 CLASSES = ("dataset", "method", "shots", "model", "class", "metric", "value")
 """Columns of per_class.csv."""
 MOST_ROWS, MOST_MODELS = 200, 12

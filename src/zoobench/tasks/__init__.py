@@ -22,6 +22,7 @@ TASKS: dict[str, str] = {
     "regression": "zoobench.tasks.regression:Regression",
     "detection": "zoobench.tasks.detection:Detection",
     "segmentation": "zoobench.tasks.segmentation:Segmentation",
+    "token-classification": "zoobench.tasks.token_classification:TokenClassification",
 }
 
 
