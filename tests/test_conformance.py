@@ -18,6 +18,7 @@ from zoobench.models.weights import state_digest
 from zoobench.tasks import TASKS
 from zoobench.tasks.classification import labels_of
 from zoobench.tasks.detection import boxes_of
+from zoobench.tasks.question_answering import answers_of
 from zoobench.tasks.segmentation import masks_of
 from zoobench.tasks.token_classification import tags_of
 from zoobench.workers.runner import Bench
@@ -192,6 +193,7 @@ PRESENT = (
     "packaged/photo-patches",
     "synthetic/stripes?task=detection",
     "synthetic/phrases?task=token-classification",
+    "synthetic/phrases?task=question-answering",
 )
 
 
@@ -226,6 +228,12 @@ def test_every_dataset_that_is_here_obeys_the_contract(name: str) -> None:
             assert (tags_of(split).counts.sum(axis=0) > 0).all(), "a type is absent"
             assert len(raw) == len(tags_of(split).row(0))
             assert all(isinstance(word, str) and word for word in raw)
+            continue
+        if card.task == "question-answering":
+            assert answers_of(split).answerable.any()
+            for i, gold in enumerate(answers_of(split).golds):
+                for span in gold:
+                    assert split.read(i).context[span.start : span.end] == span.text != ""
             continue
         assert isinstance(raw, str) if card.modality == "text" else raw.mode == "RGB"
 

@@ -95,6 +95,18 @@ METRICS: dict[str, MetricRow] = {
     "sentence_accuracy": MetricRow(
         "fraction", "higher", "quality", "sentences all of whose words have the right tag"
     ),
+    "f1": MetricRow(
+        "fraction", "higher", "quality", "mean over questions of the F1 of words, as SQuAD's script"
+    ),
+    "exact_match": MetricRow(
+        "fraction", "higher", "quality", "questions answered as a gold answer is, as SQuAD's script"
+    ),
+    "has_answer_f1": MetricRow(
+        "fraction", "higher", "quality", "F1 over the questions that have an answer"
+    ),
+    "no_answer_f1": MetricRow(
+        "fraction", "higher", "quality", "share of the questions without an answer given none"
+    ),
     "train_mae": MetricRow("target", "none", "transfer", "mean absolute error on the train split"),
     "train_accuracy": MetricRow("fraction", "none", "transfer", "accuracy on the train split"),
     "generalization_gap": MetricRow(
@@ -129,6 +141,7 @@ METRICS: dict[str, MetricRow] = {
         "fraction", "none", "transfer", "entity F1 of the choice, on valid"
     ),
     "valid_miou": MetricRow("fraction", "none", "transfer", "of the choice, on valid's cells"),
+    "valid_f1": MetricRow("fraction", "none", "transfer", "of the choice, on valid"),
     "valid_ap": MetricRow("fraction", "none", "transfer", "AP of the choice, on valid"),
     "train_cells": MetricRow("", "none", "transfer", "cells of train that the probe learned from"),
     "loo_accuracy": MetricRow("fraction", "none", "transfer", "ridge: leave-one-out on train"),

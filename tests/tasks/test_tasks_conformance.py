@@ -20,6 +20,7 @@ from zoobench.schema import Outcomes
 from zoobench.tasks.classification import Labels
 from zoobench.tasks.detection import Annotation, Boxes, Detections, boxes_of
 from zoobench.tasks.evaluate import evaluate
+from zoobench.tasks.question_answering import Answers, AnswerSpan, answers_of
 from zoobench.tasks.regression import Numbers, numbers_of
 from zoobench.tasks.segmentation import IGNORED, Masks, masks_of
 from zoobench.tasks.token_classification import Tags, tags_of
@@ -55,6 +56,12 @@ def outputs_of(splits: Splits, split: Split, seed: int = 0) -> Any:
         return [
             np.where(rng.random(len(row)) < 0.3, rng.integers(0, classes, len(row)), row)
             for row in rows
+        ]
+    if splits.task == "question-answering":
+        golds = answers_of(split).golds
+        return [
+            (gold[0].text if gold else "") if rng.random() < 0.5 else split.read(i).context[:20]
+            for i, gold in enumerate(golds)
         ]
     logits = rng.normal(size=(len(split), len(splits.classes)))
     logits[np.arange(len(split)), split.targets.strata] += 1
@@ -165,6 +172,7 @@ def some_masks(i: int) -> NDArray[np.uint8]:
             [["O", ("O", "B-a", "B-b")[i % 3], "O"][i % 2 :] for i in range(40)],
             ("O", "B-a", "B-b"),
         ),
+        Answers(tuple((AnswerSpan("one more " * (i % 5), i),) if i % 5 else () for i in range(40))),
     ],
     ids=type,
 )

@@ -25,6 +25,7 @@ SOURCES: dict[str, str] = {
     "hf": "zoobench.datasets.hub_",
     "folder": "zoobench.datasets.folder_",
     "table": "zoobench.datasets.table_",
+    "squad": "zoobench.datasets.squad_",
 }
 
 

@@ -147,7 +147,7 @@ def hold_out(
 
     Stratified: round(share * n) of each class's n, at least 1, never all; without
     `every_class` round(share * n) of all n, in proportion to the strata. With
-    `groups`, whole groups up to `share` of all examples instead.
+    `groups`, whole groups up to `share` of all examples instead; the smallest where none fits.
     """
     order = np.asarray(sorted(range(len(pool)), key=pool.ids.__getitem__), dtype=np.intp)
     pool = pool.subset(order)
@@ -188,6 +188,8 @@ def _grouped(pool: Split, name: str, share: float) -> NDArray[np.bool_]:
         if total + size[group] <= share * len(pool):
             chosen.add(group)
             total += size[group]
+    if not chosen and len(names) > 1:  # few large groups: a split of one is better than none
+        chosen.add(min(names, key=lambda one: (size[one], *hash_order(name, [one]))))
     return np.asarray([group in chosen for group in pool.groups], dtype=np.bool_)
 
 

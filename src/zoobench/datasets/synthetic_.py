@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from zoobench.datasets import synthetic_words
+from zoobench.datasets import synthetic_questions, synthetic_words
 from zoobench.errors import UserError, unknown
 from zoobench.interfaces import Raw, Split, Splits
 from zoobench.models.synthetic_ import SIDE, check
@@ -22,7 +22,7 @@ from zoobench.tasks.segmentation import IGNORED, Mask, Masks
 WIDE = 96
 """Side of a picture whose pixels or boxes are asked for."""
 DENSE = ("segmentation", "detection")
-TAGGING = "token-classification"
+TAGGING, ASKING = "token-classification", "question-answering"
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,8 @@ class Datasets:
     Options: classes, train, valid, test, noise, shuffled; `task` "regression" asks for the
     class's number and a fraction that tells no two examples' numbers alike, and "segmentation" of
     stripes for the direction at each pixel, "detection" for rectangles of stripes and their
-    direction, "token-classification" of phrases for the entities in them.
+    direction, "token-classification" of phrases for the entities in them, "question-answering" for
+    the words of a topic.
     """
 
     DEFAULTS: Mapping[str, Value] = {
@@ -197,10 +198,10 @@ class Datasets:
             for seed, name in enumerate(("train", "valid", "test"))
         )
         needs = "stripes" if options["task"] in DENSE else "phrases"
-        if options["task"] in (*DENSE, TAGGING) and ref.name != needs:
+        if options["task"] in (*DENSE, TAGGING, ASKING) and ref.name != needs:
             what = "pictures" if needs == "stripes" else "texts"
             raise UserError(f"{ref.id}: a {options['task']} needs {what}")
-        numbers = options["task"] == "regression"
+        numbers = options["task"] in ("regression", ASKING)
         names = () if numbers else tuple(f"class{c}" for c in range(int(options["classes"])))
         if options["task"] == TAGGING:
             names = synthetic_words.names(len(names))
@@ -216,6 +217,8 @@ class Datasets:
             return _boxed(split, n, seed, options)
         if options["task"] == TAGGING:
             return synthetic_words.tagged(split, n, seed, options)
+        if options["task"] == ASKING:
+            return synthetic_questions.asked(split, n, seed, options)
         truth = tuple(i % classes for i in range(n))
         labels = np.array(truth, dtype=np.int64)
         if options["shuffled"]:

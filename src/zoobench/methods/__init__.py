@@ -46,6 +46,10 @@ FOR_TASK: dict[str, dict[str, str]] = {
         "raw-input": "zoobench.methods.box_controls:ColourBoxes",
         "oracle": "zoobench.methods.box_controls:BoxOracle",
     },
+    "question-answering": {
+        "majority": "zoobench.methods.answer_controls:UsualAnswer",
+        "raw-input": "zoobench.methods.answer_controls:LikeliestSentence",
+    },
 }
 """Task -> the classes behind names of METHODS whose own does not serve it."""
 

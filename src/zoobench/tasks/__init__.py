@@ -23,6 +23,7 @@ TASKS: dict[str, str] = {
     "detection": "zoobench.tasks.detection:Detection",
     "segmentation": "zoobench.tasks.segmentation:Segmentation",
     "token-classification": "zoobench.tasks.token_classification:TokenClassification",
+    "question-answering": "zoobench.tasks.question_answering:QuestionAnswering",
 }
 
 
