@@ -10,7 +10,9 @@ from zoobench.interfaces import SealedSplits, Split
 from zoobench.methods.answer_controls import sentences
 from zoobench.tasks.question_answering import Answers, AnswerSpan, QuestionAnswering, TextQuestion
 
-TEXT = "Rain fell on Mars in 1.5 hours! A river of the north dried up...\nNobody saw it. Ships 東京。船"
+TEXT = (
+    "Rain fell on Mars in 1.5 hours! A river of the north dried up...\nNobody saw. Ships 東京。船"
+)
 
 
 def split_of(rows: list[tuple[str, str, str]], name: str = "train") -> Split:
@@ -33,7 +35,7 @@ def said(name: str, train: Split, test: Split) -> list[str]:
 def test_sentences_are_exact_parts_of_the_text_and_all_of_it() -> None:
     found = sentences(TEXT)
     assert found == [
-        "Rain fell on Mars in 1.5 hours!", "A river of the north dried up...", "Nobody saw it.",
+        "Rain fell on Mars in 1.5 hours!", "A river of the north dried up...", "Nobody saw.",
         "Ships 東京。", "船",
     ]  # fmt: skip
     assert all(one in TEXT for one in found)

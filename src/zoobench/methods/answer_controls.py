@@ -15,7 +15,7 @@ from zoobench.methods.predictor import Predictor
 from zoobench.tasks.question_answering import TextQuestion, answers_of, normalised
 
 WORD = re.compile(r"\w+")
-SENTENCE = re.compile(r"(?:[^.!?。！？\n]|[.!?](?!\s|$))+[.!?。！？]*")
+SENTENCE = re.compile(r"(?:[^.!?。！？\n]|[.!?](?!\s|$))+[.!?。！？]*|[.!?。！？]+")
 """Up to a full stop and its like before a blank, or a new line."""
 
 
