@@ -190,6 +190,7 @@ def test_what_breaks_the_rules_is_read_and_counted() -> None:
 
 def test_plain_tags_are_told_from_parts_of_entities() -> None:
     assert scheme_of([["NOUN", "O"], ["B-PER"]]) == "plain"
+    assert scheme_of([["NOUN", "O"], ["B-PER", "I-PER"]]) == "iob2"  # NOUN is a slip
     assert scheme_of([["O", "O"]]) == "plain"
     assert scheme_of([["B-PER", "L-PER", "S-PER"]]) == "plain"  # of two ways at once
     assert ordered(["I-b", "B-b", "O", "B-a"]) == ("O", "B-a", "B-b", "I-b")

@@ -26,6 +26,7 @@ SOURCES: dict[str, str] = {
     "folder": "zoobench.datasets.folder_",
     "table": "zoobench.datasets.table_",
     "squad": "zoobench.datasets.squad_",
+    "conll": "zoobench.datasets.conll_",
 }
 
 

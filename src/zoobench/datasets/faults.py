@@ -58,6 +58,7 @@ def check_faults(
 _LABELS = {
     "merged_labels": "read as one class (labels=words keeps them apart)",
     "labels_alike": "classes that look alike",
+    "repaired_tags": "entities that do not begin or end as their way of writing has it, in",
     "split_column": "a column of splits that is not used, for want of split=",
 }
 

@@ -35,6 +35,16 @@ class Texts:
 
 
 @dataclass(frozen=True)
+class Words:
+    """Example i is a tuple of words that is already in memory."""
+
+    sentences: tuple[tuple[str, ...], ...] = field(repr=False)
+
+    def __call__(self, i: int) -> tuple[str, ...]:
+        return self.sentences[i]
+
+
+@dataclass(frozen=True)
 class PixelArray:
     """Example i is a picture in an array (N, H, W) or (N, H, W, 3), uint8."""
 

@@ -22,6 +22,7 @@ from zoobench.errors import BadData
 from zoobench.interfaces import Split, Splits
 from zoobench.schema import Cell, Modality, Ref
 from zoobench.tasks.detection import Boxes
+from zoobench.tasks.token_classification import Tags
 
 SPLIT_VERSION = 1
 """Part of every membership hash: another version is another split."""
@@ -34,6 +35,8 @@ FLAGGED = {
     "narrow_range": "narrow-range",
 }
 """Notes of a source that a reader of the report must see, and their flags."""
+LEARNED = ("regression",)
+"""Tasks without classes of which nothing can be learned where train has one target alone."""
 IMBALANCE = 10
 """The largest class over the smallest, above which the record is flagged."""
 
@@ -122,6 +125,8 @@ def bounded(whole: Splits, ref: Ref) -> Splits:
             raise BadData(
                 f"{ref.id}: no picture of {split.name} has an object that counts (a crowd does not)"
             )
+        if isinstance(split.targets, Tags) and not split.targets.counts.any():
+            raise BadData(f"{ref.id}: no sentence of {split.name} has an entity")
     flags = tuple(flag for flag in whole.flags if flag != "class-imbalance")
     if _labelled(whole):
         _check_labels(train, valid, test, whole.classes, ref)
@@ -302,7 +307,7 @@ def _check_sizes(found: Found, ref: Ref) -> None:
         dense.check(found.train, found.classes, ref)
         return
     if not found.labelled:
-        if len(set(found.train.targets.keys())) < 2:
+        if found.task in LEARNED and len(set(found.train.targets.keys())) < 2:
             raise BadData(
                 f"{ref.id}: train has fewer than two different targets, once twins and "
                 "contradictions are left out"

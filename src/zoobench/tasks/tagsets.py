@@ -12,6 +12,7 @@ Tjong Kim Sang & Veenstra 1999 for IOB1 and IOB2, Ratinov & Roth 2009 for BILOU.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,27 +36,29 @@ def parts(tag: str) -> tuple[str, str]:
 
 
 def scheme_of(sentences: Iterable[Sequence[str]]) -> str:
-    """Which of SCHEMES the tags of some sentences are written in.
+    """Which of SCHEMES the tags of some sentences are written in: plain unless most that are not
+    "O" have the parts of an entity's.
 
     B and I alone are IOB1 where no B begins what an I could have begun, and some I begins an
     entity; else IOB2.
     """
-    letters, plain, needless, bare = set[str](), False, False, False
+    letters: Counter[str] = Counter()
+    needless = bare = False
     for tags in sentences:
         before = ""
         for tag in tags:
             letter, kind = ("", "") if tag == OUTSIDE else parts(tag)
-            plain |= not letter and tag != OUTSIDE
-            letters.add(letter)
+            letters[letter] += tag != OUTSIDE
             needless |= letter == "B" and kind != before
             bare |= letter == "I" and kind != before
             before = kind
-    letters.discard("")
-    if plain or not letters:
+    plain = letters.pop("", 0)
+    used = {letter for letter, many in letters.items() if many}
+    if letters.total() <= plain:
         return "plain"
-    if letters <= set("BI"):
+    if used <= set("BI"):
         return "iob1" if bare and not needless else "iob2"
-    return next((name for name in ("bilou", "bioes") if letters <= set(_LETTERS[name])), "plain")
+    return next((name for name in ("bilou", "bioes") if used <= set(_LETTERS[name])), "plain")
 
 
 def as_iob2(tags: Sequence[str], scheme: str) -> tuple[list[str], int]:

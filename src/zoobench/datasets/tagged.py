@@ -1,0 +1,149 @@
+"""Sentences whose words have a tag each, wherever they come from: one way of writing entities, and
+splits of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from zoobench.datasets import twins
+from zoobench.datasets.faults import NAMED, check_faults
+from zoobench.datasets.ids import text_id
+from zoobench.datasets.readers import Words
+from zoobench.datasets.splits import Found
+from zoobench.errors import BadData
+from zoobench.interfaces import Split
+from zoobench.tasks.tagsets import SCHEMES, as_iob2, ordered, parts, scheme_of
+from zoobench.tasks.token_classification import Tags
+
+TASK = "token-classification"
+AUTO = "auto"
+WAYS = (AUTO, *SCHEMES)
+"""What the option `scheme` may be."""
+MOST_TAGS = 1000
+"""Different tags of a dataset; a column of words has more."""
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """Words and as many tags; `document` names what they were cut from, "" where nobody says, and
+    `place` where they stand, for people."""
+
+    words: tuple[str, ...]
+    tags: tuple[str, ...]
+    document: str = ""
+    place: str = ""
+
+
+@dataclass(frozen=True)
+class How:
+    """What a user says of tags: the way that entities are written in, and whether more than a tenth
+    of the sentences may be left out."""
+
+    scheme: str = AUTO
+    allow_unused: bool = False
+
+
+def found(
+    parts_of: Mapping[str, Sequence[Sentence]],
+    faults: Sequence[str],
+    how: How,
+    where: str,
+    notes: Mapping[str, Any],
+) -> Found:
+    """The splits of sentences by their names, "train" among them, with tags in IOB2, or plain.
+
+    Sentences of one document are one unit. One whose tags are none of the scheme is left out, as
+    those of the `faults` already are: up to a tenth. Raises BadData above that, and where train
+    holds fewer than two tags.
+    """
+    scheme = how.scheme
+    if scheme == AUTO:
+        scheme = scheme_of(one.tags for all_ in parts_of.values() for one in all_)
+    written: dict[str, list[Sentence]] = {name: [] for name in parts_of}
+    wrong, repaired = list(faults), []
+    for name, one in ((name, one) for name, all_ in parts_of.items() for one in all_):
+        try:
+            tags, broken = as_iob2(one.tags, scheme)
+        except ValueError as error:
+            wrong.append(f"{one.place}: {error}")
+            continue
+        if broken:
+            repaired.append(one.place)
+        written[name].append(replace(one, tags=tuple(tags)))
+    total = len(faults) + sum(map(len, parts_of.values()))
+    damaged = check_faults(wrong, total, where, "sentence", how.allow_unused)
+    names = ordered(tag for all_ in written.values() for one in all_ for tag in one.tags)
+    _check(written, names, scheme, where)
+    learned = {tag for one in written["train"] for tag in one.tags}
+    absent = [name for name in names if name not in learned]
+    made = {
+        **notes,
+        **damaged,
+        "scheme": scheme,
+        **({"repaired": len(repaired), "repaired_tags": repaired[:NAMED]} if repaired else {}),
+        **({"classes_not_in_train": absent} if absent else {}),
+    }
+    splits = {name: _split(name, sentences, names) for name, sentences in written.items()}
+    texts = ("\n".join(one.words) for all_ in written.values() for one in all_)
+    return Found(
+        splits["train"], splits.get("valid"), splits.get("test"), names, "text", made, task=TASK,
+        looks=twins.of_texts(texts),
+    )  # fmt: skip
+
+
+def _check(
+    written: Mapping[str, Sequence[Sentence]], names: Sequence[str], scheme: str, where: str
+) -> None:
+    if not written.get("train"):
+        raise BadData(f"{where}: no sentence is in the train split")
+    seen = {tag for one in written["train"] for tag in one.tags}
+    if len(seen) < 2:
+        raise BadData(f"{where}: train holds only the tag {seen.pop() if seen else ''!r}")
+    if len(names) > MOST_TAGS:
+        raise BadData(
+            f"{where}: {len(names)} different tags, such as {names[1]!r}; {MOST_TAGS} are read at "
+            "most. Is it the column of tags?"
+        )
+    if all(name.isdecimal() for name in names):
+        raise BadData(
+            f"{where}: the tags are numbers, such as {names[0]!r}: say what they mean, as in "
+            "names=O,B-PER,I-PER"
+        )
+    if scheme == "plain" and all(name == "O" or parts(name)[0] in ("B", "I") for name in names):
+        raise BadData(f"{where}: the tags are IOB's, such as {names[-1]!r}, and not plain")
+
+
+def _split(name: str, sentences: Sequence[Sentence], names: tuple[str, ...]) -> Split:
+    words = tuple(one.words for one in sentences)
+    ids = tuple(text_id("\n".join(one)) for one in words)
+    groups: tuple[str, ...] = ()
+    if any(one.document for one in sentences):
+        groups = tuple(one.document or own for one, own in zip(sentences, ids, strict=True))
+    targets = Tags.of([one.tags for one in sentences], names)
+    return Split(name, ids, targets, Words(words), groups=groups)
+
+
+def named(tags: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """Tags by their `names`, where they are numbers of those. Raises ValueError for another."""
+    out = []
+    for tag in tags:
+        if tag.isdecimal() and names:
+            if int(tag) >= len(names):
+                raise ValueError(f"the tag {tag} is none of the {len(names)} names")
+            tag = names[int(tag)]
+        out.append(tag)
+    return tuple(out)
+
+
+def fault(words: Sequence[str], tags: Sequence[str]) -> str:
+    """What is wrong with a sentence; "" where nothing is."""
+    if not words:
+        return "it has no words"
+    if len(words) != len(tags):
+        return f"{len(words)} words, but {len(tags)} tags"
+    for what, texts in (("word", words), ("tag", tags)):
+        if (at := next((i for i, text in enumerate(texts) if not text), None)) is not None:
+            return f"{what} {at + 1} is empty"
+    return ""
