@@ -142,7 +142,7 @@ def _found(ref: Ref) -> tuple[Found, str]:
         content.append([split, digest([text], 40)])
     faults = [fault for one in read.values() for fault in one.faults]
     named = {split: one.sentences for split, one in read.items()}
-    how = tagged.How(str(ref.option("scheme", tagged.AUTO)), options.allow_unused(ref))
+    how = tagged.Written(str(ref.option("scheme", tagged.AUTO)), options.allow_unused(ref))
     found = tagged.found(named, faults, how, listing.shown(str(path)), notes)
     return found, digest(sorted(content))
 

@@ -37,7 +37,7 @@ class Sentence:
 
 
 @dataclass(frozen=True)
-class How:
+class Written:
     """What a user says of tags: the way that entities are written in, and whether more than a tenth
     of the sentences may be left out."""
 
@@ -48,7 +48,7 @@ class How:
 def found(
     parts_of: Mapping[str, Sequence[Sentence]],
     faults: Sequence[str],
-    how: How,
+    how: Written,
     where: str,
     notes: Mapping[str, Any],
 ) -> Found:
