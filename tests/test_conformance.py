@@ -194,6 +194,7 @@ PRESENT = (
     "synthetic/stripes?task=detection",
     "synthetic/phrases?task=token-classification",
     "synthetic/phrases?task=question-answering",
+    "packaged/docstring-qa",
 )
 
 

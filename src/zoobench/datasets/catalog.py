@@ -99,6 +99,14 @@ PACKAGED = (
         ),
         "Babel", "babel", "locale-data",
     ),
+    PackagedDataset(
+        DatasetCard(
+            "packaged", "docstring-qa", "text", 0, (2160, 0, 0), task="question-answering",
+            license="BSD-3-Clause", nature="composite",
+            about="rendered questions on parameters in docstrings of numpy, scipy, scikit-learn",
+        ),
+        "scikit-learn", "sklearn", "__init__.py", install="pip install zoobench",
+    ),
 )  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """packaged/...: data that ships inside a pip package, read without importing its code.
 
 The revision is the card's while the file is the known one (by sha256), the file's own
-digest otherwise, and the package's version where the data is made from many files.
+digest otherwise, and the package's version where the data is made from many files, or a digest of
+what was made.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from zoobench.datasets import (
     catalog,
     options,
+    packaged_docstrings,
     packaged_mosaic,
     packaged_patches,
     packaged_photos,
@@ -78,6 +80,8 @@ def load(ref: Ref) -> Splits:
             found = packaged_text.word_polarity(path)
         case "word-valence":
             found = packaged_text.word_valence(path)
+        case "docstring-qa":
+            found = packaged_docstrings.docstring_qa()
         case _:
             found = packaged_text.language_id()
     return assemble(found, ref)
@@ -104,6 +108,8 @@ def _revision(row: catalog.PackagedDataset) -> str:
     if path is None:
         what = f"packaged/{row.card.name} needs {row.package}, which is not installed"
         raise MissingExtra(f"{what}. Install it with: {row.install}")
+    if row.card.name == "docstring-qa":  # made of three packages
+        return packaged_docstrings.revision()
     if not row.sha256:
         return importlib.metadata.version(row.package)
     content = hashlib.sha256(path.read_bytes()).hexdigest()
