@@ -107,6 +107,18 @@ METRICS: dict[str, MetricRow] = {
     "no_answer_f1": MetricRow(
         "fraction", "higher", "quality", "share of the questions without an answer given none"
     ),
+    "bits_per_byte": MetricRow(
+        "bits/byte", "lower", "quality", "bits of all documents over their UTF-8 bytes"
+    ),
+    "document_bits_per_byte": MetricRow(
+        "bits/byte", "lower", "quality", "mean over documents of each one's bits per byte"
+    ),
+    "pseudo_bits_per_byte": MetricRow(
+        "bits/byte", "lower", "quality", "the same of a masked model's pseudo-likelihood"
+    ),
+    "document_pseudo_bits_per_byte": MetricRow(
+        "bits/byte", "lower", "quality", "mean over documents of each one's pseudo bits per byte"
+    ),
     "train_mae": MetricRow("target", "none", "transfer", "mean absolute error on the train split"),
     "train_accuracy": MetricRow("fraction", "none", "transfer", "accuracy on the train split"),
     "generalization_gap": MetricRow(

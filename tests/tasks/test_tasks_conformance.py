@@ -20,6 +20,8 @@ from zoobench.schema import Outcomes
 from zoobench.tasks.classification import Labels
 from zoobench.tasks.detection import Annotation, Boxes, Detections, boxes_of
 from zoobench.tasks.evaluate import evaluate
+from zoobench.tasks.language_modelling import Documents
+from zoobench.tasks.multiple_choice import RightOptions
 from zoobench.tasks.question_answering import Answers, AnswerSpan, answers_of
 from zoobench.tasks.regression import Numbers, numbers_of
 from zoobench.tasks.segmentation import IGNORED, Masks, masks_of
@@ -45,6 +47,13 @@ def outputs_of(splits: Splits, split: Split, seed: int = 0) -> Any:
         ]  # fmt: skip
     if splits.task == "regression":
         return numbers_of(split) + rng.normal(0, 1, len(split))
+    if isinstance(split.targets, Documents):
+        return split.targets.values * rng.uniform(0.5, 1.5, len(split))
+    if isinstance(split.targets, RightOptions):
+        scores = [rng.normal(size=n) for n in split.targets.options]
+        for one, right in zip(scores, split.targets.right, strict=True):
+            one[right] += 1
+        return scores
     if splits.task == "segmentation":
         masks = np.stack([masks_of(split).read(i) for i in range(len(split))])
         wrong = rng.random(masks.shape) < rng.random((len(split), 1, 1))
@@ -167,6 +176,8 @@ def some_masks(i: int) -> NDArray[np.uint8]:
         Labels(np.arange(40) % 3),
         Numbers(np.linspace(-1, 1, 40) ** 3),
         Masks.of(some_masks, 40, 5),
+        Documents.of(["word " * 4**i for i in range(4)] * 10),
+        RightOptions.of([i % 3 for i in range(40)], [3 + i % 2 for i in range(40)]),
         Boxes(tuple(Annotation.of((9, 9), [[0, 0, i % 5, 9]], [i % 5]) for i in range(40)), 5),
         Tags.of(
             [["O", ("O", "B-a", "B-b")[i % 3], "O"][i % 2 :] for i in range(40)],

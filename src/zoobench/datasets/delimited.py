@@ -108,7 +108,8 @@ def check_header(path: Path, header: Sequence[str], wanted: Sequence[str]) -> No
 def columns(
     path: Path, text: str, wanted: Sequence[str], suffix: str, how: How
 ) -> dict[str, list[str]]:
-    """Column -> its values, a row each; `wanted` begins with the content and the label.
+    """Column -> its values, a row each; `wanted` begins with the content and, where there is one,
+    the label.
 
     Raises UserError for a column that is not there, a row with more or fewer fields than the
     header, and a quote that swallows rows.
@@ -126,7 +127,7 @@ def columns(
                 f"{len(header)}"
             )
     at = [header.index(name) for name in names]
-    if how.quotes == "csv":
+    if how.quotes == "csv" and len(at) > 1:
         _check_quotes(f"{path}: line", lines, rows, (mark, at[1], skipped))
     return {name: [row.fields[i] for row in rows[1:]] for name, i in zip(wanted, at, strict=True)}
 

@@ -1,4 +1,7 @@
-"""folder/NAME?path=DIR: pictures by class, with or without train/valid/test sub-folders."""
+"""folder/NAME?path=DIR: pictures by class, with or without train/valid/test sub-folders.
+
+Under `task=language-modelling` the texts in it are documents (see `documents`).
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from zoobench.datasets import (
     boxfiles,
     control,
     delimited,
+    documents,
     layouts,
     listing,
     options,
@@ -43,8 +47,9 @@ VERSION = 1
 
 OPTIONS = ("path", "task", "range", "splits", "labels", "allow_unused")
 PLAIN = ("path", "task", "range", "allow_unused")
+TEXTS = ("path", "task", "allow_unused")
 """Options of a folder whose task is no classification."""
-TASKS = (*table_.TASKS, "segmentation", "detection")
+TASKS = (*table_.TASKS, "segmentation", "detection", *documents.TASKS)
 
 
 def cards() -> tuple[DatasetCard, ...]:
@@ -53,9 +58,11 @@ def cards() -> tuple[DatasetCard, ...]:
 
 def card(ref: Ref) -> DatasetCard:
     """What the name alone shows: nothing is read, so classes and sizes are 0, not known."""
+    task = table_.task_of(ref)
+    texts = task in documents.TASKS
     return DatasetCard(
-        "folder", ref.name, "image", 0, (0, 0, 0), ref.revision, task=table_.task_of(ref),
-        version=VERSION, about="pictures by class in a folder",
+        "folder", ref.name, "text" if texts else "image", 0, (0, 0, 0), ref.revision, task=task,
+        version=VERSION, about="documents" if texts else "pictures by class in a folder",
     )  # fmt: skip
 
 
@@ -66,7 +73,8 @@ def resolve(ref: Ref, where: str) -> Ref:
     classes are too small to split, naming it.
     """
     task = table_.task_of(ref)
-    options.check(ref, PLAIN if task in TASKS[1:] else OPTIONS, where)
+    known = TEXTS if task in documents.TASKS else PLAIN if task in TASKS[1:] else OPTIONS
+    options.check(ref, known, where)
     table_.check_task(ref, where, TASKS)
     ranges.range_of(ref, where)
     as_words(ref, where)
@@ -75,6 +83,13 @@ def resolve(ref: Ref, where: str) -> Ref:
         ref = Ref(ref.source, Path(ref.name).name, ref.revision, ref.options).with_options(
             path=ref.name
         )
+    if task in documents.TASKS:
+        with raised_as(UserError, where):
+            found, revision = documents.of_folder(_folder(ref), ref)
+            control.counted(ref, assemble(found, ref))
+        if unsound := about(found.notes):
+            logging.getLogger(__name__).warning("%s: %s", ref.id, unsound)
+        return options.pin(ref, revision, where)
     if task in ("segmentation", "detection"):
         with raised_as(UserError, where):
             layout, found, revision = _dense(ref, verify=False)
@@ -117,13 +132,15 @@ def load(ref: Ref) -> Splits:
         made, beside = table_.load(targets), _beside(ref, table_.names(targets))
         unused = beside.check_unused(allowed=options.allow_unused(ref))
         return replace(made, notes={**made.notes, **unused})
-    if table_.task_of(ref) in ("segmentation", "detection"):
+    if table_.task_of(ref) in documents.TASKS:
+        found, here = documents.of_folder(_folder(ref), ref)
+    elif table_.task_of(ref) in ("segmentation", "detection"):
         _, found, here = _dense(ref, verify=True)
     else:
         found, here = _found(_layout(ref), ref, verify=True)
     if ref.revision not in ("", here):
         place = listing.shown(_folder(ref))
-        raise BadData(f"{place}: its pictures are not those that {ref} was pinned to")
+        raise BadData(f"{place}: its files are not those that {ref} was pinned to")
     return assemble(found, ref)
 
 

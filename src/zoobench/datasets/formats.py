@@ -50,22 +50,25 @@ _NOT_READ = {
     b"\xff\xd8\xff": "a picture: a table names pictures in a column",
 }
 """How a file begins that is not read, what it is, and what helps."""
+_NESTED = (dict, list)
 
 
 def columns(
-    path: Path, raw: bytes, wanted: Sequence[str], how: delimited.How
+    path: Path, raw: bytes, wanted: Sequence[str], how: delimited.How, lists: Sequence[str] = ()
 ) -> dict[str, list[str]]:
     """Column -> its values, a row each, of a file that holds `raw`.
 
-    `wanted` begins with the content and the label. Raises UserError for a file that is of no kind
-    that is read, is damaged, or lacks a column; MissingExtra where Arrow is not installed.
+    `wanted` begins with the content and the label; those of it that are in `lists` may hold lists
+    and tables, which become JSON text, as delimited text holds them. Raises UserError for a file
+    that is of no kind that is read, is damaged, or lacks a column; MissingExtra where Arrow is not
+    installed.
     """
     name, raw = _unpacked(path, raw)
     suffix = name.suffix.casefold()
     if raw.startswith(b"PAR1") or suffix in (".parquet", ".pq"):
-        return _arrow(path, raw, wanted, "Parquet")
+        return _arrow(path, raw, wanted, "Parquet", lists)
     if raw.startswith(b"ARROW1") or suffix in (".feather", ".arrow"):
-        return _arrow(path, raw, wanted, "Feather")
+        return _arrow(path, raw, wanted, "Feather", lists)
     what = _named(raw)
     if what:
         raise UserError(f"{path}: it is {what}")
@@ -73,7 +76,7 @@ def columns(
     if text.lstrip()[:15].casefold().startswith(("<!doctype html", "<html")):
         raise UserError(f"{path}: it is a web page, not a table; was the download refused?")
     if suffix in (".json", ".jsonl", ".ndjson"):
-        return _json(path, text, wanted, lines=suffix != ".json")
+        return _json(path, text, wanted, lists, lines=suffix != ".json")
     return delimited.columns(path, text, wanted, name.suffix, how)
 
 
@@ -111,7 +114,9 @@ def _named(raw: bytes) -> str:
     return f"packed twice, and inside by {packed}: unpack it first" if packed else ""
 
 
-def _arrow(path: Path, raw: bytes, wanted: Sequence[str], kind: str) -> dict[str, list[str]]:
+def _arrow(
+    path: Path, raw: bytes, wanted: Sequence[str], kind: str, lists: Sequence[str]
+) -> dict[str, list[str]]:
     try:
         import pyarrow
         import pyarrow.ipc
@@ -132,10 +137,12 @@ def _arrow(path: Path, raw: bytes, wanted: Sequence[str], kind: str) -> dict[str
             table = reader.read_all()
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{path}: not a readable {kind} file: {one_line(error)}") from error
-    return {name: _texts(path, name, table.column(name).to_pylist()) for name in wanted}
+    return {name: _texts(path, name, table.column(name).to_pylist(), lists) for name in wanted}
 
 
-def _json(path: Path, text: str, wanted: Sequence[str], *, lines: bool) -> dict[str, list[str]]:
+def _json(
+    path: Path, text: str, wanted: Sequence[str], lists: Sequence[str], *, lines: bool
+) -> dict[str, list[str]]:
     """A list of objects, an object a line, or an object of columns."""
     found = None if lines else _parsed(path, text, "")
     if found is None:
@@ -148,7 +155,7 @@ def _json(path: Path, text: str, wanted: Sequence[str], *, lines: bool) -> dict[
         sizes = {len(found[name]) for name in wanted}
         if len(sizes) > 1:
             raise UserError(f"{path}: the columns {', '.join(wanted)} are not of one length")
-        return {name: _texts(path, name, found[name]) for name in wanted}
+        return {name: _texts(path, name, found[name], lists) for name in wanted}
     if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
         raise UserError(
             f"{path}: JSON is read as a list of objects, as an object a line, or as an object of "
@@ -156,7 +163,7 @@ def _json(path: Path, text: str, wanted: Sequence[str], *, lines: bool) -> dict[
         )
     known = list(dict.fromkeys(key for row in found for key in row))
     delimited.check_header(path, known, wanted)
-    return {name: _texts(path, name, [row.get(name) for row in found]) for name in wanted}
+    return {name: _texts(path, name, [row.get(name) for row in found], lists) for name in wanted}
 
 
 def _parsed(path: Path, text: str, place: str) -> Any:
@@ -177,8 +184,12 @@ def _parsed(path: Path, text: str, place: str) -> Any:
         raise UserError(f"{path}: {place}not readable JSON: {error}") from None
 
 
-def _texts(path: Path, name: str, values: Sequence[Any]) -> list[str]:
+def _texts(path: Path, name: str, values: Sequence[Any], lists: Sequence[str]) -> list[str]:
     """NaN is how files from pandas and R say that a value is missing."""
+    if name in lists:
+        values = [
+            json.dumps(v, ensure_ascii=False) if isinstance(v, _NESTED) else v for v in values
+        ]
     odd = next((v for v in values if isinstance(v, (bytes, dict, list))), None)
     if odd is not None:
         raise UserError(

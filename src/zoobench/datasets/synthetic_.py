@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from zoobench.datasets import synthetic_questions, synthetic_words
+from zoobench.datasets import synthetic_questions, synthetic_text, synthetic_words
 from zoobench.errors import UserError, unknown
 from zoobench.interfaces import Raw, Split, Splits
 from zoobench.models.synthetic_ import SIDE, check
@@ -198,10 +198,11 @@ class Datasets:
             for seed, name in enumerate(("train", "valid", "test"))
         )
         needs = "stripes" if options["task"] in DENSE else "phrases"
-        if options["task"] in (*DENSE, TAGGING, ASKING) and ref.name != needs:
+        of_texts = (TAGGING, ASKING, *synthetic_text.TASKS)
+        if options["task"] in (*DENSE, *of_texts) and ref.name != needs:
             what = "pictures" if needs == "stripes" else "texts"
             raise UserError(f"{ref.id}: a {options['task']} needs {what}")
-        numbers = options["task"] in ("regression", ASKING)
+        numbers = options["task"] in ("regression", ASKING, *synthetic_text.TASKS)
         names = () if numbers else tuple(f"class{c}" for c in range(int(options["classes"])))
         if options["task"] == TAGGING:
             names = synthetic_words.names(len(names))
@@ -219,6 +220,8 @@ class Datasets:
             return synthetic_words.tagged(split, n, seed, options)
         if options["task"] == ASKING:
             return synthetic_questions.asked(split, n, seed, options)
+        if options["task"] in synthetic_text.TASKS:
+            return synthetic_text.split_of(split, n, seed, options)
         truth = tuple(i % classes for i in range(n))
         labels = np.array(truth, dtype=np.int64)
         if options["shuffled"]:

@@ -2,13 +2,14 @@
 
 Options: `text` or `image` (a column of texts, or of picture files relative to the
 table), `label`, `split` (a column of train/valid/test), `task`; and of delimited text
-`encoding`, `delimiter` and `quotes`.
+`encoding`, `delimiter` and `quotes`. Tasks of `ROWS` have columns of their own.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import logging
 import math
 import os
@@ -46,6 +47,18 @@ LARGEST = 2**36
 """Bytes of a table's file, which is read whole."""
 
 TASKS = ("classification", "regression")
+ROWS = {
+    "language-modelling": "zoobench.datasets.documents",
+    "masked-language-modelling": "zoobench.datasets.documents",
+    "multiple-choice": "zoobench.datasets.choices",
+}
+"""Task -> the module that reads its rows, which are no texts or pictures with a label.
+
+It has `NEEDED` and `OPTIONAL`, the options that name its columns, `LISTS`, those of them whose
+columns may hold lists, and `of_rows(columns, splits, place, ref)`, which makes a Found of option
+-> the column's values, the split of each row ("" where none is said) and the table's name. It
+raises BadData for rows that cannot be used.
+"""
 
 
 @dataclass(frozen=True)
@@ -104,8 +117,8 @@ def resolve(ref: Ref, where: str) -> Ref:
     not UTF-8 (which line), one class only, classes too small to split, an unknown
     split, a class that train never saw.
     """
-    options.check(ref, OPTIONS, where)
-    check_task(ref, where)
+    options.check(ref, _options(ref), where)
+    check_task(ref, where, (*TASKS, *ROWS))
     ranges.range_of(ref, where)
     as_words(ref, where)
     options.allow_unused(ref, where)
@@ -114,7 +127,7 @@ def resolve(ref: Ref, where: str) -> Ref:
             path=ref.name
         )
     with raised_as(UserError, where):
-        found, revision = _found(_read(ref), ref, verify=False)
+        found, revision = _every(ref, verify=False)
         control.counted(ref, assemble(found, ref))
     if told := about(found.notes):
         # Standard error, as a folder's: before a run, and where it is planned.
@@ -136,10 +149,52 @@ def names(ref: Ref) -> list[str]:
 def load(ref: Ref) -> Splits:
     """Raises BadData when the table changed since it was resolved, or too much of it is damaged."""
     with raised_as(BadData):
-        found, here = _found(_read(ref), ref, verify=True)
+        found, here = _every(ref, verify=True)
     if ref.revision not in ("", here):
         raise BadData(f"{_path(ref)}: its content is not what {ref} was pinned to")
     return assemble(found, ref)
+
+
+def _options(ref: Ref) -> tuple[str, ...]:
+    """The options that a table of this task has."""
+    if task_of(ref) not in ROWS:
+        return OPTIONS
+    reader = importlib.import_module(ROWS[task_of(ref)])
+    other = ("text", "image", "label", "labels", "range")
+    return (*(name for name in OPTIONS if name not in other), *reader.NEEDED, *reader.OPTIONAL)
+
+
+def _every(ref: Ref, *, verify: bool) -> tuple[Found, str]:
+    """The sound rows as splits, and the revision."""
+    return _found(_read(ref), ref, verify=verify) if task_of(ref) not in ROWS else _rows(ref)
+
+
+def _rows(ref: Ref) -> tuple[Found, str]:
+    """The rows of a task of `ROWS`, and the revision. Raises UserError for a column that is not
+    said."""
+    reader = importlib.import_module(ROWS[task_of(ref)])
+    for name in reader.NEEDED:
+        if not options.text(ref, name):
+            given = "&".join(f"{one}=COLUMN" for one in reader.NEEDED)
+            raise UserError(
+                f"{ref.id}: give the option {name}, the name of a column: {task_of(ref)} is read "
+                f"by table/NAME?path=FILE&task={task_of(ref)}&{given}"
+            )
+    named = {
+        name: options.text(ref, name)
+        for name in (*reader.NEEDED, *reader.OPTIONAL, "split")
+        if options.text(ref, name)
+    }
+    path = _path(ref)
+    raw = content(path)
+    lists = [named[name] for name in reader.LISTS if name in named]
+    found = formats.columns(path, raw, list(dict.fromkeys(named.values())), _how(ref), lists)
+    columns = {name: found[column] for name, column in named.items()}
+    of = columns.pop("split", None)
+    rows = len(next(iter(columns.values())))
+    splits = [""] * rows if of is None else [_split(one, path, named["split"]) for one in of]
+    made: Found = reader.of_rows(columns, splits, str(path), ref)
+    return made, hashlib.sha256(raw).hexdigest()[:16]
 
 
 def _found(table: Table, ref: Ref, *, verify: bool) -> tuple[Found, str]:

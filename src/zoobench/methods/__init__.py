@@ -50,6 +50,15 @@ FOR_TASK: dict[str, dict[str, str]] = {
         "majority": "zoobench.methods.answer_controls:UsualAnswer",
         "raw-input": "zoobench.methods.answer_controls:LikeliestSentence",
     },
+    "language-modelling": {
+        "majority": "zoobench.methods.language_controls:ByteFrequencies",
+        "raw-input": "zoobench.methods.language_controls:ByteNgrams",
+    },
+    "multiple-choice": {
+        "chance": "zoobench.methods.language_controls:AllOptions",
+        "majority": "zoobench.methods.language_controls:UsualPlace",
+        "raw-input": "zoobench.methods.language_controls:SharedWords",
+    },
 }
 """Task -> the classes behind names of METHODS whose own does not serve it."""
 

@@ -24,6 +24,9 @@ TASKS: dict[str, str] = {
     "segmentation": "zoobench.tasks.segmentation:Segmentation",
     "token-classification": "zoobench.tasks.token_classification:TokenClassification",
     "question-answering": "zoobench.tasks.question_answering:QuestionAnswering",
+    "language-modelling": "zoobench.tasks.language_modelling:LanguageModelling",
+    "masked-language-modelling": "zoobench.tasks.language_modelling:MaskedLanguageModelling",
+    "multiple-choice": "zoobench.tasks.multiple_choice:MultipleChoice",
 }
 
 
