@@ -26,6 +26,7 @@ from zoobench.workers.runner import Bench
 QUICK: dict[str, dict[str, Any]] = {
     "fine-tune": {"steps": 60, "batch_size": 32, "rates": [0.01]},
     "from-scratch": {"steps": 60, "batch_size": 32, "rates": [0.01]},
+    "lora": {"steps": 60, "batch_size": 32, "rates": [0.01]},
 }
 """Smaller budgets for methods that train."""
 
@@ -50,6 +51,8 @@ def source_of(modality: str, options: str = "") -> Features:
 
 
 def adapted(name: str, modality: str, splits: Splits, seed: int = 0) -> Any:
+    if (name, modality) == ("lora", "text"):
+        pytest.skip("the bag of words has no layer that lora adapts: see test_methods_lora.py")
     method = methods.build(name, QUICK.get(name, {}))
     source = None if method.needs == "nothing" else source_of(modality)
     return method.adapt(source, splits.sealed(), seed)

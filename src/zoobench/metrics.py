@@ -200,6 +200,9 @@ METRICS: dict[str, MetricRow] = {
     ),
     "train_step_ms": MetricRow("ms", "lower", "cost", "median time of one training step"),
     "train_peak_memory_bytes": MetricRow("bytes", "lower", "cost", "peak of a training step"),
+    "train_memory_bytes": MetricRow(
+        "bytes", "lower", "cost", "of training, counted: weights, gradients, optimiser, activations"
+    ),
     "load_seconds": MetricRow("s", "lower", "cost", "from name to a model ready to run"),
     "load_seconds_cold": MetricRow("s", "lower", "cost", "the same, first load in a fresh process"),
     "extract_seconds": MetricRow("s", "lower", "cost", "features of all splits"),

@@ -11,8 +11,9 @@ import torch
 from cells import cell, settings
 from zoobench import datasets
 from zoobench.datasets.splits import at_most
-from zoobench.methods.finetune import FineTune, Training, depths, parameter_groups
+from zoobench.methods.finetune import FineTune, Training
 from zoobench.methods.objectives import ClassObjective
+from zoobench.methods.optimizers import depths, parameter_groups
 from zoobench.runs.planning import few_shot_spec
 from zoobench.runs.suite import MethodSpec
 from zoobench.tasks.classification import labels_of

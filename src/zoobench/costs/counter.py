@@ -24,6 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from zoobench.costs.counter_formulas import CHEAP, FORMULAS, Formula
+from zoobench.costs.training_memory import saved_for_backward
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ def count(
         stack.enter_context(torch.set_grad_enabled(train))
         if train:
             stack.enter_context(training_mode(run))
-            kept = stack.enter_context(_kept(run))
+            kept = stack.enter_context(saved_for_backward(run))
         stack.enter_context(attention)
         stack.enter_context(counting)
         out = run(*args, **(kwargs or {}))
@@ -201,24 +202,6 @@ def _backward(module: Any, out: Any) -> None:
     if not ends or not wanted:
         raise ValueError("no gradient flows from the outputs to a parameter")
     torch.autograd.grad(ends, wanted, [torch.ones_like(t) for t in ends], allow_unused=True)
-
-
-@contextmanager
-def _kept(module: Any) -> Iterator[dict[int, int]]:
-    """address -> bytes of each storage that autograd saves, the module's own aside."""
-    own = {t.untyped_storage()._cdata for t in (*module.parameters(), *module.buffers())}
-    sizes: dict[int, int] = {}
-    held = []  # so that an address is not used again
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in own and storage._cdata not in sizes:
-            sizes[storage._cdata] = int(storage.nbytes())
-            held.append(storage)
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        yield sizes
 
 
 def params_by_block(module: torch.nn.Module) -> dict[str, int]:

@@ -21,6 +21,7 @@ METHODS: dict[str, str] = {
     "ridge": "zoobench.methods.ridge:Ridge",
     "fine-tune": "zoobench.methods.finetune:FineTune",
     "from-scratch": "zoobench.methods.finetune:FromScratch",
+    "lora": "zoobench.methods.lora:Lora",
     "chance": "zoobench.methods.controls:Chance",
     "majority": "zoobench.methods.controls:Majority",
     "mean": "zoobench.methods.controls:Mean",

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from zoobench.costs.training_memory import saved_for_backward, training_bytes
 from zoobench.errors import NotFinite
 from zoobench.features.compiled import Compiling, training
 from zoobench.interfaces import Adapted, SealedSplits, Split, Team
@@ -22,6 +24,7 @@ from zoobench.methods.data_parallel import Share
 from zoobench.methods.head import AffineHead
 from zoobench.methods.inputs import Inputs
 from zoobench.methods.objectives import Objective, objective_of
+from zoobench.methods.optimizers import make_optimizer, parameter_groups
 
 if TYPE_CHECKING:
     import torch
@@ -56,6 +59,13 @@ class FineTune:
             raise ValueError("steps and batch_size must be at least 1, and rates not empty")
         if min(self.rates) <= 0 or not 0 <= self.warmup < 1 or not 0 < self.layer_decay <= 1:
             raise ValueError("rates > 0, 0 <= warmup < 1 and 0 < layer_decay <= 1 must hold")
+
+    def prepared(self, net: Any, rate: float) -> list[dict[str, Any]]:
+        """Make of `net` what is trained, and give the optimiser's groups of it."""
+        return parameter_groups(net, self, rate)
+
+    def finished(self, net: Any) -> None:
+        """Make of the trained `net` what answers."""
 
     def adapt(self, backbone: Any, splits: SealedSplits, seed: int) -> Adapted:
         """Train one copy of the backbone a learning rate; keep the best on `valid`.
@@ -196,7 +206,8 @@ class Training:
         team = getattr(self.source, "team", None)
         if team is not None and share.ranks == 1:
             return self._by(team, backbone, net, valid, share.pieces)
-        groups = parameter_groups(net, self.recipe, self.rate)
+        groups = self.recipe.prepared(net, self.rate)
+        trained = sum(p.numel() for p in net.parameters() if p.requires_grad)
         optimizer = make_optimizer(self.recipe, groups)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._factor)
         targets = self.objective.targets(train.split)
@@ -204,10 +215,11 @@ class Training:
         train_mode(model)
         if self.compiling is not None and share.ranks == 1:
             model = self._compiled(net, train, share, self.compiling)
-        correct = torch.zeros(())
+        correct, saved = torch.zeros(()), 0
         for step, rows in enumerate(self._batches(len(targets))):
             optimizer.zero_grad(set_to_none=True)
-            loss, right = self._gradient(model, train, rows, targets, share)
+            loss, right, bytes_ = self._gradient(model, train, rows, targets, share, step == 0)
+            saved = max(saved, bytes_)
             if not bool(torch.isfinite(share.total(loss))):
                 return None
             torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -216,6 +228,9 @@ class Training:
             correct += share.total(right).cpu()
             if self.source.progress is not None:
                 self.source.progress(f"train at {self.rate:g}", step + 1, self.recipe.steps)
+        needed = training_bytes(net, optimizer, saved)
+        optimizer.zero_grad(set_to_none=True)
+        self.recipe.finished(net)
         scores = score(net, valid, self.objective)
         if not bool(torch.isfinite(scores).all()):
             return None
@@ -224,8 +239,10 @@ class Training:
         facts = {
             **self.objective.facts(float(correct), seen),
             "steps": float(self.recipe.steps),
-            "trainable_params": float(sum(p.numel() for p in net.parameters() if p.requires_grad)),
+            "trainable_params": float(trained),
         }
+        if self.compiling is None:  # what a compiler keeps is another matter
+            facts["train_memory_bytes"] = needed
         if share.pieces > 1:
             facts["gradient_pieces"] = float(share.pieces)
         return Tuned(backbone, net, self.rate, self.objective, loss_on_valid, scores, facts)
@@ -239,22 +256,33 @@ class Training:
         return training(net, net, batches, train.backbone.autocast, texts, compiling)
 
     def _gradient(
-        self, model: Any, train: Inputs, rows: list[int], targets: torch.Tensor, share: Share
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Adds the gradient of this share of `rows`; its part of the loss, and its hits."""
+        self,
+        model: Any,
+        train: Inputs,
+        rows: list[int],
+        targets: torch.Tensor,
+        share: Share,
+        counts: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor, int]:
+        """Adds the gradient of this share of `rows`; its part of the loss, its hits, and where it
+        `counts` them the bytes that autograd kept of the largest piece."""  # fmt: skip
         import torch
 
         total, right = torch.zeros(2, device=train.backbone.device).unbind()
+        counts, most = counts and self.compiling is None, 0
         for piece, exchange in share.passes(model, rows):
             with exchange:
-                with train.backbone.autocast():
-                    outputs = model(train.batch(piece))
+                batch = train.batch(piece)
+                watched: Any = saved_for_backward(model) if counts else nullcontext({})
+                with train.backbone.autocast(), watched as saved:
+                    outputs = model(batch)
+                most = max(most, sum(saved.values()))
                 target = targets[piece].to(outputs.device)
                 loss = self.objective.loss(outputs.float(), target) * share.weight(piece, rows)
                 loss.backward()  # type: ignore[no-untyped-call]
             total = total + loss.detach()
             right = right + self.objective.hits(outputs, target)
-        return total, right
+        return total, right, most
 
     def _by(
         self, team: Team, backbone: Any, net: torch.nn.Module, valid: Inputs, pieces: int
@@ -312,65 +340,3 @@ def score(
             rows = list(range(start, min(start + batch_size, len(inputs.split))))
             parts.append(objective.said(net(inputs.batch(rows)).float()).cpu())
     return torch.cat(parts)
-
-
-def parameter_groups(net: torch.nn.Module, recipe: FineTune, rate: float) -> list[dict[str, Any]]:
-    """Groups by depth: biases and norms without decay, the rate falling away from the head.
-
-    A block is a run of parameters that share their name's first part with a
-    number in it, or the first part alone.
-    """
-    depth = depths(net)
-    groups: dict[tuple[int, bool], list[torch.nn.Parameter]] = {}
-    for name, parameter in net.named_parameters():
-        level = depth[block_of(name)]
-        if recipe.freeze == "all-but-last" and level > 1:
-            parameter.requires_grad_(False)
-            continue
-        groups.setdefault((level, parameter.ndim > 1), []).append(parameter)
-    return [
-        {
-            "params": parameters,
-            "lr": rate * recipe.layer_decay**level,
-            "weight_decay": recipe.weight_decay if decays else 0.0,
-        }
-        for (level, decays), parameters in groups.items()
-    ]
-
-
-def block_of(name: str) -> str:
-    """The block a parameter belongs to: its path up to the first or second number.
-
-    "body.blocks.3.1.conv.weight" -> "body.blocks.3"; "head.bias" -> "head".
-    """
-    parts = name.split(".")[:-1]
-    for i, part in enumerate(parts):
-        if part.isdigit():
-            return ".".join(parts[: i + 1])
-    return ".".join(parts[:2]) if parts[0] == "body" else parts[0]
-
-
-def depths(net: torch.nn.Module) -> dict[str, int]:
-    """block -> how many blocks lie above it; the head is 0.
-
-    A block without a matrix, such as a transformer's last norm, counts with the block
-    before it: alone it would be no layer worth training.
-    """
-    heavy = {block_of(name) for name, p in net.named_parameters() if p.ndim > 1}
-    blocks = list(dict.fromkeys(block_of(name) for name, _ in net.named_parameters()))
-    found: dict[str, int] = {}
-    level = -1
-    for name in reversed(blocks):
-        level += name in heavy
-        found[name] = level if name in heavy else level + 1
-    return found
-
-
-def make_optimizer(recipe: FineTune, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-    import torch
-
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, momentum=0.9, nesterov=True)
-    if recipe.optimizer == "rmsprop":
-        return torch.optim.RMSprop(groups, momentum=0.9)
-    return torch.optim.AdamW(groups)

@@ -23,7 +23,7 @@ from zoobench.store import Run
 from zoobench.tasks import Statistics, task_of
 from zoobench.tasks.evaluate import bounds_of, statistics_of, units_of
 
-TRAINED = ("fine-tune", "from-scratch")
+TRAINED = ("fine-tune", "lora", "from-scratch")
 """Methods whose every step feeds the next: rounding alone changes their answers. Measured, 20 steps
 of fine-tuning by SSE kernels against AVX ones: 61 of 200 answers, 8 points of accuracy."""
 

@@ -36,7 +36,7 @@ from zoobench.schema import Record, Ref
 from zoobench.statistics import bootstrap, many
 from zoobench.store import Run, no_collection
 
-METHODS = ("fine-tune", "linear-probe", "ridge", "knn", "zero-shot", "from-scratch")
+METHODS = ("fine-tune", "lora", "linear-probe", "ridge", "knn", "zero-shot", "from-scratch")
 """Order in which methods are shown; others follow by name."""
 
 
