@@ -48,6 +48,7 @@ FOR_TASK: dict[str, dict[str, str]] = {
         "oracle": "zoobench.methods.box_controls:BoxOracle",
     },
     "question-answering": {
+        "linear-probe": "zoobench.methods.span_probe:SpanProbe",
         "majority": "zoobench.methods.answer_controls:UsualAnswer",
         "raw-input": "zoobench.methods.answer_controls:LikeliestSentence",
     },

@@ -267,7 +267,7 @@ def adapt(
         second("predict_seconds", ended - opened),
     ]
     total = fitted - prepared + ended - opened
-    if frozen:
+    if frozen and getattr(method, "view", "embed") != "pairs":  # it runs the network as it fits
         # What the features cost when they were computed, in this run or an earlier one; a
         # total without it would make whichever method came first look slow.
         prints = splits.fingerprints.values()

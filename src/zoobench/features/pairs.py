@@ -1,0 +1,172 @@
+"""States of the pieces of texts that are asked of, computed once, kept in half size (`mapped`).
+
+Of each window (models.pairs) those of its first piece and of the text's, after each of three
+layers (`TokenReader.depths`). N questions, W windows of them, R pieces, L layers, D features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoobench.errors import NotFinite
+from zoobench.features import precision
+from zoobench.features.extraction import extract_into
+from zoobench.features.mapped import MappedCache, Rounded, filled, job_of
+from zoobench.features.words import reader_of
+from zoobench.interfaces import InputSpec, Split
+from zoobench.models.pairs import PairWindow, collate_pairs, pair_windows
+from zoobench.schema import digest
+from zoobench.views import TokenReader
+
+if TYPE_CHECKING:
+    import torch
+
+    from zoobench.features.source import Features
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class PairFeatures:
+    """`values` (R, L, D) fp16, perhaps on the disk, after the `layers`; the rows of window w are
+    `starts[w]` to `starts[w + 1]`, one for each of its `places`."""
+
+    windows: tuple[PairWindow, ...]
+    values: Any
+    starts: NDArray[np.int64]
+    layers: tuple[int, ...]
+
+    def layer(self, number: int) -> torch.Tensor:
+        """(R, D) float32 after the layer `number`, on the CPU."""
+        import torch
+
+        column = self.values[:, self.layers.index(number)]
+        return torch.from_numpy(np.asarray(column, dtype=np.float32))
+
+
+def windows_of(split: Split, reader: TokenReader) -> tuple[PairWindow, ...]:
+    """The windows of all questions of `split`, in order."""
+    return tuple(
+        window for i in range(len(split)) for window in pair_windows(split.read(i), reader, i)
+    )
+
+
+@dataclass(frozen=True)
+class PairStates:
+    """The backbone as `extraction` runs one: it reads windows, and embeds their places."""
+
+    reader: TokenReader
+    module: torch.nn.Module
+    input_spec: InputSpec
+    layers: tuple[int, ...]
+    feature_dim: int = 0
+    pooling: str = "pieces"
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def prepare(self, raw: PairWindow) -> PairWindow:
+        return raw
+
+    def collate(self, prepared: Sequence[PairWindow]) -> dict[str, torch.Tensor]:
+        """Beside the network's input the `places` (B, P); the first piece fills up a row."""
+        import torch
+
+        most = max(len(one.places) for one in prepared)
+        places = torch.zeros((len(prepared), most), dtype=torch.int64)
+        for i, one in enumerate(prepared):
+            places[i, : len(one.places)] = torch.tensor(one.places)
+        return {**collate_pairs(prepared, self.reader), "places": places}
+
+    def embed(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """(B, P, L, D)."""
+        import torch
+
+        given = {name: value for name, value in batch.items() if name != "places"}
+        states = self.reader.read(self.module, given, self.layers)
+        rows = torch.arange(len(batch["places"]), device=batch["places"].device)[:, None]
+        return torch.stack([one[rows, batch["places"]] for one in states], dim=2)
+
+
+def states_of(source: Any, layers: Sequence[int] = ()) -> PairStates:
+    """How `source` is read, after some layers or those of a frozen method's choice. Raises
+    Unsupported where the model has no tokens."""
+    source = current(source)
+    backbone: Any = source.half if source.precision == "bf16" else source.backbone
+    reader = reader_of(backbone)
+    return PairStates(reader, backbone.module, source.input_spec, tuple(layers) or reader.depths)
+
+
+def current(source: Any) -> Features:
+    """The features that a carried head reads now, or what is given itself."""
+    found: Features = getattr(source, "source", source)
+    return found
+
+
+def pairs_of(source: Any, split: Split) -> PairFeatures:
+    """The states of all questions of `split`, from the cache or computed. Raises NotFinite, and
+    Unsupported where the model has no tokens."""
+    source, states = current(source), states_of(source)
+    reader = states.reader
+    cache = MappedCache(source.cache.root / "pairs") if source.cache is not None else None
+    key = digest(
+        {
+            **source.ingredients(),
+            "pairs": VERSION,
+            "folded": False,
+            "split": split.fingerprint,
+            "reader": split.reader,
+            "precision": precision.keyed(source.precision),
+            "length": reader.length,
+            "depths": list(reader.depths),
+        },
+        length=40,
+    )
+    windows = windows_of(split, reader)
+    starts = np.cumsum([0, *(len(one.places) for one in windows)], dtype=np.int64)
+    held = cache.get(key) if cache is not None else None
+    if held is not None and source.as_kept(held[1]):
+        source.took(split, float(held[1]["seconds"]), str(held[1]["timed_on"]))
+        return PairFeatures(windows, held[0], starts, reader.depths)
+
+    def fill(rounded: Rounded) -> Mapping[str, Any]:
+        run(source, states, split, windows, lambda i, one: rounded.put(
+            range(starts[i], starts[i + 1]), one))  # fmt: skip
+        if rounded.bad:
+            raise NotFinite(f"the states of {rounded.bad} pieces of {split.name}")
+        return {}
+
+    probe = source.fingerprint().get("features")
+    shape = (int(starts[-1]), len(reader.depths), width(source, states))
+    values, _ = filled(source, cache, key, split, shape, probe, fill)
+    return PairFeatures(windows, values, starts, reader.depths)
+
+
+def width(source: Features, states: PairStates) -> int:
+    """D, as a window of one question shows it."""
+    import torch
+
+    from zoobench.tasks.question_answering import TextQuestion
+
+    states.module.eval().to(source.device)
+    batch = states.collate(pair_windows(TextQuestion("a", "word"), states.reader))
+    with torch.inference_mode():
+        found = states.embed({name: one.to(source.device) for name, one in batch.items()})
+    return int(found.shape[-1])
+
+
+def run(source: Any, states: Any, split: Split, windows: Sequence[PairWindow], take: Any) -> None:
+    """`take` (number of a window, what `states` embed of its P places) for each of `windows` of
+    `split`: (P, ...) float32, in whatever thread has computed it."""
+
+    def put(rows: Sequence[int], features: torch.Tensor) -> None:
+        for i, one in zip(rows, features.numpy(), strict=True):
+            take(i, one[: len(windows[i].places)])
+
+    source = current(source)
+    some = split.subset(np.zeros(len(windows), dtype=np.intp))
+    read = replace(some, read=windows.__getitem__)
+    extract_into(job_of(source, states), read, put, source.reporter(read))
