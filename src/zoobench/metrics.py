@@ -155,6 +155,7 @@ METRICS: dict[str, MetricRow] = {
     "valid_miou": MetricRow("fraction", "none", "transfer", "of the choice, on valid's cells"),
     "valid_f1": MetricRow("fraction", "none", "transfer", "of the choice, on valid"),
     "valid_ap": MetricRow("fraction", "none", "transfer", "AP of the choice, on valid"),
+    "train_words": MetricRow("", "none", "transfer", "words of train that the probe learned from"),
     "train_cells": MetricRow("", "none", "transfer", "cells of train that the probe learned from"),
     "loo_accuracy": MetricRow("fraction", "none", "transfer", "ridge: leave-one-out on train"),
     "loo_error": MetricRow("", "none", "transfer", "ridge: mean squared leave-one-out error"),

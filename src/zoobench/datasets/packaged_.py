@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import importlib.util
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from zoobench.datasets import (
     packaged_mosaic,
     packaged_patches,
     packaged_photos,
+    packaged_slots,
     packaged_text,
     packaged_trees,
 )
@@ -63,28 +65,7 @@ def load(ref: Ref) -> Splits:
         )
     path = _file(row)
     assert path is not None  # _revision has raised
-    match ref.name:
-        case "digits":
-            found = _pictures(path, row.card, (8, 8), 16)
-        case "mnist-5k":
-            found = _pictures(path, row.card, (28, 28), 255)
-        case "photo-crops":
-            found = packaged_photos.photo_crops(path)
-        case "photo-mosaic":
-            found = packaged_mosaic.photo_mosaic(path)
-        case "photo-patches":
-            found = packaged_patches.photo_patches(path)
-        case "tree-crowns":
-            found = packaged_trees.tree_crowns(path)
-        case "word-polarity":
-            found = packaged_text.word_polarity(path)
-        case "word-valence":
-            found = packaged_text.word_valence(path)
-        case "docstring-qa":
-            found = packaged_docstrings.docstring_qa()
-        case _:
-            found = packaged_text.language_id()
-    return assemble(found, ref)
+    return assemble(READ[ref.name](path), ref)
 
 
 def _row(ref: Ref, where: str) -> catalog.PackagedDataset:
@@ -116,11 +97,27 @@ def _revision(row: catalog.PackagedDataset) -> str:
     return row.card.revision if content == row.sha256 else content[:12]
 
 
-def _pictures(path: Path, card: DatasetCard, size: tuple[int, int], top: int) -> Found:
-    """CSV lines of grey values 0..`top`, row by row, and the class last."""
+def _pictures(path: Path, size: tuple[int, int], top: int) -> Found:
+    """CSV lines of grey values 0..`top`, row by row, and the class last, one of ten digits."""
     table = np.loadtxt(path, delimiter=",", dtype=np.uint8)
     grey = np.rint(table[:, :-1] * (255 / top)).astype(np.uint8).reshape(-1, *size)
     labels = table[:, -1].astype(np.int64)
     train = Split("train", array_ids(grey), Labels(labels), PixelArray(grey))
-    classes = tuple(str(digit) for digit in range(card.classes))
-    return Found(train, None, None, classes, "image")
+    return Found(train, None, None, tuple("0123456789"), "image")
+
+
+READ: Mapping[str, Callable[[Path], Found]] = {
+    "digits": lambda path: _pictures(path, (8, 8), 16),
+    "mnist-5k": lambda path: _pictures(path, (28, 28), 255),
+    "photo-crops": packaged_photos.photo_crops,
+    "photo-mosaic": packaged_mosaic.photo_mosaic,
+    "photo-patches": packaged_patches.photo_patches,
+    "tree-crowns": packaged_trees.tree_crowns,
+    "home-slots": packaged_slots.home_slots,
+    "hironsan": packaged_text.hironsan,
+    "word-polarity": packaged_text.word_polarity,
+    "word-valence": packaged_text.word_valence,
+    "docstring-qa": lambda path: packaged_docstrings.docstring_qa(),
+    "language-id": lambda path: packaged_text.language_id(),
+}
+"""Name -> what reads the package's file."""

@@ -12,9 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from zoobench.datasets.conll_ import Columns, parsed
 from zoobench.datasets.ids import text_id
 from zoobench.datasets.readers import Texts
 from zoobench.datasets.splits import Found
+from zoobench.datasets.tagged import Written
+from zoobench.datasets.tagged import found as tagged
 from zoobench.errors import BadData
 from zoobench.interfaces import Split, Targets
 from zoobench.tasks.classification import Labels
@@ -69,6 +72,13 @@ def _words(words: Sequence[str], targets: Targets) -> tuple[Split, dict[str, str
     ids = tuple(text_id(word) for word in words)
     groups = {one: word[:STEM].casefold() for one, word in zip(ids, words, strict=True)}
     return Split("train", ids, targets, Texts(tuple(words))), groups
+
+
+def hironsan(path: Path) -> Found:
+    """Hironsan's corpus: the words of Japanese sentences as its authors cut them, and IOB2 tags, in
+    the first and last column of lines of different lengths."""
+    read = parsed(path.read_text(encoding="utf-8"), path.name, Columns(ragged=True))
+    return tagged({"train": read.sentences}, read.faults, Written("iob2"), path.name, {})
 
 
 LANGUAGES = {

@@ -47,6 +47,11 @@ FOR_TASK: dict[str, dict[str, str]] = {
         "raw-input": "zoobench.methods.box_controls:ColourBoxes",
         "oracle": "zoobench.methods.box_controls:BoxOracle",
     },
+    "token-classification": {
+        "linear-probe": "zoobench.methods.word_probe:WordProbe",
+        "majority": "zoobench.methods.word_controls:UsualTag",
+        "raw-input": "zoobench.methods.word_controls:WordAndShape",
+    },
     "question-answering": {
         "linear-probe": "zoobench.methods.span_probe:SpanProbe",
         "majority": "zoobench.methods.answer_controls:UsualAnswer",

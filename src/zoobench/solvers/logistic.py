@@ -183,6 +183,24 @@ def logistic_path(
     return LogisticPath(points, chosen, extended, bool(walker.edge(lambdas)), fit, refit)
 
 
+def least_nll(
+    train: Tensor,
+    labels: Tensor,
+    valid: Tensor,
+    valid_labels: Tensor,
+    classes: int,
+    options: PathOptions,
+) -> float:
+    """The least validation NLL along the path, as far as its points are solved: nothing is
+    polished, certified or refit. Arguments as of `logistic_path`: it compares features."""
+    (train, labels), (valid, valid_labels) = (
+        _labelled(train, labels), _labelled(valid, valid_labels)
+    )  # fmt: skip
+    walker = _Walker(_prepare(train, labels, valid, valid_labels, classes), options)
+    walker.walk(grid(options.lambdas, options.decades))
+    return min(point.valid_nll for point in walker.points.values())
+
+
 def _labelled(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """The rows that have a label or some mass."""
     known = labels >= 0 if labels.ndim == 1 else labels.sum(dim=1) > 0
