@@ -92,3 +92,74 @@ def tiny_bert(seed: int = 0, sentence_transformers: bool = False) -> dict[str, b
         files["1_Pooling/config.json"] = json.dumps({"pooling_mode_cls_token": True}).encode()
         files["sentence_bert_config.json"] = json.dumps({"max_seq_length": 12}).encode()
     return files
+
+
+PROSE = (
+    "The cat sat on the mat, and the dog sat on the cat. A good day had begun.",
+    "Nobody knew where the river came from; it was there before the village.",
+)
+
+
+def byte_tokenizer(
+    size: int, special: str = "<|endoftext|>", pad: bool = False, side: str = "right"
+) -> Any:
+    """A byte-level BPE of at most `size` tokens, trained on PROSE; "" for no special token."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    extra = [token for token in (special, "<pad>" if pad else "") if token]
+    tokenizer.train_from_iterator(
+        PROSE,
+        trainers.BpeTrainer(
+            vocab_size=size, special_tokens=extra, show_progress=False,
+            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        ),
+    )  # fmt: skip
+    named = {"bos_token": special, "eos_token": special} if special else {}
+    if pad:
+        named["pad_token"] = "<pad>"
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, padding_side=side, **named)
+
+
+def tiny_decoder(kind: str, folder: Path, tokenizer: Any, seed: int = 0, length: int = 32) -> Path:
+    """A causal model of two layers of width 32 with random weights: "gpt2", "llama" or "qwen2"."""
+    import torch
+    import transformers
+
+    size, end = len(tokenizer), tokenizer.eos_token_id
+    shared: dict[str, Any] = {"vocab_size": size, "bos_token_id": end, "eos_token_id": end}
+    wide = {
+        "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": length,
+    }  # fmt: skip
+    config = {
+        "gpt2": lambda: transformers.GPT2Config(
+            n_embd=32, n_layer=2, n_head=2, n_positions=length, **shared
+        ),
+        "llama": lambda: transformers.LlamaConfig(**wide, **shared),
+        "qwen2": lambda: transformers.Qwen2Config(**wide, **shared),
+    }[kind]()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = transformers.AutoModelForCausalLM.from_config(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    module.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def tiny_masked(folder: Path, seed: int = 0) -> Path:
+    """The BERT of `tiny_bert` with a head that predicts masked tokens."""
+    import torch
+    from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
+
+    write_files(tiny_bert(seed), folder)
+    config = BertConfig.from_pretrained(folder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        BertForMaskedLM(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(folder).save_pretrained(folder)
+    return folder

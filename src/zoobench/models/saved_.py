@@ -193,14 +193,15 @@ def _texts(folder: Path, described: Description) -> TextBackbone:
         for number, place in enumerate(places):
             activation = getattr(torch.nn, made["layers"][place])()
             module[f"dense_{number}"] = torch.nn.Sequential(dense[str(place)], activation)
+    pad = text.padding(tokenizer, encoder.config)
     told = {"prefix": made["prefix"], "tokenizer": text.tokenizer_digest(tokenizer)}
     return TextBackbone(
         module,
         InputSpec(modality="text", length=made["length"], extra=tuple(told.items())),
         how.pooling,
-        partial(text.tokenized, tokenizer, made["length"], made["prefix"]),
+        partial(text.tokenized, tokenizer, made["length"], made["prefix"], pad),
         partial(sentence.pooled, how),
-        pad_id=int(tokenizer.pad_token_id or 0),
+        pad_id=pad,
         blueprint=_blueprint(folder, described, partial(sentence.parts, how)),
     )
 

@@ -60,12 +60,24 @@ def load_folder(
     tokenizer = tokenizer_of(folder, how.lower_case)
     with seeded(seed):
         module, notes = encoder(folder, ref)
-        config: Any = module.config
-        length = length_of(ref, tokenizer, config, how.length)
         kind = type(module).__name__
         module, dense = sentence.with_layers(module, how, ref.option("weights") == "random")
     if dense:
         notes = {**notes, "dense_sha256": [checkpoints.sha256_file(path) for path in dense]}
+    backbone = encoder_of(ref, tokenizer, module, kind, how, prefix)
+    return finish(backbone, {**provenance, **notes}, ("transformers", "tokenizers"))
+
+
+def encoder_of(
+    ref: Ref, tokenizer: Any, module: Any, kind: str, how: sentence.PoolingRecipe, prefix: str = ""
+) -> TextBackbone:
+    """A backbone, not yet finished, of a module of transformers and its tokenizer. `kind` is the
+    class of the encoder in it. Raises Unsupported where `ref` asks for more tokens than it reads.
+    """
+    config = module.config
+    if getattr(config, "use_cache", False):
+        config.use_cache = False  # a decoder would keep keys and values for a next token
+    length = length_of(ref, tokenizer, config, how.length)
     told: dict[str, Any] = {"prefix": prefix, "tokenizer": tokenizer_digest(tokenizer)}
     if how.lower_case:
         told["lower_case"] = True
@@ -76,25 +88,24 @@ def load_folder(
         "length": length,
         "prefix": prefix,
     }
-    backbone = TextBackbone(
+    return TextBackbone(
         module=module,
         input_spec=InputSpec(modality="text", length=length, extra=tuple(told.items())),
         pooling=how.pooling,
-        tokenize=partial(tokenized, tokenizer, length, prefix),
+        tokenize=partial(tokenized, tokenizer, length, prefix, padding(tokenizer, config)),
         forward=partial(sentence.pooled, how),
-        pad_id=int(tokenizer.pad_token_id or 0),
+        pad_id=padding(tokenizer, config),
         blueprint=Blueprint(
             "transformers-text", settings, partial(_write, tokenizer), partial(sentence.parts, how)
         ),
         reads_tokens=partial(_token_reader, tokenizer, length, config, how),
     )
-    return finish(backbone, {**provenance, **notes}, ("transformers", "tokenizers"))
 
 
 def _token_reader(
     tokenizer: Any, length: int, config: Any, how: sentence.PoolingRecipe
 ) -> TokenReader:
-    layers, pad = int(config.num_hidden_layers), int(tokenizer.pad_token_id or 0)
+    layers, pad = int(config.num_hidden_layers), padding(tokenizer, config)
     return tokens.reader_of(tokenizer, length, layers, partial(sentence.states, how), pad)
 
 
@@ -283,7 +294,7 @@ def tokenizer_digest(tokenizer: Any) -> str:
 
 def positions(config: Mapping[str, Any]) -> int:
     """Most tokens that a configuration's encoder has positions for; 0 where it does not say."""
-    most = config.get("max_position_embeddings")
+    most = config.get("max_position_embeddings", config.get("n_positions"))  # as GPT-2 says it
     if not isinstance(most, int) or most <= 0:
         return 0
     return max(0, most - 2) if config.get("model_type") in OFFSET_POSITIONS else most
@@ -300,8 +311,16 @@ def length_of(ref: Ref, tokenizer: Any, config: Any, own: int | None = None) -> 
     return length
 
 
-def tokenized(tokenizer: Any, length: int, prefix: str, text: str) -> list[int]:
+def padding(tokenizer: Any, config: Any) -> int:
+    """The id that fills the rows of a batch, to which no attention is paid: the tokenizer's own
+    where it has one that the model knows, else 0."""
+    own = tokenizer.pad_token_id
+    known = own is not None and own < getattr(config, "vocab_size", 0)
+    return int(own) if known else 0
+
+
+def tokenized(tokenizer: Any, length: int, prefix: str, pad: int, text: str) -> list[int]:
     """At most `length` token ids, with the encoder's own special tokens."""
     ids = tokenizer(prefix + text, truncation=True, max_length=length, padding=False)["input_ids"]
     # A tokenizer without special tokens gives nothing for the empty text.
-    return list(ids) or [int(tokenizer.unk_token_id or tokenizer.pad_token_id or 0)]
+    return list(ids) or [int(tokenizer.unk_token_id or pad)]

@@ -100,6 +100,19 @@ def reader_of(
 ) -> TokenReader:
     """The TokenReader of a tokenizer of transformers. Raises Unsupported where it is none of the
     library `tokenizers`: only those say which word a piece is of."""
+    backend = backend_of(tokenizer)
+    unknown = tokenizer.unk_token_id
+    spare = int(unknown if unknown is not None else pad_id)
+    before, after = special(backend)
+    return TokenReader(
+        partial(_pieces, backend, _joint(backend), spare), before, after, length, layers, read,
+        pad_id, "token_type_ids" in tokenizer.model_input_names, backend,
+    )  # fmt: skip
+
+
+def backend_of(tokenizer: Any) -> Any:
+    """A copy of the tokenizer of `tokenizers` inside of one of transformers, which neither cuts nor
+    fills texts. Raises Unsupported where there is none."""
     from tokenizers import Tokenizer
 
     own = getattr(tokenizer, "backend_tokenizer", None)
@@ -111,16 +124,10 @@ def reader_of(
     backend = Tokenizer.from_str(own.to_str())  # another one: the first cuts texts in its own calls
     backend.no_truncation()
     backend.no_padding()
-    unknown = tokenizer.unk_token_id
-    spare = int(unknown if unknown is not None else pad_id)
-    before, after = _special(backend)
-    return TokenReader(
-        partial(_pieces, backend, _joint(backend), spare), before, after, length, layers, read,
-        pad_id, "token_type_ids" in tokenizer.model_input_names, backend,
-    )  # fmt: skip
+    return backend
 
 
-def _special(backend: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def special(backend: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The ids that the tokenizer puts before and after a text."""
     plain = backend.encode(" ".join(TRIAL), add_special_tokens=False).ids
     whole = backend.encode(" ".join(TRIAL)).ids

@@ -32,6 +32,7 @@ RECORD_FLAGS = {
     "narrow-range": "16-bit pictures use a small part of their range: say it with range=",
     "temperature-of-few": "calibrated by fewer than 20 valid examples",
     "classes-unknown": "the model has no label for some classes, which score 0",
+    "lossy-tokenizer": "its tokenizer forgets a part of the text, whose bits are not counted",
     "compile-failed": "the network could not be compiled, and ran as it is",
     "imported": "published numbers, not measured here",
 }

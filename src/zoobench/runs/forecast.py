@@ -154,6 +154,8 @@ def _facts(model: Ref, dataset: Ref, method: str) -> tuple[int, int, int, float,
     from zoobench.methods import method_class
 
     sizes = [_size(dataset, i, name) for i, name in enumerate(("train", "valid", "test"))]
+    if method == "as-is":
+        sizes[0] = 0  # it learns nothing
     needs = method_class(method).needs
     forward = 0.0 if needs == "nothing" else 2 * macs(model)
     return sizes[0], sizes[1], sizes[2], forward, needs
