@@ -53,7 +53,7 @@ def all_of(splits: Splits) -> dict[tuple[str, ...], list[str]]:
 
 def test_a_file_becomes_three_splits(tmp_path: Path) -> None:
     splits = loaded(write(tmp_path / "a.conll", sentences()))
-    assert splits.classes == ("O", "B-LOC", "B-PER", "I-PER")
+    assert splits.classes == ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
     assert [len(s) for s in (splits.train, splits.valid, splits.test)] == [17, 2, 5]
     assert splits.notes["scheme"] == "iob2"
     found = all_of(splits)

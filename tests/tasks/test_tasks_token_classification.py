@@ -193,4 +193,5 @@ def test_plain_tags_are_told_from_parts_of_entities() -> None:
     assert scheme_of([["NOUN", "O"], ["B-PER", "I-PER"]]) == "iob2"  # NOUN is a slip
     assert scheme_of([["O", "O"]]) == "plain"
     assert scheme_of([["B-PER", "L-PER", "S-PER"]]) == "plain"  # of two ways at once
-    assert ordered(["I-b", "B-b", "O", "B-a"]) == ("O", "B-a", "B-b", "I-b")
+    assert ordered(["I-b", "O", "B-a"], "iob2") == ("O", "B-a", "I-a", "B-b", "I-b")
+    assert ordered(["c", "O", "a", "c"], "plain") == ("O", "a", "c")

@@ -77,7 +77,7 @@ PACKAGED = (
     ),
     PackagedDataset(
         DatasetCard(
-            "packaged", "home-slots", "text", 35, (3185, 0, 993), "1",
+            "packaged", "home-slots", "text", 49, (3185, 0, 993), "1",
             task="token-classification", license="Apache-2.0", nature="rendered",
             about="rooms, times, devices in commands, from home-assistant-intents' templates",
         ),

@@ -74,10 +74,11 @@ def found(
         written[name].append(replace(one, tags=tuple(tags)))
     total = len(faults) + sum(map(len, parts_of.values()))
     damaged = check_faults(wrong, total, where, "sentence", how.allow_unused)
-    names = ordered(tag for all_ in written.values() for one in all_ for tag in one.tags)
+    seen = {tag for all_ in written.values() for one in all_ for tag in one.tags}
+    names = ordered(seen, scheme)
     _check(written, names, scheme, where)
     learned = {tag for one in written["train"] for tag in one.tags}
-    absent = [name for name in names if name not in learned]
+    absent = [name for name in names if name in seen - learned]
     made = {
         **notes,
         **damaged,

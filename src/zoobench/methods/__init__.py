@@ -49,6 +49,7 @@ FOR_TASK: dict[str, dict[str, str]] = {
     },
     "token-classification": {
         "linear-probe": "zoobench.methods.word_probe:WordProbe",
+        "as-is": "zoobench.methods.word_as_is:TagsAsIs",
         "majority": "zoobench.methods.word_controls:UsualTag",
         "raw-input": "zoobench.methods.word_controls:WordAndShape",
     },

@@ -109,14 +109,19 @@ def _classes(numbers: NDArray[np.int64], table: NDArray[np.int64]) -> NDArray[np
     return np.where(inside, table[np.where(inside, numbers, 0)], UNKNOWN)
 
 
-def mapping(theirs: Sequence[str], classes: Sequence[str], said: Sequence[str] = ()) -> list[int]:
+def mapping(
+    theirs: Sequence[str],
+    classes: Sequence[str],
+    said: Sequence[str] = (),
+    synonyms: Sequence[Sequence[str]] = SYNONYMS,
+) -> list[int]:
     """For each of a model's labels the number of the class that it means, or UNKNOWN.
 
     Names are compared in lower case, without blanks, marks and what follows a comma or semicolon.
     Raises UserError for a pair of `said` that names no label, or no class.
     """
     own: Mapping[str, int] = {_plain(name): number for number, name in enumerate(classes)}
-    numbers = [_number(name, own) for name in theirs]
+    numbers = [_number(name, own, synonyms) for name in theirs]
     for text in said:
         label, _, name = (part.strip() for part in text.partition("="))
         if label not in theirs or name not in classes:
@@ -126,11 +131,11 @@ def mapping(theirs: Sequence[str], classes: Sequence[str], said: Sequence[str] =
     return numbers
 
 
-def _number(name: str, own: Mapping[str, int]) -> int:
+def _number(name: str, own: Mapping[str, int], synonyms: Sequence[Sequence[str]]) -> int:
     plain = _plain(name)
     if plain in own:
         return own[plain]
-    same = next((group for group in SYNONYMS if plain in group), ())
+    same = next((group for group in synonyms if plain in group), ())
     return next((own[other] for other in same if other in own), UNKNOWN)
 
 

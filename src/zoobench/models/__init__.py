@@ -29,6 +29,7 @@ SOURCES: dict[str, str] = {
     "segmenter": "zoobench.models.segmenter_:SEGMENTERS",
     "detector": "zoobench.models.detector_:DETECTORS",
     "language-model": "zoobench.models.language_model_:LANGUAGE_MODELS",
+    "tagger": "zoobench.models.tagger_:TAGGERS",
 }
 
 

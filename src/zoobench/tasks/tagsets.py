@@ -88,9 +88,15 @@ def as_iob2(tags: Sequence[str], scheme: str) -> tuple[list[str], int]:
     return written, broken
 
 
-def ordered(tags: Iterable[str]) -> tuple[str, ...]:
-    """The names of classes, each once: "O" first, then by type, B- before I-."""
-    return tuple(sorted(set(tags), key=lambda tag: (tag != OUTSIDE, parts(tag)[1] or tag, tag)))
+def ordered(tags: Iterable[str], scheme: str) -> tuple[str, ...]:
+    """The names of classes, each once: "O" first, then by type; of entities B- and I-, whichever
+    of them is there, for a model may say either."""
+    named = set(tags)
+    if scheme == "plain":
+        return tuple(sorted(named, key=lambda tag: (tag != OUTSIDE, tag)))
+    types = sorted({parts(tag)[1] for tag in named if tag != OUTSIDE})
+    outside = (OUTSIDE,) if OUTSIDE in named else ()
+    return (*outside, *(f"{letter}-{kind}" for kind in types for letter in "BI"))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,73 @@
+"""tagger/...: complete taggers of words, with a head and label names of their own.
+
+    tagger/dslim/bert-base-NER      any of transformers' for token classification, of the hub
+    tagger/mine?weights=FOLDER      the same from a local folder
+
+They are judged as they are, by the method `as-is`, which maps their labels to the data's by name.
+Their answer to a tuple of words is (W,) int64: the number of a label for each, by its first piece.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from zoobench.models.complete import CompleteSource, CompleteTexts, TextFolder
+from zoobench.models.text import tokenized
+from zoobench.models.tokens import collate, reader_of, windows
+from zoobench.views import TokenReader
+
+if TYPE_CHECKING:
+    import torch
+
+TOGETHER = 8
+"""Windows of one text that are read at once."""
+
+
+def _logits(
+    module: Any, batch: Mapping[str, torch.Tensor], wanted: Sequence[int]
+) -> Sequence[torch.Tensor]:
+    """(B, T, K): the head's scores are the one layer that is read."""
+    return [module(**batch).logits for _ in wanted]
+
+
+def _said(reader: TokenReader, module: torch.nn.Module, words: Sequence[str]) -> torch.Tensor:
+    """(W,) the number of the likeliest label of each word."""
+    import torch
+
+    device = next(module.parameters()).device
+    cut = windows(reader.pieces(words), reader)
+    out = torch.zeros(len(words), dtype=torch.int64)
+    for start in range(0, len(cut), TOGETHER):
+        some = cut[start : start + TOGETHER]
+        batch = {name: one.to(device) for name, one in collate(some, reader.pad_id).items()}
+        (scores,) = reader.read(module, batch, (1,))
+        best = scores.argmax(dim=2).cpu()
+        for window, row in zip(some, best, strict=True):
+            for word, place in window.words:
+                out[word] = row[place]
+    return out
+
+
+def _mean_scores(module: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """(N, K) the mean over a text's pieces."""
+    scores: torch.Tensor = module(**batch).logits
+    scores.argmax(dim=2)  # belongs to the time of an answer
+    weight = batch["attention_mask"].unsqueeze(-1).to(scores.dtype)
+    return (scores * weight).sum(1) / weight.sum(1).clamp(min=1e-9)
+
+
+def _tagger(read: TextFolder) -> CompleteTexts:
+    pad = int(read.tokenizer.pad_token_id or 0)
+    reader = reader_of(read.tokenizer, read.length, 1, _logits, pad)
+    return CompleteTexts(
+        read.module, read.spec, "mean scores", partial(tokenized, read.tokenizer, read.length, ""),
+        _mean_scores, pad,
+        task="token-classification", labels=read.labels, answer_with=partial(_said, reader),
+    )  # fmt: skip
+
+
+TAGGERS = CompleteSource(
+    "tagger", "token-classification", ("MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING",), _tagger, "text"
+)
