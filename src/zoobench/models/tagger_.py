@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zoobench.models.complete import CompleteSource, CompleteTexts, TextFolder
-from zoobench.models.text import tokenized
+from zoobench.models.text import padding, tokenized
 from zoobench.models.tokens import collate, reader_of, windows
 from zoobench.views import TokenReader
 
@@ -59,11 +59,11 @@ def _mean_scores(module: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor
 
 
 def _tagger(read: TextFolder) -> CompleteTexts:
-    pad = int(read.tokenizer.pad_token_id or 0)
+    pad = padding(read.tokenizer, read.module.config)
     reader = reader_of(read.tokenizer, read.length, 1, _logits, pad)
     return CompleteTexts(
-        read.module, read.spec, "mean scores", partial(tokenized, read.tokenizer, read.length, ""),
-        _mean_scores, pad,
+        read.module, read.spec, "mean scores",
+        partial(tokenized, read.tokenizer, read.length, "", pad), _mean_scores, pad,
         task="token-classification", labels=read.labels, answer_with=partial(_said, reader),
     )  # fmt: skip
 
