@@ -55,6 +55,7 @@ FOR_TASK: dict[str, dict[str, str]] = {
     },
     "question-answering": {
         "linear-probe": "zoobench.methods.span_probe:SpanProbe",
+        "as-is": "zoobench.methods.as_is_reader:ReadAsIs",
         "majority": "zoobench.methods.answer_controls:UsualAnswer",
         "raw-input": "zoobench.methods.answer_controls:LikeliestSentence",
     },

@@ -27,6 +27,7 @@ SOURCES: dict[str, str] = {
     "hf": "zoobench.models.transformers_",
     "saved": "zoobench.models.saved_",
     "segmenter": "zoobench.models.segmenter_:SEGMENTERS",
+    "reader": "zoobench.models.reader_:READERS",
     "detector": "zoobench.models.detector_:DETECTORS",
     "language-model": "zoobench.models.language_model_:LANGUAGE_MODELS",
     "tagger": "zoobench.models.tagger_:TAGGERS",

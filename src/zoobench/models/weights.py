@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def own_folder(ref: Ref) -> str:
     """The local folder whose configuration `ref` is built from; "" where it is the source's."""
-    if ref.source not in ("hf", "timm", "segmenter", "detector") or (
+    if ref.source not in ("hf", "timm", "segmenter", "detector", "reader") or (
         ref.source == "timm" and "/" not in ref.name
     ):
         return ""
