@@ -193,6 +193,7 @@ PRESENT = (
     "synthetic/phrases?task=regression",
     "synthetic/phrases?task=language-modelling",
     "synthetic/phrases?task=multiple-choice",
+    "packaged/docstrings",
     "packaged/photo-mosaic",
     "synthetic/stripes?task=segmentation",
     "packaged/photo-patches",

@@ -167,3 +167,21 @@ def test_rows_that_cannot_be_used_are_named(
     path = table(tmp_path / "q.jsonl", [*good, {"c": choices, "a": label}])
     splits = load(f"table/q?path={path}&choices=c&label=a&task=multiple-choice")
     assert splits.notes["corrupt_files"] == [f"row 20: {why}"]
+
+
+def test_the_prose_of_docstrings_is_sentences_in_whole_modules() -> None:
+    splits = load("packaged/docstrings")
+    texts = texts_of(splits)
+    assert len(texts) > 300
+    assert all(len(text) >= 250 and text.endswith(".") for text in texts)
+    assert not [text for text in texts if ">>>" in text or "::" in text or "`" in text]
+    train, test = set(splits.train.groups), set(splits.test.groups)
+    assert not train & test
+    assert splits.test.read(0) != splits.test.read(1)
+
+
+def test_a_train_split_of_which_test_holds_all_is_said(tmp_path: Path) -> None:
+    rows = [{"body": text, "part": part} for text in PROSE for part in ("train", "test")]
+    path = table(tmp_path / "t.jsonl", rows)
+    with pytest.raises(UserError, match="train is empty, once twins"):
+        datasets.resolve(f"table/t?path={path}&text=body&split=part&task=language-modelling")

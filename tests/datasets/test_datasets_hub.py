@@ -22,6 +22,7 @@ from zoobench.datasets.ids import bytes_id
 from zoobench.errors import BadData, MissingExtra, UserError
 from zoobench.tasks.classification import labels_of
 from zoobench.tasks.detection import boxes_of
+from zoobench.tasks.multiple_choice import right_options_of
 from zoobench.tasks.segmentation import masks_of
 
 library = pytest.importorskip("datasets")
@@ -310,3 +311,27 @@ def test_mistakes_in_dense_hub_sets_are_named(
     with pytest.raises((BadData, UserError)) as caught:
         datasets.load(datasets.resolve(f"hf/user/things?{options}"))
     assert why in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["me/prose", "ag_news"])
+def test_texts_of_a_set_are_documents(name: str, serve: Callable[..., list[Any]]) -> None:
+    asked = serve({"train": texts("a", 80, NAMES), "test": texts("b", 20, NAMES)})
+    ref = datasets.resolve(f"hf/{name}?text=text&task=language-modelling")
+    made = datasets.load(ref)
+    assert asked[0][0][0] == {"me/prose": "me/prose", "ag_news": "fancyzhx/ag_news"}[name]
+    assert datasets.card(ref).task == made.task == "language-modelling"
+    assert sorted(made.test.read(i) for i in range(20)) == sorted(f"b {i}" for i in range(20))
+    with pytest.raises(UserError, match=r"say which columns to read.*text=COLUMN"):
+        datasets.resolve(f"hf/{name}?task=language-modelling")
+
+
+def test_options_of_a_set_are_lists_or_lists_with_labels(serve: Callable[..., list[Any]]) -> None:
+    plain = {"q": [f"Is it {i}?" for i in range(9)], "c": [["yes", "no"]] * 9, "a": [1] * 9}
+    named = plain | {"c": [{"text": ["yes", "no"], "label": ["1", "2"]}] * 9, "a": ["2"] * 9}
+    for rows in (plain, named):
+        test = {**rows, "q": [f"Was it {i}?" for i in range(9)]}
+        serve({"train": library.Dataset.from_dict(rows), "test": library.Dataset.from_dict(test)})
+        name = "hf/me/quiz?question=q&choices=c&label=a&task=multiple-choice"
+        made = datasets.load(datasets.resolve(name + "&max_test=4"))
+        assert made.test.read(0).options == ("yes", "no")
+        assert right_options_of(made.test).right.tolist() == [1] * 4

@@ -127,6 +127,14 @@ PACKAGED = (
         ),
         "scikit-learn", "sklearn", "__init__.py", install="pip install zoobench",
     ),
+    PackagedDataset(
+        DatasetCard(
+            "packaged", "docstrings", "text", 0, (470, 0, 0), task="language-modelling",
+            license="BSD-3-Clause",
+            about="prose of the docstrings of numpy, scipy and scikit-learn",
+        ),
+        "scikit-learn", "sklearn", "__init__.py", install="pip install zoobench",
+    ),
 )  # fmt: skip
 
 

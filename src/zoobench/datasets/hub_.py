@@ -2,7 +2,8 @@
 
 Catalogued names know their columns; any other `hf/user/name` works when they are
 given: `text` or `image`, `label`, and where need be `config`, `train_split`,
-`valid_split`, `test_split`. HF_HOME, HF_ENDPOINT and HF_HUB_OFFLINE are the library's.
+`valid_split`, `test_split`; of a task of `table_.ROWS` the options of its own. HF_HOME,
+HF_ENDPOINT and HF_HUB_OFFLINE are the library's.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from zoobench.datasets import catalog, hub_dense, hub_rows, labels, options, ranges
+from zoobench.datasets import catalog, hub_dense, hub_rows, labels, options, ranges, table_
 from zoobench.datasets.splits import assemble
 from zoobench.errors import BadData, UserError, missing_extra, unknown
 from zoobench.interfaces import Splits
@@ -50,7 +51,7 @@ def resolve(ref: Ref, where: str) -> Ref:
     Raises UserError for an unknown option or a name that needs columns,
     MissingExtra where the library is not installed.
     """
-    options.check(ref, OPTIONS, where)
+    options.check(ref, (*OPTIONS, *hub_rows.columns_of(ref)), where)
     ranges.range_of(ref, where)
     labels.as_words(ref, where)
     options.allow_unused(ref, where)
@@ -87,7 +88,8 @@ def load(ref: Ref) -> Splits:
         raise missing_extra("datasets", "hub", ref.id) from None
     tables = _fetched(library, row, ref)
     named = {name: tables[inside] for name, inside in _splits(row, list(tables), ref).items()}
-    return assemble(hub_rows.found(named, row, ref, library), ref)
+    read = hub_rows.of_rows if row.card.task in table_.ROWS else hub_rows.found
+    return assemble(read(named, row, ref, library), ref)
 
 
 def _fetched(library: Any, row: catalog.Hub, ref: Ref) -> Any:
@@ -139,6 +141,8 @@ def _row(ref: Ref, where: str) -> catalog.Hub:
     if "text" in given and "image" in given:
         raise UserError(f"{options.prefix(where)}{ref.id}: give text or image, not both")
     column = given.get("text") or given.get("image")
+    if given.get("task") in table_.ROWS and (known or _REPOSITORY.fullmatch(ref.name)):
+        return hub_rows.row_of(ref, known, where)
     if known is None and "/" not in ref.name:
         raise unknown(where, "dataset", ref.id, [f"hf/{row.card.name}" for row in catalog.HUB])
     if known is None and not _REPOSITORY.fullmatch(ref.name):

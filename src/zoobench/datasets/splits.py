@@ -312,6 +312,8 @@ def _check_sizes(found: Found, ref: Ref) -> None:
                 f"{ref.id}: train has fewer than two different targets, once twins and "
                 "contradictions are left out"
             )
+        if not len(found.train):
+            raise BadData(f"{ref.id}: train is empty, once twins and contradictions are left out")
         return
     sizes = np.bincount(found.train.targets.strata, minlength=len(found.classes))
     if (sizes > 0).sum() < 2:

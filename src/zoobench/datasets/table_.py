@@ -157,11 +157,16 @@ def load(ref: Ref) -> Splits:
 
 def _options(ref: Ref) -> tuple[str, ...]:
     """The options that a table of this task has."""
-    if task_of(ref) not in ROWS:
+    reader = reader_of(ref)
+    if reader is None:
         return OPTIONS
-    reader = importlib.import_module(ROWS[task_of(ref)])
     other = ("text", "image", "label", "labels", "range")
     return (*(name for name in OPTIONS if name not in other), *reader.NEEDED, *reader.OPTIONAL)
+
+
+def reader_of(ref: Ref) -> Any:
+    """The module of ROWS that reads the rows of the task of `ref`; None of another task."""
+    return importlib.import_module(ROWS[task_of(ref)]) if task_of(ref) in ROWS else None
 
 
 def _every(ref: Ref, *, verify: bool) -> tuple[Found, str]:
@@ -172,7 +177,8 @@ def _every(ref: Ref, *, verify: bool) -> tuple[Found, str]:
 def _rows(ref: Ref) -> tuple[Found, str]:
     """The rows of a task of `ROWS`, and the revision. Raises UserError for a column that is not
     said."""
-    reader = importlib.import_module(ROWS[task_of(ref)])
+    reader = reader_of(ref)
+    assert reader is not None
     for name in reader.NEEDED:
         if not options.text(ref, name):
             given = "&".join(f"{one}=COLUMN" for one in reader.NEEDED)
