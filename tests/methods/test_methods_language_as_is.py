@@ -20,6 +20,7 @@ from zoobench.interfaces import Split
 from zoobench.methods.language_as_is import joined
 from zoobench.models.likelihood import causal_bits
 from zoobench.ranking.rank import rank
+from zoobench.report.tables import frame, ranking_table
 from zoobench.runs import planning, session, suite
 from zoobench.schema import Cell
 from zoobench.tasks.multiple_choice import Choices, RightOptions
@@ -71,6 +72,10 @@ def test_a_suite_of_language_models_runs_and_ranks_by_task(world: Path, tmp_path
         "pseudo_bits_per_byte": {"bert"},
         "accuracy": {"gpt", "llama"},
     }
+    table = frame(ranking_table(rank([run])))
+    bits = table[(table.metric == "bits_per_byte") & table.status.isin(["ok", "control"])]
+    assert (bits.value > 0).all(), "as the metric is, though a ranking turns it round"
+    assert ((bits.low <= bits.value) & (bits.value <= bits.high)).all()
     controls = {c.model.name: -c.value for c in sections["bits_per_byte"].controls}
     assert controls.keys() == {"majority", "raw-input"}
     assert {c.model.name for c in sections["accuracy"].controls} == {

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoobench import escape
 from zoobench.datasets.control import part
+from zoobench.metrics import sign
 from zoobench.ranking.nouns import COSTS, OverallRow, Ranking, Row, SectionRanking
 from zoobench.report.text import failed_models, noisy
 from zoobench.schema import Record
@@ -76,7 +77,8 @@ def measurements_table(records: Iterable[Record]) -> Columns:
 
 
 def ranking_table(ranking: Ranking) -> Columns:
-    """One row a model, dataset and method; then one a model overall, a method.
+    """One row a model, dataset and method; then one a model overall, a method. Values are the
+    metric's own: of an error, less is better.
 
     Controls (status "control") and failed cells stand in it without a rank.
     """
@@ -91,7 +93,10 @@ def ranking_table(ranking: Ranking) -> Columns:
             "datasets": len(overall.datasets),
             "resolvable_gap": overall.gap,
         }
-        rows += [about | _row(row) | _overall(row) for row in overall.rows]
+        rows += [
+            about | _row(row, overall.metric) | _overall(row, overall.metric)
+            for row in overall.rows
+        ]
         rows += [
             about | {"model": model.text, "status": f"left out: {why}"}
             for model, why in overall.left_out_models.items()
@@ -120,16 +125,18 @@ def _section_rows(section: SectionRanking) -> list[dict[str, Any]]:
         about | {"model": model.text, "status": status}
         for model, status in failed_models(section).items()
     ]
-    return [about | _row(row) for row in section.rows] + controls + failed
+    return [about | _row(row, section.metric) for row in section.rows] + controls + failed
 
 
-def _row(row: Row) -> dict[str, Any]:
+def _row(row: Row, metric: str) -> dict[str, Any]:
+    """In a ranking larger is better, so that an error is turned round there; here it is back."""
+    bounds = sorted(sign(metric) * end for end in (row.low, row.high))
     return {
         "model": row.model.text,
         "status": "ok",
-        "value": row.value,
-        "low": row.low,
-        "high": row.high,
+        "value": sign(metric) * row.value,
+        "low": bounds[0],
+        "high": bounds[1],
         "rank_low": row.rank_low,
         "rank_high": row.rank_high,
         "p_first": row.first,
@@ -144,10 +151,10 @@ def _row(row: Row) -> dict[str, Any]:
     }
 
 
-def _overall(row: OverallRow) -> dict[str, Any]:
+def _overall(row: OverallRow, metric: str) -> dict[str, Any]:
     return {
         "mean_rank": row.mean_rank,
         "mean_z": row.mean_z,
-        "worst": row.worst,
+        "worst": sign(metric) * row.worst,
         "worst_dataset": str(row.worst_dataset or ""),
     }
