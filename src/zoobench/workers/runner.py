@@ -23,7 +23,7 @@ from zoobench.errors import CellError, MissingExtra, NotFinite, UserError, Zoobe
 from zoobench.features.source import Features, Progress
 from zoobench.interfaces import Adapted, Method, Split, Splits, Team
 from zoobench.machine import device_name, out_of_memory
-from zoobench.methods.dense_training import TrainedNetwork
+from zoobench.methods.training import TrainedNetwork
 from zoobench.metrics import measured
 from zoobench.models import variants, weights
 from zoobench.schema import Cell, Measurement, Outcomes, Record, Ref, digest
