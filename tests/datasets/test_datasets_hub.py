@@ -321,7 +321,7 @@ def test_texts_of_a_set_are_documents(name: str, serve: Callable[..., list[Any]]
     assert asked[0][0][0] == {"me/prose": "me/prose", "ag_news": "fancyzhx/ag_news"}[name]
     assert datasets.card(ref).task == made.task == "language-modelling"
     assert sorted(made.test.read(i) for i in range(20)) == sorted(f"b {i}" for i in range(20))
-    with pytest.raises(UserError, match=r"say which columns to read.*text=COLUMN"):
+    with pytest.raises(UserError, match=r"give the option text.*text=COLUMN"):
         datasets.resolve(f"hf/{name}?task=language-modelling")
 
 

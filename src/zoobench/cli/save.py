@@ -26,7 +26,7 @@ BATCH = 16
 @click.option("--out", type=PATH, required=True, help="A new or an empty folder.")
 @click.option("--model", default="", help="Which, as a name or a glob such as '*lite0*'.")
 @click.option("--dataset", default="", help="Which, likewise.")
-@click.option("--method", default="", help="linear-probe, ridge, fine-tune or from-scratch.")
+@click.option("--method", default="", help="linear-probe, ridge, fine-tune, from-scratch, lora.")
 @click.option("--cell", default="", help="The beginning of a record's key, to say exactly which.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @JSON_FLAG

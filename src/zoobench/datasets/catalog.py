@@ -219,17 +219,19 @@ class Hub:
 
     `splits` maps train/valid/test to the repository's names; an empty one takes
     train, validation and test as far as they exist. `names` are those of masks' classes, and
-    under `reduce_labels` the number 0 is of none of them.
+    under `reduce_labels` the number 0 is of none of them. Sets of text tasks have `columns`,
+    by the option that names each, in place of content and label.
     """
 
     card: DatasetCard
     repo: str
-    column: str
+    column: str = ""
     label: str = "label"
     config: str = ""
     splits: Mapping[str, str] = field(default_factory=dict)
     names: str = ""
     reduce_labels: bool = False
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 def _hf(
@@ -242,6 +244,17 @@ def _hf(
     facts = {"modality": "text", "revision": "main", **rest}
     card = DatasetCard("hf", name, classes=classes, sizes=sizes, about=about, **facts)
     return Hub(card, repo, column, **row)
+
+
+def _texts(
+    name: str, repo: str, task: str, columns: Mapping[str, str], sizes: tuple[int, int, int],
+    about: str, **rest: Any,
+) -> Hub:  # fmt: skip
+    """A set of a text task, whose classes its data say."""
+    row = {key: rest.pop(key) for key in ("config", "splits") if key in rest}
+    facts = {"revision": "main", **rest}
+    card = DatasetCard("hf", name, "text", 0, sizes, about=about, task=task, **facts)
+    return Hub(card, repo, columns=columns, **row)
 
 
 ADE20K = (
@@ -263,6 +276,9 @@ ADE20K = (
 )
 """Names of ADE20k's 150 classes, in the order of their numbers (Zhou et al. 2017)."""
 
+_TAGGED = {"words": "tokens", "tags": "ner_tags"}
+_ASKED = {"question": "question", "context": "context", "answer": "answers", "group": "title"}
+_CHOSEN = {"question": "question", "choices": "choices", "label": "answerKey"}
 # Where the labels of `test` are hidden, the official validation split is the test.
 _VALIDATION_IS_TEST = {"train": "train", "test": "validation"}
 
@@ -305,6 +321,29 @@ HUB = (
     _hf("cppe-5", "rishitdagli/cppe-5", "image", 5, (1000, 0, 29), "protective equipment in boxes",
         modality="image", label="objects", task="detection",
         splits={"train": "train", "test": "test"}),
+    _texts("conll2003", "eriktks/conll2003", "token-classification", _TAGGED,
+           (14041, 3250, 3453), "people, places, organisations in news",
+           revision="refs/convert/parquet"),
+    _texts("wnut-17", "leondz/wnut_17", "token-classification", _TAGGED, (3394, 1009, 1287),
+           "rare and new entities in social media", revision="refs/convert/parquet",
+           license="CC-BY-4.0"),
+    _texts("universal-ner-en", "BramVanroy/universal_ner", "token-classification", _TAGGED,
+           (12543, 2002, 2077), "people, places, organisations in web texts", config="en_ewt",
+           license="CC-BY-SA-4.0"),
+    _texts("squad", "rajpurkar/squad", "question-answering", _ASKED, (87599, 0, 10570),
+           "questions on articles of Wikipedia", splits=_VALIDATION_IS_TEST,
+           license="CC-BY-SA-4.0"),
+    _texts("squad-v2", "rajpurkar/squad_v2", "question-answering", _ASKED, (130319, 0, 11873),
+           "the same with questions that have no answer", splits=_VALIDATION_IS_TEST,
+           license="CC-BY-SA-4.0"),
+    _texts("wikitext-2", "Salesforce/wikitext", "language-modelling", {"text": "text"},
+           (36718, 3760, 4358), "lines of articles of Wikipedia", config="wikitext-2-raw-v1",
+           license="CC-BY-SA-3.0"),
+    _texts("arc-easy", "allenai/ai2_arc", "multiple-choice", _CHOSEN, (2251, 570, 2376),
+           "questions of science for schools", config="ARC-Easy", license="CC-BY-SA-4.0"),
+    _texts("openbookqa", "allenai/openbookqa", "multiple-choice",
+           {**_CHOSEN, "question": "question_stem"}, (4957, 500, 500),
+           "questions of elementary science", config="main"),
     _hf("cats_vs_dogs", "microsoft/cats_vs_dogs", "image", 2, (23410, 0, 0), "cats and dogs",
         modality="image", label="labels"),
 )  # fmt: skip

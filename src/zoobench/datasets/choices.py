@@ -26,6 +26,7 @@ TASK = "multiple-choice"
 NEEDED = ("choices", "label")
 OPTIONAL = ("question",)
 LISTS = ("choices",)
+SETTINGS: tuple[str, ...] = ()
 MOST = 100
 """Options of a question."""
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

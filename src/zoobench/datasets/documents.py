@@ -25,6 +25,7 @@ TASKS = ("language-modelling", "masked-language-modelling")
 NEEDED = ("text",)
 OPTIONAL: tuple[str, ...] = ()
 LISTS: tuple[str, ...] = ()
+SETTINGS: tuple[str, ...] = ()
 SUFFIXES = (".txt", ".md", ".rst")
 """Files of a folder that are documents."""
 LARGEST = 2**26

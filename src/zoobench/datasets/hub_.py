@@ -2,8 +2,8 @@
 
 Catalogued names know their columns; any other `hf/user/name` works when they are
 given: `text` or `image`, `label`, and where need be `config`, `train_split`,
-`valid_split`, `test_split`; of a task of `table_.ROWS` the options of its own. HF_HOME,
-HF_ENDPOINT and HF_HUB_OFFLINE are the library's.
+`valid_split`, `test_split`. Text tasks have columns of their own (see `hub_text`).
+HF_HOME, HF_ENDPOINT and HF_HUB_OFFLINE are the library's.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from zoobench.datasets import catalog, hub_dense, hub_rows, labels, options, ranges, table_
+from zoobench.datasets import catalog, hub_dense, hub_rows, hub_text, labels, options, ranges
 from zoobench.datasets.splits import assemble
 from zoobench.errors import BadData, UserError, missing_extra, unknown
 from zoobench.interfaces import Splits
@@ -29,11 +29,13 @@ OPTIONS = (
     "range", "allow_unused", "task", "names", "box_format", "reduce_labels",
 )  # fmt: skip
 
-TASKS = ("classification", "segmentation", "detection")
+TASKS = ("classification", "segmentation", "detection", *hub_text.TASKS)
 _PART = r"[A-Za-z0-9_](?:[A-Za-z0-9_]|[-.](?![-.])){0,94}[A-Za-z0-9_]|[A-Za-z0-9_]"
 _REPOSITORY = re.compile(rf"(?:{_PART})/(?:{_PART})")
 """owner/name in the hub's alphabet: never a path, never one of the library's own readers."""
 
+_PAIRS = ("text", "image", "label", "labels", "range", "names", "box_format", "reduce_labels")
+"""Options of sets that hold a content and its label."""
 _USUAL = {"train": ("train",), "valid": ("validation", "valid", "val", "dev"), "test": ("test",)}
 
 
@@ -51,7 +53,7 @@ def resolve(ref: Ref, where: str) -> Ref:
     Raises UserError for an unknown option or a name that needs columns,
     MissingExtra where the library is not installed.
     """
-    options.check(ref, (*OPTIONS, *hub_rows.columns_of(ref)), where)
+    options.check(ref, _options(ref), where)
     ranges.range_of(ref, where)
     labels.as_words(ref, where)
     options.allow_unused(ref, where)
@@ -61,6 +63,15 @@ def resolve(ref: Ref, where: str) -> Ref:
     if importlib.util.find_spec("datasets") is None:
         raise missing_extra("datasets", "hub", f"{options.prefix(where)}{ref.id}")
     return ref.at(ref.revision or row.card.revision)
+
+
+def _options(ref: Ref) -> tuple[str, ...]:
+    """The options that a set of this task has."""
+    known = next((row for row in catalog.HUB if row.card.name == ref.name), None)
+    task = options.text(ref, "task") or (known.card.task if known else "")
+    if task not in hub_text.TASKS:
+        return OPTIONS
+    return (*(one for one in OPTIONS if one not in _PAIRS), *hub_text.options_of(task))
 
 
 def repository(ref: Ref) -> str:
@@ -88,8 +99,9 @@ def load(ref: Ref) -> Splits:
         raise missing_extra("datasets", "hub", ref.id) from None
     tables = _fetched(library, row, ref)
     named = {name: tables[inside] for name, inside in _splits(row, list(tables), ref).items()}
-    read = hub_rows.of_rows if row.card.task in table_.ROWS else hub_rows.found
-    return assemble(read(named, row, ref, library), ref)
+    if row.card.task in hub_text.TASKS:
+        return assemble(hub_text.found(named, row, ref), ref)
+    return assemble(hub_rows.found(named, row, ref, library), ref)
 
 
 def _fetched(library: Any, row: catalog.Hub, ref: Ref) -> Any:
@@ -141,8 +153,6 @@ def _row(ref: Ref, where: str) -> catalog.Hub:
     if "text" in given and "image" in given:
         raise UserError(f"{options.prefix(where)}{ref.id}: give text or image, not both")
     column = given.get("text") or given.get("image")
-    if given.get("task") in table_.ROWS and (known or _REPOSITORY.fullmatch(ref.name)):
-        return hub_rows.row_of(ref, known, where)
     if known is None and "/" not in ref.name:
         raise unknown(where, "dataset", ref.id, [f"hf/{row.card.name}" for row in catalog.HUB])
     if known is None and not _REPOSITORY.fullmatch(ref.name):
@@ -151,15 +161,17 @@ def _row(ref: Ref, where: str) -> catalog.Hub:
             "letters, digits, '-', '_' and '.'. A folder of your own is folder/NAME?path=DIR, a "
             "file table/NAME?path=FILE"
         )
+    task = given.get("task") or (known.card.task if known else TASKS[0])
+    if task in hub_text.TASKS:
+        return _texts(ref, known, task, given, where)
     if known is None and not (column and "label" in given):
         raise UserError(
             f"{options.prefix(where)}{ref.id} is not in the catalogue: say which columns to read, "
             f"such as hf/{ref.name}?text=text&label=label"
         )
-    splits = {name: given[f"{name}_split"] for name in _USUAL if f"{name}_split" in given}
+    splits = _said_splits(given)
     if known is None:
         modality: Modality = "text" if "text" in given else "image"
-        task = given.get("task", "classification")
         if task not in TASKS or (task != "classification" and modality != "image"):
             raise unknown(where, "task", task, TASKS, f"of {ref.id}, which is of {modality}s")
         card_ = DatasetCard(
@@ -174,6 +186,29 @@ def _row(ref: Ref, where: str) -> catalog.Hub:
         splits={**known.splits, **splits},
         names=given.get("names", known.names),
         reduce_labels=bool(ref.option("reduce_labels", known.reduce_labels)),
+    )
+
+
+def _said_splits(given: Mapping[str, str]) -> dict[str, str]:
+    return {name: given[f"{name}_split"] for name in _USUAL if f"{name}_split" in given}
+
+
+def _texts(
+    ref: Ref, known: catalog.Hub | None, task: str, given: Mapping[str, str], where: str
+) -> catalog.Hub:
+    """The row of a set of a text task."""
+    if known is None or known.card.task != task:
+        own = known.card if known else None
+        card_ = DatasetCard(
+            "hf", ref.name, "text", 0, (0, 0, 0), ref.revision or (own.revision if own else "main"),
+            task=task, license=own.license if own else "unknown",
+        )  # fmt: skip
+        known = replace(known or catalog.Hub(card_, ref.name), card=card_, columns={})
+    return replace(
+        known,
+        columns=hub_text.columns_of(ref, task, known.columns, where),
+        config=given.get("config", known.config),
+        splits={**known.splits, **_said_splits(given)},
     )
 
 

@@ -6,7 +6,6 @@ very repository. Any other path would let whoever wrote the set choose a file of
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,26 +14,16 @@ from typing import Any
 import numpy as np
 
 from zoobench import hub
-from zoobench.datasets import (
-    catalog,
-    dense,
-    hub_dense,
-    labels,
-    options,
-    ranges,
-    regular,
-    table_,
-    twins,
-)
+from zoobench.datasets import catalog, dense, hub_dense, labels, options, ranges, regular, twins
 from zoobench.datasets.faults import check_faults
 from zoobench.datasets.ids import bytes_id, text_id
 from zoobench.datasets.masks import size_of
 from zoobench.datasets.ranges import Grey, may_be_deep
 from zoobench.datasets.readers import Column, stored
 from zoobench.datasets.splits import Found
-from zoobench.errors import BadData, UserError, unknown
+from zoobench.errors import BadData, unknown
 from zoobench.interfaces import Split, Targets
-from zoobench.schema import DatasetCard, Ref
+from zoobench.schema import Ref
 from zoobench.tasks.classification import Labels
 
 _TEXT = ("string", "large_string", "string_view")
@@ -97,69 +86,6 @@ def found(named: Mapping[str, Any], row: catalog.Hub, ref: Ref, library: Any) ->
         whole["train"], whole.get("valid"), whole.get("test"), classes, row.card.modality, notes,
         looks=looks, task=row.card.task,
     )  # fmt: skip
-
-
-def columns_of(ref: Ref) -> tuple[str, ...]:
-    """The options that name columns of a task of `table_.ROWS`; none of another task."""
-    reader = table_.reader_of(ref)
-    return () if reader is None else (*reader.NEEDED, *reader.OPTIONAL)
-
-
-def row_of(ref: Ref, known: catalog.Hub | None, where: str) -> catalog.Hub:
-    """A row for a set that is asked a task of `table_.ROWS`; `known` is what the catalogue says of
-    it. Raises UserError where a column that the task needs is not said."""
-    reader = table_.reader_of(ref)
-    assert reader is not None
-    task = str(ref.option("task"))
-    for name in reader.NEEDED:
-        if not options.text(ref, name):
-            given = "&".join(f"{one}=COLUMN" for one in reader.NEEDED)
-            raise UserError(
-                f"{options.prefix(where)}{ref.id}: say which columns to read, such as "
-                f"hf/{ref.name}?task={task}&{given}"
-            )
-    splits = {
-        name: options.text(ref, f"{name}_split")
-        for name in ("train", "valid", "test")
-        if options.text(ref, f"{name}_split")
-    }
-    card = DatasetCard("hf", ref.name, "text", 0, (0, 0, 0), ref.revision or "main", task=task)
-    first, config = options.text(ref, reader.NEEDED[0]), options.text(ref, "config")
-    if known is None:
-        return catalog.Hub(card, ref.name, first, config=config, splits=splits)
-    own = known.card
-    card = replace(card, revision=own.revision, license=own.license, sizes=own.sizes)
-    splits = {**known.splits, **splits}
-    return catalog.Hub(card, known.repo, first, config=config or known.config, splits=splits)
-
-
-def of_rows(named: Mapping[str, Any], row: catalog.Hub, ref: Ref, library: Any) -> Found:
-    """train, valid and test, whose rows the task's own module reads; lists become JSON text.
-
-    Raises BadData for a column that is not there, and for rows that cannot be used.
-    """
-    reader = table_.reader_of(ref)
-    assert reader is not None
-    columns: dict[str, list[str]] = {
-        name: [] for name in columns_of(ref) if options.text(ref, name)
-    }
-    splits: list[str] = []
-    for split, table in named.items():
-        splits += [split] * len(table)
-        for name, held in columns.items():
-            column = options.text(ref, name)
-            if column not in table.column_names:
-                raise BadData(str(unknown(ref.id, "column", column, table.column_names)))
-            held += map(_as_text, _values(table, column))
-    return reader.of_rows(columns, splits, ref.id, ref)  # type: ignore[no-any-return]
-
-
-def _as_text(value: Any) -> str:
-    if value is None or value != value:
-        return ""
-    if isinstance(value, (list, dict)):
-        return json.dumps(value, ensure_ascii=False, default=str)
-    return str(value)
 
 
 def _answers(

@@ -7,19 +7,25 @@ Offsets are characters (code points) of the context as it was given, which nothi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from zoobench.datasets import twins
+from zoobench.datasets import options, twins
 from zoobench.datasets.faults import check_faults
 from zoobench.datasets.ids import text_id
 from zoobench.datasets.splits import Found
 from zoobench.errors import BadData
+from zoobench.files import parse_json
 from zoobench.interfaces import Split
+from zoobench.schema import Ref
 from zoobench.tasks.question_answering import Answers, AnswerSpan, TextQuestion
 
 TASK = "question-answering"
+NEEDED = ("question", "context", "answer")
+OPTIONAL = ("start", "group")
+LISTS = ("answer", "start")
+SETTINGS: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,59 @@ def located(context: str, text: str, start: int | None) -> int | None:
     before = context.rfind(text, 0, max(0, at + len(text) - 1)) if after != at else -1
     places = [place for place in (before, after) if place >= 0]
     return min(places, key=lambda place: abs(place - at)) if places else None
+
+
+def of_rows(columns: Mapping[str, list[str]], splits: Sequence[str], place: str, ref: Ref) -> Found:
+    """Rows of a table or a hub set.
+
+    An `answer` is a text, a JSON list of texts, or a JSON table of `text` and `answer_start` as
+    hub sets have it, and empty where the context holds none; `start` is its first character, or a
+    list of them, and empty where nobody says.
+    """
+    starts = columns.get("start") or [""] * len(splits)
+    groups = columns.get("group") or [""] * len(splits)
+    read = zip(
+        columns["question"], columns["context"], columns["answer"], starts, splits, groups,
+        strict=True,
+    )  # fmt: skip
+    rows = []
+    for i, (question, context, answer, start, split, group) in enumerate(read):
+        answers, why = _answers(answer, start)
+        rows.append(
+            QuestionRow(f"row {i + 1}", question, context, answers, split, group.strip(), why)
+        )
+    few = ": name no group, or give the option split" if "group" in columns else ""
+    return found(rows, place, options.allow_unused(ref), few)
+
+
+def _answers(answer: str, start: str) -> tuple[tuple[tuple[str, int | None], ...], str]:
+    """((text, start) of each answer of a cell, what is wrong with them)."""
+    held, said = _json(answer), _json(start)
+    if isinstance(held, dict):
+        said = held.get("answer_start", said)
+        held = held.get("text")
+        if not isinstance(held, list):
+            return (), "the answers are no list of texts"
+    texts = held if isinstance(held, list) else [answer] if answer else []
+    places = said if isinstance(said, list) else [said] * len(texts)
+    if not all(isinstance(text, str) for text in texts):
+        return (), "the answers are no list of texts"
+    if len(places) != len(texts):
+        return (), f"{len(texts)} answers, but {len(places)} starts"
+    written = [str(at) for at in places]  # a table's numbers are texts, in its lists too
+    if not all(at == "" or at.isdecimal() for at in written):
+        return (), "a start is no whole number"
+    pairs = zip(texts, written, strict=True)
+    return tuple((text, int(at) if at else None) for text, at in pairs), ""
+
+
+def _json(cell: str) -> Any:
+    """The list, table or whole number that a cell is in JSON, else the cell itself."""
+    try:
+        value = parse_json(cell)
+    except ValueError:
+        return cell.strip()
+    return value if isinstance(value, (list, dict, int)) else cell.strip()
 
 
 def found(rows: Sequence[QuestionRow], place: str, allowed: bool | None, few: str = "") -> Found:

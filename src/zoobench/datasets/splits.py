@@ -303,6 +303,12 @@ def _once(split: Split, looks: Looks) -> Split:
 
 def _check_sizes(found: Found, ref: Ref) -> None:
     """Every class of train must be able to give one example to each derived split."""
+    needed = 1 + (found.valid is None) + (found.test is None)
+    if len(found.train) < needed:
+        raise BadData(
+            f"{ref.id}: train has {len(found.train)} different examples, once twins and "
+            f"contradictions are left out, and {needed} are needed"
+        )
     if found.task in dense.TASKS:
         dense.check(found.train, found.classes, ref)
         return
@@ -312,8 +318,6 @@ def _check_sizes(found: Found, ref: Ref) -> None:
                 f"{ref.id}: train has fewer than two different targets, once twins and "
                 "contradictions are left out"
             )
-        if not len(found.train):
-            raise BadData(f"{ref.id}: train is empty, once twins and contradictions are left out")
         return
     sizes = np.bincount(found.train.targets.strata, minlength=len(found.classes))
     if (sizes > 0).sum() < 2:
@@ -321,7 +325,6 @@ def _check_sizes(found: Found, ref: Ref) -> None:
             f"{ref.id}: only one class has training examples, once twins and contradictions are "
             "left out; two are needed"
         )
-    needed = 1 + (found.valid is None) + (found.test is None)
     if needed == 1:
         return
     few = [found.classes[label] for label in np.flatnonzero((sizes > 0) & (sizes < needed))]

@@ -48,6 +48,8 @@ LARGEST = 2**36
 
 TASKS = ("classification", "regression")
 ROWS = {
+    "token-classification": "zoobench.datasets.tagged",
+    "question-answering": "zoobench.datasets.questions",
     "language-modelling": "zoobench.datasets.documents",
     "masked-language-modelling": "zoobench.datasets.documents",
     "multiple-choice": "zoobench.datasets.choices",
@@ -55,9 +57,10 @@ ROWS = {
 """Task -> the module that reads its rows, which are no texts or pictures with a label.
 
 It has `NEEDED` and `OPTIONAL`, the options that name its columns, `LISTS`, those of them whose
-columns may hold lists, and `of_rows(columns, splits, place, ref)`, which makes a Found of option
--> the column's values, the split of each row ("" where none is said) and the table's name. It
-raises BadData for rows that cannot be used.
+columns may hold lists, `SETTINGS`, options that name no column, and
+`of_rows(columns, splits, place, ref)`, which makes a Found of option -> the column's values, the
+split of each row ("" where none is said) and the table's name. It raises BadData for rows that
+cannot be used.
 """
 
 
@@ -161,7 +164,8 @@ def _options(ref: Ref) -> tuple[str, ...]:
     if reader is None:
         return OPTIONS
     other = ("text", "image", "label", "labels", "range")
-    return (*(name for name in OPTIONS if name not in other), *reader.NEEDED, *reader.OPTIONAL)
+    own = (*reader.NEEDED, *reader.OPTIONAL, *reader.SETTINGS)
+    return (*(name for name in OPTIONS if name not in other), *own)
 
 
 def reader_of(ref: Ref) -> Any:

@@ -7,17 +7,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from zoobench.datasets import twins
+from zoobench.datasets import options, twins
 from zoobench.datasets.faults import NAMED, check_faults
 from zoobench.datasets.ids import text_id
 from zoobench.datasets.readers import Words
 from zoobench.datasets.splits import Found
-from zoobench.errors import BadData
+from zoobench.errors import BadData, unknown
+from zoobench.files import parse_json
 from zoobench.interfaces import Split
+from zoobench.schema import Ref
 from zoobench.tasks.tagsets import SCHEMES, as_iob2, ordered, parts, scheme_of
 from zoobench.tasks.token_classification import Tags
 
 TASK = "token-classification"
+NEEDED = ("words", "tags")
+OPTIONAL = ("document",)
+LISTS = ("words", "tags")
+SETTINGS = ("scheme", "names")
 AUTO = "auto"
 WAYS = (AUTO, *SCHEMES)
 """What the option `scheme` may be."""
@@ -43,6 +49,41 @@ class Written:
 
     scheme: str = AUTO
     allow_unused: bool = False
+
+
+def of_rows(columns: Mapping[str, list[str]], splits: Sequence[str], place: str, ref: Ref) -> Found:
+    """Rows of a table or a hub set: `words` and `tags` are JSON lists, `document` names what a
+    sentence is from. The options `scheme` and `names` are as of CoNLL files."""
+    names = tuple(one.strip() for one in options.text(ref, "names").split(",") if one.strip())
+    documents = columns.get("document") or [""] * len(splits)
+    parts_of: dict[str, list[Sentence]] = {name or "train": [] for name in ("", *splits)}
+    faults = []
+    rows = zip(columns["words"], columns["tags"], documents, splits, strict=True)
+    for i, (words, tags, document, split) in enumerate(rows):
+        at = f"row {i + 1}"
+        try:
+            one = Sentence(_list(words, "words"), named(_list(tags, "tags"), names), document, at)
+            if why := fault(one.words, one.tags):
+                raise ValueError(why)
+        except ValueError as error:
+            faults.append(f"{at}: {error}")
+            continue
+        parts_of[split or "train"].append(one)
+    how = Written(options.text(ref, "scheme") or AUTO, options.allow_unused(ref))
+    if how.scheme not in WAYS:
+        raise unknown("", "scheme", how.scheme, WAYS, f"of {ref.id}")
+    return found(parts_of, faults, how, place, {})
+
+
+def _list(text: str, what: str) -> tuple[str, ...]:
+    """The texts of a JSON list; numbers as they are written. Raises ValueError for another cell."""
+    try:
+        held = parse_json(text, parse_int=str, parse_float=str)
+    except ValueError:
+        held = None
+    if not isinstance(held, list) or not all(isinstance(one, str) for one in held):
+        raise ValueError(f"the {what} are no JSON list of texts")
+    return tuple(held)
 
 
 def found(
