@@ -244,3 +244,98 @@ def test_a_split_without_a_sound_question_is_an_error() -> None:
     rows.append(QuestionRow("row 31", "q31", "the sky", (("sea", 0),), split="test"))
     with pytest.raises(BadData, match="no question of the test split can be used"):
         found(rows, "here", allowed=False)
+
+
+def rows_of(path: Path, rows: Sequence[dict[str, Any]], options: str = "") -> Any:
+    path.write_text(
+        "\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8"
+    )
+    name = f"table/mine?path={path}&task=question-answering&question=q&context=c&answer=a{options}"
+    return datasets.load(datasets.resolve(name))
+
+
+def lines(n: int = 30) -> list[dict[str, Any]]:
+    texts = [f"{SKY} {i}" for i in range(n)]
+    return [
+        {
+            "q": f"{i}?",
+            "c": text,
+            "a": ("blue", "black", "")[i % 3],
+            "s": (text.find("blue"), text.find("black"), None)[i % 3],
+            "g": f"g{i % 10}",
+        }
+        for i, text in enumerate(texts)
+    ]
+
+
+def test_a_table_has_an_answer_a_list_of_them_or_none(tmp_path: Path) -> None:
+    rows = lines()
+    rows[0]["a"] = ["blue", "sky is blue"]
+    rows[1]["a"] = json.dumps(["black", "it is black"])
+    rows[2]["a"] = []
+    rows[3]["a"], rows[3]["c"] = "[1, 2]", "The list [1, 2] has two. "
+    splits = rows_of(tmp_path / "rows.jsonl", rows)
+    golds = {
+        split.read(i).question: [one.text for one in gold]
+        for split in (splits.train, splits.valid, splits.test)
+        for i, gold in enumerate(answers_of(split).golds)
+    }
+    assert golds["0?"] == ["blue", "sky is blue"]
+    assert golds["1?"] == ["black", "it is black"]
+    assert golds["2?"] == golds["5?"] == []
+    assert golds["3?"] == ["[1, 2]"]
+    for split in (splits.train, splits.valid, splits.test):
+        assert all(inside == text for inside, text in spans(split))
+    assert len(set(splits.train.groups)) == len(splits.train), "each text is its own group"
+
+
+def test_a_table_says_where_answers_begin_and_what_is_split_together(tmp_path: Path) -> None:
+    rows = lines()
+    second = SKY.rindex("blue")
+    rows[0]["s"] = second
+    splits = rows_of(tmp_path / "rows.jsonl", rows, "&start=s&group=g")
+    starts = {
+        split.read(i).question: gold[0].start
+        for split in (splits.train, splits.valid, splits.test)
+        for i, gold in enumerate(answers_of(split).golds)
+        if gold
+    }
+    assert starts["0?"] == second
+    assert starts["3?"] == SKY.index("blue")
+    groups = [set(s.groups) for s in (splits.train, splits.valid, splits.test)]
+    assert not groups[0] & groups[2]
+    assert set.union(*groups) == {f"g{i}" for i in range(10)}
+    rows[1]["s"], rows[4]["s"] = "here", [1, 2]
+    notes = rows_of(tmp_path / "bad.jsonl", rows, "&start=s").notes
+    assert notes["corrupt_files"] == [
+        "row 2: a start is no whole number", "row 5: 1 answers, but 2 starts",
+    ]  # fmt: skip
+
+
+def test_a_csv_and_the_hub_s_form_of_answers_are_read_alike(tmp_path: Path) -> None:
+    import csv
+
+    rows = lines()
+    hub = [
+        dict(
+            row,
+            a={
+                "text": [row["a"]] if row["a"] else [],
+                "answer_start": [row["s"]] if row["a"] else [],
+            },
+        )
+        for row in rows
+    ]
+    path = tmp_path / "rows.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, ["q", "c", "a", "s", "g"])
+        writer.writeheader()
+        writer.writerows(rows)
+    name = f"table/mine?path={path}&task=question-answering&question=q&context=c&answer=a&start=s"
+    plain = datasets.load(datasets.resolve(name))
+    nested = rows_of(tmp_path / "hub.jsonl", hub)
+    assert plain.fingerprints == nested.fingerprints
+    with pytest.raises(UserError, match="give the option answer"):
+        datasets.resolve(f"table/mine?path={path}&task=question-answering&question=q&context=c")
+    with pytest.raises(UserError, match="column 'nothing'"):
+        datasets.resolve(name.replace("answer=a", "answer=nothing"))

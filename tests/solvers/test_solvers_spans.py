@@ -101,5 +101,6 @@ def test_the_path_chooses_by_what_is_judged_and_rows_are_shared() -> None:
     assert lams == sorted(lams, reverse=True)
     best = min(points, key=lambda one: one.order)
     assert best.valid_loss == min(one.valid_loss for one in points) < 0.35
-    assert points[0].valid_nll > best.valid_nll
+    assert best.lam == max(one.lam for one in points if one.valid_loss == best.valid_loss)
+    assert points[0].valid_nll > min(one.valid_nll for one in points)
     assert torch.allclose(train.inside(best.weight) @ train.basis.t(), best.weight, atol=1e-8)

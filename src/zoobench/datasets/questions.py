@@ -69,7 +69,7 @@ def of_rows(columns: Mapping[str, list[str]], splits: Sequence[str], place: str,
 
     An `answer` is a text, a JSON list of texts, or a JSON table of `text` and `answer_start` as
     hub sets have it, and empty where the context holds none; `start` is its first character, or a
-    list of them, and empty where nobody says.
+    list of them, and empty where nobody says. Without a `group` questions on one context are one.
     """
     starts = columns.get("start") or [""] * len(splits)
     groups = columns.get("group") or [""] * len(splits)
@@ -79,17 +79,19 @@ def of_rows(columns: Mapping[str, list[str]], splits: Sequence[str], place: str,
     )  # fmt: skip
     rows = []
     for i, (question, context, answer, start, split, group) in enumerate(read):
-        answers, why = _answers(answer, start)
-        rows.append(
-            QuestionRow(f"row {i + 1}", question, context, answers, split, group.strip(), why)
-        )
+        # What stands in the context is an answer, even where it could be read as a list.
+        answers, why = _answers(answer, start, plain=bool(answer) and answer in context)
+        group = group.strip() or f"text {text_id(context)}"
+        rows.append(QuestionRow(f"row {i + 1}", question, context, answers, split, group, why))
     few = ": name no group, or give the option split" if "group" in columns else ""
     return found(rows, place, options.allow_unused(ref), few)
 
 
-def _answers(answer: str, start: str) -> tuple[tuple[tuple[str, int | None], ...], str]:
+def _answers(
+    answer: str, start: str, *, plain: bool
+) -> tuple[tuple[tuple[str, int | None], ...], str]:
     """((text, start) of each answer of a cell, what is wrong with them)."""
-    held, said = _json(answer), _json(start)
+    held, said = answer if plain else _json(answer), _json(start)
     if isinstance(held, dict):
         said = held.get("answer_start", said)
         held = held.get("text")

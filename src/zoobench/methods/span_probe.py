@@ -26,10 +26,14 @@ if TYPE_CHECKING:
     from zoobench.solvers.spans import SpanData, SpanPoint
 
 
+SMALL = 2**23
+"""Up to so many numbers the probe is solved in float64, where that costs next to nothing."""
+
+
 @dataclass(frozen=True)
 class SpanProbe:
     """A path of `lambdas` ridges over `decades` on the states of each of three layers; layer and
-    lambda are chosen on `valid` by F1, then NLL, then refit on train + valid.
+    lambda are chosen on `valid` by F1, of equals the stronger lambda, then refit on train + valid.
 
     It learns from the questions of train whose hashes come first and whose texts have at most
     `characters` together, and chooses on a fifth of that of valid: the same for every model. Their
@@ -126,6 +130,8 @@ class ProbeStates:
         from zoobench.solvers.spans import SpanData, Windows
 
         rows = torch.cat([one.layer(layer) for one in self.features]).to(device)
+        if rows.numel() <= SMALL:
+            rows = rows.double()
         golds = [answers_of(split).golds for split in self.splits]
         truth = [
             [window.target(next(iter(own[window.number]), None)) for window in one.windows]

@@ -135,8 +135,8 @@ class SpanPoint:
 
     @property
     def order(self) -> tuple[float, float, float]:
-        """Less is better."""
-        return (self.valid_loss, self.valid_nll, -self.lam)
+        """Less is better; of equals the stronger lambda, whose optimum is found sooner."""
+        return (self.valid_loss, -self.lam, self.valid_nll)
 
 
 @dataclass(frozen=True)
