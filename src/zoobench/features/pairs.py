@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from zoobench.features.source import Features
 
 VERSION = 1
+BLOCK = 2**14
+"""Pieces whose states are turned to float32 at once."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,14 @@ class PairFeatures:
     starts: NDArray[np.int64]
     layers: tuple[int, ...]
 
-    def layer(self, number: int) -> torch.Tensor:
-        """(R, D) float32 after the layer `number`, on the CPU."""
+    def put(self, number: int, rows: torch.Tensor) -> None:
+        """The states (R, D) after the layer `number`, into `rows`, a block at a time."""
         import torch
 
-        column = self.values[:, self.layers.index(number)]
-        return torch.from_numpy(np.asarray(column, dtype=np.float32))
+        layer = self.layers.index(number)
+        for start in range(0, len(rows), BLOCK):
+            block = self.values[start : start + BLOCK, layer]
+            rows[start : start + BLOCK] = torch.from_numpy(np.asarray(block, dtype=np.float32))
 
 
 def windows_of(split: Split, reader: TokenReader) -> tuple[PairWindow, ...]:

@@ -57,6 +57,8 @@ FOR_TASK: dict[str, dict[str, str]] = {
     },
     "question-answering": {
         "linear-probe": "zoobench.methods.span_probe:SpanProbe",
+        "fine-tune": "zoobench.methods.span_finetune:SpanFineTune",
+        "from-scratch": "zoobench.methods.span_finetune:SpanFromScratch",
         "as-is": "zoobench.methods.as_is_reader:ReadAsIs",
         "majority": "zoobench.methods.answer_controls:UsualAnswer",
         "raw-input": "zoobench.methods.answer_controls:LikeliestSentence",
