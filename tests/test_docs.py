@@ -175,7 +175,7 @@ cost_seconds = 0.5
 """
 NAMES = {
     "suite": "suite",
-    **dict.fromkeys(("smoke", "smoke-dense", "demo", "shift", "pets"), "smoke"),
+    **dict.fromkeys(("smoke", "smoke-dense", "smoke-words", "demo", "shift", "pets"), "smoke"),
 }
 """File -> the name of its suite: one run is enough for all that are called alike."""
 
@@ -201,7 +201,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for arguments in (["run", "smoke.toml", "--out", "zoobench-run"], accept):
         done = CliRunner().invoke(main, arguments)
         assert done.exit_code == 0, done.output + done.stderr
-    for name in ("smoke", "smoke-dense", "pets", "timm"):
+    for name in ("smoke", "smoke-dense", "smoke-words", "pets", "timm"):
         shutil.copytree("zoobench-run", f"results/runs/{name}")
     patch.undo()
     return folder

@@ -25,7 +25,10 @@ from zoobench.schema import Ref, Value, digest
 CONTROLS = ("chance", "majority", "mean", "raw-input", "oracle", "random-weights")
 """PROTOCOL section 2; on in every suite unless switched off, each where it serves the task."""
 
-BUILTIN = ("smoke", "smoke-dense", "demo", "vision", "dense", "text", "shift", "gpu")
+BUILTIN = (
+    "smoke", "smoke-dense", "smoke-words", "demo", "vision", "dense", "text", "words", "shift",
+    "gpu",
+)  # fmt: skip
 
 Precision = Literal["auto", "fp32", "bf16"]
 
