@@ -35,6 +35,8 @@ CAUSAL = ("language-modelling", "multiple-choice")
 MASKED = ("masked-language-modelling",)
 LONGEST = 1024
 """Most tokens of a window by default, even of models that could read more."""
+COSTED = 128
+"""Tokens of the text that costs are counted and timed of: a window would take minutes on a CPU."""
 PACKAGED = {"smollm2-135m-instruct": "smollm2-135m"}
 """Name -> the packaged model of the same file."""
 
@@ -43,7 +45,7 @@ PACKAGED = {"smollm2-135m-instruct": "smollm2-135m"}
 class LanguageModel(CompleteTexts):
     """A complete model of texts; its module gives logits of tokens, which `coder` writes texts in.
 
-    As a backbone it gives the logits of a text's last token.
+    As a backbone it reads a text's first COSTED tokens, and gives the logits of the last of them.
     """
 
     answers: tuple[str, ...] = ()
@@ -68,10 +70,10 @@ def _of(module: Any, tokenizer: Any, spec: InputSpec, answers: tuple[str, ...]) 
 
 
 def _ids(coder: Coder, masked: bool, raw: str) -> list[int]:
-    """A text's first window."""
+    """A text's first tokens, as a window begins and ends."""
     start = () if coder.start is None else (coder.start,)
     before, after = (coder.before, coder.after) if masked else (start, ())
-    room = coder.length - len(before) - len(after)
+    room = min(coder.length, COSTED) - len(before) - len(after)
     return [*before, *coder.encode(raw).ids[:room], *after] or [coder.pad]
 
 
