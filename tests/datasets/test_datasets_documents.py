@@ -64,6 +64,8 @@ def test_empty_texts_are_faults_and_a_missing_column_is_said(tmp_path: Path) -> 
         datasets.resolve(f"table/t?path={path}&text=body&task=language-modelling")
     with pytest.raises(UserError, match="give the option text, the name of a column"):
         datasets.resolve(f"table/t?path={path}&task=language-modelling")
+    with pytest.raises(UserError, match=r"unknown task 'language_modelling' of table"):
+        datasets.resolve(f"table/t?path={path}&text=body&task=language_modelling")
     with pytest.raises(UserError, match="unknown option 'label'"):
         datasets.resolve(f"table/t?path={path}&text=body&label=x&task=language-modelling")
 

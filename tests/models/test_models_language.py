@@ -15,9 +15,11 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokeniz
 
 from tinymodels import byte_tokenizer, tiny_bert, tiny_decoder, tiny_masked, write_files
 from zoobench import models
+from zoobench.costs.architectures import architecture
 from zoobench.errors import Unsupported, UserError
 from zoobench.models import likelihood
 from zoobench.models.likelihood import UNKNOWN, Coder, causal_bits, masked_bits
+from zoobench.models.weights import untrained
 
 TEXT = "The cat sat on thé mat <|endoftext|> 🙂 and\n\nthe river came from the village. " * 8
 LENGTH = 32
@@ -169,6 +171,15 @@ def test_a_card_says_what_a_configuration_answers(folders: dict[str, Path], tmp_
     assert answers(tiny_masked(tmp_path / "bert")) == ("masked-language-modelling",)
     hub = models.card(models.resolve("language-model/some/model"))
     assert len(hub.answers) == 3, "nobody knows before it is downloaded"
+
+
+def test_a_folders_model_can_be_drawn_anew_and_profiled(folders: dict[str, Path]) -> None:
+    ref = models.resolve(f"language-model/tiny?weights={folders['llama']}")
+    drawn: list[Any] = [models.load(models.resolve(untrained(ref)), seed) for seed in (0, 1)]
+    pieces = [drawn[0].coder.encode(TEXT)]
+    first, other = (causal_bits(m.module, m.coder, pieces)[0] for m in drawn)
+    assert not np.allclose(first, other)
+    assert architecture(ref).sequence_length == LENGTH
 
 
 def test_what_is_no_language_model_is_refused(tmp_path: Path) -> None:

@@ -120,8 +120,8 @@ def resolve(ref: Ref, where: str) -> Ref:
     not UTF-8 (which line), one class only, classes too small to split, an unknown
     split, a class that train never saw.
     """
+    check_task(ref, where, (*TASKS, *ROWS))  # first: the options are the task's
     options.check(ref, _options(ref), where)
-    check_task(ref, where, (*TASKS, *ROWS))
     ranges.range_of(ref, where)
     as_words(ref, where)
     options.allow_unused(ref, where)

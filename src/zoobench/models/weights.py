@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     import torch
 
 
+OF_FOLDERS = ("hf", "timm", "segmenter", "detector", "tagger", "reader", "language-model")
+"""Sources whose models may come from a local folder."""
+
+
 def own_folder(ref: Ref) -> str:
     """The local folder whose configuration `ref` is built from; "" where it is the source's."""
-    if ref.source not in ("hf", "timm", "segmenter", "detector", "reader") or (
-        ref.source == "timm" and "/" not in ref.name
-    ):
+    if ref.source not in OF_FOLDERS or (ref.source == "timm" and "/" not in ref.name):
         return ""
     weights = str(ref.option("weights", "pretrained"))
     own = weights not in ("random", "pretrained") and not weights.endswith(WEIGHT_SUFFIXES)
