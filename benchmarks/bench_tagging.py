@@ -122,6 +122,11 @@ def ours(splits: Splits, source: Kept) -> tuple[float, Any, float]:
     return cpu, fitted, entity_f1(said, tags_of(splits.test))
 
 
+def every(splits: Splits) -> NDArray[np.intp]:
+    """All sentences of train."""
+    return np.arange(len(splits.train), dtype=np.intp)
+
+
 @dataclass
 class Peer:
     """scikit-learn on one layer, standardised: not counted against it."""
@@ -132,7 +137,7 @@ class Peer:
     @classmethod
     def of(cls, splits: Splits, source: Kept, layer: int) -> Peer:
         words = source.words(splits.train), source.words(splits.valid)
-        rows = Rows.of(source, splits.sealed(), *words, layer)
+        rows = Rows.of(source, splits.sealed(), *words, layer, every(splits))
         return cls(scaling(rows.train).apply(rows.train).numpy(), rows.labels.numpy())
 
     def fit(self, lam: float) -> tuple[float, float]:
@@ -157,14 +162,14 @@ class Peer:
         return loss / len(self.x) + 0.5 * lam * float(weight.square().sum())
 
 
-def compared(splits: Splits, source: Kept, every: int) -> list[str]:
+def compared(splits: Splits, source: Kept, step: int) -> list[str]:
     with peak() as memory:
         first, fitted, score = ours(splits, source)
     spot = min(range(45), key=lambda i: abs(math.log(LAMBDAS[i] / fitted.chosen["lambda"])))
     peer = Peer.of(splits, source, fitted.chosen["layer"])
     mine = optimum(splits, source, fitted.chosen["layer"], LAMBDAS[spot])
     times, seconds = [first], []
-    for i in range(spot % every, 45, every):
+    for i in range(spot % step, 45, step):
         spent, value = peer.fit(LAMBDAS[i])
         seconds.append(spent)
         if i == spot:
@@ -190,8 +195,8 @@ def optimum(splits: Splits, source: Kept, layer: int, lam: float) -> float:
     """Our objective at one lambda, certified in float64."""
     from zoobench.solvers.logistic import PathOptions, logistic_path
 
-    rows = Rows.of(source, splits.sealed(), source.words(splits.train), source.words(splits.valid),
-                   layer)  # fmt: skip
+    words = source.words(splits.train), source.words(splits.valid)
+    rows = Rows.of(source, splits.sealed(), *words, layer, every(splits))
     path = logistic_path(*rows.arguments, PathOptions(stop_early=True))
     assert abs(math.log(path.fit.lam / lam)) < 1e-6
     return path.fit.certificate.objective

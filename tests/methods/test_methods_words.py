@@ -222,8 +222,19 @@ def test_a_layer_is_chosen_on_some_sentences_by_their_ids() -> None:
     assert len(some) == 25
     other = train.subset(np.arange(len(train))[::-1])
     assert {train.ids[i] for i in some} == {other.ids[i] for i in some_sentences(other, 200)}
-    assert len(some_sentences(train)) == len(train)
+    assert len(some_sentences(train, 10**6)) == len(train)
     assert len(some_sentences(train, 1)) == 1
+
+
+def test_so_many_words_are_learned_from_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    splits = splits_of()
+    monkeypatch.setattr("zoobench.methods.word_probe.MOST", 400)
+    some = adapted("linear-probe", splits)
+    assert some.facts["train_words"] == 400
+    part = splits.train.subset(some_sentences(splits.train, 400))
+    alone = adapted("linear-probe", dataclasses.replace(splits, train=part))
+    assert some.chosen == alone.chosen
+    assert f1_of(some, splits.test) == f1_of(alone, splits.test)
 
 
 def test_the_probe_chooses_the_layer_that_knows_most() -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from zoobench.views import WordFeatures
 
+MOST = 300_000
+"""Words of train that are learned from, at most: a bound of the memory."""
 CHOOSING = 10_000
 """Words of train that a layer is chosen on, at most. Three whole paths would be most of the time
 that the probe takes, where only the difference of layers is asked."""
@@ -41,8 +43,9 @@ class WordProbe:
 
     `lambdas`, `decades`, `refit` and the flags are as of whole texts. The layer is one of those at
     a half and three quarters of the depth and the last: the one with the least NLL along a coarse
-    path on at most 10,000 words of train, whole sentences by the hash of their ids. The words of
-    one layer are in memory at a time, with the solver's copies 16 bytes a word and feature.
+    path on at most 10,000 words of train; the path itself is on at most 300,000. Both are whole
+    sentences by the hash of their ids. The words of one layer are in memory at a time, with the
+    solver's copies 16 bytes a word and feature.
     """
 
     lambdas: int = 45
@@ -65,7 +68,7 @@ class WordProbe:
         train, valid = backbone.words(splits.train), backbone.words(splits.valid)
         layers = train.layers
         layer = layers[-1] if len(layers) == 1 else self._layer(backbone, splits, train, valid)
-        rows = Rows.of(backbone, splits, train, valid, layer)
+        rows = Rows.of(backbone, splits, train, valid, layer, some_sentences(splits.train, MOST))
         options = PathOptions(lambdas=self.lambdas, decades=self.decades, limit=LIMIT)
         path, present = logistic_path(*rows.arguments, options), rows.present
         final = path.refit if self.refit else path.fit
@@ -77,7 +80,7 @@ class WordProbe:
         facts = {
             "valid_entity_f1": entity_f1(before(splits.valid), tags_of(splits.valid)),
             **facts_of(path),
-            "train_words": float(tags_of(splits.train).starts[-1]),
+            "train_words": float(len(rows.labels)),
             "trainable_params": float(len(present) * (train.values.shape[-1] + 1)),
         }
         chosen = {"lambda": path.fit.lam, "layer": layer}
@@ -92,7 +95,7 @@ class WordProbe:
         from zoobench.solvers.logistic import PathOptions, least_nll
 
         coarse = PathOptions(lambdas=COARSE, decades=self.decades, limit=HASTY)
-        some = some_sentences(splits.train)
+        some = some_sentences(splits.train, CHOOSING)
         losses = {
             layer: least_nll(
                 *Rows.of(source, splits, train, valid, layer, some).arguments, options=coarse
@@ -116,18 +119,18 @@ class Rows:
     @classmethod
     def of(
         cls, source: Any, splits: SealedSplits, train: WordFeatures, valid: WordFeatures,
-        layer: int, some: NDArray[np.intp] | None = None,
+        layer: int, some: NDArray[np.intp],
     ) -> Rows:  # fmt: skip
-        """Of one layer, and of `some` sentences of train where those are named."""
+        """Of one layer, and of `some` sentences of train."""
         import torch
 
         from zoobench.solvers.classes import relabel
 
         tags = tags_of(splits.train)
-        rows, labels = train.layer(layer), torch.from_numpy(tags.values).long()
-        if some is not None:
-            inside = torch.from_numpy(np.isin(tags.sentence, some))
-            rows, labels = rows[inside], labels[inside]
+        inside = np.flatnonzero(np.isin(tags.sentence, some))
+        kept = train.values[inside, train.layers.index(layer)]
+        rows = torch.from_numpy(kept.astype(np.float32))
+        labels = torch.from_numpy(tags.values[inside]).long()
         present, local = torch.unique(labels, return_inverse=True)
         true = torch.from_numpy(tags_of(splits.valid).values).long()
         held, to = relabel(true, present, len(splits.classes)), source.device
@@ -139,7 +142,7 @@ class Rows:
         return self.train, self.labels, self.valid, self.valid_labels, len(self.present)
 
 
-def some_sentences(split: Split, most: int = CHOOSING) -> NDArray[np.intp]:
+def some_sentences(split: Split, most: int) -> NDArray[np.intp]:
     """The sentences with the first `most` words by the hash of their ids, at least one."""
     keys = np.asarray(hash_order("layer", split.ids))
     order = np.argsort(keys, kind="stable")
