@@ -34,6 +34,8 @@ VERSION = 1
 """Counts changes of how a file is read."""
 OPTIONS = ("path", "group", "allow_unused")
 GROUPS = ("article", "paragraph")
+NAMED = 60
+"""Characters of a title or id that are said of it."""
 _FEW = {
     "article": ". Give files for valid and test, or group the questions by their texts alone: "
     'group = "paragraph"',
@@ -187,7 +189,7 @@ def _rows(path: Path, raw: bytes, split: str, grouped: str) -> Iterator[Question
             by_text = f"text {text_id(paragraph.context)}"
             # An article without a title is known by how it begins.
             title = article.title or f"article {text_id(article.paragraphs[0].context)}"
-            name = f"{path.name}, article {article.title or number!r}"
+            name = f"{path.name}, article {_shown(article.title or number)}"
             for asked in paragraph.qas:
                 yield _row(asked, paragraph.context, name, split,
                            title if grouped == "article" else by_text)  # fmt: skip
@@ -200,8 +202,13 @@ def _row(asked: _Asked, context: str, name: str, split: str, group: str) -> Ques
         fault = "is_impossible, and yet it has an answer"
     elif not asked.is_impossible and not answers:
         fault = "it has no answer, and is_impossible does not say that there is none"
-    place = f"{name}, question {asked.id or asked.question!r}"
+    place = f"{name}, question {_shown(asked.id or asked.question)}"
     return QuestionRow(place, asked.question, context, answers, split, group, fault)
+
+
+def _shown(name: str | int) -> str:
+    """A name for people, no longer than they read."""
+    return repr(name if isinstance(name, int) or len(name) <= NAMED else f"{name[:NAMED]}...")
 
 
 def _grouped(ref: Ref) -> str:
