@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 import torch
 from tokenizers.normalizers import NFKC, BertNormalizer
-from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    BertConfig,
+    BertLMHeadModel,
+)
 
 from tinymodels import byte_tokenizer, tiny_bert, tiny_decoder, tiny_masked, write_files
 from zoobench import models
@@ -171,6 +177,20 @@ def test_a_card_says_what_a_configuration_answers(folders: dict[str, Path], tmp_
     assert answers(tiny_masked(tmp_path / "bert")) == ("masked-language-modelling",)
     hub = models.card(models.resolve("language-model/some/model"))
     assert len(hub.answers) == 3, "nobody knows before it is downloaded"
+
+
+def test_a_model_that_sees_what_it_is_to_predict_is_no_causal_one(tmp_path: Path) -> None:
+    """A BERT with the head of a decoder that is none: its attention goes both ways."""
+    folder = tiny_masked(tmp_path / "bert")
+    config = BertConfig.from_pretrained(folder)
+    for decoder in (False, True):
+        config.is_decoder = decoder
+        BertLMHeadModel(config).save_pretrained(folder)
+        if decoder:
+            assert load(folder).answers == ("language-modelling", "multiple-choice")
+        else:
+            with pytest.raises(Unsupported, match="a BertLMHeadModel that sees the tokens"):
+                load(folder)
 
 
 def test_a_folders_model_can_be_drawn_anew_and_profiled(folders: dict[str, Path]) -> None:

@@ -53,7 +53,8 @@ class LanguageModel(CompleteTexts):
 
 
 def _of(module: Any, tokenizer: Any, spec: InputSpec, answers: tuple[str, ...]) -> LanguageModel:
-    from zoobench.models.likelihood import Coder  # numpy, which a list of models does without
+    # They import numpy, which a list of models does without.
+    from zoobench.models.likelihood import Coder, sees_ahead
 
     pad = text.padding(tokenizer, module.config)
     coder = Coder.of(tokenizer, int(spec.length or LONGEST), pad)
@@ -62,6 +63,8 @@ def _of(module: Any, tokenizer: Any, spec: InputSpec, answers: tuple[str, ...]) 
         raise Unsupported(f"its tokenizer has a token {coder.start}, and the model {rows} of them")
     if answers == MASKED and coder.mask is None:
         raise Unsupported("a masked model whose tokenizer has no mask token")
+    if answers == CAUSAL and sees_ahead(module, coder):
+        raise Unsupported(f"a {type(module).__name__} that sees the tokens that it is to predict")
     module.config.use_cache = False  # nothing is generated, so nothing need be kept for it
     return LanguageModel(
         module, spec, "logits of the last token", partial(_ids, coder, answers == MASKED), _logits,
@@ -177,6 +180,8 @@ class LanguageSource(CompleteSource):
 
         found = [getattr(modeling_auto, name).get(type(config), None) for name in self.mappings]
         classes = [kind for kind in found if kind is not None]
+        if getattr(config, "is_encoder_decoder", False):
+            raise Unsupported(f"{what}: an encoder-decoder ({config.model_type}) is not read")
         named = getattr(config, "architectures", None) or ()
         if chosen := next((kind for kind in classes if kind.__name__ in named), None):
             return chosen

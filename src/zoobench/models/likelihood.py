@@ -26,6 +26,8 @@ UNKNOWN = 8.0
 ROOM = 2**28
 """Bytes of logits of one batch: 32 windows of 128 tokens of 16,000."""
 MOST_WINDOWS = 64
+APART = 1e-4
+"""Relative distance of logits above which they differ by more than the order of their sums."""
 ALIKE = {
     "case": ("The End", "the end"),
     "accents": ("café", "cafe"),
@@ -158,6 +160,19 @@ def causal_bits(
     for bits, text in zip(found, texts, strict=True):
         bits += UNKNOWN * np.asarray(text.unknown)
     return found
+
+
+def sees_ahead(module: torch.nn.Module, coder: Coder) -> bool:
+    """Whether what is said after a token changes with a token that comes later: no causal model,
+    whose bits would be those of a text that it has read already."""
+    import torch
+
+    module.eval()
+    ids = [*coder.encode(" ".join(tokens.TRIAL)).ids, 1, 2, 3][: coder.length - 1]
+    texts = torch.tensor([[*ids, 1], [*ids, 2]], device=next(module.parameters()).device)
+    with torch.inference_mode():
+        one, other = module(input_ids=texts, attention_mask=torch.ones_like(texts)).logits[:, :-1]
+    return bool((one - other).norm() > APART * one.norm())
 
 
 def masked_bits(

@@ -193,7 +193,9 @@ def diagnosis() -> dict[str, Any]:
         device = machine.resolve("auto")
     except ZoobenchError as error:
         device = f"none: {error}"
-    extras = {"datasets": "hub", "pyarrow": "parquet", "mlxtend": "demo", "babel": "demo"}
+    extras = {
+        "datasets": "hub", "pyarrow": "parquet", "mlxtend": "demo", "babel": "demo", "gguf": "gguf",
+    }  # fmt: skip
     have = {
         f"{module} (extra {extra})": "installed"
         if find_spec(module)
