@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tokenizers import Regex
+from tokenizers.normalizers import Replace
 from transformers import AutoModelForCausalLM
 
 from cells import settings, write_suite
@@ -23,6 +25,7 @@ from zoobench.ranking.rank import rank
 from zoobench.report.tables import frame, ranking_table
 from zoobench.runs import planning, session, suite
 from zoobench.schema import Cell
+from zoobench.tasks.language_modelling import Documents
 from zoobench.tasks.multiple_choice import Choices, RightOptions
 from zoobench.workers.runner import Bench
 
@@ -167,6 +170,23 @@ def test_options_are_scored_by_their_likelihood_per_byte_after_the_question(worl
             (bits,) = causal_bits(model.module, model.coder, [whole])
             own = [i for i, end in enumerate(whole.ends) if end > len(one.question)]
             assert score == pytest.approx(-bits[own].sum() / len(option.encode()), rel=1e-5)
+
+
+def test_a_text_of_which_a_tokenizer_keeps_nothing_is_not_known_for_free(world: Path) -> None:
+    ref = models.resolve(f"language-model/gpt?weights={world}/gpt")
+    source = Features(models.load(ref), View(str(ref)))
+    model: Any = source.backbone
+    model.coder.backend.normalizer = Replace(Regex("[0-9]"), "")
+    texts = ["12345", "a cat 12345"]
+    split = Split("test", ("a", "b"), Documents.of(texts), lambda i: texts[i])
+    splits: Any = type("Sealed", (), {"task": "language-modelling", "valid": split})
+    said = methods.build("as-is", {}, task=splits.task).adapt(source, splits, 0).predict(split)
+    assert said[0] == 8 * 5
+    asked = Choices("What?\n", ("12", "a cat"))
+    split = Split("test", ("a",), RightOptions.of([0], [2]), lambda i: asked)
+    splits = type("Sealed", (), {"task": "multiple-choice", "valid": split})
+    (scores,) = methods.build("as-is", {}, task=splits.task).adapt(source, splits, 0).predict(split)
+    assert scores[0] == -8
 
 
 def test_pseudo_likelihood_says_how_many_tokens_and_flags_what_is_forgotten(world: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,9 +12,9 @@ from zoobench.errors import Unsupported
 from zoobench.interfaces import Adapted, SealedSplits, Split
 from zoobench.methods.predictor import Predictor
 from zoobench.models.language_model_ import LanguageModel
-from zoobench.models.likelihood import causal_bits, masked_bits
+from zoobench.models.likelihood import UNKNOWN, Pieces, causal_bits, masked_bits
 from zoobench.statistics.bootstrap import Floats
-from zoobench.tasks.language_modelling import size_of
+from zoobench.tasks.language_modelling import documents_of, size_of
 from zoobench.tasks.multiple_choice import Choices
 
 FORGETS = "tokenizer_forgets"
@@ -68,7 +68,7 @@ class DocumentBits(LanguageAsIs):
     def answer(self, model: Any, split: Split, report: Callable[[float], None]) -> Floats:
         texts = [model.coder.encode(split.read(i)) for i in range(len(split))]
         bits = causal_bits(model.module, model.coder, texts, report=report)
-        return np.asarray([one.sum() for one in bits], dtype=np.float64)
+        return _or_spelt(np.asarray([one.sum() for one in bits], dtype=np.float64), texts, split)
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,15 @@ class DocumentPseudoBits(LanguageAsIs):
 
     def answer(self, model: Any, split: Split, report: Callable[[float], None]) -> Floats:
         texts = [model.coder.encode(split.read(i)) for i in range(len(split))]
-        return masked_bits(model.module, model.coder, texts, self.tokens, report)
+        bits = masked_bits(model.module, model.coder, texts, self.tokens, report)
+        return _or_spelt(bits, texts, split)
+
+
+def _or_spelt(bits: Floats, texts: Sequence[Pieces], split: Split) -> Floats:
+    """(N,) `bits`, or of a document that has no token at all those of its bytes, as of an unknown
+    one: to say nothing is not to know it."""
+    silent = np.asarray([not len(text) for text in texts])
+    return np.where(silent, UNKNOWN * documents_of(split), bits)
 
 
 @dataclass(frozen=True)
@@ -108,7 +116,8 @@ class LikeliestOption(LanguageAsIs):
                 sizes.append(size_of(option))
         bits = causal_bits(model.module, model.coder, texts, firsts, report)
         known = iter(
-            -one[first:].sum() / size for one, first, size in zip(bits, firsts, sizes, strict=True)
+            -one[first:].sum() / size if first < len(one) else -UNKNOWN
+            for one, first, size in zip(bits, firsts, sizes, strict=True)
         )
         return [np.asarray([next(known) for _ in one.options]) for one in asked]
 
