@@ -8,6 +8,7 @@ import pytest
 from zoobench import tasks
 from zoobench.errors import NotFinite
 from zoobench.interfaces import Split
+from zoobench.schema import Outcomes
 from zoobench.tasks.language_modelling import Documents, outcomes_of, size_of
 from zoobench.tasks.multiple_choice import RightOptions
 from zoobench.tasks.multiple_choice import outcomes_of as chosen_of
@@ -56,6 +57,25 @@ def test_scores_must_be_one_an_option() -> None:
         chosen_of([[1, 2, 3]], RightOptions.of([0], [2]))
     with pytest.raises(ValueError, match="must be one of the options"):
         RightOptions.of([2], [2])
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "value"),
+    [
+        ("language-modelling", "bits", -1.0),
+        ("language-modelling", "bytes", 0),
+        ("multiple-choice", "share", 1.5),
+    ],
+)
+def test_what_was_kept_must_be_what_a_task_can_give(task: str, name: str, value: float) -> None:
+    kept = {
+        "language-modelling": outcomes_of([10.0, 80.0], np.array([10, 20])),
+        "multiple-choice": chosen_of([[1, 2], [2, 1]], RightOptions.of([0, 1], [2, 2])),
+    }[task]
+    damaged = dict(kept.arrays) | {name: np.full(2, value)}
+    tasks.task(task).statistics(kept)
+    with pytest.raises(ValueError, match=r"document|question"):
+        tasks.task(task).statistics(Outcomes(2, damaged))
 
 
 def test_a_split_of_another_task_is_refused() -> None:

@@ -94,9 +94,14 @@ class LanguageModelling:
         return outcomes_of(output, documents_of(split))
 
     def statistics(self, outcomes: Outcomes) -> Ratios:
-        """Bits of all documents over bytes of all, and the mean of each document's own ratio."""
+        """Bits of all documents over bytes of all, and the mean of each document's own ratio.
+
+        Raises ValueError for bits or bytes that no document can have.
+        """
         bits = outcomes.arrays["bits"].astype(np.float64)
         sizes = outcomes.arrays["bytes"].astype(np.float64)
+        if bits.shape != (outcomes.n,) or (bits < 0).any() or (sizes < 1).any():
+            raise ValueError("bits of a document are not below 0, and its bytes not below 1")
         columns = np.stack([bits, sizes], axis=1)
         total, single = self.metrics
         return Ratios(

@@ -118,7 +118,11 @@ class MultipleChoice:
         return outcomes_of(output, right_options_of(split))
 
     def statistics(self, outcomes: Outcomes) -> Ratios:
-        return Ratios({"accuracy": outcomes.arrays["share"]})
+        """Raises ValueError for shares that no question can have."""
+        share = outcomes.arrays["share"]
+        if share.shape != (outcomes.n,) or ((share < 0) | (share > 1)).any():
+            raise ValueError("what counts of a question lies between 0 and 1")
+        return Ratios({"accuracy": share})
 
     def reported(self, outcomes: Outcomes, splits: Splits) -> Mapping[str, Mapping[str, Any]]:
         """Accuracy, and beside it what guessing reaches: the mean of 1 / options."""
