@@ -140,6 +140,19 @@ def test_blocks_of_questions_change_no_answer(monkeypatch: pytest.MonkeyPatch) -
     assert fitted.predict(splits.test) == whole
 
 
+def test_answers_on_valid_are_read_when_they_are_asked_for() -> None:
+    asked: list[int] = []
+
+    def read() -> list[str | None]:
+        asked.append(1)
+        return ["a", None]
+
+    later = answering.LaterAnswers(read)
+    assert asked == []
+    assert (len(later), list(later), later[0]) == (2, ["a", None], "a")
+    assert asked == [1]
+
+
 def test_parameters_that_cannot_be_are_refused() -> None:
     with pytest.raises(Exception, match="at least 1"):
         methods.build("linear-probe", {"characters": 0}, task="question-answering")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +99,24 @@ class ScoredPairs(PairStates):
 
     def embed(self, batch: Any) -> torch.Tensor:
         return self.score(super().embed(batch))
+
+
+class LaterAnswers(Sequence[str | None]):
+    """Answers that are read when somebody asks for them: those on `valid`, by which nothing is
+    calibrated here, take as long as those on `test`."""
+
+    def __init__(self, read: Callable[[], list[str | None]]) -> None:
+        self._read = read
+
+    @cached_property
+    def said(self) -> list[str | None]:
+        return self._read()
+
+    def __len__(self) -> int:
+        return len(self.said)
+
+    def __getitem__(self, i: Any) -> Any:
+        return self.said[i]
 
 
 def read_answers(

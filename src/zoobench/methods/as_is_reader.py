@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from zoobench.errors import Unsupported
 from zoobench.features.pairs import current
 from zoobench.features.words import reader_of
 from zoobench.interfaces import Adapted, SealedSplits, Split
-from zoobench.methods.answers import ScoredPairs, may_be_none, read_answers
+from zoobench.methods.answers import LaterAnswers, ScoredPairs, may_be_none, read_answers
 from zoobench.methods.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -44,7 +45,10 @@ class ReadAsIs:
             )
             return read_answers(source, states, split, none)
 
-        return Predictor(answer, splits.valid, answer, facts={"trainable_params": 0.0})
+        def later(split: Split) -> LaterAnswers:
+            return LaterAnswers(partial(answer, split))
+
+        return Predictor(answer, splits.valid, later, facts={"trainable_params": 0.0})
 
 
 @dataclass(frozen=True)

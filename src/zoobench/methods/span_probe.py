@@ -16,7 +16,14 @@ import numpy as np
 from zoobench.datasets.splits import hash_order
 from zoobench.features.pairs import PairFeatures, pairs_of, states_of
 from zoobench.interfaces import Adapted, SealedSplits, Split
-from zoobench.methods.answers import ScoredPairs, answers, f1, may_be_none, read_answers
+from zoobench.methods.answers import (
+    LaterAnswers,
+    ScoredPairs,
+    answers,
+    f1,
+    may_be_none,
+    read_answers,
+)
 from zoobench.methods.predictor import Predictor
 from zoobench.tasks.question_answering import answers_of
 
@@ -92,7 +99,8 @@ class SpanProbe:
             return read_answers(backbone, _scores(backbone, layer, weight), split, none)
 
         return Predictor(
-            partial(say, final.weight), splits.valid, partial(say, point.weight),
+            partial(say, final.weight), splits.valid,
+            lambda split: LaterAnswers(partial(say, point.weight, split)),
             {"lambda": point.lam, "layer": layer}, facts,
             tuple(flag for flag, holds in flags.items() if holds),
         )  # fmt: skip
