@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 import forked
-from hubstub import HubStub
-from tinymodels import tiny_bert, tiny_timm
+from hubstub import HubStub, folder_files
+from tinymodels import byte_tokenizer, tiny_bert, tiny_decoder, tiny_timm
 
 FETCH = """
 from zoobench.errors import MissingWeights
@@ -125,6 +125,31 @@ def test_no_hub_no_repository_and_no_weights(tmp_path: Path) -> None:
     assert "no such repository" in absent
     assert "holds no model.safetensors" in empty
     assert "HF_HUB_OFFLINE" in offline
+
+
+LANGUAGE = """
+import json
+from zoobench import models
+from zoobench.models.likelihood import causal_bits
+ref = models.pin(models.resolve("language-model/u/gpt"))
+model = models.load(ref)
+bits = causal_bits(model.module, model.coder, [model.coder.encode("the cat sat")])[0]
+print(json.dumps([str(ref), models.card(ref).answers, len(bits), bool((bits > 0).all()),
+                  models.available(ref)[0]]))
+"""
+
+
+def test_a_language_model_comes_from_the_hub(tmp_path: Path) -> None:
+    folder = tiny_decoder("gpt2", tmp_path / "gpt", byte_tokenizer(280))
+    with HubStub({"u/gpt": folder_files(folder)}) as hub:
+        said = json.loads(child(LANGUAGE, hub, tmp_path / "home").splitlines()[-1])
+        commit = hub.commit("u/gpt")
+    name, answers, many, sound, here = said
+    assert name == f"language-model/u/gpt@{commit}"
+    assert answers == ["language-modelling", "multiple-choice"], "as its configuration says"
+    assert many > 2
+    assert sound
+    assert here
 
 
 def test_a_dead_hub_does_not_matter_once_the_files_are_here(tmp_path: Path) -> None:

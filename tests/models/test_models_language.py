@@ -177,6 +177,8 @@ def test_a_card_says_what_a_configuration_answers(folders: dict[str, Path], tmp_
     assert answers(tiny_masked(tmp_path / "bert")) == ("masked-language-modelling",)
     hub = models.card(models.resolve("language-model/some/model"))
     assert len(hub.answers) == 3, "nobody knows before it is downloaded"
+    assert hub.license == "unknown"
+    assert models.card(models.resolve("language-model/Qwen/Qwen2.5-0.5B")).license == "Apache-2.0"
 
 
 def test_a_model_that_sees_what_it_is_to_predict_is_no_causal_one(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from zoobench.files import parse_json
 from zoobench.interfaces import InputSpec
 from zoobench.models import complete, options, packaged_, text
 from zoobench.models.backbones import finish, pool_tokens, seeded
+from zoobench.models.catalog import HF
 from zoobench.models.complete import CompleteSource, CompleteTexts, TextFolder
 from zoobench.schema import ModelCard, Ref
 
@@ -110,14 +111,17 @@ class LanguageSource(CompleteSource):
         )  # fmt: skip
 
     def find(self, ref: Ref, where: str = "") -> ModelCard:
-        """As of any complete source; a configuration that is here says which tasks are answered."""
+        """As of any complete source; a configuration that is here says which tasks are answered,
+        and the card of the encoder in the same repository whose it is."""
         card = super().find(ref, where)
         if ref.name in PACKAGED:
             return card
         folder = complete.folder_of(ref)
         here = hub.cached(ref.name, ref.revision, hub.config_only) if folder is None else None
         path = folder / "config.json" if folder else here[0] if here else None
-        return replace(card, answers=_answers_of(path))
+        encoder = next((one for one in HF if folder is None and one.name == ref.name), card)
+        known = {name: getattr(encoder, name) for name in ("license", "published", "pretrained_on")}
+        return replace(card, answers=_answers_of(path), **known)
 
     def resolve(self, ref: Ref, where: str) -> Ref:
         """Raises UserError for an unknown name, revision or option."""
