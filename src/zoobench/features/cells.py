@@ -8,7 +8,6 @@ N pictures, grid (h, w), D features.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,8 +18,8 @@ from numpy.typing import NDArray
 
 from zoobench.errors import NotFinite
 from zoobench.features import fingerprint, precision
-from zoobench.features.extraction import MEMORY_LIMIT_BYTES, extract_into
-from zoobench.features.mapped import MappedCache, Rounded, filled, job_of
+from zoobench.features.extraction import extract_into
+from zoobench.features.mapped import MappedCache, MappedSource, Rounded, filled, job_of
 from zoobench.interfaces import InputSpec, Split
 from zoobench.models.dense import DenseView, dense, resample
 from zoobench.schema import digest
@@ -93,7 +92,7 @@ class _Cells:
         return torch.cat(parts, dim=1).permute(0, 2, 3, 1).reshape(len(batch), -1)
 
 
-class CellSource:
+class CellSource(MappedSource[CellFeatures]):
     """What `Features.cells` reads from: `source` at work on frames of one size."""
 
     def __init__(
@@ -110,7 +109,7 @@ class CellSource:
         # Of what is fed to `embed`: frames with their channels last.
         spec = replace(source.input_spec, size=(*size, 3))
         self.backbone = _Cells(self.view, spec)
-        self._memory: OrderedDict[str, CellFeatures] = OrderedDict()
+        super().__init__()
 
     def key(self, split: Split) -> str:
         """Flips with each thing that can change a number, and with nothing else."""
@@ -157,21 +156,6 @@ class CellSource:
     def shape(self, n: int) -> tuple[int, int, int, int]:
         """(n, h, w, D)."""
         return (n, *self.backbone.grid, self.backbone.channels)
-
-    def read(self, split: Split) -> CellFeatures:
-        """The cells of `split`: remembered, from the cache, or computed. Raises NotFinite."""
-        key = self.key(split)
-        if key not in self._memory:
-            self._memory[key] = self._kept(split, key) or self._computed(split, key)
-        self._memory.move_to_end(key)
-        while len(self._memory) > 1 and self._held() > MEMORY_LIMIT_BYTES:
-            self._memory.popitem(last=False)
-        return self._memory[key]
-
-    def _held(self) -> int:
-        """Bytes in memory: what is mapped from the disk takes none."""
-        arrays = [cells.values for cells in self._memory.values()]
-        return sum(one.nbytes for one in arrays if not isinstance(one, np.memmap))
 
     def _kept(self, split: Split, key: str) -> CellFeatures | None:
         """From the cache, where the model still makes of the fixed pictures what it made."""

@@ -10,17 +10,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zoobench import worktime
 from zoobench.features.cache import DEFAULT_LIMIT_BYTES, BoundedFolder, sealed
-from zoobench.features.extraction import Job, timed_on
+from zoobench.features.extraction import MEMORY_LIMIT_BYTES, Job, timed_on
 from zoobench.store import write_atomic
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from zoobench.interfaces import Split
 
 LARGEST = float(np.finfo(np.float16).max)
+Kept = TypeVar("Kept")
+"""Features of a split with an array of `values`, perhaps on the disk."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,43 @@ def _mapped(data: Path, body: dict[str, Any]) -> tuple[NDArray[np.float16], dict
         raise ValueError("the content does not match its manifest")
     shape = tuple(body["shape"])
     return np.memmap(data, dtype="<f2", mode="r", shape=shape), body
+
+
+class MappedSource(Generic[Kept]):
+    """Abstract: features of splits, remembered while they are small, or from a cache, or computed.
+
+    A source has a `key`, what is `_kept` on the disk for one, and `_computed` makes it.
+    """
+
+    def __init__(self) -> None:
+        self._memory: OrderedDict[str, Kept] = OrderedDict()
+
+    def key(self, split: Split) -> str:
+        """Flips with each thing that can change a number, and with nothing else."""
+        raise NotImplementedError
+
+    def _kept(self, split: Split, key: str) -> Kept | None:
+        """From the cache, where the model still computes as it did."""
+        raise NotImplementedError
+
+    def _computed(self, split: Split, key: str) -> Kept:
+        """Raises NotFinite."""
+        raise NotImplementedError
+
+    def read(self, split: Split) -> Kept:
+        """Those of `split`. Raises NotFinite."""
+        key = self.key(split)
+        if key not in self._memory:
+            self._memory[key] = self._kept(split, key) or self._computed(split, key)
+        self._memory.move_to_end(key)
+        while len(self._memory) > 1 and self._held() > MEMORY_LIMIT_BYTES:
+            self._memory.popitem(last=False)
+        return self._memory[key]
+
+    def _held(self) -> int:
+        """Bytes in memory: what is mapped from the disk takes none."""
+        arrays: list[Any] = [one.values for one in self._memory.values()]  # type: ignore[attr-defined]
+        return sum(one.nbytes for one in arrays if not isinstance(one, np.memmap))
 
 
 @dataclass

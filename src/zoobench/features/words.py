@@ -6,7 +6,6 @@ three layers (`TokenReader.depths`). N texts, R words of all of them, L layers, 
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -16,8 +15,8 @@ from numpy.typing import NDArray
 
 from zoobench.errors import NotFinite
 from zoobench.features import precision
-from zoobench.features.extraction import MEMORY_LIMIT_BYTES, extract_into
-from zoobench.features.mapped import MappedCache, Rounded, filled, job_of
+from zoobench.features.extraction import extract_into
+from zoobench.features.mapped import MappedCache, MappedSource, Rounded, filled, job_of
 from zoobench.interfaces import InputSpec, Split
 from zoobench.models.tokens import Window, collate, windows
 from zoobench.schema import digest
@@ -73,7 +72,7 @@ class _Words:
         return torch.stack([one[rows, batch["places"]] for one in states], dim=2)
 
 
-class WordSource:
+class WordSource(MappedSource[WordFeatures]):
     """What `Features.words` reads from."""
 
     def __init__(self, source: Features, cache: MappedCache | None) -> None:
@@ -84,7 +83,7 @@ class WordSource:
         self.backbone = _Words(
             self.reader, backbone.module, source.input_spec, self._width(backbone.module)
         )
-        self._memory: OrderedDict[str, WordFeatures] = OrderedDict()
+        super().__init__()
 
     def _width(self, module: torch.nn.Module) -> int:
         """D, as a window of one word shows it."""
@@ -113,21 +112,6 @@ class WordSource:
             },
             length=40,
         )
-
-    def read(self, split: Split) -> WordFeatures:
-        """The words of `split`: remembered, from the cache, or computed. Raises NotFinite."""
-        key = self.key(split)
-        if key not in self._memory:
-            self._memory[key] = self._kept(split, key) or self._computed(split, key)
-        self._memory.move_to_end(key)
-        while len(self._memory) > 1 and self._held() > MEMORY_LIMIT_BYTES:
-            self._memory.popitem(last=False)
-        return self._memory[key]
-
-    def _held(self) -> int:
-        """Bytes in memory: what is mapped from the disk takes none."""
-        arrays = [words.values for words in self._memory.values()]
-        return sum(one.nbytes for one in arrays if not isinstance(one, np.memmap))
 
     def _kept(self, split: Split, key: str) -> WordFeatures | None:
         """From the cache, where the model still makes of the fixed texts what it made."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,9 @@ from zoobench.features.pairs import PairStates
 from zoobench.features.words import reader_of
 from zoobench.interfaces import SealedSplits, Split
 from zoobench.methods.answers import f1, may_be_none, read_answers
-from zoobench.methods.training import RateGrid, TrainedNetwork, check_budget, fit
-from zoobench.methods.word_finetune import HEAD, TextNetwork, network
+from zoobench.methods.text_training import HEAD, TextFineTune, TextNetwork
+from zoobench.methods.training import TrainedNetwork, fit
+from zoobench.methods.word_finetune import network
 from zoobench.models.pairs import PairWindow, pair_windows
 from zoobench.tasks.question_answering import answers_of
 
@@ -28,26 +29,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SpanFineTune(RateGrid):
-    """All weights, with a new linear layer. `steps` and `batch_size`, in questions, are the budget
-    of one run of the grid, `rates` the network's. Of a question that takes several windows each
-    step draws one.
-
-    `freeze` "encoder" trains the layer alone.
-    """
+class SpanFineTune(TextFineTune):
+    """All weights, with a new linear layer; batches are of questions. Of a question that takes
+    several windows each step draws one."""
 
     tasks: ClassVar[tuple[str, ...]] = ("question-answering",)
     view: ClassVar[str] = "pairs"
-    warmup: ClassVar[float] = 0.1
-
-    steps: int = 300
-    batch_size: int = 16
-    rates: tuple[float, ...] = (2e-5, 5e-5, 1e-4)
-    weight_decay: float = 0.01
-    freeze: Literal["none", "encoder"] = "none"
-
-    def __post_init__(self) -> None:
-        check_budget(self)
 
     def trained(
         self, source: Any, splits: SealedSplits, rate: float, seed: int

@@ -8,15 +8,16 @@ and one small grid of rates whose best is chosen on `valid` by entity F1. C tags
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zoobench.interfaces import InputSpec, SealedSplits, Split
-from zoobench.methods.training import RateGrid, TrainedNetwork, check_budget, fit
+from zoobench.interfaces import SealedSplits, Split
+from zoobench.methods.text_training import HEAD, TextFineTune, TextNetwork
+from zoobench.methods.training import TrainedNetwork, fit
 from zoobench.models.tokens import Window, collate, windows
 from zoobench.tasks.token_classification import entity_f1, tags_of
 from zoobench.views import TokenReader
@@ -26,30 +27,14 @@ if TYPE_CHECKING:
 
 TOGETHER = 64
 """Windows that are read at once when nothing is trained."""
-HEAD = 10.0
-"""The new layer's rate, as a multiple of the network's."""
 
 
 @dataclass(frozen=True)
-class WordFineTune(RateGrid):
-    """All weights, with a new linear layer on words' first pieces. `steps` and `batch_size`, in
-    texts, are the budget of one run of the grid, `rates` the network's.
-
-    `freeze` "encoder" trains the layer alone.
-    """
+class WordFineTune(TextFineTune):
+    """All weights, with a new linear layer on words' first pieces; batches are of texts."""
 
     tasks: ClassVar[tuple[str, ...]] = ("token-classification",)
     view: ClassVar[str] = "words"
-    warmup: ClassVar[float] = 0.1
-
-    steps: int = 300
-    batch_size: int = 16
-    rates: tuple[float, ...] = (2e-5, 5e-5, 1e-4)
-    weight_decay: float = 0.01
-    freeze: Literal["none", "encoder"] = "none"
-
-    def __post_init__(self) -> None:
-        check_budget(self)
 
     def trained(
         self, source: Any, splits: SealedSplits, rate: float, seed: int
@@ -154,29 +139,3 @@ def said(
             for word, place in window.words:
                 out[i][word] = row[place]
     return out
-
-
-@dataclass(frozen=True)
-class TextNetwork:
-    """A trained encoder and decoder as a Backbone, whose costs are those of what was judged:
-    `embed` gives what the network says of a text's pieces, which `backbone` makes of it."""
-
-    module: torch.nn.Module
-    backbone: Any
-    feature_dim: int
-    pooling: str = ""
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def input_spec(self) -> InputSpec:
-        spec: InputSpec = self.backbone.input_spec
-        return spec
-
-    def prepare(self, raw: Any) -> Any:
-        return self.backbone.prepare(raw)
-
-    def collate(self, prepared: Sequence[Any]) -> Any:
-        return self.backbone.collate(prepared)
-
-    def embed(self, batch: Any) -> Any:
-        return self.module(batch)

@@ -1,0 +1,59 @@
+"""What the recipes that train networks of texts have in common, whatever they train for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from zoobench.interfaces import InputSpec
+from zoobench.methods.training import RateGrid, check_budget
+
+if TYPE_CHECKING:
+    import torch
+
+HEAD = 10.0
+"""The new layer's rate, as a multiple of the network's."""
+
+
+@dataclass(frozen=True)
+class TextFineTune(RateGrid):
+    """Abstract: `steps` and `batch_size` are the budget of one run of the grid, `rates` the
+    network's; the new layer's are HEAD times as much. `freeze` "encoder" trains the layer alone."""
+
+    warmup: ClassVar[float] = 0.1
+
+    steps: int = 300
+    batch_size: int = 16
+    rates: tuple[float, ...] = (2e-5, 5e-5, 1e-4)
+    weight_decay: float = 0.01
+    freeze: Literal["none", "encoder"] = "none"
+
+    def __post_init__(self) -> None:
+        check_budget(self)
+
+
+@dataclass(frozen=True)
+class TextNetwork:
+    """A trained encoder and decoder as a Backbone, whose costs are those of what was judged:
+    `embed` gives what the network says of a text's pieces, which `backbone` makes of it."""
+
+    module: torch.nn.Module
+    backbone: Any
+    feature_dim: int
+    pooling: str = ""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def input_spec(self) -> InputSpec:
+        spec: InputSpec = self.backbone.input_spec
+        return spec
+
+    def prepare(self, raw: Any) -> Any:
+        return self.backbone.prepare(raw)
+
+    def collate(self, prepared: Sequence[Any]) -> Any:
+        return self.backbone.collate(prepared)
+
+    def embed(self, batch: Any) -> Any:
+        return self.module(batch)
