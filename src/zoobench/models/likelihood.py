@@ -235,12 +235,14 @@ def _read(
         with torch.inference_mode():
             logits = module(input_ids=ids, attention_mask=mask).logits
             for row, window in zip(logits, some, strict=True):
-                said = row[window.at.start : window.at.stop].float()
+                said = row[window.at.start : window.at.stop]
                 true = torch.tensor(
                     texts[window.text].ids[window.tokens.start : window.tokens.stop],
                     device=device,
                 )
-                nats = said.logsumexp(dim=1) - said.gather(1, true[:, None])[:, 0]
+                # Part by part: the exponentials of a window would take its logits' memory again.
+                total_of = torch.cat([part.float().logsumexp(dim=1) for part in said.split(128)])
+                nats = total_of - said.gather(1, true[:, None])[:, 0].float()
                 yield window, nats.double().cpu().numpy() / math.log(2)
         done += sum(len(window.ids) for window in some)
         report(done / total)
