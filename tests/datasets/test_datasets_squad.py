@@ -117,10 +117,13 @@ def test_an_answer_is_found_at_the_place_nearest_to_what_is_said() -> None:
             assert abs(at - wanted) == min(abs(place - wanted) for place in places)
 
 
-def test_an_offset_that_is_off_by_one_is_mended_and_counted(tmp_path: Path) -> None:
+def test_an_offset_that_is_off_by_one_is_mended_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     data = [article("Off", [asked("1", "black", off=1), asked("2", "night", off=-1)]), *many()]
     splits = loaded(written(tmp_path / "off.json", data))
     assert splits.notes["answers_moved"] == 2
+    assert "squad/mine: answers that stand elsewhere than is said: 2" in caplog.text
     for split in (splits.train, splits.valid, splits.test):
         assert all(inside == text for inside, text in spans(split))
 

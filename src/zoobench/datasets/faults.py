@@ -63,6 +63,12 @@ _LABELS = {
 }
 
 
+_COUNTS = {
+    "answers_moved": "answers that stand elsewhere than is said",
+    "answers_not_in_text": "answers that stand nowhere in their texts, and are not used",
+}
+
+
 def about(notes: object) -> str:
     """What the notes of a dataset say of examples that are not used, and of classes that are not
     as they are spelt, in one line; often "".
@@ -79,6 +85,9 @@ def about(notes: object) -> str:
         told.append("empty classes: " + ", ".join(map(repr, empty)))
     if isinstance(damaged, int) and damaged:
         told.append(f"damaged: {damaged}")
+    for name, what in _COUNTS.items():
+        if isinstance(many := notes.get(name), int) and many:
+            told.append(f"{what}: {many}")
     for name, what in _LABELS.items():
         if isinstance(texts := notes.get(name), (list, tuple)) and texts:
             told.append(f"{what}: " + ", ".join(map(str, texts)))
