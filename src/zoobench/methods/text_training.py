@@ -22,6 +22,7 @@ class TextFineTune(RateGrid):
     network's; the new layer's are HEAD times as much. `freeze` "encoder" trains the layer alone."""
 
     warmup: ClassVar[float] = 0.1
+    decay: ClassVar[str] = "cosine"
 
     steps: int = 300
     batch_size: int = 16

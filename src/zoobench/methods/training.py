@@ -5,8 +5,10 @@ A network has an `encoder`, which is a copy of a backbone's module, and a `decod
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
@@ -36,6 +38,7 @@ class RateGrid:
     needs: ClassVar[str] = "module"
     random_weights: ClassVar[bool] = False
     warmup: ClassVar[float] = 0.0
+    decay: ClassVar[str] = "poly"
     rates: tuple[float, ...]
 
     def adapt(self, backbone: Any, splits: SealedSplits, seed: int) -> Adapted:
@@ -130,6 +133,8 @@ class TrainingBudget(Protocol):
     def freeze(self) -> str: ...
     @property
     def warmup(self) -> float: ...
+    @property
+    def decay(self) -> str: ...
 
 
 def fit(
@@ -143,7 +148,8 @@ def fit(
 ) -> float | None:
     """Train `net`, which has an `encoder` and a `decoder`, by AdamW: the decoder at `rate`, the
     encoder at a tenth of it, or not at all where it is frozen; its batch norms always are. The
-    rate rises over the share `warmup` of the steps, and falls by the power of POWER to the end.
+    rate rises over the share `warmup` of the steps, and then falls to 0: by a "cosine", or from the
+    first step on by the power of POWER ("poly").
 
     `loss(step, rows)` is of some of n examples. The number of trained parameters, or None where
     the loss is no number.
@@ -158,13 +164,7 @@ def fit(
     if recipe.freeze == "none":
         groups.append({"params": encoder, "lr": rate / 10})
     optimizer = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
-    rise = max(1.0, recipe.warmup * recipe.steps)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda step: (
-            min(1.0, (step + 1) / rise) * (1 - min(step, recipe.steps) / recipe.steps) ** POWER
-        ),
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(factor, recipe))
     train_mode(net)
     for step, rows in enumerate(batches(n, recipe.steps, recipe.batch_size, seed)):
         value = loss(step, rows)
@@ -178,6 +178,16 @@ def fit(
         if progress is not None:
             progress(f"train at {rate:g}", step + 1, recipe.steps)
     return float(sum(p.numel() for p in trained))
+
+
+def factor(recipe: TrainingBudget, step: int) -> float:
+    """The rate at `step`, as a share of its peak."""
+    done, warm = min(1.0, step / recipe.steps), round(recipe.warmup * recipe.steps)
+    if recipe.decay == "poly":
+        return float((1 - done) ** POWER)
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, recipe.steps - warm))))
 
 
 def train_mode(net: Any) -> None:

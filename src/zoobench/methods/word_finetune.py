@@ -1,7 +1,7 @@
 """Fine-tuning for token classification, and the same from random weights (PROTOCOL section 2).
 
 One recipe for every model: a linear layer on the last states of words' first pieces, AdamW with
-the new layer at ten times the network's rate, a warm-up of a tenth of the steps and a poly decay,
+the new layer at ten times the network's rate, a warm-up of a tenth of the steps and a cosine decay,
 and one small grid of rates whose best is chosen on `valid` by entity F1. C tags.
 """
 
