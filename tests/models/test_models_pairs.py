@@ -42,6 +42,21 @@ def as_bytes() -> Tokenizer:
     return made
 
 
+def as_roberta() -> Tokenizer:
+    """Bytes, whose blanks the post-processor trims from the pieces' characters."""
+    made = as_bytes()
+    alphabet = made.get_vocab()
+    joined = ("Ġb", "Ġbl", "Ġblu", "Ġblue")
+    alphabet |= {piece: len(alphabet) + i for i, piece in enumerate(joined)}
+    made.model = models.BPE(alphabet, [("Ġ", "b"), ("Ġb", "l"), ("Ġbl", "u"), ("Ġblu", "e")])
+    made.add_special_tokens(["<s>", "</s>"])
+    first, last = (made.token_to_id(one) for one in ("<s>", "</s>"))
+    made.post_processor = processors.RobertaProcessing(
+        ("</s>", last), ("<s>", first), trim_offsets=True, add_prefix_space=False
+    )
+    return made
+
+
 def reader(backend: Any, length: int = 60) -> TokenReader:
     def pieces(words: Any) -> list[list[int]]:
         return [[ord(c) % 99 for c in word] for word in words]
@@ -51,7 +66,10 @@ def reader(backend: Any, length: int = 60) -> TokenReader:
     )
 
 
-BACKENDS: dict[str, Callable[[], Any]] = {"bert": as_bert, "bytes": as_bytes, "words": lambda: None}
+BACKENDS: dict[str, Callable[[], Any]] = {
+    "bert": as_bert, "bytes": as_bytes, "roberta": as_roberta,
+    "words": lambda: None,
+}  # fmt: skip
 every_reader = pytest.mark.parametrize("kind", sorted(BACKENDS))
 
 
@@ -125,6 +143,20 @@ def test_offsets_that_are_off_by_one_give_another_answer() -> None:
     assert window.said(text, begin + 1, end) == "lue"
     assert window.said(text, begin, end - 1) == "blu"
     assert window.said(text, begin - 1, end) == "s blue"
+
+
+def test_blanks_that_a_tokenizer_trims_are_trimmed_once() -> None:
+    text = "the answer is blue  blue today"
+    (window,) = windows_of("roberta", "which blue?", text)
+    whole = as_roberta().encode("which blue?", text)
+    assert list(window.ids) == whole.ids
+    assert list(window.text) == [
+        span for span, of in zip(whole.offsets, whole.sequence_ids, strict=True) if of == 1
+    ]
+    for start in (14, 20):
+        begin, end = window.target(AnswerSpan("blue", start))
+        assert begin == end, "one piece"
+        assert window.said(text, begin, end) == "blue"
 
 
 def test_texts_without_pieces_and_lengths_without_room_are_said() -> None:

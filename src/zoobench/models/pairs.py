@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from zoobench.tasks.question_answering import AnswerSpan, TextQuestion
@@ -121,16 +122,25 @@ def _starts(n: int, room: int, overlap: int) -> Iterator[int]:
 
 
 def _joined(asked: TextQuestion, reader: TokenReader, most: int) -> _Pair:
-    """As the tokenizer joins two texts. Half of a surrogate pair reads as '?', a character too."""
+    """As the tokenizer joins two texts, of which the question has `most` pieces at most. Half of a
+    surrogate pair reads as '?', a character too."""
     question, text = (
-        reader.backend.encode(one.encode("utf-8", "replace").decode(), add_special_tokens=False)
-        for one in (asked.question, asked.context)
+        one.encode("utf-8", "replace").decode() for one in (asked.question, asked.context)
     )
-    question.truncate(most)
-    whole = reader.backend.post_process(question, text)
-    of_text = [i for i, of in enumerate(whole.sequence_ids) if of == 1]
-    first, end = (of_text[0], of_text[-1] + 1) if of_text else (len(whole.ids), len(whole.ids))
-    return _Pair(whole.ids, whole.type_ids, first, end, tuple(whole.offsets[first:end]))
+    # In one call: what trims offsets of blanks takes a letter too where it reads a text twice.
+    said = reader.backend.encode(question, text)
+    number = accumulate(of == 0 for of in said.sequence_ids)
+    kept = [
+        i
+        for i, (of, k) in enumerate(zip(said.sequence_ids, number, strict=True))
+        if of != 0 or k <= most
+    ]
+    ids, types, sequence, spans = (
+        [row[i] for i in kept] for row in (said.ids, said.type_ids, said.sequence_ids, said.offsets)
+    )
+    of_text = [i for i, of in enumerate(sequence) if of == 1]
+    first, end = (of_text[0], of_text[-1] + 1) if of_text else (len(ids), len(ids))
+    return _Pair(ids, types, first, end, tuple(spans[first:end]))
 
 
 def _by_words(asked: TextQuestion, reader: TokenReader, most: int) -> _Pair:
