@@ -50,9 +50,10 @@ def as_roberta() -> Tokenizer:
     alphabet |= {piece: len(alphabet) + i for i, piece in enumerate(joined)}
     made.model = models.BPE(alphabet, [("Ġ", "b"), ("Ġb", "l"), ("Ġbl", "u"), ("Ġblu", "e")])
     made.add_special_tokens(["<s>", "</s>"])
-    first, last = (made.token_to_id(one) for one in ("<s>", "</s>"))
+    vocabulary = made.get_vocab()
+    last, first = (("</s>", vocabulary["</s>"]), ("<s>", vocabulary["<s>"]))
     made.post_processor = processors.RobertaProcessing(
-        ("</s>", last), ("<s>", first), trim_offsets=True, add_prefix_space=False
+        last, first, trim_offsets=True, add_prefix_space=False
     )
     return made
 
