@@ -15,6 +15,7 @@ from selenium import webdriver
 from fakes import make_run
 from zoobench.ranking.rank import rank
 from zoobench.report.classes import by_class, class_scores, heatmap
+from zoobench.report.drawing import lay_out
 from zoobench.report.markdown import markdown
 from zoobench.report.page import page
 from zoobench.report.write import write_report
@@ -162,3 +163,15 @@ def test_names_of_classes_are_text_in_every_file(name: str, tmp_path: Path) -> N
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zoobench.report.write.write_figures", lambda *_: [])
+
+
+@pytest.mark.parametrize("letter", ["x", "W", "="])
+def test_names_of_wide_letters_leave_room_for_the_cells(letter: str, tmp_path: Path) -> None:
+    scores = {letter * 60 + f"{i}": 0.5 for i in range(24)}
+    (one,) = class_scores(rank([planted(tmp_path / "run", {A: scores})]))
+    figure = heatmap(one)
+    lay_out(figure)  # a warning is an error: "axes sizes collapsed to zero"
+    _, inches = figure.get_size_inches()
+    assert figure.axes[0].get_position().height * inches > 0.4
+    lowest = min(label.get_window_extent().y0 for label in figure.axes[0].get_xticklabels())
+    assert lowest >= 0, "names end on the figure"

@@ -75,7 +75,24 @@ def draw_grid(
         for label in axes.get_xticklabels():
             label.set(rotation=45, rotation_mode="anchor", ha="right")
     axes.set_yticks(range(len(rows)), rows)
+    _make_room(figure, axes, 1.2 + inches * len(columns), 1.0 + 0.28 * len(rows))
     return figure, axes
+
+
+def _make_room(figure: Figure, axes: Axes, width: float, height: float) -> None:
+    """Widen a figure of which its names, of letters wider than most, leave less than that many
+    inches."""
+    canvas: Any = figure.canvas
+    beside, below = (
+        [label.get_window_extent(canvas.get_renderer()) for label in labels]
+        for labels in (axes.get_yticklabels(), axes.get_xticklabels())
+    )
+    down = max((box.height for box in below), default=0.0) / figure.dpi
+    aside = max((box.width for box in beside), default=0.0) / figure.dpi
+    across, high = figure.get_size_inches()
+    figure.set_size_inches(
+        min(max(across, width + max(aside, down)), 40.0), min(max(high, height + down), 60.0)
+    )
 
 
 def lay_out(figure: Figure) -> None:
