@@ -60,7 +60,7 @@ def test_a_file_becomes_three_splits(tmp_path: Path) -> None:
     assert found["Ana3", "Or0", "sees", "Oslo3"] == ["B-PER", "I-PER", "O", "B-LOC"]
 
 
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_marks_and_line_ends_are_no_part_of_words(end: str, tmp_path: Path) -> None:
     blocks = ["\ufeff" + sentences()[0], *sentences()[1:]]
     assert all_of(loaded(write(tmp_path / "a.txt", blocks, end))) == all_of(

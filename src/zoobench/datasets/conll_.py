@@ -193,7 +193,7 @@ def parsed(text: str, name: str, columns: Columns) -> Parsed:
     number of columns than most lines. Raises BadData where there is no such column, or one
     sentence alone.
     """
-    lines = [line.rstrip("\r") for line in text.split("\n")]
+    lines = re.split(r"\r*\n|\r", text)
     full = [line for line in lines if line.strip(" \t")]
     tabs = 2 * sum("\t" in line for line in full) > len(full)
     cells = [
