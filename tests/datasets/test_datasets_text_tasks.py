@@ -62,6 +62,46 @@ def test_tags_by_number_are_named(tmp_path: Path) -> None:
         loaded(TAGGED.format(path) + "&label=t")
 
 
+@pytest.mark.parametrize("no_tag", [-1, -100, "-100", 3, 2.0, "9" * 5000])
+def test_a_number_that_is_none_of_the_names_leaves_its_sentence_out(
+    no_tag: Any, tmp_path: Path
+) -> None:
+    rows = [{"w": words, "t": [1, 0, 1, 2]} for words, _ in SENTENCES]
+    rows[4]["t"] = [1, 0, no_tag, 2]
+    made = loaded(TAGGED.format(lines(tmp_path / "t.jsonl", rows)) + "&names=O,B-PER,I-PER")
+    assert made.classes == ("O", "B-PER", "I-PER")
+    (said,) = made.notes["corrupt_files"]
+    assert said.startswith("row 5: the tag ")
+    assert len(said) <= 303
+
+
+def test_tags_without_names_are_no_negative_numbers(tmp_path: Path) -> None:
+    rows = [{"w": words, "t": tags} for words, tags in SENTENCES]
+    rows[4]["t"] = ["B-PER", "O", "-100", "O"]
+    made = loaded(TAGGED.format(lines(tmp_path / "t.jsonl", rows)))
+    assert made.notes["corrupt_files"] == ["row 5: tag 3 is -100, which is no tag"]
+    numbers = [{"w": words, "t": [1, 0, 1.5, 2]} for words, _ in SENTENCES]
+    with pytest.raises(UserError, match="the tags are numbers, such as '0': say what they mean"):
+        loaded(TAGGED.format(lines(tmp_path / "t.jsonl", numbers)))
+
+
+@pytest.mark.parametrize(
+    ("columns", "why"),
+    [
+        ("token-classification&words=a&tags=a", "words and tags are the same column, 'a'"),
+        ("question-answering&question=a&context=b&answer=b", "context and answer are the same"),
+        ("multiple-choice&choices=b&label=b", "choices and label are the same column, 'b'"),
+    ],
+)
+@pytest.mark.parametrize("source", ["table/t?path={}&", "hf/me/x?"])
+def test_a_column_is_not_its_own_answer(
+    columns: str, why: str, source: str, tmp_path: Path
+) -> None:
+    path = lines(tmp_path / "t.jsonl", [{"a": ["x"], "b": ["y"]}] * 9)
+    with pytest.raises(UserError, match=why):
+        datasets.resolve(source.format(path) + f"task={columns}", "s")
+
+
 def test_questions_of_a_table(tmp_path: Path) -> None:
     text = "Ana lives in Ulm. Bo lives in Bonn."
     rows: list[dict[str, Any]] = [
@@ -95,6 +135,8 @@ def test_questions_of_a_table(tmp_path: Path) -> None:
         ([["a"], "b"], "", "the answers are no list of texts"),
         ("Ulm", "x", "a start is no whole number"),
         ("Ulm", True, "a start is no whole number"),
+        ("Ulm", "9" * 5000, "a start is a number of more than 18 digits"),
+        (["Ulm"], ["9" * 5000], "a start is a number of more than 18 digits"),
     ],
 )
 def test_answers_that_are_none(answer: Any, start: Any, why: str, tmp_path: Path) -> None:
@@ -144,6 +186,13 @@ def test_sentences_of_the_hub(serve: Callable[[Mapping[str, Any]], None]) -> Non
     assert (len(made.train), len(made.valid), len(made.test)) == (27, 3, 9)
     assert made.flags == ("derived-valid",)
     assert tags_of(made.test).row(3).tolist() == [1, 0, 1, 2]
+    gap = sentences(30).to_dict()
+    gap["ner_tags"] = [[1, 0, 1, 2]] * 29 + [[1, -1, 1, 2]]
+    serve({"train": library.Dataset.from_dict(gap, features=sentences(1).features)})
+    lacking = loaded("hf/me/ner?task=token-classification&words=tokens&tags=ner_tags")
+    assert lacking.classes == ("O", "B-PER", "I-PER")
+    assert lacking.notes["corrupt_files"] == ["row 30: tag 2 is -1, which is no tag"]
+    serve({"train": sentences(30), "test": sentences(9, 30)})
     known = loaded("hf/wnut-17")
     assert known.test.read(0) == ("Ana", "met30", "Bo", "Li")
     with pytest.raises(BadData, match=r"unknown column 'token'.* Did you mean 'tokens'"):

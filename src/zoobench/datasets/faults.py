@@ -21,6 +21,8 @@ ALLOW = "To go on without: allow_unused = true"
 
 NAMED = 20
 """How many damaged examples a record names."""
+LONGEST = 300
+"""Characters of what is said of one: it may hold a cell of any length."""
 
 
 @contextmanager
@@ -44,6 +46,7 @@ def check_faults(
     """
     if not faults:
         return {}
+    faults = [one if len(one) <= LONGEST else f"{one[:LONGEST]}..." for one in faults]
     bound = WARNED if allowed is None else REFUSED
     if len(faults) == total or (len(faults) > bound * total and not allowed):
         shown = "; ".join(faults[:3]) + ("; ..." if len(faults) > 3 else "")

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from zoobench.datasets import catalog, options
+from zoobench.datasets.rows import check_apart
 from zoobench.datasets.splits import Found
 from zoobench.datasets.table_ import ROWS
 from zoobench.errors import BadData, UserError, unknown
@@ -47,6 +48,7 @@ def columns_of(ref: Ref, task: str, known: Mapping[str, str], where: str = "") -
             f"{options.prefix(where)}{ref.id}: give the option {absent[0]}, the name of a column: "
             f"{task} is read by hf/USER/NAME?task={task}&{given}"
         )
+    check_apart(named, reads.NEEDED, f"{options.prefix(where)}{ref.id}")
     return named
 
 

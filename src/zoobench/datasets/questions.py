@@ -26,6 +26,8 @@ NEEDED = ("question", "context", "answer")
 OPTIONAL = ("start", "group")
 LISTS = ("answer", "start")
 SETTINGS: tuple[str, ...] = ()
+DIGITS = 18
+"""Of the start of an answer in a table."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,8 @@ def _answers(
     written = [str(at) for at in places]  # a table's numbers are texts, in its lists too
     if not all(at == "" or at.isdecimal() for at in written):
         return (), "a start is no whole number"
+    if any(len(at) > DIGITS for at in written):
+        return (), f"a start is a number of more than {DIGITS} digits"
     pairs = zip(texts, written, strict=True)
     return tuple((text, int(at) if at else None) for text, at in pairs), ""
 

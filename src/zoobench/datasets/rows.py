@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from zoobench.errors import BadData
+from zoobench.errors import BadData, UserError
 from zoobench.interfaces import Split
 
 
@@ -26,3 +26,12 @@ def parted(
         raise BadData(f"{place}: nothing is in the train split")
     valid, test = (make(name, rows(name)) if name in splits else None for name in ("valid", "test"))
     return make("train", train), valid, test
+
+
+def check_apart(columns: Mapping[str, str], needed: Sequence[str], what: str) -> None:
+    """Raises UserError where two options that are `needed` name one column, so that the question
+    would be its own answer. `columns` are those of the options of `what`."""
+    for i, one in enumerate(needed):
+        for other in needed[:i]:
+            if columns.get(one) is not None and columns.get(one) == columns.get(other):
+                raise UserError(f"{what}: {other} and {one} are the same column, {columns[one]!r}")

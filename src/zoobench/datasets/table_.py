@@ -27,6 +27,7 @@ from zoobench.datasets.ids import text_id
 from zoobench.datasets.labels import as_words, number, order, spelt
 from zoobench.datasets.labels import notes as label_notes
 from zoobench.datasets.readers import Files, Texts
+from zoobench.datasets.rows import check_apart
 from zoobench.datasets.splits import Found, assemble
 from zoobench.datasets.twins import Looks
 from zoobench.errors import BadData, UserError, unknown
@@ -195,6 +196,7 @@ def _rows(ref: Ref) -> tuple[Found, str]:
         for name in (*reader.NEEDED, *reader.OPTIONAL, "split")
         if options.text(ref, name)
     }
+    check_apart(named, reader.NEEDED, ref.id)
     path = _path(ref)
     raw = content(path)
     lists = [named[name] for name in reader.LISTS if name in named]

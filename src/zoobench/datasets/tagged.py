@@ -3,6 +3,7 @@ splits of them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,6 +30,7 @@ WAYS = (AUTO, *SCHEMES)
 """What the option `scheme` may be."""
 MOST_TAGS = 1000
 """Different tags of a dataset; a column of words has more."""
+_NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ def _check(
             f"{where}: {len(names)} different tags, such as {names[1]!r}; {MOST_TAGS} are read at "
             "most. Is it the column of tags?"
         )
-    if all(name.isdecimal() for name in names):
+    if all(_NUMBER.fullmatch(name) for name in names):
         raise BadData(
             f"{where}: the tags are numbers, such as {names[0]!r}: say what they mean, as in "
             "names=O,B-PER,I-PER"
@@ -171,10 +173,11 @@ def named(tags: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
     """Tags by their `names`, where they are numbers of those. Raises ValueError for another."""
     out = []
     for tag in tags:
-        if tag.isdecimal() and names:
-            if int(tag) >= len(names):
+        if names and _NUMBER.fullmatch(tag):
+            at = int(tag) if tag.isdecimal() and len(tag) <= len(str(MOST_TAGS)) else len(names)
+            if at >= len(names):
                 raise ValueError(f"the tag {tag} is none of the {len(names)} names")
-            tag = names[int(tag)]
+            tag = names[at]
         out.append(tag)
     return tuple(out)
 
@@ -188,4 +191,11 @@ def fault(words: Sequence[str], tags: Sequence[str]) -> str:
     for what, texts in (("word", words), ("tag", tags)):
         if (at := next((i for i, text in enumerate(texts) if not text), None)) is not None:
             return f"{what} {at + 1} is empty"
+    # What says that a word has no tag, as -100 of its later pieces, is no tag of its own.
+    if (at := next((i for i, tag in enumerate(tags) if _is_negative(tag)), None)) is not None:
+        return f"tag {at + 1} is {tags[at]}, which is no tag"
     return ""
+
+
+def _is_negative(tag: str) -> bool:
+    return tag.startswith("-") and _NUMBER.fullmatch(tag) is not None
