@@ -149,6 +149,9 @@ def test_what_parts_two_records() -> None:
         "input_size": dataclasses.replace(one.cell, model=Ref.parse(f"{A}?input_size=64")),
         "method": dataclasses.replace(one.cell, method="knn"),
     }
+    shorter = dataclasses.replace(one.cell, model=Ref.parse(f"{A}?length=8"))
+    other = comparability(dataclasses.replace(one, cell=shorter))
+    assert differing(keys[0], other) == ["input_size"], "windows of texts have a size, too"
     for name, cell in changed.items():
         other = comparability(dataclasses.replace(one, cell=cell))
         assert differing(keys[0], other) == [name]

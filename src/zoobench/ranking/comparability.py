@@ -60,7 +60,8 @@ def comparability(record: Record) -> dict[str, str]:
     precision "auto".
     """
     cell, versions = record.cell, record.cell.versions
-    size = cell.model.option("input_size")
+    # Of a text it is the most tokens that are read at once: a language model's window.
+    size = cell.model.option("input_size", cell.model.option("length"))
     return {
         "task": str(versions.get("task", UNKNOWN)),
         "protocol": str(versions.get("protocol", UNKNOWN)),
