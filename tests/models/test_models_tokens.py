@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers.processors import TemplateProcessing
 
 from tinymodels import tiny_bert, write_files
 from zoobench import models as catalogue
 from zoobench.errors import Unsupported
+from zoobench.models.text import tokenizer_digest
 from zoobench.models.tokens import reader_of, windows
 from zoobench.schema import Ref
 from zoobench.views import TokenReader
@@ -160,3 +161,18 @@ def test_pictures_have_no_tokens() -> None:
     with pytest.raises(Unsupported, match="only embed"):
         backbone.token_reader()
     assert Ref.parse("synthetic/bag").name == "bag"
+
+
+def test_what_a_tokenizer_does_is_in_its_digest_beside_its_vocabulary() -> None:
+    first = trained("byte-level")
+    assert tokenizer_digest(first) == tokenizer_digest(trained("byte-level"))
+    first(TEXTS, truncation=True, max_length=3, padding=False)
+    assert first.backend_tokenizer.truncation is not None
+    assert tokenizer_digest(first) == tokenizer_digest(trained("byte-level")), "cut or not"
+    others = [trained("byte-level") for _ in range(3)]
+    others[0].backend_tokenizer.normalizer = normalizers.Lowercase()
+    others[1].backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    others[2].backend_tokenizer.model = models.BPE(first.get_vocab(), [], unk_token="<unk>")
+    digests = {tokenizer_digest(one) for one in (first, *others)}
+    assert all(one.get_vocab() == first.get_vocab() for one in others)
+    assert len(digests) == 4

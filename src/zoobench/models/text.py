@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -287,8 +288,15 @@ def _lower(tokenizer: Any, folder: Path) -> None:
 
 
 def tokenizer_digest(tokenizer: Any) -> str:
-    vocabulary = sorted(tokenizer.get_vocab().items())
-    body = f"{type(tokenizer).__name__} {vocabulary}"
+    """Of all that makes tokens of a text: of a tokenizer of `tokenizers` its normaliser, merges and
+    special tokens too, but not how it cuts and fills texts, which its calls leave in it."""
+    kind, named = type(tokenizer).__name__, sorted(tokenizer.special_tokens_map.items())
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        whole: Any = sorted(tokenizer.get_vocab().items())
+    else:
+        whole = {**json.loads(backend.to_str()), "truncation": None, "padding": None}
+    body = f"{kind} {named} {json.dumps(whole, sort_keys=True)}"
     return hashlib.sha256(body.encode("utf-8", "replace")).hexdigest()[:16]
 
 
