@@ -30,18 +30,22 @@ def read(path: Path, auto: str, *, random: bool = False) -> tuple[Any, torch.nn.
 
     if importlib.util.find_spec("gguf") is None:
         raise errors.missing_extra("gguf", "gguf", f"reading {path.name}")
-    where: dict[str, Any] = {
-        "gguf_file": path.name, "local_files_only": True, "trust_remote_code": False,
-    }  # fmt: skip
+    where: dict[str, Any] = {"gguf_file": path.name, "local_files_only": True}
     # Its bar knows no switch.
     with transformers_errors(str(path)), quiet(), contextlib.redirect_stderr(io.StringIO()):
-        tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, **where)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            path.parent, trust_remote_code=False, **where
+        )
         # Read once: the file's metadata, a vocabulary, take seconds each time.
-        config = transformers.AutoConfig.from_pretrained(path.parent, **where)
+        config = transformers.AutoConfig.from_pretrained(
+            path.parent, trust_remote_code=False, **where
+        )
         kind = getattr(transformers, auto)
         if random:
-            return tokenizer, kind.from_config(config).float()
-        read = kind.from_pretrained(path.parent, config=config, dtype=torch.float32, **where)
+            return tokenizer, kind.from_config(config, trust_remote_code=False).float()
+        read = kind.from_pretrained(
+            path.parent, config=config, dtype=torch.float32, trust_remote_code=False, **where
+        )
         # What it gives calls itself quantised still, and refuses to be moved or saved.
         config = type(read.config).from_dict(read.config.to_dict())
         config.__dict__.pop("quantization_config", None)
