@@ -137,7 +137,7 @@ def test_windows_at_the_bounds() -> None:
     assert whole.ids == (101, *[7] * 8, 102)
     (long,) = windows([list(range(50))], reader(10))  # a word longer than a window
     assert (long.ids[1:-1], long.words) == (tuple(range(8)), ((0, 1),))
-    with pytest.raises(ValueError, match="has no room"):
+    with pytest.raises(Unsupported, match="has no room"):
         windows([[1]], reader(2))
 
 

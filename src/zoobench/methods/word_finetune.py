@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from zoobench.interfaces import SealedSplits, Split
 from zoobench.methods.text_training import HEAD, TextFineTune, TextNetwork
 from zoobench.methods.training import TrainedNetwork, fit
-from zoobench.models.tokens import Window, collate, windows
+from zoobench.models.tokens import Window, collate, likeliest, windows
 from zoobench.tasks.token_classification import entity_f1, tags_of
 from zoobench.views import TokenReader
 
@@ -135,7 +135,7 @@ def said(
         batch = collate([window for _, window in some], reader.pad_id)
         with torch.no_grad(), source.autocast():
             scores = net({name: one.to(source.device) for name, one in batch.items()})
-        for (i, window), row in zip(some, scores.argmax(dim=2).cpu().numpy(), strict=True):
+        for (i, window), row in zip(some, likeliest(scores, 2).cpu().numpy(), strict=True):
             for word, place in window.words:
                 out[i][word] = row[place]
     return out

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
+from zoobench.errors import Unsupported
 from zoobench.tasks.question_answering import AnswerSpan, TextQuestion
 from zoobench.views import TokenReader
 
@@ -101,7 +102,7 @@ def pair_windows(asked: TextQuestion, reader: TokenReader, number: int = 0) -> l
     room = length - before - after
     overlap = min(length // OVERLAP, room - 1)
     if overlap < 0:
-        raise ValueError(f"a window of {length} pieces has no room for a text beside a question")
+        raise Unsupported(f"a window of {length} pieces has no room for a text beside a question")
     found = []
     for start in _starts(len(pair.spans), room, overlap):
         a, b = before + start, min(before + start + room, pair.end)

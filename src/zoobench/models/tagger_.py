@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoobench.models.complete import CompleteSource, CompleteTexts, TextFolder
 from zoobench.models.text import padding, tokenized
-from zoobench.models.tokens import collate, reader_of, windows
+from zoobench.models.tokens import collate, likeliest, reader_of, windows
 from zoobench.views import TokenReader
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def _said(reader: TokenReader, module: torch.nn.Module, words: Sequence[str]) ->
         some = cut[start : start + TOGETHER]
         batch = {name: one.to(device) for name, one in collate(some, reader.pad_id).items()}
         (scores,) = reader.read(module, batch, (1,))
-        best = scores.argmax(dim=2).cpu()
+        best = likeliest(scores, 2).cpu()
         for window, row in zip(some, best, strict=True):
             for word, place in window.words:
                 out[word] = row[place]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from zoobench.errors import Unsupported
+from zoobench.errors import NotFinite, Unsupported
 from zoobench.views import TokenReader
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def windows(pieces: Sequence[Sequence[int]], reader: TokenReader) -> list[Window
     """The windows of one text, whose words have these `pieces`; none of a text without words."""
     room = reader.length - len(reader.before) - len(reader.after)
     if room < 1:
-        raise ValueError(f"a window of {reader.length} tokens has no room beside its special ones")
+        raise Unsupported(f"a window of {reader.length} tokens has no room beside its special ones")
     ids = [one for word in pieces for one in word]
     starts = _starts(len(ids), room)
     last = len(starts) - 1
@@ -161,3 +161,11 @@ def _pieces(backend: Any, joint: str, spare: int, words: Sequence[str]) -> list[
         if number is not None:
             found[number].append(one)
     return [ids or [spare] for ids in found]
+
+
+def likeliest(scores: torch.Tensor, dim: int) -> torch.Tensor:
+    """The number of the greatest score along `dim`. Raises NotFinite where a score is NaN, which
+    is neither greater nor less than another."""
+    if bool(scores.isnan().any()):
+        raise NotFinite("its scores of words are no number")
+    return scores.argmax(dim=dim)
