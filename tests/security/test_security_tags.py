@@ -13,7 +13,7 @@ from cells import write_suite
 from hostile import Canary
 from tinymodels import tiny_bert, write_files
 from zoobench import datasets, models
-from zoobench.errors import CellError, UserError
+from zoobench.errors import CellError, NotFinite, Unsupported, UserError
 
 N = 24
 
@@ -74,20 +74,37 @@ def tagger(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("name", "fields"),
+    ("name", "fields", "why"),
     [
-        ("config.json", {"auto_map": {"AutoModel": "code.X"}}),
-        ("config.json", {"trust_remote_code": True}),
-        ("config.json", {"model_type": "vit"}),
-        ("config.json", {"model_type": "../../bert"}),
-        ("config.json", {"id2label": {str(i): "x" for i in range(9)}}),
-        ("config.json", {"id2label": ["O", "B-X"]}),
-        ("config.json", {"hidden_size": "32"}),
-        ("tokenizer_config.json", {"auto_map": {"AutoTokenizer": ["code.X", None]}}),
+        ("config.json", {"auto_map": {"AutoModel": "code.X"}}, "needs code of its own"),
+        ("config.json", {"trust_remote_code": True}, ""),
+        ("config.json", {"model_type": "vit"}, ""),
+        ("config.json", {"model_type": "../../bert"}, ""),
+        (
+            "config.json",
+            {"id2label": {str(i): "x" for i in range(9)}},
+            "classifier.bias: (2,) in the file, (9,) in the model",
+        ),
+        ("config.json", {"id2label": ["O", "B-X"]}, ""),
+        ("config.json", {"hidden_size": "32"}, ""),
+        (
+            "config.json",
+            {"id2label": {"0": "O", "5": "B-X"}},
+            "numbered 0, 5 and so on, not from 0",
+        ),
+        ("config.json", {"id2label": {"-1": "O", "0": "B-X"}}, "numbered -1, 0 and so on, not"),
+        (
+            "config.json",
+            {"num_hidden_layers": 10**9},
+            "num_hidden_layers is no number of 0 to 10,000",
+        ),
+        ("config.json", {"num_hidden_layers": -1}, "num_hidden_layers is no number of 0 to 10,000"),
+        ("config.json", {"text": {"depths": [2, 1e9]}}, "depths is no number of 0 to"),
+        ("tokenizer_config.json", {"auto_map": {"AutoTokenizer": ["code.X", None]}}, "own"),
     ],
 )
 def test_a_folder_that_is_no_tagger_is_refused_in_a_word(
-    name: str, fields: dict[str, Any], tagger: Path, inside: Path, canary: Canary
+    name: str, fields: dict[str, Any], why: str, tagger: Path, inside: Path, canary: Canary
 ) -> None:
     folder = inside / "m"
     folder.mkdir()
@@ -100,3 +117,31 @@ def test_a_folder_that_is_no_tagger_is_refused_in_a_word(
         models.load(models.resolve(f"tagger/mine?weights={folder}"), 0)
     assert str(refused.value)
     assert "\x1b" not in str(refused.value)
+    assert why in str(refused.value)
+
+
+def test_scores_that_are_no_number_are_no_tag(tagger: Path, inside: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = inside / "m"
+    folder.mkdir()
+    for path in tagger.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    state = load_file(folder / "model.safetensors")
+    state["classifier.bias"][1] = float("nan")
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    model: Any = models.load(models.resolve(f"tagger/mine?weights={folder}"), 0)
+    with pytest.raises(NotFinite, match="no number"):
+        model.answer(("the", "cat"))
+
+
+def test_a_length_without_room_for_a_word_is_said(tagger: Path, inside: Path) -> None:
+    folder = inside / "m"
+    folder.mkdir()
+    for path in tagger.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    body = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
+    (folder / "tokenizer_config.json").write_text(json.dumps({**body, "model_max_length": 2}))
+    model: Any = models.load(models.resolve(f"tagger/mine?weights={folder}"), 0)
+    with pytest.raises(Unsupported, match="a window of 2 tokens has no room"):
+        model.answer(("the", "cat"))

@@ -244,9 +244,7 @@ class CompleteSource:
                     module, notes = pretrained(kind, config, folder, ref.without("weights"))
         if untrained := notes.get("untrained_keys"):
             raise Unsupported(f"{what}: its weights lack {untrained[0]}, so it has no trained head")
-        names = config.id2label
-        labels = tuple(str(names[i]) for i in sorted(names))
-        return prepared(module, labels), {**provenance, **notes}
+        return prepared(module, _labels(config.id2label, what)), {**provenance, **notes}
 
     def _prepared(self, folder: Path, config: Any, ref: Ref) -> Callable[..., Folder | TextFolder]:
         """What makes of the module and its labels a Folder, or a TextFolder: all but those two."""
@@ -281,6 +279,19 @@ class CompleteSource:
             if found := getattr(modeling_auto, name).get(type(config), None):
                 return found
         raise Unsupported(f"{what}: transformers has no {self.name} for a {config.model_type}")
+
+
+def _labels(names: Mapping[int, Any], what: str) -> tuple[str, ...]:
+    """The labels by number. Raises Unsupported where the numbers have gaps: nobody knows then which
+    label an output is of."""
+    numbers = sorted(names)
+    if numbers != list(range(len(numbers))):
+        shown = ", ".join(map(str, numbers[:3]))
+        raise Unsupported(
+            f"{what}: config.json: id2label: its {len(numbers)} labels are numbered {shown} and so "
+            f"on, not from 0 to {len(numbers) - 1}"
+        )
+    return tuple(str(names[number]) for number in numbers)
 
 
 def torchvision_weights(

@@ -8,6 +8,7 @@ refused by name before a library sees it.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,8 +124,15 @@ def digest(sha256: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(sha256).encode()).hexdigest()
 
 
+MOST_LAYERS = 10_000
+"""Layers, or experts, of a network."""
+_COUNT = re.compile(r"^n(?:um)?_\w*(?:layer|block|expert|group)s?$|layers$|^depths?$")
+
+
 def refuse_foreign(folder: Path, what: str, complete: bool = False) -> None:
-    """Raises Unsupported where a configuration in `folder` names code, or files elsewhere.
+    """Raises Unsupported where a configuration in `folder` names code, or files elsewhere, or asks
+    for more layers than any model has, which would be made one by one until memory is out, or for
+    fewer than none.
 
     The file of a `complete` model holds its backbone's weights too, of whatever library that is.
     """
@@ -143,6 +151,14 @@ def refuse_foreign(folder: Path, what: str, complete: bool = False) -> None:
             inside = complete and (key, value) in WITH_BACKBONE
             if value and not inside and (why := _foreign(key, value, folder)):
                 raise Unsupported(f"{what}: {name}: {key}: {why}")
+            if _COUNT.search(key) and any(
+                map(_no_count, value if isinstance(value, list) else [value])
+            ):
+                raise Unsupported(f"{what}: {name}: {key} is no number of 0 to {MOST_LAYERS:,}")
+
+
+def _no_count(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not 0 <= value <= MOST_LAYERS
 
 
 def _walk(body: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -196,10 +196,14 @@ def pretrained(
             trust_remote_code=False,
             dtype=torch.float32,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
         )
     missing = sorted(info["missing_keys"])
     fatal = [k for k in missing if not k.startswith("pooler.")]
-    shapes = [str(item) for item in info["mismatched_keys"]]
+    shapes = [
+        f"{key}: {tuple(there)} in the file, {tuple(here)} in the model"
+        for key, there, here in sorted(info["mismatched_keys"], key=str)
+    ]
     if fatal or shapes:
         wrong = checkpoints.misfit_text(fatal, sorted(info["unexpected_keys"]), shapes)
         raise Unsupported(f"{ref.short}: the weights do not fit the model: {wrong}")
