@@ -91,6 +91,15 @@ def test_documents_are_units(tmp_path: Path) -> None:
     assert "-DOCSTART-" not in {word for words in all_of(splits) for word in words}
 
 
+def test_documents_stay_on_their_side_wherever_their_file_lies(tmp_path: Path) -> None:
+    one = [["-DOCSTART- O\n", *sentences(4, 4 * d)] for d in range(8)]
+    first = loaded(write(tmp_path / "a.conll", [part for of in one for part in of]))
+    other = loaded(write(tmp_path / "x" / "b.conll", [part for of in one[::-1] for part in of]))
+    assert other.fingerprints == first.fingerprints
+    for mine, theirs in ((first.test, other.test), (first.valid, other.valid)):
+        assert mine.units.tolist() == theirs.units.tolist()
+
+
 def test_other_columns_can_be_asked_for(tmp_path: Path) -> None:
     rows = [
         f"# sent_id = {i}\n# text = Ana{i} sees\n1\tAna{i}\tPROPN\tB-PER\n2-3\tdon't\t_\t_\n"

@@ -15,14 +15,15 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from zoobench.datasets import control, delimited, listing, options, regular, tagged
 from zoobench.datasets.faults import about, raised_as
+from zoobench.datasets.ids import text_id
 from zoobench.datasets.layouts import role
 from zoobench.datasets.splits import Found, assemble
 from zoobench.datasets.tagged import Sentence
@@ -215,6 +216,7 @@ def parsed(text: str, name: str, columns: Columns) -> Parsed:
     for number, row in enumerate(cells, start=1):
         made.line(number, row, lines[number - 1])
     made.end()
+    made.name_documents()
     if len(made.found.sentences) + len(made.found.faults) == 1:
         raise BadData(f"{name}: it is a single sentence; blank lines part sentences")
     return made.found
@@ -266,9 +268,23 @@ class _Reading:
         if self.fault:
             self.found.faults.append(self.fault)
         elif self.words:
-            document = f"{self.name} {self.documents}" if self.documents else ""
+            document = str(self.documents) if self.documents else ""
             place = f"{self.name}, line {self.begins}"
             words, tags = tuple(self.words), tuple(self.tags)
             self.found.sentences.append(Sentence(words, tags, document, place))
         self.begins, self.fault = 0, ""
         self.words, self.tags = [], []
+
+    def name_documents(self) -> None:
+        """Each document by what is in it, wherever its file lies and whatever else is there: its
+        name decides which split it is in."""
+        inside: dict[str, list[str]] = defaultdict(list)
+        for one in self.found.sentences:
+            inside[one.document].append("\n".join(one.words))
+        names = {
+            number: f"document {text_id(chr(0).join(texts))}" if number else ""
+            for number, texts in inside.items()
+        }
+        self.found.sentences = [
+            replace(one, document=names[one.document]) for one in self.found.sentences
+        ]
