@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -176,3 +178,28 @@ def test_what_a_tokenizer_does_is_in_its_digest_beside_its_vocabulary() -> None:
     digests = {tokenizer_digest(one) for one in (first, *others)}
     assert all(one.get_vocab() == first.get_vocab() for one in others)
     assert len(digests) == 4
+
+
+def test_how_a_library_writes_a_tokenizer_down_is_not_in_its_digest() -> None:
+    """What it leaves out is off, and a merge is a pair or a text, as versions before wrote it."""
+
+    def rewritten(change: Any) -> Any:
+        body = json.loads(whole.backend_tokenizer.to_str())
+        change(body["model"])
+        backend = SimpleNamespace(to_str=lambda: json.dumps(body))
+        return SimpleNamespace(backend_tokenizer=backend, special_tokens_map=named)
+
+    whole = trained("byte-level")
+    named = whole.special_tokens_map
+    plain, on, off, old, other = (
+        tokenizer_digest(rewritten(change))
+        for change in (
+            lambda model: None,
+            lambda model: model.update(novelty=True),
+            lambda model: model.update(novelty=False, other=None),
+            lambda model: model.update(merges=[" ".join(pair) for pair in model["merges"]]),
+            lambda model: model.update(merges=model["merges"][::-1]),
+        )
+    )
+    assert plain == off == old
+    assert len({plain, on, other}) == 3

@@ -299,9 +299,21 @@ def tokenizer_digest(tokenizer: Any) -> str:
     if backend is None:
         whole: Any = sorted(tokenizer.get_vocab().items())
     else:
-        whole = {**json.loads(backend.to_str()), "truncation": None, "padding": None}
+        whole = _said({**json.loads(backend.to_str()), "truncation": None, "padding": None})
     body = f"{kind} {named} {json.dumps(whole, sort_keys=True)}"
     return hashlib.sha256(body.encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def _said(value: Any) -> Any:
+    """A tokenizer's settings without what is off, as a later version of `tokenizers` writes down
+    what an earlier one did not know, and with a pair that is merged as one text, as both may be."""
+    if isinstance(value, dict):
+        kept = {name: one for name, one in value.items() if one is not None and one is not False}
+        pairs = kept.get("merges", ())
+        merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in pairs]
+        rest = {name: _said(one) for name, one in kept.items() if name != "merges"}
+        return {**rest, "merges": merges} if merges else rest
+    return [_said(one) for one in value] if isinstance(value, list) else value
 
 
 def positions(config: Mapping[str, Any]) -> int:
