@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binomtest, norm, rankdata
 
-from zoobench.statistics import bootstrap, many, plausible
+from zoobench.statistics import bootstrap, intervals, many, plausible
 from zoobench.statistics.bootstrap import numbered, percentile
 from zoobench.statistics.paired import holm
 
@@ -216,3 +216,12 @@ def test_a_metrics_unit_changes_no_probability(unit: float) -> None:
     first = plausible.probability_first(one.value, one.draws)
     assert plausible.probability_first(other.value, other.draws) == pytest.approx(first)
     assert 0.8 < first[0] < 0.97
+
+
+def test_a_perfect_model_has_its_records_interval_beside_others_that_are_not() -> None:
+    units = numbered(40, "u")
+    perfect, middling = np.ones((1, 40)), np.linspace(0, 1, 40)[None]
+    alone = many.sample([perfect], units, bounds=(0.0, 1.0))
+    both = many.sample([perfect, middling], units, bounds=(0.0, 1.0))
+    assert both.low[0] == alone.low[0] == intervals.of_share(perfect[0], units)[0] < 0.95
+    assert not both.exact.any(), "exact tests are of outcomes that are right or wrong for all"

@@ -142,11 +142,13 @@ def with_seeds(
     groups = unit_count(units)
     own = alone + common
     share = bounds is None or bounds == (0.0, 1.0)
-    binary = share and rows is not None and all(bool(np.isin(r, (0, 1)).all()) for r in rows)
+    right_or_wrong = [share and bool(np.isin(r, (0, 1)).all()) for r in rows or ()]
+    binary = rows is not None and all(right_or_wrong)
     ends_at = bounds or (-np.inf, np.inf)
     ends = [
         intervals.of_share(rows[m].mean(axis=0, dtype=np.float64), units, own[m], dof)
-        if binary and rows is not None
+        # As a record has it, whatever the other models' values are.
+        if rows is not None and right_or_wrong[m]
         else intervals.of_draws(float(value[m]), draws[:, m], groups, own[m], dof, ends_at)
         for m in range(len(each))
     ]
