@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cells import GABOR, write_suite
+from tinymodels import byte_tokenizer, tiny_decoder, tiny_masked
 from zoobench import store, tasks
 from zoobench.compare.compare import compare_paths
 from zoobench.compare.gates import Gates
@@ -20,21 +21,37 @@ from zoobench.store import Run
 BAG = "synthetic/bag"
 
 
+def asked(folder: Path, task: str, mean: float) -> tuple[list[str], str, str]:
+    """Two models, the options of synthetic data, and the method."""
+    if task in ("segmentation", "detection", "classification"):
+        pictures = [GABOR.replace("@1", ""), f"synthetic/gabor?mean={mean - 0.2:g}"]
+        data = f"stripes?task={task}"
+        if task == "classification":
+            return pictures, f"{data}&classes=12&test=90", "ridge"
+        quick = ", steps = 30, rates = [1e-2]" if task == "detection" else ""
+        probe = f'{{ name = "linear-probe", size = 96{quick} }}'
+        return pictures, f"{data}&train=40&test=40", probe
+    data = f"phrases?task={task}&test={90 if task == 'regression' else 60}"
+    if task in ("regression", "token-classification"):
+        words = [BAG, f"{BAG}?weights=random"]
+        return words, data, "ridge" if task == "regression" else "linear-probe"
+    folders = [folder / name for name in "ab"]
+    for seed, one in enumerate(folders):
+        if task == "masked-language-modelling":
+            tiny_masked(one, seed)
+        else:
+            tiny_decoder("gpt2", one, byte_tokenizer(300), seed, length=128)
+    if task == "question-answering":
+        probe = '{ name = "linear-probe", characters = 4000, lambdas = 5 }'
+        return [f"hf/{one.name}?weights={one}" for one in folders], data, probe
+    return [f"language-model/{one.name}?weights={one}" for one in folders], data, "as-is"
+
+
 def ran(folder: Path, task: str, mean: float = 0.5) -> Run:
-    """Two models by a linear method on a small set that asks `task`."""
-    image = task != "regression"
-    dense = task in ("segmentation", "detection")
-    quick = '{ name = "linear-probe", steps = 30, size = 96, rates = [1e-2] }'
-    small = '{ name = "linear-probe", size = 96 }'
+    """Two models by a linear method, or as they are, on a small set that asks `task`."""
+    models, data, method = asked(folder, task, mean)
     file = write_suite(
-        folder / "s.toml",
-        models=[GABOR.replace("@1", ""), f"synthetic/gabor?mean={mean - 0.2:g}"] if image
-        else [BAG, f"{BAG}?weights=random"],
-        datasets=[
-            f"synthetic/{'stripes' if image else 'phrases'}?task={task}"
-            + ("&train=40&test=40" if dense else "&classes=12&test=90")
-        ],
-        methods=[quick if task == "detection" else small if dense else "ridge"],
+        folder / "s.toml", models=models, datasets=[f"synthetic/{data}"], methods=[method],
         rest="seeds = [0]\n[limits]\ncost_seconds = 0\n",
     )  # fmt: skip
     options = session.RunOptions(folder / "run", device="cpu")

@@ -225,3 +225,12 @@ def test_a_perfect_model_has_its_records_interval_beside_others_that_are_not() -
     both = many.sample([perfect, middling], units, bounds=(0.0, 1.0))
     assert both.low[0] == alone.low[0] == intervals.of_share(perfect[0], units)[0] < 0.95
     assert not both.exact.any(), "exact tests are of outcomes that are right or wrong for all"
+
+
+def test_draws_that_are_equal_but_for_rounding_are_ties() -> None:
+    rng = np.random.default_rng(0)
+    draws = rng.integers(0, 7, 2000) / 6
+    ends = intervals.of_draws(0.5, draws, 50)
+    for rounding in (1e-16, -1e-16):
+        assert intervals.of_draws(0.5, draws + rounding, 50) == pytest.approx(ends, abs=1e-12)
+        assert intervals.of_draws(0.5 + rounding, draws, 50) == pytest.approx(ends, abs=1e-12)

@@ -49,6 +49,10 @@ def pooled(runs: list[Floats]) -> Luck:
     return Luck(squares / free, max(free - 1.0, 0.5)) if free else Luck()
 
 
+SAME = 1e-9
+"""Draws apart from a value by less than this share of it are equal to it."""
+
+
 def of_share(
     values: Floats, units: Units, luck: float = 0.0, dof: float = np.inf
 ) -> tuple[float, float]:
@@ -120,7 +124,9 @@ def corrected(value: float, draws: Floats) -> tuple[float, float, float]:
     """The ends and the middle of the bias-corrected percentiles of `draws` (B,) of a metric whose
     value is `value`: where it is the k-th of them and not the median, all levels move by twice the
     distance. More than BIASED deviations are not believed."""
-    below = float((draws < value).mean() + (draws == value).mean() / 2)
+    # Draws that are the value but for rounding are ties, in whatever order they were summed.
+    equal = np.abs(draws - value) <= SAME * max(abs(value), float(draws.std()))
+    below = float(((draws < value) & ~equal).mean() + equal.mean() / 2)
     most = NORMAL.cdf(BIASED)
     bias = NORMAL.inv_cdf(min(max(below, 1 - most), most))
     levels = [NORMAL.cdf(2 * bias + z) for z in (-Z, 0.0, Z)]
