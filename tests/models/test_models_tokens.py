@@ -15,7 +15,7 @@ from tokenizers.processors import TemplateProcessing
 from tinymodels import tiny_bert, write_files
 from zoobench import models as catalogue
 from zoobench.errors import Unsupported
-from zoobench.models.text import tokenizer_digest
+from zoobench.models.text import tokenizer_rules
 from zoobench.models.tokens import reader_of, windows
 from zoobench.schema import Ref
 from zoobench.views import TokenReader
@@ -167,15 +167,15 @@ def test_pictures_have_no_tokens() -> None:
 
 def test_what_a_tokenizer_does_is_in_its_digest_beside_its_vocabulary() -> None:
     first = trained("byte-level")
-    assert tokenizer_digest(first) == tokenizer_digest(trained("byte-level"))
+    assert tokenizer_rules(first) == tokenizer_rules(trained("byte-level"))
     first(TEXTS, truncation=True, max_length=3, padding=False)
     assert first.backend_tokenizer.truncation is not None
-    assert tokenizer_digest(first) == tokenizer_digest(trained("byte-level")), "cut or not"
+    assert tokenizer_rules(first) == tokenizer_rules(trained("byte-level")), "cut or not"
     others = [trained("byte-level") for _ in range(3)]
     others[0].backend_tokenizer.normalizer = normalizers.Lowercase()
     others[1].backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     others[2].backend_tokenizer.model = models.BPE(first.get_vocab(), [], unk_token="<unk>")
-    digests = {tokenizer_digest(one) for one in (first, *others)}
+    digests = {tokenizer_rules(one) for one in (first, *others)}
     assert all(one.get_vocab() == first.get_vocab() for one in others)
     assert len(digests) == 4
 
@@ -192,7 +192,7 @@ def test_how_a_library_writes_a_tokenizer_down_is_not_in_its_digest() -> None:
     whole = trained("byte-level")
     named = whole.special_tokens_map
     plain, on, off, old, other = (
-        tokenizer_digest(rewritten(change))
+        tokenizer_rules(rewritten(change))
         for change in (
             lambda model: None,
             lambda model: model.update(novelty=True),

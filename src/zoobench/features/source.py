@@ -278,7 +278,9 @@ class Features:
         """Of a key: what was loaded, and what computes with it."""
         import torch
 
+        rules = getattr(self.backbone, "rules", "")
         return {
+            **({"tokenizer": rules} if rules else {}),
             "version": CACHE_VERSION,
             "model": self.view.name,
             "weights": self.weights,

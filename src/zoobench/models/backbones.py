@@ -85,7 +85,8 @@ class ImageBackbone:
 class TextBackbone:
     """A Backbone of texts: `tokenize` gives at most `input_spec.length` token ids.
 
-    `reads_tokens` makes what `token_reader` gives.
+    `reads_tokens` makes what `token_reader` gives, `rules` is a digest of what makes tokens of a
+    text, beside `input_spec`.
     """
 
     module: torch.nn.Module
@@ -98,6 +99,7 @@ class TextBackbone:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     blueprint: Blueprint | None = None
     reads_tokens: Callable[[], TokenReader] | None = None
+    rules: str = ""
 
     def prepare(self, raw: str) -> dict[str, list[int]]:
         """`input_ids` of one text. Half of a surrogate pair reads as '?'."""

@@ -203,6 +203,7 @@ def _texts(folder: Path, described: Description) -> TextBackbone:
         partial(sentence.pooled, how),
         pad_id=pad,
         blueprint=_blueprint(folder, described, partial(sentence.parts, how)),
+        rules=text.tokenizer_rules(tokenizer),
     )
 
 

@@ -100,6 +100,7 @@ def encoder_of(
             "transformers-text", settings, partial(_write, tokenizer), partial(sentence.parts, how)
         ),
         reads_tokens=partial(_token_reader, tokenizer, length, config, how),
+        rules=tokenizer_rules(tokenizer),
     )
 
 
@@ -292,15 +293,22 @@ def _lower(tokenizer: Any, folder: Path) -> None:
 
 
 def tokenizer_digest(tokenizer: Any) -> str:
-    """Of all that makes tokens of a text: of a tokenizer of `tokenizers` its normaliser, merges and
-    special tokens too, but not how it cuts and fills texts, which its calls leave in it."""
-    kind, named = type(tokenizer).__name__, sorted(tokenizer.special_tokens_map.items())
+    """Of its kind and vocabulary: what a record says of it, whatever the library's version."""
+    vocabulary = sorted(tokenizer.get_vocab().items())
+    body = f"{type(tokenizer).__name__} {vocabulary}"
+    return hashlib.sha256(body.encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def tokenizer_rules(tokenizer: Any) -> str:
+    """A digest of all that makes tokens of a text, for keys of features: of a tokenizer of
+    `tokenizers` its normaliser, merges and special tokens too, but not how it cuts and fills texts,
+    which its calls leave in it. "" of another kind."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
-        whole: Any = sorted(tokenizer.get_vocab().items())
-    else:
-        whole = _said({**json.loads(backend.to_str()), "truncation": None, "padding": None})
-    body = f"{kind} {named} {json.dumps(whole, sort_keys=True)}"
+        return ""
+    whole = _said({**json.loads(backend.to_str()), "truncation": None, "padding": None})
+    named = sorted(tokenizer.special_tokens_map.items())
+    body = f"{named} {json.dumps(whole, sort_keys=True)}"
     return hashlib.sha256(body.encode("utf-8", "replace")).hexdigest()[:16]
 
 
