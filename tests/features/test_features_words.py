@@ -13,6 +13,7 @@ from zoobench import models
 from zoobench.errors import NotFinite, Unsupported
 from zoobench.features.cache import FeatureCache
 from zoobench.features.source import Features, View
+from zoobench.features.words import WordSource
 from zoobench.interfaces import Split
 from zoobench.tasks.regression import Numbers
 
@@ -102,3 +103,13 @@ def test_what_is_no_number_is_named() -> None:
 def test_a_network_of_pictures_has_none() -> None:
     with pytest.raises(Unsupported, match="no tokens"):
         source("synthetic/gabor").words(split_of(SENTENCES))
+
+
+def test_a_key_is_another_where_the_tokenizer_has_other_rules() -> None:
+    """Of the same vocabulary and weights: those of merges that the fixed batch does not ask for."""
+    own = source("packaged/minilm-l6-v2")
+    split = split_of(SENTENCES)
+    of_texts, of_words = own.key(split), WordSource(own, None).key(split)
+    own.backbone.rules = "other"  # type: ignore[attr-defined]
+    assert own.key(split) != of_texts
+    assert WordSource(own, None).key(split) != of_words
