@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from click.testing import CliRunner
 
 from zoobench.advise.similarity import similarity
 from zoobench.cli.main import main
+from zoobench.errors import UserError
 
 GABOR, STRIPES = "synthetic/gabor", "synthetic/stripes?train=80&test=20"
 DIGITS = "packaged/digits?max_train=80"
@@ -37,3 +39,9 @@ def test_another_modality_is_refused() -> None:
     done = CliRunner().invoke(main, ["similarity", GABOR, STRIPES, "packaged/word-polarity"])
     assert done.exit_code == 2
     assert "reads image, but packaged/word-polarity holds text" in done.output
+
+
+@pytest.mark.parametrize("task", ["token-classification", "question-answering"])
+def test_examples_that_are_no_single_texts_are_refused(task: str) -> None:
+    with pytest.raises(UserError, match="its examples are no single texts"):
+        similarity("synthetic/bag", f"synthetic/phrases?task={task}", "synthetic/phrases", 20)

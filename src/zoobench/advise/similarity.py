@@ -53,7 +53,11 @@ def similarity(model: str, first: str, second: str, most: int, device: str = "au
     names = [datasets.resolve(first), datasets.resolve(second)]
     source = feature_source(ref, names, device)
     # Equal numbers: the sample's size is in a Frechet distance, and would look like a difference.
-    splits = [datasets.load(name).train for name in names]
+    whole = [datasets.load(name) for name in names]
+    for name, held in zip(names, whole, strict=True):
+        if held.modality == "text" and not isinstance(held.train.read(0), str):
+            raise UserError(f"{name.short} asks {held.task}: its examples are no single texts")
+    splits = [held.train for held in whole]
     count = min(most, *map(len, splits))
     if count < 8:
         raise UserError(f"{count} examples are too few to compare; 8 are needed at least")
