@@ -64,7 +64,7 @@ def test_golden_quality(tmp_path: Path) -> None:
         "knn": wrong(100),  # identical
         "ridge": np.r_[wrong(99), 999],  # one lost, one gained
         "linear-probe": wrong(150),  # 50 lost
-        "lora": wrong(60),  # 40 gained
+        "knn": wrong(60),  # 40 gained
         "zero-shot": np.r_[wrong(80), wrong(25, 500)],  # 25 lost, 20 gained
     }
     old = [record(answers(n, wrong(100)), method=m) for m in after]
@@ -74,7 +74,7 @@ def test_golden_quality(tmp_path: Path) -> None:
     assert table(found) == (
         f"regressed  | {head} · linear-probe | accuracy -5.0\n"
         f"inconclusive  | {head} · zero-shot | accuracy -0.5\n"
-        f"improved  | {head} · lora | accuracy +4.0"
+        f"improved  | {head} · knn | accuracy +4.0"
     )
     why = {f.cell.method: f.why for f in found.findings if f.kind == "quality"}
     assert why == {
