@@ -64,7 +64,7 @@ def test_golden_quality(tmp_path: Path) -> None:
         "knn": wrong(100),  # identical
         "ridge": np.r_[wrong(99), 999],  # one lost, one gained
         "linear-probe": wrong(150),  # 50 lost
-        "knn": wrong(60),  # 40 gained
+        "centroid": wrong(60),  # 40 gained
         "zero-shot": np.r_[wrong(80), wrong(25, 500)],  # 25 lost, 20 gained
     }
     old = [record(answers(n, wrong(100)), method=m) for m in after]
@@ -74,7 +74,7 @@ def test_golden_quality(tmp_path: Path) -> None:
     assert table(found) == (
         f"regressed  | {head} · linear-probe | accuracy -5.0\n"
         f"inconclusive  | {head} · zero-shot | accuracy -0.5\n"
-        f"improved  | {head} · knn | accuracy +4.0"
+        f"improved  | {head} · centroid | accuracy +4.0"
     )
     why = {f.cell.method: f.why for f in found.findings if f.kind == "quality"}
     assert why == {
@@ -83,7 +83,7 @@ def test_golden_quality(tmp_path: Path) -> None:
         "margin of 1",
         "linear-probe": "-5.00 points, 95% interval -6.53 to -3.81 (50 lost, 0 gained of 1000); "
         "p 9e-16, 4e-15 after Holm",
-        "lora": "+4.00 points, 95% interval +2.95 to +5.40 (0 lost, 40 gained of 1000); "
+        "centroid": "+4.00 points, 95% interval +2.95 to +5.40 (0 lost, 40 gained of 1000); "
         "p 5e-12 after Holm",
         "zero-shot": "-0.50 points, 95% interval -1.88 to +0.85 (25 lost, 20 gained of 1000): "
         "neither a sure loss (p 0.827 after Holm) nor within 1; drops under 2.2 points can't be "
