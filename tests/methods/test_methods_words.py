@@ -14,7 +14,7 @@ import pytest
 
 from cells import settings, write_suite
 from tinymodels import tiny_bert, write_files
-from zoobench import datasets, methods, models
+from zoobench import datasets, methods, models, store
 from zoobench.errors import UserError
 from zoobench.features.source import Features, View
 from zoobench.interfaces import Split, Splits, TestSetRead
@@ -22,6 +22,7 @@ from zoobench.methods.word_controls import FormFeatures, counted, shape
 from zoobench.methods.word_probe import some_sentences
 from zoobench.models.tokens import Window, windows
 from zoobench.models.weights import state_digest
+from zoobench.ranking.rank import rank
 from zoobench.runs import planning, suite
 from zoobench.tasks.evaluate import evaluate
 from zoobench.tasks.token_classification import Tags, TokenClassification, entity_f1, tags_of
@@ -160,7 +161,7 @@ def test_pretrained_words_are_clearly_better_than_random_ones_and_than_none() ->
 
 
 def test_words_that_are_read_one_piece_too_late_are_suspect(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """On Japanese news: below the control that knows words alone, which a sound probe passes."""
     if importlib.util.find_spec("hironsan") is None:
@@ -180,6 +181,20 @@ def test_words_that_are_read_one_piece_too_late_are_suspect(
     monkeypatch.setattr(importlib.import_module("zoobench.features.words"), "windows", late)
     _, faulty, _ = interval("linear-probe", splits, MINILM)
     assert faulty < control < sound
+    # ... and a report says so, beside the control's number.
+    file = write_suite(
+        tmp_path / "s.toml", models=[MINILM], methods=["linear-probe"], controls='["raw-input"]',
+        datasets=["packaged/hironsan?max_train=120&max_valid=30&max_test=80"],
+    )  # fmt: skip
+    with store.Store(tmp_path / "run", 'name = "t"\nidentity = "t"\n', "t") as writer:
+        for one in planning.plan(suite.read(str(file))):
+            result = Bench(settings()).run(one)
+            writer.append(result.record, result.outcomes)
+    (section,) = rank([store.load(tmp_path / "run")]).sections
+    (row,) = section.rows
+    (flag,) = [flag for flag in row.flags if flag.name == "suspect"]
+    assert row.value == pytest.approx(faulty)
+    assert "raw input reaches" in flag.why
 
 
 def test_the_usual_tag_is_said_of_plain_tags() -> None:
