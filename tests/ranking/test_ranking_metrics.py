@@ -31,7 +31,7 @@ def asked(folder: Path, task: str, mean: float) -> tuple[list[str], str, str]:
         quick = ", steps = 30, rates = [1e-2]" if task == "detection" else ""
         probe = f'{{ name = "linear-probe", size = 96{quick} }}'
         return pictures, f"{data}&train=40&test=40", probe
-    data = f"phrases?task={task}&test={90 if task == 'regression' else 60}"
+    data = f"phrases?task={task}" + ("&classes=12&test=90" if task == "regression" else "&test=60")
     if task in ("regression", "token-classification"):
         words = [BAG, f"{BAG}?weights=random"]
         return words, data, "ridge" if task == "regression" else "linear-probe"

@@ -68,7 +68,7 @@ def test_strata_are_quantiles_of_at_least_five(numbers: list[float]) -> None:
 def test_ratings_of_words_rank_sentences_above_word_vectors_above_controls(tmp_path: Path) -> None:
     file = write_suite(
         tmp_path / "valence.toml",
-        models=["packaged/minilm-l6-v2?length=8", "packaged/glove-6b-50d"],
+        models=["packaged/minilm-l6-v2?length=8", "packaged/glove-6b-50d?length=8"],
         datasets=["packaged/word-valence?max_train=600&max_valid=60&max_test=400"],
         methods=["ridge"],
         controls="true",
