@@ -12,20 +12,19 @@ written; `encoding`.
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from zoobench.datasets import control, delimited, listing, options, regular, tagged
-from zoobench.datasets.faults import about, raised_as
+from zoobench.datasets import delimited, listing, local, options, regular, tagged
 from zoobench.datasets.ids import text_id
 from zoobench.datasets.layouts import role
-from zoobench.datasets.splits import Found, assemble
+from zoobench.datasets.splits import Found
 from zoobench.datasets.tagged import Sentence
 from zoobench.errors import BadData, UserError, unknown
 from zoobench.files import expanded
@@ -85,16 +84,8 @@ def resolve(ref: Ref, where: str) -> Ref:
     _columns(ref, where)
     if (scheme := str(ref.option("scheme", tagged.AUTO))) not in tagged.WAYS:
         raise unknown(where, "scheme", scheme, tagged.WAYS, f"of {ref.id}")
-    if "path" not in dict(ref.options):
-        ref = Ref(ref.source, Path(ref.name).stem, ref.revision, ref.options).with_options(
-            path=ref.name
-        )
-    with raised_as(UserError, where):
-        found, revision = _found(ref)
-        control.counted(ref, assemble(found, ref))
-    if told := about(found.notes):
-        logging.getLogger(__name__).warning("%s: %s", ref.id, told)
-    return options.pin(ref, revision, where)
+    ref = local.with_path(ref, Path(ref.name).stem)
+    return local.resolved(ref, where, partial(_found, ref))
 
 
 def available(ref: Ref) -> tuple[bool, str]:
@@ -104,11 +95,7 @@ def available(ref: Ref) -> tuple[bool, str]:
 
 def load(ref: Ref) -> Splits:
     """Raises BadData when a file changed since it was resolved, or cannot be read."""
-    with raised_as(BadData):
-        found, here = _found(ref)
-    if ref.revision not in ("", here):
-        raise BadData(f"{_path(ref)}: its content is not what {ref} was pinned to")
-    return assemble(found, ref)
+    return local.loaded(ref, str(_path(ref)), partial(_found, ref))
 
 
 def _path(ref: Ref) -> Path:

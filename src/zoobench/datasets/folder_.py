@@ -23,6 +23,7 @@ from zoobench.datasets import (
     documents,
     layouts,
     listing,
+    local,
     options,
     ranges,
     segmented,
@@ -79,17 +80,9 @@ def resolve(ref: Ref, where: str) -> Ref:
     ranges.range_of(ref, where)
     as_words(ref, where)
     options.allow_unused(ref, where)
-    if "path" not in dict(ref.options):
-        ref = Ref(ref.source, Path(ref.name).name, ref.revision, ref.options).with_options(
-            path=ref.name
-        )
+    ref = local.with_path(ref, Path(ref.name).name)
     if task in documents.TASKS:
-        with raised_as(UserError, where):
-            found, revision = documents.of_folder(_folder(ref), ref)
-            control.counted(ref, assemble(found, ref))
-        if unsound := about(found.notes):
-            logging.getLogger(__name__).warning("%s: %s", ref.id, unsound)
-        return options.pin(ref, revision, where)
+        return local.resolved(ref, where, lambda: documents.of_folder(_folder(ref), ref))
     if task in ("segmentation", "detection"):
         with raised_as(UserError, where):
             layout, found, revision = _dense(ref, verify=False)

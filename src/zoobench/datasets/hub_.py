@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from zoobench.datasets import catalog, hub_dense, hub_rows, hub_text, labels, options, ranges
+from zoobench.datasets import catalog, hub_dense, hub_rows, hub_text, labels, options, ranges, rows
 from zoobench.datasets.splits import assemble
 from zoobench.errors import BadData, UserError, missing_extra, unknown
 from zoobench.interfaces import Splits
@@ -29,7 +29,7 @@ OPTIONS = (
     "range", "allow_unused", "task", "names", "box_format", "reduce_labels",
 )  # fmt: skip
 
-TASKS = ("classification", "segmentation", "detection", *hub_text.TASKS)
+TASKS = ("classification", "segmentation", "detection", *rows.ROWS)
 _PART = r"[A-Za-z0-9_](?:[A-Za-z0-9_]|[-.](?![-.])){0,94}[A-Za-z0-9_]|[A-Za-z0-9_]"
 _REPOSITORY = re.compile(rf"(?:{_PART})/(?:{_PART})")
 """owner/name in the hub's alphabet: never a path, never one of the library's own readers."""
@@ -67,11 +67,20 @@ def resolve(ref: Ref, where: str) -> Ref:
 
 def _options(ref: Ref) -> tuple[str, ...]:
     """The options that a set of this task has."""
-    known = next((row for row in catalog.HUB if row.card.name == ref.name), None)
-    task = options.text(ref, "task") or (known.card.task if known else "")
-    if task not in hub_text.TASKS:
+    task = _task(ref)
+    if task not in rows.ROWS:
         return OPTIONS
-    return (*(one for one in OPTIONS if one not in _PAIRS), *hub_text.options_of(task))
+    return (*(one for one in OPTIONS if one not in _PAIRS), *rows.options_of(task))
+
+
+def _catalogued(ref: Ref) -> catalog.Hub | None:
+    return next((row for row in catalog.HUB if row.card.name == ref.name), None)
+
+
+def _task(ref: Ref) -> str:
+    """What `ref` asks for, else its card, else classes."""
+    known = _catalogued(ref)
+    return options.text(ref, "task") or (known.card.task if known else TASKS[0])
 
 
 def repository(ref: Ref) -> str:
@@ -99,7 +108,7 @@ def load(ref: Ref) -> Splits:
         raise missing_extra("datasets", "hub", ref.id) from None
     tables = _fetched(library, row, ref)
     named = {name: tables[inside] for name, inside in _splits(row, list(tables), ref).items()}
-    if row.card.task in hub_text.TASKS:
+    if row.card.task in rows.ROWS:
         return assemble(hub_text.found(named, row, ref), ref)
     return assemble(hub_rows.found(named, row, ref, library), ref)
 
@@ -149,7 +158,7 @@ def _folded(name: str) -> str:
 def _row(ref: Ref, where: str) -> catalog.Hub:
     """The catalogue's row with the options of `ref` laid over it, or one from the options."""
     given = {name: options.text(ref, name) for name in OPTIONS if name in dict(ref.options)}
-    known = next((row for row in catalog.HUB if row.card.name == ref.name), None)
+    known = _catalogued(ref)
     if "text" in given and "image" in given:
         raise UserError(f"{options.prefix(where)}{ref.id}: give text or image, not both")
     column = given.get("text") or given.get("image")
@@ -161,8 +170,8 @@ def _row(ref: Ref, where: str) -> catalog.Hub:
             "letters, digits, '-', '_' and '.'. A folder of your own is folder/NAME?path=DIR, a "
             "file table/NAME?path=FILE"
         )
-    task = given.get("task") or (known.card.task if known else TASKS[0])
-    if task in hub_text.TASKS:
+    task = _task(ref)
+    if task in rows.ROWS:
         return _texts(ref, known, task, given, where)
     if known is None and not (column and "label" in given):
         raise UserError(
@@ -206,7 +215,7 @@ def _texts(
         known = replace(known or catalog.Hub(card_, ref.name), card=card_, columns={})
     return replace(
         known,
-        columns=hub_text.columns_of(ref, task, known.columns, where),
+        columns=rows.columns_of(ref, task, "hf/USER/NAME", known.columns, where),
         config=given.get("config", known.config),
         splits={**known.splits, **_said_splits(given)},
     )

@@ -103,12 +103,12 @@ def _answers(
         }
         return classes, answers, notes
     sizes = {
-        name: [_size(value, within) for value in _values(table, row.column)]
+        name: [_size(value, within) for value in cells_of(table, row.column)]
         for name, table in named.items()
     }
     names = _class_names(named["train"].features[row.label], row.names)
     if row.card.task == "detection":
-        rows = {name: _values(table, row.label) for name, table in named.items()}
+        rows = {name: cells_of(table, row.label) for name, table in named.items()}
         how = str(ref.option("box_format", "xywh"))
         return hub_dense.boxes_in(rows, sizes, names, how)
     columns = {
@@ -183,7 +183,7 @@ def _labels(
 ) -> tuple[tuple[str, ...], dict[str, list[int]], dict[str, Any]]:
     """(class names, split -> class number of each row or -1, notes), from the ClassLabel or from
     the values."""
-    values = {name: list(_values(table, label)) for name, table in named.items()}
+    values = {name: list(cells_of(table, label)) for name, table in named.items()}
     names = getattr(named["train"].features[label], "names", None)
     for split, held in values.items():
         hidden = {value for value in held if value is None or value == -1}
@@ -228,7 +228,7 @@ def _contents(read: Column, row: catalog.Hub, place: str) -> tuple[list[str], li
     """(ids, faults), a row each, and the ids of pictures that may have more than 8 bits; a fault is
     empty where all is well."""
     ids, faults, deep = [], [], set()
-    for i, value in enumerate(_values(read.table, read.name)):
+    for i, value in enumerate(cells_of(read.table, read.name)):
         if row.card.modality == "text":
             one, why = text_id(value or ""), "" if value is not None else "the text is empty"
         else:
@@ -264,7 +264,9 @@ def _looks(
     """What the sound rows look like, and (split, row, why) of pictures that can't be decoded."""
     columns = {name: split.read for name, split in splits.items() if isinstance(split.read, Column)}
     if row.card.modality == "text":
-        texts = (v or "" for column in columns.values() for v in _values(column.table, column.name))
+        texts = (
+            v or "" for column in columns.values() for v in cells_of(column.table, column.name)
+        )
         return twins.of_texts(texts), []
 
     def source(at: int) -> bytes | str:
@@ -279,7 +281,7 @@ def _looks(
     ]
 
 
-def _values(table: Any, column: str) -> Iterator[Any]:
+def cells_of(table: Any, column: str) -> Iterator[Any]:
     """Batch by batch: a column of `datasets` converts cell by cell, 80 times slower."""
     for batch in table.select_columns([column]).iter(batch_size=1000):
         yield from batch[column]

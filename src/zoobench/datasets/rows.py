@@ -1,11 +1,64 @@
-"""Rows of a table, or files of a folder, as the splits that they are said to be in."""
+"""Rows of tables, hub sets and files: who reads those of a task, and in which split each is."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+from zoobench.datasets import options
 from zoobench.errors import BadData, UserError
 from zoobench.interfaces import Split
+from zoobench.schema import Ref
+
+ROWS = {
+    "token-classification": "zoobench.datasets.tagged",
+    "question-answering": "zoobench.datasets.questions",
+    "language-modelling": "zoobench.datasets.documents",
+    "masked-language-modelling": "zoobench.datasets.documents",
+    "multiple-choice": "zoobench.datasets.choices",
+}
+"""Task -> the module that reads its rows, which are no texts or pictures with a label.
+
+It has `NEEDED` and `OPTIONAL`, the options that name its columns, `LISTS`, those of them whose
+columns may hold lists, `SETTINGS`, options that name no column, and
+`of_rows(columns, splits, place, ref)`, which makes a Found of option -> the column's values, the
+split of each row ("" where none is said) and the table's name. It raises BadData for rows that
+cannot be used.
+"""
+
+
+def reader(task: str) -> Any:
+    """The module that reads the rows of `task`, one of ROWS."""
+    return importlib.import_module(ROWS[task])
+
+
+def options_of(task: str) -> tuple[str, ...]:
+    """The options that data of `task`, one of ROWS, have for themselves."""
+    reads = reader(task)
+    return (*reads.NEEDED, *reads.OPTIONAL, *reads.SETTINGS)
+
+
+def columns_of(
+    ref: Ref, task: str, form: str, known: Mapping[str, str] | None = None, where: str = ""
+) -> dict[str, str]:
+    """The option that names a column -> the column: what is `known`, and what `ref` says beyond it.
+
+    Raises UserError where one that is needed is not said, with the `form` of a whole name, and
+    where two of them are one column.
+    """
+    reads, at = reader(task), f"{options.prefix(where)}{ref.id}"
+    said = {name: options.text(ref, name) for name in (*reads.NEEDED, *reads.OPTIONAL)}
+    named = {**(known or {}), **{name: column for name, column in said.items() if column}}
+    if absent := [name for name in reads.NEEDED if name not in named]:
+        given = "&".join(f"{one}=COLUMN" for one in reads.NEEDED)
+        mark = "&" if "?" in form else "?"
+        raise UserError(
+            f"{at}: give the option {absent[0]}, the name of a column: {task} is read by "
+            f"{form}{mark}task={task}&{given}"
+        )
+    check_apart(named, reads.NEEDED, at)
+    return named
 
 
 def parted(

@@ -13,19 +13,18 @@ drawn in an interval, together), `allow_unused`.
 from __future__ import annotations
 
 import hashlib
-import logging
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
-from zoobench.datasets import control, listing, options, regular
-from zoobench.datasets.faults import about, raised_as
+from zoobench.datasets import listing, local, options, regular
 from zoobench.datasets.ids import text_id
 from zoobench.datasets.questions import TASK, QuestionRow, found
-from zoobench.datasets.splits import Found, assemble
-from zoobench.errors import BadData, UserError, one_line, unknown
+from zoobench.datasets.splits import Found
+from zoobench.errors import BadData, one_line, unknown
 from zoobench.files import expanded
 from zoobench.interfaces import Splits
 from zoobench.schema import DatasetCard, Ref, digest
@@ -93,16 +92,8 @@ def resolve(ref: Ref, where: str) -> Ref:
     options.allow_unused(ref, where)
     if _grouped(ref) not in GROUPS:
         raise unknown(where, "group", _grouped(ref), GROUPS, f"of {ref.id}")
-    if "path" not in dict(ref.options):
-        ref = Ref(ref.source, Path(ref.name).stem, ref.revision, ref.options).with_options(
-            path=ref.name
-        )
-    with raised_as(UserError, where):
-        questions, revision = _found(ref)
-        control.counted(ref, assemble(questions, ref))
-    if told := about(questions.notes):
-        logging.getLogger(__name__).warning("%s: %s", ref.id, told)
-    return options.pin(ref, revision, where)
+    ref = local.with_path(ref, Path(ref.name).stem)
+    return local.resolved(ref, where, partial(_found, ref))
 
 
 def available(ref: Ref) -> tuple[bool, str]:
@@ -114,11 +105,7 @@ def available(ref: Ref) -> tuple[bool, str]:
 def load(ref: Ref) -> Splits:
     """Raises BadData where the files changed since `ref` was resolved, and for all that is wrong
     with them."""
-    with raised_as(BadData):
-        questions, here = _found(ref)
-    if ref.revision not in ("", here):
-        raise BadData(f"{_path(ref)}: its content is not what {ref} was pinned to")
-    return assemble(questions, ref)
+    return local.loaded(ref, str(_path(ref)), partial(_found, ref))
 
 
 def _found(ref: Ref) -> tuple[Found, str]:

@@ -9,26 +9,25 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib
-import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from zoobench.datasets import control, delimited, formats, options, ranges, regular, twins
-from zoobench.datasets.faults import about, check_classes, check_faults, raised_as
+from zoobench.datasets import delimited, formats, local, options, ranges, regular, rows, twins
+from zoobench.datasets.faults import check_classes, check_faults
 from zoobench.datasets.ids import text_id
 from zoobench.datasets.labels import as_words, number, order, spelt
 from zoobench.datasets.labels import notes as label_notes
 from zoobench.datasets.readers import Files, Texts
-from zoobench.datasets.rows import check_apart
-from zoobench.datasets.splits import Found, assemble
+from zoobench.datasets.rows import ROWS
+from zoobench.datasets.splits import Found
 from zoobench.datasets.twins import Looks
 from zoobench.errors import BadData, UserError, unknown
 from zoobench.files import expanded
@@ -48,21 +47,6 @@ LARGEST = 2**36
 """Bytes of a table's file, which is read whole."""
 
 TASKS = ("classification", "regression")
-ROWS = {
-    "token-classification": "zoobench.datasets.tagged",
-    "question-answering": "zoobench.datasets.questions",
-    "language-modelling": "zoobench.datasets.documents",
-    "masked-language-modelling": "zoobench.datasets.documents",
-    "multiple-choice": "zoobench.datasets.choices",
-}
-"""Task -> the module that reads its rows, which are no texts or pictures with a label.
-
-It has `NEEDED` and `OPTIONAL`, the options that name its columns, `LISTS`, those of them whose
-columns may hold lists, `SETTINGS`, options that name no column, and
-`of_rows(columns, splits, place, ref)`, which makes a Found of option -> the column's values, the
-split of each row ("" where none is said) and the table's name. It raises BadData for rows that
-cannot be used.
-"""
 
 
 @dataclass(frozen=True)
@@ -126,17 +110,8 @@ def resolve(ref: Ref, where: str) -> Ref:
     ranges.range_of(ref, where)
     as_words(ref, where)
     options.allow_unused(ref, where)
-    if "path" not in dict(ref.options):
-        ref = Ref(ref.source, Path(ref.name).stem, ref.revision, ref.options).with_options(
-            path=ref.name
-        )
-    with raised_as(UserError, where):
-        found, revision = _every(ref, verify=False)
-        control.counted(ref, assemble(found, ref))
-    if told := about(found.notes):
-        # Standard error, as a folder's: before a run, and where it is planned.
-        logging.getLogger(__name__).warning("%s: %s", ref.id, told)
-    return options.pin(ref, revision, where)
+    ref = local.with_path(ref, Path(ref.name).stem)
+    return local.resolved(ref, where, partial(_every, ref, verify=False))
 
 
 def available(ref: Ref) -> tuple[bool, str]:
@@ -152,26 +127,15 @@ def names(ref: Ref) -> list[str]:
 
 def load(ref: Ref) -> Splits:
     """Raises BadData when the table changed since it was resolved, or too much of it is damaged."""
-    with raised_as(BadData):
-        found, here = _every(ref, verify=True)
-    if ref.revision not in ("", here):
-        raise BadData(f"{_path(ref)}: its content is not what {ref} was pinned to")
-    return assemble(found, ref)
+    return local.loaded(ref, str(_path(ref)), partial(_every, ref, verify=True))
 
 
 def _options(ref: Ref) -> tuple[str, ...]:
     """The options that a table of this task has."""
-    reader = reader_of(ref)
-    if reader is None:
+    if task_of(ref) not in ROWS:
         return OPTIONS
     other = ("text", "image", "label", "labels", "range")
-    own = (*reader.NEEDED, *reader.OPTIONAL, *reader.SETTINGS)
-    return (*(name for name in OPTIONS if name not in other), *own)
-
-
-def reader_of(ref: Ref) -> Any:
-    """The module of ROWS that reads the rows of the task of `ref`; None of another task."""
-    return importlib.import_module(ROWS[task_of(ref)]) if task_of(ref) in ROWS else None
+    return (*(name for name in OPTIONS if name not in other), *rows.options_of(task_of(ref)))
 
 
 def _every(ref: Ref, *, verify: bool) -> tuple[Found, str]:
@@ -182,29 +146,17 @@ def _every(ref: Ref, *, verify: bool) -> tuple[Found, str]:
 def _rows(ref: Ref) -> tuple[Found, str]:
     """The rows of a task of `ROWS`, and the revision. Raises UserError for a column that is not
     said."""
-    reader = reader_of(ref)
-    assert reader is not None
-    for name in reader.NEEDED:
-        if not options.text(ref, name):
-            given = "&".join(f"{one}=COLUMN" for one in reader.NEEDED)
-            raise UserError(
-                f"{ref.id}: give the option {name}, the name of a column: {task_of(ref)} is read "
-                f"by table/NAME?path=FILE&task={task_of(ref)}&{given}"
-            )
-    named = {
-        name: options.text(ref, name)
-        for name in (*reader.NEEDED, *reader.OPTIONAL, "split")
-        if options.text(ref, name)
-    }
-    check_apart(named, reader.NEEDED, ref.id)
-    path = _path(ref)
+    reader, path = rows.reader(task_of(ref)), _path(ref)
+    named = rows.columns_of(ref, task_of(ref), "table/NAME?path=FILE")
+    if split := options.text(ref, "split"):
+        named["split"] = split
     raw = content(path)
     lists = [named[name] for name in reader.LISTS if name in named]
     found = formats.columns(path, raw, list(dict.fromkeys(named.values())), _how(ref), lists)
     columns = {name: found[column] for name, column in named.items()}
     of = columns.pop("split", None)
-    rows = len(next(iter(columns.values())))
-    splits = [""] * rows if of is None else [_split(one, path, named["split"]) for one in of]
+    many = len(next(iter(columns.values())))
+    splits = [""] * many if of is None else [_split(one, path, named["split"]) for one in of]
     made: Found = reader.of_rows(columns, splits, str(path), ref)
     return made, hashlib.sha256(raw).hexdigest()[:16]
 
