@@ -11,10 +11,10 @@ import torch
 from zoobench import datasets, methods, models
 from zoobench.errors import NotFinite
 from zoobench.features.source import Features, View
-from zoobench.features.words import reader_of
+from zoobench.features.windowed import reader_of
 from zoobench.interfaces import Splits
 from zoobench.methods.span_finetune import TrainedPairs, _loss
-from zoobench.methods.word_finetune import network
+from zoobench.methods.text_training import network
 from zoobench.models.pairs import pair_windows
 from zoobench.models.weights import state_digest
 from zoobench.tasks.question_answering import QuestionAnswering, TextQuestion

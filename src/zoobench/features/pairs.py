@@ -7,7 +7,7 @@ layers (`TokenReader.depths`). N questions, W windows of them, R pieces, L layer
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from zoobench.errors import NotFinite
 from zoobench.features import precision
-from zoobench.features.extraction import extract_into
-from zoobench.features.mapped import MappedCache, Rounded, filled, job_of
-from zoobench.features.words import reader_of
-from zoobench.interfaces import InputSpec, Split
+from zoobench.features.mapped import MappedCache, Rounded, filled
+from zoobench.features.windowed import WindowStates, padded_places, reader_of, run
+from zoobench.interfaces import Split
 from zoobench.models.pairs import PairWindow, collate_pairs, pair_windows
+from zoobench.models.tokens import state_width
 from zoobench.schema import digest
 from zoobench.views import TokenReader
 
@@ -61,38 +61,12 @@ def windows_of(split: Split, reader: TokenReader) -> tuple[PairWindow, ...]:
 
 
 @dataclass(frozen=True)
-class PairStates:
-    """The backbone as `extraction` runs one: it reads windows, and embeds their places."""
-
-    reader: TokenReader
-    module: torch.nn.Module
-    input_spec: InputSpec
-    layers: tuple[int, ...]
-    feature_dim: int = 0
-    pooling: str = "pieces"
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-
-    def prepare(self, raw: PairWindow) -> PairWindow:
-        return raw
+class PairStates(WindowStates):
+    """Reads the places of questions' windows."""
 
     def collate(self, prepared: Sequence[PairWindow]) -> dict[str, torch.Tensor]:
-        """Beside the network's input the `places` (B, P); the first piece fills up a row."""
-        import torch
-
-        most = max(len(one.places) for one in prepared)
-        places = torch.zeros((len(prepared), most), dtype=torch.int64)
-        for i, one in enumerate(prepared):
-            places[i, : len(one.places)] = torch.tensor(one.places)
+        places = padded_places([one.places for one in prepared])
         return {**collate_pairs(prepared, self.reader), "places": places}
-
-    def embed(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """(B, P, L, D)."""
-        import torch
-
-        given = {name: value for name, value in batch.items() if name != "places"}
-        states = self.reader.read(self.module, given, self.layers)
-        rows = torch.arange(len(batch["places"]), device=batch["places"].device)[:, None]
-        return torch.stack([one[rows, batch["places"]] for one in states], dim=2)
 
 
 def states_of(source: Any, layers: Sequence[int] = ()) -> PairStates:
@@ -137,40 +111,16 @@ def pairs_of(source: Any, split: Split) -> PairFeatures:
         return PairFeatures(windows, held[0], starts, reader.depths)
 
     def fill(rounded: Rounded) -> Mapping[str, Any]:
-        run(source, states, split, windows, lambda i, one: rounded.put(
-            range(starts[i], starts[i + 1]), one))  # fmt: skip
+        def take(i: int, found: NDArray[np.float32]) -> None:
+            rounded.put(slice(starts[i], starts[i + 1]), found[: starts[i + 1] - starts[i]])
+
+        run(source, states, split, windows, take)
         if rounded.bad:
             raise NotFinite(f"the states of {rounded.bad} pieces of {split.name}")
         return {}
 
+    states.module.eval().to(source.device)
     probe = source.fingerprint().get("features")
-    shape = (int(starts[-1]), len(reader.depths), width(source, states))
+    shape = (int(starts[-1]), len(reader.depths), state_width(reader, states.module))
     values, _ = filled(source, cache, key, split, shape, probe, fill)
     return PairFeatures(windows, values, starts, reader.depths)
-
-
-def width(source: Features, states: PairStates) -> int:
-    """D, as a window of one question shows it."""
-    import torch
-
-    from zoobench.tasks.question_answering import TextQuestion
-
-    states.module.eval().to(source.device)
-    batch = states.collate(pair_windows(TextQuestion("a", "word"), states.reader))
-    with torch.inference_mode():
-        found = states.embed({name: one.to(source.device) for name, one in batch.items()})
-    return int(found.shape[-1])
-
-
-def run(source: Any, states: Any, split: Split, windows: Sequence[PairWindow], take: Any) -> None:
-    """`take` (number of a window, what `states` embed of its P places) for each of `windows` of
-    `split`: (P, ...) float32, in whatever thread has computed it."""
-
-    def put(rows: Sequence[int], features: torch.Tensor) -> None:
-        for i, one in zip(rows, features.numpy(), strict=True):
-            take(i, one[: len(windows[i].places)])
-
-    source = current(source)
-    some = split.subset(np.zeros(len(windows), dtype=np.intp))
-    read = replace(some, read=windows.__getitem__)
-    extract_into(job_of(source, states), read, put, source.reporter(read))

@@ -7,7 +7,7 @@ three layers (`TokenReader.depths`). N texts, R words of all of them, L layers, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from zoobench.errors import NotFinite
 from zoobench.features import precision
-from zoobench.features.extraction import extract_into
-from zoobench.features.mapped import MappedCache, MappedSource, Rounded, filled, job_of
-from zoobench.interfaces import InputSpec, Split
-from zoobench.models.tokens import Window, collate, windows
+from zoobench.features.mapped import MappedCache, MappedSource, Rounded, filled
+from zoobench.features.windowed import WindowStates, padded_places, reader_of, run
+from zoobench.interfaces import Split
+from zoobench.models.tokens import Window, collate, state_width, windows
 from zoobench.schema import digest
 from zoobench.views import TokenReader, WordFeatures
 
@@ -37,39 +37,12 @@ class PlacedWindow(Window):
     start: int = 0
 
 
-@dataclass(frozen=True)
-class _Words:
-    """The backbone as `extraction` runs one: it reads windows, and embeds the words in them."""
-
-    reader: TokenReader
-    module: torch.nn.Module
-    input_spec: InputSpec
-    feature_dim: int
-    pooling: str = "words"
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-
-    def prepare(self, raw: PlacedWindow) -> PlacedWindow:
-        return raw
+class _Words(WindowStates):
+    """Reads the words of windows."""
 
     def collate(self, prepared: Sequence[PlacedWindow]) -> dict[str, torch.Tensor]:
-        """Beside ids and mask the `places` (B, W) of the words' first pieces, W those of the window
-        that has most; what fills up a row is its first piece."""
-        import torch
-
-        most = max(len(one.words) for one in prepared)
-        places = torch.zeros((len(prepared), most), dtype=torch.int64)
-        for i, one in enumerate(prepared):
-            places[i, : len(one.words)] = torch.tensor([place for _, place in one.words])
+        places = padded_places([[place for _, place in one.words] for one in prepared])
         return {**collate(prepared, self.reader.pad_id), "places": places}
-
-    def embed(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """(B, W, L, D)."""
-        import torch
-
-        given = {name: batch[name] for name in ("input_ids", "attention_mask")}
-        states = self.reader.read(self.module, given, self.reader.depths)
-        rows = torch.arange(len(batch["places"]), device=batch["places"].device)[:, None]
-        return torch.stack([one[rows, batch["places"]] for one in states], dim=2)
 
 
 class WordSource(MappedSource[WordFeatures]):
@@ -80,21 +53,12 @@ class WordSource(MappedSource[WordFeatures]):
         self.source, self.cache = source, cache
         backbone: Any = source.half if source.precision == "bf16" else source.backbone
         self.reader: TokenReader = reader_of(backbone)
+        backbone.module.eval().to(source.device)
         self.backbone = _Words(
-            self.reader, backbone.module, source.input_spec, self._width(backbone.module)
-        )
+            self.reader, backbone.module, source.input_spec, self.reader.depths,
+            state_width(self.reader, backbone.module),
+        )  # fmt: skip
         super().__init__()
-
-    def _width(self, module: torch.nn.Module) -> int:
-        """D, as a window of one word shows it."""
-        import torch
-
-        module.eval().to(self.source.device)
-        (one,) = windows(self.reader.pieces(["a"]), self.reader)
-        batch = {k: v.to(self.source.device) for k, v in collate([one], self.reader.pad_id).items()}
-        with torch.inference_mode():
-            (states,) = self.reader.read(module, batch, [self.reader.layers])
-        return int(states.shape[2])
 
     def key(self, split: Split) -> str:
         """Flips with each thing that can change a number, and with nothing else."""
@@ -138,26 +102,13 @@ class WordSource(MappedSource[WordFeatures]):
     def _extract(self, split: Split, some: Sequence[PlacedWindow], rounded: Rounded) -> None:
         """Fill `rounded` (R, L, D)."""
 
-        def put(rows: Sequence[int], features: torch.Tensor) -> None:
-            for i, one in zip(rows, features.numpy(), strict=True):
-                numbers = [some[i].start + number for number, _ in some[i].words]
-                rounded.put(numbers, one[: len(numbers)])
+        def take(i: int, states: NDArray[np.float32]) -> None:
+            numbers = [some[i].start + number for number, _ in some[i].words]
+            rounded.put(numbers, states[: len(numbers)])
 
-        read = replace(split.subset(np.zeros(len(some), dtype=np.intp)), read=some.__getitem__)
-        extract_into(job_of(self.source, self.backbone), read, put, self.source.reporter(read))
+        run(self.source, self.backbone, split, some, take)
         if rounded.bad:
             raise NotFinite(f"the states of {rounded.bad} words of {split.name}")
-
-
-def reader_of(backbone: Any) -> TokenReader:
-    """Raises Unsupported for a backbone without tokens."""
-    from zoobench.errors import Unsupported
-
-    reads = getattr(backbone, "token_reader", None)
-    if reads is None:
-        raise Unsupported("this backbone has no tokens: only embed")
-    found: TokenReader = reads()
-    return found
 
 
 def placed(split: Split, reader: TokenReader) -> tuple[list[PlacedWindow], NDArray[np.int64]]:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoobench.features.pairs import PairStates, run, windows_of
+from zoobench.features.pairs import PairStates, current, windows_of
+from zoobench.features.windowed import run
 from zoobench.interfaces import Split
 from zoobench.models.pairs import NONE, PairWindow
 from zoobench.tasks.question_answering import answers_of, scored
@@ -128,8 +129,9 @@ def read_answers(
     for part in _parts(split):
         windows = windows_of(part, states.reader)
         scores: dict[int, Scores] = {}
-        run(source, states, part, windows, scores.__setitem__)
-        said += answers(part, windows, [scores[i] for i in range(len(windows))], none)
+        run(current(source), states, part, windows, scores.__setitem__)
+        own = [scores[i][: len(one.places)] for i, one in enumerate(windows)]
+        said += answers(part, windows, own, none)
     return said
 
 

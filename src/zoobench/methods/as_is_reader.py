@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from zoobench.errors import Unsupported
 from zoobench.features.pairs import current
-from zoobench.features.words import reader_of
+from zoobench.features.windowed import reader_of
 from zoobench.interfaces import Adapted, SealedSplits, Split
 from zoobench.methods.answers import LaterAnswers, ScoredPairs, may_be_none, read_answers
 from zoobench.methods.predictor import Predictor

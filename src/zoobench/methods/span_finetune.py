@@ -15,12 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoobench.features.pairs import PairStates
-from zoobench.features.words import reader_of
+from zoobench.features.windowed import apart, at_places, reader_of
 from zoobench.interfaces import SealedSplits, Split
 from zoobench.methods.answers import f1, may_be_none, read_answers
-from zoobench.methods.text_training import HEAD, TextFineTune, TextNetwork
+from zoobench.methods.text_training import HEAD, TextFineTune, TextNetwork, network
 from zoobench.methods.training import TrainedNetwork, fit
-from zoobench.methods.word_finetune import network
 from zoobench.models.pairs import PairWindow, pair_windows
 from zoobench.tasks.question_answering import answers_of
 
@@ -56,14 +55,10 @@ class TrainedPairs(PairStates):
     source: Any = None
 
     def embed(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        import torch
-
-        given = {name: value for name, value in batch.items() if name != "places"}
+        given, places = apart(batch)
         with self.source.autocast():
             scores = self.module(given).float()
-        rows = torch.arange(len(scores), device=scores.device)[:, None]
-        found: torch.Tensor = scores[rows, batch["places"]]
-        return found
+        return at_places(scores, places)
 
 
 def _train(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from zoobench.interfaces import InputSpec
 from zoobench.methods.training import RateGrid, check_budget
+from zoobench.models.tokens import state_width
+from zoobench.views import TokenReader
 
 if TYPE_CHECKING:
     import torch
@@ -58,3 +61,24 @@ class TextNetwork:
 
     def embed(self, batch: Any) -> Any:
         return self.module(batch)
+
+
+def network(module: torch.nn.Module, reader: TokenReader, outputs: int) -> Any:
+    """`encoder`, a copy of the module, and `decoder`, a linear layer: a batch of windows ->
+    (B, T, K) scores of their pieces."""
+    import torch
+
+    width = state_width(reader, module)
+
+    class PieceScores(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = copy.deepcopy(module)
+            self.decoder = torch.nn.Linear(width, outputs)
+
+        def forward(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+            (states,) = reader.read(self.encoder, batch, (reader.layers,))
+            scores: torch.Tensor = self.decoder(states)
+            return scores
+
+    return PieceScores()

@@ -7,7 +7,6 @@ and one small grid of rates whose best is chosen on `valid` by entity F1. C tags
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoobench.interfaces import SealedSplits, Split
-from zoobench.methods.text_training import HEAD, TextFineTune, TextNetwork
+from zoobench.methods.text_training import HEAD, TextFineTune, TextNetwork, network
 from zoobench.methods.training import TrainedNetwork, fit
-from zoobench.models.tokens import Window, collate, likeliest, windows
+from zoobench.models.tokens import collate, likeliest_labels, windows
 from zoobench.tasks.token_classification import entity_f1, tags_of
 from zoobench.views import TokenReader
 
@@ -92,31 +91,6 @@ def _train(
     return TrainedNetwork(whole, answer, rate, quality, told, facts)
 
 
-def network(module: torch.nn.Module, reader: TokenReader, classes: int) -> Any:
-    """`encoder`, a copy of the module, and `decoder`, a linear layer: a batch of windows ->
-    (B, T, C) scores of their pieces."""
-    import torch
-
-    with torch.no_grad():
-        ids = torch.tensor([[*reader.before, *reader.pieces(("a",))[0], *reader.after]])
-        device = next(module.parameters()).device
-        batch = {"input_ids": ids.to(device), "attention_mask": torch.ones_like(ids).to(device)}
-        (state,) = reader.read(module, batch, (reader.layers,))
-
-    class Tagging(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.encoder = copy.deepcopy(module)
-            self.decoder = torch.nn.Linear(state.shape[-1], classes)
-
-        def forward(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-            (states,) = reader.read(self.encoder, batch, (reader.layers,))
-            scores: torch.Tensor = self.decoder(states)
-            return scores
-
-    return Tagging()
-
-
 def said(
     net: torch.nn.Module, reader: TokenReader, source: Any, split: Split
 ) -> list[NDArray[np.int64]]:
@@ -124,18 +98,10 @@ def said(
     import torch
 
     net.eval()
-    texts = [reader.pieces(split.read(i)) for i in range(len(split))]
-    out = [np.zeros(len(pieces), dtype=np.int64) for pieces in texts]
-    cut: list[tuple[int, Window]] = [
-        (i, window) for i, pieces in enumerate(texts) for window in windows(pieces, reader)
-    ]
-    cut.sort(key=lambda one: len(one[1]))
-    for start in range(0, len(cut), TOGETHER):
-        some = cut[start : start + TOGETHER]
-        batch = collate([window for _, window in some], reader.pad_id)
+
+    def score(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         with torch.no_grad(), source.autocast():
-            scores = net({name: one.to(source.device) for name, one in batch.items()})
-        for (i, window), row in zip(some, likeliest(scores, 2).cpu().numpy(), strict=True):
-            for word, place in window.words:
-                out[i][word] = row[place]
-    return out
+            scores: torch.Tensor = net({k: one.to(source.device) for k, one in batch.items()})
+        return scores
+
+    return likeliest_labels(reader, [split.read(i) for i in range(len(split))], score, TOGETHER)

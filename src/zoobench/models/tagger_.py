@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoobench.models.complete import CompleteSource, CompleteTexts, TextFolder
 from zoobench.models.text import padding, tokenized
-from zoobench.models.tokens import collate, likeliest, reader_of, windows
+from zoobench.models.tokens import likeliest_labels, reader_of
 from zoobench.views import TokenReader
 
 if TYPE_CHECKING:
@@ -37,17 +37,12 @@ def _said(reader: TokenReader, module: torch.nn.Module, words: Sequence[str]) ->
     import torch
 
     device = next(module.parameters()).device
-    cut = windows(reader.pieces(words), reader)
-    out = torch.zeros(len(words), dtype=torch.int64)
-    for start in range(0, len(cut), TOGETHER):
-        some = cut[start : start + TOGETHER]
-        batch = {name: one.to(device) for name, one in collate(some, reader.pad_id).items()}
-        (scores,) = reader.read(module, batch, (1,))
-        best = likeliest(scores, 2).cpu()
-        for window, row in zip(some, best, strict=True):
-            for word, place in window.words:
-                out[word] = row[place]
-    return out
+
+    def score(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        on_device = {name: one.to(device) for name, one in batch.items()}
+        return reader.read(module, on_device, (1,))[0]
+
+    return torch.from_numpy(likeliest_labels(reader, [words], score, TOGETHER)[0])
 
 
 def _mean_scores(module: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:

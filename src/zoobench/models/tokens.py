@@ -16,7 +16,9 @@ from zoobench.errors import NotFinite, Unsupported
 from zoobench.views import TokenReader
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
     States = Callable[
         [torch.nn.Module, Mapping[str, torch.Tensor], Sequence[int]], Sequence[torch.Tensor]
@@ -169,3 +171,39 @@ def likeliest(scores: torch.Tensor, dim: int) -> torch.Tensor:
     if bool(scores.isnan().any()):
         raise NotFinite("its scores of words are no number")
     return scores.argmax(dim=dim)
+
+
+def state_width(reader: TokenReader, module: torch.nn.Module) -> int:
+    """D of the states after the last layer of `module`, as a window of one word shows it."""
+    import torch
+
+    device = next(module.parameters()).device
+    one = collate(windows(reader.pieces(["a"]), reader), reader.pad_id)
+    with torch.no_grad():
+        (states,) = reader.read(
+            module, {name: held.to(device) for name, held in one.items()}, [reader.layers]
+        )
+    return int(states.shape[2])
+
+
+def likeliest_labels(
+    reader: TokenReader,
+    texts: Sequence[Sequence[str]],
+    score: Callable[[dict[str, torch.Tensor]], torch.Tensor],
+    together: int,
+) -> list[NDArray[np.int64]]:
+    """For each text (W,) the number of each word's likeliest label, by what `score` makes of a
+    batch of windows: (B, T, K). Windows of like lengths are read together. Raises NotFinite."""
+    import numpy as np
+
+    pieces = [reader.pieces(words) for words in texts]
+    out = [np.zeros(len(words), dtype=np.int64) for words in pieces]
+    cut = [(i, window) for i, words in enumerate(pieces) for window in windows(words, reader)]
+    cut.sort(key=lambda one: len(one[1]))
+    for start in range(0, len(cut), together):
+        some = cut[start : start + together]
+        best = likeliest(score(collate([window for _, window in some], reader.pad_id)), 2)
+        for (i, window), row in zip(some, best.cpu().numpy(), strict=True):
+            for word, place in window.words:
+                out[i][word] = row[place]
+    return out
