@@ -14,6 +14,7 @@ from zoobench.datasets.splits import at_most
 from zoobench.methods.finetune import FineTune, Training
 from zoobench.methods.objectives import ClassObjective
 from zoobench.methods.optimizers import depths, parameter_groups
+from zoobench.methods.training import factor
 from zoobench.runs.planning import few_shot_spec
 from zoobench.runs.suite import MethodSpec
 from zoobench.tasks.classification import labels_of
@@ -57,8 +58,7 @@ def test_rates_fall_away_from_the_head_and_biases_do_not_decay() -> None:
 
 
 def test_the_schedule_warms_up_and_ends_near_zero() -> None:
-    run = Training(FineTune(steps=100, warmup=0.1), None, ClassObjective(2), 1.0, 0)
-    factors = [run._factor(step) for step in range(100)]
+    factors = [factor(FineTune(steps=100, warmup=0.1), step) for step in range(100)]
     assert factors[0] == 0.1
     assert max(factors) == factors[9] == 1.0
     assert factors[-1] < 0.001

@@ -27,6 +27,13 @@ UNKNOWN = -1
 """In place of a class: a label that means none of the data's."""
 
 
+def headed(model: Any, task: str) -> Any:
+    """`model`, which has a head of its own for `task`. Raises Unsupported where it has none."""
+    if getattr(model, "task", "") != task:
+        raise Unsupported(f"it is no complete model for {task}: as-is needs a head")
+    return model
+
+
 @dataclass(frozen=True)
 class AsIs:
     """A complete model with its own head; its labels are matched with the classes by name.
@@ -50,9 +57,7 @@ class AsIs:
 
     def adapt(self, backbone: Any, splits: SealedSplits, seed: int) -> Adapted:
         """Raises Unsupported for a model without a head, and where none of the classes is known."""
-        model = getattr(backbone, "backbone", backbone)
-        if getattr(model, "task", "") != splits.task:
-            raise Unsupported(f"it is no complete model for {splits.task}: as-is needs a head")
+        model = headed(getattr(backbone, "backbone", backbone), splits.task)
         numbers = mapping(model.labels, splits.classes, self.labels)
         known = sorted(set(numbers) - {UNKNOWN})
         if not known:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from zoobench.errors import Unsupported
 from zoobench.features.pairs import current
 from zoobench.features.windowed import reader_of
 from zoobench.interfaces import Adapted, SealedSplits, Split
 from zoobench.methods.answers import LaterAnswers, ScoredPairs, may_be_none, read_answers
+from zoobench.methods.as_is import headed
 from zoobench.methods.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -30,9 +30,7 @@ class ReadAsIs:
     def adapt(self, backbone: Any, splits: SealedSplits, seed: int) -> Adapted:
         """Raises Unsupported for a model without a head for the task."""
         source = current(backbone)
-        model = source.backbone
-        if getattr(model, "task", "") != splits.task:
-            raise Unsupported(f"it is no complete model for {splits.task}: as-is needs a head")
+        model = headed(source.backbone, splits.task)
         none = may_be_none(splits.train)
 
         def score(found: torch.Tensor) -> torch.Tensor:

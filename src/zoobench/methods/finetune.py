@@ -9,10 +9,10 @@ by the chosen run's last step.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from zoobench.costs.training_memory import saved_for_backward, training_bytes
@@ -25,6 +25,7 @@ from zoobench.methods.head import AffineHead
 from zoobench.methods.inputs import Inputs
 from zoobench.methods.objectives import Objective, objective_of
 from zoobench.methods.optimizers import make_optimizer, parameter_groups
+from zoobench.methods.training import check_budget, factor
 
 if TYPE_CHECKING:
     import torch
@@ -44,6 +45,7 @@ class FineTune:
     carries: ClassVar[bool] = True
     tasks: ClassVar[tuple[str, ...]] = ("classification", "regression")
     view: ClassVar[str] = "embed"
+    decay: ClassVar[str] = "cosine"
 
     steps: int = 500
     batch_size: int = 64
@@ -55,10 +57,9 @@ class FineTune:
     layer_decay: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch_size < 1 or not self.rates:
-            raise ValueError("steps and batch_size must be at least 1, and rates not empty")
-        if min(self.rates) <= 0 or not 0 <= self.warmup < 1 or not 0 < self.layer_decay <= 1:
-            raise ValueError("rates > 0, 0 <= warmup < 1 and 0 < layer_decay <= 1 must hold")
+        check_budget(self)
+        if not 0 <= self.warmup < 1 or not 0 < self.layer_decay <= 1:
+            raise ValueError("0 <= warmup < 1 and 0 < layer_decay <= 1 must hold")
 
     def prepared(self, net: Any, rate: float) -> list[dict[str, Any]]:
         """Make of `net` what is trained, and give the optimiser's groups of it."""
@@ -209,7 +210,7 @@ class Training:
         groups = self.recipe.prepared(net, self.rate)
         trained = sum(p.numel() for p in net.parameters() if p.requires_grad)
         optimizer = make_optimizer(self.recipe, groups)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._factor)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(factor, self.recipe))
         targets = self.objective.targets(train.split)
         model: Any = share.wrap(net)
         train_mode(model)
@@ -295,14 +296,6 @@ class Training:
         scores = found["valid_scores"]
         loss = self.objective.valid_loss(scores, valid.split)
         return Tuned(backbone, net, self.rate, self.objective, loss, scores, found["facts"])
-
-    def _factor(self, step: int) -> float:
-        """Linear warm-up, then a cosine to zero, as a multiple of the peak rate."""
-        warm = round(self.recipe.warmup * self.recipe.steps)
-        if step < warm:
-            return (step + 1) / warm
-        done = (step - warm) / max(1, self.recipe.steps - warm)
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
     def _batches(self, n: int) -> Iterator[list[int]]:
         """`steps` batches: a new permutation each epoch; a short last batch is left out."""

@@ -28,6 +28,8 @@ def check_budget(recipe: Any) -> None:
     """Raises ValueError for a budget or rates of a recipe's that cannot be."""
     if recipe.steps < 1 or recipe.batch_size < 1 or not recipe.rates or min(recipe.rates) <= 0:
         raise ValueError("steps and batch_size must be at least 1, and rates above 0")
+    if not getattr(recipe, "weight_decay", 0.0) >= 0:  # probes have none
+        raise ValueError(f"weight_decay must be at least 0, not {recipe.weight_decay:g}")
 
 
 class RateGrid:

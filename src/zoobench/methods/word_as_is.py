@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from zoobench.errors import Unsupported
 from zoobench.interfaces import Adapted, SealedSplits, Split
-from zoobench.methods.as_is import UNKNOWN, AsIs, mapping
+from zoobench.methods.as_is import UNKNOWN, AsIs, headed, mapping
 from zoobench.methods.predictor import Predictor
 from zoobench.tasks.evaluate import UNKNOWN_CLASSES
 from zoobench.tasks.tagsets import OUTSIDE, Tagset, as_iob2, parts, scheme_of
@@ -37,9 +37,7 @@ class TagsAsIs(AsIs):
 
     def adapt(self, backbone: Any, splits: SealedSplits, seed: int) -> Adapted:
         """Raises Unsupported for a model without a head, and where none of the types is known."""
-        model = getattr(backbone, "backbone", backbone)
-        if getattr(model, "task", "") != splits.task:
-            raise Unsupported(f"it is no complete model for {splits.task}: as-is needs a head")
+        model = headed(getattr(backbone, "backbone", backbone), splits.task)
         ours = Tagset(splits.classes)
         labels = Labelling.of(model.labels, ours.plain)
         types = labels.types
