@@ -22,7 +22,7 @@ FLOORS = (
         "statistics", "errors", "escape", "plugins", "files", "arrays", "network", "quantities",
         "worktime",
     },
-    {"transfer"},
+    {"transfer", "audio"},
     {"hub", "machine", "refs"},
     {"solvers", "schema"},
     {"interfaces", "views", "store", "predictions", "metrics"},

@@ -162,7 +162,8 @@ class InputSpec:
 
     Images: `size` is (channels, height, width), `mean`/`std` per channel, `crop_pct`
     the share of the resized short side that the centre crop keeps. Text: `length` is
-    the most tokens read. `extra` is whatever else changes the input's values.
+    the most tokens read. Audio: `length` is the most samples read, of `rate` a second.
+    `extra` is whatever else changes the input's values.
     """
 
     modality: Modality
@@ -174,10 +175,12 @@ class InputSpec:
     crop_mode: str = ""
     length: int | None = None
     extra: tuple[tuple[str, Any], ...] = ()
+    rate: int | None = None
 
     @property
     def digest(self) -> str:
-        return digest([getattr(self, name) for name in self.__dataclass_fields__])
+        values = [getattr(self, name) for name in self.__dataclass_fields__]
+        return digest(values if self.rate else values[:-1])  # keys are older than sound
 
 
 @runtime_checkable

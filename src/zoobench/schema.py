@@ -29,7 +29,7 @@ SCHEMA = 1
 PROTOCOL = 1
 """Version of the definitions in docs/protocol.md. Another version is not comparable."""
 
-Modality = Literal["image", "text"]
+Modality = Literal["image", "text", "audio"]
 Nature = Literal["real", "composite", "rendered"]
 STATUSES = (
     "ok", "oom", "crash", "timeout", "nan", "unsupported", "missing-weights", "bad-data", "error",

@@ -151,8 +151,35 @@ class TokenReader:
     def depths(self) -> tuple[int, ...]:
         """The layers that a frozen method may choose of: at a half and three quarters of the depth,
         and the last (PROTOCOL section 2, Token classification)."""
-        halves = (-(-self.layers // 2), -(-3 * self.layers // 4), self.layers)
-        return tuple(dict.fromkeys(halves))
+        return _depths(self.layers)
+
+
+@dataclass(frozen=True)
+class FrameReader:
+    """What an audio backbone's `frame_reader()` gives: how the states of a clip's frames are read.
+
+    A batch is what the backbone's `collate` makes: a dict of tensors, in which `lengths` (B,) int64
+    are the clips' samples. `read(module, batch, wanted)` gives the states (B, F, D) after the
+    layers that `wanted` numbers, of 1 to `layers`, differentiable. `frames(lengths)` says how many
+    of the F frames each clip fills, (B,) int64, at least one: what follows is padding. `rate` is
+    frames a second.
+    """
+
+    layers: int
+    rate: float
+    frames: Callable[[torch.Tensor], torch.Tensor]
+    read: Callable[
+        [torch.nn.Module, Mapping[str, torch.Tensor], Sequence[int]], Sequence[torch.Tensor]
+    ]
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """The layers that a frozen method may choose of, as `TokenReader.depths`."""
+        return _depths(self.layers)
+
+
+def _depths(layers: int) -> tuple[int, ...]:
+    return tuple(dict.fromkeys((-(-layers // 2), -(-3 * layers // 4), layers)))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,91 @@
+"""Recordings of any kind become one channel of float32, or are named."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+
+from zoobench import audio
+from zoobench.errors import BadData
+
+
+def tone(rate: int, hertz: float, seconds: float = 1.0) -> NDArray[np.float64]:
+    made: NDArray[np.float64] = 0.5 * np.sin(
+        2 * np.pi * hertz * np.arange(round(rate * seconds)) / rate
+    )
+    return made
+
+
+def written(samples: Any, rate: int, subtype: str, kind: str) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, subtype=subtype, format=kind)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("kind", "subtype"),
+    [("WAV", "PCM_U8"), ("WAV", "PCM_16"), ("WAV", "PCM_24"), ("WAV", "FLOAT"), ("FLAC", "PCM_16"),
+     ("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III"), ("AIFF", "PCM_16")],
+)  # fmt: skip
+def test_each_format_gives_the_same_tone(kind: str, subtype: str) -> None:
+    left = tone(44_100, 440)
+    clip = audio.decode(
+        written(np.stack([left, np.zeros_like(left)], axis=1), 44_100, subtype, kind)
+    )
+    assert clip.rate == 44_100
+    assert clip.samples.dtype == np.float32
+    assert clip.seconds == pytest.approx(1.0, abs=0.06), "MP3 and OGG pad"
+    middle = clip.samples[10_000:30_000]
+    assert np.sqrt(2) * middle.std() == pytest.approx(0.25, rel=0.03), "the mean of two channels"
+    spectrum = np.abs(np.fft.rfft(middle))
+    assert np.argmax(spectrum) * 44_100 / 20_000 == pytest.approx(440, abs=3)
+
+
+def test_six_channels_are_mixed_by_their_mean() -> None:
+    channels = np.tile(np.linspace(-0.6, 0.6, 6), (100, 1))
+    channels[:, 0] = 0.3
+    clip = audio.decode(written(channels, 8000, "PCM_16", "WAV"))
+    np.testing.assert_allclose(clip.samples, channels.mean(), atol=1e-4)
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 22_051, 44_100, 48_000])
+def test_resampling_keeps_what_both_rates_can_hold(rate: int) -> None:
+    clip = audio.Clip(tone(rate, 1000).astype(np.float32), rate)
+    made = clip.at(16_000)
+    assert made.dtype == np.float32
+    assert len(made) == -(-len(clip.samples) * 16_000 // rate)
+    inner = slice(1000, 15_000)
+    np.testing.assert_allclose(made[inner], tone(16_000, 1000)[inner], atol=5e-3)
+
+
+def test_resampling_removes_what_the_lower_rate_cannot_hold() -> None:
+    clip = audio.Clip(tone(48_000, 12_000).astype(np.float32), 48_000)
+    assert np.abs(clip.at(16_000)[500:-500]).max() < 0.005, "else it would be heard at 4 kHz"
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        (b"", "no recording"),
+        (b"<html>", "no recording"),
+        (written(np.zeros(0), 8000, "PCM_16", "WAV"), "it is empty"),
+        (written(np.full(10, np.nan), 8000, "FLOAT", "WAV"), "no numbers"),
+        (written(np.zeros(10), 500, "PCM_16", "WAV"), "sampling rate is 500"),
+        (written(tone(44_100, 440), 44_100, "MPEG_LAYER_III", "MP3")[:5000], "breaks off"),
+        (written(np.zeros(10), 8000, "PCM_16", "SVX"), "known: WAV"),
+    ],
+)
+def test_what_is_no_recording_is_named(file: bytes, said: str) -> None:
+    with pytest.raises(BadData, match=said):
+        audio.decode(file)
+
+
+def test_days_of_silence_in_a_small_file_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audio, "LONGEST", 2.0)
+    with pytest.raises(BadData, match="it is 3 s long, more than 2"):
+        audio.decode(written(np.zeros(24_000), 8000, "PCM_16", "FLAC"))
