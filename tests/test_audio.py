@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from typing import Any
 
@@ -79,6 +80,7 @@ def test_resampling_removes_what_the_lower_rate_cannot_hold() -> None:
         (written(tone(44_100, 440), 44_100, "MPEG_LAYER_III", "MP3")[:5000], "breaks off"),
         (written(np.zeros(10), 8000, "PCM_16", "SVX"), "known: WAV"),
     ],
+    ids=["nothing", "page", "no samples", "no numbers", "slow", "half", "other format"],
 )
 def test_what_is_no_recording_is_named(file: bytes, said: str) -> None:
     with pytest.raises(BadData, match=said):
@@ -89,3 +91,50 @@ def test_days_of_silence_in_a_small_file_are_refused(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(audio, "LONGEST", 2.0)
     with pytest.raises(BadData, match="it is 3 s long, more than 2"):
         audio.decode(written(np.zeros(24_000), 8000, "PCM_16", "FLAC"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [("WAV", "breaks off: 15978 of 32000 bytes"), ("AIFF", "breaks off"), ("AU", "breaks off"),
+     ("W64", "breaks off"), ("RF64", "breaks off"), ("MP3", "breaks off after"),
+     ("FLAC", "no recording"), ("OGG", "no recording"), ("CAF", "no recording")],
+)  # fmt: skip
+def test_half_a_file_is_no_recording(kind: str, said: str) -> None:
+    subtype = {"OGG": "VORBIS", "MP3": "MPEG_LAYER_III"}.get(kind, "PCM_16")
+    whole = written(tone(16_000, 440), 16_000, subtype, kind)
+    assert len(audio.decode(whole).samples) == 16_000
+    with pytest.raises(BadData, match=said):
+        audio.decode(whole[: len(whole) // 2])
+
+
+def test_a_stream_that_did_not_know_its_length_is_read_as_far_as_it_goes() -> None:
+    whole = bytearray(written(tone(16_000, 440), 16_000, "PCM_16", "WAV"))
+    at = whole.index(b"data") + 4
+    whole[4:8] = whole[at : at + 4] = b"\xff\xff\xff\xff"
+    assert len(audio.decode(bytes(whole)).samples) == 16_000
+
+
+def test_one_sample_is_a_recording() -> None:
+    clip = audio.decode(written(np.asarray([0.5]), 8000, "PCM_16", "WAV"))
+    assert (len(clip.samples), clip.rate) == (1, 8000)
+    assert len(clip.at(16_000)) == 2
+
+
+def test_a_recording_longer_than_a_block_is_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audio, "BLOCK", 100)
+    ramp = np.linspace(-0.5, 0.5, 1001)
+    clip = audio.decode(written(np.stack([ramp, ramp / 2], axis=1), 8000, "FLOAT", "WAV"))
+    np.testing.assert_allclose(clip.samples, 0.75 * ramp, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "MP3", "AIFF", "CAF"])
+def test_whatever_is_in_a_header_nothing_else_is_raised(kind: str) -> None:
+    subtype = {"OGG": "VORBIS", "MP3": "MPEG_LAYER_III"}.get(kind, "PCM_16")
+    whole = written(tone(8000, 440, 0.2), 8000, subtype, kind)
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        damaged = bytearray(whole)
+        for at in rng.integers(0, 120, 4):
+            damaged[at] = rng.integers(256)
+        with contextlib.suppress(BadData):
+            assert len(audio.decode(bytes(damaged)).samples)
