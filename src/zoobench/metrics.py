@@ -119,6 +119,13 @@ METRICS: dict[str, MetricRow] = {
     "document_pseudo_bits_per_byte": MetricRow(
         "bits/byte", "lower", "quality", "mean over documents of each one's pseudo bits per byte"
     ),
+    "wer": MetricRow(
+        "edits/word", "lower", "quality", "words substituted, deleted and inserted, over all words"
+    ),
+    "cer": MetricRow("edits/character", "lower", "quality", "the same of characters"),
+    "utterance_accuracy": MetricRow(
+        "fraction", "higher", "quality", "utterances without a wrong word"
+    ),
     "train_mae": MetricRow("target", "none", "transfer", "mean absolute error on the train split"),
     "train_accuracy": MetricRow("fraction", "none", "transfer", "accuracy on the train split"),
     "generalization_gap": MetricRow(
@@ -155,6 +162,7 @@ METRICS: dict[str, MetricRow] = {
     "valid_miou": MetricRow("fraction", "none", "transfer", "of the choice, on valid's cells"),
     "valid_f1": MetricRow("fraction", "none", "transfer", "of the choice, on valid"),
     "valid_ap": MetricRow("fraction", "none", "transfer", "AP of the choice, on valid"),
+    "valid_wer": MetricRow("edits/word", "none", "transfer", "WER of the choice, on valid"),
     "train_words": MetricRow("", "none", "transfer", "words of train that the probe learned from"),
     "train_cells": MetricRow("", "none", "transfer", "cells of train that the probe learned from"),
     "loo_accuracy": MetricRow("fraction", "none", "transfer", "ridge: leave-one-out on train"),

@@ -25,6 +25,7 @@ from zoobench.tasks.multiple_choice import RightOptions
 from zoobench.tasks.question_answering import Answers, AnswerSpan, answers_of
 from zoobench.tasks.regression import Numbers, numbers_of
 from zoobench.tasks.segmentation import IGNORED, Masks, masks_of
+from zoobench.tasks.speech_recognition import Transcripts
 from zoobench.tasks.token_classification import Tags, tags_of
 
 N = 60
@@ -65,6 +66,11 @@ def outputs_of(splits: Splits, split: Split, seed: int = 0) -> Any:
         return [
             np.where(rng.random(len(row)) < 0.3, rng.integers(0, classes, len(row)), row)
             for row in rows
+        ]
+    if isinstance(split.targets, Transcripts):
+        return [
+            " ".join(rng.choice([word, "hmm", "", f"{word} again"]) for word in text.split())
+            for text in split.targets.texts
         ]
     if splits.task == "question-answering":
         golds = answers_of(split).golds
@@ -183,6 +189,7 @@ def some_masks(i: int) -> NDArray[np.uint8]:
             [["O", ("O", "B-a", "B-b")[i % 3], "O"][i % 2 :] for i in range(40)],
             ("O", "B-a", "B-b"),
         ),
+        Transcripts.of(["word " * (i % 8) for i in range(40)]),
         Answers(tuple((AnswerSpan("one more " * (i % 5), i),) if i % 5 else () for i in range(40))),
     ],
     ids=type,

@@ -22,6 +22,7 @@ from zoobench.errors import BadData
 from zoobench.interfaces import Split, Splits
 from zoobench.schema import Cell, Modality, Ref
 from zoobench.tasks.detection import Boxes
+from zoobench.tasks.speech_recognition import Transcripts
 from zoobench.tasks.token_classification import Tags
 
 SPLIT_VERSION = 1
@@ -127,6 +128,8 @@ def bounded(whole: Splits, ref: Ref) -> Splits:
             )
         if isinstance(split.targets, Tags) and not split.targets.counts.any():
             raise BadData(f"{ref.id}: no sentence of {split.name} has an entity")
+        if isinstance(split.targets, Transcripts) and not split.targets.words.any():
+            raise BadData(f"{ref.id}: no recording of {split.name} has a word in its transcript")
     flags = tuple(flag for flag in whole.flags if flag != "class-imbalance")
     if _labelled(whole):
         _check_labels(train, valid, test, whole.classes, ref)

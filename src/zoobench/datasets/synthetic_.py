@@ -9,7 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from zoobench.datasets import synthetic_questions, synthetic_text, synthetic_words
+from zoobench.datasets import (
+    synthetic_questions,
+    synthetic_speech,
+    synthetic_text,
+    synthetic_words,
+)
 from zoobench.errors import UserError, unknown
 from zoobench.interfaces import Raw, Split, Splits
 from zoobench.models.synthetic_ import SIDE, check
@@ -23,6 +28,7 @@ WIDE = 96
 """Side of a picture whose pixels or boxes are asked for."""
 DENSE = ("segmentation", "detection")
 TAGGING, ASKING = "token-classification", "question-answering"
+SPEAKING = synthetic_speech.TASK
 
 
 @dataclass(frozen=True)
@@ -148,7 +154,7 @@ class Datasets:
     class's number and a fraction that tells no two examples' numbers alike, and "segmentation" of
     stripes for the direction at each pixel, "detection" for rectangles of stripes and their
     direction, "token-classification" of phrases for the entities in them, "question-answering" for
-    the words of a topic.
+    the words of a topic, "speech-recognition" for phrases that are spoken in tones.
     """
 
     DEFAULTS: Mapping[str, Value] = {
@@ -176,6 +182,8 @@ class Datasets:
         known = cls.CARDS[names.index(ref.name)]
         if task in DENSE:
             return replace(known, task=task)
+        if task == SPEAKING:
+            return replace(known, task=task, classes=0, modality="audio")
         if task == TAGGING:
             return replace(known, task=task, classes=len(synthetic_words.names(known.classes)))
         return known if task == known.task else replace(known, task=task, classes=0)
@@ -198,15 +206,17 @@ class Datasets:
             for seed, name in enumerate(("train", "valid", "test"))
         )
         needs = "stripes" if options["task"] in DENSE else "phrases"
-        of_texts = (TAGGING, ASKING, *synthetic_text.TASKS)
+        of_texts = (TAGGING, ASKING, SPEAKING, *synthetic_text.TASKS)
         if options["task"] in (*DENSE, *of_texts) and ref.name != needs:
             what = "pictures" if needs == "stripes" else "texts"
             raise UserError(f"{ref.id}: a {options['task']} needs {what}")
-        numbers = options["task"] in ("regression", ASKING, *synthetic_text.TASKS)
+        numbers = options["task"] in ("regression", ASKING, SPEAKING, *synthetic_text.TASKS)
         names = () if numbers else tuple(f"class{c}" for c in range(int(options["classes"])))
         if options["task"] == TAGGING:
             names = synthetic_words.names(len(names))
         modality: Modality = "image" if ref.name == "stripes" else "text"
+        if options["task"] == SPEAKING:
+            modality = "audio"
         return Splits(train, valid, test, names, modality, task=str(options["task"]))
 
     @staticmethod
@@ -220,6 +230,8 @@ class Datasets:
             return synthetic_words.tagged(split, n, seed, options)
         if options["task"] == ASKING:
             return synthetic_questions.asked(split, n, seed, options)
+        if options["task"] == SPEAKING:
+            return synthetic_speech.spoken(split, n, seed, options)
         if options["task"] in synthetic_text.TASKS:
             return synthetic_text.split_of(split, n, seed, options)
         truth = tuple(i % classes for i in range(n))

@@ -27,6 +27,7 @@ TASKS: dict[str, str] = {
     "language-modelling": "zoobench.tasks.language_modelling:LanguageModelling",
     "masked-language-modelling": "zoobench.tasks.language_modelling:MaskedLanguageModelling",
     "multiple-choice": "zoobench.tasks.multiple_choice:MultipleChoice",
+    "speech-recognition": "zoobench.tasks.speech_recognition:SpeechRecognition",
 }
 
 

@@ -16,6 +16,8 @@ from zoobench.tasks import Statistics, Task, task_of
 
 UNKNOWN_CLASSES = "unknown_classes"
 """What a complete model's choice calls the classes that it has no label for."""
+ERRORS = ("wer", "cer")
+"""Metrics that are no fractions, for they may exceed 1, and are not below 0."""
 APART = 5e-3
 """A record's value and what its outcomes give may differ by this share: a baseline's probabilities
 are rounded."""
@@ -64,7 +66,9 @@ def of_known(numbers: Sequence[Measurement], unknown: Collection[str]) -> tuple[
 
 def bounds_of(metric: str) -> tuple[float, float]:
     """Between what the metric lies, signed as it is."""
-    return (0.0, 1.0) if fraction(metric) else (-np.inf, np.inf)
+    if fraction(metric):
+        return 0.0, 1.0
+    return (0.0 if metric in ERRORS else -np.inf), np.inf
 
 
 def units_of(record: Record, outcomes: Outcomes) -> Units:
