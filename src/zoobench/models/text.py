@@ -147,10 +147,10 @@ def encoder(
             else transformers.AutoModel.from_config(inner, trust_remote_code=False)
         )
     module = module.float()
-    return module, {} if weights == "random" else _load_file(module, Path(weights), ref)
+    return module, {} if weights == "random" else load_file(module, Path(weights), ref)
 
 
-def _load_file(module: torch.nn.Module, path: Path, ref: Ref) -> dict[str, Any]:
+def load_file(module: torch.nn.Module, path: Path, ref: Ref) -> dict[str, Any]:
     """Fit the local checkpoint `path` into a transformers module; notes for the provenance."""
     prefix = f"{getattr(module, 'base_model_prefix', '')}."
     # Of a text encoder the option `prefix` is what is put before texts.

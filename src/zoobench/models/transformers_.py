@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from zoobench import errors, hub
 from zoobench.errors import MissingWeights, UserError
 from zoobench.files import expanded, parse_json
-from zoobench.models import checkpoints, folders, options, sentence, text, vision
+from zoobench.models import checkpoints, folders, options, sentence, sound, text, vision
 from zoobench.models.catalog import HF
 from zoobench.schema import Modality, ModelCard, Ref
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 
 SHARD = re.compile(r"model-\d+-of-(\d+)\.safetensors")
+POOLS: dict[Modality, tuple[str, ...]] = {
+    "image": vision.POOLS, "text": sentence.POOLS, "audio": sound.POOLS,
+}  # fmt: skip
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 SIDE_FILES = (
     *text.TOKENIZERS,
@@ -58,7 +61,8 @@ def find(ref: Ref) -> ModelCard:
     card = _catalogued(ref.name)
     if card is not None:
         return card
-    modality: Modality = "image" if ref.option("modality") == "image" else "text"
+    said = ref.option("modality")
+    modality: Modality = said if said == "image" or said == "audio" else "text"
     folder = _folder(ref)
     weights = f"local folder {folder}" if folder else f"Hugging Face hub {ref.name}"
     return ModelCard("hf", ref.name, modality, weights=weights, family=ref.name.rpartition("/")[2])
@@ -75,12 +79,11 @@ def resolve(ref: Ref, where: str) -> Ref:
             raise errors.unknown(where, "model", ref.name, [card.name for card in HF], "of hf")
     modality = card.modality if card else _modality(ref, folder, at)
     named = Ref(ref.source, card.name, ref.revision, ref.options) if card else ref
-    pools = vision.POOLS if modality == "image" else sentence.POOLS
     defaults = {"modality": card.modality, **dict(card.extra)} if card else {}
     if modality == "text" and (most := _positions(ref, folder)):
         defaults["positions"] = most
     resolved = options.normalise(
-        named, where, modality, defaults, pools, ("modality", "configuration")
+        named, where, modality, defaults, POOLS[modality], ("modality", "configuration")
     )
     if card and resolved.option("modality"):
         raise UserError(f"{at}{card.id} reads {card.modality}, not {resolved.option('modality')}")
@@ -112,11 +115,12 @@ def _modality(ref: Ref, folder: Path | None, at: str) -> Modality:
     if asked is None:
         raise UserError(
             f"{at}{ref.id} is not in the catalogue and not downloaded yet: say what it reads, "
-            f"as in {ref.id}?modality=text (or image)"
+            f"as in {ref.id}?modality=text (or image, or audio)"
         )
-    if asked not in ("image", "text"):
-        raise errors.unknown(at.removesuffix(": "), "modality", str(asked), ("image", "text"))
-    return "image" if asked == "image" else "text"
+    for known in POOLS:
+        if asked == known:
+            return known
+    raise errors.unknown(at.removesuffix(": "), "modality", str(asked), POOLS)
 
 
 def _positions(ref: Ref, folder: Path | None) -> int:
@@ -138,6 +142,8 @@ def _modality_of(path: Path) -> str | None:
         return None
     if not isinstance(body, dict):
         return None
+    if body.get("model_type") in sound.HEARERS:
+        return "audio"
     if {"image_size", "num_channels", "vision_config", "patch_size"} & body.keys():
         return "image"
     return "text" if "vocab_size" in body else None
@@ -226,6 +232,8 @@ def load(ref: Ref, seed: int) -> Backbone:
     if weights not in ("pretrained", "random") and Path(weights).is_file():
         provenance |= checkpoints.facts(Path(weights))
     folders.refuse_foreign(folder, ref.short)
+    if card.modality == "audio":
+        return sound.load_folder(folder, ref, seed, provenance)
     if card.modality == "image":
         if not any((folder / name).is_file() for name in PROCESSORS):
             raise MissingWeights(f"{folder} holds no image processor: {' or '.join(PROCESSORS)}")
