@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,9 @@ QUICK: dict[str, dict[str, Any]] = {
     "from-scratch": {"steps": 60, "batch_size": 32, "rates": [0.01]},
     "lora": {"steps": 60, "batch_size": 32, "rates": [0.01]},
 }
-"""Smaller budgets for methods that train."""
+"""Smaller budgets for methods that train: they learn what there is to learn."""
+BRIEF = {name: {**params, "steps": 8} for name, params in QUICK.items()}
+"""Budgets for what holds after few steps as after many."""
 
 KNOWS_NOTHING = ("chance", "majority")
 MODALITIES = {"image": ("gabor", "stripes"), "text": ("bag", "phrases")}
@@ -37,10 +40,13 @@ MODALITIES = {"image": ("gabor", "stripes"), "text": ("bag", "phrases")}
 CLASSIFIERS = sorted(
     name for name in methods.METHODS if "classification" in methods.method_class(name).tasks
 )
-every_method = pytest.mark.parametrize("name", CLASSIFIERS)
+every_method = pytest.mark.parametrize(  # what is fitted once is shared within a worker
+    "name", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in CLASSIFIERS]
+)
 either_modality = pytest.mark.parametrize("modality", sorted(MODALITIES))
 
 
+@cache
 def splits_of(modality: str, options: str = "train=160&test=100") -> Splits:
     name = MODALITIES[modality][1]
     return datasets.load(datasets.resolve(f"synthetic/{name}?{options}"))
@@ -51,12 +57,18 @@ def source_of(modality: str, options: str = "") -> Features:
     return Features(models.load(ref, seed=0), View(str(ref)))
 
 
-def adapted(name: str, modality: str, splits: Splits, seed: int = 0) -> Any:
+def adapted(name: str, modality: str, splits: Splits, seed: int = 0, budgets: Any = QUICK) -> Any:
     if (name, modality) == ("lora", "text"):
         pytest.skip("the bag of words has no layer that lora adapts: see test_methods_lora.py")
-    method = methods.build(name, QUICK.get(name, {}))
+    method = methods.build(name, budgets.get(name, {}))
     source = None if method.needs == "nothing" else source_of(modality)
     return method.adapt(source, splits.sealed(), seed)
+
+
+@cache
+def learned(name: str, modality: str) -> Any:
+    """What the method makes of the usual splits."""
+    return adapted(name, modality, splits_of(modality))
 
 
 def accuracy(scores: torch.Tensor, labels: Any) -> float:
@@ -66,8 +78,7 @@ def accuracy(scores: torch.Tensor, labels: Any) -> float:
 @every_method
 @either_modality
 def test_scores_are_log_probabilities(name: str, modality: str) -> None:
-    splits = splits_of(modality)
-    fitted = adapted(name, modality, splits)
+    splits, fitted = splits_of(modality), learned(name, modality)
     for scores, split in (
         (fitted.predict(splits.test), splits.test),
         (fitted.valid_scores, splits.valid),
@@ -86,20 +97,24 @@ def test_scores_are_log_probabilities(name: str, modality: str) -> None:
 @every_method
 def test_the_same_seed_gives_the_same_scores(name: str) -> None:
     splits = splits_of("image")
-    first, second = (adapted(name, "image", splits).predict(splits.test) for _ in range(2))
+    first, second = (
+        adapted(name, "image", splits, budgets=BRIEF).predict(splits.test) for _ in range(2)
+    )
     assert torch.equal(first, second)
 
 
-@pytest.mark.parametrize("name", ["fine-tune", "from-scratch", "chance"])
+@pytest.mark.parametrize("name", ["fine-tune", "from-scratch", "lora", "chance"])
 def test_another_seed_gives_others_where_a_method_draws(name: str) -> None:
     splits = splits_of("image")
-    first, second = (adapted(name, "image", splits, seed).predict(splits.test) for seed in (0, 1))
+    first, second = (
+        adapted(name, "image", splits, seed, BRIEF).predict(splits.test) for seed in (0, 1)
+    )
     assert not torch.equal(first, second)
 
 
 @every_method
 def test_the_backbone_is_left_as_it_was(name: str) -> None:
-    method = methods.build(name, QUICK.get(name, {}))
+    method = methods.build(name, BRIEF.get(name, {}))
     if method.needs == "nothing":
         pytest.skip("it is given no backbone")
     source, splits = source_of("image"), splits_of("image", "train=60&test=20")
@@ -113,7 +128,7 @@ def test_the_backbone_is_left_as_it_was(name: str) -> None:
 @either_modality
 def test_better_than_chance_on_what_can_be_learned(name: str, modality: str) -> None:
     splits = splits_of(modality)
-    found = accuracy(adapted(name, modality, splits).predict(splits.test), labels_of(splits.test))
+    found = accuracy(learned(name, modality).predict(splits.test), labels_of(splits.test))
     if name in KNOWS_NOTHING:
         assert found < 0.45
     elif name == "raw-input" and modality == "image":
@@ -140,7 +155,7 @@ def test_the_test_split_is_sealed_while_adapting(name: str) -> None:
         return test.read(i)
 
     splits = dataclasses.replace(splits, test=dataclasses.replace(test, read=spy))
-    fitted = adapted(name, "image", splits)
+    fitted = adapted(name, "image", splits, budgets=BRIEF)
     assert read == []
     fitted.predict(splits.test)
     assert name in KNOWS_NOTHING or sorted(set(read)) == list(range(20))
@@ -207,7 +222,12 @@ PRESENT = (
 )
 
 
-@pytest.mark.parametrize("name", PRESENT)
+PARSED = pytest.mark.xdist_group("docstrings")  # whose source files a worker parses once
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=PARSED) if "docstring" in n else n for n in PRESENT]
+)
 def test_every_dataset_that_is_here_obeys_the_contract(name: str) -> None:
     ref = datasets.resolve(name)
     splits = datasets.load(ref)

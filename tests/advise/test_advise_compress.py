@@ -19,6 +19,8 @@ from zoobench.report.compress import compress_json, compress_text
 from zoobench.schema import Cell, Outcome, Ref
 from zoobench.tasks.classification import labels_of
 
+pytestmark = pytest.mark.xdist_group("compress")  # one table of variants serves them all
+
 DATA = "synthetic/stripes@1?classes=4&noise=20&test=240&train=200&valid=160"
 MODEL = Ref("timm", "a")
 CELL = Cell(MODEL, Ref("synthetic", "stripes"), "ridge")

@@ -171,6 +171,7 @@ def test_rows_that_cannot_be_used_are_named(
     assert splits.notes["corrupt_files"] == [f"row 20: {why}"]
 
 
+@pytest.mark.xdist_group("docstrings")  # whose source files a worker parses once
 def test_the_prose_of_docstrings_is_sentences_in_whole_modules() -> None:
     splits = load("packaged/docstrings")
     texts = texts_of(splits)

@@ -210,6 +210,7 @@ def test_cards_are_found_by_pattern() -> None:
         datasets.card("packaged/nothing")
 
 
+@pytest.mark.xdist_group("docstrings")  # whose source files a worker parses once
 def test_every_card_is_complete() -> None:
     cards = datasets.list_cards()
     assert len({(card.source, card.name) for card in cards}) == len(cards) > 30

@@ -40,6 +40,8 @@ from zoobench.store import Run, Store
 from zoobench.workers.runner import Bench
 from zoobench.workers.settings import Settings
 
+pytestmark = pytest.mark.xdist_group("saved")  # one table of saved models serves them all
+
 CLASSES = ("red fox", "green | tree", "blue <b>")
 TUNE = {"name": "fine-tune", "steps": 3, "batch_size": 8, "rates": [1e-3]}
 

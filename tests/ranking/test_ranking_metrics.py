@@ -59,7 +59,10 @@ def ran(folder: Path, task: str, mean: float = 0.5) -> Run:
     return store.load(folder / "run")
 
 
-@pytest.fixture(scope="module", params=sorted(tasks.TASKS))
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(t, marks=pytest.mark.xdist_group(t)) for t in sorted(tasks.TASKS)],
+)
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return ran(tmp_path_factory.mktemp(request.param), request.param)
 

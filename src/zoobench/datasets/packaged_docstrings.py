@@ -105,16 +105,24 @@ def _of_file(path: Path) -> Iterator[str]:
     source = path.read_bytes()
     if b"Parameters\n" not in source:
         return
+    for node, doc in documented(source):
+        section = _SECTION.search(doc + "\n") if not isinstance(node, ast.Module) else None
+        text = section.string[: section.end()].strip() if section else ""
+        if SHORTEST <= len(text) <= LONGEST:
+            yield text
+
+
+def documented(source: bytes) -> Iterator[tuple[ast.AST, str]]:
+    """A file's modules, classes, methods and functions that have a docstring, and the docstring.
+    Bodies of functions are not entered: they hold most of a tree, and hardly a docstring."""
     waiting: list[ast.AST] = [ast.parse(source)]
     while waiting:
         node = waiting.pop()
         if isinstance(node, (ast.Module, ast.ClassDef)):
             waiting.extend(reversed(node.body))
-        if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and (doc := ast.get_docstring(node)):
-            section = _SECTION.search(doc + "\n")
-            text = section.string[: section.end()].strip() if section else ""
-            if SHORTEST <= len(text) <= LONGEST:
-                yield text
+        documents = isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+        if documents and (doc := ast.get_docstring(node)):
+            yield node, doc
 
 
 def _asked(text: str) -> Iterator[tuple[str, str, str, int]]:

@@ -7,13 +7,12 @@ markup, formulas, code and lists. Their files are parsed, and none is imported.
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator
 from functools import cache
 
 from zoobench.datasets.ids import text_id
-from zoobench.datasets.packaged_docstrings import files
+from zoobench.datasets.packaged_docstrings import documented, files
 from zoobench.datasets.readers import Texts
 from zoobench.datasets.splits import Found
 from zoobench.interfaces import Split
@@ -51,17 +50,11 @@ def _rows() -> tuple[tuple[str, str], ...]:
     found: dict[str, str] = {}
     for module, path in files():
         source = path.read_bytes()
-        for doc in _docs(ast.parse(source)) if b'"""' in source else ():
+        for _, doc in documented(source) if b'"""' in source else ():
             text = "\n\n".join(_paragraphs(doc))
             if len(text) >= SHORTEST:
                 found.setdefault(text, module)
     return tuple((module, text) for text, module in found.items())
-
-
-def _docs(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
-            yield ast.get_docstring(node) or ""
 
 
 def _paragraphs(doc: str) -> Iterator[str]:
