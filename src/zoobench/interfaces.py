@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from zoobench.errors import ZoobenchError
 from zoobench.schema import Modality, digest
-from zoobench.views import CellFeatures, WordFeatures
+from zoobench.views import CellFeatures, FrameFeatures, WordFeatures
 
 if TYPE_CHECKING:
     import numpy as np
@@ -229,6 +229,9 @@ class FeatureSource(Backbone, Protocol):
     def words(self, split: Split) -> WordFeatures:
         """Features of every word of `split`, whose examples are sequences of words."""
 
+    def frames(self, split: Split) -> FrameFeatures:
+        """Features of every frame of `split`, whose examples are recordings."""
+
 
 class Adapted(Protocol):
     """The end of an adaptation: it can score any split, and says what it chose.
@@ -259,7 +262,7 @@ class Method(Protocol):
     `version` changes when the numbers it gives may change; `needs` is "features"
     (frozen backbone), "module" (trains it) or "nothing" (controls); a frozen one that trains in
     steps all the same is `seeded`; `tasks` are the names of those it serves, and `view` what it
-    reads of a backbone: "embed", "maps", "words", "" for nothing.
+    reads of a backbone: "embed", "maps", "words", "frames", "" for nothing.
     """
 
     version: ClassVar[int]

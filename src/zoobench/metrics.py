@@ -163,6 +163,10 @@ METRICS: dict[str, MetricRow] = {
     "valid_f1": MetricRow("fraction", "none", "transfer", "of the choice, on valid"),
     "valid_ap": MetricRow("fraction", "none", "transfer", "AP of the choice, on valid"),
     "valid_wer": MetricRow("edits/word", "none", "transfer", "WER of the choice, on valid"),
+    "valid_cer": MetricRow("edits/character", "none", "transfer", "CER of the choice, on valid"),
+    "train_infeasible": MetricRow(
+        "", "none", "transfer", "recordings of train with fewer frames than CTC needs, left out"
+    ),
     "train_words": MetricRow("", "none", "transfer", "words of train that the probe learned from"),
     "train_cells": MetricRow("", "none", "transfer", "cells of train that the probe learned from"),
     "loo_accuracy": MetricRow("fraction", "none", "transfer", "ridge: leave-one-out on train"),

@@ -202,3 +202,8 @@ class WordFeatures:
 
         column = self.values[:, self.layers.index(number)]
         return torch.from_numpy(np.asarray(column, dtype=np.float32))
+
+
+@dataclass(frozen=True)
+class FrameFeatures(WordFeatures):
+    """The same of the R frames of N recordings."""

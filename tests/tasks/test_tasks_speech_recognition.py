@@ -20,8 +20,8 @@ from zoobench.tasks.speech_recognition import (
     EDITS,
     Transcripts,
     answers_kept,
+    error_rates,
     outcomes_of,
-    word_error_rate,
 )
 
 JUDGE = tasks.task("speech-recognition")
@@ -87,7 +87,7 @@ def test_golden_counts(reference: str, answer: str, counts: tuple[int, ...]) -> 
 def test_insertions_of_an_empty_reference_count_and_it_adds_no_words() -> None:
     truth = Transcripts.of(["", "a b"])
     assert rates(outcomes_of(["thank you very much", "a b"], truth))["wer"] == 2.0
-    assert word_error_rate(["", "a c"], truth) == 0.5
+    assert error_rates(["", "a c"], truth)[0] == 0.5
 
 
 def test_a_test_set_without_a_word_is_bad_data() -> None:
@@ -154,7 +154,7 @@ def test_english_is_what_it_is_said_to_be() -> None:
 
 def test_none_collapses_blanks_alone() -> None:
     assert normaliser("none")(" A, b\t\tC ") == "A, b C"
-    assert word_error_rate(["a, b c"], Transcripts.of(["A, b C"], "none")) == pytest.approx(2 / 3)
+    assert error_rates(["a, b c"], Transcripts.of(["A, b C"], "none"))[0] == pytest.approx(2 / 3)
 
 
 def test_a_normaliser_is_known_and_stands_in_the_fingerprint() -> None:

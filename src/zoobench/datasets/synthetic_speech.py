@@ -16,8 +16,9 @@ TASK = "speech-recognition"
 RATE = 8000
 """Samples a second."""
 TONE, GAP = 400, 160
-"""Samples of a letter, and of the silence after it, as long as a tone between words."""
-LETTERS = "abcdefgh"
+"""Samples of a letter, and of the silence after it."""
+LETTERS = " abcdefgh"
+"""The blank between words is the lowest."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,8 @@ class SpokenPhrases:
         rng = np.random.default_rng([self.seed, i, 1])
         sound = [np.zeros(GAP)]
         for letter in self.text(i):
-            tone = np.zeros(TONE)
-            if letter != " ":
-                pitch = 300 + 350 * LETTERS.index(letter)
-                tone = 0.3 * np.sin(2 * np.pi * pitch * np.arange(TONE) / RATE)
+            pitch = 300 + 350 * LETTERS.index(letter)
+            tone = 0.3 * np.sin(2 * np.pi * pitch * np.arange(TONE) / RATE)
             sound += [tone, np.zeros(GAP)]
         clean = np.concatenate(sound)
         noise = 1e-4 * self.noise * rng.standard_normal(len(clean))
@@ -43,7 +42,7 @@ class SpokenPhrases:
     def text(self, i: int) -> str:
         rng = np.random.default_rng([self.seed, i])
         sizes = rng.integers(1, 5, int(rng.integers(1, 4)))
-        return " ".join("".join(rng.choice(list(LETTERS), size)) for size in sizes)
+        return " ".join("".join(rng.choice(list(LETTERS[1:]), size)) for size in sizes)
 
 
 def spoken(split: str, n: int, seed: int, options: Mapping[str, Any]) -> Split:

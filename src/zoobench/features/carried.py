@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from zoobench.features.source import Features
     from zoobench.interfaces import Split
-    from zoobench.views import CellFeatures, WordFeatures
+    from zoobench.views import CellFeatures, FrameFeatures, WordFeatures
 
 
 class CarriedFeatures:
@@ -35,6 +35,10 @@ class CarriedFeatures:
     def words(self, split: Split) -> WordFeatures:
         """As `Features.words`."""
         return self.source.words(split)
+
+    def frames(self, split: Split) -> FrameFeatures:
+        """As `Features.frames`."""
+        return self.source.frames(split)
 
     @property
     def seconds(self) -> dict[str, float]:

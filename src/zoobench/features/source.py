@@ -19,19 +19,16 @@ from zoobench.errors import NotFinite, Unsupported
 from zoobench.features import fingerprint, precision
 from zoobench.features.batchnorm import folded
 from zoobench.features.cache import CACHE_VERSION, FeatureCache, sealed, unsealed
-from zoobench.features.cells import CellSource
 from zoobench.features.compiled import Compiled, Compiling
 from zoobench.features.extraction import MEMORY_LIMIT_BYTES, Job, extract, lay_out, timed_on
-from zoobench.features.mapped import MappedCache
+from zoobench.features.parts import PartFeatures
 from zoobench.features.pixels import PixelCache
-from zoobench.features.words import WordSource
 from zoobench.interfaces import Backbone, InputSpec, Raw, Split
 from zoobench.models import variants
 from zoobench.models.complete import CompleteModel
 from zoobench.models.weights import state_digest
 from zoobench.schema import digest
 from zoobench.store import write_atomic
-from zoobench.views import CellFeatures, WordFeatures
 
 if TYPE_CHECKING:
     import torch
@@ -58,7 +55,7 @@ class View:
     compile: bool = False
 
 
-class Features:
+class Features(PartFeatures):
     """A FeatureSource: `backbone` on its device, its features kept on disk and in memory.
 
     `seconds` is the extraction time of each split by fingerprint: measured, or as
@@ -76,9 +73,9 @@ class Features:
     ) -> None:
         import torch
 
+        super().__init__(cache)
         self.backbone = backbone
         self.view = view
-        self.cache = cache
         self.progress = progress
         self.pixels = pixels
         self.device = torch.device(view.device)
@@ -93,8 +90,6 @@ class Features:
         self.computed: list[str] = []
         self.finding: precision.Choice | None = None
         self._memory: OrderedDict[str, torch.Tensor] = OrderedDict()
-        self._cells: dict[tuple[tuple[int, int], str], CellSource] = {}
-        self._words: WordSource | None = None
         self._fingerprints: dict[str, Mapping[str, Any]] = {}
 
     @cached_property
@@ -339,34 +334,6 @@ class Features:
         spent = [self.seconds.get(part.fingerprint) for part in parts]
         if None not in spent:
             self.seconds[split.fingerprint] = sum(one for one in spent if one is not None)
-
-    def cells(self, split: Split, size: tuple[int, int], layers: str = "last") -> CellFeatures:
-        """Features of the cells of `split`, its pictures laid in frames of `size` (height, width):
-        of the last layer, or of all maps side by side ("pyramid").
-
-        Raises Unsupported where the model has no maps of this size, NotFinite as `features` does.
-        """
-        return self.cell_source(size, layers).read(split)
-
-    def cell_source(self, size: tuple[int, int], layers: str = "last") -> CellSource:
-        """What `cells` reads from, kept. Raises Unsupported likewise."""
-        at = (size, layers)
-        if at not in self._cells:
-            cache = self._mapped("cells")
-            self._cells[at] = CellSource(self, size, layers, cache)
-        return self._cells[at]
-
-    def words(self, split: Split) -> WordFeatures:
-        """Features of every word of `split`, whose examples are sequences of words.
-
-        Raises Unsupported where the model has no tokens, NotFinite as `features` does.
-        """
-        if self._words is None:
-            self._words = WordSource(self, self._mapped("words"))
-        return self._words.read(split)
-
-    def _mapped(self, name: str) -> MappedCache | None:
-        return MappedCache(self.cache.root / name) if self.cache is not None else None
 
     def took(self, split: Split, seconds: float, on: str = "") -> None:
         """What the extraction of `split` took, if that was on this device with as many threads."""

@@ -77,6 +77,11 @@ FOR_TASK: dict[str, dict[str, str]] = {
         "majority": "zoobench.methods.language_controls:UsualPlace",
         "raw-input": "zoobench.methods.language_controls:SharedWords",
     },
+    "speech-recognition": {
+        "linear-probe": "zoobench.methods.ctc_probe:CtcProbe",
+        "majority": "zoobench.methods.speech_controls:UsualTranscript",
+        "raw-input": "zoobench.methods.speech_controls:LogMelCharacters",
+    },
 }
 """Task -> the classes behind names of METHODS whose own does not serve it."""
 

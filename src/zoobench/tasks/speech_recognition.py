@@ -154,10 +154,11 @@ def answers_kept(outcomes: Outcomes) -> list[str]:
     return [part.tobytes().decode("utf-8", "replace") for part in parts]
 
 
-def word_error_rate(said: Sequence[Any], truth: Transcripts) -> float:
-    """Of all utterances together: what recipes choose by on `valid`."""
+def error_rates(said: Sequence[Any], truth: Transcripts) -> tuple[float, float]:
+    """(WER, CER) of all utterances together: what recipes choose by on `valid`."""
     judged = outcomes_of(said, truth)
-    return float(statistics(judged)(np.ones((1, judged.n)), ["wer"])["wer"][0])
+    found = statistics(judged)(np.ones((1, judged.n)), ["wer", "cer"])
+    return float(found["wer"][0]), float(found["cer"][0])
 
 
 def statistics(outcomes: Outcomes) -> Ratios:

@@ -289,6 +289,8 @@ def _read(source: Any, split: Split, method: Any) -> None:
         source.cells(split, (method.size, method.size), method.layers)
     elif getattr(method, "view", "embed") == "words":
         source.words(split)
+    elif getattr(method, "view", "embed") == "frames":
+        source.frames(split)
     elif getattr(method, "view", "embed") == "embed":
         source.features(split)
 
