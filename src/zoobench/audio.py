@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from zoobench.errors import BadData, missing_extra
 
+VERSION = 1
+"""Counts changes of what is read from a file."""
 RATES = (1_000, 768_000)
 """Least and greatest sampling rate that is read, in samples a second."""
 LONGEST = 3600.0

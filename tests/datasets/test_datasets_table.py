@@ -187,7 +187,7 @@ def test_mistakes_are_found_before_any_work(tmp_path: Path) -> None:
         path, label="star"
     )
     assert "Did you mean 'label'" in refused(path, lable="x")
-    assert "give one of the options text and image" in refused(path, image="x")
+    assert "give one of the options text, image and audio" in refused(path, image="x")
     assert "unknown encoding 'utf-9'" in refused(path, encoding="utf-9")
     assert "the table has no rows" in refused(write(tmp_path / "e.csv", []))
     assert "unknown column" in refused_empty(tmp_path)

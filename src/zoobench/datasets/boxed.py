@@ -106,7 +106,7 @@ def found(boxed: BoxedPictures, ref: Ref, *, verify: bool) -> tuple[Found, str]:
     allowed = options.allow_unused(ref)
     notes = boxed.layout.check_unused(allowed=allowed)
     notes |= check_faults(named, len(ids), place, "example", allowed)
-    notes |= ranges.notes(looks.grey, looks.narrow)
+    notes |= looks.notes
     if twice:
         notes["boxes_given_twice"] = twice
     sound = [i for i, why in enumerate(wrong) if not why]
@@ -246,7 +246,7 @@ def pictures_by_stem(folder: str, unused: Unused) -> dict[str, str]:
     """Relative path without its suffix -> path, of the pictures below `folder`. Raises BadData
     where two differ in their suffix alone."""
     by_stem: dict[str, str] = {}
-    for path in listing.pictures(folder, unused):
+    for path in listing.examples(folder, unused):
         stem = os.path.splitext(os.path.relpath(path, folder))[0]
         if stem in by_stem:
             raise BadData(f"{shown(folder)}: two pictures are called {shown(stem)!r}")
@@ -284,7 +284,7 @@ def count_unused(
             folders.setdefault(one.split, set()).add(os.path.dirname(one.picture))
     lost = Unused()
     for folder in sorted({os.path.commonpath(held) for held in folders.values()}):
-        for path in listing.pictures(folder, lost):
+        for path in listing.examples(folder, lost):
             if os.path.normpath(path) not in known:
                 lost.lose("picture without annotation", path)
     unused.lost += lost.lost

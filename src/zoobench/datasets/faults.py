@@ -68,6 +68,8 @@ _LABELS = {
 
 _COUNTS = {
     "answers_moved": "answers that stand elsewhere than is said",
+    "silent": "silent recordings",
+    "groups_across_splits": "groups that stand in more than one split",
     "answers_not_in_text": "answers that stand nowhere in their texts, and are not used",
 }
 

@@ -70,7 +70,7 @@ def found(named: Mapping[str, Any], row: catalog.Hub, ref: Ref, library: Any) ->
     ]
     looks, damaged = _looks(splits, row, sound, deep, ranges.range_of(ref))
     faults += damaged
-    notes |= ranges.notes(looks.grey, looks.narrow)
+    notes |= looks.notes
     notes |= check_faults(
         [f"{name}, row {i + 1}: {why}" for name, i, why in faults],
         sum(map(len, splits.values())), ref.id, "row", options.allow_unused(ref),

@@ -1,4 +1,4 @@
-"""How people lay out folders of pictures: which folders are splits, and which are classes.
+"""How people lay out folders of examples: which folders are splits, and which are classes.
 
 Where a level of folders can be read in two ways, both are said, and the option for each; no way
 is ever guessed.
@@ -16,13 +16,15 @@ from typing import Any
 from zoobench.datasets import labels
 from zoobench.datasets.faults import ALLOW, NAMED, REFUSED, WARNED
 from zoobench.datasets.listing import (
+    PICTURES,
+    Kind,
     Unused,
     entries,
-    holds_pictures,
-    is_picture,
+    examples,
+    holds_examples,
+    is_example,
     leads_home,
     leads_nowhere,
-    pictures,
     shown,
 )
 from zoobench.datasets.options import SPLIT_NAMES
@@ -51,14 +53,14 @@ PARTS = frozenset(
 
 @dataclass(frozen=True)
 class Layout:
-    """What lies in a folder: (split, class, path) of each picture, sorted by path.
+    """What lies in a folder: (split, class, path) of each example, sorted by path.
 
-    `split` is "" where there are no split folders. `empty` are the class folders without a
-    picture, each with how many files it has that may have been examples.
+    `split` is "" where there are no split folders. `empty` are the class folders without an
+    example, each with how many files it has that may have been some.
     """
 
     root: str
-    pictures: tuple[tuple[str, str, str], ...]
+    examples: tuple[tuple[str, str, str], ...]
     unused: Unused
     empty: Mapping[str, int]
     notes: Mapping[str, Any]
@@ -71,7 +73,7 @@ class Layout:
     def share(self) -> float:
         """Of all files that may be examples, the share that is not used."""
         lost = self.unused.lost.total()
-        return lost / (lost + len(self.pictures))
+        return lost / (lost + len(self.examples))
 
     @property
     def warns(self) -> bool:
@@ -96,7 +98,7 @@ class Layout:
             raise BadData(f"{self.place}: nothing is read of class {gone[0]!r}: {kinds}. {ALLOW}")
         if self.share > REFUSED and not allowed:
             raise BadData(
-                f"{self.place}: {lost.total()} of {lost.total() + len(self.pictures)} files that "
+                f"{self.place}: {lost.total()} of {lost.total() + len(self.examples)} files that "
                 f"may be examples are not used, and {REFUSED:.0%} is the bound: {kinds}. {ALLOW}"
             )
         found: dict[str, Any] = {}
@@ -107,14 +109,16 @@ class Layout:
         return found
 
 
-def read(root: str, splits: str = "", every: bool = False, words: bool = False) -> Layout:
-    """The pictures in `root`; `splits` and `every` are the options splits and classes = "all",
+def read(
+    root: str, splits: str = "", every: bool = False, words: bool = False, kind: Kind = PICTURES
+) -> Layout:
+    """The examples in `root`; `splits` and `every` are the options splits and classes = "all",
     `words` is labels = "words".
 
-    Raises BadData where no picture is found, or the folders can be read in two ways.
+    Raises BadData where no example is found, or the folders can be read in two ways.
     """
     unused = Unused()
-    groups, notes = _groups(root, splits, every, unused)
+    groups, notes = _groups(root, splits, every, unused, kind)
     spelling = labels.spelt((shown(name) for _, name, _ in groups), words=words)
     found: list[tuple[str, str, str]] = []
     below: defaultdict[str, set[str]] = defaultdict(set)
@@ -122,40 +126,40 @@ def read(root: str, splits: str = "", every: bool = False, words: bool = False) 
     for split, folder, path in groups:
         name = spelling[shown(folder)] or shown(folder)
         before, many = unused.lost.total(), len(found)
-        for picture in told(pictures(path, unused), f"looking through {shown(path)!r}"):
-            found.append((split, name, picture))
-            inside, _, rest = picture[len(path) + 1 :].partition(os.sep)
+        for example in told(examples(path, unused, kind), f"looking through {shown(path)!r}"):
+            found.append((split, name, example))
+            inside, _, rest = example[len(path) + 1 :].partition(os.sep)
             below[name].add(inside if rest else "")
         if len(found) == many:
             empty[name] += unused.lost.total() - before
     if not found:
         left = ", ".join(f"{kind} ({many})" for kind, many in unused.lost.most_common(5))
         raise BadData(
-            f"{shown(root)}: no pictures found{f' but {left}' if left else ''}. Expected "
-            f"{shown(root)}/CLASS/picture.jpg, or the same inside train, valid and test folders"
+            f"{shown(root)}: no {kind.noun}s found{f' but {left}' if left else ''}. Expected "
+            f"{shown(root)}/CLASS/{kind.example}, or the same inside train, valid and test folders"
         )
     if not every:
-        check_names(root, below)
+        check_names(root, below, kind)
     notes |= labels.notes(spelling)
     gone = {name: many for name, many in empty.items() if name not in below}
     return Layout(root, tuple(sorted(found, key=lambda item: item[2])), unused, gone, notes)
 
 
 def _groups(
-    root: str, splits: str, every: bool, unused: Unused
+    root: str, splits: str, every: bool, unused: Unused, kind: Kind
 ) -> tuple[list[tuple[str, str, str]], dict[str, Any]]:
     """(split, class, path) of each class folder, and notes: what other names than ours mean."""
-    top = dict(class_folders(root, root, unused))
-    chosen = split_folders(root, list(top), splits, every)
+    top = dict(class_folders(root, root, unused, kind))
+    chosen = split_folders(root, list(top), splits, every, kind)
     if not chosen:
         return [("", name, path) for name, path in top.items()], {}
     groups = []
     for name, path in top.items():
         if name in chosen:
-            groups += [(chosen[name], *group) for group in class_folders(root, path, unused)]
+            groups += [(chosen[name], *group) for group in class_folders(root, path, unused, kind)]
         else:
-            for _ in pictures(path, unused):
-                unused.beside["picture of a folder that is no split"] += 1
+            for _ in examples(path, unused, kind):
+                unused.beside[f"{kind.noun} of a folder that is no split"] += 1
     odd = {
         shown(name): split for name, split in chosen.items() if name.casefold() not in SPLIT_NAMES
     }
@@ -172,7 +176,9 @@ def role(name: str) -> str:
     return next((SPLIT_NAMES[name] for name in sorted(bare) if name in SPLIT_NAMES), "")
 
 
-def split_folders(root: str, names: Sequence[str], given: str, every: bool) -> dict[str, str]:
+def split_folders(
+    root: str, names: Sequence[str], given: str, every: bool, kind: Kind = PICTURES
+) -> dict[str, str]:
     """Folder -> split; empty where the folders `names` of `root` are the classes.
 
     `given` is the option splits, `every` says that each folder is a class. Raises BadData
@@ -184,20 +190,22 @@ def split_folders(root: str, names: Sequence[str], given: str, every: bool) -> d
         return {}
     if not any(role(name) for name in names):
         return {}
-    full = [name for name in names if holds_pictures(os.path.join(root, name))]
+    full = [name for name in names if holds_examples(os.path.join(root, name), kind)]
     roles = {name: role(name) for name in full if role(name)}
     others = [name for name in full if name not in roles]
     if not roles:
         return {}
     if not others and not any(_classes_in(os.path.join(root, name)) for name in roles):
-        raise BadData(_flat(root, full))
+        raise BadData(_flat(root, full, kind))
     found = list(roles.values())
     if others or "train" not in found or "?" in found or len(set(found)) < len(found):
         raise BadData(_two_readings(root, roles, others))
     return roles
 
 
-def class_folders(root: str, folder: str, unused: Unused) -> list[tuple[str, str]]:
+def class_folders(
+    root: str, folder: str, unused: Unused, kind: Kind = PICTURES
+) -> list[tuple[str, str]]:
     """(name, path) of each class folder in `folder`; what lies beside them is counted.
 
     Raises BadData where one cannot be reached: a class less is another question.
@@ -209,8 +217,8 @@ def class_folders(root: str, folder: str, unused: Unused) -> list[tuple[str, str
                 f"{shown(folder)}: {shown(entry.name)!r} is a link that leads nowhere, and may "
                 "have been a class. Mend or remove it"
             )
-        if is_picture(entry, unused):
-            unused.lose("picture outside of a class folder", entry.path)
+        if is_example(entry, unused, kind):
+            unused.lose(f"{kind.noun} outside of a class folder", entry.path)
     found = []
     for entry in folders:
         if entry.is_symlink() and leads_home(entry.path, root):
@@ -220,10 +228,10 @@ def class_folders(root: str, folder: str, unused: Unused) -> list[tuple[str, str
     return found
 
 
-def check_names(root: str, classes: Mapping[str, set[str]]) -> None:
+def check_names(root: str, classes: Mapping[str, set[str]], kind: Kind = PICTURES) -> None:
     """Raises BadData where the folders taken for classes are none by their names.
 
-    `classes` maps each class to the folders in it that hold its pictures, "" for itself.
+    `classes` maps each class to the folders in it that hold its examples, "" for itself.
     """
     if len(classes) == 1:
         ((name, inside),) = classes.items()
@@ -244,8 +252,8 @@ def check_names(root: str, classes: Mapping[str, set[str]]) -> None:
     if all(role(name) for name in below) and "train" in map(role, below):
         raise BadData(
             f"{shown(root)}: each class folder holds folders called {_list(sorted(below))}. If "
-            "these are splits, put them above the classes: train/CLASS/picture.jpg; if their "
-            'pictures belong together, to be split anew: classes = "all"'
+            f"these are splits, put them above the classes: train/CLASS/{kind.example}; if their "
+            f'{kind.noun}s belong together, to be split anew: classes = "all"'
         )
 
 
@@ -273,11 +281,13 @@ def _classes_in(folder: str) -> bool:
     return bool(entries(folder)[0])
 
 
-def _flat(root: str, names: Sequence[str]) -> str:
+def _flat(root: str, names: Sequence[str], kind: Kind) -> str:
+    shows = "holds" if kind.sound else "shows"
     return (
-        f"{shown(root)}: no class folders in {_list(names)}, so that nothing says what a picture "
-        "shows. Expected train/CLASS/picture.jpg; where a file's name says its class, give a table "
-        f'of files and labels; if {_list(names)} are the classes: classes = "all"'
+        f"{shown(root)}: no class folders in {_list(names)}, so that nothing says what a "
+        f"{kind.noun} {shows}. Expected train/CLASS/{kind.example}; where a file's name says its "
+        f"class, give a table of files and labels; if {_list(names)} are the classes: "
+        'classes = "all"'
     )
 
 

@@ -1,4 +1,4 @@
-"""What lies in a folder: pictures, and everything else by kind, so that nothing goes uncounted."""
+"""What lies in a folder: examples, and everything else by kind, so that nothing goes uncounted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from zoobench.datasets import images, regular
+from zoobench.datasets import images, regular, sounds
 from zoobench.errors import BadData
 
 SYSTEM = frozenset(
@@ -27,10 +27,25 @@ BESIDE = frozenset(
         ".ini", ".db", ".sqlite", ".cache", ".lock", ".sha256", ".md5", ".url",
     )
 )  # fmt: skip
-"""Files that stand beside pictures and are no examples: counted, but no loss."""
+"""Files that stand beside examples and are none: counted, but no loss."""
 
 _SUFFIX = re.compile(r"\.(?=[^.]*[a-z])[a-z0-9_]{1,8}")
 """What tells a suffix from the rest of a name such as `St. Bernard 12`."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What the examples of a folder are: the word for one, the name of such a file, how names of
+    its files end, and whether they are `sound`."""
+
+    noun: str
+    example: str
+    suffixes: frozenset[str]
+    sound: bool = False
+
+
+PICTURES = Kind("picture", "picture.jpg", images.SUFFIXES)
+RECORDINGS = Kind("recording", "recording.wav", sounds.SUFFIXES, sound=True)
 
 
 @dataclass
@@ -62,8 +77,8 @@ def entries(folder: str) -> tuple[list[os.DirEntry[str]], list[os.DirEntry[str]]
     return folders, [entry for entry in seen if entry.name not in names]
 
 
-def pictures(folder: str, unused: Unused) -> Iterator[str]:
-    """The pictures below `folder`, at any depth; whatever else is there is counted in `unused`.
+def examples(folder: str, unused: Unused, kind: Kind = PICTURES) -> Iterator[str]:
+    """The examples below `folder`, at any depth; whatever else is there is counted in `unused`.
 
     Links to folders are not followed, since they may lead round in a ring.
     """
@@ -76,12 +91,12 @@ def pictures(folder: str, unused: Unused) -> Iterator[str]:
             else:
                 waiting.append(entry.path)
         for entry in files:
-            if is_picture(entry, unused):
+            if is_example(entry, unused, kind):
                 yield entry.path
 
 
-def is_picture(entry: os.DirEntry[str], unused: Unused) -> bool:
-    """Whether a file counts as a picture: by its suffix, or by its content where it has none."""
+def is_example(entry: os.DirEntry[str], unused: Unused, kind: Kind = PICTURES) -> bool:
+    """Whether a file counts as an example: by its suffix, or by its content where it has none."""
     if entry.is_symlink() or not entry.is_file(follow_symlinks=False):
         try:
             what = regular.irregular(entry.path)
@@ -91,7 +106,7 @@ def is_picture(entry: os.DirEntry[str], unused: Unused) -> bool:
             unused.lose(what.removeprefix("a "), entry.path)
             return False
     suffix = os.path.splitext(entry.name)[1].casefold()
-    if suffix in images.SUFFIXES:
+    if suffix in kind.suffixes:
         return True
     if _SUFFIX.fullmatch(suffix):
         if suffix in BESIDE:
@@ -99,15 +114,34 @@ def is_picture(entry: os.DirEntry[str], unused: Unused) -> bool:
         else:
             unused.lose(f"{suffix} file", entry.path)
         return False
-    what, read = images.kind(_head(entry.path))
+    head = _head(entry.path)
+    picture, read = images.kind(head)
+    sound = sounds.kind(head)
+    if kind.sound:
+        read = bool(sound)
     if not read:
+        what = picture or sound
         unused.lose(f"file without a suffix{f' ({what})' if what else ''}", entry.path)
     return read
 
 
-def holds_pictures(folder: str) -> bool:
-    """Whether there is a picture below `folder`; looks no further than the first."""
-    return next(pictures(folder, Unused()), None) is not None
+def holds_examples(folder: str, kind: Kind = PICTURES) -> bool:
+    """Whether there is an example below `folder`; looks no further than the first."""
+    return next(examples(folder, Unused(), kind), None) is not None
+
+
+def counts(folder: str) -> dict[Kind, int]:
+    """How many files below `folder` are of each kind by their suffixes alone."""
+    found = dict.fromkeys((PICTURES, RECORDINGS), 0)
+    waiting = [folder]
+    while waiting:
+        folders, files = entries(waiting.pop())
+        waiting += [entry.path for entry in folders if not entry.is_symlink()]
+        for entry in files:
+            suffix = os.path.splitext(entry.name)[1].casefold()
+            for kind in found:
+                found[kind] += suffix in kind.suffixes
+    return found
 
 
 def leads_home(link: str, root: str) -> bool:

@@ -21,6 +21,7 @@ from zoobench.files import lies_in
 if TYPE_CHECKING:
     from PIL import Image
 
+    from zoobench.audio import Clip
     from zoobench.interfaces import Raw
 
 
@@ -67,6 +68,18 @@ class Files:
         from zoobench.datasets import images
 
         return images.decode(self.paths[i], self.grey)
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """Example i is a recording in a file, an audio.Clip, decoded when it is asked for."""
+
+    paths: tuple[str, ...] = field(repr=False)
+
+    def __call__(self, i: int) -> Clip:
+        from zoobench.datasets import sounds
+
+        return sounds.decode(self.paths[i])
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from zoobench.datasets import dense, listing, masks, options, ranges, regular, twins
 from zoobench.datasets.faults import check_faults
 from zoobench.datasets.layouts import Layout, role
-from zoobench.datasets.listing import Unused, entries, pictures, shown
+from zoobench.datasets.listing import Unused, entries, examples, shown
 from zoobench.datasets.readers import Files
 from zoobench.datasets.splits import Found
 from zoobench.errors import BadData
@@ -102,7 +102,7 @@ def _pairs(folder: str, split: str, root: str, unused: Unused) -> list[tuple[str
         if not os.path.isdir(path):
             raise BadData(f"{shown(folder)}: there is no folder {name!r} in it")
         by_stem: dict[str, str] = {}
-        for picture in pictures(path, unused):
+        for picture in examples(path, unused):
             stem = os.path.splitext(os.path.relpath(picture, path))[0]
             if stem in by_stem:
                 raise BadData(f"{shown(path)}: two files are called {shown(stem)!r}")
@@ -139,7 +139,7 @@ def found(pairs: MaskedPictures, ref: Ref, *, verify: bool) -> tuple[Found, str]
     allowed = options.allow_unused(ref)
     notes = pairs.layout.check_unused(allowed=allowed)
     notes |= check_faults(named, len(ids), place, "example", allowed)
-    notes |= ranges.notes(looks.grey, looks.narrow)
+    notes |= looks.notes
     sound = [i for i in range(len(ids)) if not wrong[i] and not faults[i]]
 
     def split(name: str, *parts: str) -> Split:

@@ -282,7 +282,10 @@ def _clean(found: Found) -> tuple[Found, dict[str, int]]:
         once = _once(train, looks)
         twins = len(train) - len(once)
         train = once
+    parts = [split for split in (train, valid, found.test) if split is not None]
+    spread = Counter(group for split in parts for group in set(split.groups))
     counts = {
+        "groups_across_splits": sum(many > 1 for many in spread.values()),
         "duplicates": twins,
         "duplicates_across_splits": across,
         "conflicting_labels": len(conflicting),

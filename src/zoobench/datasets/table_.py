@@ -1,8 +1,8 @@
 """table/NAME?path=FILE&text=COLUMN&label=COLUMN: the rows of a file that `formats` reads.
 
-Options: `text` or `image` (a column of texts, or of picture files relative to the
-table), `label`, `split` (a column of train/valid/test), `task`; and of delimited text
-`encoding`, `delimiter` and `quotes`. Tasks of `ROWS` have columns of their own.
+Options: `text`, `image` or `audio` (a column of texts, or of files relative to the table), `label`,
+`split` (a column of train/valid/test), `group` (of what is never parted), `task`; and of delimited
+text `encoding`, `delimiter` and `quotes`. Tasks of `ROWS` have columns of their own.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import contextlib
 import hashlib
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -25,52 +25,58 @@ from zoobench.datasets.faults import check_classes, check_faults
 from zoobench.datasets.ids import text_id
 from zoobench.datasets.labels import as_words, number, order, spelt
 from zoobench.datasets.labels import notes as label_notes
-from zoobench.datasets.readers import Files, Texts
+from zoobench.datasets.readers import Files, Recordings, Texts
 from zoobench.datasets.rows import ROWS
 from zoobench.datasets.splits import Found
 from zoobench.datasets.twins import Looks
 from zoobench.errors import BadData, UserError, unknown
 from zoobench.files import expanded
-from zoobench.interfaces import Split, Splits, Targets
+from zoobench.interfaces import Raw, Split, Splits, Targets
 from zoobench.schema import DatasetCard, Modality, Ref, digest
+from zoobench.tasks import normalisers
 from zoobench.tasks.classification import Labels
 from zoobench.tasks.regression import Numbers
+from zoobench.tasks.speech_recognition import Transcripts
 
 VERSION = 1
 """Counts changes of how a table is read."""
 
 OPTIONS = (
-    "path", "text", "image", "label", "labels", "split", "task", "range", "encoding", "delimiter",
-    "quotes", "allow_unused",
+    "path", "text", "image", "audio", "label", "labels", "split", "group", "task", "range",
+    "encoding", "delimiter", "quotes", "allow_unused",
 )  # fmt: skip
+CONTENTS = ("text", "image", "audio")
+"""Options that name the column of the content."""
 LARGEST = 2**36
 """Bytes of a table's file, which is read whole."""
 
 TASKS = ("classification", "regression")
+SPEECH = "speech-recognition"
 
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of a table: `contents` are texts or picture files, one list entry a row.
+    """The rows of a table: `contents` are texts or files, one list entry a row.
 
-    `labels` name the classes, one name a class; `sha256` is that of the file, and of the
-    classes where they are others than their spellings.
+    `labels` name the classes, one name a class; `groups` are empty where none are asked for;
+    `sha256` is that of the file, and of the classes where they are others than their spellings.
     """
 
     path: Path
-    content: str
+    modality: Modality
     contents: list[str]
     labels: list[str]
     splits: list[str]
+    groups: list[str]
     sha256: str
     notes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_text(self) -> bool:
-        return self.content == "text"
+        return self.modality == "text"
 
     def files(self) -> list[str]:
-        """The picture of each row, relative to the table's folder."""
+        """The file of each row, relative to the table's folder."""
         return [str(self.path.parent / name) for name in self.contents]
 
 
@@ -80,7 +86,8 @@ def cards() -> tuple[DatasetCard, ...]:
 
 def card(ref: Ref) -> DatasetCard:
     """What the name alone shows: modality and task. Classes and sizes are 0, not known."""
-    modality: Modality = "image" if "image" in dict(ref.options) else "text"
+    given = dict(ref.options)
+    modality: Modality = "audio" if "audio" in given else "image" if "image" in given else "text"
     return DatasetCard(
         "table", ref.name, modality, 0, (0, 0, 0), ref.revision,
         task=task_of(ref), version=VERSION, about="rows of a CSV, JSON, Parquet or Feather file",
@@ -99,13 +106,13 @@ def check_task(ref: Ref, where: str, tasks: Sequence[str] = TASKS) -> None:
 
 
 def resolve(ref: Ref, where: str) -> Ref:
-    """Revision: a digest of the file, and of its pictures where it names some.
+    """Revision: a digest of the file, and of those that it names.
 
     Raises UserError for whatever can be seen in the table: no such file or column,
     not UTF-8 (which line), one class only, classes too small to split, an unknown
     split, a class that train never saw.
     """
-    check_task(ref, where, (*TASKS, *ROWS))  # first: the options are the task's
+    check_task(ref, where, (*TASKS, SPEECH, *ROWS))  # first: the options are the task's
     options.check(ref, _options(ref), where)
     ranges.range_of(ref, where)
     as_words(ref, where)
@@ -121,7 +128,7 @@ def available(ref: Ref) -> tuple[bool, str]:
 
 
 def names(ref: Ref) -> list[str]:
-    """What the rows hold: texts, or pictures' files relative to the table's folder."""
+    """What the rows hold: texts, or files relative to the table's folder."""
     return _read(ref).contents
 
 
@@ -132,9 +139,12 @@ def load(ref: Ref) -> Splits:
 
 def _options(ref: Ref) -> tuple[str, ...]:
     """The options that a table of this task has."""
+    if task_of(ref) == SPEECH:
+        other: tuple[str, ...] = ("image", "label", "labels", "range")
+        return (*(name for name in OPTIONS if name not in other), "normaliser")
     if task_of(ref) not in ROWS:
         return OPTIONS
-    other = ("text", "image", "label", "labels", "range")
+    other = (*CONTENTS, "label", "labels", "range", "group")
     return (*(name for name in OPTIONS if name not in other), *rows.options_of(task_of(ref)))
 
 
@@ -162,39 +172,42 @@ def _rows(ref: Ref) -> tuple[Found, str]:
 
 
 def _found(table: Table, ref: Ref, *, verify: bool) -> tuple[Found, str]:
-    """The sound rows as splits, and the revision; decodes each picture under `verify`."""
+    """The sound rows as splits, and the revision; decodes each file under `verify`."""
     task = task_of(ref)
-    numbers = task == "regression"
     ids, faults, looks = _scan(table, ref, verify=verify)
     kept, notes = _sound(table, faults, options.allow_unused(ref))
-    notes |= ranges.notes(looks.grey, looks.narrow)
+    notes |= looks.notes
     names: list[str] = []
-    if not numbers:
+    if task == "classification":
         check_classes([(table.splits[i], table.labels[i]) for i in kept], str(table.path), "rows")
         names = sorted({table.labels[i] for i in kept}, key=order)
-    elif "train" not in table.splits and "" not in table.splits:
-        raise BadData(f"{table.path}: no row is in the train split")
-    place = {name: label for label, name in enumerate(names)}
     contents = table.contents if table.is_text else table.files()
 
-    def split(name: str, *values: str) -> Split:
-        rows = [i for i in kept if table.splits[i] in values]
-        labels = [table.labels[i] for i in rows]
-        targets: Targets = (
-            Numbers(np.asarray([float(text) for text in labels], dtype=np.float64))
-            if numbers
-            else Labels(np.asarray([place[text] for text in labels], dtype=np.int64))
-        )
+    def split(name: str, rows: list[int]) -> Split:
+        targets = _targets([table.labels[i] for i in rows], names, ref)
         inside = tuple(contents[i] for i in rows)
-        read = Texts(inside) if table.is_text else Files(inside, looks.grey)
-        return Split(name, tuple(ids[i] for i in rows), targets, read)
+        return Split(name, tuple(ids[i] for i in rows), targets, _reads(inside, table, looks))
 
-    valid = split("valid", "valid") if "valid" in table.splits else None
-    test = split("test", "test") if "test" in table.splits else None
-    modality: Modality = "text" if table.is_text else "image"
-    train = split("train", "", "train")
-    found = Found(train, valid, test, tuple(names), modality, notes, task=task, looks=looks)
+    sound = np.isin(np.arange(len(ids)), kept).tolist()
+    parts = rows.parted(table.splits, sound, split, str(table.path))
+    groups = {ids[i]: table.groups[i] for i in kept if table.groups and table.groups[i]}
+    found = Found(*parts, tuple(names), table.modality, notes, groups, task=task, looks=looks)
     return found, table.sha256[:16] if table.is_text else digest([table.sha256, ids])
+
+
+def _targets(labels: list[str], names: list[str], ref: Ref) -> Targets:
+    if task_of(ref) == SPEECH:
+        return Transcripts.of(labels, options.text(ref, "normaliser") or normalisers.DEFAULT)
+    if task_of(ref) == "regression":
+        return Numbers(np.asarray([float(text) for text in labels], dtype=np.float64))
+    place = {name: label for label, name in enumerate(names)}
+    return Labels(np.asarray([place[text] for text in labels], dtype=np.int64))
+
+
+def _reads(inside: tuple[str, ...], table: Table, looks: Looks) -> Callable[[int], Raw]:
+    if table.is_text:
+        return Texts(inside)
+    return Recordings(inside) if table.modality == "audio" else Files(inside, looks.grey)
 
 
 def _as_classes(table: Table, words: bool) -> Table:
@@ -224,17 +237,21 @@ def _path(ref: Ref) -> Path:
 def _read(ref: Ref) -> Table:
     path = _path(ref)
     raw = content(path)
-    holds, wanted = _columns(ref)
+    modality, named = _columns(ref)
+    wanted = list(dict.fromkeys(named.values()))
     columns = formats.columns(path, raw, wanted, _how(ref))
-    contents, labels = columns[wanted[0]], [label.strip() for label in columns[wanted[1]]]
+    held = {name: columns[column] for name, column in named.items()}
+    labels = [label.strip() for label in held["label"]]
     splits = [""] * len(labels)
     notes = {}
-    if len(wanted) == 3:
-        splits = [_split(value, path, wanted[2]) for value in columns[wanted[2]]]
+    if "split" in named:
+        splits = [_split(value, path, named["split"]) for value in held["split"]]
     elif spare := _column_of_splits(path, raw, wanted, _how(ref)):
         notes["split_column"] = [spare]
-    table = Table(path, holds, contents, labels, splits, hashlib.sha256(raw).hexdigest(), notes)
-    return table if task_of(ref) == "regression" else _as_classes(table, as_words(ref))
+    groups = [group.strip() for group in held.get("group", ())]
+    sha256 = hashlib.sha256(raw).hexdigest()
+    table = Table(path, modality, held["content"], labels, splits, groups, sha256, notes)
+    return _as_classes(table, as_words(ref)) if task_of(ref) == "classification" else table
 
 
 def _column_of_splits(path: Path, raw: bytes, wanted: list[str], how: delimited.How) -> str:
@@ -267,18 +284,30 @@ def _how(ref: Ref) -> delimited.How:
     return delimited.How(**{name: value for name, value in said.items() if value})
 
 
-def _columns(ref: Ref) -> tuple[str, list[str]]:
-    """("text" or "image", the columns to read: content, label, and split if there is one)."""
+def _columns(ref: Ref) -> tuple[Modality, dict[str, str]]:
+    """The modality, and the columns of the content, the label, the split and the group, as far as
+    they are said."""
     given = dict(ref.options)
-    if ("text" in given) == ("image" in given):
-        raise UserError(f"{ref.id}: give one of the options text and image, each names a column")
-    content = "text" if "text" in given else "image"
-    if "label" not in given:
+    modality, label = next((one for one in CONTENTS if one in given), ""), "label"
+    if task_of(ref) == SPEECH:
+        modality, label = "audio", "text"
+        if not {"audio", "text"} <= given.keys():
+            raise UserError(
+                f"{ref.id}: give the options audio and text, the columns of the files and of what "
+                "is said in them"
+            )
+    elif sum(one in given for one in CONTENTS) != 1:
+        raise UserError(
+            f"{ref.id}: give one of the options text, image and audio, each names a column"
+        )
+    elif "label" not in given:
         raise UserError(
             f"{ref.id}: give the option label, the column that holds the class or number"
         )
-    names = [content, "label", *(["split"] if "split" in given else [])]
-    return content, [options.text(ref, name) for name in names]
+    said = {"content": modality, "label": label, "split": "split", "group": "group"}
+    named = {name: options.text(ref, option) for name, option in said.items() if option in given}
+    rows.check_apart(named, ("content", "label"), ref.id)
+    return cast("Modality", modality), named
 
 
 def _split(value: str, path: Path, column: str) -> str:
@@ -292,13 +321,20 @@ def _scan(table: Table, ref: Ref, *, verify: bool) -> tuple[list[str], list[str]
     """(ids, faults), a row each, and looks; a fault is empty where all is well."""
     if table.is_text:
         ids = [text_id(text) for text in table.contents]
-        header = _columns(ref)[1][:2]
-        rows = zip(table.contents, table.labels, strict=True)
-        faults = [_text_fault([text.strip(), label], header) for text, label in rows]
+        named = _columns(ref)[1]
+        header = [named["content"], named["label"]]
+        both = zip(table.contents, table.labels, strict=True)
+        faults = [_text_fault([text.strip(), label], header) for text, label in both]
         looks = twins.of_texts(table.contents)
     else:
-        ids, faults, looks = twins.scan(table.files(), verify=verify, grey=ranges.range_of(ref))
-    unlabelled = [_fault(label, task_of(ref) == "regression") for label in table.labels]
+        sound = table.modality == "audio"
+        away = [_away(name) if sound else "" for name in table.contents]
+        files = ["" if far else path for far, path in zip(away, table.files(), strict=True)]
+        ids, faults, looks = twins.scan(
+            files, verify=verify, grey=ranges.range_of(ref), sound=sound
+        )
+        faults = [far or fault for far, fault in zip(away, faults, strict=True)]
+    unlabelled = [_fault(label, task_of(ref)) for label in table.labels]
     return ids, [fault or other for fault, other in zip(faults, unlabelled, strict=True)], looks
 
 
@@ -309,11 +345,21 @@ def _text_fault(row: list[str], header: list[str]) -> str:
     return "" if row[0] else "the text is empty"
 
 
-def _fault(label: str, numbers: bool) -> str:
-    """What is wrong with a label; "" where nothing is."""
+def _away(name: str) -> str:
+    """What is wrong with the name of a file that is read from the table's folder alone."""
+    if not name.strip():
+        return "no file is named"
+    inside = os.path.normpath(os.path.join("folder", name))
+    return "" if inside.startswith(f"folder{os.sep}") else "the file is not in the table's folder"
+
+
+def _fault(label: str, task: str) -> str:
+    """What is wrong with a label; "" where nothing is. A recording may hold no words."""
+    if task == SPEECH:
+        return ""
     if not label:
         return "the label is empty"
-    if not numbers:
+    if task != "regression":
         return ""
     try:
         return "" if math.isfinite(float(label)) else f"the label {label!r} is not finite"

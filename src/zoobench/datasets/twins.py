@@ -2,7 +2,8 @@
 
 A picture saved again at another compression level and a text with a trailing blank have ids of
 their own, which decide splits and caches. Twins are found by content instead: by decoded pixels,
-or by normalised text. Pictures that merely look alike are counted, never left out.
+by decoded samples, or by normalised text. Pictures that merely look alike are counted, never left
+out; recordings that sound alike are not looked for.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from zoobench.datasets import images, regular
+from zoobench import audio
+from zoobench.datasets import images, ranges, regular, sounds
 from zoobench.datasets.ids import THREADS, bytes_id, text_id
 from zoobench.datasets.ranges import GUESSED, Grey, Levels, agreed, may_be_deep
 from zoobench.datasets.waiting import told
@@ -31,7 +34,7 @@ from zoobench.store import write_atomic
 VERSION = 1
 """Part of the cache's key: counts changes of what a look is."""
 KEPT = 64
-"""Sets of pictures whose looks are kept on disk, 24 bytes a picture; the oldest go first."""
+"""Sets of examples whose looks are kept on disk, some 24 bytes each; the oldest go first."""
 NEAR = 2
 """Bits of 64 in which the perceptual hashes of two pictures that look alike may differ. Measured:
 95% to 100% of pictures saved as JPEG of quality 75 keep within it; of different pictures of noise
@@ -43,40 +46,54 @@ WINDOW = 8
 class Looks:
     """By an example's id: the identity of its `content` (its id where absent), and the
     perceptual hash, `outline`, of a picture from a file. `grey` is the range of those with more
-    than 8 bits, and `narrow` says what is odd about it."""
+    than 8 bits, and `narrow` says what is odd about it; `heard` are notes on recordings."""
 
     content: Mapping[str, str] = field(default_factory=dict)
     outline: Mapping[str, int] = field(default_factory=dict)
     grey: Grey = GUESSED
     narrow: str = ""
+    heard: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """For the record."""
+        return {**ranges.notes(self.grey, self.narrow), **self.heard}
 
     def contents(self, ids: Iterable[str]) -> list[str]:
         return [self.content.get(one, one) for one in ids]
 
 
 def scan(
-    paths: Sequence[str], *, verify: bool, grey: Grey | None = None
+    paths: Sequence[str], *, verify: bool, grey: Grey | None = None, sound: bool = False
 ) -> tuple[list[str], list[str], Looks]:
     """(ids, faults, looks) of files, by a few threads; a fault is empty where all is well.
 
     Without `verify` nothing is decoded: only unreadable and empty files are faulty, which have
     an id as well, and there are no looks. `grey` is the range that the user
-    says. Memory: one file a thread.
+    says. Memory: one file a thread. Files of `sound` raise MissingExtra without its library.
     """
+    if sound:
+        audio.library()
 
     def one(path: str) -> tuple[str, str, bool]:
         try:
             content = regular.read(path)
         except OSError as error:
             return bytes_id(b""), f"cannot be read: {error.strerror or error}", False
-        return bytes_id(content), "" if content else "the file is empty", may_be_deep(content)
+        deep = not sound and may_be_deep(content)
+        return bytes_id(content), "" if content else "the file is empty", deep
 
     with ThreadPoolExecutor(THREADS) as pool:
         seen = list(told(pool.map(one, paths), "reading files", len(paths)))
     ids, faults = [of for of, _, _ in seen], [why for _, why, _ in seen]
-    sound = [i for i, why in enumerate(faults) if verify and not why]
-    deep = {ids[i] for i in sound if seen[i][2]}
-    looks, wrong = of_pictures([ids[i] for i in sound], lambda i: paths[sound[i]], deep, grey)
+    whole = [i for i, why in enumerate(faults) if verify and not why]
+    deep = {ids[i] for i in whole if seen[i][2]}
+
+    def source(i: int) -> str:
+        return paths[whole[i]]
+
+    named = [ids[i] for i in whole]
+    looks, wrong = of_sounds(named, source) if sound else of_pictures(named, source, deep, grey)
     return ids, [why or wrong.get(of, "") for of, why in zip(ids, faults, strict=True)], looks
 
 
@@ -106,24 +123,53 @@ def of_pictures(
         grey, odd, narrow = _agreed(sorted(deep), lambda one: source(place[one]))
     # A look says that the picture can be decoded, which another Pillow may not be built for.
     key = [VERSION, PIL.__version__, images.formats(), order, *([grey.text] if grey.text else [])]
-    path = cache_dir() / "looks" / digest(key, 32)
-    known = _read(path, len(order))
-    missing = [one for one, look in zip(order, known, strict=True) if not any(look)]
-    with ThreadPoolExecutor(THREADS) as pool:
-        seen = pool.map(lambda one: images.look(source(place[one]), grey), missing)
-        new = dict(zip(missing, told(seen, "decoding pictures", len(missing)), strict=True))
-    looks = {
-        one: new[one][0] if one in new else look for one, look in zip(order, known, strict=True)
-    }
-    if new:
-        _keep(path, b"".join(look or bytes(images.LOOK) for look in looks.values()))
-    sound = {one: look for one, look in looks.items() if look}
+    looks, wrong = _looked(
+        order, lambda one: images.look(source(place[one]), grey), images.LOOK, key, "pictures"
+    )
     return Looks(
-        {one: look[:16].hex() for one, look in sound.items()},
-        {one: int.from_bytes(look[16:], "little") for one, look in sound.items()},
+        {one: look[:16].hex() for one, look in looks.items()},
+        {one: int.from_bytes(look[16:], "little") for one, look in looks.items()},
         grey,
         narrow,
-    ), odd | {one: why for one, (_, why) in new.items() if why}
+    ), odd | wrong
+
+
+def of_sounds(
+    ids: Sequence[str], source: Callable[[int], bytes | str]
+) -> tuple[Looks, dict[str, str]]:
+    """As `of_pictures`, of recordings: the same are those of one rate and the same samples."""
+    place = {one: i for i, one in enumerate(ids)}
+    order = sorted(place)
+    key = [VERSION, "sound", audio.VERSION, audio.library().__libsndfile_version__, order]
+    looks, wrong = _looked(
+        order, lambda one: sounds.look(source(place[one])), sounds.LOOK, key, "recordings"
+    )
+    content = {one: look[:16].hex() for one, look in looks.items()}
+    return Looks(content, heard=sounds.notes(looks.values())), wrong
+
+
+def _looked(
+    order: Sequence[str],
+    look: Callable[[str], tuple[bytes, str]],
+    size: int,
+    key: Sequence[Any],
+    noun: str,
+) -> tuple[dict[str, bytes], dict[str, str]]:
+    """(id -> look of those that have one, id -> why of the others), each of `size` bytes, by a few
+    threads; they are kept on disk under `key`."""
+    path = cache_dir() / "looks" / digest(key, 32)
+    known = _read(path, len(order), size)
+    missing = [one for one, kept in zip(order, known, strict=True) if not any(kept)]
+    with ThreadPoolExecutor(THREADS) as pool:
+        seen = pool.map(look, missing)
+        new = dict(zip(missing, told(seen, f"decoding {noun}", len(missing)), strict=True))
+    looks = {
+        one: new[one][0] if one in new else kept for one, kept in zip(order, known, strict=True)
+    }
+    if new:
+        _keep(path, b"".join(found or bytes(size) for found in looks.values()))
+    whole = {one: found for one, found in looks.items() if found}
+    return whole, {one: why for one, (_, why) in new.items() if why}
 
 
 def _agreed(
@@ -153,9 +199,8 @@ def _kept_levels(path: Path, many: int) -> list[Levels | None] | None:
     return levels if whole else None
 
 
-def _read(path: Path, many: int) -> list[bytes]:
-    """The looks that `path` keeps, zeros for what it does not."""
-    size = images.LOOK
+def _read(path: Path, many: int, size: int) -> list[bytes]:
+    """The `many` looks of `size` bytes that `path` keeps, zeros for what it does not."""
     try:
         blob = path.read_bytes()
     except OSError:
