@@ -218,6 +218,9 @@ METRICS: dict[str, MetricRow] = {
     ),
     "load_seconds": MetricRow("s", "lower", "cost", "from name to a model ready to run"),
     "load_seconds_cold": MetricRow("s", "lower", "cost", "the same, first load in a fresh process"),
+    "answer_real_time_factor": MetricRow(
+        "", "lower", "cost", "seconds that a recogniser takes for a second of the test recordings"
+    ),
     "extract_seconds": MetricRow("s", "lower", "cost", "features of all splits"),
     "fit_seconds": MetricRow("s", "lower", "cost", "the head's or the vote's fit, with choices"),
     "predict_seconds": MetricRow("s", "lower", "cost", "scores of test from its features"),

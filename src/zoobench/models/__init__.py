@@ -31,6 +31,7 @@ SOURCES: dict[str, str] = {
     "detector": "zoobench.models.detector_:DETECTORS",
     "language-model": "zoobench.models.language_model_:LANGUAGE_MODELS",
     "tagger": "zoobench.models.tagger_:TAGGERS",
+    "recogniser": "zoobench.models.recogniser_:RECOGNISERS",
 }
 
 

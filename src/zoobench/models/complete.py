@@ -194,8 +194,7 @@ class CompleteSource:
             return torchhub.available(self.find(ref).weights)
         if folder := folder_of(ref):
             return True, f"local {folder}"
-        choice = partial(transformers_.choose, modality=self.modality)
-        if hub.cached(ref.name, ref.revision, choice):
+        if hub.cached(ref.name, ref.revision, self._choose(drawn=False)):
             return True, f"in {hub.cache_folder()}"
         return False, f"on the hub ({ref.name}), not downloaded yet"
 
@@ -215,7 +214,7 @@ class CompleteSource:
         library = "torchvision" if self.modality == "image" else "tokenizers"
         return finish(self.of_folder(read), provenance, ("transformers", library))
 
-    def _read(self, ref: Ref, seed: int) -> tuple[Folder | TextFolder, dict[str, Any]]:
+    def _read(self, ref: Ref, seed: int) -> tuple[Any, dict[str, Any]]:
         """The model in a folder, or of the hub, and what its record says of it."""
         import transformers
 
@@ -246,8 +245,8 @@ class CompleteSource:
             raise Unsupported(f"{what}: its weights lack {untrained[0]}, so it has no trained head")
         return prepared(module, _labels(config.id2label, what)), {**provenance, **notes}
 
-    def _prepared(self, folder: Path, config: Any, ref: Ref) -> Callable[..., Folder | TextFolder]:
-        """What makes of the module and its labels a Folder, or a TextFolder: all but those two."""
+    def _prepared(self, folder: Path, config: Any, ref: Ref) -> Callable[..., Any]:
+        """What makes of the module and its labels what `of_folder` takes: all but those two."""
         import transformers
 
         if self.modality == "text":
@@ -266,10 +265,14 @@ class CompleteSource:
 
     def _snapshot(self, ref: Ref, meter: Meter | None = None) -> hub.Snapshot:
         drawn = ref.option("weights") == "random"
-        choice = partial(transformers_.choose, modality=self.modality, pretrained=not drawn)
+        choice = self._choose(drawn)
         side = "a tokenizer" if self.modality == "text" else "preprocessor_config.json"
         wanted = f"complete set of config.json, weights and {side}"
         return hub.fetch(ref.name, ref.revision, choice, wanted, meter)
+
+    def _choose(self, drawn: bool) -> hub.Choose:
+        """The files of a repository that are read, without weights where these are `drawn`."""
+        return partial(transformers_.choose, modality=self.modality, pretrained=not drawn)
 
     def _class_of(self, config: Any, what: str) -> Any:
         """The class with a head for the task. Raises Unsupported where transformers has none."""
