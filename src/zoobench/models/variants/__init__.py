@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoobench.errors import Unsupported, ZoobenchError, one_line, unknown
 from zoobench.machine import out_of_memory
-from zoobench.models.backbones import ImageBackbone, TextBackbone
+from zoobench.models.backbones import OurBackbone
 from zoobench.models.variants.coverage import Coverage
 from zoobench.schema import ModelCard, Ref
 
@@ -101,7 +101,7 @@ def made(backbone: Backbone, name: str, batches: Sequence[Any] = ()) -> Backbone
     Raises Unsupported where it cannot be made or touches too little, MissingExtra.
     """
     row = VARIANTS[name]
-    ours = isinstance(backbone, (ImageBackbone, TextBackbone))
+    ours = isinstance(backbone, OurBackbone)
     if not ours and name not in HALVES:
         raise Unsupported(f"{name}: there are no variants of a {type(backbone).__name__}")
     if row.calibrated and not batches:

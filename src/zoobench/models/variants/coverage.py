@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from zoobench.models.backbones import ImageBackbone, TextBackbone
+from zoobench.models.backbones import AudioBackbone, OurBackbone, TextBackbone
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +31,7 @@ def twin(backbone: Any) -> Any:
     return own
 
 
-def covered(backbone: ImageBackbone | TextBackbone, names: Collection[str]) -> Coverage:
+def covered(backbone: OurBackbone, names: Collection[str]) -> Coverage:
     """What the linear and convolutional layers called `names` are of the whole.
 
     All MACs are torch's own count of a forward pass of one example, those of a layer its weights'
@@ -73,11 +73,18 @@ def _on_device_of(module: torch.nn.Module, batch: Any) -> Any:
     return batch if parameter is None else batch.to(parameter.device)
 
 
-def _example(backbone: ImageBackbone | TextBackbone) -> Any:
-    """A batch of one picture or text that fills the model's own input."""
+def _example(backbone: OurBackbone) -> Any:
+    """A batch of one picture, text or recording that fills the model's own input."""
     spec = backbone.input_spec
     if isinstance(backbone, TextBackbone):
         return backbone.collate([backbone.prepare("word " * (spec.length or 128))])
+    if isinstance(backbone, AudioBackbone):
+        import numpy as np
+
+        from zoobench.audio import Clip
+
+        silence = np.zeros(spec.length or 1, dtype=np.float32)
+        return backbone.collate([backbone.prepare(Clip(silence, spec.rate or 1))])
     from PIL import Image
 
     _, height, width = spec.size or (3, 224, 224)

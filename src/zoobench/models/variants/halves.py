@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from zoobench.models.backbones import ImageBackbone, TextBackbone
+from zoobench.models.backbones import AudioBackbone, ImageBackbone, OurBackbone
 from zoobench.models.variants.coverage import WHOLE, Coverage, twin
-from zoobench.views import MapReader
+from zoobench.views import FrameReader, MapReader
 
 if TYPE_CHECKING:
     import torch
 
-AnyBackbone = ImageBackbone | TextBackbone
+AnyReader = TypeVar("AnyReader", MapReader, FrameReader)
 
 
-def bf16(backbone: AnyBackbone) -> tuple[AnyBackbone, Coverage]:
+def bf16(backbone: OurBackbone) -> tuple[OurBackbone, Coverage]:
     """Weights, and all that is computed with them, in bfloat16."""
     import torch
 
     return _in(backbone, torch.bfloat16), WHOLE
 
 
-def fp16(backbone: AnyBackbone) -> tuple[AnyBackbone, Coverage]:
+def fp16(backbone: OurBackbone) -> tuple[OurBackbone, Coverage]:
     """Weights, and all that is computed with them, in float16."""
     import torch
 
@@ -55,7 +55,7 @@ class HalfBackbone:
 def _in(backbone: Any, dtype: torch.dtype) -> Any:
     own = twin(backbone)
     own.module.to(dtype)
-    if not isinstance(backbone, (ImageBackbone, TextBackbone)):
+    if not isinstance(backbone, OurBackbone):
         return HalfBackbone(own, dtype, backbone.provenance)
     forward = backbone.forward
 
@@ -63,6 +63,8 @@ def _in(backbone: Any, dtype: torch.dtype) -> Any:
         return forward(module, _cast(batch, dtype))
 
     own = replace(own, forward=in_dtype)
+    if isinstance(backbone, AudioBackbone) and backbone.frames is not None:
+        own = replace(own, frames=_reader_in(dtype, backbone.frames))
     if isinstance(backbone, ImageBackbone) and backbone.reads_maps is not None:
         reads_maps = backbone.reads_maps
 
@@ -73,10 +75,10 @@ def _in(backbone: Any, dtype: torch.dtype) -> Any:
     return own
 
 
-def _reader_in(dtype: torch.dtype, reader: MapReader) -> MapReader:
-    """`reader` of a module that is in `dtype`: maps in float32."""
+def _reader_in(dtype: torch.dtype, reader: AnyReader) -> AnyReader:
+    """`reader` of a module that is in `dtype`: maps, or states of frames, in float32."""
 
-    def read(module: Any, batch: torch.Tensor, wanted: Any) -> Any:
+    def read(module: Any, batch: Any, wanted: Any) -> Any:
         return [one.float() for one in reader.read(module, _cast(batch, dtype), wanted)]
 
     return replace(reader, read=read)

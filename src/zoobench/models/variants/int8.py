@@ -21,22 +21,20 @@ from zoobench.models.variants.coverage import Coverage, covered, twin
 if TYPE_CHECKING:
     import torch
 
-    from zoobench.models.backbones import ImageBackbone, TextBackbone
-
-    AnyBackbone = ImageBackbone | TextBackbone
+    from zoobench.models.backbones import OurBackbone
 
 
-def weight_only(backbone: AnyBackbone) -> tuple[AnyBackbone, Coverage]:
+def weight_only(backbone: OurBackbone) -> tuple[OurBackbone, Coverage]:
     """Raises MissingExtra."""
     return _quantised(backbone, "Int8WeightOnlyConfig")
 
 
-def dynamic(backbone: AnyBackbone) -> tuple[AnyBackbone, Coverage]:
+def dynamic(backbone: OurBackbone) -> tuple[OurBackbone, Coverage]:
     """Raises MissingExtra."""
     return _quantised(backbone, "Int8DynamicActivationInt8WeightConfig")
 
 
-def _quantised(backbone: AnyBackbone, config: str) -> tuple[AnyBackbone, Coverage]:
+def _quantised(backbone: OurBackbone, config: str) -> tuple[OurBackbone, Coverage]:
     own = twin(backbone)
     names = linear_layers(own.module)
     coverage = covered(own, names)

@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING
 from zoobench.models.variants.coverage import Coverage, covered, twin
 
 if TYPE_CHECKING:
-    from zoobench.models.backbones import ImageBackbone, TextBackbone
+    from zoobench.models.backbones import OurBackbone
 
 SHARE = 0.5
 
 
-def half(
-    backbone: ImageBackbone | TextBackbone,
-) -> tuple[ImageBackbone | TextBackbone, Coverage]:
+def half(backbone: OurBackbone) -> tuple[OurBackbone, Coverage]:
     import torch
     from torch.nn.utils import prune
 
