@@ -205,6 +205,9 @@ METRICS: dict[str, MetricRow] = {
     ),
     "latency_ms_p50": MetricRow("ms", "lower", "cost", "median time of one forward, batch 1"),
     "latency_ms_p95": MetricRow("ms", "lower", "cost", "95th percentile of the same"),
+    "real_time_factor": MetricRow(
+        "s/s", "lower", "cost", "seconds of one forward, batch 1, for each second of sound in it"
+    ),
     "throughput": MetricRow(
         "examples/s", "higher", "cost", "at the best power-of-two batch up to a bound"
     ),

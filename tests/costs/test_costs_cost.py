@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from zoobench import models
 from zoobench.costs import fresh_process
 from zoobench.costs.counted import static_costs
 from zoobench.costs.device_costs import device_costs, load_seconds
@@ -324,3 +325,21 @@ def test_a_version_from_before_the_room_of_costs_is_asked_by_its_own_names(tmp_p
 
 def test_an_answer_is_found_beside_what_a_library_prints() -> None:
     assert fresh_process.call("builtins:print", {"end": "half a line", "sep": ""}) is None
+
+
+def test_a_network_that_hears_says_how_much_longer_it_takes_than_its_sound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(LARGEST_BATCH, "cpu", 1)
+    ears = models.load(models.resolve("synthetic/chirplet"))
+    found = by_name(measured_costs(ears, Place(), seconds_budget=0.5))
+    factor, latency = found["real_time_factor"], found["latency_ms_p50"]
+    assert factor.detail["seconds"] == 2.0
+    assert factor.value == pytest.approx(latency.value / 2000)
+    assert factor.low == pytest.approx((latency.low or 0) / 2000)
+    assert "samples_ms" not in factor.detail
+    counted = by_name(static_costs(ears))
+    frames = (2 * 8000 - 512) // 32 + 1
+    assert counted["macs"].value == frames * 512 * 32
+    assert counted["macs"].detail["seconds"] == 2.0
+    assert "real_time_factor" not in by_name(measured_costs(Pictures(), Place(), 0.5))

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import torch
 from torch.overrides import TorchFunctionMode
 
-from zoobench.costs.counted import batch_of, sequence_length, shapes
+from zoobench.costs.counted import batch_of, seconds_heard, sequence_length, shapes
 from zoobench.costs.known import SOURCES
 from zoobench.errors import UserError, unknown
 from zoobench.features.extraction import to_device
@@ -35,8 +35,8 @@ T = TypeVar("T")
 class Architecture:
     """`build()` gives a module in eval mode, `inputs(device)` the arguments of its call.
 
-    `scope` says what a count of it holds; `meta` is False where it must be built for real;
-    `call` is what runs it, the module itself where None.
+    `scope` says what a count of it holds; `meta` is False where it must be built for real; `call`
+    is what runs it, the module itself where None. `seconds` are those of sound in its input.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Architecture:
     inputs: Callable[[torch.device], tuple[Any, ...]]
     shape: Any
     sequence_length: int | None = None
+    seconds: float | None = None
     meta: bool = True
     call: Callable[..., Any] | None = None
 
@@ -266,6 +267,7 @@ def _loaded(
         inputs=lambda device: (to_device(batch, device),),
         shape=shapes(batch),
         sequence_length=sequence_length(batch),
+        seconds=seconds_heard(backbone.input_spec),
         meta=False,
         call=backbone.embed,
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zoobench.audio import Clip
 from zoobench.costs.counter_formulas import COUNTER_VERSION
 from zoobench.features.extraction import to_device
 from zoobench.metrics import measured
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 def example(spec: InputSpec) -> Any:
     """A raw example that fills the model's own input: noise, or more words than are read."""
+    if spec.modality == "audio":
+        samples = np.random.default_rng(0).normal(0, 0.1, spec.length or 1)
+        return Clip(samples.astype(np.float32), spec.rate or 1)
     if spec.modality == "image":
         from PIL import Image
 
@@ -51,6 +55,11 @@ def sequence_length(batch: Any) -> int | None:
     """Tokens of a text batch."""
     ids = batch.get("input_ids") if isinstance(batch, Mapping) else None
     return None if ids is None else int(ids.shape[1])
+
+
+def seconds_heard(spec: InputSpec) -> float | None:
+    """Seconds of sound that fill an input; None of other inputs."""
+    return spec.length / spec.rate if spec.length and spec.rate else None
 
 
 def weights_bytes(module: torch.nn.Module) -> dict[str, int]:
@@ -115,6 +124,8 @@ def static_costs(backbone: Backbone) -> tuple[Measurement, ...]:
     detail = {"input_shape": shapes(batch), **count_detail(counted)}
     if (length := sequence_length(batch)) is not None:
         detail["sequence_length"] = length
+    if (heard := seconds_heard(backbone.input_spec)) is not None:
+        detail["seconds"] = heard
     by_dtype = weights_bytes(module)
     total = sum(p.numel() for p in module.parameters())
     found = (

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from zoobench.costs.counted import batch_of, weights_bytes
+from zoobench.costs.counted import batch_of, seconds_heard, weights_bytes
 from zoobench.costs.stopwatch import (
     STEPS,
     WARMUPS,
@@ -44,7 +44,8 @@ def measured_costs(
     baseline_rss: int | None = None,
     compiling: Compiling | None = None,
 ) -> tuple[Measurement, ...]:
-    """latency_ms_p50, latency_ms_p95, throughput, peak_memory_bytes, energy_joules if known.
+    """latency_ms_p50, latency_ms_p95, throughput, peak_memory_bytes, energy_joules if known, and of
+    a model of sound its real_time_factor.
 
     The module is moved to the device, in channels-last layout where it reads images. The
     network is timed as published: extraction may fold its batch norms and be faster. Every
@@ -95,7 +96,19 @@ def measured_costs(
         ),
         _memory(backbone, setting, peak, baseline_rss),
     ]
-    return (*found, *energy)
+    return (*found, *_real_time(backbone, single, brief), *energy)
+
+
+def _real_time(
+    backbone: Backbone, single: Timing, detail: Mapping[str, Any]
+) -> tuple[Measurement, ...]:
+    """Of a network that hears: the latency over the seconds of sound that fill its input."""
+    if (heard := seconds_heard(backbone.input_spec)) is None:
+        return ()
+    low, high = (end / heard for end in single.interval)
+    value, n = single.p50 / heard, len(single.seconds)
+    told = {**detail, "seconds": heard}
+    return (measured("real_time_factor", value, low=low, high=high, n=n, detail=told),)
 
 
 @contextmanager

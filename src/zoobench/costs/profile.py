@@ -91,6 +91,8 @@ def _body(shape: Architecture, found: _Found) -> dict[str, Any]:
     }
     if shape.sequence_length is not None:
         body["sequence_length"] = shape.sequence_length
+    if shape.seconds is not None:
+        body["seconds_of_sound"] = shape.seconds
     if train is not None:
         body |= {"train_macs": train.macs, "train_flops": 2 * train.macs}
         body["train_uncounted_ops"] = list(train.uncounted)

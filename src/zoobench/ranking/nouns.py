@@ -24,6 +24,7 @@ COSTS = (
     "flops",
     "latency_ms_p50",
     "latency_ms_p95",
+    "real_time_factor",
     "throughput",
     "peak_memory_bytes",
     "extract_seconds",

@@ -72,6 +72,12 @@ def render_measured(body: Mapping[str, Any]) -> list[str]:
         f" {rate['detail']['batch']} (search ended: {_ended(rate['detail'])}){_noise(rate)}",
         f"  peak memory     {amount(found['peak_memory_bytes']['value'], 'B')}, batch 1",
     ]
+    if "real_time_factor" in found:
+        heard = found["real_time_factor"]
+        lines.append(
+            f"  real time       {heard['value']:.4g} s{_interval(heard)} for a second of sound, of"
+            f" {heard['detail']['seconds']:g} s at once{_noise(heard)}"
+        )
     if "load_seconds" in found:
         cold, warm = found["load_seconds_cold"]["value"], found["load_seconds"]["value"]
         lines.append(f"  load            {cold:.3g} s cold with imports, {warm:.3g} s warm")
@@ -120,6 +126,8 @@ def _shape(body: Mapping[str, Any]) -> str:
         text = ", ".join(f"{name} {'x'.join(map(str, size))}" for name, size in shape.items())
     else:
         text = "x".join(map(str, shape))
+    if "seconds_of_sound" in body:
+        return f"{text}  ({body['seconds_of_sound']:g} s of sound)"
     length = body.get("sequence_length")
     return text if length is None else f"{text}  (sequence length {length})"
 

@@ -55,6 +55,7 @@ COST_TITLES = {
     "flops": "FLOPs",
     "latency_ms_p50": "latency (ms)",
     "latency_ms_p95": "latency p95 (ms)",
+    "real_time_factor": "real-time factor",
     "throughput": "examples/s",
     "peak_memory_bytes": "peak memory",
     "extract_seconds": "extraction",
