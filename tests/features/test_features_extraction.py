@@ -13,10 +13,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zoobench import models
+from zoobench import datasets, models
 from zoobench.datasets.readers import PixelArray
 from zoobench.features import extraction
-from zoobench.features.extraction import packed, picture_batch, widest_layer
+from zoobench.features.extraction import Job, packed, picture_batch, widest_layer
 from zoobench.features.pixels import PixelCache, pixel_reader
 from zoobench.features.source import Features, View
 from zoobench.interfaces import InputSpec, Split
@@ -254,3 +254,21 @@ def test_the_picture_cache_is_bounded(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     blocked = PixelCache(tmp_path / "file" / "below", size)
     assert torch.isfinite(features(timm_backbone(), split, blocked)).all()
+
+
+def test_recordings_of_any_length_keep_their_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of unlike lengths, in several chunks; each recording's features are its own."""
+    monkeypatch.setitem(extraction.HEARD, "cpu", 9000)
+    monkeypatch.setattr(extraction, "DECODED", 7)
+    split = datasets.load(datasets.resolve("synthetic/tones?train=17&valid=2&test=2")).train
+    ears: Any = models.load(models.resolve("synthetic/chirplet"), seed=0)
+    found = Features(ears, View("chirplet")).features(split)
+    for i in range(len(split)):
+        alone = ears.embed(ears.collate([ears.prepare(split.read(i))]))
+        torch.testing.assert_close(found[i : i + 1], alone.detach())
+    widths = [int(ears.prepare(split.read(i))["values"].numel()) for i in range(len(split))]
+    job = Job(ears, ears, CPU)
+    batches = [rows for rows, _ in extraction.batches(job, split, None)]
+    assert sorted(i for rows in batches for i in rows) == list(range(17))
+    assert all(len(rows) * max(widths[i] for i in rows) <= 9000 for rows in batches)
+    assert max(map(len, batches)) > 1

@@ -1,4 +1,4 @@
-"""Two tiny deterministic datasets of the source `synthetic`: for tests, and for a first plug-in."""
+"""Three tiny deterministic datasets, the source `synthetic`: for tests, and for a first plug-in."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from zoobench.datasets import (
     synthetic_questions,
+    synthetic_sounds,
     synthetic_speech,
     synthetic_text,
     synthetic_words,
@@ -166,6 +167,8 @@ class Datasets:
                     license="CC0-1.0", about="directions of stripes in noise"),
         DatasetCard("synthetic", "phrases", "text", 4, (160, 40, 100), "1", nature="rendered",
                     license="CC0-1.0", about="which vocabulary a phrase draws on"),
+        DatasetCard("synthetic", "tones", "audio", 4, (160, 40, 100), "1", nature="rendered",
+                    license="CC0-1.0", about="how fast a tone rises or falls, in noise"),
     )  # fmt: skip
 
     @classmethod
@@ -214,7 +217,7 @@ class Datasets:
         names = () if numbers else tuple(f"class{c}" for c in range(int(options["classes"])))
         if options["task"] == TAGGING:
             names = synthetic_words.names(len(names))
-        modality: Modality = "image" if ref.name == "stripes" else "text"
+        modality: Modality = cls.card(Ref(ref.source, ref.name)).modality
         if options["task"] == SPEAKING:
             modality = "audio"
         return Splits(train, valid, test, names, modality, task=str(options["task"]))
@@ -238,11 +241,12 @@ class Datasets:
         labels = np.array(truth, dtype=np.int64)
         if options["shuffled"]:
             labels = np.random.default_rng(seed).permutation(labels)
-        read: Stripes | Phrases = (
-            Stripes(seed, truth, classes, float(options["noise"]))
-            if name == "stripes"
-            else Phrases(seed, truth)
-        )
+        noise = float(options["noise"])
+        read: Stripes | Phrases | synthetic_sounds.Tones = Phrases(seed, truth)
+        if name == "stripes":
+            read = Stripes(seed, truth, classes, noise)
+        elif name == "tones":
+            read = synthetic_sounds.Tones(seed, truth, classes, noise)
         ids = tuple(f"{name}-{options['noise']}-{classes}-{split}-{i}" for i in range(n))
         if options["task"] == "regression":
             return Split(split, ids, Numbers(labels + 0.1 * np.linspace(-1, 1, n)), read)

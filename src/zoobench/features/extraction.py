@@ -33,6 +33,11 @@ ROWS = 512
 """Most texts of a batch."""
 CHUNK = 4096
 """Texts that are tokenised before the shortest of them are computed."""
+HEARD = {"cpu": 2**19, "cuda": 2**24}
+"""Numbers that a network is fed of a batch of recordings, padding included: of Whisper two windows,
+of a network of waves half a minute."""
+DECODED = 64
+"""Recordings that are decoded before the shortest of them are computed."""
 CACHE_BYTES = 32 * 2**20
 """Size of the last cache level where the system does not tell it."""
 
@@ -176,12 +181,15 @@ def batches(job: Job, split: Split, reader: PixelRows | None) -> Batches:
     """(rows, what gives their batch on the CPU) until every row was given once.
 
     Pictures come in their own order, and uint8 (B, H, W, 3) where there is a `reader`; texts
-    sorted by length, so that a batch pads little, in batches of about as many tokens. What
-    gives a batch may be called in any thread.
+    sorted by length, so that a batch pads little, in batches of about as many tokens, recordings
+    likewise, of as many numbers. What gives a batch may be called in any thread.
     """
     kind = "cuda" if job.device.type == "cuda" else "cpu"
     if job.backbone.input_spec.modality == "text":
         yield from _texts(job, split, TOKENS[kind])
+        return
+    if job.backbone.input_spec.modality == "audio":
+        yield from _recordings(job, split, HEARD[kind])
         return
     step = job.rows or picture_batch(job.fast, job.device, job.item_bytes)
     for start in range(0, len(split), step):
@@ -201,12 +209,24 @@ def _texts(job: Job, split: Split, budget: int) -> Batches:
     lengths = [len(split.read(i)) for i in range(len(split))]
     order = sorted(range(len(split)), key=lengths.__getitem__)
     for start in range(0, len(order), CHUNK):
-        chunk = [(job.backbone.prepare(split.read(i)), i) for i in order[start : start + CHUNK]]
-        chunk.sort(key=lambda pair: (tokens(pair[0]), pair[1]))
-        for part in packed([tokens(item) for item, _ in chunk], budget, job.rows or ROWS):
-            some = chunk[part.start : part.stop]
-            rows = [i for _, i in some]
-            yield rows, partial(job.backbone.collate, [item for item, _ in some])
+        yield from _by_width(job, split, order[start : start + CHUNK], tokens, budget)
+
+
+def _recordings(job: Job, split: Split, budget: int) -> Batches:
+    for start in range(0, len(split), DECODED):
+        rows = range(start, min(start + DECODED, len(split)))
+        yield from _by_width(job, split, rows, heard, budget)
+
+
+def _by_width(
+    job: Job, split: Split, rows: Sequence[int], width: Callable[[Any], int], budget: int
+) -> Batches:
+    """The examples at `rows`, prepared, in batches whose `width` together is at most `budget`."""
+    chunk = [(job.backbone.prepare(split.read(i)), i) for i in rows]
+    chunk.sort(key=lambda pair: (width(pair[0]), pair[1]))
+    for part in packed([width(item) for item, _ in chunk], budget, job.rows or ROWS):
+        some = chunk[part.start : part.stop]
+        yield [i for _, i in some], partial(job.backbone.collate, [item for item, _ in some])
 
 
 def packed(widths: Sequence[int], budget: int, most: int) -> Iterator[range]:
@@ -225,6 +245,11 @@ def packed(widths: Sequence[int], budget: int, most: int) -> Iterator[range]:
 def tokens(prepared: Any) -> int:
     """The number of tokens of one prepared text."""
     return len(prepared["input_ids"] if isinstance(prepared, dict) else prepared)
+
+
+def heard(prepared: Any) -> int:
+    """The numbers that a network is fed of one prepared recording."""
+    return int(prepared["values"].numel())
 
 
 def picture_batch(backbone: Backbone, device: torch.device, item_bytes: int = 4) -> int:

@@ -1,6 +1,6 @@
 """What a model makes of one fixed batch: small enough for a record, telling enough for a gate.
 
-Two runs whose answers differ part somewhere: in the pixels or tokens that the
+Two runs whose answers differ part somewhere: in the pixels, tokens or samples that the
 preprocessing gave, in the features, or only in the probe on top. Each record holds what
 says where, of a batch that is the same everywhere and for ever.
 
@@ -42,6 +42,8 @@ DIGITS = 7
 
 SHAPES = ((640, 427), (333, 500), (224, 224), (61, 97))
 """(width, height) of the pictures: shrunk, upright, left alone by many, and enlarged."""
+CLIPS = ((16_000, 16_000), (9_000, 8_000), (44_100, 44_100), (4_800, 48_000))
+"""(samples, samples a second) of the recordings: of common rates, the last a tenth of a second."""
 TEXTS = (
     "The quick brown fox jumps over the lazy dog.",
     "Straße, naïve café, \u4f60\u597d \u0645\u0631\u062d\u0628\u0627 \U0001f600 \u2014 e\u0301",
@@ -66,6 +68,21 @@ def pictures() -> list[Raw]:
     return found
 
 
+def recordings() -> list[Raw]:
+    """Clips of whole-number arithmetic alone: a pitch that rises, and grain, in parts with
+    silence between them."""
+    from zoobench.audio import Clip
+
+    found: list[Raw] = []
+    for k, (samples, rate) in enumerate(CLIPS):
+        t = np.arange(samples, dtype=np.int64)
+        saw = (t * (40 + 7 * k) + t * t // 900) % 4096 - 2048
+        grain = (t * t * (k + 3) + t * 11) % 257 - 128
+        loud = (t * 5 // samples) % 2 == 0
+        found.append(Clip(((saw + 4 * grain) * loud / 4096).astype(np.float32), rate))
+    return found
+
+
 def sketch(values: NDArray[Any]) -> list[float]:
     """The count sketch of an array of any shape: BUCKETS sums, for JSON.
 
@@ -80,8 +97,9 @@ def sketch(values: NDArray[Any]) -> list[float]:
 
 
 def fixed_batch(source: Features) -> Any:
-    """The pictures or texts as the model's own preprocessing makes them."""
-    raws = pictures() if source.input_spec.modality == "image" else list(TEXTS)
+    """The pictures, texts or recordings as the model's own preprocessing makes them."""
+    fixed = {"image": pictures, "text": lambda: list(TEXTS), "audio": recordings}
+    raws = fixed[source.input_spec.modality]()
     return source.collate([source.prepare(raw) for raw in raws])
 
 

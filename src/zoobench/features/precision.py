@@ -26,6 +26,7 @@ there were variants it was autocast, whose features and findings are others."""
 SIZES = (128, 512)
 """Examples of the probe set to learn from, and to judge by."""
 PICTURES = "synthetic/stripes?classes=4&noise=90&train={}&valid={}&test=0"
+SOUNDS = "synthetic/tones?classes=4&noise=90&train={}&valid={}&test=0"
 TOPICS = (
     "river lake ocean stream boat fish wave shore water bridge sail harbor",
     "bread cheese soup apple dinner kitchen salt butter cook sugar meat plate",
@@ -99,7 +100,8 @@ def probe_set(modality: str) -> tuple[Split, Split]:
     enough that an ImageNet network (0.73 are right) and a sentence encoder (0.86) err."""
     if modality == "text":
         return _texts("train", SIZES[0]), _texts("valid", SIZES[1])
-    splits = datasets.load(datasets.resolve(PICTURES.format(*SIZES)))
+    made = SOUNDS if modality == "audio" else PICTURES
+    splits = datasets.load(datasets.resolve(made.format(*SIZES)))
     return splits.train, splits.valid
 
 

@@ -164,9 +164,9 @@ class Features(PartFeatures):
     @cached_property
     def compiled(self) -> Compiled:
         """The network compiled for features, when the first of them are computed."""
-        texts = self.input_spec.modality == "text"
+        sequences = self.input_spec.modality != "image"
         run = self.taking(self.precision).embed
-        return Compiled(run, texts, self.compiling, coarse=self.precision == "bf16")
+        return Compiled(run, sequences, self.compiling, coarse=self.precision == "bf16")
 
     @property
     def compiles(self) -> bool:

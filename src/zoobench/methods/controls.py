@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 from zoobench.errors import Unsupported
 from zoobench.interfaces import Adapted, Method, Raw, SealedSplits, Split
 from zoobench.methods.head import Fitted
+from zoobench.solvers import log_mel
 from zoobench.tasks.classification import labels_of
 from zoobench.tasks.regression import numbers_of
 
 if TYPE_CHECKING:
     import torch
+
+    from zoobench.audio import Clip
 
 THUMBNAIL = 16
 """Side of the thumbnail in the raw-input control of pictures, in pixels."""
@@ -88,7 +91,8 @@ class RawInput:
     """The linear probe on the raw input, or for numbers the ridge: no network at all.
 
     Pictures: a 16 x 16 thumbnail and each channel's mean, deviation and 8-bin
-    histogram. Texts: word TF-IDF over the train set's most frequent terms.
+    histogram. Texts: word TF-IDF over the train set's most frequent terms. Recordings: the mean
+    and deviation over time of 40 log-mel bands.
     """
 
     version: ClassVar[int] = 1
@@ -111,7 +115,7 @@ class RawInput:
 class RawFeatures:
     """As much of a FeatureSource as a probe needs, over a function of raw examples."""
 
-    encode: Callable[[list[Raw]], NDArray[np.float32]]
+    encode: Callable[[Iterable[Raw]], NDArray[np.float32]]
 
     @property
     def device(self) -> torch.device:
@@ -122,13 +126,16 @@ class RawFeatures:
     def features(self, split: Split) -> torch.Tensor:
         import torch
 
-        return torch.from_numpy(self.encode([split.read(i) for i in range(len(split))]))
+        raws = (split.read(i) for i in range(len(split)))
+        return torch.from_numpy(self.encode(raws))
 
 
-def encoder(splits: SealedSplits) -> Callable[[list[Raw]], NDArray[np.float32]]:
+def encoder(splits: SealedSplits) -> Callable[[Iterable[Raw]], NDArray[np.float32]]:
     """What turns raw examples into features; texts' vocabulary comes from `train` alone."""
     if splits.modality == "image":
         return lambda raws: np.stack([image_statistics(raw) for raw in raws])
+    if splits.modality == "audio":
+        return lambda raws: np.stack([sound_statistics(raw) for raw in raws])
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     words = r"(?u)\w+"  # one-letter words too: some languages are full of them
@@ -138,6 +145,12 @@ def encoder(splits: SealedSplits) -> Callable[[list[Raw]], NDArray[np.float32]]:
     except ValueError as error:  # "empty vocabulary"
         raise Unsupported(f"raw-input: no text of the train split holds a word ({error})") from None
     return lambda texts: np.asarray(tfidf.transform(texts).toarray(), dtype=np.float32)
+
+
+def sound_statistics(clip: Clip) -> NDArray[np.float32]:
+    """(80,) float32: the mean over time of each log-mel band, then its deviation."""
+    heard = log_mel.log_mel(clip.at(log_mel.RATE))
+    return np.concatenate([heard.mean(axis=0), heard.std(axis=0)])
 
 
 def image_statistics(image: Any) -> NDArray[np.float32]:

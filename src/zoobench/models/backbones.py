@@ -182,7 +182,8 @@ SAME = 1e-2
 """Relative distance up to which two passes gave the same features: float32 in another order is
 apart by less than a thousandth of that, a random mask by more than ten times as much."""
 
-AnyBackbone = TypeVar("AnyBackbone", bound=ImageBackbone | TextBackbone | AudioBackbone)
+OurBackbone = ImageBackbone | TextBackbone | AudioBackbone
+AnyBackbone = TypeVar("AnyBackbone", bound=OurBackbone)
 
 
 def finish(
@@ -208,7 +209,7 @@ def finish(
     return backbone
 
 
-def _trials(backbone: ImageBackbone | TextBackbone | AudioBackbone) -> tuple[Any, Any]:
+def _trials(backbone: OurBackbone) -> tuple[Any, Any]:
     """Two inputs, of unlike lengths where they may be. Raises Unsupported."""
     import numpy as np
     from PIL import Image
@@ -230,7 +231,7 @@ def _trials(backbone: ImageBackbone | TextBackbone | AudioBackbone) -> tuple[Any
     return one, two
 
 
-def _feature_dim(backbone: ImageBackbone | TextBackbone | AudioBackbone) -> int:
+def _feature_dim(backbone: OurBackbone) -> int:
     import torch
 
     embed: Any = backbone.embed

@@ -256,4 +256,6 @@ SYNTHETIC: tuple[ModelCard, ...] = (
               license="CC0-1.0", pretrained_on="nothing: Gabor filters"),
     ModelCard("synthetic", "bag", "text", "1", "made on the spot", family="bag",
               license="CC0-1.0", pretrained_on="nothing: hashed word vectors"),
+    ModelCard("synthetic", "chirplet", "audio", "1", "made on the spot", family="chirplet",
+              license="CC0-1.0", pretrained_on="nothing: filters of gliding pitches"),
 )  # fmt: skip

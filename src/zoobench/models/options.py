@@ -52,7 +52,8 @@ def normalise(
             raise UserError(f"{at}{ref.id}: length = {checked} is above its {most} positions")
         window = defaults.get("window")
         if name == "seconds" and isinstance(window, float) and checked > window:  # type: ignore[operator]
-            raise UserError(f"{at}{ref.id}: seconds = {checked} is above its window of {window:g}")
+            known = f"its window of {window:g}"
+            raise UserError(f"{at}{ref.id}: seconds = {checked:g} is above {known}")
         if checked != defaults.get(name, "pretrained" if name == "weights" else None):
             kept[name] = checked
     return Ref(ref.source, ref.name, ref.revision, tuple(sorted(kept.items())))

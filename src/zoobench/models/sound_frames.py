@@ -71,9 +71,10 @@ def _asks(wanted: Sequence[int], layers: int) -> dict[str, Any]:
 
 # Waves
 
-MASKED = ("wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat")
+MASKED = ("wav2vec2", "hubert", "unispeech", "unispeech-sat")
 """Model types whose networks take a mask, where their first layers do not normalise over time
-(feat_extract_norm = "layer"). All others read clips of one length at a time."""
+(feat_extract_norm = "layer"). All others, which let neighbours or a norm reach over the end, read
+clips of one length at a time."""
 
 
 def receptive_field(config: Any) -> int:

@@ -1,4 +1,4 @@
-"""A tiny deterministic world: two datasets and two backbones that need no weights and no network.
+"""A tiny deterministic world: three datasets, three backbones, no weights and no network.
 
 For tests, and for a first plug-in to be tried on. The picture backbone's Gabor
 filters see the stripes' direction, which no linear probe of raw pixels can; the
@@ -6,8 +6,10 @@ text backbone sums word vectors. `?fault=` makes a backbone fail on purpose.
 
     synthetic/stripes   dataset, pictures: C directions of stripes, random phase, noise
     synthetic/phrases   dataset, texts: C vocabularies, mixed with common words
+    synthetic/tones     dataset, sound: C slopes of a gliding tone, random pitch, noise
     synthetic/gabor     model, pictures
     synthetic/bag       model, texts
+    synthetic/chirplet  model, sound
 """
 
 from __future__ import annotations
@@ -20,10 +22,13 @@ import time
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zoobench.errors import MissingWeights, Unsupported, UserError, unknown
 from zoobench.interfaces import InputSpec, Raw
+from zoobench.models import synthetic_sound
+from zoobench.models.backbones import AudioBackbone
 from zoobench.models.catalog import SYNTHETIC
 from zoobench.models.dense import padded
 from zoobench.schema import ModelCard, Ref, Value
@@ -64,12 +69,16 @@ class Models:
         return True, "made on the spot"
 
     @classmethod
-    def load(cls, ref: Ref, seed: int) -> Synthetic:
+    def load(cls, ref: Ref, seed: int) -> Synthetic | AudioBackbone:
         """Raises MissingWeights where that is the fault asked for."""
         options: dict[str, Any] = {**cls.KNOWN, **dict(ref.options)}
         if options["fault"] == "missing-weights":
             raise MissingWeights(f"{ref.short}: no weights, as the option `fault` asks")
         random = seed if options["weights"] == "random" else None
+        fault, wait = str(options["fault"]), float(options["seconds"])
+        if ref.name == "chirplet":
+            spoil = float("nan") if fault == "nan" else 1.0
+            return synthetic_sound.load(random, partial(misbehave, fault, wait), spoil)
         module = gabor_module(random) if ref.name == "gabor" else bag_module(random)
         spec = InputSpec("text", length=64)
         if ref.name == "gabor":
@@ -77,8 +86,7 @@ class Models:
             spec = InputSpec("image", (3, SIDE, SIDE), mean, std)
         weights = "random" if random is not None else "synthetic"
         facts: dict[str, Any] = {"weights": weights, "libraries": {}}
-        wait = float(options["seconds"])
-        return Synthetic(module, spec, str(options["fault"]), wait, provenance=facts)
+        return Synthetic(module, spec, fault, wait, provenance=facts)
 
 
 def check(
