@@ -1,4 +1,4 @@
-"""Names that become files, folders that are written to, and the TOML and JSON of users."""
+"""Names that become files, folders that are written to, and the TOML, JSON and XML of users."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
+from xml.parsers import expat
 
 from zoobench.errors import StoreError, UserError
 
@@ -113,6 +115,22 @@ def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if twice is not None:
             raise ValueError(f"the key {twice!r} is there twice, with two values")
     return table
+
+
+def parse_xml(content: bytes) -> ElementTree.Element:
+    """The root of an XML document. Raises ValueError for what is none, and for a document type,
+    which may name files or grow without end."""
+
+    def refuse(*_: object) -> None:
+        raise ValueError("it declares a document type")
+
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler = refuse
+    try:
+        parser.Parse(content, True)
+    except (expat.ExpatError, LookupError) as error:
+        raise ValueError(str(error)) from error
+    return ElementTree.fromstring(content)  # noqa: S314  it has no entities
 
 
 def read_toml(path: Path, where: str = "") -> dict[str, Any]:

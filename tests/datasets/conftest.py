@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,3 +40,25 @@ def make_folder(tmp_path: Path, picture: Picture) -> MakeFolder:
         return root
 
     return make
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[str, Any]], list[Any]]:
+    """Make the library give these tables; returns the list of what it was asked."""
+    library = pytest.importorskip("datasets")
+
+    def give(tables: Mapping[str, Any]) -> list[Any]:
+        asked: list[Any] = []
+
+        def load(*args: Any, **options: Any) -> Any:
+            asked.append((args, options))
+            return SimpleNamespace(
+                config=SimpleNamespace(data_files=None),
+                download_and_prepare=lambda: None,
+                as_dataset=lambda: library.DatasetDict(dict(tables)),
+            )
+
+        monkeypatch.setattr(library, "load_dataset_builder", load)
+        return asked
+
+    return give

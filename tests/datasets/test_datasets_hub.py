@@ -8,7 +8,6 @@ import os
 import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -35,27 +34,6 @@ def texts(start: str, many: int, names: tuple[str, ...] | None = None) -> Any:
     features = library.Features({"text": library.Value("string"), "label": label})
     rows = {"text": [f"{start} {i}" for i in range(many)], "label": [i % 4 for i in range(many)]}
     return library.Dataset.from_dict(rows, features=features)
-
-
-@pytest.fixture
-def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[str, Any]], list[Any]]:
-    """Make the library give these tables; returns the list of what it was asked."""
-
-    def give(tables: Mapping[str, Any]) -> list[Any]:
-        asked: list[Any] = []
-
-        def load(*args: Any, **options: Any) -> Any:
-            asked.append((args, options))
-            return SimpleNamespace(
-                config=SimpleNamespace(data_files=None),
-                download_and_prepare=lambda: None,
-                as_dataset=lambda: library.DatasetDict(dict(tables)),
-            )
-
-        monkeypatch.setattr(library, "load_dataset_builder", load)
-        return asked
-
-    return give
 
 
 NAMES = ("World", "Sports", "Business", "Sci/Tech")

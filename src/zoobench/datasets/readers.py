@@ -84,27 +84,31 @@ class Recordings:
 
 @dataclass(frozen=True)
 class Column:
-    """Example i is a cell of an Arrow table: a text, or a picture's bytes or path.
+    """Example i is a cell of an Arrow table: a text, or the bytes or path of a picture, or of a
+    recording where it holds `sound`.
 
-    Pictures are read from files inside one of the folders `within` alone, in the range `grey`.
+    Files are read inside one of the folders `within` alone, pictures in the range `grey`.
     """
 
     table: Any = field(repr=False)
     name: str
     within: tuple[str, ...] = ()
     grey: Grey = GUESSED
+    sound: bool = False
 
     def __call__(self, i: int) -> Raw:
         value = self.table[i][self.name]
         if isinstance(value, str):
             return value
-        from zoobench.datasets import images
+        from zoobench.datasets import images, sounds
 
+        if self.sound:
+            return sounds.decode(stored(value, self.within))
         return images.decode(stored(value, self.within), self.grey)
 
 
 def stored(value: Mapping[str, Any], within: Sequence[str]) -> bytes | str:
-    """The bytes of a picture in an Arrow table, or the real path of its file.
+    """The bytes of a picture or recording in an Arrow table, or the real path of its file.
 
     Whoever wrote the table chose the path. Raises BadData where it leads, by links or by `..`,
     to anything but a file inside one of the folders `within`.
