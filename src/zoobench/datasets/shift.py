@@ -1,8 +1,8 @@
 """Another test split for the same head: corrupted copies, or another dataset's test.
 
 Options of every dataset (PROTOCOL section 5): `corrupt` and `severity` 1-5 spoil the
-pictures of `test`; `test_from` takes the test split of a dataset with the same classes.
-`train` and `valid` stay as they are, so that the head is the one of the clean cell.
+pictures or recordings of `test`; `test_from` takes the test split of a dataset with the same
+classes. `train` and `valid` stay as they are, so that the head is the one of the clean cell.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from zoobench.datasets import images
+from zoobench.datasets import images, shift_sounds
 from zoobench.datasets.options import prefix
+from zoobench.datasets.shift_sounds import SOUNDS
 from zoobench.errors import BadData, UserError, unknown
 from zoobench.interfaces import Raw, Split, Splits
 from zoobench.schema import Ref
@@ -59,10 +60,13 @@ def check(ref: Ref, modality: str, where: str) -> None:
         return
     if corrupt is None:
         raise UserError(f"{prefix(where)}{ref.id}: severity says nothing without corrupt")
-    if str(corrupt) not in CORRUPTIONS:
-        raise unknown(where, "corruption", str(corrupt), CORRUPTIONS, f"for {ref.id}")
-    if modality != "image":
-        raise UserError(f"{prefix(where)}{ref.id} holds {modality}: corrupt is for pictures")
+    known = {"image": CORRUPTIONS, "audio": SOUNDS}.get(modality)
+    if known is None:
+        raise UserError(
+            f"{prefix(where)}{ref.id} holds {modality}: corrupt is for pictures and recordings"
+        )
+    if str(corrupt) not in known:
+        raise unknown(where, "corruption", str(corrupt), known, f"for {ref.id}")
     if isinstance(severity, bool) or severity not in (1, 2, 3, 4, 5):
         raise UserError(f"{prefix(where)}severity of {ref.id} must be 1 to 5, not {severity!r}")
 
@@ -90,7 +94,7 @@ def _few(classes: Sequence[str]) -> str:
 
 
 def corrupted(split: Split, kind: str, severity: int) -> Split:
-    """`split` with every picture spoilt; the same picture is spoilt in the same way always."""
+    """`split` with every example spoilt; the same one is spoilt in the same way always."""
     ids = tuple(f"{one}+{kind}-{severity}" for one in split.ids)
     read = _Corrupted(split, kind, severity)
     return Split(split.name, ids, split.targets, read, groups=split.groups or split.ids)
@@ -107,7 +111,8 @@ class _Corrupted:
     def __call__(self, i: int) -> Raw:
         seed = hashlib.sha256(f"{self.kind}:{self.severity}:{self.split.ids[i]}".encode()).digest()
         rng = np.random.default_rng(int.from_bytes(seed[:8], "big"))
-        return corrupt(self.split.read(i), self.kind, self.severity, rng)
+        spoil = shift_sounds.corrupt if self.kind in SOUNDS else corrupt
+        return spoil(self.split.read(i), self.kind, self.severity, rng)
 
 
 def corrupt(
