@@ -107,6 +107,7 @@ def test_what_debian_did_not_install_is_said(
     assert "apt-get install asterisk-core-sounds-en" in why
 
 
+@pytest.mark.rare  # a few hundred files are decoded
 @pytest.mark.parametrize("name", NAMES)
 def test_what_the_card_says_is_what_is_loaded(name: str) -> None:
     row = ROWS[name]

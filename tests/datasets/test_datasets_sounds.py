@@ -142,6 +142,7 @@ def test_pictures_and_recordings_in_one_folder(make_sounds: MakeSounds) -> None:
     assert "10 pictures and 20 recordings" in said
     assert 'modality = "audio"' in said
     assert "Did you mean 'audio'" in refused(root, modality="audios")
+    assert "range is for pictures" in refused(root, modality="audio", range=255)
     with pytest.raises(UserError, match="10 of 30 files"):
         datasets.resolve(ref_to(root, modality="audio"))
     made = loaded(root, modality="audio", allow_unused=True)

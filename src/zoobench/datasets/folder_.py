@@ -142,10 +142,16 @@ def _with_modality(ref: Ref, where: str) -> Ref:
     said = options.text(ref, "modality")
     if said and said not in KINDS:
         raise unknown(at, "modality", said, KINDS)
-    if said or not _root(ref).is_dir():
-        return ref
-    with raised_as(UserError, where):
-        many = listing.counts(_folder(ref))
+    if not said and _root(ref).is_dir():
+        with raised_as(UserError, where):
+            ref = _modality_found(ref, at)
+    if ref.option("modality") == "audio" and ref.option("range") is not None:
+        raise UserError(f"{at}: range is for pictures, and it holds recordings")
+    return ref
+
+
+def _modality_found(ref: Ref, at: str) -> Ref:
+    many = listing.counts(_folder(ref))
     pictures, recordings = many[PICTURES], many[RECORDINGS]
     if min(pictures, recordings) > REFUSED * (pictures + recordings):
         raise UserError(
