@@ -151,3 +151,23 @@ def test_texts_have_groups_too(clips: Path) -> None:
     some = loaded(table(clips, who=["x"] * 4 + [""] * 16), text="file", label="label", group="who")
     parts = [split.groups for split in (some.train, some.valid, some.test)]
     assert sum(len(set(groups)) for groups in parts) == 17, "no group is a group of its own"
+
+
+@pytest.mark.parametrize("shape", ["bytes", "struct"])
+def test_a_parquet_file_may_hold_the_recordings(shape: str, clips: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    files: list[bytes | None] = [(clips / "clips" / f"{i}.wav").read_bytes() for i in range(20)]
+    files[4] = None
+    cells: list[object] = (
+        list(files) if shape == "bytes" else [{"bytes": one, "path": "../x.wav"} for one in files]
+    )
+    rows = {"file": cells, "said": [WORDS[i % 4] for i in range(20)]}
+    parquet.write_table(pyarrow.table(rows), clips / "t.parquet")
+    made = loaded(clips / "t.parquet", **SPEECH)
+    assert made.notes["corrupt_files"] == ["row 5 (0 bytes): the file is empty"]
+    assert sum(map(len, (made.train, made.valid, made.test))) == 19
+    names = {soundfile.read(path)[0][0]: path.stem for path in (clips / "clips").iterdir()}
+    for row, text in enumerate(transcripts_of(made.train).texts):
+        assert WORDS[int(names[made.train.read(row).samples[0]]) % 4] == text

@@ -65,10 +65,9 @@ def columns(
     """
     name, raw = _unpacked(path, raw)
     suffix = name.suffix.casefold()
-    if raw.startswith(b"PAR1") or suffix in (".parquet", ".pq"):
-        return _arrow(path, raw, wanted, "Parquet", lists)
-    if raw.startswith(b"ARROW1") or suffix in (".feather", ".arrow"):
-        return _arrow(path, raw, wanted, "Feather", lists)
+    if kind := _arrow_kind(name, raw):
+        table = _arrow_table(path, raw, wanted, kind)
+        return {one: _texts(path, one, table.column(one).to_pylist(), lists) for one in wanted}
     what = _named(raw)
     if what:
         raise UserError(f"{path}: it is {what}")
@@ -114,9 +113,33 @@ def _named(raw: bytes) -> str:
     return f"packed twice, and inside by {packed}: unpack it first" if packed else ""
 
 
-def _arrow(
-    path: Path, raw: bytes, wanted: Sequence[str], kind: str, lists: Sequence[str]
-) -> dict[str, list[str]]:
+def stored(path: Path, raw: bytes, column: str) -> list[bytes] | None:
+    """The files that a column of Parquet or Arrow holds, a row each, as their bytes or as tables of
+    `bytes` and `path`; b"" where there are none. None where it holds something else, such as names.
+
+    Raises UserError and MissingExtra as `columns` does.
+    """
+    name, raw = _unpacked(path, raw)
+    kind = _arrow_kind(name, raw)
+    if not kind:
+        return None
+    values = _arrow_table(path, raw, [column], kind).column(column)
+    holds = str(values.type)
+    if holds in ("binary", "large_binary"):
+        return [value or b"" for value in values.to_pylist()]
+    if holds.startswith("struct<bytes: binary"):
+        return [(value or {}).get("bytes") or b"" for value in values.to_pylist()]
+    return None
+
+
+def _arrow_kind(name: PurePath, raw: bytes) -> str:
+    suffix = name.suffix.casefold()
+    if raw.startswith(b"PAR1") or suffix in (".parquet", ".pq"):
+        return "Parquet"
+    return "Feather" if raw.startswith(b"ARROW1") or suffix in (".feather", ".arrow") else ""
+
+
+def _arrow_table(path: Path, raw: bytes, wanted: Sequence[str], kind: str) -> Any:
     try:
         import pyarrow
         import pyarrow.ipc
@@ -127,17 +150,14 @@ def _arrow(
     try:
         if kind == "Parquet":
             file = pyarrow.parquet.ParquetFile(source)
-            header = file.schema_arrow.names
-            delimited.check_header(path, header, wanted)
-            table = file.read(columns=list(wanted))
-        else:
-            whole = raw.startswith(b"ARROW1")
-            reader = (pyarrow.ipc.open_file if whole else pyarrow.ipc.open_stream)(source)
-            delimited.check_header(path, reader.schema.names, wanted)
-            table = reader.read_all()
+            delimited.check_header(path, file.schema_arrow.names, wanted)
+            return file.read(columns=list(wanted))
+        whole = raw.startswith(b"ARROW1")
+        reader = (pyarrow.ipc.open_file if whole else pyarrow.ipc.open_stream)(source)
+        delimited.check_header(path, reader.schema.names, wanted)
+        return reader.read_all()
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{path}: not a readable {kind} file: {one_line(error)}") from error
-    return {name: _texts(path, name, table.column(name).to_pylist(), lists) for name in wanted}
 
 
 def _json(

@@ -120,8 +120,9 @@ def documented(source: bytes) -> Iterator[tuple[ast.AST, str]]:
         node = waiting.pop()
         if isinstance(node, (ast.Module, ast.ClassDef)):
             waiting.extend(reversed(node.body))
-        documents = isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
-        if documents and (doc := ast.get_docstring(node)):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and (
+            doc := ast.get_docstring(node)
+        ):
             yield node, doc
 
 

@@ -59,9 +59,10 @@ class PixelArray:
 
 @dataclass(frozen=True)
 class Files:
-    """Example i is a picture in a file, decoded when it is asked for, in the range `grey`."""
+    """Example i is a picture in a file, or in its bytes, decoded when it is asked for, in the range
+    `grey`."""
 
-    paths: tuple[str, ...] = field(repr=False)
+    paths: tuple[str | bytes, ...] = field(repr=False)
     grey: Grey = GUESSED
 
     def __call__(self, i: int) -> Image.Image:
@@ -72,9 +73,10 @@ class Files:
 
 @dataclass(frozen=True)
 class Recordings:
-    """Example i is a recording in a file, an audio.Clip, decoded when it is asked for."""
+    """Example i is a recording in a file, or in its bytes, an audio.Clip, decoded when it is asked
+    for."""
 
-    paths: tuple[str, ...] = field(repr=False)
+    paths: tuple[str | bytes, ...] = field(repr=False)
 
     def __call__(self, i: int) -> Clip:
         from zoobench.datasets import sounds

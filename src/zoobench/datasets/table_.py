@@ -58,7 +58,8 @@ SPEECH = "speech-recognition"
 class Table:
     """The rows of a table: `contents` are texts or files, one list entry a row.
 
-    `labels` name the classes, one name a class; `groups` are empty where none are asked for;
+    `stored` are the files themselves, where the table holds them. `labels` name the classes, one
+    name a class; `groups` are empty where none are asked for;
     `sha256` is that of the file, and of the classes where they are others than their spellings.
     """
 
@@ -70,13 +71,16 @@ class Table:
     groups: list[str]
     sha256: str
     notes: Mapping[str, Any] = field(default_factory=dict)
+    stored: list[bytes] | None = field(default=None, repr=False)
 
     @property
     def is_text(self) -> bool:
         return self.modality == "text"
 
-    def files(self) -> list[str]:
-        """The file of each row, relative to the table's folder."""
+    def files(self) -> Sequence[str | bytes]:
+        """The file of each row, relative to the table's folder, or its bytes."""
+        if self.stored is not None:
+            return self.stored
         return [str(self.path.parent / name) for name in self.contents]
 
 
@@ -181,7 +185,7 @@ def _found(table: Table, ref: Ref, *, verify: bool) -> tuple[Found, str]:
     if task == "classification":
         check_classes([(table.splits[i], table.labels[i]) for i in kept], str(table.path), "rows")
         names = sorted({table.labels[i] for i in kept}, key=order)
-    contents = table.contents if table.is_text else table.files()
+    contents: Sequence[Any] = table.contents if table.is_text else table.files()
 
     def split(name: str, rows: list[int]) -> Split:
         targets = _targets([table.labels[i] for i in rows], names, ref)
@@ -204,7 +208,7 @@ def _targets(labels: list[str], names: list[str], ref: Ref) -> Targets:
     return Labels(np.asarray([place[text] for text in labels], dtype=np.int64))
 
 
-def _reads(inside: tuple[str, ...], table: Table, looks: Looks) -> Callable[[int], Raw]:
+def _reads(inside: tuple[Any, ...], table: Table, looks: Looks) -> Callable[[int], Raw]:
     if table.is_text:
         return Texts(inside)
     return Recordings(inside) if table.modality == "audio" else Files(inside, looks.grey)
@@ -238,9 +242,13 @@ def _read(ref: Ref) -> Table:
     path = _path(ref)
     raw = content(path)
     modality, named = _columns(ref)
+    stored = None if modality == "text" else formats.stored(path, raw, named["content"])
+    if stored is not None:
+        del named["content"]
     wanted = list(dict.fromkeys(named.values()))
     columns = formats.columns(path, raw, wanted, _how(ref))
     held = {name: columns[column] for name, column in named.items()}
+    contents = held.get("content") or [f"{len(one)} bytes" for one in stored or ()]
     labels = [label.strip() for label in held["label"]]
     splits = [""] * len(labels)
     notes = {}
@@ -250,7 +258,7 @@ def _read(ref: Ref) -> Table:
         notes["split_column"] = [spare]
     groups = [group.strip() for group in held.get("group", ())]
     sha256 = hashlib.sha256(raw).hexdigest()
-    table = Table(path, modality, held["content"], labels, splits, groups, sha256, notes)
+    table = Table(path, modality, contents, labels, splits, groups, sha256, notes, stored)
     return _as_classes(table, as_words(ref)) if task_of(ref) == "classification" else table
 
 
@@ -328,7 +336,8 @@ def _scan(table: Table, ref: Ref, *, verify: bool) -> tuple[list[str], list[str]
         looks = twins.of_texts(table.contents)
     else:
         sound = table.modality == "audio"
-        away = [_away(name) if sound else "" for name in table.contents]
+        named_files = sound and table.stored is None
+        away = [_away(name) if named_files else "" for name in table.contents]
         files = ["" if far else path for far, path in zip(away, table.files(), strict=True)]
         ids, faults, looks = twins.scan(
             files, verify=verify, grey=ranges.range_of(ref), sound=sound

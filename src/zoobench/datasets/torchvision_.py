@@ -77,7 +77,7 @@ def load(ref: Ref) -> Splits:
     files: dict[str, str] = {}
     for split in found.values():
         if isinstance(split.read, Files):  # the id of a picture in an array is of its pixels
-            files.update(zip(split.ids, split.read.paths, strict=True))
+            files.update(zip(split.ids, map(str, split.read.paths), strict=True))
     looks, wrong = twins.of_pictures(list(files), list(files.values()).__getitem__)
     total = sum(map(len, found.values()))
     named = [f"{os.path.relpath(files[one], folder)}: {why}" for one, why in sorted(wrong.items())]

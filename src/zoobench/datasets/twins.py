@@ -64,9 +64,10 @@ class Looks:
 
 
 def scan(
-    paths: Sequence[str], *, verify: bool, grey: Grey | None = None, sound: bool = False
+    paths: Sequence[str | bytes], *, verify: bool, grey: Grey | None = None, sound: bool = False
 ) -> tuple[list[str], list[str], Looks]:
-    """(ids, faults, looks) of files, by a few threads; a fault is empty where all is well.
+    """(ids, faults, looks) of files, or of their bytes, by a few threads; a fault is empty where
+    all is well.
 
     Without `verify` nothing is decoded: only unreadable and empty files are faulty, which have
     an id as well, and there are no looks. `grey` is the range that the user
@@ -75,9 +76,9 @@ def scan(
     if sound:
         audio.library()
 
-    def one(path: str) -> tuple[str, str, bool]:
+    def one(path: str | bytes) -> tuple[str, str, bool]:
         try:
-            content = regular.read(path)
+            content = path if isinstance(path, bytes) else regular.read(path)
         except OSError as error:
             return bytes_id(b""), f"cannot be read: {error.strerror or error}", False
         deep = not sound and may_be_deep(content)
@@ -89,7 +90,7 @@ def scan(
     whole = [i for i, why in enumerate(faults) if verify and not why]
     deep = {ids[i] for i in whole if seen[i][2]}
 
-    def source(i: int) -> str:
+    def source(i: int) -> str | bytes:
         return paths[whole[i]]
 
     named = [ids[i] for i in whole]
