@@ -63,6 +63,7 @@ def test_recordings_by_class(make_sounds: MakeSounds) -> None:
     assert ref.option("modality") == "audio"
     assert datasets.card(ref).modality == datasets.card(ref_to(root)).modality == "audio"
     made = datasets.load(ref)
+    assert made.test.reader == f"folder 1 sound {audio.VERSION}", "features are kept by it"
     assert (made.classes, made.modality) == (("bell", "horn"), "audio")
     assert [len(s) for s in (made.train, made.valid, made.test)] == [14, 2, 4]
     clip = pickle.loads(pickle.dumps(made.train)).read(0)

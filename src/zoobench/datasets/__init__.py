@@ -11,7 +11,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from zoobench import hub, plugins
+from zoobench import audio, hub, plugins
 from zoobench.datasets import control, judged, shift
 from zoobench.datasets.options import prefix
 from zoobench.errors import UserError, unknown
@@ -75,6 +75,8 @@ def load(name: str | Ref) -> Splits:
     reader = f"{ref.source} {card(ref).version}"
     if "pixel_range" in splits.notes:  # the same file is another picture in another range
         reader += f" {splits.notes['pixel_range']}"
+    if splits.modality == "audio":
+        reader += f" sound {audio.VERSION}"
     train, valid, test = (
         replace(split, reader=reader) for split in (splits.train, splits.valid, splits.test)
     )
