@@ -151,4 +151,6 @@ def test_the_raw_input_is_heard_without_a_network() -> None:
     fitted = adapted("raw-input", splits, None, **QUICK)
     assert cer(fitted, splits.test) < 0.9
     held = LogMelFrames().frames(splits.test)
-    assert held.values.shape == (held.starts[-1], 1, 40)
+    assert held.values.shape == (held.starts[-1], 1, 80)
+    of_10_ms = 1 + (len(splits.test.read(0).at(16_000)) - 400) // 160
+    assert held.starts[1] == (of_10_ms + 1) // 2

@@ -79,6 +79,8 @@ FOR_TASK: dict[str, dict[str, str]] = {
     },
     "speech-recognition": {
         "linear-probe": "zoobench.methods.ctc_probe:CtcProbe",
+        "fine-tune": "zoobench.methods.ctc_finetune:CtcFineTune",
+        "from-scratch": "zoobench.methods.ctc_finetune:CtcFromScratch",
         "as-is": "zoobench.methods.speech_as_is:SpeechAsIs",
         "majority": "zoobench.methods.speech_controls:UsualTranscript",
         "raw-input": "zoobench.methods.speech_controls:LogMelCharacters",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from zoobench.interfaces import Adapted, SealedSplits, Split
 from zoobench.methods.ctc_probe import CtcProbe, fit_characters
@@ -41,7 +42,8 @@ class UsualTranscript:
 
 @dataclass(frozen=True)
 class LogMelCharacters(CtcProbe):
-    """The linear probe on log-mel bands, 100 frames a second: no network at all."""
+    """The linear probe on log-mel bands, two windows of 10 ms side by side a frame: no network at
+    all."""
 
     needs: ClassVar[str] = "nothing"
     view: ClassVar[str] = ""
@@ -65,12 +67,18 @@ class LogMelFrames:
         return torch.device("cpu")
 
     def frames(self, split: Split) -> FrameFeatures:
-        """(R, 1, 40) fp16 of all frames of a split, which is read once."""
+        """(R, 1, 80) fp16 of all frames of a split, which is read once."""
         from zoobench.solvers.log_mel import RATE, log_mel
 
         if split.fingerprint not in self._read:
-            parts = [log_mel(split.read(i).at(RATE)).astype(np.float16) for i in range(len(split))]
+            parts = [_pairs(log_mel(split.read(i).at(RATE))) for i in range(len(split))]
             starts = np.cumsum([0, *map(len, parts)], dtype=np.int64)
             values: Any = np.concatenate(parts)[:, None]
             self._read[split.fingerprint] = FrameFeatures(values, starts, (0,))
         return self._read[split.fingerprint]
+
+
+def _pairs(windows: NDArray[np.float32]) -> NDArray[np.float16]:
+    """(F / 2, 2 K) of (F, K): each two windows side by side, a last one beside itself."""
+    even = np.concatenate([windows, windows[-1:]])[: len(windows) + len(windows) % 2]
+    return even.reshape(len(even) // 2, -1).astype(np.float16)

@@ -40,7 +40,8 @@ class TextFineTune(RateGrid):
 @dataclass(frozen=True)
 class TextNetwork:
     """A trained encoder and decoder as a Backbone, whose costs are those of what was judged:
-    `embed` gives what the network says of a text's pieces, which `backbone` makes of it."""
+    `embed` gives what the network says of a text's pieces or a recording's frames, which `backbone`
+    makes of it."""
 
     module: torch.nn.Module
     backbone: Any

@@ -20,15 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 from zoobench import errors
 from zoobench.errors import UserError
-from zoobench.models import options, packaged_, sound, speech
+from zoobench.models import options, packaged_
 from zoobench.models.backbones import finish, seeded
 from zoobench.models.complete import CompleteSource
-from zoobench.models.speech import LANGUAGE, SpeechFolder
 from zoobench.models.text import tokenizer_of
 from zoobench.schema import ModelCard, Ref
 
 if TYPE_CHECKING:
-    from zoobench.models.speech import Recogniser
+    from zoobench.models.speech import Recogniser, SpeechFolder
     from zoobench.transfer import Meter
 
 TASK = "speech-recognition"
@@ -52,6 +51,8 @@ class RecogniserSource(CompleteSource):
 
     def resolve(self, ref: Ref, where: str) -> Ref:
         """Raises UserError for an unknown name, revision or option."""
+        from zoobench.models.speech import LANGUAGE
+
         packaged = ref.name in PACKAGED
         known = OPTIONS[:1] if packaged else OPTIONS
         for name, value in ref.options:
@@ -89,30 +90,42 @@ class RecogniserSource(CompleteSource):
         """Raises MissingWeights, MissingExtra, and Unsupported for what writes nothing down."""
         if ref.name not in PACKAGED:
             read, provenance = self._read(ref, seed)
-            return finish(speech.recogniser(read), provenance, LIBRARIES)
+            return finish(_of_folder(read), provenance, LIBRARIES)
         from zoobench.models import whisper
+        from zoobench.models.speech import SpeechFolder
 
         files, provenance = packaged_.verified(packaged_.entry(PACKAGED[ref.name]), ref)
         with seeded(seed):
             whole = whisper.load(files, str(ref.option("weights", "pretrained")))
         told = whole.module.generation_config.to_diff_dict()
         read = SpeechFolder(whole.module, (), whole.tokenizer, whole.extractor, told)
-        return finish(speech.recogniser(read), provenance, LIBRARIES)
+        return finish(_of_folder(read), provenance, LIBRARIES)
 
     def _choose(self, drawn: bool) -> Callable[..., list[str]]:
+        from zoobench.models import speech
+
         return partial(speech.choose, pretrained=not drawn)
 
     def _prepared(self, folder: Path, config: Any, ref: Ref) -> Callable[..., SpeechFolder]:
+        from zoobench.models import sound, speech
+
         return partial(
-            SpeechFolder,
+            speech.SpeechFolder,
             tokenizer=tokenizer_of(folder),
             extractor=sound.extractor_of(folder, ref),
             told=speech.told(folder),
-            language=str(ref.option("language", LANGUAGE)),
+            language=str(ref.option("language", speech.LANGUAGE)),
         )
+
+
+def _of_folder(read: SpeechFolder) -> Recogniser:
+    # It imports numpy, which a list of models does without.
+    from zoobench.models import speech
+
+    return speech.recogniser(read)
 
 
 RECOGNISERS = RecogniserSource(
     "recogniser", TASK, ("MODEL_FOR_CTC_MAPPING", "MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING"),
-    speech.recogniser, "audio",
+    _of_folder, "audio",
 )  # fmt: skip

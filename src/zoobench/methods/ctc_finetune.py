@@ -1,0 +1,135 @@
+"""Fine-tuning for speech recognition, and the same from random weights (PROTOCOL section 2).
+
+One recipe for every model: a linear layer of characters on the last states of frames, CTC, AdamW
+with the new layer at ten times the network's rate, a warm-up of a tenth of the steps and a cosine
+decay, and one small grid of rates whose best is chosen on `valid` by CER.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoobench.features.extraction import to_device
+from zoobench.features.frames import frame_counts, reader_of, state_width
+from zoobench.interfaces import SealedSplits, Split
+from zoobench.methods.characters import Alphabet
+from zoobench.methods.ctc_probe import learnable
+from zoobench.methods.text_training import HEAD, TextFineTune, TextNetwork
+from zoobench.methods.training import TrainedNetwork, fit
+from zoobench.solvers import ctc
+from zoobench.tasks.speech_recognition import error_rates, transcripts_of
+
+if TYPE_CHECKING:
+    import torch
+
+    from zoobench.views import FrameReader
+
+
+@dataclass(frozen=True)
+class CtcFineTune(TextFineTune):
+    """All weights, with a new linear layer of characters on frames; batches are of recordings."""
+
+    tasks: ClassVar[tuple[str, ...]] = ("speech-recognition",)
+    view: ClassVar[str] = "frames"
+
+    def trained(
+        self, source: Any, splits: SealedSplits, rate: float, seed: int
+    ) -> TrainedNetwork | None:
+        return _train(self, source, splits, rate, seed)
+
+
+@dataclass(frozen=True)
+class CtcFromScratch(CtcFineTune):
+    """The same recipe on the same architecture with random weights."""
+
+    random_weights: ClassVar[bool] = True
+
+
+def _train(
+    recipe: CtcFineTune, source: Any, splits: SealedSplits, rate: float, seed: int
+) -> TrainedNetwork | None:
+    """One rate of the grid, from the backbone as loaded; None where the loss is no number."""
+    import torch
+
+    backbone, train = source.backbone, splits.train
+    reader, alphabet = reader_of(backbone), Alphabet.of(train)
+    labels = alphabet.labels(train)
+    rows, flags = learnable(frame_counts(train, reader, backbone.input_spec), labels)
+    torch.manual_seed(seed)
+    net = network(backbone, reader, alphabet.classes).to(source.device)
+
+    def loss(step: int, some: NDArray[np.intp]) -> torch.Tensor:
+        """Mean over the characters of some recordings."""
+        picked = [int(rows[i]) for i in some]
+        batch = _batch(source, train, picked)
+        with source.autocast():
+            scores = net(batch).float()
+        frames = reader.frames(batch["lengths"]).tolist()
+        said = [labels[i] for i in picked]
+        return ctc.losses(scores, frames, said).sum() / max(1, sum(map(len, said)))
+
+    size = fit(net, loss, len(rows), recipe, HEAD * rate, seed, source.progress)
+    if size is None:
+        return None
+
+    def answer(split: Split) -> list[str]:
+        return said_by(net, reader, alphabet, source, split)
+
+    told = answer(splits.valid)
+    wer, cer = error_rates(told, transcripts_of(splits.valid))
+    facts = {
+        "valid_wer": wer, "valid_cer": cer, "steps": float(recipe.steps), "trainable_params": size,
+        "train_infeasible": float(len(labels) - len(rows)),
+    }  # fmt: skip
+    whole = TextNetwork(net, backbone, backbone.feature_dim)
+    return TrainedNetwork(whole, answer, rate, -cer, told, facts, flags)
+
+
+def network(backbone: Any, reader: FrameReader, outputs: int) -> Any:
+    """`encoder`, a copy of the backbone's module, and `decoder`, a linear layer: a batch of
+    recordings -> (B, F, K) scores of their frames."""
+    import torch
+
+    width, module = state_width(backbone, reader), backbone.module
+
+    class FrameScores(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = copy.deepcopy(module)
+            self.decoder = torch.nn.Linear(width, outputs)
+
+        def forward(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+            (states,) = reader.read(self.encoder, batch, (reader.layers,))
+            scores: torch.Tensor = self.decoder(states)
+            return scores
+
+    return FrameScores()
+
+
+def _batch(source: Any, split: Split, rows: list[int]) -> Any:
+    backbone = source.backbone
+    prepared = backbone.collate([backbone.prepare(split.read(i)) for i in rows])
+    return to_device(prepared, source.device)
+
+
+def said_by(
+    net: torch.nn.Module, reader: FrameReader, alphabet: Alphabet, source: Any, split: Split
+) -> list[str]:
+    """What the likeliest path of each recording says, which is read alone."""
+    import torch
+
+    net.eval()
+    texts = []
+    for i in range(len(split)):
+        batch = _batch(source, split, [i])
+        with torch.no_grad(), source.autocast():
+            scores = net(batch).float()
+        frames = reader.frames(batch["lengths"]).tolist()
+        texts += [alphabet.text(one) for one in ctc.greedy(scores, frames)]
+    return texts
