@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from tinyears import TinyEars
 from zoobench import datasets, methods
 from zoobench.errors import NotFinite, UserError

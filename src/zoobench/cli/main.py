@@ -224,7 +224,8 @@ def plan(suite: str, as_json: bool, **given: Any) -> None:
 @click.argument("runs", nargs=-1, required=True, type=PATH)
 @click.option("--out", type=PATH, help="Default: RUN/report.")
 @click.option(
-    "--pictures/--no-pictures", help="Show the worst test pictures of dense tasks. Default: no."
+    "--pictures/--no-pictures",
+    help="Show the worst test pictures of dense tasks, and transcripts of speech. Default: no.",
 )
 @user_errors
 def report(runs: tuple[Path, ...], out: Path | None, pictures: bool) -> None:

@@ -133,6 +133,16 @@ TEMPLATE = """\
 ![{{ picture | text }}](figures/{{ picture | urlencode }}.svg)
 
 {% endfor %}
+{% for w in spoken %}
+## Worst transcripts: {{ w.title | text }}
+
+{{ w.about | text }}
+
+{% for t in w.transcripts %}
+- {{ t.caption | text }}: {{ t.line | text }}
+{% endfor %}
+
+{% endfor %}
 {% for t in transfer_tables(ranking) %}
 ## {{ t.title | text }}
 
@@ -227,6 +237,7 @@ def markdown(
         table=table,
         usability=parts.usability,
         usable=ABOUT if parts.usability.rows else NOTE,
+        spoken=parts.spoken,
         how_to_read=HOW_TO_READ,
         environment=[f"{k}: {v}" for k, v in flat(environment)],
     )

@@ -9,6 +9,7 @@ from zoobench.compare.variant_verdicts import NO_VARIANTS, VariantVerdicts
 from zoobench.report.precision_recall import PrecisionRecall
 from zoobench.report.usability_view import NOT_ASKED, UsabilityView
 from zoobench.report.worst import WorstPictures
+from zoobench.report.worst_transcripts import WorstTranscripts
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class ReportParts:
 
     curves: Sequence[PrecisionRecall] = ()
     worst: Sequence[WorstPictures] = ()
+    spoken: Sequence[WorstTranscripts] = ()
     variants: VariantVerdicts = NO_VARIANTS
     usability: UsabilityView = NOT_ASKED
 

@@ -66,7 +66,7 @@ class WorstPictures:
 
 def worst_pictures(book: Book, ranking: Ranking, runs: Sequence[Run]) -> list[WorstPictures]:
     """One for each section of a dense task. What is not at hand is not fetched, and said."""
-    places = {ref.located.text: ref for run in runs for ref in _named(run)}
+    places = places_of(runs)
     on = dataset_labels(section.dataset for section in ranking.sections)
     found: list[WorstPictures] = []
     for section in ranking.sections:
@@ -78,7 +78,7 @@ def worst_pictures(book: Book, ranking: Ranking, runs: Sequence[Run]) -> list[Wo
         name = labels(row.model for row in section.rows)[section.rows[0].model]
         pictures: tuple[WorstPicture, ...] = ()
         try:
-            splits = _data(places.get(section.dataset.located.text), record)
+            splits = data_of(places.get(section.dataset.located.text), record)
             pictures = _drawn(splits, book.outcomes(record), record, min(WORST, left))
             about = f"What {name}, the best here, gets most wrong, the worst first."
         except (ZoobenchError, OSError) as error:
@@ -87,12 +87,14 @@ def worst_pictures(book: Book, ranking: Ranking, runs: Sequence[Run]) -> list[Wo
     return found
 
 
-def _named(run: Run) -> list[Ref]:
-    """The datasets of a run as its suite names them, with the places of their files."""
-    return [Ref.parse(text) for text in run.suite.get("datasets", [])]
+def places_of(runs: Sequence[Run]) -> dict[str, Ref]:
+    """The datasets of runs as their suites name them, with the places of their files, by what
+    records call them."""
+    named = (Ref.parse(text) for run in runs for text in run.suite.get("datasets", []))
+    return {ref.located.text: ref for ref in named}
 
 
-def _data(ref: Ref | None, record: Record) -> Splits:
+def data_of(ref: Ref | None, record: Record) -> Splits:
     """Raises UserError where the data are not at hand, or others than those of the record."""
     if ref is None:
         raise UserError("the run's suite.toml does not say where the data lie.")

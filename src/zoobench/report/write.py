@@ -27,6 +27,7 @@ from zoobench.report.precision_recall import curve_figures, precision_recall
 from zoobench.report.tables import csv_bytes, frame, measurements_table, ranking_table
 from zoobench.report.usability_view import usability_table, usability_view
 from zoobench.report.worst import worst_pictures
+from zoobench.report.worst_transcripts import worst_transcripts
 from zoobench.store import Run, read_environment, write_atomic
 from zoobench.usability.answers import answers_of
 
@@ -50,9 +51,10 @@ def write_report(
 ) -> list[Path]:
     """Write report.html, report.md, the CSV files, Parquet ones and figures/ under `out`.
 
-    With `pictures` the page shows pictures of the test set, where a task is dense and its data are
-    at hand; `verdicts` are those of compressed variants, where they are known already. Existing
-    files of these names are replaced, each at once. Returns what was written, report.html first.
+    With `pictures` the page shows pictures of the test set, where a task is dense, and transcripts,
+    where it is speech, as far as its data are at hand; `verdicts` are those of compressed variants,
+    where they are known already. Existing files of these names are replaced, each at once. Returns
+    what was written, report.html first.
     Raises UserError where `out` cannot be written.
     """
     found = ranking or rank(runs)
@@ -62,7 +64,8 @@ def write_report(
     found = found if verdicts is not None else flagged(found, variants)
     worst = worst_pictures(book, found, runs) if pictures else []
     answers = answers_of([run.path for run in runs])
-    parts = ReportParts(curves, worst, variants, usability_view(answers))
+    spoken = worst_transcripts(book, found, runs) if pictures else []
+    parts = ReportParts(curves, worst, spoken, variants, usability_view(answers))
     title = ", ".join(dict.fromkeys(str(r.suite.get("name") or r.path.name) for r in runs))
     environment = _environment(runs)
     try:
