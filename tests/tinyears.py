@@ -48,13 +48,14 @@ class TinyEars:
     pooling: str = "mean"
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
-    def prepare(self, raw: Clip) -> torch.Tensor:
+    def prepare(self, raw: Clip) -> dict[str, Any]:
         samples = torch.from_numpy(raw.at(RATE)[: self.input_spec.length])
-        return torch.nn.functional.pad(samples, (0, max(0, FRAME - len(samples))))
+        filled = torch.nn.functional.pad(samples, (0, max(0, FRAME - len(samples))))
+        return {"values": filled, "length": len(samples)}
 
-    def collate(self, prepared: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-        values = torch.nn.utils.rnn.pad_sequence(list(prepared), batch_first=True)
-        return {"values": values, "lengths": torch.tensor([len(one) for one in prepared])}
+    def collate(self, prepared: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        values = torch.nn.utils.rnn.pad_sequence([one["values"] for one in prepared], True)
+        return {"values": values, "lengths": torch.tensor([one["length"] for one in prepared])}
 
     def embed(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         (states,) = _read(self.module, batch, [2])
