@@ -12,11 +12,11 @@ import pytest
 from zoobench import models
 from zoobench.costs.known import counted
 from zoobench.models.priors import prior_of
-from zoobench.models.shortlist import IMAGE, SHORTLIST, TEXT, Kind, Listed
+from zoobench.models.shortlist import AUDIO, IMAGE, SHORTLIST, TEXT, Kind, Listed
 from zoobench.ranking.recommend import license_fits
 from zoobench.schema import Ref
 
-ROWS = [*IMAGE, *TEXT]
+ROWS = [*IMAGE, *TEXT, *AUDIO]
 SUITES = Path(__file__).parents[2] / "benchmarks"
 
 # Of an encoder of transformers: its kind, and what its configuration has that is not the default.
@@ -52,6 +52,28 @@ ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 
 
+# Of what hears, the class of what its repository holds, and what is not that configuration's default.
+WHISPER = {"vocab_size": 51865}
+EARS: dict[str, tuple[str, dict[str, Any]]] = {
+    "openai/whisper-tiny": ("WhisperForConditionalGeneration", WHISPER),
+    "openai/whisper-base": (
+        "WhisperForConditionalGeneration",
+        {
+            **WHISPER, "d_model": 512, "encoder_layers": 6, "decoder_layers": 6,
+            "encoder_attention_heads": 8, "decoder_attention_heads": 8,
+            "encoder_ffn_dim": 2048, "decoder_ffn_dim": 2048,
+        },
+    ),
+    "MIT/ast-finetuned-audioset-10-10-0.4593": ("ASTForAudioClassification", {"num_labels": 527}),
+    "ntu-spml/distilhubert": ("HubertModel", {"num_hidden_layers": 2}),
+    "facebook/hubert-base-ls960": ("HubertModel", {}),
+    "facebook/wav2vec2-base-960h": ("Wav2Vec2ForCTC", {}),
+    "facebook/wav2vec2-base": ("Wav2Vec2ForPreTraining", {}),
+    "laion/clap-htsat-unfused": ("ClapModel", {}),
+    "microsoft/wavlm-base": ("WavLMModel", {}),
+}  # fmt: skip
+
+
 def short(row: Listed) -> str:
     return Ref.parse(row.name).name
 
@@ -79,7 +101,7 @@ def test_a_row_resolves_to_a_card_of_its_licence_and_pretrained_weights(row: Lis
     assert str(ref) == row.name, "in its exact form, as the advisor takes it"
     assert card.license == row.license
     assert models.fetchable(ref)
-    assert (card.modality == "image") == (row in IMAGE)
+    assert row in SHORTLIST[card.modality]
     if card.source == "timm":
         assert dict(card.extra)["hub"] == f"timm/{card.name}"
     same = counted(card)
@@ -126,6 +148,19 @@ def test_encoders_have_the_parameters_that_are_written(kind: str) -> None:
     config = AutoConfig.for_model(kind, **{**defaults, **ENCODERS[short(row)][1]})
     with torch.device("meta"):
         module = AutoModel.from_config(config)
+    assert sum(one.numel() for one in module.parameters()) == row.params
+
+
+@pytest.mark.parametrize("name", EARS)
+def test_what_hears_has_the_parameters_that_are_written(name: str) -> None:
+    import torch
+    import transformers
+
+    kind, settings = EARS[name]
+    row = next(row for row in AUDIO if short(row) == name)
+    made = getattr(transformers, kind)
+    with torch.device("meta"):
+        module = made(made.config_class(**settings))
     assert sum(one.numel() for one in module.parameters()) == row.params
 
 

@@ -57,6 +57,7 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--label", help="A table's column of classes. Default: label."),
         click.option("--image", help="A table's column of picture files."),
+        click.option("--audio", help="A table's column of sound files."),
         click.option("--text", help="A table's column of texts. Default: text."),
         click.option(
             "--budget", type=QuantityType(TIME), default="10m", show_default=True,
@@ -211,7 +212,7 @@ def advise_data(
         raise UserError("--budget: expected more than 0")
     if options["save"]:
         check_free(options["save"])
-    columns = {name: options[name] for name in ("text", "image", "label") if options[name]}
+    columns = {name: options[name] for name in CONTENT if options[name]}
     ref = resolve_data(data, columns)
     out = options["out"] or RUNS / file_name(f"advice-{ref.name}")
     request = AdviceRequest(
@@ -247,7 +248,7 @@ def resolve_data(data: str, columns: Mapping[str, Value]) -> Ref:
             raise UserError(f"--data {data}: a folder has no columns ({', '.join(columns)})")
         named = Ref("folder", path.resolve().name).with_options(path=str(path.resolve()))
     elif path.is_file():
-        content: dict[str, Value] = {"text": "text"} if "image" not in columns else {}
+        content: dict[str, Value] = {} if {"image", "audio"} & columns.keys() else {"text": "text"}
         options: dict[str, Value] = {**content, "label": "label", **columns}
         named = Ref("table", path.stem).with_options(path=str(path.resolve()), **options)
     else:

@@ -198,6 +198,8 @@ def _hf(
 
 _BOOKS = "BookCorpus, English Wikipedia"
 _APACHE = "Apache-2.0"
+_LIBRISPEECH = "LibriSpeech, 960 hours"
+_TRANSCRIBED = "680,000 hours of speech with transcripts"
 
 HF: tuple[ModelCard, ...] = (
     _hf("google-bert/bert-base-uncased", "text", "bert",
@@ -249,6 +251,28 @@ HF: tuple[ModelCard, ...] = (
         pretrained_on="ImageNet-1k", license=_APACHE, published="2021"),
     _hf("microsoft/resnet-50", "image", "resnet",
         pretrained_on="ImageNet-1k", license=_APACHE),
+    _hf("facebook/wav2vec2-base", "audio", "wav2vec2",
+        pretrained_on=_LIBRISPEECH, license=_APACHE, published="2020"),
+    _hf("facebook/wav2vec2-base-960h", "audio", "wav2vec2",
+        pretrained_on=f"{_LIBRISPEECH}, then its transcripts", license=_APACHE, published="2020"),
+    _hf("facebook/hubert-base-ls960", "audio", "hubert",
+        pretrained_on=_LIBRISPEECH, license=_APACHE, published="2021"),
+    _hf("ntu-spml/distilhubert", "audio", "hubert",
+        pretrained_on=_LIBRISPEECH, license=_APACHE, published="2021"),
+    _hf("microsoft/wavlm-base", "audio", "wavlm",
+        pretrained_on=_LIBRISPEECH, published="2021"),
+    _hf("microsoft/wavlm-base-plus", "audio", "wavlm",
+        pretrained_on="94,000 hours of English speech", published="2021"),
+    _hf("MIT/ast-finetuned-audioset-10-10-0.4593", "audio", "ast",
+        pretrained_on="ImageNet, AudioSet", license="BSD-3-Clause", published="2021"),
+    _hf("openai/whisper-tiny", "audio", "whisper",
+        pretrained_on=_TRANSCRIBED, license=_APACHE, published="2022"),
+    _hf("openai/whisper-base", "audio", "whisper",
+        pretrained_on=_TRANSCRIBED, license=_APACHE, published="2022"),
+    _hf("openai/whisper-small", "audio", "whisper",
+        pretrained_on=_TRANSCRIBED, license=_APACHE, published="2022"),
+    _hf("laion/clap-htsat-unfused", "audio", "clap",
+        pretrained_on="LAION-Audio-630K, AudioSet", license=_APACHE, published="2022"),
 )  # fmt: skip
 
 SYNTHETIC: tuple[ModelCard, ...] = (

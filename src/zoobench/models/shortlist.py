@@ -13,7 +13,9 @@ from typing import Literal
 
 from zoobench.schema import Modality
 
-Kind = Literal["supervised", "self-supervised", "image-text", "text pairs"]
+Kind = Literal[
+    "supervised", "self-supervised", "image-text", "text pairs", "transcripts", "sound-text"
+]
 """What the weights were pretrained by; "supervised" is by classes, perhaps after something else."""
 
 
@@ -37,7 +39,9 @@ CLASSES: Kind = "supervised"
 SELF: Kind = "self-supervised"
 CAPTIONS: Kind = "image-text"
 PAIRS: Kind = "text pairs"
-APACHE, MIT = "Apache-2.0", "MIT"
+SPOKEN: Kind = "transcripts"
+TOLD: Kind = "sound-text"
+APACHE, MIT, BSD = "Apache-2.0", "MIT", "BSD-3-Clause"
 QUICK = True
 
 IMAGE: tuple[Listed, ...] = (
@@ -93,4 +97,19 @@ TEXT: tuple[Listed, ...] = (
     Listed("hf/answerdotai/ModernBERT-base", SELF, 149_014_272, APACHE),
 )  # fmt: skip
 
-SHORTLIST: dict[Modality, tuple[Listed, ...]] = {"image": IMAGE, "text": TEXT}
+AUDIO: tuple[Listed, ...] = (
+    Listed("hf/ntu-spml/distilhubert", SELF, 23_492_992, APACHE, QUICK),
+    Listed("hf/openai/whisper-tiny", SPOKEN, 37_760_640, APACHE, QUICK),
+    Listed("hf/openai/whisper-base", SPOKEN, 72_593_920, APACHE, QUICK),
+    Listed("hf/MIT/ast-finetuned-audioset-10-10-0.4593", CLASSES, 86_594_063, BSD, QUICK),
+    Listed("hf/facebook/hubert-base-ls960", SELF, 94_371_712, APACHE, QUICK),
+    Listed("hf/facebook/wav2vec2-base-960h", SPOKEN, 94_396_320, APACHE),
+    Listed("hf/facebook/wav2vec2-base", SELF, 95_044_608, APACHE),
+    Listed("hf/laion/clap-htsat-unfused", TOLD, 153_492_890, APACHE),
+    Listed("hf/openai/whisper-small", SPOKEN, 241_734_912, APACHE),
+    Listed("hf/microsoft/wavlm-base", SELF, 94_381_936, "unknown"),
+    Listed("hf/microsoft/wavlm-base-plus", SELF, 94_381_936, "unknown"),
+)
+"""Of a recogniser, or what hears and reads, the whole download: the part that hears is judged."""
+
+SHORTLIST: dict[Modality, tuple[Listed, ...]] = {"image": IMAGE, "text": TEXT, "audio": AUDIO}
