@@ -175,7 +175,9 @@ cost_seconds = 0.5
 """
 NAMES = {
     "suite": "suite",
-    **dict.fromkeys(("smoke", "smoke-dense", "smoke-words", "demo", "shift", "pets"), "smoke"),
+    **dict.fromkeys(
+        ("smoke", "smoke-dense", "smoke-words", "smoke-sound", "demo", "shift", "pets"), "smoke"
+    ),
 }
 """File -> the name of its suite: one run is enough for all that are called alike."""
 

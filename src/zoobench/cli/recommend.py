@@ -237,6 +237,10 @@ def advise_data(
         say(save.saved_json(saved), save.saved_text(saved), as_json)
 
 
+CONTENT = ("text", "image", "audio", "label")
+"""Options that name a table's columns."""
+
+
 def resolve_data(data: str, columns: Mapping[str, Value]) -> Ref:
     """A folder, a table or a dataset's name as a resolved Ref. Raises UserError."""
     from zoobench import datasets

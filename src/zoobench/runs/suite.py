@@ -27,7 +27,7 @@ CONTROLS = ("chance", "majority", "mean", "raw-input", "oracle", "random-weights
 
 BUILTIN = (
     "smoke", "smoke-dense", "smoke-words", "demo", "vision", "dense", "text", "words", "shift",
-    "gpu",
+    "gpu", "smoke-sound", "sound",
 )  # fmt: skip
 
 Precision = Literal["auto", "fp32", "bf16"]
