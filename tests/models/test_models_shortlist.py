@@ -52,7 +52,7 @@ ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 
 
-# Of what hears, the class of what its repository holds, and what is not that configuration's default.
+# Of what hears: the class of what its repository holds, and what is not that class's default.
 WHISPER = {"vocab_size": 51865}
 EARS: dict[str, tuple[str, dict[str, Any]]] = {
     "openai/whisper-tiny": ("WhisperForConditionalGeneration", WHISPER),
