@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
 from cells import GABOR, cell
 from zoobench.costs.known import network
 from zoobench.runs import forecast
-from zoobench.schema import Record, Ref
+from zoobench.schema import Modality, Record, Ref
 
 LITE = "packaged/efficientnet-lite0@0.1.0"
 DIGITS = "packaged/digits@1"
@@ -31,6 +32,11 @@ def test_features_are_paid_for_once() -> None:
 )
 def test_a_larger_network_takes_more(shorter: str, longer: str) -> None:
     assert 0 < forecast.macs(Ref.parse(shorter)) < forecast.macs(Ref.parse(longer))
+
+
+def test_what_is_in_no_table_is_a_middling_network_of_its_modality() -> None:
+    assert set(forecast.UNKNOWN_MACS) == set(get_args(Modality))
+    assert forecast.macs(Ref("hf", "someone/hears", "main", (("modality", "audio"),))) == 70e9
 
 
 def test_the_tables_are_read_as_counted() -> None:

@@ -17,7 +17,7 @@ from zoobench.costs.known import network
 from zoobench.datasets import control
 from zoobench.datasets.options import first_classes
 from zoobench.errors import UnknownName
-from zoobench.schema import Cell, Record, Ref
+from zoobench.schema import Cell, Modality, Record, Ref
 
 RATE = 5e10
 """Operations a second of one CPU core, as nominal as a number can be."""
@@ -25,7 +25,7 @@ RATE = 5e10
 LOAD_SECONDS = 1.0
 """Loading a model and measuring its costs, nominally; once a model."""
 
-UNKNOWN_MACS = {"image": 4.1e9, "text": 11e9, "audio": 70e9}
+UNKNOWN_MACS: dict[Modality, float] = {"image": 4.1e9, "text": 11e9, "audio": 70e9}
 """A ResNet-50, a BERT-base at 128 tokens, a wav2vec 2.0 base at 10 s: the middle of a zoo."""
 
 UNKNOWN_SIZE = 5000
