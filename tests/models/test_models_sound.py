@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,28 @@ def test_features_are_the_librarys_own(
     with torch.no_grad():
         mine = loaded[kind].embed(loaded[kind].collate([loaded[kind].prepare(clip)]))[0]
         assert torch.allclose(mine, reference(kind, module, folder, clip), atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    "absent", ["masked_spec_embed", "encoder.layers.0.attention.k_proj.weight"]
+)
+def test_what_stands_for_hidden_frames_may_be_absent_and_nothing_else(
+    absent: str, folders: dict[str, tuple[Path, Any]], loaded: dict[str, Any], tmp_path: Path
+) -> None:
+    kind = next(kind for kind in KINDS if kind.startswith("wav2vec2"))
+    folder = shutil.copytree(folders[kind][0], tmp_path / "published")
+    state = load_file(folder / "model.safetensors")
+    save_file({k: v for k, v in state.items() if k != absent}, folder / "model.safetensors")
+    assert absent in state
+    if absent != "masked_spec_embed":
+        with pytest.raises(CellError, match=absent):
+            models.load(named(kind, folder))
+        return
+    backbone = models.load(named(kind, folder))
+    assert "untrained_keys" not in backbone.provenance
+    batch = backbone.collate([backbone.prepare(noise(5000))])
+    with torch.no_grad():
+        assert torch.equal(backbone.embed(batch), loaded[kind].embed(batch))
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "clap"])

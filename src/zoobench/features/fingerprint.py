@@ -15,13 +15,13 @@ third; last-bit noise stays last-bit noise, and no element is out of sight.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zoobench.schema import canonical
+from zoobench.schema import Modality, canonical
 
 if TYPE_CHECKING:
     import torch
@@ -98,9 +98,16 @@ def sketch(values: NDArray[Any]) -> list[float]:
 
 def fixed_batch(source: Features) -> Any:
     """The pictures, texts or recordings as the model's own preprocessing makes them."""
-    fixed = {"image": pictures, "text": lambda: list(TEXTS), "audio": recordings}
-    raws = fixed[source.input_spec.modality]()
+    raws = fixed_inputs(source.input_spec.modality)
     return source.collate([source.prepare(raw) for raw in raws])
+
+
+def fixed_inputs(modality: Modality) -> list[Any]:
+    """The pictures, texts or recordings, which are the same everywhere."""
+    made: dict[Modality, Callable[[], list[Any]]] = {
+        "image": pictures, "text": lambda: list(TEXTS), "audio": recordings,
+    }  # fmt: skip
+    return made[modality]()
 
 
 def conduct(module: torch.nn.Module) -> list[str]:

@@ -26,7 +26,7 @@ SECONDS = 10.0
 
 
 @dataclass(frozen=True)
-class Hearer:
+class AudioArchitecture:
     """A model type's class in transformers, how it is fed and read, and the names of its part that
     hears, in the network and in the configuration, where it is one of several."""
 
@@ -36,18 +36,18 @@ class Hearer:
     config: str = ""
 
 
-HEARERS: Mapping[str, Hearer] = {
-    "wav2vec2": Hearer("Wav2Vec2Model", WAVES),
-    "wav2vec2-conformer": Hearer("Wav2Vec2ConformerModel", WAVES),
-    "hubert": Hearer("HubertModel", WAVES),
-    "wavlm": Hearer("WavLMModel", WAVES),
-    "unispeech": Hearer("UniSpeechModel", WAVES),
-    "unispeech-sat": Hearer("UniSpeechSatModel", WAVES),
-    "data2vec-audio": Hearer("Data2VecAudioModel", WAVES),
-    "whisper": Hearer("WhisperModel", WINDOWS, part="encoder"),
-    "audio-spectrogram-transformer": Hearer("ASTModel", PATCHES),
-    "clap": Hearer("ClapAudioModelWithProjection", WHOLE, "audio_model", "audio_config"),
-    "clap_audio_model": Hearer("ClapAudioModelWithProjection", WHOLE, "audio_model"),
+ARCHITECTURES: Mapping[str, AudioArchitecture] = {
+    "wav2vec2": AudioArchitecture("Wav2Vec2Model", WAVES),
+    "wav2vec2-conformer": AudioArchitecture("Wav2Vec2ConformerModel", WAVES),
+    "hubert": AudioArchitecture("HubertModel", WAVES),
+    "wavlm": AudioArchitecture("WavLMModel", WAVES),
+    "unispeech": AudioArchitecture("UniSpeechModel", WAVES),
+    "unispeech-sat": AudioArchitecture("UniSpeechSatModel", WAVES),
+    "data2vec-audio": AudioArchitecture("Data2VecAudioModel", WAVES),
+    "whisper": AudioArchitecture("WhisperModel", WINDOWS, part="encoder"),
+    "audio-spectrogram-transformer": AudioArchitecture("ASTModel", PATCHES),
+    "clap": AudioArchitecture("ClapAudioModelWithProjection", WHOLE, "audio_model", "audio_config"),
+    "clap_audio_model": AudioArchitecture("ClapAudioModelWithProjection", WHOLE, "audio_model"),
 }
 """By model type, as config.json says it."""
 POOLS = ("mean", "cls", "pooler")
@@ -66,7 +66,7 @@ def load_folder(folder: Path, ref: Ref, seed: int, provenance: Mapping[str, Any]
     extractor = extractor_of(folder, ref)
     with seeded(seed):
         module, model_type, notes = _encoder(folder, ref)
-    made = encoder_of(ref, module, extractor, HEARERS[model_type].family)
+    made = encoder_of(ref, module, extractor, ARCHITECTURES[model_type].family)
     return finish(made, {**provenance, **notes}, ("transformers", "scipy"))
 
 
@@ -155,19 +155,19 @@ def _encoder(folder: Path, ref: Ref) -> tuple[torch.nn.Module, str, dict[str, An
         config = transformers.AutoConfig.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-        hearer = HEARERS.get(config.model_type)
-        if hearer is None:
+        architecture = ARCHITECTURES.get(config.model_type)
+        if architecture is None:
             raise Unsupported(
                 f"{ref.short}: a {config.model_type} is not read as an audio encoder; "
-                f"known: {', '.join(HEARERS)}"
+                f"known: {', '.join(ARCHITECTURES)}"
             )
         model_type = config.model_type
-        config = getattr(config, hearer.config) if hearer.config else config
-        kind = getattr(transformers, hearer.kind)
+        config = getattr(config, architecture.config) if architecture.config else config
+        kind = getattr(transformers, architecture.kind)
         notes: dict[str, Any] = {}
         if weights == "pretrained":
             module, notes = pretrained(kind, config, folder, ref)
         else:
             module = kind(config).float()
             notes = {} if weights == "random" else load_file(module, Path(weights), ref)
-    return getattr(module, hearer.part) if hearer.part else module, model_type, notes
+    return getattr(module, architecture.part) if architecture.part else module, model_type, notes

@@ -178,6 +178,11 @@ def _class_of(config: Any, ref: Ref) -> Any:
     return next((kind for kind in classes if kind.__name__ in named), classes[0])
 
 
+HIDDEN_FRAMES = "masked_spec_embed"
+"""What wav2vec 2.0 puts for frames that its pretraining hides: no other use reads it, and published
+checkpoints lack it."""
+
+
 def pretrained(
     kind: Any, config: Any, folder: Path, ref: Ref
 ) -> tuple[torch.nn.Module, dict[str, Any]]:
@@ -199,7 +204,7 @@ def pretrained(
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are refused below, by name
         )
-    missing = sorted(info["missing_keys"])
+    missing = sorted(k for k in info["missing_keys"] if not k.endswith(HIDDEN_FRAMES))
     fatal = [k for k in missing if not k.startswith("pooler.")]
     shapes = [
         f"{key}: {tuple(there)} in the file, {tuple(here)} in the model"

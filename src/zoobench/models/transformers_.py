@@ -142,7 +142,7 @@ def _modality_of(path: Path) -> str | None:
         return None
     if not isinstance(body, dict):
         return None
-    if body.get("model_type") in sound.HEARERS:
+    if body.get("model_type") in sound.ARCHITECTURES:
         return "audio"
     if {"image_size", "num_channels", "vision_config", "patch_size"} & body.keys():
         return "image"

@@ -33,9 +33,8 @@ class Subject:
 
     @cached_property
     def raws(self) -> list[Any]:
-        """Four pictures or texts that are the same everywhere."""
-        image = self.backbone.input_spec.modality == "image"
-        return fingerprint.pictures() if image else list(fingerprint.TEXTS)
+        """Four pictures, texts or recordings that are the same everywhere."""
+        return fingerprint.fixed_inputs(self.backbone.input_spec.modality)
 
     def batch(self, rows: Sequence[int] = (0, 1, 2, 3)) -> Any:
         """The fixed inputs at `rows`, as the model's own preprocessing makes them."""
