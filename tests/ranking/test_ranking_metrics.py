@@ -10,6 +10,7 @@ import pytest
 
 from cells import GABOR, write_suite
 from tinymodels import byte_tokenizer, tiny_decoder, tiny_masked
+from tinyrecognisers import tiny_ctc
 from zoobench import store, tasks
 from zoobench.compare.compare import compare_paths
 from zoobench.compare.gates import Gates
@@ -37,14 +38,17 @@ def asked(folder: Path, task: str, mean: float) -> tuple[list[str], str, str]:
         return words, data, "ridge" if task == "regression" else "linear-probe"
     folders = [folder / name for name in "ab"]
     for seed, one in enumerate(folders):
-        if task == "masked-language-modelling":
+        if task == "speech-recognition":
+            tiny_ctc(one, seed)
+        elif task == "masked-language-modelling":
             tiny_masked(one, seed)
         else:
             tiny_decoder("gpt2", one, byte_tokenizer(300), seed, length=128)
     if task == "question-answering":
         probe = '{ name = "linear-probe", characters = 4000, lambdas = 5 }'
         return [f"hf/{one.name}?weights={one}" for one in folders], data, probe
-    return [f"language-model/{one.name}?weights={one}" for one in folders], data, "as-is"
+    source = "recogniser" if task == "speech-recognition" else "language-model"
+    return [f"{source}/{one.name}?weights={one}" for one in folders], data, "as-is"
 
 
 def ran(folder: Path, task: str, mean: float = 0.5) -> Run:
