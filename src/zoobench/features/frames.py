@@ -18,7 +18,7 @@ from zoobench.audio import Clip
 from zoobench.errors import NotFinite, Unsupported
 from zoobench.features import precision
 from zoobench.features.extraction import extract_into
-from zoobench.features.mapped import MappedCache, MappedSource, Rounded, filled, job_of
+from zoobench.features.mapped import MappedCache, MappedSource, Rounded, filled, job_of, kept
 from zoobench.interfaces import InputSpec, Split
 from zoobench.schema import digest
 from zoobench.views import FrameFeatures, FrameReader
@@ -127,12 +127,10 @@ class FrameSource(MappedSource[FrameFeatures]):
         )
 
     def _kept(self, split: Split, key: str) -> FrameFeatures | None:
-        """From the cache, where the model still makes of the fixed sounds what it made."""
-        held = self.cache.get(key) if self.cache is not None else None
-        if held is None or not self.source.as_kept(held[1]):
+        held = kept(self.source, self.cache, key, split)
+        if held is None:
             return None
         values, body = held
-        self.source.took(split, float(body["seconds"]), str(body["timed_on"]))
         starts = np.asarray(body["starts"], dtype=np.int64)
         return FrameFeatures(values, starts, self.reader.depths, float(body["loss"]))
 

@@ -157,6 +157,18 @@ def job_of(source: Features, backbone: Any) -> Job:
     return Job(backbone, backbone, source.device, source.view.batch_size, 2 if half else 4)
 
 
+def kept(
+    source: Features, cache: MappedCache | None, key: str, split: Split
+) -> tuple[Any, Mapping[str, Any]] | None:
+    """(values, what stands beside them) of `split` as `filled` wrote them, where the model still
+    makes of the fixed inputs what it made; else None."""
+    held = cache.get(key) if cache is not None else None
+    if held is None or not source.as_kept(held[1]):
+        return None
+    source.took(split, float(held[1]["seconds"]), str(held[1]["timed_on"]))
+    return held
+
+
 def filled(
     source: Features,
     cache: MappedCache | None,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from zoobench.errors import NotFinite
 from zoobench.features import precision
-from zoobench.features.mapped import MappedCache, Rounded, filled
+from zoobench.features.mapped import MappedCache, Rounded, filled, kept
 from zoobench.features.windowed import WindowStates, padded_places, reader_of, run
 from zoobench.interfaces import Split
 from zoobench.models.pairs import PairWindow, collate_pairs, pair_windows
@@ -105,9 +105,7 @@ def pairs_of(source: Any, split: Split) -> PairFeatures:
     )
     windows = windows_of(split, reader)
     starts = np.cumsum([0, *(len(one.places) for one in windows)], dtype=np.int64)
-    held = cache.get(key) if cache is not None else None
-    if held is not None and source.as_kept(held[1]):
-        source.took(split, float(held[1]["seconds"]), str(held[1]["timed_on"]))
+    if held := kept(source, cache, key, split):
         return PairFeatures(windows, held[0], starts, reader.depths)
 
     def fill(rounded: Rounded) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from zoobench.errors import NotFinite
 from zoobench.features import precision
-from zoobench.features.mapped import MappedCache, MappedSource, Rounded, filled
+from zoobench.features.mapped import MappedCache, MappedSource, Rounded, filled, kept
 from zoobench.features.windowed import WindowStates, padded_places, reader_of, run
 from zoobench.interfaces import Split
 from zoobench.models.tokens import Window, collate, state_width, windows
@@ -78,12 +78,10 @@ class WordSource(MappedSource[WordFeatures]):
         )
 
     def _kept(self, split: Split, key: str) -> WordFeatures | None:
-        """From the cache, where the model still makes of the fixed texts what it made."""
-        held = self.cache.get(key) if self.cache is not None else None
-        if held is None or not self.source.as_kept(held[1]):
+        held = kept(self.source, self.cache, key, split)
+        if held is None:
             return None
         values, body = held
-        self.source.took(split, float(body["seconds"]), str(body["timed_on"]))
         starts = np.asarray(body["starts"], dtype=np.int64)
         return WordFeatures(values, starts, self.reader.depths, float(body["loss"]))
 

@@ -7,8 +7,6 @@ decay, and one small grid of rates whose best is chosen on `valid` by CER.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,7 +18,7 @@ from zoobench.features.frames import frame_counts, reader_of, state_width
 from zoobench.interfaces import SealedSplits, Split
 from zoobench.methods.characters import Alphabet
 from zoobench.methods.ctc_probe import learnable
-from zoobench.methods.text_training import HEAD, TextFineTune, TextNetwork
+from zoobench.methods.text_training import HEAD, TextFineTune, TextNetwork, state_scores
 from zoobench.methods.training import TrainedNetwork, fit
 from zoobench.solvers import ctc
 from zoobench.tasks.speech_recognition import error_rates, transcripts_of
@@ -62,7 +60,8 @@ def _train(
     labels = alphabet.labels(train)
     rows, flags = learnable(frame_counts(train, reader, backbone.input_spec), labels)
     torch.manual_seed(seed)
-    net = network(backbone, reader, alphabet.classes).to(source.device)
+    width = state_width(backbone, reader)
+    net = state_scores(backbone.module, reader, width, alphabet.classes).to(source.device)
 
     def loss(step: int, some: NDArray[np.intp]) -> torch.Tensor:
         """Mean over the characters of some recordings."""
@@ -89,27 +88,6 @@ def _train(
     }  # fmt: skip
     whole = TextNetwork(net, backbone, backbone.feature_dim)
     return TrainedNetwork(whole, answer, rate, -cer, told, facts, flags)
-
-
-def network(backbone: Any, reader: FrameReader, outputs: int) -> Any:
-    """`encoder`, a copy of the backbone's module, and `decoder`, a linear layer: a batch of
-    recordings -> (B, F, K) scores of their frames."""
-    import torch
-
-    width, module = state_width(backbone, reader), backbone.module
-
-    class FrameScores(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.encoder = copy.deepcopy(module)
-            self.decoder = torch.nn.Linear(width, outputs)
-
-        def forward(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-            (states,) = reader.read(self.encoder, batch, (reader.layers,))
-            scores: torch.Tensor = self.decoder(states)
-            return scores
-
-    return FrameScores()
 
 
 def _batch(source: Any, split: Split, rows: list[int]) -> Any:

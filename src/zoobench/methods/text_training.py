@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from zoobench.interfaces import InputSpec
 from zoobench.methods.training import RateGrid, check_budget
 from zoobench.models.tokens import state_width
-from zoobench.views import TokenReader
+from zoobench.views import FrameReader, TokenReader
 
 if TYPE_CHECKING:
     import torch
@@ -65,13 +65,18 @@ class TextNetwork:
 
 
 def network(module: torch.nn.Module, reader: TokenReader, outputs: int) -> Any:
-    """`encoder`, a copy of the module, and `decoder`, a linear layer: a batch of windows ->
-    (B, T, K) scores of their pieces."""
+    """A batch of windows -> (B, T, K) scores of their pieces: see `state_scores`."""
+    return state_scores(module, reader, state_width(reader, module), outputs)
+
+
+def state_scores(
+    module: torch.nn.Module, reader: TokenReader | FrameReader, width: int, outputs: int
+) -> Any:
+    """`encoder`, a copy of the module, and `decoder`, a linear layer: a batch -> the scores
+    (B, T, K) of the last states (B, T, `width`) that `reader` reads."""
     import torch
 
-    width = state_width(reader, module)
-
-    class PieceScores(torch.nn.Module):
+    class StateScores(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.encoder = copy.deepcopy(module)
@@ -82,4 +87,4 @@ def network(module: torch.nn.Module, reader: TokenReader, outputs: int) -> Any:
             scores: torch.Tensor = self.decoder(states)
             return scores
 
-    return PieceScores()
+    return StateScores()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,15 @@ from zoobench import errors, hub
 from zoobench.errors import Unsupported
 from zoobench.files import expanded
 from zoobench.interfaces import InputSpec
-from zoobench.models import checkpoints, folders, options, torchhub, transformers_, vision
+from zoobench.models import (
+    checkpoints,
+    folders,
+    options,
+    packaged_,
+    torchhub,
+    transformers_,
+    vision,
+)
 from zoobench.models.backbones import ImageBackbone, TextBackbone, finish, seeded
 from zoobench.models.text import (
     length_of,
@@ -129,6 +137,8 @@ class CompleteSource:
     of_folder: Callable[[Any], Any]
     modality: Modality = "image"
     own: TorchvisionModels | None = None
+    packaged: Mapping[str, str] = field(default_factory=dict)
+    """Name -> the packaged model of the same files."""
 
     @property
     def answers(self) -> tuple[str, ...]:
@@ -187,9 +197,13 @@ class CompleteSource:
 
     def repository(self, ref: Ref) -> str | None:
         """The hub repository that the files come from, if any."""
-        return None if ref.name in self.named or folder_of(ref) else ref.name
+        own = ref.name in self.named or ref.name in self.packaged
+        return None if own or folder_of(ref) else ref.name
 
     def available(self, ref: Ref) -> tuple[bool, str]:
+        """Whether it can be loaded without a download, and where it is or how it is got."""
+        if ref.name in self.packaged:
+            return packaged_.available(Ref("packaged", self.packaged[ref.name]))
         if ref.name in self.named:
             return torchhub.available(self.find(ref).weights)
         if folder := folder_of(ref):
@@ -199,7 +213,9 @@ class CompleteSource:
         return False, f"on the hub ({ref.name}), not downloaded yet"
 
     def fetch(self, ref: Ref, meter: Meter) -> None:
-        """Download what `load` will read. Raises MissingWeights."""
+        """Download what `load` will read; a package's is here. Raises MissingWeights."""
+        if ref.name in self.packaged:
+            return
         if ref.name in self.named:
             torchhub.fetch(self.find(ref).weights, meter)
         else:

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     import torch
 
     from zoobench.models.likelihood import Coder
-    from zoobench.transfer import Meter
 
 CAUSAL = ("language-modelling", "multiple-choice")
 MASKED = ("masked-language-modelling",)
@@ -140,19 +139,6 @@ class LanguageSource(CompleteSource):
             )
         return named
 
-    def repository(self, ref: Ref) -> str | None:
-        return None if ref.name in PACKAGED else super().repository(ref)
-
-    def available(self, ref: Ref) -> tuple[bool, str]:
-        if ref.name not in PACKAGED:
-            return super().available(ref)
-        return packaged_.available(Ref("packaged", PACKAGED[ref.name]))
-
-    def fetch(self, ref: Ref, meter: Meter) -> None:
-        """Download what `load` will read; a package's is here. Raises MissingWeights."""
-        if ref.name not in PACKAGED:
-            super().fetch(ref, meter)
-
     def load(self, ref: Ref, seed: int) -> LanguageModel:
         """Raises MissingWeights, MissingExtra, and Unsupported for what is no language model."""
         if ref.name not in PACKAGED:
@@ -204,4 +190,5 @@ def _of_folder(read: TextFolder) -> LanguageModel:
 LANGUAGE_MODELS = LanguageSource(
     "language-model", "language-modelling",
     ("MODEL_FOR_MASKED_LM_MAPPING", "MODEL_FOR_CAUSAL_LM_MAPPING"), _of_folder, "text",
+    packaged=PACKAGED,
 )  # fmt: skip

@@ -28,7 +28,6 @@ from zoobench.schema import ModelCard, Ref
 
 if TYPE_CHECKING:
     from zoobench.models.speech import Recogniser, SpeechFolder
-    from zoobench.transfer import Meter
 
 TASK = "speech-recognition"
 PACKAGED = {"whisper-tiny-en": "whisper-tiny-en"}
@@ -73,19 +72,6 @@ class RecogniserSource(CompleteSource):
         named = options.normalise(ref.at(revision), where, "audio", {}, ())
         return options.refuse_folder(named, where)
 
-    def repository(self, ref: Ref) -> str | None:
-        return None if ref.name in PACKAGED else super().repository(ref)
-
-    def available(self, ref: Ref) -> tuple[bool, str]:
-        if ref.name not in PACKAGED:
-            return super().available(ref)
-        return packaged_.available(Ref("packaged", PACKAGED[ref.name]))
-
-    def fetch(self, ref: Ref, meter: Meter) -> None:
-        """Download what `load` will read; a package's is here. Raises MissingWeights."""
-        if ref.name not in PACKAGED:
-            super().fetch(ref, meter)
-
     def load(self, ref: Ref, seed: int) -> Recogniser:
         """Raises MissingWeights, MissingExtra, and Unsupported for what writes nothing down."""
         if ref.name not in PACKAGED:
@@ -127,5 +113,5 @@ def _of_folder(read: SpeechFolder) -> Recogniser:
 
 RECOGNISERS = RecogniserSource(
     "recogniser", TASK, ("MODEL_FOR_CTC_MAPPING", "MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING"),
-    _of_folder, "audio",
+    _of_folder, "audio", packaged=PACKAGED,
 )  # fmt: skip
