@@ -147,6 +147,9 @@ METRICS: dict[str, MetricRow] = {
     "classes_known": MetricRow(
         "", "none", "transfer", "classes of the data that a complete model has a label for"
     ),
+    "accuracy_known": MetricRow(
+        "fraction", "none", "transfer", "accuracy on the classes that a complete model knows"
+    ),
     "miou_known": MetricRow(
         "fraction", "none", "transfer", "mIoU over the classes that a complete model knows"
     ),

@@ -180,9 +180,10 @@ def test_auxiliary_classifiers_are_taken_off(name: str) -> None:
     ref = models.resolve(f"torchvision/{name}")
     module = torchvision_._create(ref, get_model_weights(name)[ref.revision], auxiliary=True)
     assert torchvision_._last_layer(module) == "fc"
+    torchvision_._drop_auxiliary(module)
     torchvision_._behead(module, "fc")
     assert not any("aux" in key.casefold() for key in module.state_dict())
-    features = torchvision_._forward(module.train(), torch.zeros(2, 3, 80, 80))
+    features = torchvision_.forward(module.train(), torch.zeros(2, 3, 80, 80))
     assert features.shape == (2, 1024 if name == "googlenet" else 2048)
 
 

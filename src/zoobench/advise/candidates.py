@@ -64,6 +64,8 @@ def _named(ref: Ref, modality: Modality, online: bool) -> Candidate:
     card = models.card(ref)
     if card.modality != modality:
         raise UserError(f"--models: {ref.short} reads {card.modality}, the data is {modality}")
+    if card.answers:
+        raise UserError(f"--models: {ref.short} is a complete model, which nothing is adapted of")
     here, why = models.available(ref)
     if here:
         return _candidate(ref, card)
@@ -76,8 +78,8 @@ def _named(ref: Ref, modality: Modality, online: bool) -> Candidate:
 def _offline(modality: Modality) -> Iterable[Candidate]:
     """What can be loaded now."""
     for card in models.list_cards():
-        wanted = card.source not in NOT_CANDIDATES and card.modality == modality
-        if wanted and models.available(card.ref)[0]:
+        adaptable = card.source not in NOT_CANDIDATES and not card.answers
+        if adaptable and card.modality == modality and models.available(card.ref)[0]:
             yield _candidate(models.resolve(card.id), card)
 
 

@@ -15,6 +15,7 @@ from zoobench.store import SUITE, Run
 
 UNSAVED = {
     "knn": "it keeps all train examples and has no weights: save the linear-probe",
+    "as-is": "it is the published model itself: use it as its source says",
     "raw-input": "it is a control, which has no model",
     "chance": "it is a control, which has no model",
     "majority": "it is a control, which has no model",

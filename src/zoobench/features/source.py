@@ -25,7 +25,7 @@ from zoobench.features.parts import PartFeatures
 from zoobench.features.pixels import PixelCache
 from zoobench.interfaces import Backbone, InputSpec, Raw, Split
 from zoobench.models import variants
-from zoobench.models.complete import CompleteModel
+from zoobench.models.complete import answers_itself
 from zoobench.models.weights import state_digest
 from zoobench.schema import digest
 from zoobench.store import write_atomic
@@ -156,9 +156,9 @@ class Features(PartFeatures):
         return found
 
     def taking(self, kind: str) -> Backbone:
-        """What computes features in the precision `kind`; a complete model, whose answers are taken
+        """What computes features in the precision `kind`; a complete model that answers itself,
         under autocast, has no other than its own. Raises Unsupported."""
-        halved = kind == "bf16" and not isinstance(self.backbone, CompleteModel)
+        halved = kind == "bf16" and not answers_itself(self.backbone)
         return self.half if halved else self.fast
 
     @cached_property

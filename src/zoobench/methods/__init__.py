@@ -31,6 +31,7 @@ METHODS: dict[str, str] = {
 }
 
 FOR_TASK: dict[str, dict[str, str]] = {
+    "classification": {"as-is": "zoobench.methods.class_as_is:ClassesAsIs"},
     "segmentation": {
         "linear-probe": "zoobench.methods.dense_probe:DenseProbe",
         "knn": "zoobench.methods.dense_knn:DenseKnn",

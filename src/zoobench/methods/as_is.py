@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -59,10 +59,7 @@ class AsIs:
         """Raises Unsupported for a model without a head, and where none of the classes is known."""
         model = headed(getattr(backbone, "backbone", backbone), splits.task)
         numbers = mapping(model.labels, splits.classes, self.labels)
-        known = sorted(set(numbers) - {UNKNOWN})
-        if not known:
-            ours, theirs = (", ".join(names[:8]) for names in (splits.classes, model.labels))
-            raise Unsupported(f"it knows none of the classes {ours}; its own labels are {theirs}")
+        known = known_of(numbers, splits.classes, model.labels)
         table = np.asarray(numbers, dtype=np.int64)
 
         def answer(split: Split) -> Any:
@@ -71,11 +68,27 @@ class AsIs:
                 return [_detections(one, table, size) for one, size in said]
             return LabelMaps(_mask(found, table) for found, _ in said)
 
-        unknown = [name for k, name in enumerate(splits.classes) if k not in known]
-        chosen = {UNKNOWN_CLASSES: unknown} if unknown else {}
-        facts = {"classes_known": float(len(known)), "trainable_params": 0.0}
-        flags = ("classes-unknown",) * bool(unknown)
-        return Predictor(answer, splits.valid, answer, chosen, facts, flags)
+        return Predictor(answer, splits.valid, answer, *facts_of(splits.classes, known))
+
+
+def known_of(numbers: Sequence[int], classes: Sequence[str], labels: Sequence[str]) -> list[str]:
+    """The classes that a model has a label for, in their order, from the `numbers` of classes that
+    its `labels` mean. Raises Unsupported where there are none."""
+    known = [name for k, name in enumerate(classes) if k in set(numbers)]
+    if not known:
+        ours, theirs = (", ".join(names[:8]) for names in (classes, labels))
+        raise Unsupported(f"it knows none of the classes {ours}; its own labels are {theirs}")
+    return known
+
+
+def facts_of(
+    classes: Sequence[str], known: Collection[str]
+) -> tuple[dict[str, Any], dict[str, float], tuple[str, ...]]:
+    """What a complete model's Predictor says beside its answers: what it chose, facts, flags."""
+    unknown = [name for name in classes if name not in known]
+    chosen = {UNKNOWN_CLASSES: unknown} if unknown else {}
+    facts = {"classes_known": float(len(known)), "trainable_params": 0.0}
+    return chosen, facts, ("classes-unknown",) * bool(unknown)
 
 
 def _answers(source: Any, model: Any, split: Split) -> Iterator[tuple[Any, tuple[int, int]]]:

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from zoobench.errors import Unsupported
 from zoobench.interfaces import Adapted, SealedSplits, Split
-from zoobench.methods.as_is import UNKNOWN, AsIs, headed, mapping
+from zoobench.methods.as_is import UNKNOWN, AsIs, facts_of, headed, mapping
 from zoobench.methods.predictor import Predictor
-from zoobench.tasks.evaluate import UNKNOWN_CLASSES
 from zoobench.tasks.tagsets import OUTSIDE, Tagset, as_iob2, parts, scheme_of
 
 SAME = (
@@ -54,12 +53,7 @@ class TagsAsIs(AsIs):
                 for row in _said(backbone, model, split)
             ]
 
-        unknown = [name for name in ours.types if name not in known]
-        chosen = {UNKNOWN_CLASSES: unknown} if unknown else {}
-        facts = {"classes_known": float(len(known)), "trainable_params": 0.0}
-        return Predictor(
-            answer, splits.valid, answer, chosen, facts, ("classes-unknown",) * bool(unknown)
-        )
+        return Predictor(answer, splits.valid, answer, *facts_of(ours.types, known))
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ SOURCES: dict[str, str] = {
     "torchvision": "zoobench.models.torchvision_",
     "hf": "zoobench.models.transformers_",
     "saved": "zoobench.models.saved_",
+    "classifier": "zoobench.models.classifier_:CLASSIFIERS",
     "segmenter": "zoobench.models.segmenter_:SEGMENTERS",
     "reader": "zoobench.models.reader_:READERS",
     "detector": "zoobench.models.detector_:DETECTORS",

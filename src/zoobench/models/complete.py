@@ -1,7 +1,7 @@
 """Complete models: with a head and label names of their own, judged as they are by `as-is`.
 
 What the sources of them share: torchvision's by name, and transformers' from the hub or from a
-local folder, of pictures or of texts.
+local folder, of pictures, texts or recordings.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ from zoobench.models import (
     folders,
     options,
     packaged_,
+    sound,
     torchhub,
     transformers_,
     vision,
 )
-from zoobench.models.backbones import ImageBackbone, TextBackbone, finish, seeded
+from zoobench.models.backbones import AudioBackbone, ImageBackbone, TextBackbone, finish, seeded
 from zoobench.models.text import (
     length_of,
+    named_class,
     pretrained,
     quiet,
     tokenizer_digest,
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
+    from zoobench.models.sound_frames import SoundFamily
     from zoobench.transfer import Meter
 
 URL = "https://download.pytorch.org/models/"
@@ -51,12 +54,15 @@ class CompleteModel:
     """Abstract: a backbone that answers a `task` itself, by numbers of its own `labels`.
 
     As a backbone it gives scores of an example, which costs are counted by, made of the answers
-    that it gives: what follows the network belongs to its time.
+    that it gives: what follows the network belongs to its time. Of a classifier the scores of its
+    labels are the answer: `answer_with` is None, and of a `multilabel` one any number of labels
+    may be right at once.
     """
 
     task: str = ""
     labels: tuple[str, ...] = ()
     answer_with: Callable[[torch.nn.Module, Any], Any] | None = None
+    multilabel: bool = False
 
     def answer(self, raw: Any) -> Any:
         """What it says of one raw example of its task."""
@@ -77,6 +83,16 @@ class CompletePictures(CompleteModel, ImageBackbone):
 @dataclass
 class CompleteTexts(CompleteModel, TextBackbone):
     """A complete model of texts: what its raw examples are, its task says."""
+
+
+@dataclass
+class CompleteRecordings(CompleteModel, AudioBackbone):
+    """A complete model of recordings."""
+
+
+def answers_itself(backbone: Any) -> bool:
+    """Whether answers are made one example at a time, and not of what `embed` gives."""
+    return isinstance(backbone, CompleteModel) and backbone.answer_with is not None
 
 
 @dataclass(frozen=True)
@@ -112,6 +128,24 @@ class Folder:
 
 
 @dataclass(frozen=True)
+class SoundFolder:
+    """What was read of a transformers folder of a model of recordings, for a source to build its
+    model of."""
+
+    module: torch.nn.Module
+    labels: tuple[str, ...]
+    extractor: Any
+    family: SoundFamily
+    spec: InputSpec
+
+
+LIBRARIES: Mapping[Modality, str] = {
+    "image": "torchvision", "text": "tokenizers", "audio": "scipy",
+}  # fmt: skip
+"""What prepares inputs of transformers' models."""
+
+
+@dataclass(frozen=True)
 class TorchvisionModels:
     """torchvision's complete models of a task: `files` are their names and the files of their
     weights, `sides` gives a name's input size; `build(ref, seed)` makes one."""
@@ -127,8 +161,9 @@ class TorchvisionModels:
 class CompleteSource:
     """A source of complete models of one task.
 
-    `of_folder` builds one of transformers', of a class in one of `mappings`, from a Folder, or a
-    TextFolder where `modality` is "text". `own` are torchvision's, where there are any.
+    `of_folder` builds one of transformers', of a class in one of `mappings`, from a Folder, a
+    TextFolder where `modality` is "text", a SoundFolder where it is "audio". `own` are
+    torchvision's, where there are any.
     """
 
     name: str
@@ -227,8 +262,8 @@ class CompleteSource:
         if self.own is not None and ref.name in self.named:
             return self.own.build(ref, seed)
         read, provenance = self._read(ref, seed)
-        library = "torchvision" if self.modality == "image" else "tokenizers"
-        return finish(self.of_folder(read), provenance, ("transformers", library))
+        libraries = ("transformers", LIBRARIES[self.modality])
+        return finish(self.of_folder(read), provenance, libraries)
 
     def _read(self, ref: Ref, seed: int) -> tuple[Any, dict[str, Any]]:
         """The model in a folder, or of the hub, and what its record says of it."""
@@ -271,6 +306,11 @@ class CompleteSource:
             told = (("tokenizer", tokenizer_digest(tokenizer)),)
             spec = InputSpec("text", length=length, extra=told)
             return partial(TextFolder, tokenizer=tokenizer, length=length, spec=spec)
+        if self.modality == "audio":
+            family = sound.architecture_of(config, ref).family
+            extractor = sound.extractor_of(folder, ref)
+            spec = sound.spec_of(ref, extractor, config, family)
+            return partial(SoundFolder, extractor=extractor, family=family, spec=spec)
         processor: Any = transformers.AutoImageProcessor.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
@@ -296,7 +336,7 @@ class CompleteSource:
 
         for name in self.mappings:
             if found := getattr(modeling_auto, name).get(type(config), None):
-                return found
+                return named_class(found, config)
         raise Unsupported(f"{what}: transformers has no {self.name} for a {config.model_type}")
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from zoobench import errors
 from zoobench.errors import MissingWeights, Unsupported
 from zoobench.models import checkpoints, options
-from zoobench.models.backbones import AudioBackbone, ImageBackbone, TextBackbone, finish, seeded
+from zoobench.models.backbones import AudioBackbone, TextBackbone, finish, seeded
 from zoobench.models.catalog import PACKAGED, PackagedModel
 from zoobench.schema import Ref
 
@@ -79,6 +79,19 @@ def find(ref: Ref) -> ModelCard:
 
 def load(ref: Ref, seed: int) -> Backbone:
     """Raises MissingWeights when the package is absent or a file of it is damaged."""
+    entry, files, provenance = _read(ref)
+    if entry.builder == "lite":
+        from zoobench.models.timm_ import backbone_of
+
+        return backbone_of(_lite(entry, ref, seed, files, provenance), ref, provenance)
+    if entry.builder == "whisper":
+        return _whisper(ref, seed, files, provenance)
+    return _text(entry, ref, seed, files, provenance)
+
+
+def _read(ref: Ref) -> tuple[PackagedModel, Mapping[str, Path], dict[str, Any]]:
+    """The catalogue's row, its files, and what a record says of them and of a checkpoint that takes
+    their place."""
     entry = _entry(ref)
     files, provenance = verified(entry, ref)
     weights = str(provenance["weights"])
@@ -86,11 +99,14 @@ def load(ref: Ref, seed: int) -> Backbone:
         if entry.builder == "gguf":
             raise Unsupported(f"{ref.short}: the weights of a GGUF file are its own, or random")
         provenance |= checkpoints.facts(Path(weights))
-    if entry.builder == "lite":
-        return _lite(entry, ref, seed, files, provenance)
-    if entry.builder == "whisper":
-        return _whisper(ref, seed, files, provenance)
-    return _text(entry, ref, seed, files, provenance)
+    return entry, files, provenance
+
+
+def whole(ref: Ref, seed: int) -> tuple[Any, dict[str, Any]]:
+    """The module of a `lite` with its classifier, and what its record says of it. Raises as `load`
+    does."""
+    entry, files, provenance = _read(ref)
+    return _lite(entry, ref, seed, files, provenance), provenance
 
 
 def verified(entry: PackagedModel, ref: Ref) -> tuple[Mapping[str, Path], dict[str, Any]]:
@@ -149,10 +165,9 @@ def _verified(entry: PackagedModel) -> dict[str, Path]:
 
 def _lite(
     entry: PackagedModel, ref: Ref, seed: int, files: Mapping[str, Path], provenance: dict[str, Any]
-) -> ImageBackbone:
+) -> Any:
+    """timm's module of it."""
     import timm
-
-    from zoobench.models.timm_ import backbone_of
 
     with seeded(seed):
         module = timm.create_model(entry.architecture, pretrained=False)
@@ -163,7 +178,7 @@ def _lite(
         heads = () if weights == "pretrained" else ("classifier",)
         dropped = checkpoints.fit(module, state, f"{path} into {ref.short}", heads)
         provenance |= {"dropped_keys": list(dropped)} if dropped else {}
-    return backbone_of(module, ref, provenance)
+    return module
 
 
 def _whisper(

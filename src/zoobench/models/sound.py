@@ -82,18 +82,10 @@ def encoder_of(ref: Ref, module: Any, extractor: Any, family: SoundFamily) -> Au
     pool = str(ref.option("pool", family.pools[0]))
     if pool not in family.pools:
         raise Unsupported(f"{ref.short}: no pool = {pool!r}; known: {', '.join(family.pools)}")
-    window, rate = family.window(extractor, config), int(extractor.sampling_rate)
-    seconds = float(ref.option("seconds", 0) or window or SECONDS)
-    if window and seconds > window:
-        raise Unsupported(f"{ref.short}: seconds = {seconds:g} is above its window of {window:g}")
     reader = family.reader(extractor, config)
-    told = {name: value for name, value in extractor.to_dict().items() if _plain(value)}
     return AudioBackbone(
         module=module,
-        input_spec=InputSpec(
-            "audio", length=max(1, round(seconds * rate)), rate=rate,
-            extra=tuple(sorted((name, str(value)) for name, value in told.items())),
-        ),
+        input_spec=spec_of(ref, extractor, config, family),
         pooling=pool,
         listen=partial(family.listen, extractor, config),
         forward=(
@@ -103,6 +95,17 @@ def encoder_of(ref: Ref, module: Any, extractor: Any, family: SoundFamily) -> Au
         ),
         frames=reader,
     )  # fmt: skip
+
+
+def spec_of(ref: Ref, extractor: Any, config: Any, family: SoundFamily) -> InputSpec:
+    """What is read of a clip, and how. Raises Unsupported for more seconds than a window has."""
+    window, rate = family.window(extractor, config), int(extractor.sampling_rate)
+    seconds = float(ref.option("seconds", 0) or window or SECONDS)
+    if window and seconds > window:
+        raise Unsupported(f"{ref.short}: seconds = {seconds:g} is above its window of {window:g}")
+    told = {name: value for name, value in extractor.to_dict().items() if _plain(value)}
+    extra = tuple(sorted((name, str(value)) for name, value in told.items()))
+    return InputSpec("audio", length=max(1, round(seconds * rate)), rate=rate, extra=extra)
 
 
 def _plain(value: Any) -> bool:
@@ -146,6 +149,17 @@ def refuse_large(ref: Ref, settings: Mapping[str, Any]) -> None:
             )
 
 
+def architecture_of(config: Any, ref: Ref) -> AudioArchitecture:
+    """Raises Unsupported for a model type that is none of ARCHITECTURES."""
+    found = ARCHITECTURES.get(config.model_type)
+    if found is None:
+        raise Unsupported(
+            f"{ref.short}: a {config.model_type} is not read as an audio encoder; "
+            f"known: {', '.join(ARCHITECTURES)}"
+        )
+    return found
+
+
 def _encoder(folder: Path, ref: Ref) -> tuple[torch.nn.Module, str, dict[str, Any]]:
     """The bare module in float32, its model type, and notes for the provenance."""
     import transformers
@@ -155,12 +169,7 @@ def _encoder(folder: Path, ref: Ref) -> tuple[torch.nn.Module, str, dict[str, An
         config = transformers.AutoConfig.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-        architecture = ARCHITECTURES.get(config.model_type)
-        if architecture is None:
-            raise Unsupported(
-                f"{ref.short}: a {config.model_type} is not read as an audio encoder; "
-                f"known: {', '.join(ARCHITECTURES)}"
-            )
+        architecture = architecture_of(config, ref)
         model_type = config.model_type
         config = getattr(config, architecture.config) if architecture.config else config
         kind = getattr(transformers, architecture.kind)

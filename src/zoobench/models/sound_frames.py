@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Batch = Mapping[str, torch.Tensor]
+    Parts = list[tuple[torch.Tensor, Batch]]
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,15 @@ class SoundFamily:
     `values` names what the extractor gives, and `listen(extractor, config, samples)` makes of it
     what a batch holds for one clip. `window(extractor, config)` is the most seconds that the
     network reads, or 0 for any. `reader(extractor, config)` is None where there are no frames.
+    `read_at_once(config, batch)` gives the parts of a batch that a network reads at once, where
+    that is not all of it.
     """
 
     listen: Callable[[Any, Any, NDArray[np.float32]], torch.Tensor]
     window: Callable[[Any, Any], float]
     reader: Callable[[Any, Any], FrameReader | None]
     pools: tuple[str, ...] = ("mean",)
+    read_at_once: Callable[[Any, Batch], Parts] | None = None
 
 
 def _extracted(extractor: Any, samples: NDArray[np.float32], name: str) -> torch.Tensor:
@@ -106,20 +110,28 @@ def _wave_states(
     import torch
 
     layers = int(config.num_hidden_layers)
+    parts = _wave_parts(config, batch)
+    found: list[list[torch.Tensor]] = [[] for _ in wanted]
+    for _, inputs in parts:
+        output = module(**inputs, **_asks(wanted, layers))
+        for states, one in zip(found, _layers(output, wanted, layers), strict=True):
+            states += list(one)
+    back = torch.cat([rows for rows, _ in parts]).argsort().tolist()
+    pad = torch.nn.utils.rnn.pad_sequence
+    return [pad([states[one] for one in back], batch_first=True) for states in found]
+
+
+def _wave_parts(config: Any, batch: Batch) -> Parts:
+    """(rows, inputs): the whole batch with a mask, or the clips of each length by themselves."""
+    import torch
+
     values, lengths = batch["values"], batch["lengths"].clamp(min=receptive_field(config))
     if config.model_type in MASKED and getattr(config, "feat_extract_norm", "") == "layer":
         mask = torch.arange(values.shape[1], device=values.device)[None] < lengths[:, None]
-        output = module(values, attention_mask=mask.long(), **_asks(wanted, layers))
-        return _layers(output, wanted, layers)
-    found: list[list[torch.Tensor]] = [[] for _ in wanted]
-    rows = [(lengths == one).nonzero()[:, 0] for one in sorted(set(lengths.tolist()))]
-    for row in rows:
-        output = module(values[row, : int(lengths[row[0]])], **_asks(wanted, layers))
-        for states, one in zip(found, _layers(output, wanted, layers), strict=True):
-            states += list(one)
-    back = torch.cat(rows).argsort().tolist()
-    pad = torch.nn.utils.rnn.pad_sequence
-    return [pad([states[one] for one in back], batch_first=True) for states in found]
+        rows = torch.arange(len(values), device=lengths.device)
+        return [(rows, {"input_values": values, "attention_mask": mask.long()})]
+    apart = [(lengths == one).nonzero()[:, 0] for one in sorted(set(lengths.tolist()))]
+    return [(rows, {"input_values": values[rows, : int(lengths[rows[0]])]}) for rows in apart]
 
 
 def _wave_reader(extractor: Any, config: Any) -> FrameReader:
@@ -216,7 +228,7 @@ def _whole_window(extractor: Any, config: Any) -> float:
     return float(extractor.nb_max_samples / extractor.sampling_rate)
 
 
-WAVES = SoundFamily(_wave, lambda extractor, config: 0.0, _wave_reader)
+WAVES = SoundFamily(_wave, lambda extractor, config: 0.0, _wave_reader, read_at_once=_wave_parts)
 WINDOWS = SoundFamily(_mel, _mel_window, _mel_reader)
 PATCHES = SoundFamily(_patches, _patch_window, _patch_reader, ("cls", "mean"))
 WHOLE = SoundFamily(_whole, _whole_window, lambda extractor, config: None, ("pooler",))
@@ -239,3 +251,15 @@ def pooled(pool: str, module: torch.nn.Module, batch: Batch) -> torch.Tensor:
     told = {"is_longer": values.new_zeros(len(values), 1)} if pool == "pooler" else {}
     found: torch.Tensor = module(values, **told).pooler_output
     return found
+
+
+def class_scores(family: SoundFamily, module: torch.nn.Module, batch: Batch) -> torch.Tensor:
+    """(B, K) of a network with a head that classifies whole clips."""
+    import torch
+
+    if family.read_at_once is None:
+        whole: torch.Tensor = module(batch["values"]).logits
+        return whole
+    parts = family.read_at_once(module.config, batch)
+    scores = torch.cat([module(**inputs).logits for _, inputs in parts])
+    return scores[torch.cat([rows for rows, _ in parts]).argsort()]

@@ -173,6 +173,12 @@ def _class_of(config: Any, ref: Ref) -> Any:
     found = transformers.MODEL_MAPPING.get(type(config), None)
     if found is None:
         raise Unsupported(f"{ref.short}: transformers has no encoder for a {config.model_type}")
+    return named_class(found, config)
+
+
+def named_class(found: Any, config: Any) -> Any:
+    """Of the classes that a table of transformers has for `config`, one or several, the one that it
+    names itself, else the first."""
     classes = found if isinstance(found, (list, tuple)) else (found,)
     named = getattr(config, "architectures", None) or ()
     return next((kind for kind in classes if kind.__name__ in named), classes[0])

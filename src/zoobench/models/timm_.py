@@ -33,7 +33,9 @@ POOLS = {"avg": "avg", "max": "max", "cls": "token"}
 """Our names of poolings -> timm's."""
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 
-__all__ = ["available", "backbone_of", "cards", "fetch", "find", "load", "repository", "resolve"]
+__all__ = [
+    "available", "backbone_of", "cards", "fetch", "find", "load", "repository", "resolve", "whole",
+]  # fmt: skip
 
 
 def _is_repo(name: str) -> bool:
@@ -127,6 +129,12 @@ def fetch(ref: Ref, meter: Meter) -> None:
 
 def load(ref: Ref, seed: int) -> Backbone:
     """Raises MissingWeights, and Unsupported for what does not fit or cannot be resized."""
+    return backbone_of(*whole(ref, seed))
+
+
+def whole(ref: Ref, seed: int) -> tuple[Any, Ref, dict[str, Any], dict[str, Any]]:
+    """The module with its classifier, `ref`, what its record says of it, and the arguments that it
+    was made with. Raises as `load` does."""
     card = find(ref)
     weights = str(ref.option("weights", "pretrained"))
     provenance: dict[str, Any] = {"weights": weights}
@@ -145,7 +153,7 @@ def load(ref: Ref, seed: int) -> Backbone:
         module, dropped = _filled(create, files, weights != "pretrained", ref)
     if dropped:
         provenance["dropped_keys"] = list(dropped)
-    return backbone_of(module, ref, provenance, arguments)
+    return module, ref, provenance, arguments
 
 
 def _described(ref: Ref) -> Path:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 POOLING = "penultimate"
 """The one pooling: whatever the last layer was given (documented in docs/models.md)."""
+LIBRARIES = ("torchvision", "pillow")
 DENSENET = re.compile(r"(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)")
 
 
@@ -90,6 +91,19 @@ def fetch(ref: Ref, meter: Meter) -> None:
 
 def load(ref: Ref, seed: int) -> Backbone:
     """Raises MissingWeights, and Unsupported for what does not fit or cannot be resized."""
+    module, enum, provenance = whole(ref, seed)
+    last = _last_layer(module)
+    _behead(module, last)
+    spec, transform = preprocessing(enum, ref)
+    backbone = ImageBackbone(module, spec, f"{POOLING} (input of {last})", transform, forward)
+    backbone.blueprint = Blueprint("torchvision", _settings(ref, enum, last, spec))
+    backbone.reads_maps = torchvision_maps.reader
+    return finish(backbone, provenance, LIBRARIES)
+
+
+def whole(ref: Ref, seed: int) -> tuple[Any, Any, dict[str, Any]]:
+    """The module with its classifier, torchvision's member of its weights, and what its record says
+    of it. Raises as `load` does."""
     import torchvision.models as zoo
 
     enum = zoo.get_model_weights(ref.name)[find(ref).revision]
@@ -113,12 +127,8 @@ def load(ref: Ref, seed: int) -> Backbone:
         dropped = checkpoints.fit(module, state, f"{path} into {ref.short}", heads)
         dropped = (*checkpoints.left_out(whole, inner), *dropped)
         provenance |= {"dropped_keys": list(dropped)} if dropped else {}
-    _behead(module, last)
-    spec, transform = _preprocessing(enum, ref)
-    backbone = ImageBackbone(module, spec, f"{POOLING} (input of {last})", transform, _forward)
-    backbone.blueprint = Blueprint("torchvision", _settings(ref, enum, last, spec))
-    backbone.reads_maps = torchvision_maps.reader
-    return finish(backbone, provenance, ("torchvision", "pillow"))
+    _drop_auxiliary(module)
+    return module, enum, provenance
 
 
 def _settings(ref: Ref, enum: Any, last: str, spec: InputSpec) -> dict[str, Any]:
@@ -198,6 +208,9 @@ def _behead(module: Any, last: str) -> None:
 
     parent, _, name = last.rpartition(".")
     setattr(module.get_submodule(parent), name, torch.nn.Identity())
+
+
+def _drop_auxiliary(module: Any) -> None:
     for auxiliary in ("aux1", "aux2", "AuxLogits"):
         if hasattr(module, auxiliary):
             setattr(module, auxiliary, None)
@@ -205,7 +218,8 @@ def _behead(module: Any, last: str) -> None:
         module.aux_logits = False
 
 
-def _forward(module: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
+def forward(module: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
+    """What a module of torchvision gives, as a tensor."""
     output: Any = module(batch)
     # GoogLeNet and Inception wrap what they return when they train.
     features: torch.Tensor = output.logits if hasattr(output, "logits") else output
@@ -225,7 +239,8 @@ def _preset(enum: Any) -> dict[str, Any]:
     }
 
 
-def _preprocessing(enum: Any, ref: Ref) -> tuple[InputSpec, Any]:
+def preprocessing(enum: Any, ref: Ref) -> tuple[InputSpec, Any]:
+    """The evaluation transform that belongs to the weights, with `ref`'s options laid over it."""
     from torchvision.transforms import InterpolationMode
 
     preset = _preset(enum)

@@ -49,7 +49,7 @@ def cards() -> tuple[ModelCard, ...]:
     return HF
 
 
-def _catalogued(name: str) -> ModelCard | None:
+def catalogued(name: str) -> ModelCard | None:
     """The card of a full name, or of a last part that only one card has."""
     same = [card for card in HF if card.name == name]
     same = same or [card for card in HF if card.name.rpartition("/")[2] == name]
@@ -58,7 +58,7 @@ def _catalogued(name: str) -> ModelCard | None:
 
 def find(ref: Ref) -> ModelCard:
     """The card of a resolved ref; an uncatalogued one says what is sure and no more."""
-    card = _catalogued(ref.name)
+    card = catalogued(ref.name)
     if card is not None:
         return card
     said = ref.option("modality")
@@ -71,13 +71,13 @@ def find(ref: Ref) -> ModelCard:
 def resolve(ref: Ref, where: str) -> Ref:
     at = f"{where}: " if where else ""
     folder = _folder(ref)
-    card = _catalogued(ref.name)
+    card = catalogued(ref.name)
     if card is None:
         if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", ref.name):
             raise UserError(f"{at}{ref.id!r} is not of the form hf/user/name")
         if "/" not in ref.name and folder is None:
             raise errors.unknown(where, "model", ref.name, [card.name for card in HF], "of hf")
-    modality = card.modality if card else _modality(ref, folder, at)
+    modality = card.modality if card else modality_of(ref, folder, at)
     named = Ref(ref.source, card.name, ref.revision, ref.options) if card else ref
     defaults = {"modality": card.modality, **dict(card.extra)} if card else {}
     if modality == "text" and (most := _positions(ref, folder)):
@@ -101,7 +101,9 @@ def _is_folder(value: Value | None) -> bool:
     return value is not None and expanded(str(value)).is_dir()
 
 
-def _modality(ref: Ref, folder: Path | None, at: str) -> Modality:
+def modality_of(ref: Ref, folder: Path | None, at: str) -> Modality:
+    """What a model of no card reads: as its name says, or its configuration where that is here.
+    `at` begins a message. Raises UserError."""
     asked = ref.option("modality")
     if asked is None:
         config = (

@@ -85,12 +85,12 @@ def load_folder(folder: Path, ref: Ref, seed: int, provenance: Mapping[str, Any]
     pool = str(ref.option("pool", default))
     if pool == "pooler" and default != "pooler":
         raise Unsupported(f"{what}: these weights have no trained pooler; known: cls, mean")
-    forward = partial(_features, pool, _resized(module, spec))
+    forward = partial(_features, pool, resized(module, spec))
     backbone = ImageBackbone(module, spec, pool, transform, forward)
     told = {
         "class": type(module).__name__,
         "pool": pool,
-        "forward": _resized(module, spec),
+        "forward": resized(module, spec),
         "processing": transform.args[1],
     }
     backbone.blueprint = Blueprint("transformers-image", told, partial(_write, processor))
@@ -109,12 +109,12 @@ def _pools(module: Any, spec: InputSpec) -> bool:
 
     with torch.no_grad():
         output = module.eval()(
-            pixel_values=torch.zeros(1, *(spec.size or (3, 224, 224))), **_resized(module, spec)
+            pixel_values=torch.zeros(1, *(spec.size or (3, 224, 224))), **resized(module, spec)
         )
     return getattr(output, "pooler_output", None) is not None
 
 
-def _resized(module: Any, spec: InputSpec) -> dict[str, Any]:
+def resized(module: Any, spec: InputSpec) -> dict[str, Any]:
     """What a forward pass has to be told when pictures have another size than in training."""
     import inspect
 

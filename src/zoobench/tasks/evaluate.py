@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from zoobench.errors import StoreError
 from zoobench.interfaces import Splits
-from zoobench.metrics import METRICS, fraction, measured
+from zoobench.metrics import METRICS, fraction, measured, metric
 from zoobench.schema import Measurement, Outcomes, Record
 from zoobench.statistics import intervals
 from zoobench.statistics.bootstrap import RESAMPLES, Floats, Units, numbered, resampled, unit_count
@@ -53,10 +54,26 @@ def evaluate(task: Task, outcomes: Outcomes, splits: Splits) -> tuple[Measuremen
     return tuple(out)
 
 
-def of_known(numbers: Sequence[Measurement], unknown: Collection[str]) -> tuple[Measurement, ...]:
+def of_known(
+    task: Task,
+    outcomes: Outcomes,
+    splits: Splits,
+    numbers: Sequence[Measurement],
+    unknown: Collection[str],
+) -> tuple[Measurement, ...]:
     """The primary metric over the classes that a complete model has a label for, where it lacks
-    some: the mean of its detail by class without those that are `unknown`."""
+    some (`unknown`): of the test examples of the others, where each is of one class, else the mean
+    of its detail by class without those. `numbers` are what `evaluate` gives of the same."""
     name = f"{numbers[0].metric}_known"
+    if unknown and task.truth == ("label",):
+        missing = [number for number, known in enumerate(splits.classes) if known in unknown]
+        rows = np.flatnonzero(~np.isin(outcomes.arrays["label"], missing))
+        if not len(rows):
+            return ()
+        arrays = {array: values[rows] for array, values in outcomes.arrays.items()}
+        primary = evaluate(task, Outcomes(len(rows), arrays), splits)[0]
+        row = metric(name)
+        return (replace(primary, metric=name, unit=row.unit, better=row.better),)
     by_class = next((v for v in numbers[0].detail.values() if isinstance(v, Mapping)), {})
     values = [float(value) for key, value in by_class.items() if key not in unknown]
     if not unknown or not values or name not in METRICS:

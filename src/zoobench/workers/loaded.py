@@ -27,7 +27,7 @@ from zoobench.methods.finetune import Tuned
 from zoobench.methods.transferability import foresee
 from zoobench.metrics import measured
 from zoobench.models import variants
-from zoobench.models.complete import CompleteModel
+from zoobench.models.complete import answers_itself
 from zoobench.schema import Cell, Measurement, Ref, digest
 from zoobench.tasks.classification import Labels
 from zoobench.workers.settings import Settings
@@ -81,7 +81,8 @@ class Loaded:
         untrained = self.ref.option("weights") == "random" or self.original is not None
         classes = isinstance(train.targets, Labels)
         checks = untrained or on_part(cell.dataset)
-        if method.needs != "features" or cell.shots is not None or checks or not classes:
+        reads = method.needs == "features" and getattr(method, "view", "embed") == "embed"
+        if not reads or cell.shots is not None or checks or not classes:
             return ()
         key = train.fingerprint
         if key not in self._foreseen:
@@ -105,7 +106,7 @@ class Loaded:
             self._costs[key] = (second("load_seconds", self.load_seconds),)
             backbone = whole or self.features.backbone
             try:
-                under = trained or whole is not None or isinstance(backbone, CompleteModel)
+                under = trained or whole is not None or answers_itself(backbone)
                 halved = taken == "bf16" and not under
                 self._costs[key] += self._counts(whole, halved)
                 # Random weights cost what the pretrained ones do: once is enough.

@@ -142,7 +142,9 @@ class Bench:
     def _measure(self, cell: Cell) -> Result:
         fit = self.fit(cell)
         method, splits, loaded, adapted = fit.method, fit.splits, fit.loaded, fit.adapted
-        numbers = evaluate(tasks.task(splits.task), fit.outcomes, splits)
+        task = tasks.task(splits.task)
+        numbers = evaluate(task, fit.outcomes, splits)
+        unknown = adapted.chosen.get(UNKNOWN_CLASSES, ())
         flags = [*splits.flags, *adapted.flags]
         flags += ["temperature-of-few"] * any("temperature_of_few" in m.detail for m in numbers)
         costs: tuple[Measurement, ...] = ()
@@ -161,7 +163,7 @@ class Bench:
             "ok",
             measurements=(
                 *numbers,
-                *of_known(numbers, adapted.chosen.get(UNKNOWN_CLASSES, ())),
+                *of_known(task, fit.outcomes, splits, numbers, unknown),
                 *costs,
                 *fit.seconds,
                 *facts(adapted),
