@@ -18,8 +18,8 @@ from savedfolders import change, describe, of_backbone
 from tinymodels import tiny_bert, tiny_timm, write_files
 from zoobench.errors import Unsupported
 from zoobench.export.saved import open_saved
+from zoobench.models import onnx_session
 from zoobench.models.saved.description import script_path
-from zoobench.models.variants import onnx_session
 
 Command = Callable[..., Said]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,8 @@ from zoobench.audio import Clip
 from zoobench.costs.counter_formulas import COUNTER_VERSION
 from zoobench.features.extraction import to_device
 from zoobench.metrics import measured
-from zoobench.models.weights import plain_state
+from zoobench.models import onnx_counts, onnx_session
+from zoobench.models.weights import parameters, plain_state
 from zoobench.schema import Measurement
 
 if TYPE_CHECKING:
@@ -63,7 +64,10 @@ def seconds_heard(spec: InputSpec) -> float | None:
 
 
 def weights_bytes(module: torch.nn.Module) -> dict[str, int]:
-    """dtype -> bytes of the state_dict; tensors that share storage count once."""
+    """dtype -> bytes of the state_dict; tensors that share storage count once. Those of a graph of
+    ONNX, whose weights lie in it with all else, are of the dtype "onnx"."""
+    if onnx_session.holds_graph(module):
+        return {"onnx": len(onnx_session.content_of(module))}
     totals: Counter[str] = Counter()
     seen: set[tuple[int, int]] = set()
     for tensor in plain_state(module).values():
@@ -108,33 +112,40 @@ def of_variant(
     return (*(own.get(one.metric, one) for one in counted), *([coverage] if covered else []))
 
 
+def count_of(module: torch.nn.Module, run: Callable[..., Any], args: Sequence[Any]) -> OpCount:
+    """What one example costs that `run(*args)` computes by `module`; where that holds a graph of
+    ONNX, of which torch sees nothing, by the graph's own operators."""
+    from zoobench.costs.counter import OpCount, count
+
+    if not onnx_session.holds_graph(module):
+        return count(run, args)
+    found = onnx_counts.counted(onnx_session.graph_of(module))
+    attention = "full" if found.attention else "none"
+    return OpCount(found.macs, found.by_operator, found.uncounted, bool(found.uncounted), attention)
+
+
 def static_costs(backbone: Backbone) -> tuple[Measurement, ...]:
     """params, weights_bytes, feature_dim, macs and flops of `embed`.
 
     The count is of one example that fills the model's own input, run for real where the
     module lies. Deterministic; the module is left as it was.
     """
-    from zoobench.costs.counter import count  # it loads torch, which the parent of a run never does
-
     module = backbone.module
     place = next(iter(module.parameters()), None)
     batch = batch_of(backbone, 1)
     held = batch if place is None else to_device(batch, place.device)
-    counted = count(backbone.embed, (held,))
+    counted = count_of(module, backbone.embed, (held,))
     detail = {"input_shape": shapes(batch), **count_detail(counted)}
     if (length := sequence_length(batch)) is not None:
         detail["sequence_length"] = length
     if (heard := seconds_heard(backbone.input_spec)) is not None:
         detail["seconds"] = heard
     by_dtype = weights_bytes(module)
-    total = sum(p.numel() for p in module.parameters())
-    found = (
+    total = parameters(module)
+    return (
         measured("params", float(total)),
         measured("weights_bytes", float(sum(by_dtype.values())), detail=by_dtype),
         measured("feature_dim", float(backbone.feature_dim)),
         measured("macs", float(counted.macs), detail=detail),
         measured("flops", float(2 * counted.macs), detail=detail),
     )
-    # What torch does not compute, as a file of ONNX, has costs that nobody counted: none is 0.
-    seen = total or counted.macs
-    return tuple(one for one in found if seen or one.metric in ("weights_bytes", "feature_dim"))

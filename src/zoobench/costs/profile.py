@@ -17,9 +17,10 @@ import torch
 from zoobench import escape
 from zoobench.costs import architectures
 from zoobench.costs.architectures import Architecture, quiet
-from zoobench.costs.counted import count_detail, weights_bytes
+from zoobench.costs.counted import count_detail, count_of, weights_bytes
 from zoobench.costs.counter import OpCount, count, params_by_block
 from zoobench.errors import UserError, one_line
+from zoobench.models.weights import parameters
 from zoobench.schema import Ref
 from zoobench.store import write_atomic
 
@@ -78,7 +79,7 @@ def _body(shape: Architecture, found: _Found) -> dict[str, Any]:
         "model": shape.name,
         "scope": shape.scope,
         "input_shape": shape.shape,
-        "params": sum(p.numel() for p in module.parameters()),
+        "params": parameters(module),
         "trainable_params": sum(p.numel() for p in module.parameters() if p.requires_grad),
         "params_by_block": params_by_block(module),
         "weights_bytes": weights_bytes(module),
@@ -103,7 +104,7 @@ def _body(shape: Architecture, found: _Found) -> dict[str, Any]:
 
 
 def _count(shape: Architecture, module: torch.nn.Module, device: torch.device) -> _Found:
-    forward = count(shape.call or module, shape.inputs(device))
+    forward = count_of(module, shape.call or module, shape.inputs(device))
     try:
         whole = module if shape.call is None else Called(module, shape.call)
         train = count(whole, shape.inputs(device), train=True)

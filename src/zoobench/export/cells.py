@@ -140,7 +140,7 @@ def _is_local(ref: Ref) -> bool:
     """Whether records leave out where the files of `ref` lie."""
     weights = ref.option("weights", "pretrained")
     named = weights not in ("pretrained", "random") or ref.option("configuration") is not None
-    return named or ref.source in ("folder", "table", "saved")
+    return named or ref.source in ("folder", "table", "saved", "onnx")
 
 
 def _placed(ref: Ref, known: Iterable[Ref]) -> Ref:

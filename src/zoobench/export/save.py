@@ -26,6 +26,7 @@ from zoobench.export.saved import SavedModel, open_saved
 from zoobench.files import new_folder
 from zoobench.machine import cache_dir
 from zoobench.methods.head import AffineHead
+from zoobench.models import onnx_session
 from zoobench.models.backbones import Blueprint
 from zoobench.models.saved.description import (
     DESCRIPTION,
@@ -35,7 +36,6 @@ from zoobench.models.saved.description import (
     WEIGHTS,
     script_path,
 )
-from zoobench.models.variants import onnx_session
 from zoobench.models.weights import plain_tensors
 from zoobench.schema import Outcomes, Record, to_json
 from zoobench.store import Run

@@ -27,6 +27,7 @@ SOURCES: dict[str, str] = {
     "hf": "zoobench.models.transformers_",
     "saved": "zoobench.models.saved_",
     "classifier": "zoobench.models.classifier_:CLASSIFIERS",
+    "onnx": "zoobench.models.onnx_",
     "segmenter": "zoobench.models.segmenter_:SEGMENTERS",
     "reader": "zoobench.models.reader_:READERS",
     "detector": "zoobench.models.detector_:DETECTORS",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from zoobench.errors import Unsupported
 from zoobench.interfaces import InputSpec
+from zoobench.models.weights import parameters
 from zoobench.views import FrameReader, MapReader, TokenReader
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ def finish(
     backbone.provenance = {
         **provenance,
         "preprocessing": backbone.input_spec.digest,
-        "parameters": sum(p.numel() for p in backbone.module.parameters()),
+        "parameters": parameters(backbone.module),
         "libraries": {name: version(name) for name in needed},
     }
     return backbone

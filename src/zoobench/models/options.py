@@ -153,6 +153,22 @@ def _channels(positive: bool) -> Callable[[str, Value], tuple[float, ...]]:
     return check
 
 
+def _named(at: str, value: Value) -> str:
+    """A name, which may be one of digits alone."""
+    return _text(at, str(value) if isinstance(value, int) else value)
+
+
+def _span(at: str, value: Value) -> tuple[float, float]:
+    listed = value.split(",") if isinstance(value, str) else value
+    try:
+        low, high = (float(one) for one in listed)  # type: ignore[union-attr]
+    except (TypeError, ValueError):
+        low = high = 0.0
+    if not -1e6 < low < high < 1e6:
+        raise UserError(f"{at}: {value!r} is not a least and a largest number, such as -1,1")
+    return low, high
+
+
 def _text(at: str, value: Value) -> str:
     if not isinstance(value, str):
         raise UserError(f"{at}: {value!r} is not a text")
@@ -170,5 +186,12 @@ _CHECKS: dict[str, Callable[[str, Value], Value]] = {
     "mean": _channels(positive=False),
     "std": _channels(positive=True),
     "prefix": _text,
+    "tap": _named,
+    "family": _text,
+    "package": _text,
+    "file": _text,
+    "layout": partial(_choice, choices=("nchw", "nhwc")),
+    "channels": partial(_choice, choices=("rgb", "bgr")),
+    "range": _span,
     "configuration": _folder,
 }

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 from zoobench.errors import CellError, MissingWeights, Unsupported, UserError, unknown
 from zoobench.files import expanded
 from zoobench.interfaces import InputSpec
-from zoobench.models import folders, glove, sentence, text
+from zoobench.models import folders, glove, onnx_session, sentence, text
 from zoobench.models.backbones import Blueprint, ImageBackbone, TextBackbone, finish
 from zoobench.models.checkpoints import facts
 from zoobench.models.saved.description import HEAD, ONNX, Description, describe, read
-from zoobench.models.variants import OPTION, onnx_session
+from zoobench.models.variants import OPTION
 from zoobench.models.variants.int8 import quiet
 from zoobench.models.weights import content_digest
 from zoobench.schema import Modality, ModelCard, Ref, digest

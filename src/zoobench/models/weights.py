@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoobench.files import expanded
+from zoobench.models import onnx_counts, onnx_session
 from zoobench.models.checkpoints import SETTINGS, sha256_file
 from zoobench.models.options import WEIGHT_SUFFIXES
-from zoobench.schema import Cell, Ref
+from zoobench.schema import Cell, ModelCard, Ref
 
 if TYPE_CHECKING:
     import torch
 
 
+FROZEN = "frozen"
+"""The fact on a card that `frozen` asks for."""
 OF_FOLDERS = ("hf", "timm", "segmenter", "detector", "tagger", "reader", "language-model")
 """Sources whose models may come from a local folder."""
 
@@ -31,8 +34,22 @@ def own_folder(ref: Ref) -> str:
 
 
 def drawable(ref: Ref) -> bool:
-    """Whether there are random weights of the architecture: a saved folder has its own alone."""
-    return ref.source != "saved"
+    """Whether there are random weights of the architecture: a saved folder and a file of ONNX have
+    their own alone."""
+    return ref.source not in ("saved", "onnx")
+
+
+def frozen(card: ModelCard) -> bool:
+    """Whether the model is a fixed function from inputs to features: nothing trains it, and nothing
+    looks inside of it."""
+    return bool(dict(card.extra).get(FROZEN))
+
+
+def parameters(module: torch.nn.Module) -> int:
+    """Numbers of its weights; of a graph of ONNX those in its file."""
+    if onnx_session.holds_graph(module):
+        return onnx_counts.counted(onnx_session.graph_of(module)).params
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def untrained(ref: Ref) -> Ref:

@@ -33,6 +33,7 @@ RECORD_FLAGS = {
     "temperature-of-few": "calibrated by fewer than 20 valid examples",
     "classes-unknown": "the model has no label for some classes, which score 0",
     "lossy-tokenizer": "its tokenizer forgets a part of the text, whose bits are not counted",
+    "guessed-input": "nobody said how pictures become its input: see the record's `guessed`",
     "compile-failed": "the network could not be compiled, and ran as it is",
     "imported": "published numbers, not measured here",
 }

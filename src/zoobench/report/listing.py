@@ -195,7 +195,7 @@ def diagnosis() -> dict[str, Any]:
         device = f"none: {error}"
     extras = {
         "datasets": "hub", "pyarrow": "parquet", "mlxtend": "demo", "babel": "demo", "gguf": "gguf",
-        "soundfile": "sound", "jiwer": "sound",
+        "soundfile": "sound", "jiwer": "sound", "onnx": "onnx", "onnxruntime": "onnx",
     }  # fmt: skip
     have = {
         f"{module} (extra {extra})": "installed"

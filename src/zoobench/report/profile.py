@@ -137,7 +137,7 @@ def _by_dtype(sizes: Mapping[str, int]) -> str:
 
 
 def _blocks(blocks: Mapping[str, int], total: int) -> list[str]:
-    if not total:
+    if not total or not blocks:
         return []
     width = max(map(len, blocks))
     rows = (f"    {name:<{width}}  {amount(n):>9}  {n / total:6.1%}" for name, n in blocks.items())

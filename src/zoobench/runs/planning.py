@@ -10,7 +10,7 @@ from zoobench import datasets, methods, models
 from zoobench.datasets import control, judged
 from zoobench.datasets.shift import is_shifted
 from zoobench.models import variants
-from zoobench.models.weights import drawable, untrained, weights_digest
+from zoobench.models.weights import drawable, frozen, untrained, weights_digest
 from zoobench.runs.suite import CONTROLS, MethodSpec, Suite
 from zoobench.schema import PROTOCOL, Cell, Ref
 from zoobench.tasks import task as task_named
@@ -34,11 +34,22 @@ def unsuited(model: Ref, dataset: Ref, method: str) -> str:
     served = methods.served(method)
     if card.task not in served:
         return f"{method} serves {', '.join(served)}, {dataset.short} asks {card.task}"
+    if frozen(models.card(model)) and (why := _beyond_features(method, card.task)):
+        return f"{model.short} is a fixed graph, without gradients or maps: {why}"
     if variant := variants.name_of(model):
         if not methods.heads(method, card.task):
             return f"{model.short} is a variant, which {method} of {card.task} cannot make"
         return variants.unsuited(models.card(model), variant)
     return ""
+
+
+def _beyond_features(method: str, task: str) -> str:
+    """What a method asks of a model beside its features, "" for nothing."""
+    kind = methods.method_class(method, task=task)
+    if kind.needs == "module":
+        return f"{method} trains its layers"
+    view = getattr(kind, "view", "embed")
+    return f"{method} of {task} reads its {view}" if view not in ("embed", "") else ""
 
 
 def left_out(suite: Suite) -> list[str]:

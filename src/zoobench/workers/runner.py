@@ -154,6 +154,7 @@ class Bench:
             trained = method.needs == "module"
             whole = adapted.whole if isinstance(adapted, TrainedNetwork) else None
             costs = loaded.costs(self.settings, trained, self.alone, whole, artefact(cell, whole))
+            flags += ["guessed-input"] if loaded.features.provenance.get("guessed") else []
             flags += ["costs-failed"] if loaded.costs_failed else []
             foreseen = loaded.foresight(cell, method, splits.train)
             if method.needs == "features" and loaded.features.compiling.failed:

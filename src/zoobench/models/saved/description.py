@@ -16,9 +16,8 @@ from msgspec import Meta
 
 from zoobench.errors import UserError, missing_extra, one_line, unknown
 from zoobench.escape import plain
-from zoobench.models import folders, timm_config
+from zoobench.models import folders, onnx_session, timm_config
 from zoobench.models.sentence import ACTIVATIONS
-from zoobench.models.variants import onnx_session
 
 FORMAT = 1
 """Version of predict.json and of what its folder holds."""

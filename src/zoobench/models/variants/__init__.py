@@ -18,6 +18,7 @@ from zoobench.errors import Unsupported, ZoobenchError, one_line, unknown
 from zoobench.machine import out_of_memory
 from zoobench.models.backbones import OurBackbone
 from zoobench.models.variants.coverage import Coverage
+from zoobench.models.weights import frozen
 from zoobench.schema import ModelCard, Ref
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ def unsuited(card: ModelCard, name: str) -> str:
     row = VARIANTS[name]
     if row.modality and card.modality != row.modality:
         return f"{name} is for models that read {row.modality}, {card.name} reads {card.modality}"
+    if frozen(card):
+        return f"{card.name} is a fixed graph, and variants are made of a network's own layers"
     if card.answers:
         return f"{card.name} is a complete model, and variants are made of backbones"
     return ""

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from zoobench.errors import Unsupported
+from zoobench.models import onnx_counts, onnx_export, onnx_session
 from zoobench.models.backbones import ImageBackbone
-from zoobench.models.variants import onnx_session
 from zoobench.models.variants.coverage import Coverage
 from zoobench.models.variants.int8 import quiet
 
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
     from numpy.typing import NDArray
-
-LAYERS = ("Conv", "Gemm", "MatMul")
-"""Operators that hold nearly all parameters and MACs of a network."""
 
 PICTURES = 4
 """Calibrated on at a time: all activations are held at once (ResNet-50's of 16 are 4 GB)."""
@@ -50,8 +47,9 @@ def static(
         raise Unsupported(f"int8-static runs by ONNX Runtime on the CPU, not on {device}")
     onnx_session.require("int8-static")
     with tempfile.TemporaryDirectory(prefix="zoobench-") as folder, quiet():
-        exported = _exported(backbone, Path(folder))
-        if _has_attention(exported):
+        exported = onnx_export.exported(onnx_export.embedding(backbone), backbone.input_spec)
+        constant = onnx_counts.constants(exported)
+        if any(onnx_counts.is_attention(node, constant) for node in exported.graph.node):
             raise Unsupported(
                 "int8-static is for convolutional networks, and this one has attention: "
                 "try int8-dynamic"
@@ -72,48 +70,6 @@ def _no_maps(module: torch.nn.Module, size: tuple[int, int]) -> NoReturn:
     raise Unsupported("int8-static computes the features of whole pictures: it has no maps")
 
 
-def _exported(backbone: ImageBackbone, folder: Path) -> Any:
-    """What `embed` computes as an ONNX model, its batch norms folded, the size of a batch free."""
-    import onnx
-    import onnxruntime
-    import torch
-
-    class EmbedModule(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.module = backbone.module
-
-        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-            return backbone.embed(pixels)
-
-    assert backbone.input_spec.size is not None
-    pixels = torch.linspace(-2, 2, 2 * math.prod(backbone.input_spec.size))
-    with torch.no_grad():
-        program: Any = torch.onnx.export(
-            EmbedModule().eval(), (pixels.reshape(2, *backbone.input_spec.size),), dynamo=True,
-            verbose=False, dynamic_shapes=({0: torch.export.Dim("batch")},),
-            input_names=["pixels"], output_names=["features"],
-        )  # fmt: skip
-    raw, simple = folder / "raw.onnx", folder / "simple.onnx"
-    program.save(raw)
-    # ONNX Runtime folds what the exporter left: norms into convolutions, constants.
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.optimized_model_filepath = str(simple)
-    onnxruntime.InferenceSession(raw, options, providers=[onnx_session.PROVIDER])
-    return onnx.shape_inference.infer_shapes(_bare(onnx.load(simple)))
-
-
-def _bare(model: Any) -> Any:
-    """`model` without what the exporter notes beside it: stack traces with this machine's paths."""
-    graph = model.graph
-    parts = (*graph.node, *graph.initializer, *graph.input, *graph.output, *graph.value_info)
-    for part in (model, graph, *parts):
-        part.ClearField("metadata_props")
-        part.ClearField("doc_string")
-    return model
-
-
 def _quantised(exported: Any, batches: Sequence[torch.Tensor], folder: Path) -> Any:
     import onnx
     import torch
@@ -132,22 +88,7 @@ def _quantised(exported: Any, batches: Sequence[torch.Tensor], folder: Path) -> 
         exported, path, Batches(), per_channel=True,
         activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8,
     )  # fmt: skip
-    return _bare(onnx.load(path))
-
-
-def _weights(model: Any) -> dict[str, Any]:
-    """Constants by name."""
-    return {one.name: one for one in model.graph.initializer}
-
-
-def _has_attention(exported: Any) -> bool:
-    """Whether two activations are multiplied as matrices, which no convolutional network does."""
-    constant = _weights(exported).keys()
-    return any(
-        node.op_type in ("Attention", "Einsum", "Gemm", "MatMul")
-        and not constant & set(node.input[:2])
-        for node in exported.graph.node
-    )
+    return onnx_export.bare(onnx.load(path))
 
 
 def _coverage(exported: Any, quantised: Any) -> Coverage:
@@ -159,28 +100,13 @@ def _coverage(exported: Any, quantised: Any) -> Coverage:
         for name in node.output
     }
     in_8_bits = {node.name for node in quantised.graph.node if integer.issuperset(node.input[:2])}
-    weights = _weights(exported)
+    weights, known = onnx_counts.constants(exported), onnx_counts.sizes(exported)
     numbers = {name: math.prod(one.dims) for name, one in weights.items()}
-    cells = _cells(exported)
     params = macs = all_macs = 0
     for node in exported.graph.node:
-        weight = next((name for name in node.input[:2] if name in weights), "")
-        if node.op_type not in LAYERS or not weight:
-            continue
-        # Each weight is used once for each place that the layer is applied to.
-        channels = weights[weight].dims[0] if node.op_type == "Conv" else cells[node.output[0]][-1]
-        used = numbers[weight] * math.prod(cells[node.output[0]]) // channels
+        used = onnx_counts.macs_of(node, known)
         all_macs += used
-        if node.name in in_8_bits:
+        if node.name in in_8_bits and used:
             macs += used
             params += sum(numbers.get(name, 0) for name in node.input)
     return Coverage(params / max(1, sum(numbers.values())), macs / max(1, all_macs))
-
-
-def _cells(exported: Any) -> dict[str, list[int]]:
-    """The shape of each activation of one picture, without the batch's dimension."""
-    graph = exported.graph
-    return {
-        one.name: [dim.dim_value for dim in one.type.tensor_type.shape.dim[1:]]
-        for one in (*graph.value_info, *graph.output)
-    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -35,10 +35,22 @@ def module_of(content: bytes) -> torch.nn.Module:
     return module.eval()
 
 
+def holds_graph(module: torch.nn.Module) -> bool:
+    """Whether `module` is one that `module_of` made: what runs is an ONNX file."""
+    return BUFFER in dict(module.named_buffers(recurse=False))
+
+
 def content_of(module: torch.nn.Module) -> bytes:
     """The bytes of the ONNX file that `module` holds."""
     data: torch.Tensor = getattr(module, BUFFER)
     return data.detach().cpu().numpy().tobytes()
+
+
+def graph_of(module: torch.nn.Module) -> Any:
+    """The onnx.ModelProto that `module` holds."""
+    import onnx
+
+    return onnx.load_model_from_string(content_of(module))
 
 
 def check(path: Path) -> None:
@@ -50,7 +62,7 @@ def check(path: Path) -> None:
 
     model = onnx.load(path, load_external_data=False)
     kinds: dict[str, list[Any]] = {}
-    for part in _parts(model):
+    for part in parts(model):
         kinds.setdefault(type(part).__name__, []).append(part)
     foreign = any(map(uses_external_data, kinds.get("TensorProto", ())))
     odd = set(kinds) & {"SparseTensorProto", "FunctionProto", "TrainingInfoProto"}
@@ -59,7 +71,7 @@ def check(path: Path) -> None:
         raise Unsupported(f"{path}: not a graph from pixels to features with its weights inside")
 
 
-def _parts(message: Any) -> Iterator[Any]:
+def parts(message: Any) -> Iterator[Any]:
     """A protobuf message and all that are set below it, in whatever field they are."""
     ahead = [message]
     while ahead:
@@ -70,25 +82,36 @@ def _parts(message: Any) -> Iterator[Any]:
                 ahead += [value] if hasattr(value, "ListFields") else value
 
 
-def require(purpose: str) -> None:
-    """Raises MissingExtra where a package of the extra `onnx` is absent."""
-    lacking = [name for name in NEEDED if not importlib.util.find_spec(name)]
+def require(purpose: str, needed: Sequence[str] = ()) -> None:
+    """Raises MissingExtra where one of the packages `needed` is absent; all of the extra `onnx` are
+    where none is named."""
+    lacking = [name for name in needed or NEEDED if not importlib.util.find_spec(name)]
     if lacking:
         raise missing_extra(", ".join(lacking), "onnx", purpose)
 
 
 def features(module: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
-    """(N, D) float32 of (N, 3, H, W), by as many threads as torch has when it is called.
+    """The graph's one output, (N, ...) float32, of its one input (N, 3, H, W), by as many threads
+    as torch has when it is called. A graph of a fixed batch is run as often as it takes.
 
     Raises Unsupported for a batch that is not on the CPU.
     """
+    import numpy as np
     import torch
 
     if batch.device.type != "cpu":
         raise Unsupported(f"this network runs by ONNX Runtime on the CPU, not on {batch.device}")
     pixels = batch.detach().float().contiguous().numpy()
-    [found] = _session(module, torch.get_num_threads()).run(None, {"pixels": pixels})
-    return torch.from_numpy(found)
+    session = _session(module, torch.get_num_threads())
+    [given] = session.get_inputs()
+    fixed = given.shape[0]
+    if not isinstance(fixed, int) or fixed == len(pixels):
+        return torch.from_numpy(session.run(None, {given.name: pixels})[0])
+    # What fills the last batch up is thrown away.
+    filled = np.concatenate([pixels, np.repeat(pixels[-1:], -len(pixels) % fixed, axis=0)])
+    pieces = (filled[start : start + fixed] for start in range(0, len(filled), fixed))
+    found = np.concatenate([session.run(None, {given.name: piece})[0] for piece in pieces])
+    return torch.from_numpy(found[: len(pixels)])
 
 
 def _session(module: torch.nn.Module, threads: int) -> Any:

