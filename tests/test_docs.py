@@ -43,6 +43,7 @@ ELSEWHERE = {
     r"(run|plan) (vision|text|gpu)": "weights and data of the public hubs",
     r"recommend .*--models timm/": "the public hub; tests/test_hub_recommend.py, from a hub here",
     r"save |predict |recommend .*--save": "a model of a library; tests/export/test_export_save.py",
+    r"export ": "the exporter, of an extra; tests/export/test_export_onnx.py",
     r"compress ": "a variant a minute; tests/advise/test_advise_compress.py",
     r"import timm": "timm's tables; tests/runs/test_runs_published.py",
 }  # fmt: skip

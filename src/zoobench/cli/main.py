@@ -343,6 +343,7 @@ main.lazy = {
     "compress": "zoobench.cli.compress:compress",
     "recommend": "zoobench.cli.recommend:recommend",
     "save": "zoobench.cli.save:save",
+    "export": "zoobench.cli.export:export",
     "predict": "zoobench.cli.save:predict",
     "compare": "zoobench.cli.compare:compare",
     "baseline": "zoobench.cli.compare:baseline",
