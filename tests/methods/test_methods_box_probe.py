@@ -233,6 +233,7 @@ class Given:
     """Cells that are given, by split name."""
 
     device = torch.device("cpu")
+    progress = None
 
     def __init__(self, cells: dict[str, CellFeatures]) -> None:
         self.given = cells

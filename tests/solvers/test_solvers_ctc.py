@@ -63,6 +63,22 @@ def test_gradients_of_one_sequence_are_not_anothers() -> None:
     assert not bool((found[1] != 0).any())
 
 
+def test_many_heads_on_packed_frames_are_each_alone_on_padded_ones() -> None:
+    drawn = torch.Generator().manual_seed(2)
+    frames, labels = [4, 7, 1], [[1, 1], [2, 1, 2], []]
+    packed = torch.randn(12, 2, 3, generator=drawn).requires_grad_()
+    found = ctc.packed_losses(packed, frames, labels)
+    padded = torch.nn.utils.rnn.pad_sequence([*torch.split(packed, frames)], batch_first=True)
+    alone = torch.stack([ctc.losses(padded[:, :, h], frames, labels) for h in range(2)], dim=1)
+    torch.testing.assert_close(found, alone, rtol=1e-5, atol=1e-6)
+    gradients = [torch.autograd.grad(one.sum(), packed)[0] for one in (found, alone)]
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-6)
+    (of_one,) = torch.autograd.grad(ctc.packed_losses(packed, frames, labels)[1, 0], packed)
+    assert bool((of_one[4:11, 0] != 0).any())
+    of_one[4:11, 0] = 0
+    assert not bool((of_one != 0).any()), "neither another sequence nor another head"
+
+
 @pytest.mark.parametrize(
     ("path", "said"),
     [

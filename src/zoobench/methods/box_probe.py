@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -21,7 +22,8 @@ from zoobench.methods import box_grid
 from zoobench.methods.box_grid import CROWD, STRIDES, BoxGrid, framed
 from zoobench.methods.dense_training import check
 from zoobench.methods.predictor import Predictor
-from zoobench.methods.training import batches, edge
+from zoobench.methods.stepped_probe import Standardised, SteppedProbe, fit_heads
+from zoobench.methods.training import edge
 from zoobench.tasks.detection import Detections, boxes_of
 from zoobench.views import CellFeatures
 
@@ -35,25 +37,19 @@ SHOWN = 16
 
 
 @dataclass(frozen=True)
-class BoxProbe:
+class BoxProbe(SteppedProbe):
     """One linear layer a level on the cells of frozen maps, chosen on `valid` by AP.
 
     Pictures lie in a frame of `size` pixels; the fine level is the grid that every model's maps
     are read on, the coarse one its mean over two by two cells. `layers` are the last one's
     features, or with "pyramid" those of every map. A layer gives logits of the classes (focal
-    loss) and the distances to four sides (GIoU), by AdamW at each of `rates` with a cosine, over
-    `steps` of `batch_size` pictures.
+    loss) and the distances to four sides (GIoU); `steps` are of `batch_size` pictures.
     """
 
     size: int = 320
     layers: Literal["last", "pyramid"] = "last"
-    rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
-    steps: int = 500
-    batch_size: int = 16
 
-    version: ClassVar[int] = 1
-    needs: ClassVar[str] = "features"
-    seeded: ClassVar[bool] = True
+    weight_decay: ClassVar[float] = 0.01
     tasks: ClassVar[tuple[str, ...]] = ("detection",)
     view: ClassVar[str] = "maps"
 
@@ -74,7 +70,9 @@ def fit_boxes(source: Any, splits: SealedSplits, recipe: BoxProbe, seed: int) ->
     held = source.cells(splits.train, size, recipe.layers)
     reader = CellReader.of(held, device)
     heads = [new_head(held.values.shape[-1], len(splits.classes)).to(device) for _ in recipe.rates]
-    finite = trained(heads, reader, held, splits.train, recipe, seed, source)
+    losses = partial(head_losses, heads, reader, held, splits.train, BoxGrid(size))
+    pairs = list(zip(recipe.rates, heads, strict=True))
+    finite = fit_heads(pairs, losses, len(splits.train), recipe, seed, source.progress)
 
     def finder(head: torch.nn.Module) -> Callable[[Split], list[Detections]]:
         return lambda split: list(
@@ -101,31 +99,20 @@ def fit_boxes(source: Any, splits: SealedSplits, recipe: BoxProbe, seed: int) ->
 
 @dataclass(frozen=True)
 class CellReader:
-    """Cells of pictures as both levels, standardised by the mean and deviation (D,) of train."""
+    """Cells of pictures as both levels, standardised by those of train."""
 
-    mean: torch.Tensor
-    scale: torch.Tensor
+    standardised: Standardised
 
     @classmethod
     def of(cls, held: CellFeatures, device: torch.device) -> CellReader:
-        import torch
-
-        sums = np.zeros((2, held.values.shape[-1]))
-        for one in held.values:
-            exact = one.reshape(-1, one.shape[-1]).astype(np.float64)
-            sums += exact.sum(axis=0), (exact**2).sum(axis=0)
-        mean, square = sums / max(1, math.prod(held.values.shape[:3]))
-        spread = np.sqrt(np.maximum(square - mean**2, 0))
-        # A feature that is constant tells nothing; dividing by its rounding error would.
-        scale = np.where(spread > 1e-4 * (np.abs(mean) + 1e-3), spread, np.inf)
-        return cls(*(torch.as_tensor(a, dtype=torch.float32, device=device) for a in (mean, scale)))
+        return cls(Standardised.by(held.values, device))
 
     def levels(self, held: CellFeatures, rows: NDArray[np.intp]) -> list[torch.Tensor]:
         """(B, cells, D) of each level."""
         import torch
 
         values = np.asarray(held.values[rows], dtype=np.float32)
-        fine = (torch.from_numpy(values).to(self.mean.device) - self.mean) / self.scale
+        fine = self.standardised(torch.from_numpy(values).to(self.standardised.mean.device))
         coarse = torch.nn.functional.avg_pool2d(
             fine.permute(0, 3, 1, 2), 2, ceil_mode=True, count_include_pad=False
         )
@@ -158,41 +145,18 @@ def spoken(
     return said[..., :-4], boxes
 
 
-def trained(
-    heads: Sequence[torch.nn.Module],
-    reader: CellReader,
-    held: CellFeatures,
-    train: Split,
-    recipe: BoxProbe,
-    seed: int,
-    source: Any,
-) -> list[bool]:
-    """Train a head at each rate on the same batches, which are read once; whose loss is finite."""
+def head_losses(
+    heads: Sequence[torch.nn.Module], reader: CellReader, held: CellFeatures, train: Split,
+    grid: BoxGrid, rows: NDArray[np.intp],
+) -> torch.Tensor:  # fmt: skip
+    """(H,) the loss of each head, of some pictures of train."""
     import torch
 
-    grid = BoxGrid((recipe.size, recipe.size))
-    groups = [
-        {"params": head.parameters(), "lr": rate}
-        for head, rate in zip(heads, recipe.rates, strict=True)
-    ]
-    # Heads share no parameter, so that one optimizer of all is an optimizer of each.
-    optimizer = torch.optim.AdamW(groups)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.steps)
-    finite = [True] * len(heads)
-    for rows in batches(len(train), recipe.steps, recipe.batch_size, seed):
-        levels = reader.levels(held, rows)
-        labels, boxes = asked(train, held, rows, grid)
-        targets = torch.from_numpy(labels), torch.from_numpy(boxes).float()
-        labels_, boxes_ = (one.to(source.device) for one in targets)
-        losses = [loss(*spoken(head, levels, grid), labels_, boxes_) for head in heads]
-        finite = [
-            was and bool(torch.isfinite(one)) for was, one in zip(finite, losses, strict=True)
-        ]
-        optimizer.zero_grad(set_to_none=True)
-        torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
-    return finite
+    levels = reader.levels(held, rows)
+    labels, boxes = asked(train, held, rows, grid)
+    targets = torch.from_numpy(labels), torch.from_numpy(boxes).float()
+    labels_, boxes_ = (one.to(levels[0].device) for one in targets)
+    return torch.stack([loss(*spoken(head, levels, grid), labels_, boxes_) for head in heads])
 
 
 def asked(

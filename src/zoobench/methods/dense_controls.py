@@ -93,6 +93,8 @@ class ColourAndPlace:
 class RawCells:
     """Cells without a network: mean and deviation of each channel, the place, and its squares."""
 
+    progress = None
+
     @property
     def device(self) -> torch.device:
         import torch

@@ -45,12 +45,37 @@ def losses(
     logits: torch.Tensor, frames: Sequence[int], labels: Sequence[Sequence[int]]
 ) -> torch.Tensor:
     """(B,) of (B, F, C), in nats, infinite where no path says the labels. Labels are above 0."""
+    return _losses(logits.float().log_softmax(dim=2).transpose(0, 1), frames, labels)
+
+
+def packed_losses(
+    logits: torch.Tensor, frames: Sequence[int], labels: Sequence[Sequence[int]]
+) -> torch.Tensor:
+    """(B, H) of (R, H, C), which H layers say of the frames of B sequences, one sequence after the
+    other; R is the sum of `frames`. All are one call, and nothing is computed of padding."""
     import torch
 
-    device, many = logits.device, [len(one) for one in labels]
+    heads, device = logits.shape[1], logits.device
+    of = torch.repeat_interleave(torch.arange(len(frames)), torch.tensor(frames)).to(device)
+    at = torch.cat([torch.arange(many) for many in frames]).to(device)
+    # pad_sequence copies all of its gradient once for each sequence.
+    padded = logits.new_zeros(max(frames), len(frames), *logits.shape[1:], dtype=torch.float32)
+    padded = padded.index_put((at, of), logits.float().log_softmax(dim=2))  # (F, B, H, C)
+    each = [many for many in frames for _ in range(heads)]
+    said = [one for one in labels for _ in range(heads)]
+    return _losses(padded.flatten(1, 2), each, said).view(len(frames), heads)
+
+
+def _losses(
+    log_probs: torch.Tensor, frames: Sequence[int], labels: Sequence[Sequence[int]]
+) -> torch.Tensor:
+    """(B,) of (F, B, C)."""
+    import torch
+
+    device, many = log_probs.device, [len(one) for one in labels]
     said = [label for one in labels for label in one]
     found: torch.Tensor = torch.nn.functional.ctc_loss(
-        logits.float().log_softmax(dim=2).transpose(0, 1),
+        log_probs,
         torch.tensor(said, dtype=torch.int64, device=device),
         torch.as_tensor(frames, dtype=torch.int64),
         torch.tensor(many, dtype=torch.int64),
