@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -51,6 +52,19 @@ def test_a_frozen_encoder_trains_the_layer_alone_and_the_same_seed_says_the_same
     assert one.predict(splits.test) == two.predict(splits.test)
     assert state_digest(one.network.encoder) == state_digest(TinyEars().module)
     assert one.facts["trainable_params"] == one.network.decoder.weight.numel() + 10
+
+
+def test_frames_of_train_are_counted_once_for_all_rates() -> None:
+    splits = splits_of("train=16&valid=4&test=4")
+    read: list[int] = []
+
+    def counting(i: int) -> Any:
+        read.append(i)
+        return splits.train.read(i)
+
+    train = replace(splits.train, read=counting)
+    adapted(replace(splits, train=train), steps=1, batch_size=2, rates=[1e-3, 1e-2])
+    assert len(read) == 16 + 2 * 2
 
 
 def test_a_loss_that_is_no_number_and_a_budget_that_cannot_be_are_said() -> None:

@@ -34,5 +34,13 @@ def test_each_pitch_is_heard_and_twice_the_amplitude_is_four_times_the_energy() 
     assert float(np.ptp(log_mel(noise).mean(axis=0))) < 6, "no band is deaf"
 
 
+def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = np.random.default_rng(1).standard_normal(RATE // 2).astype(np.float32)
+    whole = log_mel(noise)
+    assert len(whole) > 40
+    monkeypatch.setattr("zoobench.solvers.log_mel.BLOCK", 7)
+    np.testing.assert_allclose(log_mel(noise), whole, rtol=1e-6)
+
+
 def test_silence_is_the_floor() -> None:
     assert log_mel(np.zeros(RATE, dtype=np.float32)) == pytest.approx(np.log(FLOOR))

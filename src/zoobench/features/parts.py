@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from zoobench.features.cache import FeatureCache
 from zoobench.features.cells import CellSource
-from zoobench.features.frames import FrameSource
+from zoobench.features.frames import FrameSource, frame_counts, reader_of
 from zoobench.features.mapped import MappedCache
 from zoobench.features.words import WordSource
 from zoobench.interfaces import Split
@@ -21,6 +24,7 @@ class PartFeatures:
         self.cache = cache
         self._cells: dict[tuple[tuple[int, int], str], CellSource] = {}
         self._parts: dict[str, Any] = {}
+        self._counts: dict[str, NDArray[np.int64]] = {}
 
     def cells(self, split: Split, size: tuple[int, int], layers: str = "last") -> CellFeatures:
         """Features of the cells of `split`, its pictures laid in frames of `size` (height, width):
@@ -50,6 +54,14 @@ class PartFeatures:
         """Features of every frame of `split`, whose examples are recordings. Raises likewise."""
         found: FrameFeatures = self._part("frames", FrameSource).read(split)
         return found
+
+    def frame_counts(self, split: Split) -> NDArray[np.int64]:
+        """(N,) frames of each recording of `split`, counted once. Raises Unsupported likewise."""
+        if split.fingerprint not in self._counts:
+            whole: Any = self
+            reader, spec = reader_of(whole.backbone), whole.backbone.input_spec
+            self._counts[split.fingerprint] = frame_counts(split, reader, spec)
+        return self._counts[split.fingerprint]
 
     def _part(self, name: str, kind: Any) -> Any:
         """What reads a part of each example, kept."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoobench.features.extraction import to_device
-from zoobench.features.frames import frame_counts, reader_of, state_width
+from zoobench.features.frames import reader_of, state_width
 from zoobench.interfaces import SealedSplits, Split
 from zoobench.methods.characters import Alphabet
 from zoobench.methods.ctc_probe import learnable
@@ -58,7 +58,7 @@ def _train(
     backbone, train = source.backbone, splits.train
     reader, alphabet = reader_of(backbone), Alphabet.of(train)
     labels = alphabet.labels(train)
-    rows, flags = learnable(frame_counts(train, reader, backbone.input_spec), labels)
+    rows, flags = learnable(source.frame_counts(train), labels)
     torch.manual_seed(seed)
     width = state_width(backbone, reader)
     net = state_scores(backbone.module, reader, width, alphabet.classes).to(source.device)

@@ -20,6 +20,8 @@ LOWEST = 20.0
 """Hz, the edge of the first band; that of the last is half the rate."""
 FLOOR = 1e-10
 """Least energy of a band, before the logarithm."""
+BLOCK = 4096
+"""Windows whose spectra are in memory at once, with all copies some 50 MB."""
 
 
 def log_mel(samples: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -27,8 +29,12 @@ def log_mel(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     // HOP, of what is shorter than a window 1."""
     padded = np.pad(samples, (0, max(0, WINDOW - len(samples))))
     windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
-    power = np.abs(np.fft.rfft(windows * np.hanning(WINDOW), BINS)) ** 2
-    return np.log(np.maximum(power @ _bands(), FLOOR)).astype(np.float32)
+    found = np.empty((len(windows), BANDS), dtype=np.float32)
+    for start in range(0, len(windows), BLOCK):
+        rows = slice(start, start + BLOCK)
+        power = np.abs(np.fft.rfft(windows[rows] * np.hanning(WINDOW), BINS)) ** 2
+        found[rows] = np.log(np.maximum(power @ _bands(), FLOOR))
+    return found
 
 
 @cache
