@@ -14,6 +14,7 @@ from tinyears import Ears, TinyEars
 from zoobench import datasets, methods
 from zoobench.audio import Clip
 from zoobench.errors import NotFinite, Unsupported
+from zoobench.features import frames
 from zoobench.features.cache import FeatureCache
 from zoobench.features.source import Features, View
 from zoobench.interfaces import Split, Splits
@@ -84,6 +85,30 @@ def test_frames_are_those_of_a_lone_recording_and_kept(tmp_path: Path) -> None:
     assert len(fresh.computed) == 1
 
 
+def test_recordings_are_decoded_once_as_far_as_there_is_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = splits_of("train=9&valid=5&test=5").train
+    read: list[int] = []
+
+    def counting(i: int) -> Any:
+        read.append(i)
+        return plain.read(i)
+
+    train = dataclasses.replace(plain, read=counting)
+    values = source_of().frames(train).values
+    assert sorted(read) == list(range(9))
+    read.clear()
+    monkeypatch.setattr(frames, "ROOM", 0)
+    np.testing.assert_array_equal(source_of().frames(train).values, values)
+    assert sorted(read) == sorted([*range(9), *range(9)])
+    remembered = frames.Remembered(counting, room=2 * plain.read(0).samples.nbytes)
+    for i in (0, 1, 2, 0):
+        np.testing.assert_array_equal(remembered(i).samples, plain.read(i).samples)
+    assert remembered.room >= 0
+    assert 0 in remembered.kept
+
+
 def test_a_longer_recording_has_the_frames_of_what_is_read() -> None:
     long = Clip(np.zeros(16_000 * 13, dtype=np.float32), 16_000)
     split = Split("train", ("a",), Transcripts.of(["x"]), [long].__getitem__)
@@ -135,6 +160,15 @@ def test_a_loss_that_is_no_number_is_said() -> None:
 def test_a_budget_that_cannot_be_is_refused(params: dict[str, Any]) -> None:
     with pytest.raises(Exception, match="steps and batch_size"):
         methods.build("linear-probe", params, "here", TASK)
+
+
+def test_nothing_is_said_where_the_usual_transcript_is_no_better() -> None:
+    splits = splits_of("train=40&valid=9&test=9")
+    texts = ["a b c", "a b c", *(f"w{i}" for i in range(38))]
+    train = dataclasses.replace(splits.train, targets=Transcripts.of(texts))
+    fitted = adapted("majority", dataclasses.replace(splits, train=train), None)
+    assert set(fitted.predict(splits.test)) == {""}
+    assert error_rates(fitted.predict(splits.test), transcripts_of(splits.test)) == (1, 1)
 
 
 def test_the_usual_transcript_is_said_of_everything() -> None:

@@ -74,6 +74,25 @@ def test_random_weights_on_all_of_the_data_come_first(tmp_path: Path) -> None:
     assert [control.on for control in section.controls] == [""]
 
 
+@pytest.mark.parametrize(
+    ("levels", "why"),
+    [
+        ({"raw-input": 0.5, "majority": 0.1}, "raw input reaches 50.0:"),
+        ({"raw-input": 0.5, "majority": 0.5}, "raw input reaches 50.0:"),
+        ({"raw-input": 0.1, "majority": 0.5}, "one answer to everything reaches 50.0:"),
+        ({"majority": 0.5}, "one answer to everything reaches 50.0:"),
+        ({"raw-input": 0.1, "majority": 0.2}, ""),
+    ],
+)
+def test_a_probe_must_beat_the_best_control_without_a_network(
+    tmp_path: Path, levels: dict[str, float], why: str
+) -> None:
+    controls = {f"control/{name}": level for name, level in levels.items()}
+    found = flags(ranked(tmp_path, {A: 0.4, **controls}, {}))[A]
+    assert [flag.name for flag in found] == ["suspect"] * bool(why)
+    assert all(flag.why.startswith(why) for flag in found)
+
+
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Ranking:
     path = tmp_path_factory.mktemp("run")

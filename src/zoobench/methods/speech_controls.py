@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from zoobench.interfaces import Adapted, SealedSplits, Split
 from zoobench.methods.ctc_probe import CtcProbe, fit_characters
 from zoobench.methods.predictor import Predictor
-from zoobench.tasks.speech_recognition import transcripts_of
+from zoobench.tasks import normalisers
+from zoobench.tasks.speech_recognition import aligned, edits, transcripts_of
 from zoobench.views import FrameFeatures
 
 if TYPE_CHECKING:
@@ -22,17 +23,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class UsualTranscript:
-    """The transcript of most recordings of train, for every recording; of equals the first by its
-    letters."""
+    """One answer to every recording: the transcript of most recordings of train, of equals the
+    first by its letters; or nothing, where that is no worse, in word errors on train."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[str] = "nothing"
     tasks: ClassVar[tuple[str, ...]] = ("speech-recognition",)
     view: ClassVar[str] = ""
 
     def adapt(self, backbone: None, splits: SealedSplits, seed: int) -> Adapted:
-        counts = Counter(transcripts_of(splits.train).learned)
+        truth = transcripts_of(splits.train)
+        counts = Counter(truth.learned)
         usual = min(counts, key=lambda text: (-counts[text], text))
+        said = normalisers.normaliser(truth.normaliser)(usual)
+        wrong = sum(sum(edits(one)) for one in aligned(truth.compared, [said] * len(truth)))
+        if wrong >= truth.words.sum():
+            usual = ""
 
         def answer(split: Split) -> list[str]:
             return [usual] * len(split)

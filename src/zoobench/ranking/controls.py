@@ -14,7 +14,13 @@ from zoobench.schema import Record, Ref
 from zoobench.statistics import bootstrap, many
 
 PROBES = frozenset({"knn", "linear-probe", "ridge"})
-"""Frozen methods: their pretrained features must beat the raw input."""
+"""Frozen methods: their pretrained features must beat the best of FLOORS."""
+FLOORS = {
+    "raw-input": "raw input", "majority": "one answer to everything",
+    "mean": "the mean", "chance": "chance",
+}  # fmt: skip
+"""Controls that need no network, and who they are in words. Mostly the first is the best; of speech
+a probe of it may do worse than who says nothing."""
 
 SUSPECT = "suspect"
 NOT_BETTER = "not better than random weights"
@@ -162,11 +168,12 @@ def flags_of(
     book, method = controls.book, section.method
     found: list[Flag] = []
     model = records[0].cell.model
-    raw = controls.plain(section).get(Ref(CONTROL_SOURCE, "raw-input"))
-    if method in PROBES and raw and raw[0].get(metric):
-        gap, p = versus(book, records, raw, metric)
+    floor = _floor(controls.plain(section), metric)
+    if method in PROBES and floor:
+        gap, p = versus(book, records, floor, metric)
         if gap <= 0 or p > bootstrap.ALPHA:
-            why = _reached("raw input reaches", raw, gap, p, metric)
+            who = FLOORS[floor[0].cell.model.name]
+            why = _reached(f"{who} reaches", floor, gap, p, metric)
             found.append(
                 Flag(SUSPECT, f"{why}: a preprocessing fault, or data that needs no network")
             )
@@ -190,6 +197,13 @@ def flags_of(
         if name not in DATASET_FLAGS:
             found.append(Flag(name, RECORD_FLAGS.get(name, "")))
     return tuple(found)
+
+
+def _floor(plain: Mapping[Ref, Sequence[Record]], metric: str) -> Sequence[Record]:
+    """The records of the best of FLOORS, the first of equals; none where none has the metric."""
+    known = [plain.get(Ref(CONTROL_SOURCE, name), []) for name in FLOORS]
+    measured = [records for records in known if records and records[0].get(metric)]
+    return max(measured, key=lambda records: mean_of(records, metric), default=[])
 
 
 def _extent(records: Sequence[Record]) -> str:

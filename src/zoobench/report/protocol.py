@@ -13,9 +13,10 @@ HOW_TO_READ = (
     "P(1st) is the probability of being the true best of those ranked. Intervals are 95% intervals "
     "over test examples, or the groups that they come in, and over the training runs where there "
     "are several. Controls have no rank.",
-    "A model is suspect where it does not significantly beat a probe of the raw input: almost "
-    "always its preprocessing is wrong, or the data need no encoder. Not better than random "
-    "weights says the same of its own architecture untrained.",
+    "A model is suspect where it does not significantly beat a probe of the raw input, or an "
+    "answer that knows no input where that is better: almost always its preprocessing is wrong, or "
+    "the data need no encoder. Not better than random weights says the same of its own "
+    "architecture untrained.",
 )
 """Whole sentences, for every report alike."""
 
