@@ -8,9 +8,10 @@ from typing import get_args
 import pytest
 
 from cells import GABOR, cell
+from zoobench import methods
 from zoobench.costs.known import network
 from zoobench.runs import forecast
-from zoobench.schema import Modality, Record, Ref
+from zoobench.schema import Cell, Modality, Record, Ref
 
 LITE = "packaged/efficientnet-lite0@0.1.0"
 DIGITS = "packaged/digits@1"
@@ -80,6 +81,31 @@ def test_a_detector_that_is_trained_costs_more_than_its_backbone() -> None:
     )
     found = [forecast.seconds([one])[0] for one in (masks, boxes, large)]
     assert found[0] * 5 < found[1] < 0.3 * found[2]
+
+
+def test_a_probe_that_is_trained_in_steps_costs_its_budget_whatever_the_data() -> None:
+    usual = methods.params_of(methods.build("linear-probe", {}, task="speech-recognition"))
+    probe = cell("packaged/whisper-tiny-en@0.1.0", "packaged/asterisk-prompts@1", "linear-probe")
+    control = replace(probe, model=Ref("control", "raw-input"), method="raw-input")
+
+    def steps(of: Cell, **params: object) -> float:
+        """Seconds beside those without a step."""
+        cells = (replace(of, params={**usual, **params, **last}) for last in ({}, {"steps": 0}))
+        whole, rest = (forecast.seconds([one])[0] for one in cells)
+        return whole - rest
+
+    assert 20 < steps(probe) < 120, "about a minute, however few the recordings"
+    assert steps(probe, steps=250) == pytest.approx(steps(probe) / 2)
+    assert steps(probe, rates=(1e-3,)) == pytest.approx(steps(probe) / 3)
+    assert steps(control) == pytest.approx(steps(probe) / 3), "one layer of three"
+    boxes = replace(control, dataset=Ref.parse("packaged/tree-crowns@1"), params={"size": 320})
+    assert 20 < forecast.seconds([boxes])[0] < 40
+
+
+def test_a_whole_recogniser_of_a_package_is_no_middling_network() -> None:
+    whole = Ref.parse("recogniser/whisper-tiny-en@0.1.0")
+    assert forecast.macs(whole) == forecast.macs(Ref.parse("packaged/whisper-tiny-en@0.1.0"))
+    assert forecast.macs(whole) < forecast.UNKNOWN_MACS["audio"]
 
 
 def test_smaller_data_and_few_shots_take_less() -> None:

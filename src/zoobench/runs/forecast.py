@@ -36,8 +36,12 @@ HEAD_SECONDS = {"linear-probe": 1e-3, "ridge": 3e-4, "knn": 1e-4, "raw-input": 1
 
 OTHER_HEAD_SECONDS = 2e-4
 
-STEPS_SECONDS = {"linear-probe": 25.0, "raw-input": 25.0}
-"""Of a probe of boxes, which takes as many steps whatever the data."""
+STEPS_SECONDS = {
+    "detection": {"linear-probe": 1e-3, "raw-input": 1e-3},
+    "speech-recognition": {"linear-probe": 4.5e-3, "raw-input": 1.5e-3},
+}  # fmt: skip
+"""Of a probe that is trained in steps, as many whatever the data: an example of a batch, at one
+rate. Of speech one of five seconds, whose linear probe is trained on three layers."""
 
 DETECTOR_MACS = {"faster-rcnn": 24e9, "retinanet": 18e9, "fcos": 16.5e9}
 """Of a detector that is trained on a backbone's maps, a frame of 320 x 320 pixels: most of it."""
@@ -130,16 +134,21 @@ def _cell_seconds(cell: Cell, known: set[tuple[object, ...]]) -> float:
         known |= {drawn, (cell.model, cell.dataset)}
         spent += fresh * forward / RATE
     head = HEAD_SECONDS.get(cell.method, OTHER_HEAD_SECONDS)
-    if datasets.card(cell.dataset).task == "detection":
-        spent += STEPS_SECONDS.get(cell.method, 0.0)
-    return spent + head * (train + valid + test)
+    step = STEPS_SECONDS.get(datasets.card(cell.dataset).task, {}).get(cell.method, 0.0)
+    if step:  # a control of boxes has the probe's own budget
+        step *= _seen(cell.params, 16) * len(cell.params.get("rates", (1e-3, 3e-3, 1e-2)))
+    return spent + step + head * (train + valid + test)
+
+
+def _seen(params: Mapping[str, Any], batch_size: int) -> float:
+    """Examples of all batches of one training of `params`."""
+    return float(params.get("steps", 500)) * float(params.get("batch_size", batch_size))
 
 
 def _training(params: Mapping[str, Any], valid: int, test: int) -> float:
     """Forward passes that a training of `params` is worth: a backward counts as two."""
     runs = len(params.get("rates", ())) or 1
-    seen = float(params.get("steps", 500)) * float(params.get("batch_size", 64))
-    return runs * (3 * seen + valid) + test
+    return runs * (3 * _seen(params, 64) + valid) + test
 
 
 def _detector(params: Mapping[str, Any]) -> float:
@@ -197,7 +206,9 @@ def macs(ref: Ref) -> float:
     """
     if ref.source == "synthetic":
         return 1e6
-    row = network(ref.source, ref.name.partition(".")[0])
+    name = ref.name.partition(".")[0]
+    # A complete model that ships in a package is mostly the backbone of the same name.
+    row = network(ref.source, name) or network("packaged", name)
     if row is None or not row.macs:
         return UNKNOWN_MACS[models.card(ref).modality] if row is None else 1.0
     length, shape = ref.option("length"), row.shape
