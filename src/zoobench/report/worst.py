@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,8 @@ from zoobench.tasks.segmentation import IGNORED, masks_of, mean_iou
 
 if TYPE_CHECKING:
     from PIL import Image
+
+T = TypeVar("T")
 
 WORST = 6
 """Pictures of a section."""
@@ -66,25 +68,42 @@ class WorstPictures:
 
 def worst_pictures(book: Book, ranking: Ranking, runs: Sequence[Run]) -> list[WorstPictures]:
     """One for each section of a dense task. What is not at hand is not fetched, and said."""
+    left = MOST
+
+    def drawn(splits: Splits, kept: Outcomes, record: Record) -> tuple[WorstPicture, ...]:
+        nonlocal left
+        pictures = _drawn(splits, kept, record, min(WORST, left))
+        left -= len(pictures)
+        return pictures
+
+    return [WorstPictures(*one) for one in of_best(book, ranking, runs, DRAWN, "pictures", drawn)]
+
+
+def of_best(
+    book: Book, ranking: Ranking, runs: Sequence[Run], asked: Container[str], what: str,
+    shown: Callable[[Splits, Outcomes, Record], tuple[T, ...]],
+) -> Iterator[tuple[str, str, tuple[T, ...]]]:  # fmt: skip
+    """(title, about, what is `shown` of the best record) for each section of one of the tasks that
+    are `asked` for; where there is nothing to show, `about` says why there is no `what`."""
     places = places_of(runs)
     on = dataset_labels(section.dataset for section in ranking.sections)
-    found: list[WorstPictures] = []
     for section in ranking.sections:
-        if not section.rows or name_of(section.rows[0].records[0].cell) not in DRAWN:
+        if not section.rows or name_of(section.rows[0].records[0].cell) not in asked:
             continue
         record = section.rows[0].records[0]
-        left = MOST - sum(len(one.pictures) for one in found)
         title = f"{on[section.dataset]}, {section_method(section)}"
         name = labels(row.model for row in section.rows)[section.rows[0].model]
-        pictures: tuple[WorstPicture, ...] = ()
+        found: tuple[T, ...] = ()
         try:
             splits = data_of(places.get(section.dataset.located.text), record)
-            pictures = _drawn(splits, book.outcomes(record), record, min(WORST, left))
+            kept = book.outcomes(record)
+            if kept is None:
+                raise UserError("the run has no predictions.")
+            found = shown(splits, kept, record)
             about = f"What {name}, the best here, gets most wrong, the worst first."
         except (ZoobenchError, OSError) as error:
-            about = f"No pictures: {error}"
-        found.append(WorstPictures(title, about, pictures))
-    return found
+            about = f"No {what}: {error}"
+        yield title, about, found
 
 
 def places_of(runs: Sequence[Run]) -> dict[str, Ref]:
@@ -107,11 +126,7 @@ def data_of(ref: Ref | None, record: Record) -> Splits:
     return splits
 
 
-def _drawn(
-    splits: Splits, kept: Outcomes | None, record: Record, most: int
-) -> tuple[WorstPicture, ...]:
-    if kept is None:
-        raise UserError("the run has no predictions.")
+def _drawn(splits: Splits, kept: Outcomes, record: Record, most: int) -> tuple[WorstPicture, ...]:
     badness, words, draw = DRAWN[name_of(record.cell)]
     order = np.argsort(-badness(kept), kind="stable")[:most]
     made = []

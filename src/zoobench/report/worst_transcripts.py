@@ -10,15 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from zoobench.errors import UserError, ZoobenchError
 from zoobench.interfaces import Splits
 from zoobench.ranking.nouns import Ranking
 from zoobench.ranking.outcomes import Book
-from zoobench.report.text import dataset_labels, labels, section_method
-from zoobench.report.worst import data_of, places_of
-from zoobench.schema import Outcomes
+from zoobench.report.worst import of_best
+from zoobench.schema import Outcomes, Record
 from zoobench.store import Run
-from zoobench.tasks import name_of
 from zoobench.tasks.speech_recognition import EDITS, aligned, answers_kept, transcripts_of
 
 WORST = 10
@@ -54,29 +51,11 @@ class WorstTranscripts:
 
 def worst_transcripts(book: Book, ranking: Ranking, runs: Sequence[Run]) -> list[WorstTranscripts]:
     """One for each section of speech. What is not at hand is not fetched, and said."""
-    places = places_of(runs)
-    on = dataset_labels(section.dataset for section in ranking.sections)
-    found: list[WorstTranscripts] = []
-    for section in ranking.sections:
-        if not section.rows or name_of(section.rows[0].records[0].cell) != "speech-recognition":
-            continue
-        record = section.rows[0].records[0]
-        title = f"{on[section.dataset]}, {section_method(section)}"
-        name = labels(row.model for row in section.rows)[section.rows[0].model]
-        shown: tuple[WorstTranscript, ...] = ()
-        try:
-            kept = book.outcomes(record)
-            if kept is None:
-                raise UserError("the run has no predictions.")
-            shown = compared(data_of(places.get(section.dataset.located.text), record), kept)
-            about = f"What {name}, the best here, gets most wrong, the most edits first."
-        except (ZoobenchError, OSError) as error:
-            about = f"No transcripts: {error}"
-        found.append(WorstTranscripts(title, about, shown))
-    return found
+    walk = of_best(book, ranking, runs, ("speech-recognition",), "transcripts", compared)
+    return [WorstTranscripts(*one) for one in walk]
 
 
-def compared(splits: Splits, kept: Outcomes) -> tuple[WorstTranscript, ...]:
+def compared(splits: Splits, kept: Outcomes, record: Record) -> tuple[WorstTranscript, ...]:
     """The recordings with most edits, as far as there are any."""
     truth, said = transcripts_of(splits.test).compared, answers_kept(kept)
     wrong = np.sum([kept.arrays[name] for name in EDITS], axis=0)
