@@ -5,6 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from zoobench.audio import Clip
+
+_NOISE = np.random.default_rng(0).normal(0, 0.1, 30_000).astype(np.float32)
+CLIPS = tuple(
+    Clip(_NOISE[:many], rate)
+    for many, rate in ((300, 16_000), (9600, 16_000), (5000, 8_000), (30_000, 16_000))
+)
+"""Noise: less than a frame is made of, another rate than the networks', longer than a window."""
+
 CONVOLUTIONS: dict[str, Any] = {
     "conv_dim": (8,) * 4, "conv_stride": (5, 4, 4, 4), "conv_kernel": (10, 8, 4, 4),
     "num_feat_extract_layers": 4,

@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 
 from savedfolders import NEEDS, change
 from tinymodels import tiny_bert, tiny_timm, write_files
+from tinysound import tiny_sound
 from zoobench import datasets, store
 from zoobench.cli.main import main
 from zoobench.errors import StoreError, UserError
@@ -42,6 +43,7 @@ from zoobench.workers.settings import Settings
 
 pytestmark = pytest.mark.xdist_group("saved")  # one table of saved models serves them all
 
+KINDS_OF_INPUT = ("text", "picture", "recording")
 CLASSES = ("red fox", "green | tree", "blue <b>")
 TUNE = {"name": "fine-tune", "steps": 3, "batch_size": 8, "rates": [1e-3]}
 
@@ -101,6 +103,21 @@ def judged(out: Path, models: list[str], data: list[str], methods: list[Any]) ->
     return store.load(out)
 
 
+def recordings(root: Path) -> Path:
+    """Tones of two pitches in noise, at another rate than the networks' and in two channels."""
+    import soundfile
+
+    rng = np.random.default_rng(2)
+    for number in range(40):
+        folder = root / ("low", "high")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        grid = np.arange(int(rng.integers(1600, 6400))) / 8000
+        tone = np.sin(2 * np.pi * (250, 1000)[number % 2] * grid)
+        sides = tone[:, None] * [0.2, 0.3] + rng.normal(0, 0.02, (len(grid), 2))
+        soundfile.write(folder / f"{number}.flac", sides, 8000)
+    return root
+
+
 @dataclass(frozen=True)
 class Case:
     """A folder that was saved, its run, the test split, and what the record kept of that."""
@@ -152,6 +169,9 @@ def made(root: Path) -> list[tuple[str, Case]]:
     )
     resnet = write_files(tiny_timm(), root / "resnet")
     bert = write_files(tiny_bert(sentence_transformers=True), root / "bert")
+    tones = f"folder/tones?path={recordings(root / 'tones')}"
+    for kind in ("hubert", "whisper"):
+        tiny_sound(kind, root / kind)
     vit = tiny_vit(root / "vit")
     torch.manual_seed(0)
     save_file(squeezenet1_1().state_dict(), root / "squeeze.safetensors")
@@ -166,6 +186,8 @@ def made(root: Path) -> list[tuple[str, Case]]:
         (f"hf/bert?weights={bert}&pool=weightedmean", table, "linear-probe"),
         (f"hf/bert?weights={bert}", rated, TUNE),
         ("packaged/glove-6b-50d", rated, "ridge"),
+        (f"hf/hubert?weights={root / 'hubert'}&seconds=0.5", tones, "linear-probe"),
+        (f"hf/whisper?weights={root / 'whisper'}", tones, TUNE),
         (f"timm/me/resnet?weights={resnet}&variant=bf16", folder, "ridge"),
         (f"timm/me/resnet?weights={resnet}&variant=int8-static", folder, "linear-probe"),
         (f"hf/vit?weights={vit}&input_size=24&variant=int8-weight", folder, TUNE),
@@ -431,12 +453,14 @@ def test_the_scripts_share_their_common_part_word_for_word() -> None:
     """Each stands alone, so a mend in one of them is needed in all."""
     parts: dict[str, set[str]] = {}
     for path in (Path(saved.__file__).parent / "scripts").glob("predict_*.py"):
-        kind = "text" if "A function from a list of texts" in path.read_text("utf-8") else "picture"
+        told = path.read_text("utf-8")
+        kind = next(one for one in KINDS_OF_INPUT if f"{one}s to their scores" in told)
         for node in ast.parse(path.read_text("utf-8")).body:
             if isinstance(node, ast.FunctionDef):
                 key = node.name if node.name in ("answer", "fill") else f"{kind} {node.name}"
                 parts.setdefault(key, set()).add(ast.unparse(node))
-    own = {"picture parts", "text load", "text parts", "text dense_layers"}
+    sounds = {f"recording {name}" for name in ("load", "parts", "features", "recording", "main")}
+    own = {"picture parts", "text load", "text parts", "text dense_layers", *sounds}
     pictures = {f"picture {name}" for name in ("load", "session", "run", "main", "picture")}
     assert parts.keys() == own | pictures | {"answer", "fill", "text main"}
     assert all(len(written) == 1 for name, written in parts.items() if name not in own)
@@ -472,6 +496,22 @@ def test_the_commands_save_and_predict(
     done = command("save", case.run.path, "--out", tmp_path / "new")
     assert done.exit_code == 2
     assert "is not empty; nothing was written" in done.stderr
+
+
+def test_the_command_hears_recordings(cases: dict[str, Case], tmp_path: Path) -> None:
+    case = cases["hf/hubert linear-probe"]
+    files = case.inputs(tmp_path)
+    broken = tmp_path / "broken.wav"
+    broken.write_bytes(b"RIFF")
+    done = command("predict", case.saved.folder, *files[:2], broken)
+    assert done.exit_code == 3
+    first, second, error = done.stdout.splitlines()
+    assert files[0] in first
+    assert files[1] in second
+    assert "not a recording that can be decoded" in error
+    card = (case.saved.folder / "README.md").read_text("utf-8")
+    assert "one JSON object a recording" in card
+    assert "rate 16000" in card
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from safetensors.torch import load_file, save, save_file
 
 from savedfolders import NEEDS, noise, of_backbone
 from tinymodels import tiny_bert, write_files
+from tinysound import CLIPS, KINDS, tiny_sound
 from zoobench import models
 from zoobench.export.saved import open_saved
 from zoobench.models import variants
@@ -91,6 +93,8 @@ def residual(folder: Path) -> None:
         (clip, "hf/one?modality=image&weights="),
         (clip, "hf/one?modality=image&input_size=48&mean=0.1&interpolation=bilinear&weights="),
         (masked, "hf/one?modality=image&pool=mean&weights="),
+        *((partial(tiny_sound, kind), "hf/one?weights=") for kind in KINDS),
+        (partial(tiny_sound, "ast"), "hf/one?pool=mean&seconds=0.9&weights="),
         (None, "timm/test_vit?pool=avg&input_size=64&crop_pct=1.0&weights=random"),
         (None, "timm/levit_128s?weights=random"),
         (None, "torchvision/googlenet?std=0.3&interpolation=bicubic&weights=random"),
@@ -98,7 +102,7 @@ def residual(folder: Path) -> None:
     ids=lambda value: value if isinstance(value, str) else getattr(value, "__name__", "none"),
 )
 def test_features_are_the_same(
-    make: Callable[[Path], None] | None, name: str, tmp_path: Path, index_folder: Path,
+    make: Callable[[Path], Any] | None, name: str, tmp_path: Path, index_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setenv("ZOOBENCH_CACHE", str(index_folder))
@@ -117,6 +121,8 @@ def says_the_features_of(backbone: Any, folder: Path, apart: float = 2e-5) -> No
     save_file(first, folder / "head.safetensors")
     rng = np.random.default_rng(0)
     raw: list[Any] = ["The Cat sat", "", "a DOG, good and bad mats " * 9]
+    if backbone.input_spec.modality == "audio":
+        raw = [*CLIPS]
     if backbone.input_spec.modality == "image":
         sizes = [(40, 30), (300, 200)]
         raw = [Image.fromarray(rng.integers(0, 255, (*s, 3), dtype=np.uint8)) for s in sizes]
@@ -136,6 +142,8 @@ def says_the_features_of(backbone: Any, folder: Path, apart: float = 2e-5) -> No
         (masked, "hf/one?modality=image&pool=mean&weights=", "fp16"),
         (masked, "hf/one?modality=image&pool=mean&weights=", "int8-dynamic"),
         (residual, "hf/one?modality=image&weights=", "int8-static"),
+        (partial(tiny_sound, "hubert"), "hf/one?weights=", "fp16"),
+        (partial(tiny_sound, "whisper"), "hf/one?weights=", "int8-dynamic"),
         (None, "timm/test_vit?weights=random", "int8-weight"),
         (None, "timm/test_resnet?input_size=32&weights=random", "bf16"),
         (None, "timm/test_resnet?input_size=32&weights=random", "pruned-50"),
@@ -145,7 +153,7 @@ def says_the_features_of(backbone: Any, folder: Path, apart: float = 2e-5) -> No
     ],
 )
 def test_features_of_a_variant_are_the_same(
-    make: Callable[[Path], None] | None, name: str, variant: str, tmp_path: Path,
+    make: Callable[[Path], Any] | None, name: str, variant: str, tmp_path: Path,
     index_folder: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """... by its own weights as they were written, without those that they were made of."""

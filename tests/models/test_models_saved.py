@@ -14,11 +14,14 @@ from safetensors.torch import save_file
 
 from savedfolders import NEEDS, change, describe, noise, of_backbone
 from tinymodels import tiny_bert, tiny_timm, write_files
+from tinysound import CLIPS, KINDS, tiny_sound
 from zoobench import models
 from zoobench.costs.counted import static_costs
 from zoobench.costs.profile import profile
 from zoobench.errors import MissingWeights, Unsupported, UserError
 from zoobench.models import variants
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
 
 
 @pytest.fixture
@@ -28,6 +31,8 @@ def resnet(tmp_path: Path) -> Path:
 
 
 def examples(backbone: Any) -> list[Any]:
+    if backbone.input_spec.modality == "audio":
+        return [*CLIPS]
     if backbone.input_spec.modality == "text":
         return ["The cat sat", "", "a dog, good and bad mats " * 9]
     rng = np.random.default_rng(0)
@@ -52,6 +57,9 @@ def features(backbone: Any) -> torch.Tensor:
         ("hf/made?weights=TEXT&pool=weightedmean", ""),
         ("hf/made?weights=TEXT&length=9", "int8-weight"),
         ("hf/made?weights=TEXT", "fp16"),
+        *((f"hf/made?weights={kind}", "") for kind in KINDS),
+        ("hf/made?weights=ast&pool=mean", "int8-weight"),
+        ("hf/made?weights=hubert&seconds=0.7", "bf16"),
     ],
 )
 def test_its_features_are_those_that_were_saved(
@@ -61,8 +69,12 @@ def test_its_features_are_those_that_were_saved(
         pytest.importorskip(package)
     monkeypatch.setenv("ZOOBENCH_CACHE", str(index_folder))
     made = {"TIMM": tiny_timm(), "TEXT": tiny_bert(sentence_transformers=True)}
-    for word in made.keys() & {name.partition("weights=")[2].partition("&")[0]}:
-        name = name.replace(word, str(write_files(made[word], tmp_path / "made")))
+    given = name.partition("weights=")[2].partition("&")[0]
+    if given in KINDS:
+        tiny_sound(given, tmp_path / "made")
+        name = name.replace(f"={given}", f"={tmp_path / 'made'}")
+    elif given in made:
+        name = name.replace(given, str(write_files(made[given], tmp_path / "made")))
     folder = of_backbone(name, tmp_path / "saved", variant)
     original: Any = models.load(models.resolve(name))
     macs = next(one.value for one in static_costs(original) if one.metric == "macs")

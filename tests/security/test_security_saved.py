@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from hostile import Canary, Said
 from savedfolders import change, describe, of_backbone
 from tinymodels import tiny_bert, tiny_timm, write_files
+from tinysound import tiny_sound
 from zoobench.errors import Unsupported
 from zoobench.export.saved import open_saved
 from zoobench.models import onnx_session
@@ -67,6 +68,35 @@ def test_a_folder_that_is_as_it_was_written_predicts(words: Path, zoobench: Comm
     assert said.code == 0
     answers = [json.loads(line) for line in said.out.splitlines()]
     assert [one["class"] for one in answers] == ["yes", "no"]
+
+
+SOUND: list[tuple[dict[str, Any], str]] = [
+    ({"model__part": "__class__"}, "part"),
+    ({"model__fed": "code"}, "fed"),
+    ({"model__pool": "cls"}, "unknown pool 'cls'"),
+    ({"model__length": 2**40}, "length"),
+    ({"model__rate": 0}, "rate"),
+    ({"model__class": "AutoConfig"}, "no model class 'AutoConfig'"),
+    ({"model__class": "WhisperModel"}, "saved"),
+]
+
+
+@pytest.mark.parametrize(("fields", "said"), SOUND, ids=lambda one: str(one)[:40])
+def test_a_folder_of_sound_that_says_anything_else(
+    fields: dict[str, Any], said: str, inside: Path, zoobench: Command
+) -> None:
+    tiny_sound("hubert", inside / "made")
+    folder = of_backbone(f"hf/made?weights={inside / 'made'}", inside / "saved")
+    change(folder, **fields)
+    assert said in refused(zoobench, folder)
+
+
+def test_tables_of_an_extractor_without_bound(inside: Path, zoobench: Command) -> None:
+    tiny_sound("whisper", inside / "made")
+    folder = of_backbone(f"hf/made?weights={inside / 'made'}", inside / "saved")
+    path = folder / "preprocessor_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "n_fft": 10**9}))
+    assert "n_fft is not a number of 1 to 16384" in refused(zoobench, folder)
 
 
 class Evil:

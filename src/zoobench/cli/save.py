@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from zoobench.advise.nouns import Standing
     from zoobench.export.save import Saved
     from zoobench.export.saved import SavedModel
+    from zoobench.schema import Modality
 
 FAILED = 3
 BATCH = 16
@@ -100,8 +101,8 @@ def saved_text(saved: Saved) -> Iterator[str]:
 def predict(folder: Path, files: tuple[Path, ...], as_json: bool) -> None:
     """What the model in FOLDER, which `zoobench save` wrote, says of FILES.
 
-    Pictures, or text files in which each line is a text. Nothing in FOLDER is run. Exit code 3
-    when a file could not be read as what it should be; the others are answered.
+    Pictures, recordings, or text files in which each line is a text. Nothing in FOLDER is run.
+    Exit code 3 when a file could not be read as what it should be; the others are answered.
     """
     from zoobench.export.saved import open_saved
 
@@ -122,9 +123,9 @@ def predict(folder: Path, files: tuple[Path, ...], as_json: bool) -> None:
 
 
 def answers(model: SavedModel, files: tuple[Path, ...]) -> Iterator[dict[str, Any]]:
-    """An answer a picture or a line of text, or the error of a file."""
+    """An answer a picture, a recording or a line of text, or the error of a file."""
     batch: list[tuple[dict[str, Any], Any]] = []
-    for where, what in inputs(files, model.texts):
+    for where, what in inputs(files, model.modality):
         failed = isinstance(what, BadData)
         if not failed:
             batch.append((where, what))
@@ -144,14 +145,15 @@ def _answered(
         yield from ({**where, **one} for (where, _), one in zip(batch, said, strict=True))
 
 
-def inputs(files: tuple[Path, ...], texts: bool) -> Iterator[tuple[dict[str, Any], Any]]:
-    """(where, a picture or a text), or BadData in its place."""
-    from zoobench.datasets import images, regular
+def inputs(files: tuple[Path, ...], modality: Modality) -> Iterator[tuple[dict[str, Any], Any]]:
+    """(where, a picture, a Clip or a text), or BadData in its place."""
+    from zoobench.datasets import images, regular, sounds
 
     for file in files:
         try:
-            if not texts:
-                yield {"file": str(file)}, images.decode(str(file))
+            if modality != "text":
+                decode = images.decode if modality == "image" else sounds.decode
+                yield {"file": str(file)}, decode(str(file))
                 continue
             content = regular.read(str(file)).decode("utf-8-sig")
         except (BadData, UnicodeDecodeError, OSError) as error:

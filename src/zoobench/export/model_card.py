@@ -15,18 +15,25 @@ from zoobench.errors import ZoobenchError
 from zoobench.escape import markdown
 from zoobench.export.cells import told
 from zoobench.interfaces import Splits
-from zoobench.schema import Measurement, Record
+from zoobench.schema import Measurement, Modality, Record
 
 PACKAGES = {
     "timm": "torch timm safetensors pillow",
     "torchvision": "torch torchvision safetensors pillow",
     "transformers-image": "torch torchvision transformers safetensors pillow",
     "transformers-text": "torch transformers safetensors",
+    "transformers-audio": "torch transformers safetensors soundfile scipy",
     "words": "torch safetensors",
 }
 """What a library's predict.py imports, as pip calls it."""
 MORE = {"int8-weight": " torchao", "int8-dynamic": " torchao", "int8-static": " onnxruntime"}
 """By variant: and this."""
+INPUTS: dict[Modality, tuple[str, str]] = {
+    "image": ("PICTURE", "picture"),
+    "text": ("FILE", "line of text"),
+    "audio": ("FILE", "recording"),
+}
+"""By what a model reads: what its script is given, and what it answers."""
 SHOWN = 100
 """Names of classes in the card; predict.json holds all."""
 
@@ -53,7 +60,6 @@ def _card(
     record: Record, splits: Splits, described: Mapping[str, Any], compared: int
 ) -> Iterator[str]:
     cell = record.cell
-    pictures = splits.modality == "image"
     yield f"# {markdown(f'{cell.model.name} for {cell.dataset.name}')}"
     yield ""
     yield f"{markdown(cell.method)} on {len(splits.train)} training examples, judged by zoobench."
@@ -73,7 +79,7 @@ def _card(
     yield "```"
     packages = PACKAGES[described["library"]] + MORE.get(described.get("variant", ""), "")
     yield f"pip install {packages}"
-    files, what = ("PICTURE", "picture") if pictures else ("FILE", "line of text")
+    files, what = INPUTS[splits.modality]
     yield f"python predict.py {files}...    # one JSON object a {what}"
     yield "```"
     yield ""
@@ -154,9 +160,13 @@ def _compressed(record: Record) -> str:
     return "; ".join(part for part in parts if part)
 
 
+KEYS = ("interpolation", "length", "rate", "prefix", "pool")
+"""Of predict.json, what preprocessing is told by."""
+
+
 def _preprocessing(model: Mapping[str, Any]) -> str:
     """In one line, from what predict.json says."""
     told = {**model.get("transform", {}), **model.get("processing", {})}
-    told |= {k: model[k] for k in ("interpolation", "length", "prefix", "pool") if model.get(k)}
-    own = "of preprocessor_config.json" if "processing" in model else ""
+    told |= {k: model[k] for k in KEYS if model.get(k)}
+    own = "of preprocessor_config.json" if {"processing", "rate"} & model.keys() else ""
     return "; ".join([own] * bool(own) + [f"{name} {value}" for name, value in told.items()])

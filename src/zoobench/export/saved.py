@@ -1,4 +1,4 @@
-"""A saved folder, read back, and what it says of pictures or texts."""
+"""A saved folder, read back, and what it says of pictures, texts or recordings."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from zoobench.errors import UserError, ZoobenchError, one_line
 from zoobench.escape import plain
 from zoobench.models.saved.description import Description, describe
 from zoobench.models.variants.int8 import quiet
+from zoobench.schema import Modality
 
 if TYPE_CHECKING:
     import torch
@@ -29,12 +30,12 @@ class SavedModel:
         return self.description.classes
 
     @property
-    def texts(self) -> bool:
-        """Whether it reads texts, and not pictures."""
-        return self.description.texts
+    def modality(self) -> Modality:
+        """What it reads."""
+        return self.description.modality
 
     def scores(self, inputs: Sequence[Any]) -> torch.Tensor:
-        """(N, C) float64 scores of RGB pictures or texts. Raises UserError where it fails."""
+        """(N, C) float64 scores of pictures, texts or Clips. Raises UserError where it fails."""
         try:
             scores: torch.Tensor = self._scores(list(inputs))
         except (ZoobenchError, MemoryError):
@@ -50,14 +51,12 @@ class SavedModel:
 
 def open_saved(folder: Path) -> SavedModel:
     """The model in `folder`. Raises UserError for whatever is not as `save` writes it."""
-    from PIL import Image
-
     try:
         described = describe(folder)
         with quiet():
             scores, _ = described.script.load(folder)
         saved = SavedModel(folder, described, scores)
-        said = saved.scores(["a word"] if saved.texts else [Image.new("RGB", (64, 64))])
+        said = saved.scores([_trial(saved.modality)])
         if tuple(said.shape) != (1, max(1, len(described.classes))) or not bool(
             said.isfinite().all()
         ):
@@ -71,3 +70,18 @@ def open_saved(folder: Path) -> SavedModel:
         at = "" if isinstance(error, ZoobenchError) else f"{folder}: it cannot be loaded: "
         raise UserError(f"{at}{plain(one_line(error))}") from error
     return saved
+
+
+def _trial(modality: Modality) -> Any:
+    """An input that every model takes."""
+    if modality == "text":
+        return "a word"
+    if modality == "audio":
+        import numpy as np
+
+        from zoobench.audio import Clip
+
+        return Clip(np.sin(np.arange(8000, dtype=np.float32) / 10), 16_000)
+    from PIL import Image
+
+    return Image.new("RGB", (64, 64))

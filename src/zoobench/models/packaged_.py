@@ -185,12 +185,12 @@ def _whisper(
     ref: Ref, seed: int, files: Mapping[str, Path], provenance: dict[str, Any]
 ) -> AudioBackbone:
     """The encoder of Whisper alone."""
-    from zoobench.models import sound, sound_frames, whisper
+    from zoobench.models import sound, whisper
 
     with seeded(seed):
         whole = whisper.load(files, str(ref.option("weights", "pretrained")))
     encoder = whole.module.get_encoder()
-    made = sound.encoder_of(ref, encoder, whole.extractor, sound_frames.WINDOWS)
+    made = sound.encoder_of(ref, encoder, whole.extractor, sound.ARCHITECTURES["whisper"])
     return finish(made, provenance, ("transformers", "scipy"))
 
 

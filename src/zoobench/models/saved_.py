@@ -11,6 +11,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +19,19 @@ from typing import TYPE_CHECKING, Any
 from zoobench.errors import CellError, MissingWeights, Unsupported, UserError, unknown
 from zoobench.files import expanded
 from zoobench.interfaces import InputSpec
-from zoobench.models import folders, glove, onnx_session, sentence, text
-from zoobench.models.backbones import Blueprint, ImageBackbone, TextBackbone, finish
+from zoobench.models import folders, glove, onnx_session, sentence, sound, text
+from zoobench.models.backbones import (
+    AudioBackbone,
+    Blueprint,
+    ImageBackbone,
+    OurBackbone,
+    TextBackbone,
+    finish,
+)
 from zoobench.models.checkpoints import facts
 from zoobench.models.saved.description import HEAD, ONNX, Description, describe, read
-from zoobench.models.variants import OPTION
+from zoobench.models.sound_frames import FAMILIES
+from zoobench.models.variants import HALVES, OPTION, halves
 from zoobench.models.variants.int8 import quiet
 from zoobench.models.weights import content_digest
 from zoobench.schema import Modality, ModelCard, Ref, digest
@@ -38,6 +47,7 @@ PACKAGES = {
     "torchvision": ("torchvision",),
     "transformers-image": ("transformers", "torchvision"),
     "transformers-text": ("transformers", "tokenizers"),
+    "transformers-audio": ("transformers", "scipy"),
     "words": (),
 }
 """What computes with a library's models, beside torch and Pillow."""
@@ -49,7 +59,8 @@ def cards() -> tuple[ModelCard, ...]:
 
 def find(ref: Ref) -> ModelCard:
     """The card of a resolved ref, with what its folder says where that is here."""
-    modality: Modality = "text" if ref.option("modality") == "text" else "image"
+    said = ref.option("modality")
+    modality: Modality = said if said == "text" or said == "audio" else "image"
     origin = license = "unknown"  # noqa: A001
     # Without its path, as records name it, another folder of this name may be here.
     with contextlib.suppress(CellError, UserError, OSError):
@@ -72,14 +83,13 @@ def resolve(ref: Ref, where: str) -> Ref:
     at = f"{where}: " if where else ""
     try:
         folder = _folder(ref)
-        texts, revision = read(folder).texts, _revision(folder)
+        modality, revision = read(folder).modality, _revision(folder)
     except (CellError, UserError) as error:
         raise UserError(f"{at}{error}") from error
     except OSError as error:
         raise UserError(f"{at}{error.filename}: cannot be read: {error.strerror}") from error
     if ref.revision not in ("", revision):
         raise UserError(f"{at}{folder}: its content is not that of {ref.id}@{ref.revision}")
-    modality = "text" if texts else "image"
     if ref.option("modality", modality) != modality:
         raise UserError(f"{at}{ref.id} reads {modality}, not {ref.option('modality')}")
     # Absolute: a run is resumed, and its suite read again, from other folders.
@@ -113,10 +123,13 @@ def load(ref: Ref, seed: int) -> Backbone:
         return finish(backbone, provenance, PACKAGES[described.library])
 
 
-def _made(folder: Path, described: Description) -> ImageBackbone | TextBackbone:
+def _made(folder: Path, described: Description) -> OurBackbone:
     if described.library == "words":
         return _words(folder, described)
-    return _texts(folder, described) if described.texts else _pictures(folder, described)
+    make: Mapping[str, Callable[[Path, Description], OurBackbone]] = {
+        "image": _pictures, "text": _texts, "audio": _recordings,
+    }  # fmt: skip
+    return make[described.modality](folder, described)
 
 
 def _folder(ref: Ref) -> Path:
@@ -205,6 +218,21 @@ def _texts(folder: Path, described: Description) -> TextBackbone:
         blueprint=_blueprint(folder, described, partial(sentence.parts, how)),
         rules=text.tokenizer_rules(tokenizer),
     )
+
+
+def _recordings(folder: Path, described: Description) -> AudioBackbone:
+    made = described.model
+    extractor, network = described.script.parts(folder, made, described.variant)
+    family = FAMILIES[made["fed"]]
+    kind = sound.AudioArchitecture(made["class"], family, made["part"])
+    ref = Ref("saved", folder.name).with_options(pool=made["pool"])
+    found: Any = sound.encoder_of(ref, network, extractor, kind)
+    if described.variant in HALVES:
+        found, _ = getattr(halves, described.variant)(found)
+    found.input_spec = replace(found.input_spec, length=made["length"], rate=made["rate"])
+    found.blueprint = _blueprint(folder, described)
+    made_of: AudioBackbone = found
+    return made_of
 
 
 def _words(folder: Path, described: Description) -> TextBackbone:

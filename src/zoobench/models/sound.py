@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from zoobench.errors import MissingWeights, Unsupported
 from zoobench.interfaces import InputSpec
 from zoobench.models import folders, sound_frames
-from zoobench.models.backbones import AudioBackbone, finish, seeded
+from zoobench.models.backbones import AudioBackbone, Blueprint, finish, seeded
 from zoobench.models.sound_frames import PATCHES, WAVES, WHOLE, WINDOWS, SoundFamily
 from zoobench.models.text import load_file, pretrained, quiet, transformers_errors
 
@@ -66,14 +66,16 @@ def load_folder(folder: Path, ref: Ref, seed: int, provenance: Mapping[str, Any]
     extractor = extractor_of(folder, ref)
     with seeded(seed):
         module, model_type, notes = _encoder(folder, ref)
-    made = encoder_of(ref, module, extractor, ARCHITECTURES[model_type].family)
+    made = encoder_of(ref, module, extractor, ARCHITECTURES[model_type])
     return finish(made, {**provenance, **notes}, ("transformers", "scipy"))
 
 
-def encoder_of(ref: Ref, module: Any, extractor: Any, family: SoundFamily) -> AudioBackbone:
+def encoder_of(
+    ref: Ref, module: Any, extractor: Any, architecture: AudioArchitecture
+) -> AudioBackbone:
     """A backbone, not yet finished, of a module of transformers and its feature extractor. Raises
     Unsupported where `ref` asks for what the network cannot do."""
-    config = module.config
+    config, family = module.config, architecture.family
     for name, value in STILL.items():
         if hasattr(config, name):
             setattr(config, name, value)
@@ -82,10 +84,18 @@ def encoder_of(ref: Ref, module: Any, extractor: Any, family: SoundFamily) -> Au
     pool = str(ref.option("pool", family.pools[0]))
     if pool not in family.pools:
         raise Unsupported(f"{ref.short}: no pool = {pool!r}; known: {', '.join(family.pools)}")
-    reader = family.reader(extractor, config)
+    reader, spec = family.reader(extractor, config), spec_of(ref, extractor, config, family)
+    settings = {
+        "class": architecture.kind,
+        "part": architecture.part,
+        "fed": family.name,
+        "pool": pool,
+        "length": spec.length,
+        "rate": spec.rate,
+    }
     return AudioBackbone(
         module=module,
-        input_spec=spec_of(ref, extractor, config, family),
+        input_spec=spec,
         pooling=pool,
         listen=partial(family.listen, extractor, config),
         forward=(
@@ -94,7 +104,14 @@ def encoder_of(ref: Ref, module: Any, extractor: Any, family: SoundFamily) -> Au
             else partial(sound_frames.pooled, pool)
         ),
         frames=reader,
-    )  # fmt: skip
+        blueprint=Blueprint("transformers-audio", settings, partial(_write, extractor)),
+    )
+
+
+def _write(extractor: Any, folder: Path, module: Any) -> None:
+    """What `load_folder` reads of a folder, but for the weights."""
+    extractor.save_pretrained(folder)
+    module.config.save_pretrained(folder)
 
 
 def spec_of(ref: Ref, extractor: Any, config: Any, family: SoundFamily) -> InputSpec:
@@ -117,13 +134,7 @@ def extractor_of(folder: Path, ref: Ref) -> Any:
     tables of no sense."""
     import transformers
 
-    names = ("preprocessor_config.json", "processor_config.json")
-    bodies = [body for name in names if (body := folders.read_json(folder / name)) is not None]
-    if not bodies:
-        raise MissingWeights(f"{folder} holds no feature extractor: {' or '.join(names)}")
-    for body in bodies:
-        inner = body.get("feature_extractor")
-        refuse_large(ref, {**body, **(inner if isinstance(inner, Mapping) else {})})
+    check_extractor(folder, ref)
     what = f"the feature extractor of {ref.short} in {folder}"
     with transformers_errors(what), quiet():
         found: Any = transformers.AutoFeatureExtractor.from_pretrained(
@@ -132,6 +143,17 @@ def extractor_of(folder: Path, ref: Ref) -> Any:
     if not hasattr(found, "sampling_rate"):
         raise Unsupported(f"{what} is a {type(found).__name__}, which is not for sound")
     return found
+
+
+def check_extractor(folder: Path, ref: Ref) -> None:
+    """Raises MissingWeights where there is none, and Unsupported as `extractor_of` does."""
+    names = ("preprocessor_config.json", "processor_config.json")
+    bodies = [body for name in names if (body := folders.read_json(folder / name)) is not None]
+    if not bodies:
+        raise MissingWeights(f"{folder} holds no feature extractor: {' or '.join(names)}")
+    for body in bodies:
+        inner = body.get("feature_extractor")
+        refuse_large(ref, {**body, **(inner if isinstance(inner, Mapping) else {})})
 
 
 def refuse_large(ref: Ref, settings: Mapping[str, Any]) -> None:

@@ -30,15 +30,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SoundFamily:
-    """One way to be fed and read.
+    """One way to be fed and read, by its `name`.
 
-    `values` names what the extractor gives, and `listen(extractor, config, samples)` makes of it
-    what a batch holds for one clip. `window(extractor, config)` is the most seconds that the
-    network reads, or 0 for any. `reader(extractor, config)` is None where there are no frames.
+    `listen(extractor, config, samples)` makes of one clip what a batch holds for it.
+    `window(extractor, config)` is the most seconds that the network reads, or 0 for any.
+    `reader(extractor, config)` is None where there are no frames.
     `read_at_once(config, batch)` gives the parts of a batch that a network reads at once, where
     that is not all of it.
     """
 
+    name: str
     listen: Callable[[Any, Any, NDArray[np.float32]], torch.Tensor]
     window: Callable[[Any, Any], float]
     reader: Callable[[Any, Any], FrameReader | None]
@@ -228,10 +229,13 @@ def _whole_window(extractor: Any, config: Any) -> float:
     return float(extractor.nb_max_samples / extractor.sampling_rate)
 
 
-WAVES = SoundFamily(_wave, lambda extractor, config: 0.0, _wave_reader, read_at_once=_wave_parts)
-WINDOWS = SoundFamily(_mel, _mel_window, _mel_reader)
-PATCHES = SoundFamily(_patches, _patch_window, _patch_reader, ("cls", "mean"))
-WHOLE = SoundFamily(_whole, _whole_window, lambda extractor, config: None, ("pooler",))
+WAVES = SoundFamily(
+    "waves", _wave, lambda extractor, config: 0.0, _wave_reader, read_at_once=_wave_parts
+)
+WINDOWS = SoundFamily("windows", _mel, _mel_window, _mel_reader)
+PATCHES = SoundFamily("patches", _patches, _patch_window, _patch_reader, ("cls", "mean"))
+WHOLE = SoundFamily("whole", _whole, _whole_window, lambda extractor, config: None, ("pooler",))
+FAMILIES = {one.name: one for one in (WAVES, WINDOWS, PATCHES, WHOLE)}
 
 
 def masked_mean(reader: FrameReader, module: torch.nn.Module, batch: Batch) -> torch.Tensor:

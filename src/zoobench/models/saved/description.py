@@ -16,8 +16,10 @@ from msgspec import Meta
 
 from zoobench.errors import UserError, missing_extra, one_line, unknown
 from zoobench.escape import plain
-from zoobench.models import folders, onnx_session, timm_config
+from zoobench.models import folders, onnx_session, sound, timm_config
 from zoobench.models.sentence import ACTIVATIONS
+from zoobench.models.sound_frames import FAMILIES
+from zoobench.schema import Modality, Ref
 
 FORMAT = 1
 """Version of predict.json and of what its folder holds."""
@@ -160,6 +162,26 @@ class TransformersText(Strict):
         _check_transformers(folder, self.kind)
 
 
+class TransformersAudio(Strict):
+    """An audio encoder of transformers: its class and the part of it that hears, how it is fed
+    (`sound_frames`), the pooling of its states, most samples read, and their rate."""
+
+    kind: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_]{1,64}$")] = msgspec.field(name="class")
+    part: Literal["", "encoder", "audio_model"]
+    fed: Literal["waves", "windows", "patches", "whole"]
+    pool: Literal["mean", "cls", "pooler"]
+    length: Annotated[int, Meta(ge=1, le=2**28)]
+    rate: Annotated[int, Meta(ge=1_000, le=768_000)]
+
+    def check(self, folder: Path) -> None:
+        """Raises CellError, UserError."""
+        _check_transformers(folder, self.kind)
+        sound.check_extractor(folder, Ref("saved", folder.name))
+        pools = FAMILIES[self.fed].pools
+        if self.pool not in pools:
+            raise unknown(f"{folder / DESCRIPTION}: model", "pool", self.pool, pools)
+
+
 class WordVectors(Strict):
     """The mean of a text's word vectors."""
 
@@ -196,12 +218,19 @@ class Expected(Strict):
 
 
 VariantName = Literal["", "bf16", "fp16", "int8-weight", "int8-dynamic", "int8-static", "pruned-50"]
-Library = Literal["timm", "torchvision", "transformers-image", "transformers-text", "words"]
+Library = Literal[
+    "timm", "torchvision", "transformers-image", "transformers-text", "transformers-audio", "words"
+]
+READS: dict[str, Modality] = {
+    "transformers-text": "text", "words": "text", "transformers-audio": "audio",
+}  # fmt: skip
+"""What a library's models read, where that is not pictures."""
 KINDS: dict[str, type[Strict]] = {
     "timm": TimmModel,
     "torchvision": TorchvisionModel,
     "transformers-image": TransformersImage,
     "transformers-text": TransformersText,
+    "transformers-audio": TransformersAudio,
     "words": WordVectors,
 }
 
@@ -222,9 +251,9 @@ class Description(Strict):
     pretrained_on: Said = "unknown"
 
     @property
-    def texts(self) -> bool:
-        """Whether it reads texts, and not pictures."""
-        return self.library in ("transformers-text", "words")
+    def modality(self) -> Modality:
+        """What it reads."""
+        return READS.get(self.library, "image")
 
     @property
     def weights(self) -> str:
@@ -285,8 +314,8 @@ def _check_weights(folder: Path, described: Description) -> None:
     for name in (described.weights, HEAD):
         folders.inside(folder, name)
     if described.variant == "int8-static":
-        if described.texts:
-            raise UserError(f"{folder / DESCRIPTION}: int8-static of a model that reads texts")
+        if described.modality != "image":
+            raise UserError(f"{folder / DESCRIPTION}: int8-static reads pictures alone")
         onnx_session.check(folder / ONNX)
     elif described.variant.startswith("int8") and importlib.util.find_spec("torchao") is None:
         raise missing_extra("torchao", "compression", f"{folder}, an int8 model,")
