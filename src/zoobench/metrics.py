@@ -45,6 +45,18 @@ METRICS: dict[str, MetricRow] = {
     "top5_accuracy": MetricRow(
         "fraction", "higher", "quality", "true class among the best five; where C > 10"
     ),
+    "single_template_accuracy": MetricRow(
+        "fraction", "higher", "quality", "by the names of classes in one template alone"
+    ),
+    "least_template_accuracy": MetricRow(
+        "fraction", "higher", "quality", "by the template that serves worst"
+    ),
+    "greatest_template_accuracy": MetricRow(
+        "fraction",
+        "higher",
+        "quality",
+        "by the template that serves best, known afterwards",
+    ),
     "nll": MetricRow("nats", "lower", "quality", "mean negative log-likelihood"),
     "ece": MetricRow(
         "fraction", "lower", "quality", "expected calibration error, 15 equal-width bins"
@@ -126,6 +138,15 @@ METRICS: dict[str, MetricRow] = {
     "utterance_accuracy": MetricRow(
         "fraction", "higher", "quality", "utterances without a wrong word"
     ),
+    **{
+        f"{way}recall_at_{k}": MetricRow("fraction", "higher", "quality", about.format(k))
+        for way, about in (
+            ("", "mean of the two ways to retrieve: the right one among the first {}"),
+            ("image_to_text_", "pictures with a caption of theirs among the first {}"),
+            ("text_to_image_", "captions with their picture among the first {}"),
+        )
+        for k in (1, 5, 10)
+    },
     "train_mae": MetricRow("target", "none", "transfer", "mean absolute error on the train split"),
     "train_accuracy": MetricRow("fraction", "none", "transfer", "accuracy on the train split"),
     "generalization_gap": MetricRow(

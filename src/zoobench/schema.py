@@ -63,7 +63,8 @@ class ModelCard:
 
     `license` is an SPDX identifier or "unknown"; `weights` says in words where
     the weights come from; `family` groups variants of one architecture; `answers` are the tasks
-    that a complete model answers itself, none of a backbone.
+    that a complete model answers itself, none of a backbone; `zero_shot` are those that a backbone
+    of pictures answers without being adapted, by what its other half makes of texts.
     """
 
     source: str
@@ -78,6 +79,7 @@ class ModelCard:
     family: str = ""
     extra: tuple[tuple[str, Scalar], ...] = ()
     answers: tuple[str, ...] = ()
+    zero_shot: tuple[str, ...] = ()
 
     @property
     def ref(self) -> Ref:

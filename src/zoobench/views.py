@@ -18,6 +18,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class TextTower:
+    """What a backbone's `text_tower()` gives: the half of a network that reads texts, in a space of
+    E dimensions that pictures share.
+
+    `embed(texts)` gives (K, E) float32, `project(features)` (N, E) float32 of pictures, from the
+    backbone's own features (N, D); neither is normalised. `scale` times a cosine, and `bias`, is
+    the logit of a text for a picture.
+    """
+
+    embed: Callable[[Sequence[str]], torch.Tensor]
+    project: Callable[[torch.Tensor], torch.Tensor]
+    scale: float = 1.0
+    bias: float = 0.0
+
+
+@dataclass(frozen=True)
 class MapSpec:
     """One map of a backbone's: a cell has `channels` numbers, and is `stride` input pixels wide.
 

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from zoobench import datasets
-from zoobench.datasets import catalog, packaged_, packaged_sounds
+from zoobench.datasets import catalog_packaged, packaged_, packaged_sounds
 from zoobench.datasets.splits import Found, assemble
 from zoobench.errors import BadData, MissingExtra
 from zoobench.interfaces import Splits
@@ -18,7 +18,7 @@ from zoobench.schema import Ref
 from zoobench.tasks.speech_recognition import transcripts_of
 
 NAMES = ("asterisk-prompts", "asterisk-words", "hydrogen-drums", "pocketsphinx-clips")
-ROWS = {row.card.name: row for row in catalog.PACKAGED if row.card.name in NAMES}
+ROWS = {row.card.name: row for row in catalog_packaged.PACKAGED if row.card.name in NAMES}
 
 
 def save(path: Path, seed: int, seconds: float = 0.1) -> None:
@@ -95,9 +95,9 @@ def test_what_debian_did_not_install_is_said(
 
     rows = tuple(
         dataclasses.replace(row, file=str(tmp_path / "absent")) if row.card.name in NAMES else row
-        for row in catalog.PACKAGED
+        for row in catalog_packaged.PACKAGED
     )
-    monkeypatch.setattr(catalog, "PACKAGED", rows)
+    monkeypatch.setattr(catalog_packaged, "PACKAGED", rows)
     with pytest.raises(
         MissingExtra, match=r"^packaged/hydrogen-drums needs .*absent.*apt-get install hydr"
     ):

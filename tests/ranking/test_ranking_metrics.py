@@ -10,6 +10,7 @@ import pytest
 
 from cells import GABOR, write_suite
 from tinymodels import byte_tokenizer, tiny_decoder, tiny_masked
+from tinypairs import tiny_pair
 from tinyrecognisers import tiny_ctc
 from zoobench import store, tasks
 from zoobench.compare.compare import compare_paths
@@ -32,6 +33,11 @@ def asked(folder: Path, task: str, mean: float) -> tuple[list[str], str, str]:
         quick = ", steps = 30, rates = [1e-2]" if task == "detection" else ""
         probe = f'{{ name = "linear-probe", size = 96{quick} }}'
         return pictures, f"{data}&train=40&test=40", probe
+    if task == "retrieval":
+        folders = [folder / name for name in "ab"]
+        for seed, one in enumerate(folders):
+            tiny_pair("clip", one, seed)
+        return [f"hf/{one.name}?weights={one}" for one in folders], f"stripes?task={task}", "as-is"
     data = f"phrases?task={task}" + ("&classes=12&test=90" if task == "regression" else "&test=60")
     if task in ("regression", "token-classification"):
         words = [BAG, f"{BAG}?weights=random"]

@@ -24,6 +24,7 @@ from zoobench.tasks.language_modelling import Documents
 from zoobench.tasks.multiple_choice import RightOptions
 from zoobench.tasks.question_answering import Answers, AnswerSpan, answers_of
 from zoobench.tasks.regression import Numbers, numbers_of
+from zoobench.tasks.retrieval import Captions, Embedded
 from zoobench.tasks.segmentation import IGNORED, Masks, masks_of
 from zoobench.tasks.speech_recognition import Transcripts
 from zoobench.tasks.token_classification import Tags, tags_of
@@ -32,7 +33,7 @@ N = 60
 
 
 def splits_of(task: str, options: str = "") -> Splits:
-    of = "stripes" if task in ("segmentation", "detection") else "phrases"
+    of = "stripes" if task in ("segmentation", "detection", "retrieval") else "phrases"
     name = f"synthetic/{of}?test={N}&task={task}{options}"
     return datasets.load(datasets.resolve(name))
 
@@ -67,6 +68,10 @@ def outputs_of(splits: Splits, split: Split, seed: int = 0) -> Any:
             np.where(rng.random(len(row)) < 0.3, rng.integers(0, classes, len(row)), row)
             for row in rows
         ]
+    if isinstance(split.targets, Captions):
+        pictures = rng.normal(size=(len(split), 8))
+        near = pictures[split.targets.owner] + rng.normal(0, 0.7, (len(split.targets.texts), 8))
+        return Embedded(pictures.astype(np.float32), near.astype(np.float32))
     if isinstance(split.targets, Transcripts):
         return [
             " ".join(rng.choice([word, "hmm", "", f"{word} again"]) for word in text.split())
@@ -118,8 +123,9 @@ def test_a_task_names_rows_of_the_table_and_arrays_that_it_keeps(task: str) -> N
 
 @every_task
 def test_weights_are_what_really_repeated_units_give(task: str) -> None:
-    _, outcomes = judged(task)
-    names, asked = tasks.task(task).metrics, tasks.task(task)
+    splits, outcomes = judged(task)
+    asked = tasks.task(task)
+    names = list(asked.reported(outcomes, splits))
     statistics = asked.statistics(outcomes)
     rng = np.random.default_rng(1)
     counts = rng.multinomial(N, np.full(N, 1 / N), size=20)
@@ -134,10 +140,11 @@ def test_weights_are_what_really_repeated_units_give(task: str) -> None:
 
 @every_task
 def test_a_metric_that_is_a_mean_is_the_mean_of_its_units(task: str) -> None:
-    _, outcomes = judged(task)
+    splits, outcomes = judged(task)
     statistics = tasks.task(task).statistics(outcomes)
-    whole = statistics(np.ones((1, N)), tasks.task(task).metrics)
-    means = {name: statistics.mean_of(name) for name in tasks.task(task).metrics}
+    names = list(tasks.task(task).reported(outcomes, splits))
+    whole = statistics(np.ones((1, N)), names)
+    means = {name: statistics.mean_of(name) for name in names}
     assert any(values is not None for values in means.values()) or task == "detection"
     for name, values in means.items():
         if values is not None:
@@ -163,6 +170,11 @@ def test_outputs_that_cannot_be_judged_are_refused(task: str) -> None:
     said, calibration = outputs_of(splits, splits.test), outputs_of(splits, splits.valid)
     with pytest.raises(ValueError, match="must be"):
         asked.judge(said[:-1], splits.test, (calibration, splits.valid))
+    if task == "retrieval":
+        said.pictures[3] = np.nan
+        with pytest.raises(NotFinite, match="1 of 60 pictures"):
+            asked.judge(said, splits.test, (calibration, splits.valid))
+        return
     broken = said.copy()
     broken[3] = Detections.of([[0, 0, 9, 9]], [np.nan], [0]) if task == "detection" else np.nan
     with pytest.raises(NotFinite, match="1 of 60 test examples"):

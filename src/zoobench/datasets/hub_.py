@@ -40,7 +40,10 @@ OPTIONS = (
     "test_split", "range", "allow_unused", "task", "names", "box_format", "reduce_labels",
 )  # fmt: skip
 
-TASKS = ("classification", "segmentation", "detection", table_.SPEECH, *rows.ROWS)
+TASKS = (
+    "classification", "segmentation", "detection", table_.SPEECH,
+    *(task for task in rows.ROWS if task not in rows.OF_FILES),
+)  # fmt: skip
 _PART = r"[A-Za-z0-9_](?:[A-Za-z0-9_]|[-.](?![-.])){0,94}[A-Za-z0-9_]|[A-Za-z0-9_]"
 _REPOSITORY = re.compile(rf"(?:{_PART})/(?:{_PART})")
 """owner/name in the hub's alphabet: never a path, never one of the library's own readers."""

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from zoobench.datasets import (
-    catalog,
+    catalog_packaged,
     options,
     packaged_docstrings,
     packaged_mosaic,
@@ -27,6 +27,7 @@ from zoobench.datasets import (
     packaged_prose,
     packaged_slots,
     packaged_sounds,
+    packaged_stamps,
     packaged_text,
     packaged_trees,
 )
@@ -40,7 +41,7 @@ from zoobench.tasks.classification import Labels
 
 
 def cards() -> tuple[DatasetCard, ...]:
-    return tuple(row.card for row in catalog.PACKAGED)
+    return tuple(row.card for row in catalog_packaged.PACKAGED)
 
 
 def resolve(ref: Ref, where: str) -> Ref:
@@ -71,20 +72,20 @@ def load(ref: Ref) -> Splits:
     return assemble(READ[ref.name](path), ref)
 
 
-def _row(ref: Ref, where: str) -> catalog.PackagedDataset:
-    rows = {row.card.name: row for row in catalog.PACKAGED}
+def _row(ref: Ref, where: str) -> catalog_packaged.PackagedDataset:
+    rows = {row.card.name: row for row in catalog_packaged.PACKAGED}
     if ref.name not in rows:
         raise unknown(where, "dataset", ref.id, [f"packaged/{name}" for name in rows])
     return rows[ref.name]
 
 
-def _package(row: catalog.PackagedDataset) -> str:
+def _package(row: catalog_packaged.PackagedDataset) -> str:
     if not row.module:
         return f"Debian package {row.package}"
     return f"{row.package} {importlib.metadata.version(row.package)}"
 
 
-def _file(row: catalog.PackagedDataset) -> Path | None:
+def _file(row: catalog_packaged.PackagedDataset) -> Path | None:
     """The file of a package, found without importing it; None where it is not installed."""
     if not row.module:
         there = all(os.path.exists(path) for path in (row.file, *row.beside))
@@ -96,7 +97,7 @@ def _file(row: catalog.PackagedDataset) -> Path | None:
     return path if path.exists() else None
 
 
-def _revision(row: catalog.PackagedDataset) -> str:
+def _revision(row: catalog_packaged.PackagedDataset) -> str:
     path = _file(row)
     if path is None:
         what = f"packaged/{row.card.name} needs {row.package}, which is not installed"
@@ -128,6 +129,7 @@ READ: Mapping[str, Callable[[Path], Found]] = {
     "asterisk-words": packaged_sounds.words,
     "hydrogen-drums": packaged_sounds.drums,
     "pocketsphinx-clips": packaged_sounds.clips,
+    "stamp-captions": packaged_stamps.stamp_captions,
     "digits": lambda path: _pictures(path, (8, 8), 16),
     "mnist-5k": lambda path: _pictures(path, (28, 28), 255),
     "photo-crops": packaged_photos.photo_crops,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ ROWS = {
     "language-modelling": "zoobench.datasets.documents",
     "masked-language-modelling": "zoobench.datasets.documents",
     "multiple-choice": "zoobench.datasets.choices",
+    "retrieval": "zoobench.datasets.captions",
 }
 """Task -> the module that reads its rows, which are no texts or pictures with a label.
 
@@ -26,6 +28,9 @@ columns may hold lists, `SETTINGS`, options that name no column, and
 split of each row ("" where none is said) and the table's name. It raises BadData for rows that
 cannot be used.
 """
+
+OF_FILES = ("retrieval",)
+"""Those of ROWS whose rows name files: tables alone have them."""
 
 
 def reader(task: str) -> Any:
@@ -88,3 +93,11 @@ def check_apart(columns: Mapping[str, str], needed: Sequence[str], what: str) ->
         for other in needed[:i]:
             if columns.get(one) is not None and columns.get(one) == columns.get(other):
                 raise UserError(f"{what}: {other} and {one} are the same column, {columns[one]!r}")
+
+
+def away(name: str) -> str:
+    """What is wrong with the name of a file that is read from the table's folder alone."""
+    if not name.strip():
+        return "no file is named"
+    inside = os.path.normpath(os.path.join("folder", name))
+    return "" if inside.startswith(f"folder{os.sep}") else "the file is not in the table's folder"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from zoobench.datasets import (
+    synthetic_captions,
     synthetic_questions,
     synthetic_sounds,
     synthetic_speech,
@@ -30,6 +31,7 @@ WIDE = 96
 DENSE = ("segmentation", "detection")
 TAGGING, ASKING = "token-classification", "question-answering"
 SPEAKING = synthetic_speech.TASK
+DESCRIBING = synthetic_captions.TASK
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,8 @@ class Datasets:
     class's number and a fraction that tells no two examples' numbers alike, and "segmentation" of
     stripes for the direction at each pixel, "detection" for rectangles of stripes and their
     direction, "token-classification" of phrases for the entities in them, "question-answering" for
-    the words of a topic, "speech-recognition" for phrases that are spoken in tones.
+    the words of a topic, "speech-recognition" for phrases that are spoken in tones, "retrieval" of
+    stripes for their captions.
     """
 
     DEFAULTS: Mapping[str, Value] = {
@@ -208,12 +211,13 @@ class Datasets:
             cls._split(ref.name, name, int(options[name]), seed, options)
             for seed, name in enumerate(("train", "valid", "test"))
         )
-        needs = "stripes" if options["task"] in DENSE else "phrases"
+        needs = "stripes" if options["task"] in (*DENSE, DESCRIBING) else "phrases"
         of_texts = (TAGGING, ASKING, SPEAKING, *synthetic_text.TASKS)
-        if options["task"] in (*DENSE, *of_texts) and ref.name != needs:
+        if options["task"] in (*DENSE, DESCRIBING, *of_texts) and ref.name != needs:
             what = "pictures" if needs == "stripes" else "texts"
             raise UserError(f"{ref.id}: a {options['task']} needs {what}")
-        numbers = options["task"] in ("regression", ASKING, SPEAKING, *synthetic_text.TASKS)
+        unclassed = ("regression", ASKING, SPEAKING, DESCRIBING, *synthetic_text.TASKS)
+        numbers = options["task"] in unclassed
         names = () if numbers else tuple(f"class{c}" for c in range(int(options["classes"])))
         if options["task"] == TAGGING:
             names = synthetic_words.names(len(names))
@@ -248,6 +252,8 @@ class Datasets:
         elif name == "tones":
             read = synthetic_sounds.Tones(seed, truth, classes, noise)
         ids = tuple(f"{name}-{options['noise']}-{classes}-{split}-{i}" for i in range(n))
+        if options["task"] == DESCRIBING:
+            return synthetic_captions.described(split, n, seed, read, options)
         if options["task"] == "regression":
             return Split(split, ids, Numbers(labels + 0.1 * np.linspace(-1, 1, n)), read)
         return Split(split, ids, Labels(labels), read)

@@ -172,7 +172,11 @@ def _rows(ref: Ref) -> tuple[Found, str]:
     many = len(next(iter(columns.values())))
     splits = [""] * many if of is None else [_split(one, path, named["split"]) for one in of]
     made: Found = reader.of_rows(columns, splits, str(path), ref)
-    return made, hashlib.sha256(raw).hexdigest()[:16]
+    sha256 = hashlib.sha256(raw).hexdigest()
+    if made.modality == "text":
+        return made, sha256[:16]
+    parts = (made.train, made.valid, made.test)
+    return made, digest([sha256, [part.ids for part in parts if part is not None]])
 
 
 def _found(table: Table, ref: Ref, *, verify: bool) -> tuple[Found, str]:
@@ -337,7 +341,7 @@ def _scan(table: Table, ref: Ref, *, verify: bool) -> tuple[list[str], list[str]
     else:
         sound = table.modality == "audio"
         named_files = sound and table.stored is None
-        away = [_away(name) if named_files else "" for name in table.contents]
+        away = [rows.away(name) if named_files else "" for name in table.contents]
         files = ["" if far else path for far, path in zip(away, table.files(), strict=True)]
         ids, faults, looks = twins.scan(
             files, verify=verify, grey=ranges.range_of(ref), sound=sound
@@ -352,14 +356,6 @@ def _text_fault(row: list[str], header: list[str]) -> str:
     if row == header:
         return "it repeats the header"  # of files that were put one after another
     return "" if row[0] else "the text is empty"
-
-
-def _away(name: str) -> str:
-    """What is wrong with the name of a file that is read from the table's folder alone."""
-    if not name.strip():
-        return "no file is named"
-    inside = os.path.normpath(os.path.join("folder", name))
-    return "" if inside.startswith(f"folder{os.sep}") else "the file is not in the table's folder"
 
 
 def _fault(label: str, task: str) -> str:

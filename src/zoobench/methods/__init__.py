@@ -86,6 +86,10 @@ FOR_TASK: dict[str, dict[str, str]] = {
         "majority": "zoobench.methods.speech_controls:UsualTranscript",
         "raw-input": "zoobench.methods.speech_controls:LogMelCharacters",
     },
+    "retrieval": {
+        "as-is": "zoobench.methods.retrieval:RetrieveAsIs",
+        "chance": "zoobench.methods.retrieval:RandomPairs",
+    },
 }
 """Task -> the classes behind names of METHODS whose own does not serve it."""
 

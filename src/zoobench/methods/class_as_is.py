@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from zoobench.interfaces import Adapted, SealedSplits, Split
+from zoobench.methods import zero_shot
 from zoobench.methods.as_is import UNKNOWN, AsIs, facts_of, headed, known_of, mapping
 from zoobench.methods.predictor import Predictor
 
@@ -23,13 +24,31 @@ class ClassesAsIs(AsIs):
     `labels` says what the names do not, as "THEIR LABEL=CLASS". The choice is among the classes
     that the model has a label for: what it says by another name is left out. A class of the data
     that it has no label for is never said, and wrong.
+
+    A network of pictures and texts, which has no head, is asked by the names of the classes in
+    `templates`: one of `zero_shot.TEMPLATES`, or texts with a {} each; `names` says what a class is
+    called, as "CLASS=WORDS".
     """
 
+    templates: tuple[str, ...] = ("general",)
+    names: tuple[str, ...] = ()
+
+    version: ClassVar[int] = 1
     tasks: ClassVar[tuple[str, ...]] = ("classification",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        zero_shot.check(self.templates)
+        for text in self.names:
+            if not all(part.strip() for part in text.partition("=")):
+                raise ValueError(f"names are written CLASS=WORDS, not {text!r}")
 
     def adapt(self, backbone: Any, splits: SealedSplits, seed: int) -> Adapted:
         """Raises Unsupported for a model without a head, and where none of the classes is known."""
-        model = headed(getattr(backbone, "backbone", backbone), splits.task)
+        inner = getattr(backbone, "backbone", backbone)
+        if not getattr(inner, "task", "") and getattr(inner, "reads_texts", None):
+            return zero_shot.zero_shot(backbone, splits, self.templates, self.names)
+        model = headed(inner, splits.task)
         numbers = meanings(model.labels, splits.classes, self.labels)
         known = known_of(numbers, splits.classes, model.labels)
 

@@ -34,6 +34,7 @@ SOURCES: dict[str, str] = {
     "language-model": "zoobench.models.language_model_:LANGUAGE_MODELS",
     "tagger": "zoobench.models.tagger_:TAGGERS",
     "recogniser": "zoobench.models.recogniser_:RECOGNISERS",
+    "conse": "zoobench.models.conse_",
 }
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from zoobench.errors import Unsupported
 from zoobench.interfaces import InputSpec
 from zoobench.models.weights import parameters
-from zoobench.views import FrameReader, MapReader, TokenReader
+from zoobench.views import FrameReader, MapReader, TextTower, TokenReader
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,7 +50,8 @@ class ImageBackbone:
 
     `source_head` (D -> S) is the classifier that the weights came with, where it is one
     linear layer on these features: what LEEP and NCE ask. None where it is not.
-    `reads_maps` makes what `map_reader` gives of the module and a size.
+    `reads_maps` makes what `map_reader` gives of the module and a size, `reads_texts` what
+    `text_tower` gives.
     """
 
     module: torch.nn.Module
@@ -63,6 +64,7 @@ class ImageBackbone:
     source_head: torch.nn.Linear | None = None
     reads_maps: Callable[[torch.nn.Module, tuple[int, int]], MapReader] | None = None
     blueprint: Blueprint | None = None
+    reads_texts: Callable[[], TextTower] | None = None
 
     def prepare(self, raw: Image.Image) -> torch.Tensor:
         """(3, H, W) float32 from a PIL picture."""
@@ -83,6 +85,12 @@ class ImageBackbone:
         if self.reads_maps is None:
             raise Unsupported("this backbone has no maps: only embed")
         return self.reads_maps(self.module, size)
+
+    def text_tower(self) -> TextTower:
+        """The half of the network that reads texts. Raises Unsupported where there is none."""
+        if self.reads_texts is None:
+            raise Unsupported("this backbone reads no texts")
+        return self.reads_texts()
 
 
 @dataclass

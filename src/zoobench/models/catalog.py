@@ -193,9 +193,14 @@ def _hf(
         published=published,
         family=family,
         extra=(("prefix", prefix),) if prefix else (),
+        zero_shot=ZERO_SHOT if family in TWO_TOWERS else (),
     )
 
 
+ZERO_SHOT = ("classification", "retrieval")
+"""What networks of pictures and texts answer without being adapted."""
+TWO_TOWERS = ("clip", "siglip")
+"""Families of such networks."""
 _BOOKS = "BookCorpus, English Wikipedia"
 _APACHE = "Apache-2.0"
 _LIBRISPEECH = "LibriSpeech, 960 hours"
@@ -243,6 +248,8 @@ HF: tuple[ModelCard, ...] = (
         pretrained_on="WebLI", license=_APACHE, published="2023"),
     _hf("openai/clip-vit-base-patch32", "image", "clip",
         pretrained_on="400 million image-text pairs", published="2021"),
+    _hf("laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "image", "clip",
+        pretrained_on="LAION-2B, English", license="MIT", published="2022"),
     _hf("facebook/convnextv2-tiny-1k-224", "image", "convnextv2",
         pretrained_on="ImageNet-1k", published="2023"),
     _hf("microsoft/beit-base-patch16-224-pt22k-ft22k", "image", "beit",

@@ -7,7 +7,7 @@ transformers itself implements is run (no trust_remote_code).
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from zoobench import errors, hub
 from zoobench.errors import MissingWeights, UserError
 from zoobench.files import expanded, parse_json
-from zoobench.models import checkpoints, folders, options, sentence, sound, text, vision
+from zoobench.models import checkpoints, folders, options, sentence, sound, text, two_towers, vision
 from zoobench.models.catalog import HF
 from zoobench.schema import Modality, ModelCard, Ref
 
@@ -65,7 +65,10 @@ def find(ref: Ref) -> ModelCard:
     modality: Modality = said if said == "image" or said == "audio" else "text"
     folder = _folder(ref)
     weights = f"local folder {folder}" if folder else f"Hugging Face hub {ref.name}"
-    return ModelCard("hf", ref.name, modality, weights=weights, family=ref.name.rpartition("/")[2])
+    return ModelCard(
+        "hf", ref.name, modality, weights=weights, family=ref.name.rpartition("/")[2],
+        zero_shot=two_towers.answers(_config(ref, folder)) if modality == "image" else (),
+    )  # fmt: skip
 
 
 def resolve(ref: Ref, where: str) -> Ref:
@@ -106,12 +109,7 @@ def modality_of(ref: Ref, folder: Path | None, at: str) -> Modality:
     `at` begins a message. Raises UserError."""
     asked = ref.option("modality")
     if asked is None:
-        config = (
-            [folder / "config.json"]
-            if folder
-            else hub.cached(ref.name, ref.revision, hub.config_only)
-        )
-        asked = _modality_of(config[0]) if config else None
+        asked = _modality_of(_config(ref, folder))
     if asked is None and folder:
         raise UserError(f"{at}{ref.id}: {folder} holds no config.json that says what it reads")
     if asked is None:
@@ -127,23 +125,22 @@ def modality_of(ref: Ref, folder: Path | None, at: str) -> Modality:
 
 def _positions(ref: Ref, folder: Path | None) -> int:
     """Most tokens that the encoder reads, as far as its configuration is here; 0 where not."""
-    config = (
+    return text.positions(_config(ref, folder))
+
+
+def _config(ref: Ref, folder: Path | None) -> Mapping[str, Any]:
+    """The model's config.json, as far as it is here; empty where not."""
+    paths = (
         [folder / "config.json"] if folder else hub.cached(ref.name, ref.revision, hub.config_only)
     )
     try:
-        body = parse_json(config[0].read_text("utf-8")) if config else {}
+        body = parse_json(paths[0].read_text("utf-8")) if paths else {}
     except (OSError, ValueError):
-        return 0
-    return text.positions(body) if isinstance(body, dict) else 0
+        return {}
+    return body if isinstance(body, dict) else {}
 
 
-def _modality_of(path: Path) -> str | None:
-    try:
-        body = parse_json(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    if not isinstance(body, dict):
-        return None
+def _modality_of(body: Mapping[str, Any]) -> str | None:
     if body.get("model_type") in sound.ARCHITECTURES:
         return "audio"
     if {"image_size", "num_channels", "vision_config", "patch_size"} & body.keys():

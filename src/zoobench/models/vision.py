@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoobench.errors import Unsupported
 from zoobench.interfaces import InputSpec
-from zoobench.models import vision_maps
+from zoobench.models import two_towers, vision_maps
 from zoobench.models.backbones import Blueprint, ImageBackbone, finish, seeded
 from zoobench.models.text import encoder, quiet, transformers_errors
 
@@ -95,6 +95,8 @@ def load_folder(folder: Path, ref: Ref, seed: int, provenance: Mapping[str, Any]
     }
     backbone.blueprint = Blueprint("transformers-image", told, partial(_write, processor))
     backbone.reads_maps = vision_maps.reader
+    if pool == "pooler" and two_towers.family_of(folder):
+        backbone.reads_texts = partial(two_towers.text_tower, folder, ref, seed)
     return finish(backbone, {**provenance, **notes}, ("transformers", "torchvision", "pillow"))
 
 

@@ -24,13 +24,15 @@ def unsuited(model: Ref, dataset: Ref, method: str) -> str:
     card, reads = datasets.card(dataset), models.card(model).modality
     if reads != card.modality:
         return f"{model.short} reads {reads}, {dataset.short} holds {card.modality}"
-    answers = models.card(model).answers
+    answers, zero_shot = models.card(model).answers, models.card(model).zero_shot
     if answers and method != "as-is":
         return f"{model.short} is a complete model: as-is judges it, {method} adapts a backbone"
-    if method == "as-is" and not answers:
-        return f"as-is judges complete models, and {model.short} is a backbone"
-    if answers and card.task not in answers:
-        return f"{model.short} answers {', '.join(answers)}, {dataset.short} asks {card.task}"
+    if method == "as-is":
+        if not answers + zero_shot:
+            return f"as-is judges complete models, and {model.short} is a backbone"
+        if card.task not in answers + zero_shot:
+            known = ", ".join(answers + zero_shot)
+            return f"{model.short} answers {known}, {dataset.short} asks {card.task}"
     served = methods.served(method)
     if card.task not in served:
         return f"{method} serves {', '.join(served)}, {dataset.short} asks {card.task}"

@@ -28,6 +28,7 @@ TASKS: dict[str, str] = {
     "masked-language-modelling": "zoobench.tasks.language_modelling:MaskedLanguageModelling",
     "multiple-choice": "zoobench.tasks.multiple_choice:MultipleChoice",
     "speech-recognition": "zoobench.tasks.speech_recognition:SpeechRecognition",
+    "retrieval": "zoobench.tasks.retrieval:Retrieval",
 }
 
 

@@ -18,9 +18,9 @@ Definitions, where libraries differ:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -42,6 +42,10 @@ FEW = 20
 LOWEST = float(np.log(np.finfo(np.float32).tiny))
 """Log-probabilities below this (-87.3) count as this: one impossible class must not make
 the mean NLL infinite."""
+BY_TEMPLATE = (
+    "single_template_accuracy", "least_template_accuracy", "greatest_template_accuracy",
+)  # fmt: skip
+"""Of a Templated alone."""
 BLOCK = 64_000
 """Scores handled at once (float64: 512 KB)."""
 
@@ -105,22 +109,35 @@ def _labels(labels: ArrayLike, n: int, classes: int) -> Ints:
     return array
 
 
+class Templated(NamedTuple):
+    """What a network says of N examples by the names of classes in T templates: `scores` (N, C)
+    log-probabilities by all of them together, and of each alone the class (N,), by the single one
+    first."""
+
+    scores: ArrayLike
+    alone: Sequence[ArrayLike]
+
+
 @dataclass(frozen=True)
 class Classification:
-    """One class of C for each example. Outputs are (N, C) log-probabilities."""
+    """One class of C for each example. Outputs are (N, C) log-probabilities, or Templated."""
 
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[str, ...]] = (
         "accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1",
-        "top5_accuracy", "nll", "ece", "ece_calibrated",
+        "top5_accuracy", "nll", "ece", "ece_calibrated", *BY_TEMPLATE,
     )  # fmt: skip
     truth: ClassVar[tuple[str, ...]] = ("label",)
     rounded: ClassVar[tuple[str, ...]] = ("nll", "confidence", "calibrated")
 
     def judge(self, output: Any, split: Split, calibration: tuple[Any, Split]) -> Outcomes:
-        """See `outcomes_of`."""
+        """See `outcomes_of`; of a Templated also `by_template` (N, T) bool, where each is right."""
         scores, valid = calibration
-        return outcomes_of(output, labels_of(split), scores, labels_of(valid))
+        if not isinstance(output, Templated):
+            return outcomes_of(output, labels_of(split), scores, labels_of(valid))
+        kept = outcomes_of(output.scores, labels_of(split), scores, labels_of(valid))
+        right = np.stack([one == labels_of(split) for one in output.alone], axis=1)
+        return Outcomes(kept.n, {**kept.arrays, "by_template": right})
 
     def statistics(self, outcomes: Outcomes) -> Ratios:
         return statistics(outcomes)
@@ -133,7 +150,11 @@ class Classification:
         for name in self.metrics:
             if name == "top5_accuracy" and classes < TOP5_FROM:
                 continue
+            if name in BY_TEMPLATE and "by_template" not in outcomes.arrays:
+                continue
             details[name] = {"bins": BINS} if name.startswith("ece") else {}
+            if name == "balanced_accuracy" and "by_template" in outcomes.arrays:
+                details[name]["recall"] = _recalls(outcomes, splits.classes)
             if absent and name.startswith(("macro", "balanced")):
                 details[name]["classes_not_in_test"] = absent
         if len(splits.valid) < FEW:
@@ -201,6 +222,7 @@ def statistics(outcomes: Outcomes) -> Ratios:
         confidence = outcomes.arrays[name]
         return one_hot(_bin_of(confidence), BINS, right - confidence.astype(np.float64))
 
+    by_template = outcomes.arrays.get("by_template")
     blocks: dict[str, Callable[[], Any]] = {
         "labelled": lambda: one_hot(label, classes),
         "predicted": lambda: one_hot(predicted, classes),
@@ -209,7 +231,19 @@ def statistics(outcomes: Outcomes) -> Ratios:
         "calibrated": lambda: gaps("calibrated"),
     }
     means = {"accuracy": right, "top5_accuracy": outcomes.arrays["rank"] < 5}
-    return Ratios({**means, "nll": outcomes.arrays["nll"]}, blocks, RATIOS)
+    ratios = RATIOS
+    if by_template is not None:
+        means[BY_TEMPLATE[0]] = by_template[:, 0]
+        blocks["by_template"] = lambda: by_template.astype(np.float64)
+        ratios = {**RATIOS, **OF_TEMPLATES}
+    return Ratios({**means, "nll": outcomes.arrays["nll"]}, blocks, ratios)
+
+
+def _recalls(outcomes: Outcomes, classes: Sequence[str]) -> dict[str, float]:
+    """The share of each class's test examples that are found, of those that there are."""
+    label, predicted = outcomes.arrays["label"], outcomes.arrays["predicted"]
+    found = {name: predicted[label == k] == k for k, name in enumerate(classes)}
+    return {name: float(right.mean()) for name, right in found.items() if len(right)}
 
 
 def _balanced(sums: Sums, total: Floats) -> Floats:
@@ -249,4 +283,8 @@ RATIOS = {
     "macro_f1": _macro(_f1),
     "ece": _calibration_error("confidence"),
     "ece_calibrated": _calibration_error("calibrated"),
+}
+OF_TEMPLATES = {
+    BY_TEMPLATE[1]: Ratio(("by_template",), lambda sums, n: sums["by_template"].min(axis=1) / n),
+    BY_TEMPLATE[2]: Ratio(("by_template",), lambda sums, n: sums["by_template"].max(axis=1) / n),
 }
