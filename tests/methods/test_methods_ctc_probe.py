@@ -129,6 +129,18 @@ def test_recordings_too_short_for_their_transcripts_are_left_out_and_said() -> N
         adapted("linear-probe", dataclasses.replace(splits, train=train), source_of(), **QUICK)
 
 
+def test_recordings_in_which_nothing_is_said_are_learned_from() -> None:
+    splits = splits_of("train=20&valid=9&test=9")
+    texts = [*([""] * 16), *transcripts_of(splits.train).texts[16:]]
+    train = dataclasses.replace(splits.train, targets=Transcripts.of(texts))
+    fitted = adapted("linear-probe", dataclasses.replace(splits, train=train), source_of(), **QUICK)
+    assert fitted.facts["train_infeasible"] == 0
+    assert fitted.flags == ()
+    said = fitted.predict(splits.test)
+    whole = adapted("linear-probe", splits, source_of(), **QUICK).predict(splits.test)
+    assert sum(map(len, said)) < sum(map(len, whole)) / 2
+
+
 def test_a_sign_that_train_has_not_stays_wrong() -> None:
     splits = splits_of()
     texts = [text.replace("a", "z") for text in transcripts_of(splits.test).texts]

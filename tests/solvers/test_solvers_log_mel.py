@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -40,6 +42,15 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(whole) > 40
     monkeypatch.setattr("zoobench.solvers.log_mel.BLOCK", 7)
     np.testing.assert_allclose(log_mel(noise), whole, rtol=1e-6)
+
+
+def test_a_long_recording_takes_little_beside_itself_and_its_bands() -> None:
+    samples = np.zeros(300 * RATE, dtype=np.float32)
+    tracemalloc.start()
+    found = log_mel(samples)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 40e6 < 8 * WINDOW * len(found), "all windows at once"
 
 
 def test_silence_is_the_floor() -> None:

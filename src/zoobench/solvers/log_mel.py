@@ -20,15 +20,16 @@ LOWEST = 20.0
 """Hz, the edge of the first band; that of the last is half the rate."""
 FLOOR = 1e-10
 """Least energy of a band, before the logarithm."""
-BLOCK = 4096
-"""Windows whose spectra are in memory at once, with all copies some 50 MB."""
+BLOCK = 1024
+"""Windows whose spectra are in memory at once, with all copies some 20 MB."""
 
 
 def log_mel(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """(F, BANDS) natural logarithms of the energies of (T,) samples at RATE; F is 1 + (T - WINDOW)
     // HOP, of what is shorter than a window 1."""
-    padded = np.pad(samples, (0, max(0, WINDOW - len(samples))))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
+    if len(samples) < WINDOW:
+        samples = np.pad(samples, (0, WINDOW - len(samples)))
+    windows = np.lib.stride_tricks.sliding_window_view(samples, WINDOW)[::HOP]
     found = np.empty((len(windows), BANDS), dtype=np.float32)
     for start in range(0, len(windows), BLOCK):
         rows = slice(start, start + BLOCK)
