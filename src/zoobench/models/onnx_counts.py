@@ -15,13 +15,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-Size = tuple[int, ...]
+from zoobench.models.onnx_shapes import Size, constants, inputs, sizes
+
 Sizes = Callable[[int], Size]
 """The size of a node's input at a position, -1 of its first output. Raises KeyError where it is
 not known, or there is no such input."""
 
-LARGE = 1024
-"""Numbers of a constant from which on it says no shape: its values are not looked at."""
 FLOATS = (1, 10, 11, 16)
 """onnx.TensorProto's float, float16, double and bfloat16."""
 
@@ -147,51 +146,6 @@ def _attribute(node: Any, name: str, default: Any) -> Any:
     if found is None:
         return default
     return found.s if isinstance(default, bytes) else found.i
-
-
-def constants(model: Any) -> dict[str, Any]:
-    """name -> TensorProto of what the graph holds: its initializers, and its nodes Constant."""
-    found = {one.name: one for one in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type == "Constant":
-            tensors = [one.t for one in node.attribute if one.name == "value"]
-            found.update(zip(node.output, tensors, strict=False))
-    return found
-
-
-def sizes(model: Any) -> dict[str, Size]:
-    """name -> size of every value that shape inference finds, and of the graph's constants: of one
-    example, or of as many as the graph takes at a time. `model` is left as it is."""
-    import onnx
-
-    empty = onnx.helper.make_empty_tensor_value_info
-    skeleton = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
-    graph = skeleton.graph
-    graph.name = "shapes"
-    graph.node.extend(model.graph.node)
-    graph.output.extend(empty(one.name) for one in model.graph.output)
-    for one in model.graph.initializer:
-        graph.input.append(onnx.helper.make_tensor_value_info(one.name, one.data_type, one.dims))
-        if math.prod(one.dims) <= LARGE:  # what says the size of something else
-            graph.initializer.append(one)
-    for given in inputs(model):
-        graph.input.append(given)
-        for dim in graph.input[-1].type.tensor_type.shape.dim[:1]:
-            dim.dim_value = dim.dim_value or 1
-    inferred = onnx.shape_inference.infer_shapes(skeleton, data_prop=True).graph
-    found = {name: tuple(one.dims) for name, one in constants(model).items()}
-    for value in (*inferred.value_info, *inferred.input, *inferred.output):
-        kind = value.type.tensor_type
-        dims = kind.shape.dim
-        if kind.HasField("shape") and all(dim.HasField("dim_value") for dim in dims):
-            found[value.name] = tuple(int(dim.dim_value) for dim in dims)
-    return found
-
-
-def inputs(model: Any) -> list[Any]:
-    """What the graph is given: older files list their initializers among its inputs."""
-    held = {one.name for one in model.graph.initializer}
-    return [one for one in model.graph.input if one.name not in held]
 
 
 def counted(model: Any) -> GraphCount:

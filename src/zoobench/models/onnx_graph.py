@@ -16,7 +16,7 @@ from typing import Any
 
 from zoobench.errors import MissingWeights, Unsupported, one_line, unknown
 from zoobench.escape import plain
-from zoobench.models import folders, onnx_counts, onnx_session
+from zoobench.models import folders, onnx_session, onnx_shapes
 
 LARGEST = 2**31 - 1
 """Bytes of a file with its external data: protobuf's own bound."""
@@ -122,7 +122,7 @@ def take_in(model: Any, path: Path) -> None:
 
 def picture_input(model: Any, path: Path) -> Any:
     """The one input, a ValueInfoProto. Raises Unsupported where it is no batch of pictures."""
-    given = onnx_counts.inputs(model)
+    given = onnx_shapes.inputs(model)
     if len(given) != 1:
         names = ", ".join(plain(one.name) for one in given[:SHOWN])
         raise Unsupported(f"{path}: it has {len(given)} inputs ({names}); pictures are one")
@@ -148,7 +148,7 @@ def classifier_input(model: Any, path: Path) -> str:
     outputs are of different ones.
     """
     made = {name: node for node in model.graph.node for name in node.output}
-    held = onnx_counts.constants(model)
+    held = onnx_shapes.constants(model)
     found = {_linear(one.name, made, held) for one in model.graph.output} - {""}
     if len(found) == 1:
         return found.pop()
@@ -226,7 +226,7 @@ def cut(model: Any, tap: str, how: GraphInput, path: Path) -> bytes:
     own.ir_version = model.ir_version
     try:
         onnx.checker.check_model(own)
-        known = onnx_counts.sizes(own)
+        known = onnx_shapes.sizes(own)
     except MemoryError:
         raise
     except Exception as error:  # of many kinds: the graph is a stranger's

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from zoobench.errors import Unsupported
-from zoobench.models import onnx_counts, onnx_export, onnx_session
+from zoobench.models import onnx_counts, onnx_export, onnx_session, onnx_shapes
 from zoobench.models.backbones import ImageBackbone
 from zoobench.models.variants.coverage import Coverage
 from zoobench.models.variants.int8 import quiet
@@ -48,7 +48,7 @@ def static(
     onnx_session.require("int8-static")
     with tempfile.TemporaryDirectory(prefix="zoobench-") as folder, quiet():
         exported = onnx_export.exported(onnx_export.embedding(backbone), backbone.input_spec)
-        constant = onnx_counts.constants(exported)
+        constant = onnx_shapes.constants(exported)
         if any(onnx_counts.is_attention(node, constant) for node in exported.graph.node):
             raise Unsupported(
                 "int8-static is for convolutional networks, and this one has attention: "
@@ -100,7 +100,7 @@ def _coverage(exported: Any, quantised: Any) -> Coverage:
         for name in node.output
     }
     in_8_bits = {node.name for node in quantised.graph.node if integer.issuperset(node.input[:2])}
-    weights, known = onnx_counts.constants(exported), onnx_counts.sizes(exported)
+    weights, known = onnx_shapes.constants(exported), onnx_shapes.sizes(exported)
     numbers = {name: math.prod(one.dims) for name, one in weights.items()}
     params = macs = all_macs = 0
     for node in exported.graph.node:
