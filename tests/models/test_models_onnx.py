@@ -57,6 +57,7 @@ def embed(backbone: Any, *pictures: Image.Image) -> Any:
         {"batch": 1},
         {"batch": 4, "layout": "nhwc"},
         {"sides": ("h", "w")},
+        {"sides": (-1, -1), "batch": -1},
         {"number": 10},
         {"number": 2, "layout": "nhwc"},
     ],

@@ -124,12 +124,21 @@ def older(batch: Any) -> Any:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("batch", ["n", 1, 3, None])
+def test_the_widest_node_is_found() -> None:
+    node = onnx.helper.make_node
+    model = graph(
+        [node("Conv", ["x", "k"], ["a"]), node("Relu", ["a"], ["b"]), node("Flatten", ["b"], ["y"])],
+        {"x": [4, 3, 8, 8]}, {"k": np.ones((9, 3, 3, 3), np.float32)},
+    )  # fmt: skip
+    assert onnx_counts.widest(model) == 2 * 9 * 36  # of one of the four
+
+
+@pytest.mark.parametrize("batch", ["n", 1, 3, None, -1])
 def test_sizes_that_a_graph_computes_are_followed(batch: Any) -> None:
     model = older(batch)
     before = model.SerializeToString()
     known = onnx_shapes.sizes(model)
-    examples = batch if isinstance(batch, int) else 1
+    examples = batch if isinstance(batch, int) and batch > 0 else 1
     assert known["y"] == (examples, 7, 4)
     assert onnx_counts.counted(model).by_operator == {"onnx::MatMul": 6 * 8 * 4}
     assert model.SerializeToString() == before

@@ -151,7 +151,7 @@ def _attribute(node: Any, name: str, default: Any) -> Any:
 def counted(model: Any) -> GraphCount:
     """The costs of one example of `model`, an onnx.ModelProto."""
     known, held = sizes(model), constants(model)
-    batch = max([1, *(dim for one in inputs(model) for dim in known.get(one.name, ())[:1])])
+    batch = _batch(model, known)
     macs: Counter[str] = Counter()
     uncounted: set[str] = set()
     attention = False
@@ -165,6 +165,18 @@ def counted(model: Any) -> GraphCount:
         except (KeyError, IndexError, ValueError):  # no formula, or a size that nobody knows
             uncounted.add(name)
     return GraphCount(dict(macs.most_common()), tuple(sorted(uncounted)), attention, _params(model))
+
+
+def widest(model: Any) -> int:
+    """Numbers in the inputs and outputs of the largest node, for one example, weights aside; 1
+    where no size is known."""
+    known, held = sizes(model), constants(model)
+    batch = _batch(model, known)
+    ends = (
+        sum(math.prod(known[name]) for name in {*node.input, *node.output} & known.keys() - held)
+        for node in model.graph.node
+    )
+    return max(1, *ends) // batch or 1
 
 
 def macs_of(node: Any, known: Mapping[str, Size]) -> int:
@@ -181,6 +193,11 @@ def is_attention(node: Any, constant: Mapping[str, Any]) -> bool:
     does."""
     kinds = ("Attention", "Einsum", "Gemm", "MatMul", "FusedMatMul", "MultiHeadAttention")
     return node.op_type in kinds and not constant.keys() & set(node.input[:2])
+
+
+def _batch(model: Any, known: Mapping[str, Size]) -> int:
+    """Examples that the graph takes at a time, 1 where it takes any number."""
+    return max([1, *(dim for one in inputs(model) for dim in known.get(one.name, ())[:1])])
 
 
 def _of(node: Any, known: Mapping[str, Size]) -> Sizes:

@@ -213,7 +213,7 @@ def cut(model: Any, tap: str, how: GraphInput, path: Path) -> bytes:
     front, pixels = _front(given, how, taken)
     features = _free("features", taken)
     dims = given.type.tensor_type.shape.dim
-    fixed = dims[0].dim_value if len(dims) == 4 else 0
+    fixed = max(0, dims[0].dim_value) if len(dims) == 4 else 0
     shape = [fixed or "batch", 3, *how.size]
     back = onnx.helper.make_node("Cast", [tap], [features], to=FLOAT)
     graph = onnx.helper.make_graph(
@@ -233,7 +233,12 @@ def cut(model: Any, tap: str, how: GraphInput, path: Path) -> bytes:
         raise Unsupported(f"{path}: {plain(one_line(error))}") from error
     _check_bounds(own, known, path)
     if features not in known:
-        raise Unsupported(f"{path}: nobody can say beforehand what size {plain(tap)} has")
+        lost = next(node for node in own.graph.node if node.output[0] not in known)
+        raise Unsupported(
+            f"{path}: at {how.size[0]} x {how.size[1]} nobody can say beforehand what size "
+            f"{plain(tap)} has, from its {plain(lost.op_type)} {plain(lost.output[0])} on; another "
+            "input_size may do"
+        )
     size = [fixed or "batch", *known[features][1:]]
     own.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info(features, FLOAT, size))
     content: bytes = own.SerializeToString(deterministic=True)

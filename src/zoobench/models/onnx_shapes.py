@@ -58,10 +58,9 @@ def sizes(model: Any) -> dict[str, Size]:
 def _size(kind: Any) -> Size | None:
     """The size that a TypeProto states, None where it leaves any of it open."""
     tensor = kind.tensor_type
-    dims = tensor.shape.dim
-    if not tensor.HasField("shape") or not all(dim.HasField("dim_value") for dim in dims):
-        return None
-    return tuple(int(dim.dim_value) for dim in dims)
+    size = tuple(int(dim.dim_value) for dim in tensor.shape.dim if dim.HasField("dim_value"))
+    whole = tensor.HasField("shape") and len(size) == len(tensor.shape.dim)
+    return size if whole and min(size, default=0) >= 0 else None
 
 
 class _Following:
@@ -79,7 +78,7 @@ class _Following:
             kind = onnx.TypeProto()
             kind.CopyFrom(given.type)
             for dim in kind.tensor_type.shape.dim[:1]:
-                dim.dim_value = dim.dim_value or 1
+                dim.dim_value = max(1, dim.dim_value)  # some write -1 for what is free
             self.types[given.name] = kind
         for one in model.graph.initializer:
             self.keep(one, one.name)
