@@ -154,3 +154,12 @@ def test_lite0_is_one_family_with_its_file(tmp_path: Path) -> None:
         assert float((one.exp() - other.exp()).abs().max()) < 1e-3
         assert float((one.argmax(1).numpy() == labels_of(splits.test)).mean()) > 0.5
     assert found[0][1] == pytest.approx(found[1][1], rel=0.01)
+    complete: list[Any] = [models.load(models.resolve(f"classifier/{name}")) for name in (
+        names[0], f"onnx/lite0?path={written.path}"
+    )]  # fmt: skip
+    assert complete[0].labels == complete[1].labels
+    assert len(complete[0].labels) == 1000
+    batch = complete[0].collate([complete[0].prepare(splits.test.read(i)) for i in range(8)])
+    with torch.no_grad():
+        scores = [one.embed(batch) for one in complete]
+    assert apart(*scores) < 1e-4

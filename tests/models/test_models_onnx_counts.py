@@ -127,7 +127,7 @@ def older(batch: Any) -> Any:
 def test_the_widest_node_is_found() -> None:
     node = onnx.helper.make_node
     model = graph(
-        [node("Conv", ["x", "k"], ["a"]), node("Relu", ["a"], ["b"]), node("Flatten", ["b"], ["y"])],
+        [node("Conv", ["x", "k"], ["a"]), node("Relu", ["a"], ["b"]), node("Neg", ["b"], ["y"])],
         {"x": [4, 3, 8, 8]}, {"k": np.ones((9, 3, 3, 3), np.float32)},
     )  # fmt: skip
     assert onnx_counts.widest(model) == 2 * 9 * 36  # of one of the four

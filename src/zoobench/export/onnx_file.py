@@ -6,6 +6,7 @@ prepares them otherwise, or its features are others.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from zoobench.errors import StoreError, UserError, ZoobenchError, one_line
 from zoobench.features.fingerprint import pictures
 from zoobench.models import onnx_export, onnx_session
 from zoobench.models.backbones import ImageBackbone
+from zoobench.models.classifier_ import NAME as CLASSIFIER
 from zoobench.models.onnx_description import KEY, OnnxDescription, OnnxTransform
 from zoobench.models.onnx_graph import LARGEST
 from zoobench.schema import ModelCard, Ref
@@ -114,7 +116,18 @@ def _description(backbone: ImageBackbone, ref: Ref, card: ModelCard, model: Any)
         license=card.license if own else "unknown",
         pretrained_on=card.pretrained_on if own else origin,
         scores="scores" if "scores" in outputs else "",
+        labels=_labels(ref, backbone.source_head) if "scores" in outputs else (),
     )  # fmt: skip
+
+
+def _labels(ref: Ref, head: Any) -> tuple[str, ...]:
+    """What the classes of the head are called; () where nobody says it."""
+    name = Ref(CLASSIFIER, f"{ref.source}/{ref.name}", ref.revision, ref.options)
+    with contextlib.suppress(ZoobenchError):
+        found: Any = models.load(models.resolve(name))
+        if len(found.labels) == getattr(head, "out_features", None):
+            return tuple(found.labels)
+    return ()
 
 
 def _three(values: Sequence[float]) -> tuple[float, float, float]:

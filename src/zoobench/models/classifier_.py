@@ -3,6 +3,7 @@
     classifier/packaged/efficientnet-lite0   a packaged network of ImageNet's classes
     classifier/timm/resnet50.a1_in1k         timm's and torchvision's of ImageNet, by their names
     classifier/torchvision/resnet50
+    classifier/onnx/mine?path=FILE.onnx      a file of ONNX, which may name its labels itself
     classifier/MIT/ast-finetuned-audioset-10-10-0.4593
                                              any of transformers', of the hub: of pictures, texts
     classifier/mine?weights=FOLDER           or recordings, as its configuration says
@@ -22,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 from zoobench import errors
 from zoobench.errors import Unsupported, UserError
 from zoobench.models import (
+    onnx_,
+    onnx_session,
     packaged_,
     sound_frames,
     timm_,
@@ -53,9 +56,10 @@ if TYPE_CHECKING:
 NAME, TASK = "classifier", "classification"
 POOLING = "scores of its labels"
 SOURCES: Mapping[str, ModuleType] = {
-    "packaged": packaged_, "timm": timm_, "torchvision": torchvision_,
+    "packaged": packaged_, "timm": timm_, "torchvision": torchvision_, "onnx": onnx_,
 }  # fmt: skip
-"""Whose networks of ImageNet keep their classifier, by the first part of a name."""
+"""Whose networks keep their classifier, by the first part of a name: those of ImageNet, and files
+of ONNX."""
 BUILDER = "lite"
 """Of packaged models, those that have a classifier."""
 
@@ -107,7 +111,7 @@ class ClassifierSource:
         inner = _inner(ref)
         if inner is None:
             self._of(ref).fetch(ref.without("modality"), meter)
-        elif inner.source != "packaged":
+        elif inner.source not in ("packaged", "onnx"):
             SOURCES[inner.source].fetch(inner, meter)
 
     def load(self, ref: Ref, seed: int) -> Any:
@@ -163,6 +167,8 @@ def _resolved(inner: Ref, where: str) -> Ref:
     at = f"{where}: {_outer(inner).id}" if where else _outer(inner).id
     if inner.option("pool") is not None:
         raise UserError(f"{at}: its classifier reads its own pooling, and no other")
+    if inner.source == "onnx":
+        return onnx_.resolve(inner, where)
     if inner.option("weights", "pretrained") not in ("pretrained", "random"):
         raise UserError(
             f"{at}: a checkpoint does not say what its classes are called; a transformers folder "
@@ -176,11 +182,15 @@ def _of_library(inner: Ref, seed: int) -> CompletePictures:
     """A network of one of SOURCES with the classifier that it came with."""
     from zoobench.models.images import timm_preprocessing
 
-    if inner.source == "torchvision":
+    several = False
+    if inner.source == "onnx":
+        (module, spec, transform, provenance), labels, several = onnx_.classifier(inner)
+        libraries: tuple[str, ...] = onnx_.LIBRARIES
+    elif inner.source == "torchvision":
         module, enum, provenance = torchvision_.whole(inner, seed)
         spec, transform = torchvision_.preprocessing(enum, inner)
-        labels: tuple[str, ...] = tuple(enum.meta["categories"])
-        libraries: tuple[str, ...] = torchvision_.LIBRARIES
+        labels = tuple(enum.meta["categories"])
+        libraries = torchvision_.LIBRARIES
     else:
         if inner.source == "packaged":
             module, provenance = packaged_.whole(inner, seed)
@@ -189,8 +199,10 @@ def _of_library(inner: Ref, seed: int) -> CompletePictures:
         spec, transform = timm_preprocessing(module.pretrained_cfg, inner)
         labels, libraries = _imagenet(module, inner), ("timm", "torchvision", "pillow")
     made = CompletePictures(
-        module, spec, POOLING, transform, torchvision_.forward, task=TASK, labels=labels
-    )
+        module, spec, POOLING, transform,
+        onnx_session.features if inner.source == "onnx" else torchvision_.forward,
+        task=TASK, labels=labels, multilabel=several,
+    )  # fmt: skip
     return finish(made, provenance, libraries)
 
 

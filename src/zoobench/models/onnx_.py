@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zoobench import errors
 from zoobench.errors import CellError, MissingWeights, Unsupported, UserError
 from zoobench.files import expanded
-from zoobench.models import onnx_description, onnx_graph, onnx_session, options
+from zoobench.models import folders, onnx_description, onnx_graph, onnx_session, options
 from zoobench.models.backbones import ImageBackbone, finish
 from zoobench.models.checkpoints import facts
 from zoobench.models.onnx_description import OnnxDescription
@@ -31,13 +31,18 @@ from zoobench.schema import ModelCard, Ref, Value
 if TYPE_CHECKING:
     import torch
 
+    from zoobench.interfaces import InputSpec
+
 OPTIONS = (
     "path", "package", "file", "tap", "pool", "layout", "channels", "range", "input_size", "mean",
-    "std", "interpolation", "crop_pct", "family",
+    "std", "interpolation", "crop_pct", "family", "labels",
 )  # fmt: skip
 POOLS = ("avg", "max", "cls")
 """How features of places or tokens become one vector; a graph that pools itself needs none."""
 NEEDED = ("onnx", "onnxruntime")
+LIBRARIES = (*NEEDED, "timm", "torchvision")
+LARGEST_LABELS = 2**22
+"""Bytes of a file of labels."""
 SUFFIX = ".onnx"
 LONGEST_WORD = 200
 """Characters that a card takes of a file's own words."""
@@ -59,10 +64,6 @@ class OnnxFile:
     beside: tuple[Path, ...]
     metadata: Mapping[str, str]
     description: OnnxDescription | None
-
-    @property
-    def revision(self) -> str:
-        return content_digest([self.path, *self.beside], None)
 
 
 def cards() -> tuple[ModelCard, ...]:
@@ -111,7 +112,7 @@ def resolve(ref: Ref, where: str) -> Ref:
     onnx_session.require(f"{at}{ref.id}", NEEDED)
     try:
         file = opened(_path(ref))
-        revision = file.revision
+        revision = _revision(ref, file)
         if (tap := ref.option("tap")) is not None:
             onnx_graph.check_tap(onnx_graph.parse(file.path), str(tap), file.path, where)
     except CellError as error:
@@ -141,25 +142,99 @@ def load(ref: Ref, seed: int) -> ImageBackbone:
     MissingExtra."""
     if ref.option("weights", "pretrained") != "pretrained":
         raise Unsupported(f"{ref.short}: of a file of ONNX there are no random weights")
+    read = _read(ref)
+    tap = _tap(ref, read.file, read.model)
+    pool, said = str(ref.option("pool", "")), ref.option("tap")
+    pooling = f"the value {tap}" if said else "input of the last linear layer"
+    pooling = "as exported" if read.file.description and not said else pooling
+    pooling = f"{pool} of {pooling}" if pool else pooling
+    module, spec, transform, provenance = read.cut(tap)
+    made = ImageBackbone(module, spec, pooling, transform, partial(pooled, pool))
+    return finish(made, provenance, LIBRARIES)
+
+
+def classifier(ref: Ref) -> tuple[Cut, tuple[str, ...], bool]:
+    """What `ref` is cut to as a complete classifier, its labels, and whether any number of them may
+    be true. Raises as `load` does, and Unsupported where nobody says the labels."""
+    read = _read(ref)
+    told = read.file.description
+    output = str(ref.option("tap", told.scores if told else ""))
+    tap, several = onnx_graph.scores(read.model, read.file.path, output)
+    if (name := ref.option("labels")) is not None:
+        labels = tuple(_labels_file(read.file.path, str(name)).read_text("utf-8").splitlines())
+    else:
+        labels = told.labels if told else ()
+    if not labels:
+        raise Unsupported(
+            f"{ref.short}: nobody says what its classes are called: name a file of its folder with "
+            "a label a line, as labels=NAME"
+        )
+    return read.cut(tap), labels, several
+
+
+class Cut(NamedTuple):
+    """A graph that was cut, as a module, and what belongs to it."""
+
+    module: torch.nn.Module
+    spec: InputSpec
+    transform: Any
+    provenance: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A file whose graph was read, with its weights, and how it is fed."""
+
+    file: OnnxFile
+    how: InputSettings
+    revision: str
+    model: Any
+
+    def cut(self, tap: str) -> Cut:
+        """The graph up to `tap`."""
+        from zoobench.models.images import timm_preprocessing
+
+        how, file = self.how, self.file
+        given = GraphInput(how.layout, how.channels, how.size)
+        module = onnx_session.module_of(onnx_graph.cut(self.model, tap, given, file.path))
+        told = {
+            "input_size": (3, *how.size), "mean": how.mean, "std": how.std,
+            "crop_pct": how.crop_pct, "interpolation": how.interpolation,
+            "crop_mode": how.crop_mode,
+        }  # fmt: skip
+        spec, transform = timm_preprocessing(told, Ref("onnx", "any"))
+        provenance = {
+            "weights": "onnx", "revision": self.revision, **facts(file.path), "tap": tap,
+            "layout": how.layout, **({"guessed": list(how.guessed)} if how.guessed else {}),
+            **({"exported_from": file.description.model} if file.description else {}),
+        }  # fmt: skip
+        return Cut(module, spec, transform, provenance)
+
+
+def _read(ref: Ref) -> _Read:
+    """Raises MissingWeights where the file is not what it was when it was named."""
     onnx_session.require(ref.id, NEEDED)
     file = opened(_path(ref))
-    if ref.revision not in ("", file.revision):
+    revision = _revision(ref, file)
+    if ref.revision not in ("", revision):
         raise MissingWeights(f"{file.path}: it has changed since it was named")
     model = onnx_graph.parse(file.path)
     onnx_graph.take_in(model, file.path)
-    how = settings(ref, file)
-    tap = _tap(ref, file, model)
-    layout = GraphInput(how.layout, how.channels, how.size)
-    module = onnx_session.module_of(onnx_graph.cut(model, tap, layout, file.path))
-    pooling = f"the value {tap}" if ref.option("tap") else "input of the last linear layer"
-    pooling = "as exported" if file.description and not ref.option("tap") else pooling
-    backbone = picture_backbone(module, how, str(ref.option("pool", "")), pooling)
-    provenance = {
-        "weights": "onnx", "revision": file.revision, **facts(file.path), "tap": tap,
-        "layout": how.layout, **({"guessed": list(how.guessed)} if how.guessed else {}),
-        **({"exported_from": file.description.model} if file.description else {}),
-    }  # fmt: skip
-    return finish(backbone, provenance, (*NEEDED, "timm", "torchvision"))
+    return _Read(file, settings(ref, file), revision, model)
+
+
+def _revision(ref: Ref, file: OnnxFile) -> str:
+    """Digest of the file, of those that hold weights, and of that of its labels."""
+    name = ref.option("labels")
+    labels = [_labels_file(file.path, str(name))] if name is not None else []
+    return content_digest([file.path, *file.beside, *labels], None)
+
+
+def _labels_file(path: Path, name: str) -> Path:
+    file = folders.inside(path.parent, name)
+    if file.stat().st_size > LARGEST_LABELS:
+        raise Unsupported(f"{file}: it is larger than {LARGEST_LABELS} bytes")
+    return file
 
 
 def opened(path: Path) -> OnnxFile:
@@ -293,21 +368,6 @@ def _tap(ref: Ref, file: OnnxFile, model: Any) -> str:
         return onnx_graph.classifier_input(model, file.path)
     onnx_graph.check_tap(model, str(said), file.path)
     return str(said)
-
-
-def picture_backbone(
-    module: torch.nn.Module, how: InputSettings, pool: str, pooling: str
-) -> ImageBackbone:
-    """A backbone over a graph's module, prepared by timm's transform."""
-    from zoobench.models.images import timm_preprocessing
-
-    told = {
-        "input_size": (3, *how.size), "mean": how.mean, "std": how.std, "crop_pct": how.crop_pct,
-        "interpolation": how.interpolation, "crop_mode": how.crop_mode,
-    }  # fmt: skip
-    spec, transform = timm_preprocessing(told, Ref("onnx", "any"))
-    pooling = f"{pool} of {pooling}" if pool else pooling
-    return ImageBackbone(module, spec, pooling, transform, partial(pooled, pool))
 
 
 def pooled(pool: str, module: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:

@@ -32,6 +32,8 @@ HEAD_OPS = (
     "Mul", "QuantizeLinear", "Reshape", "Sigmoid", "Softmax", "Squeeze", "TopK",
 )  # fmt: skip
 """What stands between a classifier's linear layer and what it says."""
+ENDINGS = ("Cast", "Identity", "LogSoftmax", "Sigmoid", "Softmax")
+"""What makes probabilities of scores."""
 LINEAR = ("FusedGemm", "Gemm", "MatMul")
 UINT8, FLOAT = 2, 1
 SHOWN = 12
@@ -179,6 +181,25 @@ def _linear(name: str, made: Mapping[str, Any], held: Mapping[str, Any]) -> str:
             return ""
         name = given[0]
     return ""
+
+
+def scores(model: Any, path: Path, output: str = "") -> tuple[str, bool]:
+    """What the graph says of its labels before any softmax or sigmoid, and whether a sigmoid
+    follows: then any number of labels may be true. `output` names one of several outputs.
+
+    Raises UnknownName, and Unsupported where several are there and none is named.
+    """
+    names = [one.name for one in model.graph.output]
+    if output and output not in names:
+        raise unknown("", "output", output, map(plain, names), f"of {path}")
+    if not output and len(names) != 1:
+        said = ", ".join(map(plain, names[:SHOWN]))
+        raise Unsupported(f"{path}: say which of its outputs are the scores: tap=NAME, of {said}")
+    made = {name: node for node in model.graph.node for name in node.output}
+    name, sigmoid = output or names[0], False
+    while (node := made.get(name)) is not None and node.op_type in ENDINGS:
+        name, sigmoid = node.input[0], sigmoid or node.op_type == "Sigmoid"
+    return str(name), sigmoid
 
 
 def check_tap(model: Any, tap: str, path: Path, where: str = "") -> None:

@@ -190,6 +190,7 @@ _CHECKS: dict[str, Callable[[str, Value], Value]] = {
     "family": _text,
     "package": _text,
     "file": _text,
+    "labels": _text,
     "layout": partial(_choice, choices=("nchw", "nhwc")),
     "channels": partial(_choice, choices=("rgb", "bgr")),
     "range": _span,

@@ -36,7 +36,8 @@ def own_folder(ref: Ref) -> str:
 def drawable(ref: Ref) -> bool:
     """Whether there are random weights of the architecture: a saved folder and a file of ONNX have
     their own alone."""
-    return ref.source not in ("saved", "onnx")
+    inner = ref.name.partition("/")[0] if ref.source == "classifier" else ref.source
+    return inner not in ("saved", "onnx")
 
 
 def frozen(card: ModelCard) -> bool:
