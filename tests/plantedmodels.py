@@ -85,6 +85,17 @@ class BeginsAtNothing(Sound):
         return found
 
 
+class HoldsFixed(Sound):
+    """Adds a table that is not trained, by its own declaration."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.ones(16), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + self.table
+
+
 class Caches(Sound):
     """Computes a bias once, as attention over fixed positions does where it is not trained."""
 
@@ -121,7 +132,7 @@ class Raises(Sound):
 FAULTS: dict[str, Callable[[], nn.Module]] = {
     "sound": Sound, "dropout": DropsOut, "batchnorm": NormsItsBatch, "state": Remembers,
     "order": ReadsTheOrder, "size": OneSize, "detached": Detaches, "raises": Raises,
-    "zero": BeginsAtNothing, "caches": Caches, "infers": CachesToInfer,
+    "zero": BeginsAtNothing, "fixed": HoldsFixed, "caches": Caches, "infers": CachesToInfer,
 }  # fmt: skip
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from cells import cell, settings
+from tinysound import tiny_sound
 from zoobench import datasets, methods, models
 from zoobench.costs.counted import batch_of
 from zoobench.costs.training_memory import saved_for_backward, training_bytes
@@ -19,6 +21,7 @@ from zoobench.models.weights import state_digest
 from zoobench.schema import Record
 from zoobench.workers.runner import Bench
 
+HEARS = ("wav2vec2-group", "ast")
 NETWORKS = (
     "synthetic/gabor",
     "packaged/efficientnet-lite0",
@@ -40,8 +43,12 @@ def moved(module: torch.nn.Module) -> int:
     return number
 
 
-@pytest.mark.parametrize("ref", NETWORKS)
-def test_updates_begin_at_nothing_and_end_in_the_weights(ref: str) -> None:
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+@pytest.mark.parametrize("ref", [*NETWORKS, *HEARS])
+def test_updates_begin_at_nothing_and_end_in_the_weights(ref: str, tmp_path: Path) -> None:
+    if ref in HEARS:
+        tiny_sound(ref, tmp_path)
+        ref = f"hf/tiny/ears?weights={tmp_path}"
     backbone: Any = models.load(models.resolve(ref), 0)
     batch = batch_of(backbone, 2)
     shapes = {name: one.shape for name, one in backbone.module.state_dict().items()}

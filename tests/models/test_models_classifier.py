@@ -129,10 +129,7 @@ def test_a_decoder_without_a_pad_token_reads_the_last_token(tmp_path: Path) -> N
         ("classifier/torchvision/resnet18@V9", "unknown weights 'V9'"),
     ],
 )
-def test_mistakes_of_a_name_are_said_before_anything_is_loaded(
-    name: str, says: str, index_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ZOOBENCH_CACHE", str(index_folder))
+def test_mistakes_of_a_name_are_said_before_anything_is_loaded(name: str, says: str) -> None:
     with pytest.raises(UserError, match=says):
         models.resolve(name, "here")
 
@@ -179,12 +176,9 @@ def test_what_has_no_head_for_classes_is_refused_in_words(
         models.load(named(clap))
 
 
-def test_libraries_networks_keep_their_classifier(
-    index_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_libraries_networks_keep_their_classifier(tmp_path: Path) -> None:
     import torchvision.models as zoo
 
-    monkeypatch.setenv("ZOOBENCH_CACHE", str(index_folder))
     vit: Any = models.load(models.resolve("classifier/timm/test_vit?weights=random"), 0)
     assert vit.feature_dim == len(vit.labels) == 1000
     assert vit.labels[0].startswith("tench")

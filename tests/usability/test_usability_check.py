@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hostile import Said
 from plantedmodels import Planted
+from tinysound import tiny_sound
+from zoobench import models
 from zoobench.errors import UnknownName
 from zoobench.schema import Ref
 from zoobench.usability import PROBES, ProbeResult
@@ -60,6 +63,32 @@ def test_a_branch_that_begins_at_zero_is_differentiable_and_stays_zero() -> None
 
 def test_what_a_network_keeps_for_inference_alone_does_not_stop_a_gradient() -> None:
     assert says("differentiable", "infers") == ProbeResult("yes", "all 7 parameters", 1.0)
+
+
+def test_what_a_network_holds_fixed_is_asked_for_no_gradient() -> None:
+    assert says("differentiable", "fixed") == ProbeResult("yes", "all 6 parameters", 1.0)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+@pytest.mark.parametrize("kind", ["wav2vec2-layer", "hubert"])
+def test_a_network_that_hears_is_probed_as_one(kind: str, tmp_path: Path) -> None:
+    tiny_sound(kind, tmp_path)
+    ref = models.resolve(f"hf/tiny/ears?weights={tmp_path}")
+    asked = ("batch-invariant", "other-sizes", "differentiable", "exports-torch")
+    found = {probe: answered(probe, Subject(ref)) for probe in asked}
+    assert {probe: one.answer for probe, one in found.items()} == dict.fromkeys(asked, "yes")
+    assert found["other-sizes"].why.startswith("recordings of up to ")
+    crop = answered("wrong-resize", Subject(ref))
+    assert crop == ProbeResult("unknown", "it is asked of pictures, and the model reads audio")
+
+
+def test_a_file_whose_name_does_not_tell_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whisper's model.bin is CTranslate2's, and no pickle."""
+    subject = Subject(Ref.parse("planted/sound@1"))
+    said = {"file": "model.bin", "format": "CTranslate2"}
+    monkeypatch.setattr(subject.backbone, "provenance", said)
+    found = ProbeResult("yes", "CTranslate2, which holds tensors alone")
+    assert answered("safe-format", subject) == found
 
 
 def test_files_and_cards_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,8 @@ POOLS = {
     "whisper": ("mean",),
 }
 """By builder, the default first."""
+FORMATS = {"whisper": "CTranslate2", "gguf": "GGUF"}
+"""By builder: what a file is that its name does not tell."""
 
 
 def cards() -> tuple[ModelCard, ...]:
@@ -121,6 +123,8 @@ def verified(entry: PackagedModel, ref: Ref) -> tuple[Mapping[str, Path], dict[s
         provenance |= checkpoints.facts(next(iter(files.values())), entry.card.sha256)
         installed = f"{entry.distribution} {metadata.version(entry.distribution)}"
         provenance["distribution"] = installed
+        if entry.builder in FORMATS:
+            provenance["format"] = FORMATS[entry.builder]
     return files, provenance
 
 

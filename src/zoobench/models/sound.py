@@ -13,7 +13,13 @@ from zoobench.interfaces import InputSpec
 from zoobench.models import folders, sound_frames
 from zoobench.models.backbones import AudioBackbone, Blueprint, finish, seeded
 from zoobench.models.sound_frames import PATCHES, WAVES, WHOLE, WINDOWS, SoundFamily
-from zoobench.models.text import load_file, pretrained, quiet, transformers_errors
+from zoobench.models.text import (
+    HIDDEN_FRAMES,
+    load_file,
+    pretrained,
+    quiet,
+    transformers_errors,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -81,6 +87,9 @@ def encoder_of(
             setattr(config, name, value)
         if hasattr(module, name):  # Whisper's encoder has copied it
             setattr(module, name, value)
+    for name, one in module.named_parameters():
+        if name.endswith(HIDDEN_FRAMES):
+            one.requires_grad_(False)  # nothing that is read here depends on it
     pool = str(ref.option("pool", family.pools[0]))
     if pool not in family.pools:
         raise Unsupported(f"{ref.short}: no pool = {pool!r}; known: {', '.join(family.pools)}")

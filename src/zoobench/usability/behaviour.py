@@ -67,14 +67,14 @@ def order_invariant(subject: Subject) -> ProbeResult:
 
 
 def other_sizes(subject: Subject) -> ProbeResult:
-    """Pictures alone: texts are of any length up to the model's own."""
+    """Pictures alone: texts and recordings are of any length up to the model's own."""
     import torch
 
-    size = subject.backbone.input_spec.size
+    spec = subject.backbone.input_spec
+    size = spec.size
     if size is None:
-        return ProbeResult(
-            "yes", f"texts of up to {subject.backbone.input_spec.length} tokens", 1.0
-        )
+        most = f"recordings of up to {(spec.length or 0) / spec.rate:g} s" if spec.rate else ""
+        return ProbeResult("yes", most or f"texts of up to {spec.length} tokens", 1.0)
     batch: torch.Tensor = subject.batch((0, 1))
     tried = [tuple(max(32, round(side * by / 32) * 32) for side in size[1:]) for by in SIZES]
     taken: list[str] = []
@@ -95,11 +95,13 @@ def other_sizes(subject: Subject) -> ProbeResult:
 
 def differentiable(subject: Subject) -> ProbeResult:
     """Parameters that are zero all over are given small values for this, and are put back: what a
-    branch that begins at nothing would multiply its gradient by is no fault of the network."""
+    branch that begins at nothing would multiply its gradient by is no fault of the network. What
+    it holds fixed itself, such as Whisper's positions, which are sines, is asked for no gradient.
+    """
     import torch
 
     module = subject.backbone.module
-    named = dict(module.named_parameters())
+    named = {name: p for name, p in module.named_parameters() if p.requires_grad}
     blank = [p for p in named.values() if not bool(p.detach().any())]
     with torch.no_grad():
         for p in blank:
@@ -130,7 +132,7 @@ def _without_gradient(subject: Subject) -> list[str]:
     without = [
         name
         for name, p in module.named_parameters()
-        if p.grad is None or not bool((p.grad != 0).any())
+        if p.requires_grad and (p.grad is None or not bool((p.grad != 0).any()))
     ]
     module.zero_grad(set_to_none=True)
     return without

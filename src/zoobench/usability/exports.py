@@ -122,11 +122,11 @@ def quantises(subject: Subject) -> ProbeResult:
 
 
 def _network(subject: Subject) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:
-    """What `embed` computes as a module of plain tensors, and a batch of two for it."""
+    """What `embed` computes as a module of plain tensors, and a batch for it."""
     import torch
 
     backbone = subject.backbone
-    batch = subject.batch((0, 1))
+    batch = _batch(subject)
     names = sorted(batch) if isinstance(batch, Mapping) else []
 
     class Embedding(torch.nn.Module):
@@ -141,10 +141,15 @@ def _network(subject: Subject) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...
     return Embedding().eval(), inputs
 
 
+def _batch(subject: Subject) -> Any:
+    """Two examples, or one recording: of several their lengths decide what is computed."""
+    return subject.batch((0,) if subject.backbone.input_spec.modality == "audio" else (0, 1))
+
+
 def _compared(subject: Subject, run: Callable[[], torch.Tensor], what: str) -> ProbeResult:
     import torch
 
-    expected = subject.features(subject.batch((0, 1)))
+    expected = subject.features(_batch(subject))
     with torch.no_grad():
         value = apart(expected, run().float())
     if value == float("inf"):

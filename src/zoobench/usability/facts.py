@@ -63,6 +63,8 @@ def safe_format(subject: Subject) -> ProbeResult:
     said = subject.backbone.provenance
     if said.get("weights") == "random":
         return ProbeResult("unknown", "random weights come from no file")
+    if kind := said.get("format"):
+        return ProbeResult("yes", f"{kind}, which holds tensors alone")
     name = str(said.get("file") or "")
     suffix = name[name.rfind(".") :].casefold() if "." in name else ""
     if suffix in PICKLES:

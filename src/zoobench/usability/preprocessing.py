@@ -55,8 +55,8 @@ def wrong_resize(subject: Subject) -> ProbeResult:
 def _lost(
     subject: Subject, spoilt: Callable[[torch.Tensor], torch.Tensor], what: str
 ) -> ProbeResult:
-    if subject.backbone.input_spec.modality != "image":
-        return ProbeResult("unknown", "it reads texts")
+    if (reads := subject.backbone.input_spec.modality) != "image":
+        return ProbeResult("unknown", f"it is asked of pictures, and the model reads {reads}")
     try:
         splits = datasets.load(datasets.resolve(DATA))
     except UserError as error:
