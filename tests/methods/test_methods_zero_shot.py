@@ -87,6 +87,7 @@ def test_it_says_what_a_loop_over_the_whole_network_says(
 
 def test_names_are_said_as_words() -> None:
     assert spoken("001.Black_footed_Albatross") == "Black footed Albatross"
+    assert spoken("AnnualCrop") == "Annual Crop"
     assert spoken("7") == "7"
     assert spoken("3_d_printer") == "3 d printer"
     assert spoken("__") == "__"

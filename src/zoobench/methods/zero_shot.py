@@ -61,8 +61,10 @@ def check(templates: Sequence[str]) -> None:
 
 
 def spoken(name: str) -> str:
-    """A class's name as one says it: underscores are blanks; "001." in front is left out."""
+    """A class's name as one says it: underscores are blanks, and one parts "AnnualCrop"; "001." in
+    front is left out."""
     plain = re.sub(r"^\d+[.)]\s*(?=\D)", "", name)
+    plain = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", plain)
     return " ".join(plain.replace("_", " ").split()) or name
 
 

@@ -245,6 +245,31 @@ class Efficiency:
 
 
 @dataclass(frozen=True)
+class Lead:
+    """A difference, larger better, with its 95% interval, over so many draws of examples."""
+
+    value: float
+    low: float
+    high: float
+    draws: int
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """How a probe of few examples compares with the same model as it is, whose score is
+    `untouched`: `leads` k -> the probe's lead. `beats` is the least k from which on every interval
+    lies above 0; None where none of those measured does."""
+
+    model: Ref
+    dataset: Ref
+    method: str
+    metric: str
+    untouched: float
+    leads: Mapping[int, Lead]
+    beats: int | None
+
+
+@dataclass(frozen=True)
 class Gap:
     """Train accuracy minus test accuracy: means over `datasets` that have both."""
 
@@ -269,4 +294,5 @@ class Ranking:
     judged: tuple[Judged, ...] = ()
     shifts: tuple[Shift, ...] = ()
     efficiency: tuple[Efficiency, ...] = ()
+    crossings: tuple[Crossing, ...] = ()
     gaps: tuple[Gap, ...] = ()

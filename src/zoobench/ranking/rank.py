@@ -32,6 +32,7 @@ from zoobench.ranking.outcomes import (
     sample_of,
 )
 from zoobench.ranking.overall import Ranked, rank_overall
+from zoobench.ranking.untrained import crossings
 from zoobench.schema import Record, Ref
 from zoobench.statistics import bootstrap, many
 from zoobench.store import Run, no_collection
@@ -65,6 +66,7 @@ def rank(runs: Iterable[Run], metric: str | None = None) -> Ranking:
         judged=judge(sections, metric),
         shifts=shifts(book, metric),
         efficiency=label_efficiency(rankings),
+        crossings=crossings(book, sections, metric),
         gaps=gaps(book.records),
     )
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from zoobench.metrics import difference
+from zoobench.metrics import difference, written
 from zoobench.ranking.foresight import mean_over
-from zoobench.ranking.nouns import Efficiency, Gap, Judged, Ranking, Shift
+from zoobench.ranking.nouns import Crossing, Efficiency, Gap, Judged, Ranking, Shift
 from zoobench.report.text import dataset_labels, labels, row_score
 from zoobench.schema import Ref
 
@@ -39,6 +39,7 @@ def transfer_tables(ranking: Ranking) -> list[TransferTable]:
         ranking.judged and foreseen(ranking.judged),
         ranking.shifts and shifted(ranking.shifts),
         ranking.efficiency and labelled(ranking.efficiency),
+        ranking.crossings and crossed(ranking.crossings),
         ranking.gaps and gapped(ranking.gaps),
     ]
     return [table for table in made if table]
@@ -140,6 +141,38 @@ def _enough(one: Efficiency) -> str:
     if one.full is None:
         return ""
     return str(one.enough) if one.enough else f"above {max(one.curve)}"
+
+
+def crossed(found: Sequence[Crossing]) -> TransferTable:
+    ks = sorted({k for one in found for k in one.leads})
+    names, on = labels(one.model for one in found), dataset_labels(one.dataset for one in found)
+    rows = tuple(
+        (
+            names[one.model],
+            one.method,
+            on[one.dataset],
+            written(one.metric, one.untouched),
+            *(
+                f"{difference(one.metric, at.value)} [{difference(one.metric, at.low)}, "
+                f"{difference(one.metric, at.high)}]"
+                if (at := one.leads.get(k))
+                else ""
+                for k in ks
+            ),
+            f"from {one.beats}" if one.beats else f"not by {max(one.leads)}",
+        )
+        for one in found
+    )
+    return TransferTable(
+        "crossed",
+        "From how many examples of a class a probe beats zero-shot",
+        "The lead of a probe of k examples of a class over the same model told the classes' names "
+        "alone, on the same test examples, with its 95% interval over these and the draws of "
+        "examples. The probe beats it from the least k from which on every interval is above 0.",
+        ("model", "method", "on", "zero-shot", *(f"k={k} [95%]" for k in ks), "beats it"),
+        rows,
+        ("method", "on"),
+    )
 
 
 def gapped(gaps: Sequence[Gap]) -> TransferTable:

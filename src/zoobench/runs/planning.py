@@ -160,7 +160,8 @@ def _model_cells(
             yield from _model_cells(suite, model, dataset, own, full_only)
         return
     trains = methods.seeded(spec.name, datasets.card(dataset).task)
-    shots = () if full_only or trains else suite.shots
+    untouched = spec.name == "as-is"  # of few examples it would learn as little as of all
+    shots = () if full_only or trains or untouched else suite.shots
     for k in shots:
         for draw in range(suite.draws):
             yield _cell(suite, model, dataset, few_shot_spec(spec), draw, k)

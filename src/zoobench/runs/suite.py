@@ -27,7 +27,7 @@ CONTROLS = ("chance", "majority", "mean", "raw-input", "oracle", "random-weights
 
 BUILTIN = (
     "smoke", "smoke-dense", "smoke-words", "demo", "vision", "dense", "text", "words", "shift",
-    "gpu", "smoke-sound", "sound",
+    "gpu", "smoke-sound", "sound", "zero-shot",
 )  # fmt: skip
 
 Precision = Literal["auto", "fp32", "bf16"]
