@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 import tinyonnx
-from zoobench import models
+from zoobench import datasets, models
 from zoobench.costs.counted import static_costs
 from zoobench.costs.profile import profile
 from zoobench.errors import MissingExtra, MissingWeights, Unsupported, UserError
@@ -214,6 +214,10 @@ def test_nothing_trains_it_and_the_plan_says_so(tmp_path: Path) -> None:
         f"{why} {name} trains its layers" for name in ("fine-tune", "from-scratch", "lora")
     ]
     ref = read.models[0]
+    masks = datasets.resolve("packaged/photo-mosaic")
+    assert planning.unsuited(ref, masks, "linear-probe") == (
+        f"{why} linear-probe of segmentation reads its maps"
+    )
     assert frozen(models.card(ref))
     assert not drawable(ref)
     assert "fixed graph" in variants.unsuited(models.card(ref), "bf16")

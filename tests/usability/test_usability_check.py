@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import tinyonnx
 from hostile import Said
 from plantedmodels import Planted
 from tinysound import tiny_sound
@@ -53,6 +54,22 @@ def test_a_planted_fault_is_found(model: str, probe: str, why: str) -> None:
     assert answer.answer == "no", answer
     assert why in answer.why
     assert "\n" not in answer.why
+
+
+def test_a_graph_of_onnx_is_one_and_hides_from_torch(tmp_path: Path) -> None:
+    """A trace would say of it what it gave of one batch."""
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    subject = Subject(models.resolve(f"onnx/{tinyonnx.file(tmp_path / 'm.onnx')}"))
+    assert answered("exports-onnx", subject).answer == "yes"
+    for probe in ("exports-torch", "exports-torchscript", "compiles", "quantises"):
+        answer = answered(probe, subject)
+        assert (answer.answer, answer.why) == (
+            "no", "it is a graph of ONNX, which torch does not look into"
+        )  # fmt: skip
+    assert answered("loads", subject).why == "168 parameters"
+    assert answered("differentiable", subject).answer == "no"
+    assert answered("stateless", subject).answer == "yes"
 
 
 def test_a_branch_that_begins_at_zero_is_differentiable_and_stays_zero() -> None:

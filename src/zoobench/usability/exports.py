@@ -7,11 +7,13 @@ import importlib.util
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoobench import machine
 from zoobench.errors import UserError, one_line
+from zoobench.models.onnx_session import holds_graph
 from zoobench.models.variants.int8 import quiet
 from zoobench.usability import ProbeResult
 from zoobench.usability.subject import Subject, apart
@@ -28,6 +30,20 @@ ALIKE = 0.99
 TURNS = 20
 
 
+def of_torch(probe: Callable[[Subject], ProbeResult]) -> Callable[[Subject], ProbeResult]:
+    """`probe`, which is answered no for a graph of ONNX: torch sees one step of it, and a trace
+    would keep what that gave of one batch."""
+
+    @wraps(probe)
+    def asked(subject: Subject) -> ProbeResult:
+        if holds_graph(subject.backbone.module):
+            return ProbeResult("no", "it is a graph of ONNX, which torch does not look into")
+        return probe(subject)
+
+    return asked
+
+
+@of_torch
 def to_torch(subject: Subject) -> ProbeResult:
     import torch
 
@@ -42,6 +58,8 @@ def to_onnx(subject: Subject) -> ProbeResult:
     if lacking:
         what = f"needs {', '.join(lacking)}: pip install 'zoobench[onnx]'"
         return ProbeResult("unknown", what)
+    if holds_graph(subject.backbone.module):
+        return ProbeResult("yes", "it is a graph of ONNX, run by ONNX Runtime", 0.0)
     import torch
 
     network, inputs = _network(subject)
@@ -61,6 +79,7 @@ def to_onnx(subject: Subject) -> ProbeResult:
         )
 
 
+@of_torch
 def to_torchscript(subject: Subject) -> ProbeResult:
     """By tracing; TorchScript is deprecated, and asked for by what was built on it."""
     import torch
@@ -71,6 +90,7 @@ def to_torchscript(subject: Subject) -> ProbeResult:
         return _compared(subject, lambda: traced(*inputs), "TorchScript")
 
 
+@of_torch
 def compiles(subject: Subject) -> ProbeResult:
     """The gain is the ratio of two medians, measured in turns."""
     import torch
@@ -98,6 +118,7 @@ def compiles(subject: Subject) -> ProbeResult:
     return ProbeResult("yes", f"{found.why}; compiled in {seconds:.0f} s", gain)
 
 
+@of_torch
 def quantises(subject: Subject) -> ProbeResult:
     """int8 weights of linear layers, a scale for each row, by torchao."""
     if importlib.util.find_spec("torchao") is None:

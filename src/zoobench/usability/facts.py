@@ -7,6 +7,7 @@ import time
 
 from zoobench import models
 from zoobench.costs.counted import weights_bytes
+from zoobench.models.weights import parameters
 from zoobench.ranking.recommend import PERMISSIVE
 from zoobench.usability import ProbeResult
 from zoobench.usability.subject import Subject
@@ -55,7 +56,7 @@ def loads(subject: Subject) -> ProbeResult:
     started = time.perf_counter()
     module = subject.backbone.module
     seconds = time.perf_counter() - started
-    many = sum(p.numel() for p in module.parameters())
+    many = parameters(module)
     return ProbeResult("yes", f"{many:,} parameters", seconds)
 
 
