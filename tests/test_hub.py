@@ -16,6 +16,7 @@ import pytest
 
 import forked
 from hubstub import HubStub, folder_files
+from tinyclassifiers import tiny_classifier
 from tinymodels import byte_tokenizer, tiny_bert, tiny_decoder, tiny_timm
 
 FETCH = """
@@ -34,10 +35,10 @@ import json
 from PIL import Image
 from zoobench import models
 found = {}
-for name in ("timm/u/net", "hf/u/bert?modality=text"):
+for name in ("timm/u/net", "hf/u/bert?modality=text", "classifier/u/mood?modality=text"):
     ref = models.pin(models.resolve(name))
     backbone = models.load(ref)
-    raw = "the cat sat" if "bert" in name else Image.new("RGB", (9, 7))
+    raw = "the cat sat" if "text" in name else Image.new("RGB", (9, 7))
     features = backbone.embed(backbone.collate([backbone.prepare(raw)]))
     found[name] = {
         "ref": str(ref), "available": models.available(ref)[0], "dim": backbone.feature_dim,
@@ -59,7 +60,9 @@ def fetch(hub: HubStub, home: Path, repo: str = "u/m", **env: str) -> str:
 
 
 def test_models_come_from_the_hub_and_then_from_its_cache(tmp_path: Path) -> None:
-    repos = {"u/net": tiny_timm(), "u/bert": tiny_bert()}
+    tiny_classifier("text", tmp_path / "mood", ["good", "bad", "neither"])
+    mood = folder_files(tmp_path / "mood")
+    repos = {"u/net": tiny_timm(), "u/bert": tiny_bert(), "u/mood": mood}
     with HubStub(repos) as hub:
         first = json.loads(child(LOAD, hub, tmp_path))
         assert hub.requests
@@ -72,8 +75,12 @@ def test_models_come_from_the_hub_and_then_from_its_cache(tmp_path: Path) -> Non
     assert net["revision"] == hub.commit("u/net")
     assert bert["revision"] == hub.commit("u/bert")
     assert bert["ref"] == f"hf/u/bert@{hub.commit('u/bert')}?modality=text"
+    judge = first["classifier/u/mood?modality=text"]
+    assert judge["ref"] == f"classifier/u/mood@{hub.commit('u/mood')}?modality=text"
+    assert judge["dim"] == 3
     assert net["available"]
     assert bert["available"]
+    assert judge["available"]
     assert bert["dim"] == 32
     assert net["file"] == bert["file"] == "model.safetensors"
 

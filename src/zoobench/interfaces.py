@@ -262,7 +262,8 @@ class Method(Protocol):
     `version` changes when the numbers it gives may change; `needs` is "features"
     (frozen backbone), "module" (trains it) or "nothing" (controls); a frozen one that trains in
     steps all the same is `seeded`; `tasks` are the names of those it serves, and `view` what it
-    reads of a backbone: "embed", "maps", "words", "frames", "" for nothing.
+    reads of a backbone: "embed", "maps", "words", "frames", "" for nothing; of a complete model,
+    from which nothing is learned, its "answer", or the "scores" that `embed` gives.
     """
 
     version: ClassVar[int]

@@ -80,6 +80,8 @@ def test_what_is_said_is_judged_over_all_classes_and_over_the_known(
     assert "classes-unknown" in record.flags
     assert record.value("logme") is None, "its scores are no features"
     assert record.value("params")
+    assert record.value("extract_seconds") is not None
+    assert record.value("total_seconds") is not None
 
 
 def test_a_head_that_knows_all_is_right_where_its_labels_say_so(tmp_path: Path) -> None:
@@ -118,6 +120,11 @@ def test_a_suite_has_it_judged_by_as_is_alone(tmp_path: Path) -> None:
     spec = suite.read(str(path))
     assert [one.method for one in planning.plan(spec)] == ["as-is"]
     assert "is a complete model: as-is judges it" in planning.left_out(spec)[0]
+    few = write_suite(
+        tmp_path / "f.toml", models=(model,), methods=("as-is",), rest="shots = [1, 2]"
+    )
+    (alone,) = planning.plan(suite.read(str(few)))
+    assert alone.shots is None, "nothing is learned, from few examples or many"
     path = write_suite(tmp_path / "b.toml", methods=("as-is",))
     assert "synthetic/gabor is a backbone" in planning.left_out(suite.read(str(path)))[0]
     assert "classification" in methods.served("as-is")

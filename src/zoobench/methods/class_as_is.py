@@ -35,6 +35,7 @@ class ClassesAsIs(AsIs):
 
     version: ClassVar[int] = 1
     tasks: ClassVar[tuple[str, ...]] = ("classification",)
+    view: ClassVar[str] = "scores"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -51,7 +51,8 @@ def _beyond_features(method: str, task: str) -> str:
     if kind.needs == "module":
         return f"{method} trains its layers"
     view = getattr(kind, "view", "embed")
-    return f"{method} of {task} reads its {view}" if view not in ("embed", "answer", "") else ""
+    offered = ("embed", "answer", "scores", "")
+    return f"{method} of {task} reads its {view}" if view not in offered else ""
 
 
 def left_out(suite: Suite) -> list[str]:

@@ -249,9 +249,11 @@ def adapt(
     source = loaded.source(cell, method) if loaded is not None else None
     frozen = source if method.needs == "features" else None
     before = len(frozen.computed) if frozen else 0
+    view = getattr(method, "view", "embed")
+    learned = () if view == "scores" else (splits.train,)
     if frozen:
-        _read(frozen, splits.train, method)
-        _read(frozen, splits.valid, method)
+        for split in (*learned, splits.valid):
+            _read(frozen, split, method)
     prepared = worktime.now()
     adapted = method.adapt(source, splits.sealed(), cell.seed)
     fitted = worktime.now()
@@ -270,10 +272,10 @@ def adapt(
         second("predict_seconds", ended - opened),
     ]
     total = fitted - prepared + ended - opened
-    if frozen and getattr(method, "view", "embed") != "pairs":  # it runs the network as it fits
+    if frozen and view != "pairs":  # it runs the network as it fits
         # What the features cost when they were computed, in this run or an earlier one; a
         # total without it would make whichever method came first look slow.
-        prints = splits.fingerprints.values()
+        prints = [one.fingerprint for one in (*learned, splits.valid, splits.test)]
         if not frozen.seconds.keys() >= set(prints):
             return adapted, scores, tuple(seconds)
         extraction = sum(frozen.seconds[one] for one in prints)
@@ -294,7 +296,7 @@ def _read(source: Any, split: Split, method: Any) -> None:
         source.words(split)
     elif getattr(method, "view", "embed") == "frames":
         source.frames(split)
-    elif getattr(method, "view", "embed") == "embed":
+    elif getattr(method, "view", "embed") in ("embed", "scores"):
         source.features(split)
 
 
