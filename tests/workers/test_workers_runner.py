@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+import tinyonnx
 from cells import cell
-from zoobench import datasets
+from zoobench import datasets, models
 from zoobench.datasets.control import part_of
 from zoobench.schema import Ref
 from zoobench.tasks.classification import labels_of
@@ -61,3 +63,20 @@ def test_random_weights_see_the_part_alone(tmp_path: Path) -> None:
     assert len(loaded.features.computed) == 3
     rows = [int(tensor.shape[0]) for tensor in loaded.features._memory.values()]
     assert sorted(rows) == [8, 40, 40]
+
+
+def test_a_file_of_onnx_is_probed_and_not_trained(tmp_path: Path) -> None:
+    """Its cells are probed in a worker as any other's; what was guessed is said."""
+    for package in ("onnx", "onnxruntime"):
+        pytest.importorskip(package)
+    ref = models.resolve(f"onnx/{tinyonnx.file(tmp_path / 'm.onnx')}")
+    bench = Bench(settings(tmp_path / "cache"))
+    probed, tuned = (bench.run(cell(ref.text, method=name)).record for name in ("knn", "fine-tune"))
+    assert probed.status == "ok"
+    assert "guessed-input" in probed.flags
+    assert probed.value("macs") == 14 * 14 * 6 * 27
+    assert probed.provenance["model"]["guessed"] == ["mean", "std", "interpolation", "crop_pct"]
+    assert probed.provenance["model"]["state"]
+    assert (tuned.status, tuned.error) == (
+        "unsupported", {"message": "onnx/m is a graph of ONNX, which nothing trains"}
+    )  # fmt: skip

@@ -94,6 +94,8 @@ def save(
             f"{record.cell.label}: no model of {asked} is saved, only of classification and "
             "regression; its suite makes it again"
         )
+    if record.cell.model.source == "onnx":
+        raise UserError(f"{record.cell.label}: heads on files of ONNX are not saved")
     kept = run.outcomes(record)
     if kept is None:
         raise UserError(

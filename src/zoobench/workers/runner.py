@@ -19,13 +19,21 @@ from typing import Any
 from zoobench import datasets, machine, methods, tasks, worktime
 from zoobench.datasets import control
 from zoobench.datasets.splits import drawn
-from zoobench.errors import CellError, MissingExtra, NotFinite, UserError, ZoobenchError
+from zoobench.errors import (
+    CellError,
+    MissingExtra,
+    NotFinite,
+    Unsupported,
+    UserError,
+    ZoobenchError,
+)
 from zoobench.features.source import Features, Progress
 from zoobench.interfaces import Adapted, Method, Split, Splits, Team
 from zoobench.machine import device_name, out_of_memory
 from zoobench.methods.training import TrainedNetwork
 from zoobench.metrics import measured
 from zoobench.models import variants, weights
+from zoobench.models.onnx_session import holds_graph
 from zoobench.schema import Cell, Measurement, Outcomes, Record, Ref, digest
 from zoobench.tasks.evaluate import UNKNOWN_CLASSES, evaluate, of_known
 from zoobench.workers import torchrun
@@ -127,6 +135,8 @@ class Bench:
             precision = loaded.features.training_precision
             # What is trained is the original, where a variant is made of it.
             trained = loaded.reads(cell)[0]
+            if method.needs == "module" and holds_graph(trained.module):
+                raise Unsupported(f"{cell.model.short} is a graph of ONNX, which nothing trains")
             trained.team = self._team(cell, method, len(splits.train), precision)
         if loaded is not None and method.needs == "features":
             for read in loaded.reads(cell):
