@@ -150,7 +150,7 @@ PACKAGED = (
     ),
     PackagedDataset(
         DatasetCard(
-            "packaged", "asterisk-words", "audio", 2, (206, 0, 0), license="CC-BY-SA-3.0",
+            "packaged", "asterisk-words", "audio", 2, (116, 0, 90), license="CC-BY-SA-3.0",
             about="whether such a prompt holds the word 'to', and one about as long without it",
         ),
         "asterisk-core-sounds-en-wav", "", _PROMPTS, install=_ASTERISK, beside=(_SAID,),

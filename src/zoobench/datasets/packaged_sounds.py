@@ -56,20 +56,24 @@ def prompts(folder: Path) -> Found:
 
 def words(folder: Path) -> Found:
     """Each prompt with `WORD`, and one without it that is about as long: those with it are longer
-    than most, which is not to be learned. Lengths are matched from the longest down."""
+    than most, which is not to be learned. Lengths are matched from the longest down. Half of the
+    pairs, by a hash, are the test split: a fifth would be too few to tell models apart."""
     texts = _prompts(folder)
     seconds = {path: _seconds(path) for path in texts}
     with_it = {path for path, text in texts.items() if WORD in re.findall(r"[a-z']+", text.lower())}
     free = {path for path in texts if path not in with_it}
-    matched = []
+    split_of: dict[str, str] = {}
     for path in sorted(with_it, key=lambda one: (-seconds[one], one)):
         near = min(free, key=lambda one: (abs(seconds[one] - seconds[path]), one), default=None)
         if near is not None:
             free.remove(near)
-            matched += [path, near]
-    paths = sorted(matched)
+            half = int(digest([os.path.basename(path), "half"]), 16) % 2
+            split_of |= dict.fromkeys((path, near), "test" if half else "train")
+    paths = sorted(split_of)
     labels = np.asarray([path in with_it for path in paths], dtype=np.int64)
-    return _found(paths, Labels(labels), {}, classes=(f"without {WORD!r}", f"with {WORD!r}"))
+    names = (f"without {WORD!r}", f"with {WORD!r}")
+    splits = [split_of[path] for path in paths]
+    return _found(paths, Labels(labels), {}, classes=names, splits=splits)
 
 
 def drums(folder: Path) -> Found:
