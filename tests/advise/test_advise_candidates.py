@@ -113,6 +113,7 @@ def test_a_named_model_is_fetched_where_that_is_possible() -> None:
         ("timm/u/m?weights=random&input_size=9000", FIVE_GB, "input_size"),
         ("hf/google-bert/bert-base-uncased", FIVE_GB, "reads text, the data is image"),
         ("timm/resnet5O", FIVE_GB, "Did you mean"),
+        ("classifier/packaged/efficientnet-lite0", None, "is a complete model"),
     ],
 )
 def test_a_named_model_that_cannot_be_had_is_said(name: str, most: Any, says: str) -> None:

@@ -29,6 +29,7 @@ def test_a_label_has_several_names_and_the_first_comes_first() -> None:
     theirs = ("Chicken, rooster", "Fowl", "Dog", "hound; Dog", "Cattle, bovinae", "Horn, siren")
     classes = ("dog", "rooster", "cow", "siren", "horn")
     assert meanings(theirs, classes) == [1, UNKNOWN, 0, UNKNOWN, UNKNOWN, 4]
+    assert meanings(("NEGATIVE", "Positive"), ("pos", "neg")) == [1, 0]
     said = meanings(theirs, classes, ["Cattle, bovinae=cow", "hound; Dog=dog"])
     assert said == [1, UNKNOWN, 0, 0, 2, 4]
 

@@ -94,19 +94,22 @@ def test_any_number_of_labels_may_be_right_where_the_configuration_says_so(tmp_p
     assert backbone.multilabel
 
 
-def test_a_decoder_without_a_pad_token_reads_the_last_token(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pad", [None, 7])
+def test_a_decoder_reads_a_texts_last_token_whatever_its_pad_token(
+    pad: int | None, tmp_path: Path
+) -> None:
     import transformers
 
     tokenizer = byte_tokenizer(300)
     config = transformers.GPT2Config(
         vocab_size=len(tokenizer), n_embd=16, n_layer=1, n_head=2, n_positions=32,
-        id2label=dict(enumerate(LABELS)), bos_token_id=0, eos_token_id=0,
+        id2label=dict(enumerate(LABELS)), bos_token_id=0, eos_token_id=0, pad_token_id=pad,
     )  # fmt: skip
     module = transformers.GPT2ForSequenceClassification(config).eval()
     module.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     backbone: Any = models.load(named(tmp_path))
-    texts = ["A good day", "the"]
+    texts = ["A good day", "the", tokenizer.decode([40, 0])]  # 0 is a token like others here
     with torch.no_grad():
         both = backbone.embed(backbone.collate([backbone.prepare(one) for one in texts]))
         for row, text in zip(both, texts, strict=True):

@@ -20,7 +20,8 @@ from zoobench.tasks.segmentation import IGNORED, LabelMaps, Mask
 SYNONYMS = (
     ("aeroplane", "airplane"), ("motorbike", "motorcycle"), ("tvmonitor", "tv", "television"),
     ("sofa", "couch"), ("person", "people", "human"), ("car", "automobile"), ("bicycle", "bike"),
-    ("background", "bg", "unlabelled", "unlabeled"),
+    ("background", "bg", "unlabelled", "unlabeled"), ("positive", "pos"), ("negative", "neg"),
+    ("neutral", "neu"),
 )  # fmt: skip
 """Names of one thing, without blanks."""
 UNKNOWN = -1

@@ -229,12 +229,14 @@ def _head(module: Any, labels: Sequence[str]) -> dict[str, Any]:
 
 def _texts(read: TextFolder) -> CompleteTexts:
     module: Any = read.module
-    pad = padding(read.tokenizer, module.config)
-    if getattr(module.config, "pad_token_id", None) is None:
-        module.config.pad_token_id = pad  # a decoder looks for the last token before the padding
+    own: int | None = getattr(module.config, "pad_token_id", None)
+    padded = own is not None and own >= 0
+    # A decoder finds a text's last token by its own pad token, whatever the tokenizer's is.
+    pad = int(own or 0) if padded else padding(read.tokenizer, module.config)
     return CompleteTexts(
         module, read.spec, POOLING, partial(tokenized, read.tokenizer, read.length, "", pad),
-        _text_scores, pad, rules=tokenizer_rules(read.tokenizer), **_head(module, read.labels),
+        _text_scores if padded else _scores_alone, pad, rules=tokenizer_rules(read.tokenizer),
+        **_head(module, read.labels),
     )  # fmt: skip
 
 
@@ -242,6 +244,15 @@ def _text_scores(module: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor
     """(N, K)."""
     scores: torch.Tensor = module(**batch).logits
     return scores
+
+
+def _scores_alone(module: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """(N, K) of a network without a pad token, which cannot tell where a text of a batch ends."""
+    import torch
+
+    lengths = batch["attention_mask"].sum(dim=1).tolist()
+    rows = zip(batch["input_ids"], lengths, strict=True)
+    return torch.cat([module(input_ids=ids[None, :many]).logits for ids, many in rows])
 
 
 def _pictures(read: Folder) -> CompletePictures:
