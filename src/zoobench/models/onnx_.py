@@ -109,6 +109,8 @@ def resolve(ref: Ref, where: str) -> Ref:
             raise UserError(f"{at}{ref.id}: say which file it is: path=FILE{SUFFIX}")
         name = Path(ref.name).stem or "onnx"
         ref = Ref(ref.source, name, ref.revision, (*ref.options, ("path", ref.name)))
+    if ref.option("path") is not None and ref.option("package") is not None:
+        raise UserError(f"{at}{ref.id}: say a path, or the package and its file, not both")
     onnx_session.require(f"{at}{ref.id}", NEEDED)
     try:
         file = opened(_path(ref))

@@ -36,7 +36,8 @@ ENDINGS = ("Cast", "Identity", "LogSoftmax", "Sigmoid", "Softmax")
 """What makes probabilities of scores."""
 LINEAR = ("FusedGemm", "Gemm", "MatMul")
 UINT8, FLOAT = 2, 1
-SHOWN = 12
+SHOWN, LONGEST_NAME = 12, 100
+"""Names that a message shows, and characters of each."""
 
 
 def parse(path: Path) -> Any:
@@ -157,10 +158,10 @@ def classifier_input(model: Any, path: Path) -> str:
     several = "several linear layers make" if found else "no linear layer alone makes"
     likely = [node.output[0] for node in model.graph.node if node.op_type.startswith("GlobalAv")]
     likely += [node.input[0] for node in model.graph.node if node.op_type in LINEAR]
-    names = ", ".join(plain(n) for n in dict.fromkeys([*reversed(likely), *values(model)[::-1]]))
+    names = list(dict.fromkeys([*reversed(likely), *values(model)[::-1]]))[:SHOWN]
     raise Unsupported(
         f"{path}: {several} its answers, so say which of its values are the features: tap=NAME, "
-        f"such as {', '.join(names.split(', ')[:SHOWN])}"
+        f"such as {', '.join(plain(name)[:LONGEST_NAME] for name in names)}"
     )
 
 
@@ -197,7 +198,10 @@ def scores(model: Any, path: Path, output: str = "") -> tuple[str, bool]:
         raise Unsupported(f"{path}: say which of its outputs are the scores: tap=NAME, of {said}")
     made = {name: node for node in model.graph.node for name in node.output}
     name, sigmoid = output or names[0], False
-    while (node := made.get(name)) is not None and node.op_type in ENDINGS:
+    for _ in range(len(made)):  # a stranger's graph may be a circle
+        node = made.get(name)
+        if node is None or node.op_type not in ENDINGS:
+            break
         name, sigmoid = node.input[0], sigmoid or node.op_type == "Sigmoid"
     return str(name), sigmoid
 
@@ -206,7 +210,7 @@ def check_tap(model: Any, tap: str, path: Path, where: str = "") -> None:
     """Raises UnknownName, with the nearest, where the graph computes nothing of that name."""
     known = values(model)
     if tap not in known:
-        raise unknown(where, "tap", tap, [plain(one) for one in known], f"of {path}")
+        raise unknown(where, "tap", tap, [plain(one)[:LONGEST_NAME] for one in known], f"of {path}")
 
 
 @dataclass(frozen=True)
