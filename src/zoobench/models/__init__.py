@@ -35,6 +35,7 @@ SOURCES: dict[str, str] = {
     "tagger": "zoobench.models.tagger_:TAGGERS",
     "recogniser": "zoobench.models.recogniser_:RECOGNISERS",
     "conse": "zoobench.models.conse_",
+    "keras": "zoobench.models.keras_",
 }
 
 

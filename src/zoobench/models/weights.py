@@ -47,10 +47,12 @@ def frozen(card: ModelCard) -> bool:
 
 
 def parameters(module: torch.nn.Module) -> int:
-    """Numbers of its weights; of a graph of ONNX those in its file."""
+    """Numbers of its weights; of a graph of ONNX those in its file, of a network of Keras those
+    that are trained."""
     if onnx_session.holds_graph(module):
         return onnx_counts.counted(onnx_session.graph_of(module)).params
-    return sum(parameter.numel() for parameter in module.parameters())
+    counted: int | None = getattr(module, "counted", None)  # of Keras, which calls more so
+    return counted or sum(parameter.numel() for parameter in module.parameters())
 
 
 def untrained(ref: Ref) -> Ref:

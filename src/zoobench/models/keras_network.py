@@ -1,0 +1,71 @@
+"""A network of Keras 3 on its torch backend, as a module that takes pictures as all others do.
+
+N pictures, H and W pixels.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from zoobench.errors import Unsupported, missing_extra
+
+BACKEND = "KERAS_BACKEND"
+
+
+def library() -> Any:
+    """The module keras, on torch. Raises MissingExtra where it is absent, Unsupported where this
+    process has it on another backend."""
+    os.environ.setdefault(BACKEND, "torch")
+    try:
+        import h5py  # noqa: F401  weights lie in its files
+        import keras
+    except ImportError as error:
+        raise missing_extra("keras", "keras", "a network of Keras") from error
+    if keras.backend.backend() != "torch":
+        raise Unsupported(
+            f"keras runs on {keras.backend.backend()} here: say {BACKEND}=torch, or nothing"
+        )
+    keras.config.disable_interactive_logging()  # a download's progress would go to stdout
+    return keras
+
+
+@contextlib.contextmanager
+def drawn_from(seed: int) -> Iterator[None]:
+    """Keras draws its initial weights from Python's own generator: seeded here, and given back as
+    it was."""
+    before = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before)
+
+
+class KerasNetwork(torch.nn.Module):
+    """`net`, a Keras model of pictures with the channels last, fed by (N, 3, H, W) float32 in RGB,
+    or turned to BGR where it learned from such. Moving statistics are no parameters: `counted` are
+    those that are trained."""
+
+    def __init__(self, net: Any, bgr: bool = False) -> None:
+        super().__init__()
+        self.net, self.bgr = net, bgr
+        self.counted = sum(one.numel() for one in net.parameters() if one.requires_grad)
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        """(N, ...) what the model gives; in train mode its batch norms take the batch's statistics
+        and its dropout drops."""
+        seen = pictures.flip(1) if self.bgr else pictures
+        found: torch.Tensor = self.net(seen.permute(0, 2, 3, 1), training=self.training)
+        return found
+
+
+def features(module: torch.nn.Module, pictures: torch.Tensor) -> torch.Tensor:
+    """(N, D): the model's output, averaged over what lies between its first and last axis."""
+    found: torch.Tensor = module(pictures)
+    return found.mean(dim=tuple(range(1, found.ndim - 1))) if found.ndim > 2 else found
