@@ -79,7 +79,8 @@ def test_an_application_gives_what_keras_gives(keras: Any) -> None:
     batch = backbone.collate([backbone.prepare(Image.fromarray(one)) for one in pixels()])
     with torch.no_grad():
         ours = backbone.embed(batch)
-        theirs = backbone.module.net(batch.permute(0, 2, 3, 1).numpy(), training=False)
+        net: Any = backbone.module.net
+        theirs = net(batch.permute(0, 2, 3, 1).numpy(), training=False)
     assert torch.equal(ours, theirs)
     assert backbone.provenance["parameters"] == 2_223_872, "without moving statistics"
     again, other = (
@@ -120,7 +121,7 @@ def test_it_can_be_trained_and_its_norms_take_the_batch(keras: Any, tmp_path: Pa
         torch.manual_seed(0)
         loss = backbone.embed(batch).square().mean()
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < losses[0]
