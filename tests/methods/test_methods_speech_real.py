@@ -15,7 +15,7 @@ from zoobench.tasks.evaluate import evaluate
 from zoobench.tasks.speech_recognition import error_rates, transcripts_of
 
 TASK = "speech-recognition"
-DATA = "packaged/asterisk-prompts?max_test=12&max_valid=5&max_train=60"
+DATA = "packaged/asterisk-prompts?max_test=12&max_valid=5&max_train=40"
 
 pytestmark = [pytest.mark.rare, pytest.mark.xdist_group("prompts")]
 
@@ -68,3 +68,16 @@ def test_whisper_writes_down_what_is_spoken_and_a_wrong_rate_is_seen(
     assert error_rates(usual.predict(test), truth)[0] > 0.7
     misread = replace(test, read=Misread(test.read))
     assert error_rates(said(whisper, prompts, misread), truth)[0] > wer.value + 0.3
+
+
+def test_a_probe_hears_more_in_its_encoder_than_in_the_bands_of_the_recordings(
+    prompts: Splits,
+) -> None:
+    ref = models.resolve("packaged/whisper-tiny-en")
+    encoder, truth = Features(models.load(ref), View(str(ref))), transcripts_of(prompts.test)
+    rates: dict[str, float] = {}
+    for name, source in (("linear-probe", encoder), ("raw-input", None)):
+        method: Any = methods.build(name, {"steps": 100, "rates": [1e-2]}, task=TASK)
+        fitted = method.adapt(source, prompts.sealed(), 0)
+        rates[name] = error_rates(fitted.predict(prompts.test), truth)[1]
+    assert rates["linear-probe"] < rates["raw-input"] - 0.1, rates
