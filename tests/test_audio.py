@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,26 @@ def test_half_a_file_is_no_recording(kind: str, said: str) -> None:
     assert len(audio.decode(whole).samples) == 16_000
     with pytest.raises(BadData, match=said):
         audio.decode(whole[: len(whole) // 2])
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_an_ogg_without_its_last_pages_is_no_shorter_recording(
+    subtype: str, tmp_path: Path
+) -> None:
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 6 * 16_000)
+    whole = written(noise, 16_000, subtype, "OGG")
+    assert len(audio.decode(whole).samples) == len(noise)
+    last = whole.rindex(b"OggS")
+    for end in (last, last + 5, last + 30, len(whole) - 1):  # between pages, and inside of one
+        with pytest.raises(BadData, match="breaks off"):
+            audio.decode(whole[:end])
+    path = tmp_path / "a.ogg"
+    path.write_bytes(whole)
+    assert len(audio.decode(str(path)).samples) == len(noise)
+    path.write_bytes(whole[:last])
+    with pytest.raises(BadData, match="its last page does not end its stream"):
+        audio.decode(str(path))
+    assert len(audio.decode(whole + bytes(100)).samples) == len(noise), "some pad a file"
 
 
 def test_a_stream_that_did_not_know_its_length_is_read_as_far_as_it_goes() -> None:

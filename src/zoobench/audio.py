@@ -34,6 +34,8 @@ _SAID = re.compile(r"^ *(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should
 """How libsndfile notes bytes that a header tells of and that are not there."""
 FORMATS = ("WAV", "WAVEX", "FLAC", "OGG", "MP3", "AIFF", "AU", "CAF", "W64", "RF64")
 """libsndfile's readers that a stranger's file may meet."""
+PAGE = 27 + 255 + 255 * 255
+"""Bytes of the longest page of an OGG (RFC 3533, section 6): head, lengths, and what they count."""
 WINDOW = ("kaiser", 5.0)
 """Of the low pass: scipy's, 20 max(up, down) + 1 taps, which cuts at the lower of the two rates."""
 
@@ -86,6 +88,8 @@ def decode(file: str | bytes) -> Clip:
     try:
         with sf.SoundFile(_Bytes(file) if isinstance(file, bytes) else file) as opened:
             rate, frames = _checked(opened)
+            if opened.format == "OGG" and not _ended(file):
+                raise BadData("it breaks off: its last page does not end its stream")
             samples = _mixed(opened, frames)
     except sf.LibsndfileError as error:
         raise BadData(f"it is no recording that can be read: {error.error_string}") from None
@@ -110,6 +114,18 @@ def _checked(opened: Any) -> tuple[int, int]:
         if int(there) < WHOLE * int(said) and int(said) < UNKNOWN:
             raise BadData(f"it breaks off: {there} of {said} bytes are there")
     return rate, frames
+
+
+def _ended(file: str | bytes) -> bool:
+    """Whether the last page of an OGG is whole, and says that it is its stream's last: libsndfile
+    takes the pages that are there for a shorter recording."""
+    if isinstance(file, str):
+        with open(file, "rb") as opened:
+            opened.seek(max(0, opened.seek(0, io.SEEK_END) - 2 * PAGE))
+            file = opened.read()
+    page = file[max(0, file.rfind(b"OggS\0")) :]
+    count = page[26] if len(page) > 26 else 255
+    return len(page) >= 27 + count + sum(page[27 : 27 + count]) and bool(page[5] & 0x04)
 
 
 def _mixed(opened: Any, frames: int) -> NDArray[np.float32]:
