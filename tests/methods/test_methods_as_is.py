@@ -84,6 +84,47 @@ def test_labels_are_matched_by_name_and_never_by_number() -> None:
         methods.build("as-is", {"labels": ["cow"]})
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["-1", "0", "1"], ["C", "C++", "C#"], [":)", ":("], ["1.5", "15"], ["US", "us", "Us"],
+        ["crane, bird", "crane, machine"], ["", " ", "a"], ["कि", "की", "क"], ["pos", "positive"],
+        ["cardigan", "Cardigan, Cardigan Welsh corgi", "sweater"], ["1,5", "1", "15", "1.5"],
+    ],
+)  # fmt: skip
+def test_names_mean_themselves(names: list[str]) -> None:
+    for ways in (names, names[::-1]):
+        assert mapping(ways, ways) == list(range(len(names)))
+        assert mapping([*ways, "else"], ways)[-1] == UNKNOWN
+    for k in range(len(names)):  # nor does it take one away that the data has not
+        found = mapping(names, names[:k] + names[k + 1 :])
+        assert found[:k] + found[k + 1 :] == list(range(len(names) - 1))
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "found"),
+    [
+        (["US", "us"], ["us", "US"], [1, 0]),
+        (["Us"], ["us", "US"], [UNKNOWN]),  # which of them is open
+        (["crane"], ["crane, bird", "crane, machine"], [UNKNOWN]),
+        (["C++", "C"], ["C", "Java"], [UNKNOWN, 0]),
+        (["C++", "c#"], ["C", "C#"], [UNKNOWN, 1]),
+        (["b-c", "B C"], ["B C", "a"], [UNKNOWN, 0]),
+        (["cardigan", "Cardigan, Cardigan Welsh corgi"], ["Cardigan"], [0, UNKNOWN]),
+        (["dog, husky", "dog, poodle"], ["Dog"], [0, 0]),  # several labels of one class
+        (["1.5", "-1", ":)", "1,500"], ["15", "1", ":(", ")"], [UNKNOWN] * 4),
+        (["7, seven", "-1"], ["7", " -1 "], [0, 1]),
+        (["human", "automobile"], ["person", "people", "car"], [UNKNOWN, 2]),
+        (["_", "cafe\u0301"], ["-", "café"], [UNKNOWN, 1]),
+        (["का"], ["की"], [UNKNOWN]),
+    ],
+)
+def test_a_name_that_may_mean_several_means_none(
+    theirs: list[str], ours: list[str], found: list[int]
+) -> None:
+    assert mapping(theirs, ours) == found
+
+
 def suite_of(path: Path, scenes: Path, model: str, method: str = "as-is") -> suite.Suite:
     path.write_text(
         f'name = "t"\nprecision = "fp32"\nmodels = ["{model}"]\n'

@@ -30,6 +30,10 @@ def test_a_label_has_several_names_and_the_first_comes_first() -> None:
     classes = ("dog", "rooster", "cow", "siren", "horn")
     assert meanings(theirs, classes) == [1, UNKNOWN, 0, UNKNOWN, UNKNOWN, 4]
     assert meanings(("NEGATIVE", "Positive"), ("pos", "neg")) == [1, 0]
+    corgi = ("cardigan", "Cardigan, Cardigan Welsh corgi")
+    assert meanings(corgi, ("cardigan", "Cardigan Welsh corgi")) == [0, 1]
+    assert meanings(corgi, corgi) == [0, 1]
+    assert meanings(corgi, ("cardigan", "wool")) == [0, UNKNOWN]
     said = meanings(theirs, classes, ["Cattle, bovinae=cow", "hound; Dog=dog"])
     assert said == [1, UNKNOWN, 0, 0, 2, 4]
 

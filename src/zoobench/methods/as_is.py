@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -46,7 +47,7 @@ class AsIs:
 
     labels: tuple[str, ...] = ()
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[str] = "features"
     tasks: ClassVar[tuple[str, ...]] = ("segmentation", "detection")
     view: ClassVar[str] = "answer"
@@ -136,27 +137,60 @@ def mapping(
 ) -> list[int]:
     """For each of a model's labels the number of the class that it means, or UNKNOWN.
 
-    Names are compared in lower case, without blanks, marks and what follows a comma or semicolon.
-    Raises UserError for a pair of `said` that names no label, or no class.
+    A label is the class of the same text, else of the same text in lower case (NFC, blanks
+    collapsed), else of the same plain name: in lower case, without what follows a comma or
+    semicolon, blanks and marks; else of a synonym. By a plain name it means a class only where one
+    class alone has it, and none that another label names by its whole text: "Cardigan, a corgi" is
+    no cardigan beside one. Raises UserError for a pair of `said` that names no label, or no class.
     """
-    own: Mapping[str, int] = {_plain(name): number for number, name in enumerate(classes)}
-    numbers = [_number(name, own, synonyms) for name in theirs]
+    exact = {name: number for number, name in enumerate(classes)}
+    folded, plain = _of_one(map(_folded, classes)), _of_one(map(_plain, classes))
+    numbers = [exact.get(name, folded.get(_folded(name), UNKNOWN)) for name in theirs]
+    named = set(numbers)
+    for place, name in enumerate(theirs):
+        if numbers[place] == UNKNOWN:
+            numbers[place] = _loosely(_plain(name), plain, named, synonyms)
     for text in said:
         label, _, name = (part.strip() for part in text.partition("="))
         if label not in theirs or name not in classes:
             missing, known = (label, theirs) if label not in theirs else (name, classes)
             raise UserError(f"labels: {missing!r} is none of {', '.join(map(repr, known[:12]))}")
-        numbers[list(theirs).index(label)] = list(classes).index(name)
+        numbers[list(theirs).index(label)] = exact[name]
     return numbers
 
 
-def _number(name: str, own: Mapping[str, int], synonyms: Sequence[Sequence[str]]) -> int:
-    plain = _plain(name)
+def _loosely(
+    plain: str, own: Mapping[str, int], named: Collection[int], synonyms: Sequence[Sequence[str]]
+) -> int:
+    """The class of a plain name, but for those that are `named`, else the one of its synonyms."""
     if plain in own:
-        return own[plain]
+        return UNKNOWN if own[plain] in named else own[plain]
     same = next((group for group in synonyms if plain in group), ())
-    return next((own[other] for other in same if other in own), UNKNOWN)
+    found = [own[other] for other in same if other in own]
+    return found[0] if len(found) == 1 else UNKNOWN
+
+
+def _of_one(names: Iterable[str]) -> dict[str, int]:
+    """Name -> its place, of those that stand once and are not empty."""
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(names):
+        places.setdefault(name, []).append(place)
+    return {name: one[0] for name, one in places.items() if name and len(one) == 1}
+
+
+def names_of(label: str) -> list[str]:
+    """The names that commas and semicolons part, but for those between digits (1,500)."""
+    return re.split(r"(?<!\d)[,;]|[,;](?!\d)", label)
+
+
+def _folded(name: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", name).casefold().split())
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[\W_]+", "", re.split("[,;]", name, maxsplit=1)[0].casefold())
+    """The first name's letters, digits, + and # (C is not C++); a number or a smiley, without
+    letters, stays whole."""
+    first = _folded(names_of(name)[0])
+    if not any(map(str.isalpha, first)):
+        return first
+    return "".join(s for s in first if s in "+#" or unicodedata.category(s)[0] in "LMN")

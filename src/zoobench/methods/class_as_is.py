@@ -3,14 +3,13 @@ model's, C classes of the data."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from zoobench.interfaces import Adapted, SealedSplits, Split
 from zoobench.methods import zero_shot
-from zoobench.methods.as_is import UNKNOWN, AsIs, facts_of, headed, known_of, mapping
+from zoobench.methods.as_is import UNKNOWN, AsIs, facts_of, headed, known_of, mapping, names_of
 from zoobench.methods.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ class ClassesAsIs(AsIs):
     templates: tuple[str, ...] = ("general",)
     names: tuple[str, ...] = ()
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     tasks: ClassVar[tuple[str, ...]] = ("classification",)
     view: ClassVar[str] = "scores"
 
@@ -69,7 +68,7 @@ def meanings(theirs: Sequence[str], classes: Sequence[str], said: Sequence[str] 
         (label, name)
         for label, number in enumerate(numbers)
         if number == UNKNOWN
-        for name in re.split("[,;]", theirs[label])[1:]
+        for name in names_of(theirs[label])[1:]
     ]
     found = mapping([name for _, name in others], classes)
     for (label, _), number in zip(others, found, strict=True):
