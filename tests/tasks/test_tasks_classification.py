@@ -208,6 +208,24 @@ def test_a_temperature_is_not_fitted_to_one_example() -> None:
     assert not np.array_equal(two.arrays["calibrated"], two.arrays["confidence"])
 
 
+def test_no_temperature_is_sought_for_classes_that_cannot_be_said() -> None:
+    """Calibrated scores of eight classes of ten; a fiftieth of the examples are of the others."""
+    rng = np.random.default_rng(0)
+    scores = np.full((4000, 10), -np.inf)
+    scores[:, :8] = log_softmax(2 * rng.normal(size=(4000, 8)))
+    labels = np.array([rng.choice(10, p=row) for row in np.exp(scores)])
+    labels[::50] = 8 + np.arange(80) % 2
+    p = outcomes_of(scores[:2000], labels[:2000], scores[2000:], labels[2000:])
+    found = by_name(evaluate(p, 10, seed=0))
+    assert found["ece"].value < 0.05
+    assert found["ece_calibrated"].value == pytest.approx(found["ece"].value, abs=0.01)
+    rest = 2000 + np.flatnonzero(labels[2000:] < 8)
+    same = outcomes_of(scores[:2000], labels[:2000], scores[rest], labels[rest])
+    assert np.array_equal(p.arrays["calibrated"], same.arrays["calibrated"])
+    none = outcomes_of(scores[:2000], labels[:2000], scores[2000:], np.full(2000, 9))
+    assert np.array_equal(none.arrays["calibrated"], none.arrays["confidence"])
+
+
 def test_impossible_class_gives_a_finite_nll() -> None:
     with np.errstate(divide="ignore"):
         scores = np.log(np.array([[1.0, 0.0], [0.5, 0.5]]))

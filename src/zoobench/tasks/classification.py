@@ -169,8 +169,9 @@ def outcomes_of(
 
     `scores` (N, C) and `valid_scores` (M, C) are log-probabilities, `labels` (N,) and
     `valid_labels` (M,) integers; `valid` serves only to fit the temperature (Guo et al.
-    2017), which is 1 where M < 2. The arrays: `label` and `predicted` int32; `rank` int32, the
-    classes scored above the true one or level with it, and 0 exactly where `predicted` is the
+    2017), on its examples whose class has a finite score, since no temperature mends the others;
+    it is 1 where those are fewer than two. The arrays: `label` and `predicted` int32; `rank` int32,
+    the classes scored above the true one or level with it, and 0 exactly where `predicted` is the
     label; `nll` float32, nats; `confidence` float32, the predicted class's probability, and
     `calibrated` the same after temperature scaling. Raises NotFinite where a score is NaN or
     +inf, or a whole row is -inf.
@@ -183,12 +184,13 @@ def outcomes_of(
     n, classes = log_probs.shape
     label = _labels(labels, n, classes)
     valid = _log_probs(valid_scores, "valid")
+    own = _labels(valid_labels, len(valid), classes)
+    known = np.isfinite(valid[np.arange(len(valid)), own])
     temperature = 1.0
-    if len(valid) > 1:  # one example says sure or unsure, never how sure
+    if known.sum() > 1:  # one example says sure or unsure, never how sure
         # A floor, since a temperature cannot be fitted through log 0.
-        held = torch.from_numpy(np.maximum(valid, LOWEST))
-        known = torch.from_numpy(_labels(valid_labels, len(valid), classes))
-        temperature = calibration.temperature(held, known)
+        held = torch.from_numpy(np.maximum(valid[known], LOWEST))
+        temperature = calibration.temperature(held, torch.from_numpy(own[known]))
     rows = np.arange(n)
     predicted = log_probs.argmax(axis=1)
     true = log_probs[rows, label]
