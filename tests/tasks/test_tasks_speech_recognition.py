@@ -126,6 +126,10 @@ def test_what_was_said_is_kept_whatever_is_written() -> None:
         ("हिन्दी में", "हिन्दी में"),  # vowel signs are marks, and stay
         ("a\tb\nc\u00a0d\u200be", "a b c d e"),
         ("rock 'n' roll's", "rock n roll's"),
+        ("co\u00adoperate \ufeff\u2060x\u200dy", "cooperate xy"),  # what is not seen parts nothing
+        ("می\u200cخواهم", "میخواهم"),
+        ("e\u00ad\u0301 e\u034f\u0301", "é é"),
+        ("I \u2764\ufe0f it", "i it"),  # a sign's form goes with the sign
         ("…", ""),
     ],
 )
@@ -135,9 +139,17 @@ def test_basic_leaves_letters_marks_digits_and_apostrophes_inside(text: str, kep
 
 def test_what_basic_has_made_it_leaves_as_it_is() -> None:
     every = [chr(code) for code in range(sys.maxunicode + 1)]
-    known = [sign for sign in every if unicodedata.category(sign)[0] in "LMNPS"]
+    known = [sign for sign in every if unicodedata.category(sign)[0] in "LMNPSZ"]
+    known += 3 * [sign for sign in every if unicodedata.category(sign) == "Cf"]
     once = [basic(f"a{sign}b'{sign}") for sign in known[::3]]
     assert [basic(text) for text in once] == once
+
+
+@pytest.mark.parametrize("name", ["basic", "english"])
+def test_a_soft_hyphen_is_no_word_error(name: str) -> None:
+    truth = Transcripts.of(["we cooperate"], name)
+    assert error_rates(["we co\u00adoperate\u200e"], truth) == (0.0, 0.0)
+    assert error_rates(["we\u200bcooperate"], truth) == (0.0, 0.0), "which does part words"
 
 
 def test_english_is_what_it_is_said_to_be() -> None:
