@@ -63,7 +63,7 @@ def main() -> None:
         return
     few = drawn(300, arguments.captions)
     apart = [np.abs(a - b) for a, b in zip(ranks(*few), by_sorting(*few), strict=True)]
-    # Of millions of cosines some are level to 1e-6, which counts against in ours alone.
+    # Of millions of cosines some are level to 4e-6, which counts against in ours alone.
     same = all(one.max() <= 1 and one.mean() < 0.01 for one in apart)
     assert same, "the two give other ranks"
     found: dict[str, list[list[float]]] = {"ours": [], "script": []}

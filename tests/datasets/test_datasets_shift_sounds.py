@@ -45,7 +45,8 @@ def test_the_formulas() -> None:
     noise = spoilt(clip, "white_noise", 2) - x
     assert 10 * np.log10(np.mean(x**2) / np.mean(noise**2)) == pytest.approx(20, abs=0.2)
     cut = spoilt(clip, "clipping", 3)
-    assert (np.abs(cut) >= np.abs(cut).max() - 1e-7).mean() == pytest.approx(0.1, abs=0.002)
+    level = np.sqrt(np.mean(x[x != 0] ** 2))
+    assert np.allclose(cut, np.clip(x, -level, level), atol=1e-6)
     assert 20 * np.log10(x.std() / spoilt(clip, "quiet", 2).std()) == pytest.approx(12, abs=0.01)
     power = np.abs(np.fft.rfft(spoilt(clip, "band_limit", 5))) ** 2
     before = np.abs(np.fft.rfft(x)) ** 2
@@ -81,3 +82,19 @@ def test_the_test_split_alone_is_spoilt(tmp_path: Path) -> None:
         datasets.resolve(clean.with_options(corrupt="jpeg"), "s")
     with pytest.raises(UserError, match="severity of folder/sounds must be 1 to 5"):
         datasets.resolve(clean.with_options(corrupt="quiet", severity=6), "s")
+
+
+def test_silence_behind_a_sound_changes_nothing_of_its_clipping() -> None:
+    clip = speech_like()
+    long = Clip(np.concatenate([clip.samples, np.zeros(3 * len(clip.samples), np.float32)]), 16_000)
+    alone, behind = (spoilt(one, "clipping", 5) for one in (clip, long))
+    assert np.allclose(alone, behind[: len(alone)], atol=1e-6)
+    assert alone.std() > 0.1 * clip.samples.std()
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100, 96_000])
+def test_as_much_noise_is_heard_at_any_rate(rate: int) -> None:
+    x = np.sin(np.arange(rate) * 2 * np.pi * 440 / rate).astype(np.float32)
+    clip = Clip(x, rate)
+    noise = Clip((spoilt(clip, "white_noise", 5) - x).astype(np.float32), rate).at(16_000)
+    assert 10 * np.log10(np.mean(x**2) / np.mean(noise**2)) == pytest.approx(0, abs=0.4)

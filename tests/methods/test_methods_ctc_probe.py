@@ -12,8 +12,7 @@ import torch
 
 from tinyears import Ears, TinyEars
 from zoobench import datasets, methods
-from zoobench.audio import Clip
-from zoobench.errors import NotFinite, Unsupported
+from zoobench.errors import BadData, NotFinite, Unsupported
 from zoobench.features import frames
 from zoobench.features.cache import FeatureCache
 from zoobench.features.source import Features, View
@@ -109,10 +108,19 @@ def test_recordings_are_decoded_once_as_far_as_there_is_room(
     assert 0 in remembered.kept
 
 
-def test_a_longer_recording_has_the_frames_of_what_is_read() -> None:
-    long = Clip(np.zeros(16_000 * 13, dtype=np.float32), 16_000)
-    split = Split("train", ("a",), Transcripts.of(["x"]), [long].__getitem__)
-    assert source_of().frames(split).starts.tolist() == [0, 999]
+def test_a_longer_recording_than_what_is_read_is_refused() -> None:
+    """Its middle would be held against all that is said in it."""
+    splits = splits_of("train=9&valid=5&test=5")
+    ears = TinyEars()
+    longest = max(splits.train.read(i).seconds for i in range(9))
+    ears.input_spec = dataclasses.replace(
+        ears.input_spec, length=round(0.9 * longest * (ears.input_spec.rate or 0))
+    )
+    source = Features(ears, View("tiny/ears"))
+    why = r"of 9 recordings of train are longer than the .* s that the network reads, the longest"
+    for name in ("linear-probe", "fine-tune"):
+        with pytest.raises(BadData, match=why):
+            adapted(name, splits, source, **QUICK)
 
 
 def test_recordings_too_short_for_their_transcripts_are_left_out_and_said() -> None:

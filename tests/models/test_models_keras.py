@@ -140,7 +140,7 @@ def test_the_same_network_in_torch_gives_the_same_and_costs_the_same(keras: Any)
     from torchvision.models import mobilenet_v2
 
     from zoobench.costs.counter import count
-    from zoobench.models.keras_network import KerasNetwork, features
+    from zoobench.models.keras_network import features, module_of
 
     torch.manual_seed(0)
     theirs = mobilenet_v2().eval()
@@ -148,7 +148,7 @@ def test_the_same_network_in_torch_gives_the_same_and_costs_the_same(keras: Any)
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.get_buffer("running_mean"), -0.2, 0.2)
             torch.nn.init.uniform_(module.get_buffer("running_var"), 0.5, 1.5)
-    ours = KerasNetwork(twin(keras, theirs.features.state_dict(), 64)).eval()
+    ours = module_of(twin(keras, theirs.features.state_dict(), 64)).eval()
     batch = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         there = theirs.features(batch).mean((2, 3))

@@ -34,8 +34,30 @@ def test_the_interval_holds_the_true_lead_as_often_as_it_says() -> None:
         plain = drawn.random((1, n)) < (0.6 + hard).clip(0, 1)
         found = lead(kept(probe.astype(float)), kept(plain.astype(float)))
         assert found.value == pytest.approx(probe.mean() - plain.mean())
+        assert found.low is not None
+        assert found.high is not None
         held += found.low <= 0.1 <= found.high
     assert 0.9 * rounds <= held <= 0.99 * rounds, held
+
+
+def test_few_groups_are_few_and_one_draw_or_group_says_nothing() -> None:
+    """Examples of a group are hard together: 20 in each of 5 groups, and no lead."""
+    drawn = np.random.default_rng(1)
+    units, held, rounds = np.repeat(np.arange(5, dtype=np.uint64), 20), 0, 300
+    for _ in range(rounds):
+        hard = drawn.normal(0, 0.2, (2, 5)).repeat(20, axis=1)
+        probe = drawn.random((4, 100)) < (0.6 + hard[0]).clip(0, 1)
+        plain = drawn.random((1, 100)) < (0.6 + hard[1]).clip(0, 1)
+        one, other = (Kept("accuracy", units, True, x.astype(float), ()) for x in (probe, plain))
+        found = lead(one, other)
+        assert found.low is not None
+        assert found.high is not None
+        held += found.low <= 0 <= found.high
+    assert held >= 0.92 * rounds, held
+    of_one = Kept("accuracy", np.zeros(100, dtype=np.uint64), True, one.rows, ())
+    assert lead(of_one, of_one).low is None
+    lone = Kept("accuracy", units, True, other.rows, ())
+    assert lead(lone, other).low is None
 
 
 def test_it_beats_from_where_all_that_follow_do() -> None:
@@ -71,6 +93,8 @@ def test_a_run_says_it_of_each_model_and_probe(tmp_path: Path) -> None:
         few = [r.value("accuracy") or 0.0 for r in run.records if r.cell.shots == k]
         assert len(few) == one.draws == 3
         assert one.value == pytest.approx(np.mean(few) - found.untouched)
+        assert one.low is not None
+        assert one.high is not None
         assert one.low < one.value < one.high
     (table,) = (t for t in transfer_tables(ranking) if t.name == "crossed")
     assert table.rows[0][-1] in ("from 1", "from 8", "not by 8")

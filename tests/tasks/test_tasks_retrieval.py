@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from zoobench import tasks
 from zoobench.errors import NotFinite
 from zoobench.interfaces import Split
-from zoobench.tasks.retrieval import Captions, Embedded, ranks
+from zoobench.tasks.retrieval import SAME, Captions, Embedded, ranks
 
 RETRIEVAL = tasks.task("retrieval")
 
@@ -34,11 +34,11 @@ def brute(said: Embedded, owner: NDArray[np.int32]) -> tuple[list[int], list[int
     for i, picture in enumerate(said.pictures):
         every = [(cosine(picture, text), owner[m] == i) for m, text in enumerate(said.captions)]
         best = max(value for value, own in every if own)
-        to_text.append(1 + sum(value > best - 1e-6 for value, own in every if not own))
+        to_text.append(1 + sum(value > best - SAME for value, own in every if not own))
     for m, text in enumerate(said.captions):
         values = [cosine(picture, text) for picture in said.pictures]
         right = values[owner[m]]
-        to_image.append(1 + sum(v > right - 1e-6 for i, v in enumerate(values) if i != owner[m]))
+        to_image.append(1 + sum(v > right - SAME for i, v in enumerate(values) if i != owner[m]))
     return to_text, to_image
 
 

@@ -15,6 +15,9 @@ from zoobench.audio import Clip
 
 Samples = NDArray[np.float64]
 
+HEARD = 8000.0
+"""Hz that networks hear at most: half of the rate of nearly all of them."""
+
 
 def corrupt(clip: Clip, kind: str, severity: int, rng: np.random.Generator) -> Clip:
     """A recording spoilt by one of `SOUNDS`."""
@@ -25,8 +28,10 @@ def corrupt(clip: Clip, kind: str, severity: int, rng: np.random.Generator) -> C
 
 
 def white_noise(x: Samples, c: float, rate: int, rng: np.random.Generator) -> Samples:
-    """White noise c dB below the recording's mean power; none where it is silent."""
-    deviation = np.sqrt(np.mean(np.square(x)) * 10 ** (-c / 10))
+    """White noise, of which what lies below HEARD lies c dB below the recording's mean power: as
+    much of it is heard at any rate; none where the recording is silent."""
+    below = min(1.0, 2 * HEARD / rate)
+    deviation = np.sqrt(np.mean(np.square(x)) * 10 ** (-c / 10) / below)
     return np.asarray(x + rng.normal(0.0, 1.0, x.shape) * deviation)
 
 
@@ -42,8 +47,9 @@ def band_limit(x: Samples, c: float, rate: int, rng: np.random.Generator) -> Sam
 
 
 def clipping(x: Samples, c: float, rate: int, rng: np.random.Generator) -> Samples:
-    """The share c of the samples, the loudest, cut to the level of the loudest that is left."""
-    most = np.quantile(np.abs(x), 1 - c)
+    """Cut at c times the root of the mean square, digital silence apart."""
+    sound = x[x != 0]
+    most = c * float(np.sqrt(np.mean(np.square(sound)))) if len(sound) else 0.0
     return np.clip(x, -most, most)
 
 
@@ -63,6 +69,6 @@ class SoundCorruption:
 SOUNDS: Mapping[str, SoundCorruption] = {
     "white_noise": SoundCorruption(white_noise, (30, 20, 10, 5, 0)),
     "band_limit": SoundCorruption(band_limit, (4000, 3000, 2000, 1500, 1000)),
-    "clipping": SoundCorruption(clipping, (0.02, 0.05, 0.1, 0.2, 0.4)),
+    "clipping": SoundCorruption(clipping, (2.0, 1.5, 1.0, 0.6, 0.3)),
     "quiet": SoundCorruption(quiet, (6, 12, 24, 36, 48)),
 }

@@ -7,6 +7,7 @@ layers, D features.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoobench.audio import Clip
-from zoobench.errors import NotFinite, Unsupported
+from zoobench.errors import BadData, NotFinite, Unsupported
 from zoobench.features import precision
 from zoobench.features.extraction import extract_into
 from zoobench.features.mapped import MappedCache, MappedSource, Rounded, filled, job_of, kept
@@ -109,14 +110,23 @@ class Remembered:
 
 
 def frame_counts(split: Split, reader: FrameReader, spec: InputSpec) -> NDArray[np.int64]:
-    """(N,) frames of each recording, of as much of it as the backbone reads."""
+    """(N,) frames of each recording. Raises BadData where some are longer than what the backbone
+    reads: their middle would be held against all that is said in them."""
     import torch
 
     sizes, rate = [], int(spec.rate or 1)
     for i in range(len(split)):
         clip = split.read(i)
-        whole = -(-len(clip.samples) * rate // clip.rate)
-        sizes.append(min(whole, spec.length or whole))
+        sizes.append(-(-len(clip.samples) * rate // clip.rate))
+    most = spec.length or max(sizes, default=0)
+    if long := sum(one > most for one in sizes):
+        seconds = max(sizes) / rate
+        raise BadData(
+            f"{long} of {len(split)} recordings of {split.name} are longer than the "
+            f"{most / rate:g} s that the network reads, the longest {seconds:.1f} s: put "
+            f"?seconds={math.ceil(seconds)} behind its name, where it reads so much, or leave them "
+            "out of the data"
+        )
     return reader.frames(torch.tensor(sizes, dtype=torch.int64)).numpy().astype(np.int64)
 
 

@@ -99,9 +99,11 @@ def _batch(source: Any, split: Split, rows: list[int]) -> Any:
 def said_by(
     net: torch.nn.Module, reader: FrameReader, alphabet: Alphabet, source: Any, split: Split
 ) -> list[str]:
-    """What the likeliest path of each recording says, which is read alone."""
+    """What the likeliest path of each recording says, which is read alone. Raises BadData where
+    some are longer than what the network reads."""
     import torch
 
+    source.frame_counts(split)
     net.eval()
     texts = []
     for i in range(len(split)):

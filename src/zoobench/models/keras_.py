@@ -26,7 +26,7 @@ from zoobench.models.weights import content_digest
 from zoobench.schema import ModelCard, Ref
 
 if TYPE_CHECKING:
-    from zoobench.models.keras_network import KerasNetwork
+    import torch
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 BYTE = (1 / 255,) * 3
@@ -210,10 +210,10 @@ def load(ref: Ref, seed: int) -> ImageBackbone:
     return finish(made, {"mode": mode, **provenance}, ("keras", "timm", "torchvision"))
 
 
-def _application(keras: Any, ref: Ref) -> tuple[KerasNetwork, str, int, dict[str, Any]]:
+def _application(keras: Any, ref: Ref) -> tuple[torch.nn.Module, str, int, dict[str, Any]]:
     """A network of keras.applications, its mode, its side, and what its record says of it."""
     from zoobench.models import keras_files
-    from zoobench.models.keras_network import KerasNetwork
+    from zoobench.models.keras_network import module_of
 
     application, weights = APPLICATIONS[ref.name], str(ref.option("weights", "pretrained"))
     side = int(ref.option("input_size", application.side))
@@ -233,13 +233,13 @@ def _application(keras: Any, ref: Ref) -> tuple[KerasNetwork, str, int, dict[str
     except (OSError, ValueError) as error:
         why = errors.one_line(error)
         raise MissingWeights(f"{ref.short}: its weights cannot be had: {why}") from error
-    return KerasNetwork(net, application.mode == "caffe"), application.mode, side, provenance
+    return module_of(net, application.mode == "caffe"), application.mode, side, provenance
 
 
-def _saved(keras: Any, ref: Ref) -> tuple[KerasNetwork, str, int, dict[str, Any]]:
+def _saved(keras: Any, ref: Ref) -> tuple[torch.nn.Module, str, int, dict[str, Any]]:
     """A model that was saved whole, up to what its last dense layer reads."""
     from zoobench.models import keras_files
-    from zoobench.models.keras_network import KerasNetwork
+    from zoobench.models.keras_network import module_of
 
     path = expanded(str(ref.option("path")))
     keras_files.check(path)
@@ -266,5 +266,5 @@ def _saved(keras: Any, ref: Ref) -> tuple[KerasNetwork, str, int, dict[str, Any]
         "tap": dense[-1].name if dense else "output",
         **({"guessed": guessed} if guessed else {}),
     }  # fmt: skip
-    module = KerasNetwork(taken, bool(ref.option("bgr", False)))
+    module = module_of(taken, bool(ref.option("bgr", False)))
     return module, "inside" if inside else GUESS, side, provenance

@@ -9,11 +9,12 @@ import contextlib
 import os
 import random
 from collections.abc import Iterator
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from zoobench.errors import Unsupported, missing_extra
+
+if TYPE_CHECKING:
+    import torch
 
 BACKEND = "KERAS_BACKEND"
 
@@ -47,22 +48,27 @@ def drawn_from(seed: int) -> Iterator[None]:
         random.setstate(before)
 
 
-class KerasNetwork(torch.nn.Module):
-    """`net`, a Keras model of pictures with the channels last, fed by (N, 3, H, W) float32 in RGB,
-    or turned to BGR where it learned from such. Moving statistics are no parameters: `counted` are
-    those that are trained."""
+def module_of(net: Any, bgr: bool = False) -> torch.nn.Module:
+    """`net`, a Keras model of pictures with the channels last, as a module of (N, 3, H, W) float32
+    in RGB, which are turned to BGR where it learned from such.
 
-    def __init__(self, net: Any, bgr: bool = False) -> None:
-        super().__init__()
-        self.net, self.bgr = net, bgr
-        self.counted = sum(one.numel() for one in net.parameters() if one.requires_grad)
+    In train mode its batch norms take the batch's statistics and its dropout drops. Moving
+    statistics are no parameters: its `counted` are those that are trained.
+    """
+    import torch
 
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        """(N, ...) what the model gives; in train mode its batch norms take the batch's statistics
-        and its dropout drops."""
-        seen = pictures.flip(1) if self.bgr else pictures
-        found: torch.Tensor = self.net(seen.permute(0, 2, 3, 1), training=self.training)
-        return found
+    class KerasNetwork(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net
+            self.counted = sum(one.numel() for one in net.parameters() if one.requires_grad)
+
+        def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+            seen = pictures.flip(1) if bgr else pictures
+            found: torch.Tensor = self.net(seen.permute(0, 2, 3, 1), training=self.training)
+            return found
+
+    return KerasNetwork()
 
 
 def features(module: torch.nn.Module, pictures: torch.Tensor) -> torch.Tensor:

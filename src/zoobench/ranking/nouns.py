@@ -246,11 +246,12 @@ class Efficiency:
 
 @dataclass(frozen=True)
 class Lead:
-    """A difference, larger better, with its 95% interval, over so many draws of examples."""
+    """A difference, larger better, with its 95% interval, over so many draws of examples; of one
+    draw, or one group of test examples, there is none."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     draws: int
 
 

@@ -16,7 +16,8 @@ from zoobench.ranking.comparability import Section
 from zoobench.ranking.nouns import Crossing, Lead
 from zoobench.ranking.outcomes import Book, Kept, by_model, kept_of, primary_of
 from zoobench.schema import Record, Ref
-from zoobench.statistics.intervals import student_quantile
+from zoobench.statistics.bootstrap import unit_count
+from zoobench.statistics.intervals import satterthwaite, student_quantile
 
 AS_IS = "as-is"
 
@@ -63,16 +64,17 @@ def _templates(record: Record) -> tuple[int, str]:
 def lead(probe: Kept, untouched: Kept) -> Lead:
     """The probe's mean over its draws of examples minus the score of the network as it is, larger
     better, with its 95% interval over test examples and draws: the two variances added, by
-    Student's t with the degrees of freedom that Welch and Satterthwaite give the sum. With one draw
-    the interval is of the test examples alone."""
+    Student's t with the degrees of freedom that Welch and Satterthwaite give the sum. Of one draw,
+    or of one group of test examples, nothing is known: there is no interval."""
     way, values = sign(probe.metric), probe.values()
     difference = way * float(values.mean() - untouched.values().mean())
-    of_examples = float(np.var(probe.draws() - untouched.draws()))
-    draws = len(values)
-    of_draws = float(np.var(values, ddof=1)) / draws if draws > 1 else 0.0
-    total = of_examples + of_draws
-    dof = np.inf if of_draws == 0 else total**2 / (of_draws**2 / (draws - 1))
-    half = student_quantile(float(dof)) * float(np.sqrt(total))
+    draws, groups = len(values), unit_count(probe.units)
+    if min(draws, groups) < 2:
+        return Lead(difference, None, None, draws)
+    of_examples = float(np.var(probe.draws() - untouched.draws())) * groups / (groups - 1)
+    of_draws = float(np.var(values, ddof=1)) / draws
+    dof = satterthwaite((of_examples, groups - 1.0), (of_draws, draws - 1.0))
+    half = student_quantile(dof) * float(np.sqrt(of_examples + of_draws))
     return Lead(difference, difference - half, difference + half, draws)
 
 
@@ -80,7 +82,8 @@ def _first(leads: dict[int, Lead]) -> int | None:
     """The least k from which on every interval lies above 0."""
     first = None
     for k in sorted(leads, reverse=True):
-        if leads[k].low <= 0:
+        low = leads[k].low
+        if low is None or low <= 0:
             break
         first = k
     return first

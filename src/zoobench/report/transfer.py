@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from zoobench.metrics import difference, written
 from zoobench.ranking.foresight import mean_over
-from zoobench.ranking.nouns import Crossing, Efficiency, Gap, Judged, Ranking, Shift
+from zoobench.ranking.nouns import Crossing, Efficiency, Gap, Judged, Lead, Ranking, Shift
 from zoobench.report.text import dataset_labels, labels, row_score
 from zoobench.schema import Ref
 
@@ -152,13 +152,7 @@ def crossed(found: Sequence[Crossing]) -> TransferTable:
             one.method,
             on[one.dataset],
             written(one.metric, one.untouched),
-            *(
-                f"{difference(one.metric, at.value)} [{difference(one.metric, at.low)}, "
-                f"{difference(one.metric, at.high)}]"
-                if (at := one.leads.get(k))
-                else ""
-                for k in ks
-            ),
+            *(_lead(one.metric, one.leads[k]) if k in one.leads else "" for k in ks),
             f"from {one.beats}" if one.beats else f"not by {max(one.leads)}",
         )
         for one in found
@@ -173,6 +167,13 @@ def crossed(found: Sequence[Crossing]) -> TransferTable:
         rows,
         ("method", "on"),
     )
+
+
+def _lead(metric: str, lead: Lead) -> str:
+    value = difference(metric, lead.value)
+    if lead.low is None or lead.high is None:
+        return f"{value}, of one draw or group"
+    return f"{value} [{difference(metric, lead.low)}, {difference(metric, lead.high)}]"
 
 
 def gapped(gaps: Sequence[Gap]) -> TransferTable:

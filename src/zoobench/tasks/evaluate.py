@@ -44,11 +44,15 @@ def evaluate(task: Task, outcomes: Outcomes, splits: Splits) -> tuple[Measuremen
     out = []
     for name, detail in details.items():
         value, rows = float(values[name][0]), statistics.mean_of(name)
+        low: float | None
+        high: float | None
         if rows is not None and fraction(name) and np.isin(rows, (0, 1)).all():
             low, high = intervals.of_share(rows, units)
         else:
             all_draws = np.concatenate(drawn[name])
             low, high = intervals.of_draws(value, all_draws, count, bounds=bounds_of(name))
+            if count == 1 and not np.isfinite(bounds_of(name)).all():
+                low = high = None  # of one speaker, say, nothing is known of others
         detail = {"resamples": RESAMPLES, **groups, **detail}
         out.append(measured(name, value, n=outcomes.n, detail=detail, low=low, high=high))
     return tuple(out)

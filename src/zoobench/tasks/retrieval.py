@@ -30,8 +30,9 @@ from zoobench.tasks.ratios import Ratio, Ratios, Sums
 
 DEPTHS = (1, 5, 10)
 """The k of R@k."""
-SAME = 1e-6
-"""Cosines that are no further apart are one: float32 in another order differs by less."""
+SAME = 4e-6
+"""Cosines that are no further apart are one: float32 in another order differs by less (at most
+1.3e-6 was seen, of cosines near 1)."""
 BLOCK = 2**24
 """Cosines that are held at once (float32: 64 MB)."""
 TO_TEXT, TO_IMAGE, BOTH = "image_to_text_recall_at_", "text_to_image_recall_at_", "recall_at_"
