@@ -153,3 +153,9 @@ def test_availability_follows_the_caches(tmp_path: Path, monkeypatch: pytest.Mon
     vocabulary.unlink()
     assert not models.available(bert)[0]
     assert models.available(net.with_options(weights="random")) == (True, "random weights")
+
+
+def test_a_pattern_that_begins_with_a_source_means_that_source_alone() -> None:
+    sources = {card.source for card in models.list_cards("packaged/*")}
+    assert sources == {"packaged"}, "and not classifier/packaged/..."
+    assert {card.source for card in models.list_cards("openai/*")} >= {"hf"}

@@ -113,18 +113,20 @@ def card(name: str | Ref) -> ModelCard:
 
 
 def list_cards(pattern: str = "*") -> list[ModelCard]:
-    """Cards whose `source/name`, or name alone, matches the shell pattern; case is ignored.
+    """Cards whose `source/name`, or name alone, matches the shell pattern; case is ignored. A
+    pattern that begins with a source, such as packaged/*, means its cards alone.
 
     timm's and torchvision's come from the index, so neither is imported once it is built.
     """
     wanted = pattern.casefold()
+    of_one = wanted.partition("/")[0] in SOURCES and "/" in wanted
     found: list[ModelCard] = []
     for name in (*SOURCES, *dict(plugins.every("models", {}))):
         listed = index.cards(name) if name in index.INDEXED else _source(name).cards()
         found += [
             card
             for card in listed
-            if fnmatchcase(card.name.casefold(), wanted)
+            if (fnmatchcase(card.name.casefold(), wanted) and not of_one)
             or fnmatchcase(f"{card.source}/{card.name}".casefold(), wanted)
         ]
     return found
