@@ -229,6 +229,10 @@ HUB = (
         "read books, by speaker (train.100); a download of 30 GB", modality="audio", label="text",
         config="clean", group="speaker_id", task="speech-recognition", license="CC-BY-4.0",
         splits={"train": "train.100", "valid": "validation", "test": "test"}),
+    _hf("fleurs-en", "google/fleurs", "audio", 0, (2602, 394, 647),
+        "sentences of Wikipedia read aloud, American English; a sentence is one unit",
+        modality="audio", label="transcription", config="en_us", group="id",
+        task="speech-recognition", license="CC-BY-4.0", revision="refs/convert/parquet"),
     _hf("cats_vs_dogs", "microsoft/cats_vs_dogs", "image", 2, (23410, 0, 0), "cats and dogs",
         modality="image", label="labels"),
 )  # fmt: skip
