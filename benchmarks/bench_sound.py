@@ -8,8 +8,8 @@ writes from the documentation: soundfile, transformers' own extractor and networ
 over its frames, scikit-learn's logistic regression. Both start cold in a process of their own, in
 turns, with as many threads as there are cores; ours also checks every file, counts what the model
 costs, fits 45 lambdas and certifies them, runs the controls (majority, log-mel statistics and the
-same encoder with other random weights, a second pass) and writes the report. First it is seen that both read the same features. Seconds are
-of the wall.
+same encoder with other random weights, a second pass) and writes the report. First it is seen that
+both read the same features. Seconds are of the wall.
 """
 
 from __future__ import annotations
