@@ -57,22 +57,23 @@ def of_rows(columns: Mapping[str, list[str]], splits: Sequence[str], place: str,
         captions, why = _captions(text)
         one.captions += captions
         one.fault = one.fault or why
-    return found(list(pictures.values()), place, options.allow_unused(ref))
+    folder = os.path.dirname(place)
+    return found(list(pictures.values()), folder, place, options.allow_unused(ref))
 
 
-def of_files(files: Mapping[str, Sequence[str]], place: str) -> Found:
-    """File -> its captions, all of the test split. Raises BadData where some are damaged."""
+def of_files(files: Mapping[str, Sequence[str]], folder: str) -> Found:
+    """File of a folder -> its captions, all of the test split. Raises BadData where some are
+    damaged."""
     pictures = [
         _Picture(path, "", i + 1, list(texts)) for i, (path, texts) in enumerate(files.items())
     ]
-    return found(pictures, place, None)
+    return found(pictures, folder, folder, None)
 
 
-def found(pictures: Sequence[_Picture], place: str, allowed: bool | None) -> Found:
-    """Pictures whose files are named from the folder of `place`."""
+def found(pictures: Sequence[_Picture], folder: str, place: str, allowed: bool | None) -> Found:
+    """Pictures whose files are named from `folder`; `place` is what errors name."""
     if not pictures:
         raise BadData(f"{place}: the table has no rows")
-    folder = os.path.dirname(place)
     paths = ["" if one.fault else os.path.join(folder, one.file) for one in pictures]
     ids, faults, looks = twins.scan(paths, verify=True)
     faults = [one.fault or why for one, why in zip(pictures, faults, strict=True)]

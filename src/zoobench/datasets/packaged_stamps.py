@@ -31,4 +31,4 @@ def stamp_captions(folder: Path) -> Found:
             if suffix == ".png" and os.path.isfile(path):
                 said = regular.read(path, LARGEST).decode("utf-8", "replace").split("\n", 1)[0]
                 texts[os.path.relpath(os.path.join(place, name), folder)] = (said.strip(),)
-    return captions.of_files(texts, str(folder / "stamps"))
+    return captions.of_files(texts, str(folder))

@@ -53,9 +53,7 @@ class AsIs:
     view: ClassVar[str] = "answer"
 
     def __post_init__(self) -> None:
-        for text in self.labels:
-            if not all(part.strip() for part in text.partition("=")):
-                raise ValueError(f"labels are written THEIRS=CLASS, not {text!r}")
+        check_pairs(self.labels, "labels are written THEIRS=CLASS")
 
     def adapt(self, backbone: Any, splits: SealedSplits, seed: int) -> Adapted:
         """Raises Unsupported for a model without a head, and where none of the classes is known."""
@@ -71,6 +69,14 @@ class AsIs:
             return LabelMaps(_mask(found, table) for found, _ in said)
 
         return Predictor(answer, splits.valid, answer, *facts_of(splits.classes, known))
+
+
+def check_pairs(texts: Sequence[str], rule: str) -> None:
+    """Raises ValueError, with the `rule`, for one of `texts` that has not something on either side
+    of its first equals sign."""
+    for text in texts:
+        if not all(part.strip() for part in text.partition("=")):
+            raise ValueError(f"{rule}, not {text!r}")
 
 
 def known_of(numbers: Sequence[int], classes: Sequence[str], labels: Sequence[str]) -> list[str]:

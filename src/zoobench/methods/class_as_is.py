@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from zoobench.interfaces import Adapted, SealedSplits, Split
 from zoobench.methods import zero_shot
-from zoobench.methods.as_is import UNKNOWN, AsIs, facts_of, headed, known_of, mapping, names_of
+from zoobench.methods.as_is import (
+    UNKNOWN,
+    AsIs,
+    check_pairs,
+    facts_of,
+    headed,
+    known_of,
+    mapping,
+    names_of,
+)
 from zoobench.methods.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -39,9 +48,7 @@ class ClassesAsIs(AsIs):
     def __post_init__(self) -> None:
         super().__post_init__()
         zero_shot.check(self.templates)
-        for text in self.names:
-            if not all(part.strip() for part in text.partition("=")):
-                raise ValueError(f"names are written CLASS=WORDS, not {text!r}")
+        check_pairs(self.names, "names are written CLASS=WORDS")
 
     def adapt(self, backbone: Any, splits: SealedSplits, seed: int) -> Adapted:
         """Raises Unsupported for a model without a head, and where none of the classes is known."""
