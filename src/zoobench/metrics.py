@@ -147,6 +147,18 @@ METRICS: dict[str, MetricRow] = {
         )
         for k in (1, 5, 10)
     },
+    "psnr": MetricRow("dB", "higher", "quality", "10 log10(1 / mean squared difference) of pixels"),
+    "ssim": MetricRow("", "higher", "quality", "structural similarity of two pictures, 1 if equal"),
+    "kid": MetricRow(
+        "", "lower", "quality", "kernel distance of samples from real pictures, 0 if none"
+    ),
+    "fid": MetricRow("", "lower", "quality", "Frechet distance of samples from real pictures"),
+    "sample_precision": MetricRow(
+        "fraction", "higher", "quality", "samples that lie among real pictures, in features"
+    ),
+    "sample_recall": MetricRow(
+        "fraction", "higher", "quality", "real pictures that lie among the samples, in features"
+    ),
     "train_mae": MetricRow("target", "none", "transfer", "mean absolute error on the train split"),
     "train_accuracy": MetricRow("fraction", "none", "transfer", "accuracy on the train split"),
     "generalization_gap": MetricRow(
