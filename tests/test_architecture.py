@@ -35,7 +35,7 @@ FLOORS = (
     {"methods"},
     {"compare"},
     {"workers"},
-    {"usability"},
+    {"usability", "generation"},
     {"runs"},
     {"export"},
     {"advise"},

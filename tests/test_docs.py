@@ -63,7 +63,8 @@ WORDS = {
     "TABLES": "tables", "HEAD": "HEAD", "TIMM": "results/runs/timm", "PATTERN": "syn*",
     "model=*lite0*": "model=*gabor*", "NAME": "smoke", "WHY": "a reason", "$SUITE": "smoke",
     "$BASELINE": "results/baselines/smoke",
-    "...": "a reason", "$SLURM_ARRAY_TASK_ID/8": "1/2", "runs/$SLURM_ARRAY_TASK_ID": "runs/1",
+    "SAMPLES": "photos/cat", "REAL": "photos/dog", "...": "a reason",
+    "$SLURM_ARRAY_TASK_ID/8": "1/2", "runs/$SLURM_ARRAY_TASK_ID": "runs/1",
     "${{ matrix.shard }}": "1/3",
 }  # fmt: skip
 """What stands for the words that a reader replaces."""

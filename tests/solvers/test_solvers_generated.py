@@ -8,7 +8,7 @@ import torch
 from scipy.linalg import sqrtm
 
 from zoobench.errors import Unsupported
-from zoobench.solvers.generated import copy_distance, fid, fid_refused, inside, kid, nearest
+from zoobench.solvers.generated import COPY, copied, fid, fid_refused, inside, kid, nearest
 
 
 def draws(n: int, dims: int, shift: float = 0.0, seed: int = 0) -> torch.Tensor:
@@ -118,16 +118,16 @@ def test_nearest_neighbours_by_brute_force(monkeypatch: pytest.MonkeyPatch) -> N
     assert (alone[1][:, 0] != torch.arange(25)).all()
 
 
-def test_a_copy_is_nearer_than_real_pictures_are() -> None:
-    real = draws(400, 5)
-    bound = copy_distance(torch.cat([real, real[:3]]))  # twins of one set are no measure
-    # Without the twins, whose nearest is at 0, the least of 397 is the quantile of a thousandth.
-    apart = nearest(real, real, own=True)[0][3:]
-    assert bound == pytest.approx(float(apart.min()), rel=1e-9)
-    fresh = nearest(draws(400, 5, 0.0, 7), real)[0]
-    assert int((fresh < bound).sum()) <= 3
-    assert bool((nearest(real[:9] + 1e-4, real)[0] < bound).all())
-    assert copy_distance(real[:1].repeat(4, 1)) == 0.0
+def test_a_copy_is_three_times_as_near_as_any_other() -> None:
+    real = draws(400, 20)
+    ratios, rows = copied(real[:9] + 0.1 * draws(9, 20, seed=5), real)
+    assert bool((ratios < COPY).all())
+    assert rows.tolist() == list(range(9))
+    assert float(copied(real[:1], real)[0]) == 0
+    fresh, _ = copied(draws(400, 20, seed=7), real)
+    assert COPY < float(fresh.min()) < float(fresh.max()) <= 1
+    by_hand, row = copied(torch.tensor([[1.0]]), torch.tensor([[5.0], [0.0]]))
+    assert (float(by_hand), int(row)) == (0.25, 1)
 
 
 @pytest.mark.parametrize(("x", "y"), [(2, 9), (9, 2)])

@@ -350,6 +350,7 @@ main.lazy = {
     "history": "zoobench.cli.compare:history",
     "import": "zoobench.cli.imports:import_",
     "similarity": "zoobench.cli.imports:similarity",
+    "judge-images": "zoobench.cli.judge_images:judge_images",
 }
 
 

@@ -21,8 +21,9 @@ NEIGHBOURS = 3
 """k of precision and recall, as their paper has it."""
 FID_ROWS = 10
 """Rows a dimension that FID needs (PROTOCOL section 2): its bias falls with them."""
-COPIES = 0.001
-"""The quantile of the distances from real pictures to their nearest below which one is a copy."""
+COPY = 1 / 3
+"""A row is a copy of the nearest one where the second nearest is more than three times as far (Yoon
+et al. 2023, "Diffusion probabilistic models generalize when they fail to memorize")."""
 ROUNDING = 1e-12
 """Share of the largest squared norm by which squared distances may be wrong."""
 
@@ -148,16 +149,16 @@ def nearest(x: Tensor, y: Tensor, k: int = 1, own: bool = False) -> tuple[Tensor
     return distances, found
 
 
-def copy_distance(real: Tensor) -> float:
-    """The distance below which a row is a copy of a real one: the 0.1% quantile of the distances
-    of real rows (M, D) to their nearest, of which twins (at 0) are none. M is 2 or more.
+def copied(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """(N,) ratios of the distances to the nearest and the second nearest row of Y, 1 at most, and
+    (N,) the nearest: below COPY a row is a copy of it.
 
-    So of pictures that are as real as these about one in a thousand is called a copy, of few
-    real ones one in M. 0 where all are twins.
+    So what is a copy depends on how densely real pictures lie there, and on no unit. Y holds no
+    twins, which would hide their copies. Raises ValueError for fewer than 2 rows of Y.
     """
-    distances = nearest(real, real, own=True)[0][:, 0]
-    apart = distances[distances > 0].sort().values
-    return float(apart[int(COPIES * len(apart))]) if len(apart) else 0.0
+    distances, rows = nearest(x, y, 2)
+    first, second = distances.unbind(dim=1)
+    return torch.where(first > 0, first / second, 0.0), rows[:, 0]
 
 
 def _centred(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
