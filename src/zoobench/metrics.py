@@ -149,6 +149,9 @@ METRICS: dict[str, MetricRow] = {
     },
     "psnr": MetricRow("dB", "higher", "quality", "10 log10(1 / mean squared difference) of pixels"),
     "ssim": MetricRow("", "higher", "quality", "structural similarity of two pictures, 1 if equal"),
+    "lpips": MetricRow(
+        "", "lower", "quality", "distance of two pictures by AlexNet, as people judged such"
+    ),
     "kid": MetricRow(
         "", "lower", "quality", "kernel distance of samples from real pictures, 0 if none"
     ),

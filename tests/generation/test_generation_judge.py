@@ -8,16 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from scipy.linalg import sqrtm
 from skimage.metrics import structural_similarity
 
 from hostile import Said
-from zoobench import datasets
+from zoobench import datasets, models
 from zoobench.errors import UserError
 from zoobench.generation import folders
 from zoobench.generation.judge import Judgement, judge, model_of
+from zoobench.generation.perceptual import lpips_distance
 from zoobench.interfaces import Split
 from zoobench.schema import Measurement
+from zoobench.workers.loaded import feature_source
 
 Zoobench = Callable[..., Said]
 
@@ -152,6 +156,56 @@ def test_pairs_are_scored_as_scikit_image_scores_them(tmp_path: Path) -> None:
     assert number(again.measurements, "psnr").value == pytest.approx(psnr.value)
 
 
+def test_fid_stands_beside_its_floor_where_there_are_pictures_enough(tmp_path: Path) -> None:
+    """Gabor's 32 features: 320 pictures, and 640 for the halves."""
+    given = {
+        folders.SAMPLES: noise(tmp_path / "s", 320, side=6),
+        folders.REFERENCE: noise(tmp_path / "r", 640, seed=1, side=6),
+    }
+    read = folders.read(given)
+    found = judge(read, model_of(QUICK), device="cpu")
+    source = feature_source(model_of(QUICK), [], "cpu")
+    x, y = (source.features(read[name].split).double().numpy() for name in given)
+    a, b, gap = np.cov(x.T), np.cov(y.T), x.mean(0) - y.mean(0)
+    expected = gap @ gap + np.trace(a + b - 2 * np.real(sqrtm(a @ b)))
+    assert number(found.measurements, "fid").value == pytest.approx(expected, rel=1e-3)
+    assert number(found.floor, "fid").value > 0
+    assert not found.missing
+
+
+def test_lpips_is_the_papers_formula(tmp_path: Path) -> None:
+    library = pytest.importorskip("lpips")
+    trunk = "torchvision/alexnet?weights=random"
+    layers = models.load(models.resolve(trunk)).module.get_submodule("features")
+    file = Path(library.__file__).parent / "weights" / "v0.1" / "alex.pth"
+    heads = torch.load(file, map_location="cpu", weights_only=True)
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.rand(1, 3, 48, 40, generator=generator) for _ in range(2))
+    mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
+    std = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+    a, b, expected = (x - mean) / std, (y - mean) / std, 0.0
+    taps = [1, 4, 7, 9, 11]
+    with torch.no_grad():
+        for place, layer in enumerate(list(layers.children())[:12]):
+            a, b = layer(a), layer(b)
+            if place in taps:
+                apart = (a / a.norm(dim=1) - b / b.norm(dim=1)).square()
+                expected += float(
+                    (apart * heads[f"lin{taps.index(place)}.model.1.weight"]).sum(1).mean()
+                )
+    assert lpips_distance("cpu", trunk)(x, y) == pytest.approx(expected, rel=1e-3)
+
+
+def test_without_alexnets_weights_lpips_says_so(
+    zoobench: Zoobench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("lpips")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    asked = ["judge-images", noise(tmp_path / "s", 3, side=32), "--paired", "--lpips"]
+    said = zoobench(*asked, "--reference", noise(tmp_path / "r", 3, side=32))
+    assert "alexnet" in said.error
+
+
 def test_equal_pairs_have_no_psnr(tmp_path: Path) -> None:
     one, other = noise(tmp_path / "one", 3), noise(tmp_path / "other", 3)
     found = judged(one, other, paired=True)
@@ -247,6 +301,11 @@ MISTAKES: dict[str, Mistake] = {
         "--model: detector/fasterrcnn_resnet50_fpn answers detection itself and gives no features",
     ),
     "a name": (lambda f: None, ["--model", "synthetic/gabo"], "Did you mean"),
+    "lpips alone": (lambda f: None, ["--lpips"], "--lpips: compares pictures of the same name"),
+    "too small": (
+        lambda f: None, ["--lpips", "--paired"],
+        "--lpips: 000.png is 12x12 pixels, and 32 a side are needed at least",
+    ),
     "results": (lambda f: None, ["--out", "r"], "r: is not empty; nothing was written"),
     "inside": (lambda f: None, ["--out", "r/new"], "--out r/new: lies in r, whose pictures"),
 }  # fmt: skip

@@ -29,7 +29,7 @@ def brute_kid(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def test_kid_and_its_interval_by_brute_force(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoobench.solvers.basis.CACHE_BYTES", 600)  # several blocks
+    monkeypatch.setattr("zoobench.solvers.basis.CACHE_BYTES", 30)  # several blocks
     a, b = draws(9, 4, 0.2), draws(12, 4, 0.0, 1)
     x, y = a.double().numpy(), b.double().numpy()
     found = kid(a, b)
@@ -75,7 +75,7 @@ def test_precision_and_recall_are_torch_fidelitys() -> None:
 
 
 def test_precision_by_brute_force(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoobench.solvers.basis.CACHE_BYTES", 2000)
+    monkeypatch.setattr("zoobench.solvers.basis.CACHE_BYTES", 500)
     x, y = draws(40, 3, 1.0), draws(50, 3, 0.0, 1)
     near = np.linalg.norm(x.numpy()[:, None] - y.numpy(), axis=2)
     own = np.sort(np.linalg.norm(y.numpy()[:, None] - y.numpy(), axis=2), axis=1)
@@ -107,7 +107,7 @@ def test_fid_is_the_textbook_formula_and_needs_ten_rows_a_dimension() -> None:
 
 
 def test_nearest_neighbours_by_brute_force(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoobench.solvers.basis.CACHE_BYTES", 3000)
+    monkeypatch.setattr("zoobench.solvers.basis.CACHE_BYTES", 200)
     x, y = draws(20, 4), draws(25, 4, 0.0, 1)
     every = np.linalg.norm(x.double().numpy()[:, None] - y.double().numpy(), axis=2)
     distances, rows = nearest(x, y, 2)

@@ -19,6 +19,9 @@ from zoobench.files import lies_in
 )
 @click.option("--train", type=PATH, help="Look here for copies, in place of --reference.")
 @click.option("--paired", is_flag=True, help="Compare pictures of the same name: PSNR and SSIM.")
+@click.option(
+    "--lpips", is_flag=True, help="With --paired: LPIPS too, by the extra lpips and AlexNet."
+)
 @click.option("--out", type=PATH, help="A new folder for judge.json and a picture of neighbours.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @JSON_FLAG
@@ -36,6 +39,8 @@ def judge_images(
     from zoobench.generation import folders
     from zoobench.generation.judge import MODEL, judge, model_of
 
+    if rest["lpips"] and not rest["paired"]:
+        raise UserError("--lpips: compares pictures of the same name: give --paired too")
     given = {folders.SAMPLES: samples, folders.REFERENCE: reference}
     if train is not None:
         given[folders.TRAIN] = train
@@ -44,8 +49,9 @@ def judge_images(
     ref = model_of(model or MODEL)
     read = folders.read(given)
     found = judge(
-        read, ref, bool(rest["paired"]), str(rest["device"]), lambda line: echo(line, err=True)
-    )
+        read, ref, bool(rest["paired"]), str(rest["device"]), lambda line: echo(line, err=True),
+        bool(rest["lpips"]),
+    )  # fmt: skip
     from zoobench.report import judged_images as render
 
     if as_json:

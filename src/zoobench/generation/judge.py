@@ -28,6 +28,7 @@ from zoobench.generation.folders import (
     PictureFolder,
 )
 from zoobench.generation.pairs import PairScore
+from zoobench.generation.perceptual import lpips_distance
 from zoobench.metrics import measured
 from zoobench.schema import Measurement, Ref
 from zoobench.statistics.bootstrap import units_of
@@ -117,19 +118,25 @@ def judge(
     paired: bool = False,
     device: str = "auto",
     say: Callable[[str], None] = lambda line: None,
+    lpips: bool = False,
 ) -> Judgement:
-    """Judge what `folders.read` gave, by pairs of names too where they are `paired`.
+    """Judge what `folders.read` gave, by pairs of names too where they are `paired`, with `lpips`
+    where that is asked for.
 
     Of fewer than LEAST pictures of any folder pairs alone are judged. Raises UserError for too
-    few, and for what `pairs.matched` refuses, CellError where the model cannot be had.
+    few, and for what `pairs` refuses, CellError where a model cannot be had, MissingExtra.
     """
     samples, reference = folders[SAMPLES], folders[REFERENCE]
     rows = pairs.matched(samples, reference) if paired else []
     few = _too_few(folders)
     if few and not paired:
         raise UserError(few)
-    source = None if few else feature_source(model, [], device)  # before pairs are compared
-    scores = pairs.scored(samples, reference, rows)
+    if lpips:
+        pairs.check_seen(samples, rows)
+    # What may be missing is loaded before pairs are compared.
+    distance = lpips_distance(device) if lpips else None
+    source = None if few else feature_source(model, [], device)
+    scores = pairs.scored(samples, reference, rows, distance)
     found = Judgement(
         {name: folder.facts for name, folder in folders.items()},
         measurements=tuple(pairs.measurements(scores)),

@@ -16,6 +16,7 @@ from zoobench.datasets.ids import THREADS
 from zoobench.datasets.waiting import told
 from zoobench.errors import UserError
 from zoobench.generation.folders import ASKED, REFERENCE, SAMPLES, PictureFolder
+from zoobench.generation.perceptual import SMALLEST
 from zoobench.metrics import measured
 from zoobench.schema import Measurement
 from zoobench.statistics import intervals
@@ -24,16 +25,20 @@ from zoobench.statistics.bootstrap import Floats, Units, resampled, unit_count, 
 if TYPE_CHECKING:
     import torch
 
+    from zoobench.generation.perceptual import Distance
+
 Rows = list[tuple[int, int]]
 
 
 @dataclass(frozen=True)
 class PairScore:
-    """A sample beside the reference of its name; no `psnr` where the two are equal."""
+    """A sample beside the reference of its name; no `psnr` where the two are equal, and `lpips`
+    where it was asked for."""
 
     name: str
     psnr: float | None
     ssim: float
+    lpips: float | None = None
 
 
 def matched(samples: PictureFolder, reference: PictureFolder) -> Rows:
@@ -74,6 +79,17 @@ def _check_partners(
         )
 
 
+def check_seen(samples: PictureFolder, rows: Rows) -> None:
+    """Raises UserError for pairs that are too small for LPIPS."""
+    for row, _ in rows:
+        size = samples.split.read(row).size
+        if min(size) < SMALLEST:
+            raise UserError(
+                f"--lpips: {samples.names[row]} is {size[0]}x{size[1]} pixels, and {SMALLEST} a "
+                "side are needed at least"
+            )
+
+
 def _check_sizes(samples: PictureFolder, reference: PictureFolder, rows: Rows) -> None:
     def sizes(pair: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
         return samples.split.read(pair[0]).size, reference.split.read(pair[1]).size
@@ -88,16 +104,23 @@ def _check_sizes(samples: PictureFolder, reference: PictureFolder, rows: Rows) -
                 )
 
 
-def scored(samples: PictureFolder, reference: PictureFolder, rows: Rows) -> tuple[PairScore, ...]:
-    """PSNR and SSIM of each pair, as RGB in [0, 1]."""
+def scored(
+    samples: PictureFolder,
+    reference: PictureFolder,
+    rows: Rows,
+    lpips: Distance | None = None,
+) -> tuple[PairScore, ...]:
+    """PSNR and SSIM of each pair, as RGB in [0, 1], and what `lpips` says of it."""
     from zoobench.solvers.image_quality import psnr, ssim
 
     found = []
     for row, other in told(rows, "comparing pictures", len(rows)):
         x, y = pixels(samples, row), pixels(reference, other)
         near = float(psnr(x, y))
+        seen = None if lpips is None else lpips(x, y)
+        equal = not np.isfinite(near)
         found.append(
-            PairScore(samples.names[row], near if np.isfinite(near) else None, float(ssim(x, y)))
+            PairScore(samples.names[row], None if equal else near, float(ssim(x, y)), seen)
         )
     return tuple(found)
 
@@ -127,6 +150,7 @@ def measurements(scores: Sequence[PairScore]) -> list[Measurement]:
 
 _VALUES: dict[str, Callable[[PairScore], float | None]] = {
     "psnr": lambda score: score.psnr, "ssim": lambda score: score.ssim,
+    "lpips": lambda score: score.lpips,
 }  # fmt: skip
 
 

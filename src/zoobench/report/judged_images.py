@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 WIDE = 80
 TITLES = {
-    "psnr": "PSNR (dB)", "ssim": "SSIM", "kid": "KID", "fid": "FID",
+    "psnr": "PSNR (dB)", "ssim": "SSIM", "lpips": "LPIPS", "kid": "KID", "fid": "FID",
     "sample_precision": "precision (%)", "sample_recall": "recall (%)",
 }  # fmt: skip
 DIGITS = {"psnr": ".2f", "ssim": ".3f"}

@@ -195,7 +195,8 @@ def diagnosis() -> dict[str, Any]:
         device = f"none: {error}"
     extras = {
         "datasets": "hub", "pyarrow": "parquet", "mlxtend": "demo", "babel": "demo", "gguf": "gguf",
-        "soundfile": "sound", "jiwer": "sound", "onnx": "onnx", "onnxruntime": "onnx",
+        "soundfile": "sound", "jiwer": "sound", "lpips": "lpips",
+        "onnx": "onnx", "onnxruntime": "onnx",
     }  # fmt: skip
     have = {
         f"{module} (extra {extra})": "installed"

@@ -7,6 +7,7 @@ matrix is held.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -75,7 +76,7 @@ def _kernel_sums(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """(N,) and (M,) sums of the kernel over the other set's rows; of X with itself, over the other
     rows."""
     rows, columns = x.new_zeros(len(x)), x.new_zeros(len(y))
-    for part in blocks(len(x), 16 * len(y), x.device):
+    for part in _wide(len(x), len(y), x.device):
         kernel = (x[part] @ y.t()).div_(x.shape[1]).add_(1.0).pow_(3)
         if x is y:
             kernel[torch.arange(len(kernel)), torch.arange(part.start, part.stop)] = 0.0
@@ -122,8 +123,9 @@ def inside(x: Tensor, y: Tensor, k: int = NEIGHBOURS) -> Tensor:
     radii = nearest(y, y, k, own=True)[0][:, -1].square()
     radii = radii + ROUNDING * _largest(rows, bank)
     out = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-    for part in blocks(len(x), 16 * len(y), x.device):
-        out[part] = (_squared(rows[part], bank) <= radii).any(dim=1)
+    lengths = bank.square().sum(dim=1)
+    for part in _wide(len(x), len(y), x.device):
+        out[part] = (_squared(rows[part], bank, lengths) <= radii).any(dim=1)
     return out
 
 
@@ -137,8 +139,9 @@ def nearest(x: Tensor, y: Tensor, k: int = 1, own: bool = False) -> tuple[Tensor
     rows, bank = _centred(x, y)
     distances = torch.empty(len(x), k, dtype=torch.float64, device=x.device)
     found = torch.empty(len(x), k, dtype=torch.int64, device=x.device)
-    for part in blocks(len(x), 16 * len(y) + 16 * k * x.shape[1], x.device):
-        squared = _squared(rows[part], bank)
+    lengths = bank.square().sum(dim=1)
+    for part in _wide(len(x), len(y) + k * x.shape[1], x.device):
+        squared = _squared(rows[part], bank, lengths)
         if own:
             squared[torch.arange(len(squared)), torch.arange(part.start, part.stop)] = torch.inf
         chosen = squared.topk(k, dim=1, largest=False).indices
@@ -167,10 +170,15 @@ def _centred(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return x.double() - mean, y.double() - mean
 
 
-def _squared(x: Tensor, y: Tensor) -> Tensor:
-    """(N, M) squared distances, but for rounding."""
-    lengths = x.square().sum(dim=1)[:, None] + y.square().sum(dim=1)
-    return lengths.addmm_(x, y.t(), alpha=-2)
+def _squared(x: Tensor, y: Tensor, lengths: Tensor) -> Tensor:
+    """(N, M) squared distances, but for rounding; `lengths` (M,) are the squared ones of Y."""
+    return (x.square().sum(dim=1)[:, None] + lengths).addmm_(x, y.t(), alpha=-2)
+
+
+def _wide(n: int, columns: int, device: torch.device) -> Iterator[slice]:
+    """Blocks of rows of so many columns, eight times as large as a cache: a product of few rows
+    with all of the others is slow."""
+    return blocks(n, columns, device)
 
 
 def _largest(x: Tensor, y: Tensor) -> float:
