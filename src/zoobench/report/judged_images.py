@@ -130,7 +130,7 @@ def as_json(found: Judgement) -> dict[str, Any]:
     """One object; neither the places of folders on this machine nor of a model's weights."""
     body: dict[str, Any] = to_json(found)
     for facts in body["folders"].values():
-        facts["place"] = Path(facts["place"]).name
+        facts["place"] = Path(facts["place"]).absolute().name  # of "." too
     if found.neighbours is not None:
         body["neighbours"]["of"] = TRAIN if TRAIN in found.folders else REFERENCE
     if found.model is not None:
