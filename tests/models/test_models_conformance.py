@@ -12,11 +12,12 @@ import torch
 from PIL import Image
 
 import tinyonnx
+import tinysavedmodel
 from tinymodels import tiny_bert, tiny_timm, write_files
 from zoobench import models
 from zoobench.interfaces import Backbone
-from zoobench.models import torchvision_
-from zoobench.models.onnx_session import holds_graph
+from zoobench.models import tf_, torchvision_
+from zoobench.models.graphs import kind_of
 from zoobench.models.weights import parameters
 from zoobench.schema import Ref
 
@@ -34,6 +35,7 @@ NAMES = [
     "hf/vit?weights=IMAGE",
     "hf/vit?weights=IMAGE&input_size=24&pool=mean",
     "onnx/tiny?path=ONNX",
+    "tf/tiny?path=SAVEDMODEL",
 ]
 
 
@@ -67,6 +69,10 @@ def backbone(
         pytest.importorskip("onnx")
         pytest.importorskip("onnxruntime")
         name = name.replace("ONNX", str(tinyonnx.file(folder / "m.onnx")))
+    if "SAVEDMODEL" in name:
+        if not tf_.libraries()[2:]:
+            pytest.skip("pip install 'zoobench[tensorflow]'")
+        name = name.replace("SAVEDMODEL", str(tinysavedmodel.folder(folder / "m")))
     with pytest.MonkeyPatch.context() as patch:  # made before any fixture of one test
         patch.setenv("ZOOBENCH_CACHE", str(index_folder))
         return models.load(models.resolve(name), seed=1)
@@ -119,7 +125,7 @@ def test_an_example_is_embedded_alike_alone_and_in_a_batch(backbone: Any) -> Non
 
 
 def test_embedding_can_be_trained(backbone: Any) -> None:
-    if holds_graph(backbone.module):
+    if kind_of(backbone.module):
         pytest.skip("a graph of ONNX is a fixed function, and plans say so")
     batch = backbone.collate([backbone.prepare(one) for one in examples(backbone)])
     state = {k: v.clone() for k, v in backbone.module.state_dict().items()}

@@ -17,7 +17,7 @@ from zoobench import datasets, models
 from zoobench.costs.counted import static_costs
 from zoobench.costs.profile import profile
 from zoobench.errors import MissingExtra, MissingWeights, Unsupported, UserError
-from zoobench.models import onnx_, onnx_session, variants
+from zoobench.models import graphs, onnx_, picture_inputs, variants
 from zoobench.models.weights import drawable, frozen, state_digest
 from zoobench.runs import planning, suite
 from zoobench.schema import Ref
@@ -103,7 +103,7 @@ def test_what_nobody_says_is_guessed_and_said(tmp_path: Path) -> None:
     free = load(tinyonnx.file(tmp_path / "free.onnx", sides=("h", "w"), batch=None))
     assert free.provenance["guessed"] == ["input_size", "mean", "std", "interpolation", "crop_pct"]
     assert free.input_spec.size == (3, 224, 224)
-    assert free.input_spec.mean == onnx_.GUESSES["mean"]
+    assert free.input_spec.mean == picture_inputs.GUESSES["mean"]
     both = tinyonnx.classifier(sides=(16, 3))  # three rows, or three channels
     path = tinyonnx.write(both, tmp_path / "both.onnx")
     assert load(path).provenance["guessed"][0] == "layout"
@@ -266,6 +266,6 @@ def test_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_it_runs_on_the_processor_alone(tmp_path: Path) -> None:
     found = load(tinyonnx.file(tmp_path / "m.onnx"))
-    assert onnx_session.holds_graph(found.module)
+    assert graphs.kind_of(found.module) == "onnx"
     with pytest.raises(Unsupported, match="by ONNX Runtime on the CPU, not on meta"):
         found.embed(torch.zeros(1, 3, 16, 16, device="meta"))

@@ -19,7 +19,7 @@ from zoobench.features.batchnorm import folded
 from zoobench.interfaces import InputSpec
 from zoobench.models import onnx_session
 from zoobench.models.backbones import ImageBackbone
-from zoobench.models.onnx_session import content_of
+from zoobench.models.graphs import content_of
 from zoobench.models.variants import onnx_static
 from zoobench.models.variants.coverage import Coverage
 from zoobench.models.weights import state_digest

@@ -12,7 +12,7 @@ from zoobench.audio import Clip
 from zoobench.costs.counter_formulas import COUNTER_VERSION
 from zoobench.features.extraction import to_device
 from zoobench.metrics import measured
-from zoobench.models import onnx_counts, onnx_session
+from zoobench.models import graphs
 from zoobench.models.weights import parameters, plain_state
 from zoobench.schema import Measurement
 
@@ -65,9 +65,10 @@ def seconds_heard(spec: InputSpec) -> float | None:
 
 def weights_bytes(module: torch.nn.Module) -> dict[str, int]:
     """dtype -> bytes of the state_dict; tensors that share storage count once. Those of a graph of
-    ONNX, whose weights lie in it with all else, are of the dtype "onnx"."""
-    if onnx_session.holds_graph(module):
-        return {"onnx": len(onnx_session.content_of(module))}
+    another library, whose weights lie in it with all else, are of the dtype "onnx" or
+    "tensorflow"."""
+    if kind := graphs.kind_of(module):
+        return {kind: len(graphs.content_of(module))}
     totals: Counter[str] = Counter()
     seen: set[tuple[int, int]] = set()
     for tensor in plain_state(module).values():
@@ -114,12 +115,12 @@ def of_variant(
 
 def count_of(module: torch.nn.Module, run: Callable[..., Any], args: Sequence[Any]) -> OpCount:
     """What one example costs that `run(*args)` computes by `module`; where that holds a graph of
-    ONNX, of which torch sees nothing, by the graph's own operators."""
+    another library, of which torch sees nothing, by the graph's own operators."""
     from zoobench.costs.counter import OpCount, count
 
-    if not onnx_session.holds_graph(module):
+    if not graphs.kind_of(module):
         return count(run, args)
-    found = onnx_counts.counted(onnx_session.graph_of(module))
+    found = graphs.counted(module)
     attention = "full" if found.attention else "none"
     return OpCount(found.macs, found.by_operator, found.uncounted, bool(found.uncounted), attention)
 

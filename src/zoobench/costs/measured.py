@@ -24,7 +24,7 @@ from zoobench.features.compiled import Compiled, Compiling, training
 from zoobench.features.extraction import lay_out, to_device
 from zoobench.machine import Place, device_name, out_of_memory
 from zoobench.metrics import measured
-from zoobench.models import onnx_session, variants
+from zoobench.models import graphs, variants
 from zoobench.schema import Measurement
 
 if TYPE_CHECKING:
@@ -199,9 +199,9 @@ def _setting(backbone: Backbone, place: Place) -> dict[str, Any]:
     parameter = next(iter(backbone.module.parameters()), None)
     stored = "float32" if parameter is None else str(parameter.dtype).removeprefix("torch.")
     cuda = place.device.startswith("cuda")
-    graph = onnx_session.holds_graph(backbone.module)
+    kind = graphs.kind_of(backbone.module)
     return {
-        **({"runtime": "onnxruntime"} if graph else {}),
+        **({"runtime": graphs.KINDS[kind].runtime} if kind else {}),
         "device": device_name(place.device) if cuda else "cpu",
         "dtype": "bfloat16 autocast" if place.precision == AUTOCAST else stored,
         "layout": "channels_last" if backbone.input_spec.modality == "image" else "contiguous",

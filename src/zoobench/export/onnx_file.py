@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from zoobench import models
 from zoobench.errors import StoreError, UserError, ZoobenchError, one_line
 from zoobench.features.fingerprint import pictures
-from zoobench.models import onnx_export, onnx_session
+from zoobench.models import graphs, onnx_export, onnx_session
 from zoobench.models.backbones import ImageBackbone
 from zoobench.models.classifier_ import NAME as CLASSIFIER
 from zoobench.models.onnx_description import KEY, OnnxDescription, OnnxTransform
@@ -84,7 +84,9 @@ def export(name: str, path: Path) -> OnnxExport:
 
 def _graph(backbone: ImageBackbone, ref: Ref) -> Any:
     """An onnx.ModelProto from "pixels" to "features" and, where there is a head, "scores"."""
-    if onnx_session.holds_graph(backbone.module):
+    if kind := graphs.kind_of(backbone.module):
+        if kind != onnx_session.KIND:
+            raise UserError(f"{ref.short}: it is a graph of {graphs.KINDS[kind].title}")
         return onnx_session.graph_of(backbone.module)
     head = backbone.source_head
     outputs = ["features", *(["scores"] if head is not None else [])]

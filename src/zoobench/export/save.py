@@ -26,7 +26,7 @@ from zoobench.export.saved import SavedModel, open_saved
 from zoobench.files import new_folder
 from zoobench.machine import cache_dir
 from zoobench.methods.head import AffineHead
-from zoobench.models import onnx_session
+from zoobench.models import graphs
 from zoobench.models.backbones import Blueprint
 from zoobench.models.saved.description import (
     DESCRIPTION,
@@ -234,7 +234,7 @@ def write_network(backbone: Any, variant: str, folder: Path) -> Mapping[str, tor
     blueprint: Blueprint = backbone.blueprint
     beside: Mapping[str, torch.Tensor] = {}
     if variant == "int8-static":
-        (folder / ONNX).write_bytes(onnx_session.content_of(backbone.module))
+        (folder / ONNX).write_bytes(graphs.content_of(backbone.module))
     else:
         model, beside = map(plain_tensors, blueprint.parts(backbone.module))
         _save(model, folder / WEIGHTS)

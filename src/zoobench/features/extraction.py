@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from zoobench.features.pixels import PixelCache, PixelRows, pixel_reader
 from zoobench.interfaces import Backbone, Split
-from zoobench.models import onnx_counts, onnx_session
+from zoobench.models import graphs
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -277,8 +277,8 @@ def widest_layer(backbone: Backbone, device: torch.device) -> int:
     """Numbers in the input and output of the largest layer, for one example."""
     import torch
 
-    if onnx_session.holds_graph(backbone.module):
-        return onnx_counts.widest(onnx_session.graph_of(backbone.module))
+    if graphs.kind_of(backbone.module):
+        return graphs.widest(backbone.module)
     sizes = [1]
 
     def measure(_: torch.nn.Module, given: Any, result: Any) -> None:

@@ -36,6 +36,7 @@ SOURCES: dict[str, str] = {
     "recogniser": "zoobench.models.recogniser_:RECOGNISERS",
     "conse": "zoobench.models.conse_",
     "keras": "zoobench.models.keras_",
+    "tf": "zoobench.models.tf_",
 }
 
 

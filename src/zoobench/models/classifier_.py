@@ -4,6 +4,8 @@
     classifier/timm/resnet50.a1_in1k         timm's and torchvision's of ImageNet, by their names
     classifier/torchvision/resnet50
     classifier/onnx/mine?path=FILE.onnx      a file of ONNX, which may name its labels itself
+    classifier/tf/mine?path=FOLDER&labels=FILE
+                                             a SavedModel of TensorFlow
     classifier/MIT/ast-finetuned-audioset-10-10-0.4593
                                              any of transformers', of the hub: of pictures, texts
     classifier/mine?weights=FOLDER           or recordings, as its configuration says
@@ -23,10 +25,11 @@ from typing import TYPE_CHECKING, Any
 from zoobench import errors
 from zoobench.errors import Unsupported, UserError
 from zoobench.models import (
+    graphs,
     onnx_,
-    onnx_session,
     packaged_,
     sound_frames,
+    tf_,
     timm_,
     torchvision_,
     transformers_,
@@ -57,9 +60,11 @@ NAME, TASK = "classifier", "classification"
 POOLING = "scores of its labels"
 SOURCES: Mapping[str, ModuleType] = {
     "packaged": packaged_, "timm": timm_, "torchvision": torchvision_, "onnx": onnx_,
+    "tf": tf_,
 }  # fmt: skip
-"""Whose networks keep their classifier, by the first part of a name: those of ImageNet, and files
-of ONNX."""
+"""Whose networks keep their classifier, by the first part of a name: those of ImageNet, and frozen
+graphs."""
+FROZEN_GRAPHS: Mapping[str, ModuleType] = {"onnx": onnx_, "tf": tf_}
 BUILDER = "lite"
 """Of packaged models, those that have a classifier."""
 
@@ -111,7 +116,7 @@ class ClassifierSource:
         inner = _inner(ref)
         if inner is None:
             self._of(ref).fetch(ref.without("modality"), meter)
-        elif inner.source not in ("packaged", "onnx"):
+        elif inner.source not in ("packaged", *FROZEN_GRAPHS):
             SOURCES[inner.source].fetch(inner, meter)
 
     def load(self, ref: Ref, seed: int) -> Any:
@@ -167,9 +172,10 @@ def _resolved(inner: Ref, where: str) -> Ref:
     at = f"{where}: {_outer(inner).id}" if where else _outer(inner).id
     if inner.option("pool") is not None:
         raise UserError(f"{at}: its classifier reads its own pooling, and no other")
-    if inner.source == "onnx":
-        return onnx_.resolve(inner, where)
-    if inner.option("weights", "pretrained") not in ("pretrained", "random"):
+    if inner.source not in FROZEN_GRAPHS and inner.option("weights", "pretrained") not in (
+        "pretrained",
+        "random",
+    ):
         raise UserError(
             f"{at}: a checkpoint does not say what its classes are called; a transformers folder "
             f"does ({NAME}/NAME?weights=FOLDER)"
@@ -183,9 +189,10 @@ def _of_library(inner: Ref, seed: int) -> CompletePictures:
     from zoobench.models.images import timm_preprocessing
 
     several = False
-    if inner.source == "onnx":
-        (module, spec, transform, provenance), labels, several = onnx_.classifier(inner)
-        libraries: tuple[str, ...] = onnx_.LIBRARIES
+    frozen = FROZEN_GRAPHS.get(inner.source)
+    if frozen is not None:
+        (module, spec, transform, provenance), labels, several = frozen.classifier(inner)
+        libraries: tuple[str, ...] = frozen.libraries()
     elif inner.source == "torchvision":
         module, enum, provenance = torchvision_.whole(inner, seed)
         spec, transform = torchvision_.preprocessing(enum, inner)
@@ -200,7 +207,7 @@ def _of_library(inner: Ref, seed: int) -> CompletePictures:
         labels, libraries = _imagenet(module, inner), ("timm", "torchvision", "pillow")
     made = CompletePictures(
         module, spec, POOLING, transform,
-        onnx_session.features if inner.source == "onnx" else torchvision_.forward,
+        graphs.features if frozen is not None else torchvision_.forward,
         task=TASK, labels=labels, multilabel=several,
     )  # fmt: skip
     return finish(made, provenance, libraries)

@@ -40,6 +40,8 @@ ELSEWHERE = {
 """Keys of a configuration whose value, where there is one, is not read here, and why."""
 WITH_BACKBONE = (("use_pretrained_backbone", True), ("model_type", "timm_backbone"))
 """Entries that the configuration of a detector or segmenter has of what it was trained from."""
+LARGEST_LABELS = 2**22
+"""Bytes of a file of labels."""
 LOCATED = ("configuration_files", "fast_tokenizer_files")
 """Keys whose values are names of files beside the configuration."""
 
@@ -65,6 +67,14 @@ def inside(folder: Path, name: str) -> Path:
     if not path.is_file():
         raise MissingWeights(f"{folder} holds no file {name!r}")
     return path
+
+
+def labels_file(folder: Path, name: str) -> Path:
+    """The file `name` of `folder` that has a label a line. Raises as `inside` does."""
+    file = inside(folder, name)
+    if file.stat().st_size > LARGEST_LABELS:
+        raise Unsupported(f"{file}: it is larger than {LARGEST_LABELS} bytes")
+    return file
 
 
 def _belongs(path: Path, folder: Path) -> bool:

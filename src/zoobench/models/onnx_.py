@@ -20,11 +20,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from zoobench import errors
 from zoobench.errors import CellError, MissingWeights, Unsupported, UserError
 from zoobench.files import expanded
-from zoobench.models import folders, onnx_description, onnx_graph, onnx_session, options
+from zoobench.models import (
+    folders,
+    graphs,
+    onnx_description,
+    onnx_graph,
+    onnx_session,
+    options,
+    picture_inputs,
+)
 from zoobench.models.backbones import ImageBackbone, finish
 from zoobench.models.checkpoints import facts
 from zoobench.models.onnx_description import OnnxDescription
 from zoobench.models.onnx_graph import GraphInput
+from zoobench.models.picture_inputs import InputSettings
 from zoobench.models.weights import FROZEN, content_digest
 from zoobench.schema import ModelCard, Ref, Value
 
@@ -41,16 +50,9 @@ POOLS = ("avg", "max", "cls")
 """How features of places or tokens become one vector; a graph that pools itself needs none."""
 NEEDED = ("onnx", "onnxruntime")
 LIBRARIES = (*NEEDED, "timm", "torchvision")
-LARGEST_LABELS = 2**22
-"""Bytes of a file of labels."""
 SUFFIX = ".onnx"
 LONGEST_WORD = 200
 """Characters that a card takes of a file's own words."""
-GUESSES: Mapping[str, Any] = {
-    "input_size": 224, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225),
-    "interpolation": "bilinear", "crop_pct": 0.875,
-}  # fmt: skip
-"""What most networks of pictures were trained with; a record says what had to be guessed."""
 
 
 @dataclass(frozen=True)
@@ -151,8 +153,13 @@ def load(ref: Ref, seed: int) -> ImageBackbone:
     pooling = "as exported" if read.file.description and not said else pooling
     pooling = f"{pool} of {pooling}" if pool else pooling
     module, spec, transform, provenance = read.cut(tap)
-    made = ImageBackbone(module, spec, pooling, transform, partial(pooled, pool))
+    made = ImageBackbone(module, spec, pooling, transform, partial(graphs.pooled, pool, 1))
     return finish(made, provenance, LIBRARIES)
+
+
+def libraries() -> tuple[str, ...]:
+    """What computes with the graph and prepares its pictures, for a record."""
+    return LIBRARIES
 
 
 def classifier(ref: Ref) -> tuple[Cut, tuple[str, ...], bool]:
@@ -163,7 +170,9 @@ def classifier(ref: Ref) -> tuple[Cut, tuple[str, ...], bool]:
     output = str(ref.option("tap", told.scores if told else ""))
     tap, several = onnx_graph.scores(read.model, read.file.path, output)
     if (name := ref.option("labels")) is not None:
-        labels = tuple(_labels_file(read.file.path, str(name)).read_text("utf-8").splitlines())
+        labels = tuple(
+            folders.labels_file(read.file.path.parent, str(name)).read_text("utf-8").splitlines()
+        )
     else:
         labels = told.labels if told else ()
     if not labels:
@@ -189,25 +198,18 @@ class _Read:
 
     file: OnnxFile
     how: InputSettings
+    given: GraphInput
     revision: str
     model: Any
 
     def cut(self, tap: str) -> Cut:
         """The graph up to `tap`."""
-        from zoobench.models.images import timm_preprocessing
-
-        how, file = self.how, self.file
-        given = GraphInput(how.layout, how.channels, how.size)
+        how, given, file = self.how, self.given, self.file
         module = onnx_session.module_of(onnx_graph.cut(self.model, tap, given, file.path))
-        told = {
-            "input_size": (3, *how.size), "mean": how.mean, "std": how.std,
-            "crop_pct": how.crop_pct, "interpolation": how.interpolation,
-            "crop_mode": how.crop_mode,
-        }  # fmt: skip
-        spec, transform = timm_preprocessing(told, Ref("onnx", "any"))
+        spec, transform = how.preprocessing()
         provenance = {
             "weights": "onnx", "revision": self.revision, **facts(file.path), "tap": tap,
-            "layout": how.layout, **({"guessed": list(how.guessed)} if how.guessed else {}),
+            "layout": given.layout, **({"guessed": list(how.guessed)} if how.guessed else {}),
             **({"exported_from": file.description.model} if file.description else {}),
         }  # fmt: skip
         return Cut(module, spec, transform, provenance)
@@ -222,21 +224,14 @@ def _read(ref: Ref) -> _Read:
         raise MissingWeights(f"{file.path}: it has changed since it was named")
     model = onnx_graph.parse(file.path)
     onnx_graph.take_in(model, file.path)
-    return _Read(file, settings(ref, file), revision, model)
+    return _Read(file, *settings(ref, file), revision, model)
 
 
 def _revision(ref: Ref, file: OnnxFile) -> str:
     """Digest of the file, of those that hold weights, and of that of its labels."""
     name = ref.option("labels")
-    labels = [_labels_file(file.path, str(name))] if name is not None else []
+    labels = [folders.labels_file(file.path.parent, str(name))] if name is not None else []
     return content_digest([file.path, *file.beside, *labels], None)
-
-
-def _labels_file(path: Path, name: str) -> Path:
-    file = folders.inside(path.parent, name)
-    if file.stat().st_size > LARGEST_LABELS:
-        raise Unsupported(f"{file}: it is larger than {LARGEST_LABELS} bytes")
-    return file
 
 
 def opened(path: Path) -> OnnxFile:
@@ -278,22 +273,6 @@ def _path(ref: Ref) -> Path:
     return Path(str(listed[name].locate()))
 
 
-@dataclass(frozen=True)
-class InputSettings:
-    """What a graph is given: `size` (height, width), `mean` and `std` of pixels in [0, 1], and
-    which of it nobody said."""
-
-    size: tuple[int, int]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    interpolation: str
-    crop_pct: float
-    crop_mode: str
-    layout: str
-    channels: str
-    guessed: tuple[str, ...]
-
-
 def _layout(file: OnnxFile) -> str:
     """Where the three channels are, "" where the input's shape does not say."""
     dims = file.dims or (0, 0, 0, 0)
@@ -319,35 +298,20 @@ def _defaults(file: OnnxFile) -> dict[str, Value]:
     }  # fmt: skip
 
 
-def settings(ref: Ref, file: OnnxFile) -> InputSettings:
-    """What the options say, else the file, else its input's shape and type, else GUESSES."""
+def settings(ref: Ref, file: OnnxFile) -> tuple[InputSettings, GraphInput]:
+    """What the options say, else the file, else its input's shape and type, else guesses."""
     said: dict[str, Any] = {**_defaults(file), **dict(ref.options)}
-    guessed = []
     layout = str(said.get("layout", "")) or _layout(file)
-    if not layout:
-        layout = "nchw"
-        guessed.append("layout")
+    guessed = [] if layout else ["layout"]
+    layout = layout or "nchw"
     if file.number == onnx_graph.UINT8:
-        said.setdefault("range", (0.0, 255.0))
-    if "range" in said and "mean" not in said and "std" not in said:
-        said |= {"mean": (0.0,) * 3, "std": (1.0,) * 3}  # values as they are
+        said.setdefault("range", picture_inputs.BYTES)
     size = _fixed_size(file, layout)
     told = file.description.transform if file.description else None
     if size is None and told is not None and "input_size" not in dict(ref.options):
         size = told.input_size[1:]
-    if size is not None:
-        said["input_size"] = size[0]
-    guessed += [name for name in GUESSES if name not in said]
-    said = {**GUESSES, **said}
-    low, high = said.get("range", (0.0, 1.0))
-    # (low + x (high - low) - mean) / std of pixels x in [0, 1]
-    mean = tuple((one - low) / (high - low) for one in said["mean"])
-    std = tuple(one / (high - low) for one in said["std"])
-    return InputSettings(
-        size or (int(said["input_size"]),) * 2, mean, std, str(said["interpolation"]),
-        float(said["crop_pct"]), told.crop_mode if told else "center", layout,
-        str(said.get("channels", "rgb")), tuple(guessed),
-    )  # fmt: skip
+    how = picture_inputs.settings(said, size, told.crop_mode if told else "center", guessed)
+    return how, GraphInput(layout, str(said.get("channels", "rgb")), how.size)
 
 
 def _check_size(ref: Ref, file: OnnxFile, at: str) -> None:
@@ -370,25 +334,3 @@ def _tap(ref: Ref, file: OnnxFile, model: Any) -> str:
         return onnx_graph.classifier_input(model, file.path)
     onnx_graph.check_tap(model, str(said), file.path)
     return str(said)
-
-
-def pooled(pool: str, module: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
-    """(N, D) of what the graph gives: (N, D), (N, D, H, W) or (N, T, D). Raises Unsupported where
-    several places or tokens are left and no `pool` is said."""
-    found = onnx_session.features(module, batch)
-    if found.ndim == 4 and found.shape[2:] == (1, 1):
-        return found.flatten(1)
-    if found.ndim not in (3, 4):
-        return found
-    places = (2, 3) if found.ndim == 4 else 1
-    if pool == "avg":
-        return found.mean(places)
-    if pool == "max":
-        return found.amax(places)
-    if pool == "cls" and found.ndim == 3:
-        return found[:, 0]
-    shape = ", ".join(map(str, found.shape[1:]))
-    raise Unsupported(
-        f"features of a picture are ({shape}): say pool=avg or max"
-        + (", or cls" if found.ndim == 3 else "")
-    )

@@ -12,9 +12,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from zoobench.models.graphs import GraphCount
 from zoobench.models.onnx_shapes import Size, constants, inputs, sizes
 
 Sizes = Callable[[int], Size]
@@ -23,21 +23,6 @@ not known, or there is no such input."""
 
 FLOATS = (1, 10, 11, 16)
 """onnx.TensorProto's float, float16, double and bfloat16."""
-
-
-@dataclass(frozen=True)
-class GraphCount:
-    """MACs of one example by operator, largest first; operators of arithmetic that were not
-    counted; `attention` whether two activations are multiplied; `params` numbers of weights."""
-
-    by_operator: Mapping[str, int]
-    uncounted: tuple[str, ...]
-    attention: bool
-    params: int
-
-    @property
-    def macs(self) -> int:
-        return sum(self.by_operator.values())
 
 
 def _conv(weight: int) -> Callable[[Any, Sizes], int]:

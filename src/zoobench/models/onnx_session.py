@@ -1,56 +1,48 @@
-"""A network that is an ONNX file: a module that holds its bytes, run by ONNX Runtime on the CPU."""
+"""A network that is an ONNX file, run by ONNX Runtime on the CPU (`graphs`)."""
 
 from __future__ import annotations
 
 import importlib.util
-import os
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from zoobench.errors import Unsupported, missing_extra
+from zoobench.models import graphs, onnx_counts
+from zoobench.models.graphs import GraphCount, Runner
 
 if TYPE_CHECKING:
     import torch
 
-BUFFER = "onnx"
-"""The module's only state: the file's bytes (uint8)."""
+KIND = "onnx"
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 PROVIDER = "CPUExecutionProvider"
-
-_ready: WeakKeyDictionary[Any, dict[tuple[int, int], Any]] = WeakKeyDictionary()
-"""module -> (process, threads) -> session. Kept apart from the module, which can so be copied and
-pickled; a session that was forked has lost its threads."""
-_making = threading.Lock()
 
 
 def module_of(content: bytes) -> torch.nn.Module:
     """The bytes of an ONNX file as a module without parameters, in eval mode."""
-    import torch
-
-    module = torch.nn.Module()
-    module.register_buffer(BUFFER, torch.frombuffer(bytearray(content), dtype=torch.uint8))
-    return module.eval()
-
-
-def holds_graph(module: torch.nn.Module) -> bool:
-    """Whether `module` is one that `module_of` made: what runs is an ONNX file."""
-    return BUFFER in dict(module.named_buffers(recurse=False))
-
-
-def content_of(module: torch.nn.Module) -> bytes:
-    """The bytes of the ONNX file that `module` holds."""
-    data: torch.Tensor = getattr(module, BUFFER)
-    return data.detach().cpu().numpy().tobytes()
+    return graphs.module_of(KIND, content)
 
 
 def graph_of(module: torch.nn.Module) -> Any:
     """The onnx.ModelProto that `module` holds."""
+    return _read(graphs.content_of(module))
+
+
+def counted(content: bytes) -> GraphCount:
+    """What one example costs."""
+    return onnx_counts.counted(_read(content))
+
+
+def widest(content: bytes) -> int:
+    """Numbers that the largest node reads and makes, for one example."""
+    return onnx_counts.widest(_read(content))
+
+
+def _read(content: bytes) -> Any:
     import onnx
 
-    return onnx.load_model_from_string(content_of(module))
+    return onnx.load_model_from_string(content)
 
 
 def check(path: Path) -> None:
@@ -90,40 +82,8 @@ def require(purpose: str, needed: Sequence[str] = ()) -> None:
         raise missing_extra(", ".join(lacking), "onnx", purpose)
 
 
-def features(module: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
-    """The graph's one output, (N, ...) float32, of its one input (N, 3, H, W), by as many threads
-    as torch has when it is called. A graph of a fixed batch is run as often as it takes.
-
-    Raises Unsupported for a batch that is not on the CPU.
-    """
-    import numpy as np
-    import torch
-
-    if batch.device.type != "cpu":
-        raise Unsupported(f"this network runs by ONNX Runtime on the CPU, not on {batch.device}")
-    pixels = batch.detach().float().contiguous().numpy()
-    session = _session(module, torch.get_num_threads())
-    [given] = session.get_inputs()
-    fixed = given.shape[0]
-    if not isinstance(fixed, int) or fixed == len(pixels):
-        return torch.from_numpy(session.run(None, {given.name: pixels})[0])
-    # What fills the last batch up is thrown away.
-    filled = np.concatenate([pixels, np.repeat(pixels[-1:], -len(pixels) % fixed, axis=0)])
-    pieces = (filled[start : start + fixed] for start in range(0, len(filled), fixed))
-    found = np.concatenate([session.run(None, {given.name: piece})[0] for piece in pieces])
-    return torch.from_numpy(found[: len(pixels)])
-
-
-def _session(module: torch.nn.Module, threads: int) -> Any:
-    key = (os.getpid(), threads)
-    with _making:
-        sessions = _ready.setdefault(module, {})
-        if key not in sessions:
-            sessions[key] = _made(content_of(module), threads)
-        return sessions[key]
-
-
-def _made(content: bytes, threads: int) -> Any:
+def runner(content: bytes, threads: int) -> Runner:
+    """A session of ONNX Runtime."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -133,4 +93,7 @@ def _made(content: bytes, threads: int) -> Any:
     # A file may be this and ONNX Runtime's own format at once: what was looked at is what runs.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(content, options, providers=[PROVIDER])
+    session = onnxruntime.InferenceSession(content, options, providers=[PROVIDER])
+    [given] = session.get_inputs()
+    batch = given.shape[0] if isinstance(given.shape[0], int) else 0
+    return Runner(lambda pixels: session.run(None, {given.name: pixels})[0], batch)

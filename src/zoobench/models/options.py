@@ -187,6 +187,7 @@ _CHECKS: dict[str, Callable[[str, Value], Value]] = {
     "std": _channels(positive=True),
     "prefix": _text,
     "tap": _named,
+    "signature": _named,
     "family": _text,
     "package": _text,
     "file": _text,

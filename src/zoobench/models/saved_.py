@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from zoobench.errors import CellError, MissingWeights, Unsupported, UserError, unknown
 from zoobench.files import expanded
 from zoobench.interfaces import InputSpec
-from zoobench.models import folders, glove, onnx_session, sentence, sound, text
+from zoobench.models import folders, glove, graphs, onnx_session, sentence, sound, text
 from zoobench.models.backbones import (
     AudioBackbone,
     Blueprint,
@@ -164,7 +164,7 @@ def _pictures(folder: Path, described: Description) -> ImageBackbone:
     )
     if described.variant == "int8-static":
         network = onnx_session.module_of((folder / ONNX).read_bytes())
-        features = onnx_session.features
+        features = graphs.features
     how: Mapping[str, Any] = described.model.get("transform", {})
     channels, height, width = transform(Image.new("RGB", (64, 64))).shape
     spec = InputSpec(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoobench.files import expanded
-from zoobench.models import onnx_counts, onnx_session
+from zoobench.models import graphs
 from zoobench.models.checkpoints import SETTINGS, sha256_file
 from zoobench.models.options import WEIGHT_SUFFIXES
 from zoobench.schema import Cell, ModelCard, Ref
@@ -34,10 +34,10 @@ def own_folder(ref: Ref) -> str:
 
 
 def drawable(ref: Ref) -> bool:
-    """Whether there are random weights of the architecture: a saved folder and a file of ONNX have
+    """Whether there are random weights of the architecture: a saved folder and a frozen graph have
     their own alone."""
     inner = ref.name.partition("/")[0] if ref.source == "classifier" else ref.source
-    return inner not in ("saved", "onnx")
+    return inner not in ("saved", "onnx", "tf")
 
 
 def frozen(card: ModelCard) -> bool:
@@ -47,10 +47,10 @@ def frozen(card: ModelCard) -> bool:
 
 
 def parameters(module: torch.nn.Module) -> int:
-    """Numbers of its weights; of a graph of ONNX those in its file, of a network of Keras those
-    that are trained."""
-    if onnx_session.holds_graph(module):
-        return onnx_counts.counted(onnx_session.graph_of(module)).params
+    """Numbers of its weights; of a graph of another library those in it, of a network of Keras
+    those that are trained."""
+    if graphs.kind_of(module):
+        return graphs.counted(module).params
     counted: int | None = getattr(module, "counted", None)  # of Keras, which calls more so
     return counted or sum(parameter.numel() for parameter in module.parameters())
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoobench import machine
 from zoobench.errors import UserError, one_line
-from zoobench.models.onnx_session import holds_graph
+from zoobench.models import graphs, onnx_session
 from zoobench.models.variants.int8 import quiet
 from zoobench.usability import ProbeResult
 from zoobench.usability.subject import Subject, apart
@@ -31,13 +31,14 @@ TURNS = 20
 
 
 def of_torch(probe: Callable[[Subject], ProbeResult]) -> Callable[[Subject], ProbeResult]:
-    """`probe`, which is answered no for a graph of ONNX: torch sees one step of it, and a trace
-    would keep what that gave of one batch."""
+    """`probe`, which is answered no for a graph of another library: torch sees one step of it,
+    and a trace would keep what that gave of one batch."""
 
     @wraps(probe)
     def asked(subject: Subject) -> ProbeResult:
-        if holds_graph(subject.backbone.module):
-            return ProbeResult("no", "it is a graph of ONNX, which torch does not look into")
+        if kind := graphs.kind_of(subject.backbone.module):
+            what = f"it is a graph of {graphs.KINDS[kind].title}, which torch does not look into"
+            return ProbeResult("no", what)
         return probe(subject)
 
     return asked
@@ -58,8 +59,10 @@ def to_onnx(subject: Subject) -> ProbeResult:
     if lacking:
         what = f"needs {', '.join(lacking)}: pip install 'zoobench[onnx]'"
         return ProbeResult("unknown", what)
-    if holds_graph(subject.backbone.module):
-        return ProbeResult("yes", "it is a graph of ONNX, run by ONNX Runtime", 0.0)
+    if kind := graphs.kind_of(subject.backbone.module):
+        if kind == onnx_session.KIND:
+            return ProbeResult("yes", "it is a graph of ONNX, run by ONNX Runtime", 0.0)
+        return ProbeResult("no", f"it is a graph of {graphs.KINDS[kind].title}")
     import torch
 
     network, inputs = _network(subject)

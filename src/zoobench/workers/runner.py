@@ -32,8 +32,7 @@ from zoobench.interfaces import Adapted, Method, Split, Splits, Team
 from zoobench.machine import device_name, out_of_memory
 from zoobench.methods.training import TrainedNetwork
 from zoobench.metrics import measured
-from zoobench.models import variants, weights
-from zoobench.models.onnx_session import holds_graph
+from zoobench.models import graphs, variants, weights
 from zoobench.schema import Cell, Measurement, Outcomes, Record, Ref, digest
 from zoobench.tasks.evaluate import UNKNOWN_CLASSES, evaluate, of_known
 from zoobench.workers import torchrun
@@ -135,8 +134,9 @@ class Bench:
             precision = loaded.features.training_precision
             # What is trained is the original, where a variant is made of it.
             trained = loaded.reads(cell)[0]
-            if method.needs == "module" and holds_graph(trained.module):
-                raise Unsupported(f"{cell.model.short} is a graph of ONNX, which nothing trains")
+            if method.needs == "module" and (kind := graphs.kind_of(trained.module)):
+                title = graphs.KINDS[kind].title
+                raise Unsupported(f"{cell.model.short} is a graph of {title}, which nothing trains")
             trained.team = self._team(cell, method, len(splits.train), precision)
         if loaded is not None and method.needs == "features":
             for read in loaded.reads(cell):

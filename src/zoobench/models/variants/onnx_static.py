@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from zoobench.errors import Unsupported
-from zoobench.models import onnx_counts, onnx_export, onnx_session, onnx_shapes
+from zoobench.models import graphs, onnx_counts, onnx_export, onnx_session, onnx_shapes
 from zoobench.models.backbones import ImageBackbone
 from zoobench.models.variants.coverage import Coverage
 from zoobench.models.variants.int8 import quiet
@@ -61,7 +61,7 @@ def static(
     for name in ("config", "default_cfg"):  # what a library notes beside the weights
         if hasattr(backbone.module, name):
             setattr(module, name, getattr(backbone.module, name))
-    forward = onnx_session.features
+    forward = graphs.features
     own = replace(backbone, module=module, forward=forward, reads_maps=_no_maps)
     return own, coverage
 
