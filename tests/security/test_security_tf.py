@@ -68,7 +68,7 @@ def test_an_operator_that_writes_is_never_run(where: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize("kind", ["python", "read", "loop"])
 def test_python_files_and_loops_are_refused_by_name(kind: str, tmp_path: Path) -> None:
     tf = tf_graph.library()
-    calls = {
+    calls: dict[str, tuple[str, Any]] = {
         "python": ("PyFunc", lambda x: tf.numpy_function(lambda y: y, [x], tf.float32)),
         "read": (
             "ReadFile",

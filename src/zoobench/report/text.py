@@ -119,15 +119,26 @@ def cut(name: str, most: int) -> str:
     return f"{name[: most - tail - 1]}…{name[len(name) - tail :]}"
 
 
+DESCRIBING = (
+    "channels", "crop_pct", "family", "interpolation", "labels", "layout", "mean", "range", "std"
+)  # fmt: skip
+"""Options that say what a file of weights does not say itself: how pictures become its input, and
+what it is of."""
+
+
 def labels(models: Iterable[Ref]) -> dict[Ref, str]:
     """model -> its shortest unique name.
 
-    Without its revision, and without its source and the options that all models share
-    where that leaves it unique.
+    Without its revision, and where that leaves it unique without its source, the options that all
+    models share, and those that describe its file.
     """
     refs = list(dict.fromkeys(models))
     shared = shared_options(refs)
-    plain = [_level(ref.without(*shared)).short for ref in refs]
+    own = [ref.without(*shared) for ref in refs]
+    bare = [ref.without(*DESCRIBING) for ref in own]
+    alike = Counter(bare)
+    kept = [one if alike[one] == 1 else ref for one, ref in zip(bare, own, strict=True)]
+    plain = [_level(ref).short for ref in kept]
     tails = [text.split("/", 1)[1] for text in plain]
     counts, full = Counter(tails), Counter(plain)
     return {
