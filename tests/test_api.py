@@ -175,7 +175,7 @@ def test_profile_counts_without_weights() -> None:
     [
         ("dem", {}, "unknown suite 'dem'. Did you mean 'demo'"),
         ({"name": "x", "model": []}, {}, "suite: unknown key 'model'. Did you mean 'models'"),
-        ({"name": "x"}, {}, "suite: models: Field required"),
+        ({"name": "x"}, {}, "suite: models: at least 1 is needed"),
         ("smoke", {"only": {"modle": "x"}}, "Did you mean 'model'"),
         ("smoke", {"retry_failed": "oomm"}, "Did you mean 'oom'"),
         ("smoke", {"device": "gpu"}, "unknown device 'gpu'"),

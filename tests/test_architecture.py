@@ -34,6 +34,7 @@ FLOORS = (
     {"costs"},
     {"methods"},
     {"compare"},
+    {"pretraining"},
     {"workers"},
     {"usability", "generation"},
     {"runs"},

@@ -162,6 +162,16 @@ METRICS: dict[str, MetricRow] = {
     "sample_recall": MetricRow(
         "fraction", "higher", "quality", "real pictures that lie among the samples, in features"
     ),
+    "bits_per_dim": MetricRow(
+        "bits", "lower", "quality", "of a number of a picture, by the evidence lower bound"
+    ),
+    "masked_lm_loss": MetricRow(
+        "nats", "lower", "quality", "cross-entropy of the 15% of a text's bytes that are hidden"
+    ),
+    "pretraining_valid_accuracy": MetricRow(
+        "fraction", "none", "transfer", "kNN on valid of what was pretrained; chooses its rate"
+    ),
+    "examples_seen": MetricRow("", "none", "transfer", "examples of one pretraining, repeats too"),
     "train_mae": MetricRow("target", "none", "transfer", "mean absolute error on the train split"),
     "train_accuracy": MetricRow("fraction", "none", "transfer", "accuracy on the train split"),
     "generalization_gap": MetricRow(
@@ -253,6 +263,10 @@ METRICS: dict[str, MetricRow] = {
     "peak_memory_bytes": MetricRow(
         "bytes", "lower", "cost", "peak of inference: CUDA allocated, or RSS over its baseline"
     ),
+    "pretraining_macs": MetricRow(
+        "", "lower", "cost", "macs of one pretraining at one rate, forward and backward"
+    ),
+    "pretraining_seconds": MetricRow("s", "lower", "cost", "pretraining at all rates, with kNN"),
     "train_step_ms": MetricRow("ms", "lower", "cost", "median time of one training step"),
     "train_peak_memory_bytes": MetricRow("bytes", "lower", "cost", "peak of a training step"),
     "train_memory_bytes": MetricRow(

@@ -24,6 +24,8 @@ _RESERVED = re.compile(r"[%@?\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 PLACES = ("path", "weights", "configuration")
 """Options that may say where files lie."""
+RECIPES = {"pretrained-here": ("architecture", "dataset", "objective")}
+"""Source -> options that say what a model was made of, for which its name stands in a table."""
 
 
 def _digest(path: str) -> str:
@@ -157,8 +159,8 @@ class Ref:
 
     @cached_property
     def short(self) -> str:
-        """What a table shows: neither the revision nor where the files lie."""
-        return self.located.at("").text
+        """What a table shows: neither the revision, nor where the files lie, nor a recipe."""
+        return self.located.at("").without(*RECIPES.get(self.source, ())).text
 
     def option(self, name: str, default: Any = None) -> Any:
         return dict(self.options).get(name, default)

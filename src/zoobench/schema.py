@@ -29,6 +29,9 @@ SCHEMA = 1
 PROTOCOL = 1
 """Version of the definitions in docs/protocol.md. Another version is not comparable."""
 
+PRETRAIN = "pretrain"
+"""The method of a cell that makes the model which it names, and judges nothing."""
+
 Modality = Literal["image", "text", "audio"]
 Nature = Literal["real", "composite", "rendered"]
 STATUSES = (

@@ -327,6 +327,16 @@ def list_tasks(as_json: bool) -> None:
     listing.show(listing.task_rows(), as_json, "*")
 
 
+@list_.command(name="objectives")
+@JSON_FLAG
+@user_errors
+def list_objectives(as_json: bool) -> None:
+    """What a suite's [[pretrain]] can pretrain an encoder by."""
+    from zoobench.report import listing
+
+    listing.show(listing.objective_rows(), as_json, "*")
+
+
 @list_.command(name="suites")
 @JSON_FLAG
 @user_errors

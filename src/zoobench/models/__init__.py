@@ -37,6 +37,7 @@ SOURCES: dict[str, str] = {
     "conse": "zoobench.models.conse_",
     "keras": "zoobench.models.keras_",
     "tf": "zoobench.models.tf_",
+    "pretrained-here": "zoobench.models.pretrained_here_",
 }
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 FROZEN = "frozen"
 """The fact on a card that `frozen` asks for."""
+PRETRAINED_HERE = "pretrained-here"
+"""The source of encoders that a suite made itself: one a seed."""
 OF_FOLDERS = ("hf", "timm", "segmenter", "detector", "tagger", "reader", "language-model")
 """Sources whose models may come from a local folder."""
 
@@ -40,6 +42,20 @@ def drawable(ref: Ref) -> bool:
     return inner not in ("saved", "onnx", "tf")
 
 
+def seeded(ref: Ref) -> bool:
+    """Whether a seed draws the model's weights: random ones, and what was pretrained from them."""
+    made_here = ref.source == PRETRAINED_HERE and ref.option("path") is None
+    return made_here or ref.option("weights") == "random"
+
+
+def seen(model: Ref, dataset: Ref) -> bool:
+    """Whether the model was pretrained here on `dataset`, or a part or a spoilt copy of it."""
+    learned = model.option("dataset")
+    if model.source != PRETRAINED_HERE or not isinstance(learned, str):
+        return False
+    return model.option("objective") != "random" and Ref.parse(learned).id == dataset.id
+
+
 def frozen(card: ModelCard) -> bool:
     """Whether the model is a fixed function from inputs to features: nothing trains it, and nothing
     looks inside of it."""
@@ -57,7 +73,10 @@ def parameters(module: torch.nn.Module) -> int:
 
 def untrained(ref: Ref) -> Ref:
     """The same architecture with random weights: for a local folder its own, never that of a
-    hub's repository of the same name."""
+    hub's repository of the same name; of what was pretrained here, under whatever name, one."""
+    if (architecture := ref.option("architecture")) is not None and ref.source == PRETRAINED_HERE:
+        made = Ref.parse(architecture) if "/" in architecture else Ref(ref.source, architecture)
+        return made.with_options(weights="random")
     folder = own_folder(ref)
     return ref.with_options(weights="random", **({"configuration": folder} if folder else {}))
 
@@ -102,7 +121,7 @@ def weights_of(cell: Cell, random_weights: bool) -> tuple[Ref, int]:
     ref = cell.model
     if random_weights:
         ref = untrained(ref)
-    return ref, cell.seed if ref.option("weights") == "random" else 0
+    return ref, cell.seed if seeded(ref) else 0
 
 
 def state_digest(module: torch.nn.Module) -> str:

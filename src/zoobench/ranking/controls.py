@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from zoobench.datasets.control import OPTION, on_part, whole
 from zoobench.metrics import difference, sign, written
-from zoobench.models.weights import own_folder
+from zoobench.models.weights import PRETRAINED_HERE, own_folder, untrained
 from zoobench.ranking.comparability import CONTROL_SOURCE, Section, has_random_weights
 from zoobench.ranking.nouns import Control, Flag
 from zoobench.ranking.outcomes import Book, by_model, mean_of, sample_of
@@ -41,6 +41,7 @@ RECORD_FLAGS = {
     "lossy-tokenizer": "its tokenizer forgets a part of the text, whose bits are not counted",
     "guessed-input": "nobody said how pictures become its input: see the record's `guessed`",
     "compile-failed": "the network could not be compiled, and ran as it is",
+    "seen-in-pretraining": "it was pretrained on this dataset's train split",
     "imported": "published numbers, not measured here",
 }
 DATASET_FLAGS = frozenset({
@@ -125,6 +126,8 @@ def _nearest(
 
 def architecture(model: Ref) -> Ref:
     """The model without revision and weights: what random weights share with it."""
+    if model.source == PRETRAINED_HERE:
+        model = untrained(model)
     folder = own_folder(model)
     bare = model.without("weights", "configuration", "variant").at("")
     return bare.with_options(configuration=folder) if folder else bare

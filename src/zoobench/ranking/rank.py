@@ -33,7 +33,7 @@ from zoobench.ranking.outcomes import (
 )
 from zoobench.ranking.overall import Ranked, rank_overall
 from zoobench.ranking.untrained import crossings
-from zoobench.schema import Record, Ref
+from zoobench.schema import PRETRAIN, Record, Ref
 from zoobench.statistics import bootstrap, many
 from zoobench.store import Run, no_collection
 
@@ -49,7 +49,8 @@ def rank(runs: Iterable[Run], metric: str | None = None) -> Ranking:
     controls are attached to the sections they check and are not ranked.
     """
     book = open_book(runs)
-    sections = split_comparable(r for r in book.records if not shifted(r))
+    judged_here = (r for r in book.records if not shifted(r) and r.cell.method != PRETRAIN)
+    sections = split_comparable(judged_here)
     controls = Controls(book, sections)
     every = (
         rank_section(controls, section, metric or primary_of(section.records[0]))

@@ -114,6 +114,18 @@ def task_rows() -> list[Row]:
     return rows
 
 
+def objective_rows() -> list[Row]:
+    """One row a pretraining objective: what it can be trained on, and how often it sees each."""
+    from zoobench import pretraining
+
+    rows = []
+    for name in pretraining.OBJECTIVES:
+        kind = pretraining.objective(name)
+        reads = ", ".join(kind.modalities)
+        rows.append({"objective": name, "reads": reads, "views": kind.views, "about": kind.about})
+    return rows
+
+
 def _about(member: object) -> str:
     return (type(member).__doc__ or "").strip().partition("\n")[0]
 
@@ -127,7 +139,8 @@ def suite_rows() -> list[Row]:
     rows = []
     for name in suite.BUILTIN:
         body = tomllib.loads(suite.builtin_path(name).read_text(encoding="utf-8"))
-        sizes = f"{len(body['models'])} models, {len(body['datasets'])} datasets"
+        models_ = len(body.get("models", ())) + len(body.get("pretrain", ()))
+        sizes = f"{models_} models, {len(body['datasets'])} datasets"
         rows.append({"suite": name, "holds": sizes, "about": body.get("description", "")})
     return rows
 

@@ -12,12 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from zoobench import datasets, models
+from zoobench import datasets, models, pretraining
 from zoobench.costs.known import network
 from zoobench.datasets import control
 from zoobench.datasets.options import first_classes
 from zoobench.errors import UnknownName
-from zoobench.schema import Cell, Modality, Record, Ref
+from zoobench.models import pretrained_here_
+from zoobench.models.weights import PRETRAINED_HERE
+from zoobench.schema import PRETRAIN, Cell, Modality, Record, Ref
 
 RATE = 5e10
 """Operations a second of one CPU core, as nominal as a number can be."""
@@ -27,6 +29,9 @@ LOAD_SECONDS = 1.0
 
 UNKNOWN_MACS: dict[Modality, float] = {"image": 4.1e9, "text": 11e9, "audio": 70e9}
 """A ResNet-50, a BERT-base at 128 tokens, a wav2vec 2.0 base at 10 s: the middle of a zoo."""
+
+SMALL_MACS = 3e6
+"""A small encoder of ours."""
 
 UNKNOWN_SIZE = 5000
 """Examples of a split that no card knows of: a folder, a table."""
@@ -113,6 +118,8 @@ def shares(groups: Sequence[Sequence[Cell]], n: int) -> list[list[Cell]]:
 
 
 def _cell_seconds(cell: Cell, known: set[tuple[object, ...]]) -> float:
+    if cell.method == PRETRAIN:
+        return LOAD_SECONDS + _pretraining(cell)
     train, valid, test, forward, needs = _facts(cell.model, cell.dataset, cell.method)
     if cell.shots is not None:
         train, valid = (min(n, cell.shots * _classes(cell.dataset)) for n in (train, valid))
@@ -149,6 +156,14 @@ def _training(params: Mapping[str, Any], valid: int, test: int) -> float:
     """Forward passes that a training of `params` is worth: a backward counts as two."""
     runs = len(params.get("rates", ())) or 1
     return runs * (3 * _seen(params, 64) + valid) + test
+
+
+def _pretraining(cell: Cell) -> float:
+    """Of all rates; the layers beside the encoder cost about as much as it does."""
+    objective = pretraining.objective(str(cell.params["objective"]))
+    seen = float(cell.params["steps"]) * float(cell.params["batch"])
+    runs = len(cell.params["rates"]) * objective.views
+    return runs * 2 * 3 * seen * 2 * macs(cell.model) / RATE
 
 
 def _detector(params: Mapping[str, Any]) -> float:
@@ -206,6 +221,9 @@ def macs(ref: Ref) -> float:
     """
     if ref.source == "synthetic":
         return 1e6
+    if ref.source == PRETRAINED_HERE:
+        made_of = pretrained_here_.architecture(ref)
+        return SMALL_MACS if "/" not in made_of else macs(Ref.parse(made_of))
     name = ref.name.partition(".")[0]
     # A complete model that ships in a package is mostly the backbone of the same name.
     row = network(ref.source, name) or network("packaged", name)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from zoobench import methods, models
 from zoobench.costs import fresh_process
 from zoobench.errors import UserError
-from zoobench.schema import Cell, Ref
+from zoobench.schema import PRETRAIN, Cell, Ref
 
 LARGE = {"input_size": 1024, "length": 2048}
 """From where on a size that was asked for is looked at: below it no network fills a machine, and
@@ -26,6 +26,8 @@ def check(cells: Sequence[Cell], device: str, share: int) -> None:
     """
     asked = {cell.model: False for cell in cells if _large(cell.model)}
     for cell in cells:
+        if cell.method == PRETRAIN:
+            continue
         if cell.model in asked and methods.method_class(cell.method).needs == "module":
             asked[cell.model] = True
     for ref, trains in asked.items():

@@ -10,7 +10,8 @@ from zoobench import datasets, methods, models
 from zoobench.datasets import control, judged
 from zoobench.datasets.shift import is_shifted
 from zoobench.models import variants
-from zoobench.models.weights import drawable, frozen, untrained, weights_digest
+from zoobench.models.weights import drawable, frozen, seeded, untrained, weights_digest
+from zoobench.runs import pretraining
 from zoobench.runs.suite import CONTROLS, MethodSpec, Suite
 from zoobench.schema import PROTOCOL, Cell, Ref
 from zoobench.tasks import task as task_named
@@ -72,11 +73,18 @@ def plan(suite: Suite) -> list[Cell]:
     """Every cell of `suite`, controls first, then the models' in the suite's order."""
     own = [m for m in suite.methods if m.name not in CONTROLS]
     cells = [c for ref in suite.datasets for c in _controls(suite, ref)]
+    making = {one.model: one for one in suite.pretrain}
     for model in suite.models:
+        of_model: list[Cell] = []
         for dataset in suite.datasets:
             for spec in own:
-                cells += _model_cells(suite, model, dataset, spec)
-            cells += _checked(suite, model, dataset)
+                of_model += _model_cells(suite, model, dataset, spec)
+            of_model += _checked(suite, model, dataset)
+        if model in making:  # an encoder is there before the cells of its seed
+            seeds = sorted({cell.seed for cell in of_model} | set(suite.seeds))
+            cells += pretraining.cells_of(making[model], seeds, suite.precision)
+            of_model.sort(key=lambda cell: cell.seed)  # one loaded model serves those of its seed
+        cells += of_model
     if "random-weights" in suite.controls:
         for model in suite.models:
             for dataset in suite.datasets:
@@ -135,7 +143,7 @@ def _controls(suite: Suite, dataset: Ref) -> Iterable[Cell]:
             for k in suite.shots:
                 for draw in range(suite.draws):
                     yield _cell(suite, model, dataset, few_shot_spec(spec), draw, k)
-            if not suite.shots:
+            if suite.all_data or not suite.shots:
                 yield _cell(suite, model, dataset, spec, suite.seeds[0], None)
 
 
@@ -166,10 +174,10 @@ def _model_cells(
     for k in shots:
         for draw in range(suite.draws):
             yield _cell(suite, model, dataset, few_shot_spec(spec), draw, k)
-    if shots:
+    if shots and not suite.all_data:
         return
     # On all of the data a frozen probe has nothing to draw: one seed says it all.
-    drawn = trains or model.option("weights") == "random"
+    drawn = trains or seeded(model)
     for seed in suite.seeds if drawn else suite.seeds[:1]:
         yield _cell(suite, model, dataset, spec, seed, None)
 

@@ -17,6 +17,7 @@ from zoobench.errors import UserError, unknown
 from zoobench.files import check_within
 from zoobench.machine import cache_dir
 from zoobench.runs import forecast, memory, planning, suite, workers
+from zoobench.runs.pretraining import at_commit, keep, with_needed
 from zoobench.runs.suite_toml import to_toml
 from zoobench.schema import STATUSES, Cell, Record, Ref
 from zoobench.store import RECORDS, Store, read_records, read_suite
@@ -138,7 +139,8 @@ def share(cells: Sequence[Cell], shard: tuple[int, int]) -> tuple[Cell, ...]:
 
 def select(cells: Sequence[Cell], only: Sequence[tuple[str, str]]) -> tuple[Cell, ...]:
     """Cells that every pattern of `only` lets through. Raises UserError when none is left."""
-    kept = [cell for cell in cells if all(_lets(cell, key, glob) for key, glob in only)]
+    chosen = [cell for cell in cells if all(_lets(cell, key, glob) for key, glob in only)]
+    kept = with_needed(chosen, cells)
     if cells and not kept:
         shown = " ".join(f"{key}={glob}" for key, glob in only)
         raise UserError(f"--only {shown}: no cell of the suite matches; see `zoobench plan`")
@@ -224,26 +226,30 @@ def predicted_end(
 def pinned(spec: suite.Suite, out: Path, ask: bool = True) -> suite.Suite:
     """`spec` with what lies on a hub at the commits that a run in `out` began with.
 
-    A suite that is run again must ask the same questions, even if a hub has moved on
-    or can be reached only now. A new run takes what each revision means today, where
-    that is known and `ask` allows a request.
+    A suite that is run again asks the same questions, even if a hub has moved on. A new run takes
+    what each revision means today, where that is known and `ask` allows a request.
     """
     body = read_suite(out)
     if not body:
         if not ask:
             return spec
         chosen = tuple(map(models.pin, spec.models)), tuple(map(datasets.pin, spec.datasets))
-        return dataclasses.replace(spec, models=chosen[0], datasets=chosen[1])
+        made = tuple(at_commit(one, datasets.pin(one.dataset)) for one in spec.pretrain)
+        return dataclasses.replace(spec, models=chosen[0], datasets=chosen[1], pretrain=made)
     if body.get("identity") != spec.identity:
         return spec  # the store refuses it with a better message
-    names = (*body.get("models", ()), *body.get("datasets", ()))
+    learned = (row["dataset"] for row in body.get("pretrain", ()))
+    names = (*body.get("models", ()), *body.get("datasets", ()), *learned)
     held = {str(ref.at("")): ref for ref in map(Ref.parse, names)}
+
+    def data(ref: Ref) -> Ref:
+        return held.get(str(ref.at("")), ref) if datasets.on_hub(ref) else ref
+
     return dataclasses.replace(
         spec,
         models=tuple(held.get(str(ref.at("")), ref) for ref in spec.models),
-        datasets=tuple(
-            held.get(str(ref.at("")), ref) if datasets.on_hub(ref) else ref for ref in spec.datasets
-        ),
+        datasets=tuple(map(data, spec.datasets)),
+        pretrain=tuple(at_commit(one, data(one.dataset)) for one in spec.pretrain),
     )
 
 
@@ -256,8 +262,7 @@ def _unreachable(todo: Sequence[Cell]) -> str:
 def execute(spec: suite.Suite, options: RunOptions, watch: Callable[[Plan, Event], None]) -> Plan:
     """Run what is not done, calling `watch` on each event; returns the plan with all records.
 
-    Raises UserError before any work, StoreError when the run directory fails; what
-    was recorded until then is kept.
+    Raises UserError before any work, StoreError when the run directory fails: records stay.
     """
     bounds = limits(spec)
     if options.workers == workers.AUTO:
@@ -290,6 +295,7 @@ def execute(spec: suite.Suite, options: RunOptions, watch: Callable[[Plan, Event
                     if isinstance(event, Finished):
                         record = store.append(event.result.record, event.result.outcomes)
                         plan.done[record.key] = record
+                        keep(options.out, record)
                         event = Finished(Result(record, event.result.outcomes))  # as others read it
                     watch(plan, event)
             finally:

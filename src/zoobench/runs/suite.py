@@ -20,6 +20,8 @@ from zoobench.errors import UserError, check_finite, unknown
 from zoobench.files import read_toml
 from zoobench.quantities import SIZE, TIME
 from zoobench.refs import SCALARS
+from zoobench.runs import pretraining, suite_checks
+from zoobench.runs.pretraining import Pretraining, PretrainRow
 from zoobench.schema import Ref, Value, digest
 
 CONTROLS = ("chance", "majority", "mean", "raw-input", "oracle", "random-weights")
@@ -27,7 +29,7 @@ CONTROLS = ("chance", "majority", "mean", "raw-input", "oracle", "random-weights
 
 BUILTIN = (
     "smoke", "smoke-dense", "smoke-words", "demo", "vision", "dense", "text", "words", "shift",
-    "gpu", "smoke-sound", "sound", "zero-shot",
+    "gpu", "smoke-sound", "sound", "zero-shot", "pretraining",
 )  # fmt: skip
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -65,13 +67,15 @@ class SuiteFile(BaseModel):
 
     name: str = Field(min_length=1)
     description: str = ""
-    models: list[str | dict[str, Any]] = Field(min_length=1)
+    models: list[str | dict[str, Any]] = []
+    pretrain: list[PretrainRow] = []
     datasets: list[str | dict[str, Any]] = Field(min_length=1)
     methods: list[str | dict[str, Any]] = Field(min_length=1)
     controls: bool | list[str] = True
     seeds: list[Seed] | None = Field(default=None, min_length=1)
     shots: list[Shots] = Field(default=[])
     draws: int = Field(default=5, ge=1, le=MOST_DRAWS)
+    all_data: bool = False
     precision: Precision = "auto"
     compile: bool = False
     limits: SuiteLimits = SuiteLimits()
@@ -105,7 +109,9 @@ class MethodSpec:
 
 @dataclass(frozen=True)
 class Suite:
-    """What to run, with every name resolved. `shots` empty means all of the data."""
+    """What to run, with every name resolved. `shots` empty means all of the data, which with
+    `all_data` are asked beside them; the models that
+    `pretrain` makes stand among `models`, behind those that are named."""
 
     name: str
     description: str
@@ -119,6 +125,8 @@ class Suite:
     precision: Precision = "auto"
     compile: bool = False
     limits: SuiteLimits = field(default_factory=SuiteLimits)
+    pretrain: tuple[Pretraining, ...] = ()
+    all_data: bool = False
 
     @property
     def identity(self) -> str:
@@ -139,6 +147,8 @@ class Suite:
                 ],
                 "rest": [controls, self.seeds, self.shots, self.draws, self.precision],
                 **({"compile": True} if self.compile else {}),
+                **({"all_data": True} if self.all_data else {}),
+                **({"pretrain": [one.model for one in self.pretrain]} if self.pretrain else {}),
             }
         )
 
@@ -182,11 +192,17 @@ def parse(body: Mapping[str, Any], where: str) -> SuiteFile:
     for key in body:
         if key not in SuiteFile.model_fields:
             raise unknown(where, "key", key, SuiteFile.model_fields.keys() - {"identity", "pins"})
+    if not body.get("models") and not body.get("pretrain"):
+        raise UserError(f"{where}: models: at least 1 is needed, or a [[pretrain]] that makes one")
     try:
-        return SuiteFile.model_validate(body)
+        file = SuiteFile.model_validate(body)
     except ValidationError as error:
         first = error.errors()[0]
+        if first["type"] == "extra_forbidden" and first["loc"][0] == "pretrain":
+            key, known = str(first["loc"][2]), PretrainRow.model_fields
+            raise unknown(f"{where}: {_path(first['loc'][:2])}", "key", key, known) from None
         raise UserError(f"{where}: {_path(first['loc'])}: {first['msg']}") from None
+    return file
 
 
 def _path(location: Sequence[int | str]) -> str:
@@ -207,6 +223,8 @@ def resolve(file: SuiteFile, where: str, folder: Path) -> Suite:
         datasets.resolve(_ref(entry, f"{where}: datasets[{i}]", folder), f"{where}: datasets[{i}]")
         for i, entry in enumerate(file.datasets)
     ]
+    made = _pretrained(file, where, folder)
+    model_refs += [one.model for one in made]
     asked = list(dict.fromkeys(datasets.card(ref).task for ref in dataset_refs))
     by_entry = [
         _methods(entry, asked, f"{where}: methods[{i}]") for i, entry in enumerate(file.methods)
@@ -225,21 +243,23 @@ def resolve(file: SuiteFile, where: str, folder: Path) -> Suite:
         precision=file.precision,
         compile=file.compile,
         limits=file.limits,
+        pretrain=made,
+        all_data=file.all_data,
     )
-    _check_variants(suite, where)
-    _check_pairs(suite, where)
-    _check_tasks(suite, [entry[0].name for entry in by_entry], where)
+    suite_checks.check(suite, [entry[0].name for entry in by_entry], where)
     return suite
 
 
-def _check_variants(suite: Suite, where: str) -> None:
-    """Raises UserError where a variant would be computed in another precision on top."""
-    for model in suite.models:
-        if models.variants.name_of(model) and suite.precision == "bf16":
-            raise UserError(
-                f'{where}: precision = "bf16" makes every model its bf16 variant, and '
-                f'{model.short} is a variant itself: leave precision at "auto" or "fp32"'
-            )
+def _pretrained(file: SuiteFile, where: str, folder: Path) -> tuple[Pretraining, ...]:
+    """The rows `[[pretrain]]`, with their data looked up."""
+    pretraining.check_names(file.pretrain, where)
+    made = []
+    for i, row in enumerate(file.pretrain):
+        at = f"{where}: pretrain[{i}]"
+        dataset = datasets.resolve(_ref(row.dataset, at, folder), at)
+        pinned = _pinned(dataset, file.pins)
+        made.append(pretraining.resolve_row(row, pinned, file.precision, at))
+    return tuple(made)
 
 
 def _pinned(ref: Ref, pins: Mapping[str, str]) -> Ref:
@@ -352,33 +372,3 @@ def _seeds(specs: Sequence[MethodSpec], asked: Sequence[str]) -> Sequence[int]:
         if spec.asks(task) and task in methods.served(spec.name)
     )
     return range(3) if trains else (0,)
-
-
-def _check_pairs(suite: Suite, where: str) -> None:
-    """Every model needs a dataset of its modality: a pairing that never happens is a mistake."""
-    offered = {datasets.card(ref).modality for ref in suite.datasets}
-    for i, ref in enumerate(suite.models):
-        if models.card(ref).modality not in offered:
-            kinds = ", ".join(sorted(offered))
-            raise UserError(
-                f"{where}: models[{i}]: {ref.short} reads {models.card(ref).modality}, "
-                f"but the suite's datasets are {kinds}"
-            )
-
-
-def _check_tasks(suite: Suite, names: Sequence[str], where: str) -> None:
-    """Every method needs a dataset whose task it serves, and few shots need classes."""
-    asked = {datasets.card(ref).task for ref in suite.datasets}
-    for i, name in enumerate(names):
-        served = methods.served(name)
-        if not asked & set(served):
-            raise UserError(
-                f"{where}: methods[{i}]: {name} serves {', '.join(served)}, "
-                f"but the suite's datasets ask {', '.join(sorted(asked))}"
-            )
-    for i, ref in enumerate(suite.datasets):
-        if suite.shots and datasets.card(ref).task != "classification":
-            raise UserError(
-                f"{where}: datasets[{i}]: shots take some examples of each class, "
-                f"and {ref.short} asks {datasets.card(ref).task}"
-            )

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from zoobench.runs.pretraining import as_toml
 from zoobench.runs.suite import Suite
 
 
 def to_toml(suite: Suite) -> str:
     """The suite as resolved, as the text of a suite file that means the same."""
     limits = suite.limits.model_dump(exclude_none=True)
+    made = {one.model for one in suite.pretrain}
     lines = [
         f"name = {_toml(suite.name)}",
         f"description = {_toml(suite.description)}",
         f"identity = {_toml(suite.identity)}",
-        f"models = {_toml([str(ref) for ref in suite.models])}",
+        f"models = {_toml([str(ref) for ref in suite.models if ref not in made])}",
         f"datasets = {_toml([str(ref) for ref in suite.datasets])}",
         f"controls = {_toml(list(suite.controls))}",
         f"seeds = {_toml(list(suite.seeds))}",
@@ -23,7 +25,11 @@ def to_toml(suite: Suite) -> str:
         f"draws = {suite.draws}",
         f"precision = {_toml(suite.precision)}",
         *(["compile = true"] if suite.compile else []),
+        *(["all_data = true"] if suite.all_data else []),
     ]
+    for one in suite.pretrain:
+        lines += ["", "[[pretrain]]"]
+        lines += [f"{key} = {_toml(value)}" for key, value in as_toml(one).items()]
     for spec in suite.methods:
         lines += ["", "[[methods]]", f"name = {_toml(spec.name)}"]
         given = {key: value for key, value in spec.params.items() if value is not None}

@@ -14,7 +14,7 @@ from zoobench.costs.known import network
 from zoobench.errors import UserError
 from zoobench.methods import method_class
 from zoobench.runs import forecast
-from zoobench.schema import Cell
+from zoobench.schema import PRETRAIN, Cell
 from zoobench.workers.runner import groups
 
 AUTO = 0
@@ -84,8 +84,8 @@ def memory(group: Sequence[Cell]) -> float:
         row = network(cell.model.source, cell.model.name.partition(".")[0])
         params = row.params if row else UNKNOWN_PARAMS
         need = 4 * params
-        if method_class(cell.method).needs == "module":
-            batch = int(cell.params.get("batch_size", 64))
+        if cell.method == PRETRAIN or method_class(cell.method).needs == "module":
+            batch = int(cell.params.get("batch_size", cell.params.get("batch", 64)))
             need = TRAINED_BYTES * params
             need += ACTIVATION_BYTES * batch * forecast.macs(cell.model)
         most = max(most, need)

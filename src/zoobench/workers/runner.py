@@ -33,7 +33,7 @@ from zoobench.machine import device_name, out_of_memory
 from zoobench.methods.training import TrainedNetwork
 from zoobench.metrics import measured
 from zoobench.models import graphs, variants, weights
-from zoobench.schema import Cell, Measurement, Outcomes, Record, Ref, digest
+from zoobench.schema import PRETRAIN, Cell, Measurement, Outcomes, Record, Ref, digest
 from zoobench.tasks.evaluate import UNKNOWN_CLASSES, evaluate, of_known
 from zoobench.workers import torchrun
 from zoobench.workers.loaded import Alone, Loaded, load, second
@@ -150,12 +150,15 @@ class Bench:
         return AdaptedCell(method, splits, loaded, adapted, judged.of(splits.test.units), seconds)
 
     def _measure(self, cell: Cell) -> Result:
+        if cell.method == PRETRAIN:
+            return Result(self._pretrained(cell))
         fit = self.fit(cell)
         method, splits, loaded, adapted = fit.method, fit.splits, fit.loaded, fit.adapted
         task = tasks.task(splits.task)
         numbers = evaluate(task, fit.outcomes, splits)
         unknown = adapted.chosen.get(UNKNOWN_CLASSES, ())
         flags = [*splits.flags, *adapted.flags]
+        flags += ["seen-in-pretraining"] * weights.seen(cell.model, cell.dataset)
         flags += ["temperature-of-few"] * any("temperature_of_few" in m.detail for m in numbers)
         costs: tuple[Measurement, ...] = ()
         foreseen: tuple[Measurement, ...] = ()
@@ -188,6 +191,22 @@ class Bench:
         if unfit:
             raise NotFinite(f"the measurements {', '.join(unfit)}")
         return Result(record, fit.outcomes)
+
+    def _pretrained(self, cell: Cell) -> Record:
+        """The record of a cell that makes an encoder: its own numbers, and no task's."""
+        from zoobench.pretraining.cell import pretrained
+
+        self._models.clear()  # the next one needs the memory, and is another encoder
+        splits = self._whole(cell)
+        made, numbers = pretrained(cell, splits, self.settings.device, self.progress)
+        return Record(
+            cell,
+            "ok",
+            measurements=numbers,
+            chosen={"rate": made.card["rate"]} if made.trained else {},
+            flags=(*splits.flags, *made.card["flags"]),
+            provenance=provenance(cell, splits, None, None) | {"pretraining": made.facts},
+        )
 
     def _team(self, cell: Cell, method: Method, n: int, precision: str) -> Team | None:
         """Who trains this cell's network on `n` examples, if one process is not to do it alone."""

@@ -14,6 +14,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from zoobench import network
@@ -85,6 +86,8 @@ def begin_child(settings: Settings, log: str) -> None:
     _die_with_parent()
     keep_large_blocks()
     network.begin(settings.unreachable)
+    if settings.cache:  # the fork server may be older than the variable
+        os.environ["ZOOBENCH_CACHE"] = str(Path(settings.cache).parent)
     if settings.threads:
         import torch  # a worker on all cores takes it when a model does
 

@@ -1,0 +1,83 @@
+"""`masked-lm`: the hidden bytes of a text, from the others (BERT, Devlin et al. 2019).
+
+SHARE of a text's bytes are drawn anew for each step; of them 80% are replaced by a mask, 10% by
+another byte, 10% stay. Loss: the cross-entropy of the drawn bytes. On test texts the drawn bytes
+depend on the text alone, and all are replaced by the mask.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from zoobench.models.small import MASK, states
+from zoobench.pretraining.objective import Learner, PretrainingObjective
+from zoobench.schema import Modality
+
+if TYPE_CHECKING:
+    import torch
+
+SHARE = 0.15
+BYTES = 256
+
+
+def drawn(batch: Mapping[str, torch.Tensor], chance: torch.Tensor) -> torch.Tensor:
+    """(N, T) bool: of each text of L bytes those of the least `chance` (N, T), at least one and
+    SHARE L of them."""
+    real = (batch["input_ids"] < BYTES) & (batch["attention_mask"] > 0)
+    count = (SHARE * real.sum(dim=1)).round().clamp(min=1)
+    place = chance.masked_fill(~real, 2.0).argsort(dim=1).argsort(dim=1)
+    return (place < count[:, None]) & real
+
+
+class MaskedLanguage(PretrainingObjective):
+    about: ClassVar[str] = "15% of the bytes, from the others (BERT)"
+    modalities: ClassVar[tuple[Modality, ...]] = ("text",)
+
+    def heads(self, learner: Learner) -> torch.nn.ModuleDict:
+        from torch import nn
+
+        return nn.ModuleDict({"bytes": nn.Linear(learner.width, BYTES)})
+
+    def loss(
+        self, learner: Learner, heads: Any, batch: Any, labels: torch.Tensor
+    ) -> torch.Tensor:  # fmt: skip
+        """Nats a byte, over the drawn bytes of all texts."""
+        import torch
+        import torch.nn.functional as F
+
+        ids = batch["input_ids"]
+        chosen = drawn(batch, torch.rand(ids.shape).to(ids.device))
+        kind, other = torch.rand(ids.shape).to(ids.device), torch.randint(BYTES, ids.shape)
+        shown = ids.where(~(chosen & (kind < 0.8)), torch.full_like(ids, MASK))
+        shown = shown.where(~(chosen & (kind >= 0.9)), other.to(ids))
+        logits = self._logits(learner, heads, {**batch, "input_ids": shown})
+        return F.cross_entropy(logits[chosen], ids[chosen])
+
+    def judged(self, learner: Learner, heads: Any, batch: Any) -> Mapping[str, torch.Tensor]:
+        """`masked_lm_loss` (N,), nats a drawn byte of each text."""
+        import torch
+        import torch.nn.functional as F
+
+        ids = batch["input_ids"]
+        chosen = drawn(batch, torch.stack([_chance(row) for row in ids.cpu()]).to(ids.device))
+        shown = ids.where(~chosen, torch.full_like(ids, MASK))
+        logits = self._logits(learner, heads, {**batch, "input_ids": shown})
+        each = F.cross_entropy(logits.transpose(1, 2), ids.clamp(max=BYTES - 1), reduction="none")
+        return {"masked_lm_loss": (each * chosen).sum(1) / chosen.sum(1).clamp(min=1)}
+
+    def _logits(self, learner: Learner, heads: Any, batch: Any) -> torch.Tensor:
+        """(N, T, BYTES)."""
+        found: torch.Tensor = heads["bytes"](states(learner.encoder.module, batch))
+        return found.float()
+
+
+def _chance(row: torch.Tensor) -> torch.Tensor:
+    """(T,) numbers in [0, 1) that depend on the bytes of the text alone, not on its padding."""
+    import torch
+
+    text = row[row < BYTES].to(torch.uint8).numpy().tobytes()
+    generator = torch.Generator().manual_seed(zlib.crc32(text))
+    numbers = torch.rand(len(text), generator=generator)
+    return torch.cat([numbers, torch.ones(len(row) - len(text))])
