@@ -38,6 +38,7 @@ SOURCES: dict[str, str] = {
     "keras": "zoobench.models.keras_",
     "tf": "zoobench.models.tf_",
     "pretrained-here": "zoobench.models.pretrained_here_",
+    "open-clip": "zoobench.models.open_clip_",
 }
 
 
