@@ -105,6 +105,8 @@ def available(ref: Ref) -> tuple[bool, str]:
     weights = str(ref.option("weights", "pretrained"))
     if weights != "pretrained":
         return expanded(weights).is_file(), f"local {weights}"
+    if importlib.util.find_spec("open_clip") is None:
+        return False, f"needs pip install 'zoobench[{SOURCE}]'"
     return False, "downloaded by open_clip when it is loaded"
 
 
