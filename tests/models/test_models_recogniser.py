@@ -15,6 +15,7 @@ import torch
 from tinyrecognisers import LETTERS, tiny_ctc, tiny_moonshine, tiny_whisper
 from zoobench import models
 from zoobench.audio import Clip
+from zoobench.costs.counted import static_costs
 from zoobench.errors import MissingWeights, Unsupported, UserError
 from zoobench.models import speech
 from zoobench.models.speech import Recogniser
@@ -108,6 +109,13 @@ def test_an_answer_depends_on_its_recording_alone_whatever_its_rate_and_length(
         alone, both = (model.embed(model.collate(some)) for some in ([one], [one, two]))
     torch.testing.assert_close(alone[0], both[0], rtol=1e-4, atol=1e-5)
     assert alone.shape == (1, model.feature_dim)
+
+
+def test_costs_of_one_that_goes_on_are_a_lower_bound(folders: dict[str, Path]) -> None:
+    for kind, folder in folders.items():
+        [macs] = [one for one in static_costs(loaded(folder)) if one.metric == "macs"]
+        assert macs.detail["lower_bound"] == (kind != "ctc")
+        assert macs.detail.get("depends_on_data", False) == (kind != "ctc")
 
 
 def test_how_a_folder_wants_to_be_run_changes_nothing(tmp_path: Path) -> None:

@@ -141,6 +141,9 @@ def static_costs(backbone: Backbone) -> tuple[Measurement, ...]:
         detail["sequence_length"] = length
     if (heard := seconds_heard(backbone.input_spec)) is not None:
         detail["seconds"] = heard
+    if getattr(backbone, "generates", False):
+        # How many tokens come after the first is the recording's to say.
+        detail |= {"lower_bound": True, "depends_on_data": True, "counted": "the first token"}
     by_dtype = weights_bytes(module)
     total = parameters(module)
     return (

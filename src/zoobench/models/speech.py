@@ -68,9 +68,11 @@ class SpeechFolder:
 class Recogniser(CompleteModel, AudioBackbone):
     """A complete model of recordings: its answer is a text.
 
-    As a backbone it gives the mean of its frames' scores; an encoder-decoder those of its first
-    token, since how many it says is the recording's matter.
+    As a backbone it gives the mean of its frames' scores; an encoder-decoder, which `generates`
+    token after token, those of its first one, since how many it says is the recording's matter.
     """
+
+    generates: bool = False
 
     def answer(self, raw: Clip) -> str:
         """What is said in a recording of at most WINDOW seconds."""
@@ -123,6 +125,7 @@ def recogniser(read: SpeechFolder) -> Recogniser:
         forward=partial(_scores, int(SHORTEST * rate)),
         task="speech-recognition",
         answer_with=_generated(read) if decodes else partial(_spelt, read.tokenizer),
+        generates=decodes,
     )
 
 
