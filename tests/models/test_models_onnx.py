@@ -83,6 +83,25 @@ def test_features_are_what_the_last_linear_layer_reads(how: Any, tmp_path: Path)
     assert found.provenance["tap"] == "flat"
 
 
+def test_whole_numbers_that_are_no_bytes_are_guessed_to_be_bytes(tmp_path: Path) -> None:
+    rest, one = "interpolation=bilinear&crop_pct=1", picture()
+    for number, options, scale, offset, guessed in (
+        (6, rest, 255, 0, ["range"]),  # int32
+        (3, f"{rest}&range=-128,127", 255, -128, None),  # int8
+    ):
+        found = load(tinyonnx.file(tmp_path / f"{number}.onnx", number=number), options)
+        np.testing.assert_allclose(
+            embed(found, one), tinyonnx.features_of(scale * pixels(one) + offset), rtol=1e-5
+        )
+        assert found.provenance.get("guessed") == guessed
+    with pytest.raises(UserError, match="say range, such as range=-128,127"):
+        load(tmp_path / "3.onnx", rest)
+    for number in (8, 9):  # strings, truth values
+        path = tinyonnx.file(tmp_path / "odd.onnx", number=number)
+        with pytest.raises(UserError, match="not of numbers that pixels are"):
+            load(path)
+
+
 def test_a_range_and_an_order_of_channels_are_followed(tmp_path: Path) -> None:
     path = tinyonnx.file(tmp_path / "m.onnx")
     rest = "interpolation=bilinear&crop_pct=1&layout=nchw"

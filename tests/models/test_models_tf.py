@@ -74,6 +74,22 @@ def test_features_are_what_the_last_linear_layer_reads(how: Any, tmp_path: Path)
         assert found.pooling == "input of the last linear layer"
 
 
+def test_whole_numbers_that_are_no_bytes_are_guessed_to_be_bytes(tmp_path: Path) -> None:
+    path = tinysavedmodel.folder(tmp_path / "int32", number="int32")
+    found, one = load(path, "interpolation=bilinear&crop_pct=1"), picture()
+    np.testing.assert_allclose(
+        embed(found, one), tinyonnx.features_of(255 * pixels(one)), rtol=1e-5
+    )
+    assert found.provenance["guessed"] == ["range"]
+    path = tinysavedmodel.folder(tmp_path / "int8", number="int8")
+    with pytest.raises(Unsupported, match="say range, such as range=-128,127"):
+        load(path, "crop_pct=1")
+    found = load(path, "interpolation=bilinear&crop_pct=1&range=-128,127")
+    np.testing.assert_allclose(
+        embed(found, one), tinyonnx.features_of(255 * pixels(one) - 128), rtol=1e-5
+    )
+
+
 def test_a_model_of_tensorflow_1_is_read(tmp_path: Path) -> None:
     found = load(tinysavedmodel.old(tmp_path / "old"))
     np.testing.assert_allclose(

@@ -126,6 +126,22 @@ def _grown(model: Any) -> None:
     model.graph.node[1].CopyFrom(_node("Tile", ["maps", "copies"], ["positive"]))
 
 
+def _doubled(model: Any) -> None:
+    """Places of pixels that are not 0, nobody knows how many, twice and twice over."""
+    nodes = [_node("NonZero", ["image"], ["places0"])]
+    for number in range(40):
+        before, after = f"places{number}", f"places{number + 1}"
+        nodes.append(_node("Concat", [before, before], [after], axis=1))
+    nodes += [
+        _node("Cast", ["places40"], ["many"], to=1),
+        _node("ReduceMax", ["many"], ["most"], keepdims=0),
+        _node("Add", ["maps", "most"], ["positive"]),
+    ]
+    del model.graph.node[1]
+    for node in reversed(nodes):
+        model.graph.node.insert(1, node)
+
+
 def _unknown(model: Any) -> None:
     """As many copies as the pixels say."""
     for node in reversed(
@@ -160,6 +176,9 @@ CASES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "an operator that is none": (
         lambda: _as(_node("Rellu", ["maps"], ["positive"])), "No Op registered for Rellu",
+    ),
+    "values that double and double": (
+        lambda: _with(_doubled), "how large the result of its Concat is"
     ),
     "a tensor without bound": (lambda: _with(_grown), "its Tile makes .* numbers at a time"),
     "a size that a picture says": (lambda: _with(_unknown), "nobody can say beforehand"),

@@ -11,7 +11,7 @@ import pytest
 import tinysavedmodel
 from zoobench import models
 from zoobench.errors import MissingWeights, Unsupported, UserError
-from zoobench.models import tf_, tf_graph
+from zoobench.models import graphs, tf_, tf_graph
 
 pytestmark = [
     pytest.mark.xdist_group("tensorflow"),
@@ -149,3 +149,97 @@ def test_tensors_without_bound_are_refused_before_they_are_made(tmp_path: Path) 
         },
     )  # fmt: skip
     assert "nobody can say beforehand how large the result of its Tile is" in refused(free)
+
+
+def calls(meta: Any) -> list[Any]:
+    """All nodes that call a function."""
+    nodes = [*meta.graph_def.node]
+    for function in meta.graph_def.library.function:
+        nodes += function.node_def
+    return [node for node in nodes if node.op in tf_graph.CALLS]
+
+
+def test_functions_are_counted_before_they_are_written_out(tmp_path: Path) -> None:
+    def itself(meta: Any) -> None:
+        names = {call.attr["f"].func.name for call in calls(meta)}
+        for function in meta.graph_def.library.function:
+            for node in function.node_def:
+                if node.op in tf_graph.CALLS and function.signature.name in names:
+                    node.attr["f"].func.name = function.signature.name
+
+    def absent(meta: Any) -> None:
+        for call in calls(meta):
+            call.attr["f"].func.name = "\x1b[1mnone"
+
+    def doubling(meta: Any) -> None:
+        """The last function holds one operator, each other calls the next twice."""
+        library = meta.graph_def.library
+        [first] = {
+            node.attr["f"].func.name for f in library.function for node in f.node_def
+            if node.op in tf_graph.CALLS
+        }  # fmt: skip
+        [innermost] = [one for one in library.function if one.signature.name == first]
+        innermost.signature.name = "f0"
+        for number in range(1, 40):
+            made = library.function.add()
+            made.signature.name = f"f{number}" if number < 39 else first
+            for name in ("a", "b"):
+                node = made.node_def.add(name=name, op="PartitionedCall")
+                node.attr["f"].func.name = f"f{number - 1}"
+
+    path = tinysavedmodel.changed(tinysavedmodel.folder(tmp_path / "itself"), itself)
+    assert "calls itself" in refused(path)
+    path = tinysavedmodel.changed(tinysavedmodel.folder(tmp_path / "absent"), absent)
+    assert r"it calls a function \x1b[1mnone, and holds none" in refused(path)
+    path = tinysavedmodel.changed(tinysavedmodel.folder(tmp_path / "doubling"), doubling)
+    assert "its functions written out are" in refused(path)
+
+
+def test_what_a_file_says_beside_its_operators_is_not_heard(tmp_path: Path) -> None:
+    """A function that is to be kept would be one operator of no known cost; a stated size stands
+    where none is inferred."""
+
+    def kept(meta: Any) -> None:
+        for function in meta.graph_def.library.function:
+            function.attr["_noinline"].b = True
+            for node in function.node_def:
+                node.attr["_output_shapes"].list.shape.add().dim.add(size=1)
+
+    whole = load(tinysavedmodel.folder(tmp_path / "n"))
+    hinted = load(tinysavedmodel.changed(tmp_path / "n", kept))
+    assert hinted.feature_dim == whole.feature_dim == 6
+    assert graphs.counted(hinted.module) == graphs.counted(whole.module)
+
+
+def test_an_odd_signature_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    def given(change: Any) -> Any:
+        return lambda meta: change(meta.signature_def["serving_default"].inputs["image"])
+
+    def answered(meta: Any) -> None:
+        meta.signature_def["serving_default"].outputs["scores"].name = ""
+
+    def sides(image: Any) -> None:
+        image.tensor_shape.dim[1].size = 10**5
+
+    def text(image: Any) -> None:
+        image.dtype = 7
+
+    def elsewhere(image: Any) -> None:
+        image.name = "nowhere:0"
+
+    def numbered(meta: Any) -> None:
+        for one in meta.object_graph_def.concrete_functions.values():
+            one.bound_inputs[:] = [10**6] * len(one.bound_inputs)
+
+    for change, why in (
+        (answered, "an output of its signature is no tensor"),
+        (given(sides), "more than 8,192 a side"),
+        (given(text), "not of numbers that pixels are"),
+        (given(elsewhere), "does not follow from its input"),
+    ):
+        assert why in refused(tinysavedmodel.changed(tinysavedmodel.folder(tmp_path / why), change))
+    odd = tinysavedmodel.changed(tinysavedmodel.folder(tmp_path / "odd"), numbered)
+    assert load(odd).feature_dim == 6
+    for data in (odd / "variables").glob("*.data*"):
+        data.write_bytes(b"x" * data.stat().st_size)
+    assert "its variables are damaged" in refused(odd)

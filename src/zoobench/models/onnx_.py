@@ -128,6 +128,7 @@ def resolve(ref: Ref, where: str) -> Ref:
     known = _defaults(file)
     resolved = options.normalise(ref, where, "image", known, POOLS, OPTIONS)
     _check_size(resolved, file, at)
+    _check_numbers(resolved, file, at)
     if ref.option("package") is None:  # absolute: a suite is read again from other folders
         resolved = resolved.with_options(path=os.path.abspath(file.path))
     return resolved.at(revision)
@@ -304,7 +305,9 @@ def settings(ref: Ref, file: OnnxFile) -> tuple[InputSettings, GraphInput]:
     layout = str(said.get("layout", "")) or _layout(file)
     guessed = [] if layout else ["layout"]
     layout = layout or "nchw"
-    if file.number == onnx_graph.UINT8:
+    if file.number in onnx_graph.WHOLE:
+        if file.number != onnx_graph.UINT8 and not {"range", "mean", "std"} & said.keys():
+            guessed.append("range")
         said.setdefault("range", picture_inputs.BYTES)
     size = _fixed_size(file, layout)
     told = file.description.transform if file.description else None
@@ -326,6 +329,18 @@ def _check_size(ref: Ref, file: OnnxFile, at: str) -> None:
     size, asked = _fixed_size(file, layout), ref.option("input_size")
     if size is not None and asked is not None and size != (asked, asked):
         raise UserError(f"{at}{ref.id}: its input is {size[0]} x {size[1]}, not {asked}")
+
+
+def _check_numbers(ref: Ref, file: OnnxFile, at: str) -> None:
+    """Raises UserError where the input is not of numbers, or of int8 and nobody says which."""
+    if file.number not in onnx_graph.NUMBERS:
+        raise UserError(f"{at}{ref.id}: its input is not of numbers that pixels are")
+    said = {**_defaults(file), **dict(ref.options)}
+    if file.number == onnx_graph.INT8 and "range" not in said:
+        raise UserError(
+            f"{at}{ref.id}: its input is of int8, and nobody says which of them pixels are: say "
+            "range, such as range=-128,127"
+        )
 
 
 def _tap(ref: Ref, file: OnnxFile, model: Any) -> str:

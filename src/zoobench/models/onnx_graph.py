@@ -24,7 +24,11 @@ MOST_NUMBERS = 2**28
 """Numbers of one tensor while one example is computed: a GiB in float32."""
 DOMAINS = ("", "ai.onnx", "com.microsoft")
 """Whose operators ONNX Runtime has built in."""
-GROWING = ("ConstantOfShape", "EyeLike", "Expand", "OneHot", "Range", "Resize", "Tile", "Upsample")
+GROWING = (
+    "CenterCropPad", "Col2Im", "Concat", "ConstantOfShape", "ConvTranspose", "Einsum", "Expand",
+    "EyeLike", "Gather", "GatherElements", "GatherND", "MaxUnpool", "OneHot", "Pad", "Range",
+    "Resize", "Tile", "Upsample",
+)  # fmt: skip
 """Operators whose result may be larger than all that they are given; without a known size they
 are refused."""
 HEAD_OPS = (
@@ -35,7 +39,10 @@ HEAD_OPS = (
 ENDINGS = ("Cast", "Identity", "LogSoftmax", "Sigmoid", "Softmax")
 """What makes probabilities of scores."""
 LINEAR = ("FusedGemm", "Gemm", "MatMul")
-UINT8, FLOAT = 2, 1
+UINT8, INT8, FLOAT = 2, 3, 1
+WHOLE = (UINT8, INT8, 4, 5, 6, 7, 12, 13)
+NUMBERS = (*WHOLE, FLOAT, 10, 11, 16)
+"""Of onnx.TensorProto's types the whole numbers, and these with the floats."""
 SHOWN, LONGEST_NAME = 12, 100
 """Names that a message shows, and characters of each."""
 
@@ -289,7 +296,7 @@ def _front(given: Any, how: GraphInput, taken: set[str]) -> tuple[list[Any], str
     if how.channels == "bgr":
         steps.append(("Gather", {"axis": 1}, onnx.helper.make_tensor("order", 7, [3], [2, 1, 0])))
     if kind != FLOAT:
-        steps += [("Round", {}, None)] if kind == UINT8 else []
+        steps += [("Round", {}, None)] if kind in WHOLE else []
         steps.append(("Cast", {"to": kind}, None))
     if how.layout == "nhwc":
         steps.append(("Transpose", {"perm": [0, 2, 3, 1]}, None))

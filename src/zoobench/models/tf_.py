@@ -140,7 +140,12 @@ def _cut(ref: Ref, read: Any, tap: str) -> TensorFlowCut:
         size = (read.dims[1], read.dims[2])
         if said.get("input_size", size[0]) != size[0]:
             raise Unsupported(f"{ref.id}: its input is {size[0]} x {size[1]}, and nothing else")
-    if read.number == "uint8":
+    if "int" in read.number:
+        if read.number == "int8" and "range" not in said:
+            raise Unsupported(
+                f"{ref.id}: its input is of int8, and nobody says which of them pixels are: say "
+                "range, such as range=-128,127"
+            )
         said.setdefault("range", picture_inputs.BYTES)
     elif not {"mean", "std"} & said.keys():
         # The hub of TensorFlow's convention: values from 0 to 1, and nothing else done to them.

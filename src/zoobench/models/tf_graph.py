@@ -21,7 +21,8 @@ from typing import Any
 
 from zoobench.errors import MissingWeights, Unsupported, missing_extra, one_line, unknown
 from zoobench.escape import plain
-from zoobench.models import folders, keras_network
+from zoobench.models import folders, keras_network, tf_operators
+from zoobench.models.tf_operators import CALLS, PURE, RESTORING, SHOWN
 
 GRAPH, WEIGHTS = "saved_model.pb", "variables/variables"
 LARGEST = 2**31 - 1
@@ -32,32 +33,11 @@ WEIGHT = "_weight"
 """The mark of a constant that was a variable to be trained."""
 PIXELS, FEATURES = "pixels", "features"
 
-_PURE = """
-    Abs Add AddN AddV2 All Any ArgMax ArgMin AvgPool BatchMatMul BatchMatMulV2 BatchMatMulV3
-    BatchToSpaceND BiasAdd BroadcastArgs BroadcastTo Cast Ceil ClipByValue ConcatV2 Const Conv2D
-    Conv2DBackpropInput Cumsum DepthToSpace DepthwiseConv2dNative DisableCopyOnRead Div DivNoNan
-    Einsum Elu EnsureShape Equal Erf Erfc Exp ExpandDims Expm1 Fill Floor FloorDiv FloorMod
-    FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 Gather GatherNd GatherV2 Greater GreaterEqual
-    Identity IdentityN InvertPermutation IsFinite L2Loss LRN LeakyRelu Less LessEqual Log Log1p
-    LogSoftmax LogicalAnd LogicalNot LogicalOr MatMul MatrixBandPart Max MaxPool MaxPoolV2 Maximum
-    Mean Min Minimum MirrorPad Mul MulNoNan Neg NoOp NotEqual OneHot OnesLike Pack Pad PadV2
-    PartitionedCall Placeholder PlaceholderWithDefault Pow PreventGradient Prod Range Rank
-    ReadVariableOp RealDiv Reciprocal Relu Relu6 Reshape ResizeArea ResizeBicubic ResizeBilinear
-    ResizeNearestNeighbor ReverseV2 Roll Round Rsqrt Select SelectV2 Selu Shape ShapeN Sigmoid Sign
-    Size Slice Snapshot Softmax Softplus Softsign SpaceToBatchND SpaceToDepth Split SplitV Sqrt
-    Square SquaredDifference Squeeze StatefulPartitionedCall StopGradient StridedSlice Sub Sum Tanh
-    Tile TopKV2 Transpose Unpack VarHandleOp VariableV2 Where ZerosLike
-"""
-PURE = frozenset(_PURE.split())
-"""Operators that compute a value of others and nothing else, and what holds and calls them."""
-RESTORING = frozenset((
-    "Assign", "AssignVariableOp", "Const", "Identity", "NoOp", "PartitionedCall", "Placeholder",
-    "PlaceholderWithDefault", "RestoreV2", "StatefulPartitionedCall", "VarHandleOp", "VariableV2",
-))  # fmt: skip
-CALLS = ("PartitionedCall", "StatefulPartitionedCall")
+NUMBERS = (1, 2, 3, 4, 5, 6, 9, 14, 17, 19, 22, 23)
+"""Of tensorflow.DataType the floats and the whole numbers."""
+LARGEST_SIDE = 8192
 HANDLE, REFERENCE = "VarHandleOp", "VariableV2"
 """A variable, and one as TensorFlow 1 had them."""
-SHOWN = 12
 
 
 @dataclass(frozen=True)
@@ -127,8 +107,13 @@ def frozen(folder: Path, signature: str = "") -> FrozenSignature:
     signed = _signature(meta, signature, folder)
     given = _picture_input(signed, folder)
     outputs = {str(key): str(one.name) for key, one in signed.outputs.items()}
-    asked = _leading_to(tf, meta.graph_def, [name.partition(":")[0] for name in outputs.values()])
-    _check(asked, PURE, folder)
+    if not all(outputs.values()):
+        raise Unsupported(f"{folder}: an output of its signature is no tensor")
+    nodes = [name.partition(":")[0] for name in outputs.values()]
+    asked = tf_operators.leading_to(tf, meta.graph_def, nodes, folder)
+    tf_operators.check(asked, PURE, folder)
+    if str(given.name).partition(":")[0] not in {node.name for node in asked.node}:
+        raise Unsupported(f"{folder}: what its signature gives does not follow from its input")
     values = _values(tf, meta, asked, folder)
     weights = _trained(meta, asked)
     numbers = tf.as_dtype(given.dtype)
@@ -196,45 +181,17 @@ def _picture_input(signed: Any, folder: Path) -> Any:
     known = not given.tensor_shape.unknown_rank
     if not given.name or (known and (len(dims) != 4 or dims[3] not in (-1, 3))):
         said = ", ".join("?" if one < 0 else str(one) for one in dims)
+        said = f"({said})" if given.name else "no tensor"
         raise Unsupported(
-            f"{folder}: its input {plain(name)} is ({said}), no batch of pictures (N, H, W, 3)"
+            f"{folder}: its input {plain(name)} is {said}, no batch of pictures (N, H, W, 3)"
         )
+    if given.dtype not in NUMBERS:
+        raise Unsupported(f"{folder}: its input {plain(name)} is not of numbers that pixels are")
+    # TensorFlow makes an input of that size while it freezes the graph.
+    if any(side > LARGEST_SIDE for side in dims[1:3]):
+        size = f"{dims[1]:,} x {dims[2]:,}"
+        raise Unsupported(f"{folder}: its pictures are {size}, more than {LARGEST_SIDE:,} a side")
     return given
-
-
-def _leading_to(tf: Any, graph: Any, names: Sequence[str]) -> Any:
-    """A GraphDef of what the nodes `names` depend on, with the functions that it calls alone."""
-    held = {node.name for node in graph.node}
-    if lost := [name for name in names if name not in held]:
-        raise MissingWeights(f"its graph holds no {plain(lost[0])}")
-    found = tf.compat.v1.graph_util.extract_sub_graph(graph, list(names))
-    functions = {one.signature.name: one for one in graph.library.function}
-    called: dict[str, Any] = {}
-    ahead = list(found.node)
-    while ahead:
-        node = ahead.pop()
-        name = node.attr["f"].func.name if node.op in CALLS else ""
-        if name and name not in called and name in functions:
-            called[name] = functions[name]
-            ahead += functions[name].node_def
-    found.library.Clear()
-    found.library.function.extend(called.values())
-    for node in _nodes(found):
-        node.device = ""
-        node.attr.pop("_class", None)  # beside which other node it would lie
-    return found
-
-
-def _nodes(graph: Any) -> Iterator[Any]:
-    yield from graph.node
-    for one in graph.library.function:
-        yield from one.node_def
-
-
-def _check(graph: Any, known: frozenset[str], folder: Path) -> None:
-    if odd := sorted({node.op for node in _nodes(graph)} - known):
-        names = ", ".join(plain(one)[:60] for one in odd[:SHOWN])
-        raise Unsupported(f"{folder}: its graph has operators that are not run here: {names}")
 
 
 def _values(tf: Any, meta: Any, asked: Any, folder: Path) -> dict[str, Any]:
@@ -248,9 +205,9 @@ def _values(tf: Any, meta: Any, asked: Any, folder: Path) -> dict[str, Any]:
         raise MissingWeights(f"{folder}: it has variables, and nothing restores them")
     if not (folder / f"{WEIGHTS}.index").is_file():
         raise MissingWeights(f"{folder} holds no file '{WEIGHTS}.index'")
-    restore = _leading_to(tf, meta.graph_def, [saver.restore_op_name])
-    _check(restore, RESTORING, folder)
-    _check_restoring(restore, saver.filename_tensor_name, folder)
+    restore = tf_operators.leading_to(tf, meta.graph_def, [saver.restore_op_name], folder)
+    tf_operators.check(restore, RESTORING, folder)
+    tf_operators.check_restoring(restore, saver.filename_tensor_name, folder)
     with _said_by_tensorflow(folder), tf.Graph().as_default() as graph:
         tf.import_graph_def(restore, name="")
         reads = {
@@ -261,8 +218,14 @@ def _values(tf: Any, meta: Any, asked: Any, folder: Path) -> dict[str, Any]:
         with tf.compat.v1.Session() as session:
             path = os.fspath(folder / WEIGHTS)
             operation = graph.get_operation_by_name(saver.restore_op_name)
-            # A restoring function gives its names back; in older files it is a plain operation.
-            session.run(operation, {saver.filename_tensor_name: path})
+            try:
+                # A restoring function gives its names back; in older files it is an operation.
+                session.run(operation, {saver.filename_tensor_name: path})
+            except tf.errors.OpError as error:
+                why = type(error).__name__
+                raise MissingWeights(
+                    f"{folder}: its variables are damaged, or not those of its graph ({why})"
+                ) from error
             found: dict[str, Any] = session.run(reads)
     return found
 
@@ -282,24 +245,6 @@ def _read(tf: Any, graph: Any, node: Any) -> Any:
     return tf.raw_ops.ReadVariableOp(resource=tensor, dtype=node.attr["dtype"].type)
 
 
-def _check_restoring(graph: Any, filename: str, folder: Path) -> None:
-    """Raises Unsupported where a restoring operator takes its file's name from elsewhere than
-    `filename`: a constant of the graph would name any file."""
-    own = filename.partition(":")[0]
-    whole = [(graph.node, {own})]
-    whole += [
-        (one.node_def, {arg.name for arg in one.signature.input_arg})
-        for one in graph.library.function
-    ]
-    for nodes, allowed in whole:
-        constants = {node.name for node in nodes if node.op == "Const"}
-        for node in nodes:
-            given = [one.partition(":")[0] for one in node.input]
-            handed = node.op in CALLS and constants & set(given)
-            if handed or (node.op == "RestoreV2" and given[0] not in allowed):
-                raise Unsupported(f"{folder}: it restores its variables from a file of its choice")
-
-
 def _trained(meta: Any, asked: Any) -> set[str]:
     """Names of the variables' nodes that are to be trained; all where the file does not tell."""
     known: dict[str, bool] = {}
@@ -311,8 +256,8 @@ def _trained(meta: Any, asked: Any) -> set[str]:
         bound = objects.concrete_functions[function].bound_inputs
         plain_inputs = [one for one in node.input if not one.startswith("^")]
         for name, number in zip(plain_inputs[-len(bound) :] if bound else (), bound, strict=False):
-            held = objects.nodes[number]
-            if held.WhichOneof("kind") == "variable":
+            held = objects.nodes[number] if 0 <= number < len(objects.nodes) else None
+            if held is not None and held.WhichOneof("kind") == "variable":
                 known[name.partition(":")[0]] = bool(held.variable.trainable)
     listed = {bytes(one) for one in meta.collection_def["trainable_variables"].bytes_list.value}
     names = {node.name for node in asked.node if node.op in (HANDLE, REFERENCE)}

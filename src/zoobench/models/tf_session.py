@@ -17,8 +17,9 @@ KIND = "tensorflow"
 MOST_NUMBERS = 2**28
 """Numbers of one tensor while one example is computed: a GiB in float32."""
 GROWING = (
-    "BroadcastTo", "Fill", "OneHot", "Range", "ResizeArea", "ResizeBicubic", "ResizeBilinear",
-    "ResizeNearestNeighbor", "Tile",
+    "BatchToSpaceND", "BroadcastTo", "ConcatV2", "Conv2DBackpropInput", "Einsum", "Fill", "Gather",
+    "GatherNd", "GatherV2", "MirrorPad", "OneHot", "Pack", "Pad", "PadV2", "Range", "ResizeArea",
+    "ResizeBicubic", "ResizeBilinear", "ResizeNearestNeighbor", "SpaceToBatchND", "Tile",
 )  # fmt: skip
 """Operators whose result may be larger than all that they are given; without a known size they are
 refused."""
