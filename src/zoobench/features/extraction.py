@@ -15,6 +15,7 @@ from itertools import accumulate, chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from zoobench.features.outgoing import Outgoing, Put, pinned
 from zoobench.features.pixels import PixelCache, PixelRows, pixel_reader
 from zoobench.interfaces import Backbone, Split
 from zoobench.models import graphs
@@ -103,10 +104,11 @@ def extract_into(job: Job, split: Split, put: Put, report: Callable[[int], None]
         if reader is not None:
             inputs = reader.path.tensor(inputs)
         with torch.inference_mode():
-            put(rows, (job.compiled or job.fast.embed)(inputs).float().cpu())
+            outgoing.send(rows, (job.compiled or job.fast.embed)(inputs).float())
         return len(rows)
 
     stream = batches(job, split, reader)
+    outgoing = Outgoing(put)
     # A compiled network keeps to one thread: it is guarded by what it has seen.
     lanes = LANES if job.compiled is None else 1
     counts = _side_by_side(stream, compute, lanes) if cpu else _ahead(stream, compute)
@@ -116,12 +118,11 @@ def extract_into(job: Job, split: Split, put: Put, report: Callable[[int], None]
     ):
         for done in accumulate(counts):
             report(done)
+    outgoing.close()
 
 
 Batches = Iterator[tuple[Sequence[int], Callable[[], Any]]]
 """The rows of a batch, and what gives it, on the CPU, in whatever thread it is called."""
-Put = Callable[[Sequence[int], "torch.Tensor"], None]
-"""Takes the rows of a batch, and their float32 features on the CPU."""
 Compute = Callable[[tuple[Sequence[int], Any]], int]
 """Takes the rows of a batch, and the batch; gives their number."""
 
@@ -160,12 +161,17 @@ def _ahead(stream: Batches, compute: Compute) -> Generator[int, None, None]:
 
     workers = min(LANES, torch.get_num_threads())
     with ThreadPoolExecutor(workers, initializer=_alone) as decoders:
-        yield from map(compute, _in_order(decoders, _decoded, stream, workers + AHEAD))
+        yield from map(compute, _in_order(decoders, _pinned, stream, workers + AHEAD))
 
 
 def _decoded(item: tuple[Sequence[int], Callable[[], Any]]) -> tuple[Sequence[int], Any]:
     rows, load = item
     return rows, load()
+
+
+def _pinned(item: tuple[Sequence[int], Callable[[], Any]]) -> tuple[Sequence[int], Any]:
+    rows, batch = _decoded(item)
+    return rows, pinned(batch)
 
 
 def _in_order(
@@ -347,9 +353,10 @@ def to_device(batch: Any, device: torch.device) -> Any:
     import torch
 
     if isinstance(batch, torch.Tensor):
+        moved = batch.to(device, non_blocking=True)
         if batch.ndim == 4 and batch.dtype != torch.uint8:
-            batch = batch.contiguous(memory_format=torch.channels_last)
-        return batch.to(device, non_blocking=True)
+            moved = moved.contiguous(memory_format=torch.channels_last)
+        return moved
     return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
 
 

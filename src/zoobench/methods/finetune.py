@@ -25,7 +25,7 @@ from zoobench.methods.head import AffineHead
 from zoobench.methods.inputs import Inputs
 from zoobench.methods.objectives import Objective, objective_of
 from zoobench.methods.optimizers import make_optimizer, parameter_groups
-from zoobench.methods.training import check_budget, factor
+from zoobench.methods.training import FiniteLosses, check_budget, factor
 
 if TYPE_CHECKING:
     import torch
@@ -216,19 +216,21 @@ class Training:
         train_mode(model)
         if self.compiling is not None and share.ranks == 1:
             model = self._compiled(net, train, share, self.compiling)
-        correct, saved = torch.zeros(()), 0
+        correct, saved, losses = torch.zeros((), device=backbone.device), 0, FiniteLosses()
         for step, rows in enumerate(self._batches(len(targets))):
             optimizer.zero_grad(set_to_none=True)
             loss, right, bytes_ = self._gradient(model, train, rows, targets, share, step == 0)
             saved = max(saved, bytes_)
-            if not bool(torch.isfinite(share.total(loss))):
+            if losses.lost(share.total(loss)):
                 return None
             torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
             optimizer.step()
             schedule.step()
-            correct += share.total(right).cpu()
+            correct += share.total(right)
             if self.source.progress is not None:
                 self.source.progress(f"train at {self.rate:g}", step + 1, self.recipe.steps)
+        if not losses.all:
+            return None
         needed = training_bytes(net, optimizer, saved)
         optimizer.zero_grad(set_to_none=True)
         self.recipe.finished(net)

@@ -9,7 +9,8 @@ from zoobench.features.extraction import to_device
 from zoobench.interfaces import Split
 
 PREPARED_BYTES = 2**30
-"""Prepared inputs up to this size are kept over the steps; beyond it they are made anew."""
+"""Prepared inputs up to this size are kept over the steps, pictures on the device that trains;
+beyond it they are made anew."""
 
 
 @dataclass
@@ -31,6 +32,8 @@ class Inputs:
             return self._kept[i]
         item = self.backbone.prepare(self.split.read(i))
         if self._bytes < PREPARED_BYTES:
+            if hasattr(item, "nbytes"):  # a picture's tensor
+                item = item.to(self.backbone.device)
             self._kept[i] = item
             self._bytes += getattr(item, "nbytes", 4096)
         return item

@@ -69,4 +69,9 @@ def make_optimizer(recipe: FineTune, groups: list[dict[str, Any]]) -> torch.opti
         return torch.optim.SGD(groups, momentum=0.9, nesterov=True)
     if recipe.optimizer == "rmsprop":
         return torch.optim.RMSprop(groups, momentum=0.9)
-    return torch.optim.AdamW(groups)
+    return torch.optim.AdamW(groups, fused=on_cuda(groups) or None)
+
+
+def on_cuda(groups: list[dict[str, Any]]) -> bool:
+    """Whether all parameters of an optimiser lie on a GPU: there one kernel moves them all."""
+    return all(one.is_cuda for group in groups for one in group["params"])

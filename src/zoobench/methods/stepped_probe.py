@@ -55,7 +55,8 @@ def fit_heads(
     finite = torch.ones(len(heads), dtype=torch.bool)
     for step, rows in enumerate(batches(n, recipe.steps, recipe.batch_size, seed)):
         found = losses(rows)
-        finite &= torch.isfinite(found).cpu()
+        # Kept where it is computed: to look at it is to wait for a GPU.
+        finite = finite.to(found.device) & torch.isfinite(found.detach())
         optimizer.zero_grad(set_to_none=True)
         found.sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step()

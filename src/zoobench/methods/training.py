@@ -16,12 +16,41 @@ from numpy.typing import NDArray
 
 from zoobench.errors import NotFinite
 from zoobench.interfaces import Adapted, Backbone, SealedSplits, Split
+from zoobench.methods.optimizers import on_cuda
 
 if TYPE_CHECKING:
     import torch
 
 POWER = 0.9
 """Of the decay: (1 - step / steps) ** POWER."""
+LOOKED_AT = 20
+"""Steps from one look at the losses to the next: to look at one is to wait for a GPU."""
+
+
+class FiniteLosses:
+    """Whether every loss of a training was a number, without waiting for each.
+
+    A network that has lost its numbers does not find them again, so that a late look says the same
+    as one at each step.
+    """
+
+    def __init__(self) -> None:
+        self._added = 0
+        self._finite: torch.Tensor | None = None
+
+    def lost(self, loss: torch.Tensor) -> bool:
+        """Add the loss of one step; whether one was no number, where this step looks."""
+        import torch
+
+        new = torch.isfinite(loss.detach())
+        self._finite = new if self._finite is None else self._finite & new
+        self._added += 1
+        return self._added % LOOKED_AT == 0 and not self.all
+
+    @property
+    def all(self) -> bool:
+        """Whether every loss so far was a number."""
+        return self._finite is None or bool(self._finite)
 
 
 def check_budget(recipe: Any) -> None:
@@ -165,12 +194,14 @@ def fit(
     groups: list[dict[str, Any]] = [{"params": decoder, "lr": rate}]
     if recipe.freeze == "none":
         groups.append({"params": encoder, "lr": rate / 10})
-    optimizer = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
+    fused = on_cuda(groups) or None
+    optimizer = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay, fused=fused)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(factor, recipe))
     train_mode(net)
+    losses = FiniteLosses()
     for step, rows in enumerate(batches(n, recipe.steps, recipe.batch_size, seed)):
         value = loss(step, rows)
-        if not bool(torch.isfinite(value)):
+        if losses.lost(value):
             return None
         optimizer.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]
@@ -179,7 +210,7 @@ def fit(
         schedule.step()
         if progress is not None:
             progress(f"train at {rate:g}", step + 1, recipe.steps)
-    return float(sum(p.numel() for p in trained))
+    return float(sum(p.numel() for p in trained)) if losses.all else None
 
 
 def factor(recipe: TrainingBudget, step: int) -> float:

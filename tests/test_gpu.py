@@ -1,0 +1,136 @@
+"""One run on whatever device there is: the same checks on a GPU, where one is, as on the CPU.
+
+    pytest -m gpu        the checks of a GPU alone, which skip where there is none
+
+A run on the CPU without any of a device's shortcuts is what both are held against.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import zoobench
+from zoobench import datasets, models
+from zoobench.api import RunResults
+from zoobench.features.source import Features, View
+from zoobench.schema import Record
+
+CARD = pytest.param(
+    "cuda",
+    marks=[
+        pytest.mark.gpu,
+        pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here"),
+    ],
+)
+DEVICES = ["cpu", CARD]
+MODEL = "packaged/efficientnet-lite0?input_size=64"
+DATA = "packaged/mnist-5k?max_train=200&max_valid=100&max_test=200"
+FLIPPED = 5
+"""Test examples that the rounding of a device may turn, of 200."""
+
+pytestmark = pytest.mark.xdist_group("gpu")
+
+
+def suite(folder: Path, more: str = "") -> Path:
+    path = folder / "s.toml"
+    path.write_text(
+        f'name = "devices"\nprecision = "fp32"\nmodels = ["{MODEL}"]\ndatasets = ["{DATA}"]\n'
+        "seeds = [0]\ncontrols = false\n"
+        'methods = ["knn", "ridge", "linear-probe",\n'
+        '    { name = "fine-tune", steps = 16, batch_size = 32, rates = [1e-3] },\n'
+        '    { name = "from-scratch", steps = 3, batch_size = 16, rates = [1e-3] }]\n'
+        f"{more}[limits]\ncost_seconds = 0.3\n"
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> RunResults:
+    folder = tmp_path_factory.mktemp("reference")
+    return zoobench.run(suite(folder), out=folder / "out", device="cpu")
+
+
+@pytest.fixture(scope="module", params=DEVICES)
+def device(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def found(device: str, tmp_path_factory: pytest.TempPathFactory, reference: RunResults) -> Any:
+    if device == "cpu":  # it is that run
+        return reference
+    folder = tmp_path_factory.mktemp(device)
+    return zoobench.run(suite(folder), out=folder / "out", device=device)
+
+
+def by_method(run: RunResults) -> dict[str, Record]:
+    return {record.cell.method: record for record in run.records}
+
+
+def values(record: Record) -> dict[str, float]:
+    return {one.metric: one.value for one in record.measurements}
+
+
+def test_every_cell_has_an_answer(found: RunResults) -> None:
+    assert not found.failed, [record.error for record in found.failed]
+    assert len(found.records) == 5
+
+
+@pytest.mark.parametrize("method", ["knn", "ridge", "linear-probe"])
+def test_frozen_features_say_what_they_say_on_the_cpu(
+    method: str, found: RunResults, reference: RunResults
+) -> None:
+    ours, theirs = (values(by_method(run)[method]) for run in (found, reference))
+    assert abs(ours["accuracy"] - theirs["accuracy"]) <= FLIPPED / 200
+    assert ours["accuracy"] > 0.5
+
+
+def test_training_learns_and_its_memory_is_told(found: RunResults) -> None:
+    told = values(by_method(found)["fine-tune"])
+    assert told["accuracy"] > 0.3
+    assert told["train_memory_bytes"] > 0
+    assert values(by_method(found)["from-scratch"])["accuracy"] < told["accuracy"]
+
+
+def test_costs_say_which_device_they_are_of(found: RunResults, device: str) -> None:
+    measured = {one.metric: one for one in by_method(found)["linear-probe"].measurements}
+    for name in ("latency_ms_p50", "throughput", "peak_memory_bytes"):
+        assert measured[name].value > 0, name
+    said = str(measured["latency_ms_p50"].detail)
+    assert (device == "cpu") == bool(re.search(r"'device': 'cpu'", said))
+
+
+def plain_and_ours(model: str, data: str, precision: str, device: str) -> tuple[Any, Any]:
+    """(N, D) float64 one example after the other on the CPU, and as the product computes them."""
+    backbone: Any = models.load(models.resolve(model))
+    split = datasets.load(datasets.resolve(data)).test.subset(range(24))
+    with torch.no_grad():
+        plain = [
+            backbone.embed(backbone.collate([backbone.prepare(split.read(i))]))
+            for i in range(len(split))
+        ]
+    backbone.module.to(device)
+    ours = Features(backbone, View(model, precision=precision)).features(split)
+    return torch.cat(plain).double().numpy(), ours.double().cpu().numpy()
+
+
+def test_exact_features_are_those_of_the_plain_network(device: str) -> None:
+    """With no shortcut of the arithmetic that a GPU would take by itself (TF32)."""
+    plain, ours = plain_and_ours(MODEL, DATA, "fp32", device)
+    assert np.abs(ours - plain).max() < 1e-4 * np.abs(plain).max()
+
+
+def test_features_in_bfloat16_point_the_same_way(device: str) -> None:
+    """Of a transformer: networks of narrow convolutions, such as lite0, come to 0.98 alone, which
+    the precision "auto" sees for itself."""
+    data = "packaged/word-polarity?max_test=100"
+    plain, ours = plain_and_ours("packaged/minilm-l6-v2?length=16", data, "bf16", device)
+    cosine = (ours * plain).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(plain, axis=1)
+    assert cosine.min() > 0.999
+    assert not np.array_equal(ours, plain)
