@@ -194,6 +194,54 @@ def test_weights_of_ones_own_are_taken(keras: Any, tmp_path: Path) -> None:
         assert torch.equal(backbone.embed(batch), net(batch.permute(0, 2, 3, 1), training=False))
 
 
+def test_a_dense_layer_inside_is_no_classifier(keras: Any, tmp_path: Path) -> None:
+    """A gate of squeeze and excitation holds one, and what reads its answer is the network's."""
+    layers, given = keras.layers, keras.Input((SIDE, SIDE, 3))
+    maps = layers.Conv2D(8, 3)(given)
+    gate = layers.Dense(8, activation="sigmoid")(layers.GlobalAveragePooling2D()(maps))
+    gated = layers.Multiply()([maps, layers.Reshape((1, 1, 8))(gate)])
+    net = keras.Model(given, layers.GlobalMaxPooling2D()(gated))
+    net.save(tmp_path / "gated.keras")
+    backbone = loaded(f"keras/{tmp_path / 'gated.keras'}")
+    batch = backbone.collate([backbone.prepare(Image.fromarray(one)) for one in pixels()])
+    with torch.no_grad():
+        theirs = net(batch.permute(0, 2, 3, 1), training=False)
+        assert torch.allclose(backbone.embed(batch), theirs, atol=1e-6)
+    assert backbone.provenance["tap"] == "output"
+    pooled = layers.GlobalAveragePooling2D()(gated)
+    heads = [layers.Activation("softmax")(layers.Dense(n)(pooled)) for n in (3, 4)]
+    keras.Model(given, heads).save(tmp_path / "heads.keras")
+    assert loaded(f"keras/{tmp_path / 'heads.keras'}").feature_dim == 8
+    keras.Model(given, [heads[0], net(given)]).save(tmp_path / "odd.keras")
+    with pytest.raises(Unsupported, match="its 2 outputs follow different layers"):
+        loaded(f"keras/{tmp_path / 'odd.keras'}")
+
+
+def test_a_model_that_begins_with_another_is_fed_as_that_one(keras: Any, tmp_path: Path) -> None:
+    layers = keras.layers
+    inner = keras.Sequential(
+        [keras.Input((SIDE, SIDE, 3)), layers.Rescaling(1 / 255), layers.Conv2D(8, 3)]
+    )
+    outer = [keras.Input((SIDE, SIDE, 3)), inner, layers.GlobalAveragePooling2D(), layers.Dense(5)]
+    keras.Sequential(outer).save(tmp_path / "m.keras")
+    found = loaded(f"keras/{tmp_path / 'm.keras'}")
+    assert found.provenance["mode"] == "inside"
+    assert "guessed" not in found.provenance
+
+
+def test_what_is_no_file_or_too_large_is_said(keras: Any, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.keras")
+    (tmp_path / "folder.keras").mkdir()
+    for name, why in (("pipe", "it is no file"), ("folder", "no file"), ("none", "no such file")):
+        with pytest.raises(UserError, match=why):
+            models.resolve(f"keras/{tmp_path / name}.keras")
+    layers, given = keras.layers, keras.Input((10_000, 10_000, 3))
+    wide = keras.Model(given, layers.GlobalAveragePooling2D()(layers.Conv2D(2, 3)(given)))
+    wide.save(tmp_path / "wide.keras")
+    with pytest.raises(Unsupported, match="more than 8192 a side"):
+        loaded(f"keras/{tmp_path / 'wide.keras'}")
+
+
 def test_what_is_not_kerass_own_is_refused(keras: Any, tmp_path: Path) -> None:
     import h5py
 
@@ -212,6 +260,9 @@ def test_what_is_not_kerass_own_is_refused(keras: Any, tmp_path: Path) -> None:
         ("source", config.replace(b'"registered_name": null', b'"registered_name": "a>b"', 1),
          "not Keras's own"),
         ("json", config[:-5], "damaged"),
+        ("list", b"[1, 2]", "damaged: its config.json holds no model"),
+        ("class", config.replace(b'"class_name": "Conv2D"', b'"class_name": ["x"]', 1),
+         "not Keras's own"),
     ):  # fmt: skip
         with zipfile.ZipFile(tmp_path / f"{name}.keras", "w") as packed:
             packed.writestr("config.json", text)

@@ -181,6 +181,9 @@ CASES: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: _with(_doubled), "how large the result of its Concat is"
     ),
     "a tensor without bound": (lambda: _with(_grown), "its Tile makes .* numbers at a time"),
+    "a picture without bound": (
+        lambda: tinyonnx.classifier(sides=(16, 10**5)), "16 x 100,000, more than 8,192 a side",
+    ),
     "a size that a picture says": (lambda: _with(_unknown), "nobody can say beforehand"),
     "two inputs": (
         lambda: _with(lambda m: m.graph.input.append(

@@ -5,8 +5,8 @@
     keras/NAME?path=FILE.keras                   a whole model that Keras saved
 
 Their modules are torch's, so that they are probed, tuned, counted and made smaller as any other.
-Features are what the average over places gives before the classifier; of a saved model what its
-last dense layer reads. No layer runs code that is not Keras's own.
+Features are what the average over places gives before the classifier; of a saved model what the
+dense layer reads that makes its answers. No layer runs code that is not Keras's own.
 """
 
 from __future__ import annotations
@@ -237,8 +237,8 @@ def _application(keras: Any, ref: Ref) -> tuple[torch.nn.Module, str, int, dict[
 
 
 def _saved(keras: Any, ref: Ref) -> tuple[torch.nn.Module, str, int, dict[str, Any]]:
-    """A model that was saved whole, up to what its last dense layer reads."""
-    from zoobench.models import keras_files
+    """A model that was saved whole, up to its features."""
+    from zoobench.models import keras_files, keras_network, picture_inputs
     from zoobench.models.keras_network import module_of
 
     path = expanded(str(ref.option("path")))
@@ -255,15 +255,18 @@ def _saved(keras: Any, ref: Ref) -> tuple[torch.nn.Module, str, int, dict[str, A
     if fixed and (len(set(fixed)) > 1 or int(ref.option("input_size", fixed[0])) != fixed[0]):
         raise Unsupported(f"{path}: it reads pictures of {shape[1:3]}, and of no other size")
     side = int(ref.option("input_size", fixed[0] if fixed else GUESSED_SIDE))
-    dense = [one for one in net.layers if isinstance(one, keras.layers.Dense)]
-    inside = any(isinstance(one, keras.layers.Rescaling) for one in net.layers[:3])
+    if max(fixed, default=0) > picture_inputs.LARGEST_SIDE:
+        most = picture_inputs.LARGEST_SIDE
+        raise Unsupported(f"{path}: it reads pictures of {shape[1:3]}, more than {most} a side")
+    read, tap = keras_network.classifier_input(keras, net, path)
+    inside = keras_network.scales_itself(keras, net)
     guessed = [name for name in ("mean", "std") if ref.option(name) is None and not inside]
     if not fixed and ref.option("input_size") is None:
         guessed.append("input_size")
-    taken = keras.Model(net.inputs, dense[-1].input) if dense else net
+    taken = keras.Model(net.inputs, read)
     provenance = {
         "weights": str(ref.option("weights", "pretrained")), **checkpoints.facts(path),
-        "tap": dense[-1].name if dense else "output",
+        "tap": tap,
         **({"guessed": guessed} if guessed else {}),
     }  # fmt: skip
     module = module_of(taken, bool(ref.option("bgr", False)))

@@ -41,6 +41,8 @@ def require(what: str) -> None:
 def check(path: Path) -> None:
     """Raises MissingWeights where there is no such file or it is damaged, Unsupported where it
     names anything that is not Keras's own, or a file elsewhere."""
+    if not path.is_file():
+        raise MissingWeights(f"{path}: " + ("it is no file" if path.exists() else "no such file"))
     try:
         with zipfile.ZipFile(path) as packed:
             sizes = {one.filename: one.file_size for one in packed.infolist()}
@@ -55,6 +57,8 @@ def check(path: Path) -> None:
         raise MissingWeights(f"{path}: cannot be read: {error}") from error
     except (ValueError, NotImplementedError, RuntimeError) as error:
         raise MissingWeights(f"{path}: it is damaged: {error}") from error
+    if not isinstance(config, dict):
+        raise MissingWeights(f"{path}: it is damaged: its {CONFIG} holds no model")
     for named in _named(config):
         _check_class(named, path)
 
@@ -104,7 +108,8 @@ def _check_class(named: dict[str, Any], path: Path) -> None:
     registered = named.get("registered_name")
     if (module, name) == (None, "__keras_tensor__"):
         return
-    ours = module in HOMES or (isinstance(module, str) and module.startswith("keras.src.models."))
+    texts = isinstance(module, str) and isinstance(name, str)
+    ours = texts and (module in HOMES or str(module).startswith("keras.src.models."))
     if not ours or name in FOREIGN or registered not in (None, name):
         said = json.dumps([module, name, registered])[:120]
         raise Unsupported(f"{path}: it names what is not Keras's own: {said}")

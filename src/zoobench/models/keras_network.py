@@ -9,6 +9,7 @@ import contextlib
 import os
 import random
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoobench.errors import Unsupported, missing_extra
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     import torch
 
 BACKEND = "KERAS_BACKEND"
+HEAD = ("Activation", "Dropout", "Identity", "Reshape", "Softmax")
+"""What stands between a classifier's dense layer and what it says, by its class in keras.layers."""
+FIRST = 3
+"""Layers of a model, or of one inside of it, among which it may bring pixels to its scale."""
 
 
 def library() -> Any:
@@ -69,6 +74,39 @@ def module_of(net: Any, bgr: bool = False) -> torch.nn.Module:
             return found
 
     return KerasNetwork()
+
+
+def classifier_input(keras: Any, net: Any, path: Path) -> tuple[Any, str]:
+    """What the dense layer reads that makes the answers of `net`, and that layer's name; its one
+    output itself, and "output", where no dense layer makes it: one may stand anywhere inside, such
+    as in a gate. Raises Unsupported where outputs follow different ones.
+    """
+    dense = {}
+    for tensor in net.outputs:
+        made, name = tensor, "output"
+        while True:
+            layer, node, _ = made._keras_history
+            if isinstance(layer, keras.layers.Dense):
+                made, name = layer._inbound_nodes[node].input_tensors[0], str(layer.name)
+                break
+            given = layer._inbound_nodes[node].input_tensors
+            if type(layer).__name__ not in HEAD or len(given) != 1:
+                made = tensor
+                break
+            [made] = given
+        dense[id(made)] = (made, name)
+    if len(dense) != 1:
+        raise Unsupported(f"{path}: its {len(net.outputs)} outputs follow different layers")
+    [found] = dense.values()
+    return found
+
+
+def scales_itself(keras: Any, net: Any) -> bool:
+    """Whether `net`, or what it begins with, brings pixels of 0 to 255 to its own scale."""
+    first = net.layers[:FIRST]
+    inner = [one for one in first if isinstance(one, keras.Model)]
+    rescaling = any(isinstance(one, keras.layers.Rescaling) for one in first)
+    return rescaling or any(scales_itself(keras, one) for one in inner)
 
 
 def features(module: torch.nn.Module, pictures: torch.Tensor) -> torch.Tensor:

@@ -18,6 +18,8 @@ GUESSES: Mapping[str, Any] = {
     "interpolation": "bilinear", "crop_pct": 0.875,
 }  # fmt: skip
 BYTES = (0.0, 255.0)
+LARGEST_SIDE = 8192
+"""Pixels of a picture's side: what a file may ask for, before any picture is made so large."""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from typing import Any
 from zoobench.errors import MissingWeights, Unsupported, missing_extra, one_line, unknown
 from zoobench.escape import plain
 from zoobench.models import folders, keras_network, tf_operators
+from zoobench.models.picture_inputs import LARGEST_SIDE
 from zoobench.models.tf_operators import CALLS, PURE, RESTORING, SHOWN
 
 GRAPH, WEIGHTS = "saved_model.pb", "variables/variables"
@@ -35,7 +36,6 @@ PIXELS, FEATURES = "pixels", "features"
 
 NUMBERS = (1, 2, 3, 4, 5, 6, 9, 14, 17, 19, 22, 23)
 """Of tensorflow.DataType the floats and the whole numbers."""
-LARGEST_SIDE = 8192
 HANDLE, REFERENCE = "VarHandleOp", "VariableV2"
 """A variable, and one as TensorFlow 1 had them."""
 
