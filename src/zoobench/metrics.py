@@ -1,7 +1,7 @@
 """METRICS: every number that zoobench can print, with its unit and which way is better.
 
 Definitions stand in docs/protocol.md; `section` names the part of it: "quality" (section
-3), "cost" (section 4) or "transfer" (sections 2 and 5).
+3), "cost" (section 4), "transfer" (sections 2 and 5) or "trust" (section 8).
 """
 
 from __future__ import annotations
@@ -232,6 +232,15 @@ METRICS: dict[str, MetricRow] = {
     ),
     "valid_relative_gap": MetricRow(
         "", "lower", "transfer", "the same for the fit that the choice was made on"
+    ),
+    "membership_auc": MetricRow(
+        "fraction", "lower", "trust", "an attack tells members of train from others; 0.5 by chance"
+    ),
+    "membership_loss_auc": MetricRow(
+        "fraction", "lower", "trust", "the same by a threshold of the loss alone"
+    ),
+    "membership_tpr_at_1pct_fpr": MetricRow(
+        "fraction", "lower", "trust", "members found where 1% of the others are taken for some"
     ),
     "logme": MetricRow("nats", "higher", "transfer", "LogME of the train features"),
     "h_score": MetricRow("", "higher", "transfer", "regularised H-score of the train features"),

@@ -13,6 +13,7 @@ from typing import Any, cast
 from zoobench import plugins
 from zoobench.errors import UserError, check_finite, unknown
 from zoobench.interfaces import Method
+from zoobench.methods.audit import OPTIONAL
 from zoobench.schema import Cell
 
 METHODS: dict[str, str] = {
@@ -93,6 +94,8 @@ FOR_TASK: dict[str, dict[str, str]] = {
 }
 """Task -> the classes behind names of METHODS whose own does not serve it."""
 
+AUDITS = ("membership",)
+"""Options of methods that classify: what is measured beside, when `test` has been read."""
 
 HEAD = "head"
 HEADS = ("carried", "anew")
@@ -156,6 +159,9 @@ def build(name: str, params: Mapping[str, Any], where: str = "", task: str = "")
             why = f"expected a list, such as {at} = [{value}]"
         raise UserError(f"{where}: {name}{'.' + at if at else ''}: {why}") from None
     check_finite(f"{where}: {name}" if where else name, params_of(method))
+    for option in AUDITS:
+        if getattr(method, option, False) and task not in ("", "classification"):
+            raise UserError(f"{where}: {name}.{option}: it asks about classes, not about {task}")
     return method
 
 
@@ -170,5 +176,12 @@ def _is_head(cell: Cell, key: str) -> bool:
 
 
 def params_of(method: Method) -> dict[str, Any]:
-    """The hyper-parameters of `method`, defaults included, as JSON types."""
-    return dataclasses.asdict(cast("Any", method))
+    """The hyper-parameters of `method`, defaults included, as JSON types; options that are off
+    (audit.off) are left out."""
+    left_out = {
+        field.name
+        for field in dataclasses.fields(cast("Any", method))
+        if OPTIONAL in field.metadata and getattr(method, field.name) == field.default
+    }
+    every = dataclasses.asdict(cast("Any", method))
+    return {name: value for name, value in every.items() if name not in left_out}

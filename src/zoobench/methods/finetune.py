@@ -18,14 +18,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from zoobench.costs.training_memory import saved_for_backward, training_bytes
 from zoobench.errors import NotFinite
 from zoobench.features.compiled import Compiling, training
-from zoobench.interfaces import Adapted, SealedSplits, Split, Team
+from zoobench.interfaces import Adapted, SealedSplits, Split, Splits, Team
 from zoobench.machine import out_of_memory
+from zoobench.methods.audit import off
 from zoobench.methods.data_parallel import Share
 from zoobench.methods.head import AffineHead
 from zoobench.methods.inputs import Inputs
 from zoobench.methods.objectives import Objective, objective_of
 from zoobench.methods.optimizers import make_optimizer, parameter_groups
 from zoobench.methods.training import FiniteLosses, check_budget, factor
+from zoobench.schema import Measurement
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +38,8 @@ class FineTune:
     """All weights, new head. `steps` and `batch_size` are the budget of one run of the grid.
 
     `freeze` "all-but-last" trains the last block of parameters only, with the head;
-    `layer_decay` multiplies the rate by itself for each block below the head.
+    `layer_decay` multiplies the rate by itself for each block below the head; of classes,
+    `membership` asks beside whether one can tell who was in train (docs/trust.md).
     """
 
     version: ClassVar[int] = 1
@@ -55,6 +58,7 @@ class FineTune:
     warmup: float = 0.1
     freeze: Literal["none", "all-but-last"] = "none"
     layer_decay: float = 1.0
+    membership: bool = off()
 
     def __post_init__(self) -> None:
         check_budget(self)
@@ -93,6 +97,28 @@ class FineTune:
             said["compile-failed"] = bool(compiling.failed)
         best.flags = tuple(flag for flag, holds in said.items() if holds)
         return best
+
+    def audit(
+        self, adapted: Adapted, backbone: Any, splits: Splits, seed: int
+    ) -> tuple[Measurement, ...]:
+        """What its options ask for, when `test` has been read. Raises NotFinite where a reference
+        cannot be trained."""
+        from zoobench.methods import membership
+
+        recipe = replace(self, rates=(float(adapted.chosen["rate"]),))
+
+        def again(part: Split, number: int) -> Adapted:
+            run = Training(
+                recipe, backbone, objective_of(splits), recipe.rates[0], seed + 1 + number
+            )
+            tuned, _ = fitting(run, Inputs(backbone, part), Inputs(backbone, splits.valid), 1)
+            if tuned is None:
+                raise NotFinite("the training loss of a reference for membership inference")
+            return tuned
+
+        if not self.membership:
+            return ()
+        return membership.numbers(membership.on_training(adapted, splits, again))
 
 
 @dataclass(frozen=True)

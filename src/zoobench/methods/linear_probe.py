@@ -6,8 +6,10 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from zoobench.interfaces import Adapted, SealedSplits
+from zoobench.interfaces import Adapted, SealedSplits, Splits
+from zoobench.methods.audit import off
 from zoobench.methods.head import AffineHead, Fitted, HeadFit
+from zoobench.schema import Measurement
 from zoobench.tasks.classification import labels_of
 
 if TYPE_CHECKING:
@@ -23,11 +25,13 @@ class LinearProbe:
     above a relative gap of 1e-4; `lambda-on-edge` where the choice lies on the grid's edge
     after it was extended; `grid-extended` where it had to be. Without `refit` the fit on
     train alone is kept: a few-shot cell must not learn from the examples it chooses by.
+    `membership` asks beside whether one can tell who was in train (docs/trust.md).
     """
 
     lambdas: int = 45
     decades: float = 11.0
     refit: bool = True
+    membership: bool = off()
 
     version: ClassVar[int] = 1
     needs: ClassVar[str] = "features"
@@ -70,6 +74,17 @@ class LinearProbe:
             return AffineHead.of(*solved.unscaled()).among(present, classes)
 
         return Fitted(final.log_probs, held, chosen, facts, flags_of(path), head)
+
+    def audit(
+        self, adapted: Adapted, backbone: Any, splits: Splits, seed: int
+    ) -> tuple[Measurement, ...]:
+        """What its options ask for, when `test` has been read."""
+        from zoobench.methods import membership
+
+        if not self.membership:
+            return ()
+        members = [splits.train, splits.valid] if self.refit else [splits.train]
+        return membership.numbers(membership.on_probe(adapted, backbone, splits, members))
 
 
 def facts_of(path: LogisticPath) -> dict[str, float]:

@@ -36,6 +36,7 @@ from zoobench.models import graphs, variants, weights
 from zoobench.schema import PRETRAIN, Cell, Measurement, Outcomes, Record, Ref, digest
 from zoobench.tasks.evaluate import UNKNOWN_CLASSES, evaluate, of_known
 from zoobench.workers import torchrun
+from zoobench.workers.audits import audited
 from zoobench.workers.loaded import Alone, Loaded, load, second
 from zoobench.workers.provenance import compiled, planned, precision_of, provenance
 from zoobench.workers.settings import Result, Settings
@@ -182,6 +183,7 @@ class Bench:
                 *fit.seconds,
                 *facts(adapted),
                 *foreseen,
+                *audited(cell, method, adapted, loaded, splits),
             ),
             chosen=dict(adapted.chosen),
             flags=tuple(dict.fromkeys(flags)),

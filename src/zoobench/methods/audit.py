@@ -1,0 +1,16 @@
+"""What a method measures of its own result when `test` has been read: options, off by default.
+
+An option that is off stands in no cell, so that cells without it keep the keys they had.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+OPTIONAL = "left out while it is the default"
+
+
+def off() -> Any:
+    """The field of an option that is False unless it is asked for."""
+    return dataclasses.field(default=False, metadata={OPTIONAL: True})

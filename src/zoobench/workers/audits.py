@@ -1,0 +1,28 @@
+"""What a method's options ask for beside its scores, once `test` has been read."""
+
+from __future__ import annotations
+
+from zoobench.datasets.shift import is_shifted
+from zoobench.interfaces import Adapted, Method, Splits
+from zoobench.schema import Cell, Measurement
+from zoobench.workers.loaded import Loaded
+
+
+def audited(
+    cell: Cell, method: Method, adapted: Adapted, loaded: Loaded | None, splits: Splits
+) -> tuple[Measurement, ...]:
+    """Measurements beside the cell's scores. A variant's original is asked in its place, the cell
+    of all examples in place of those of a few shots, and the clean test split in place of one that
+    was shifted."""
+    audit = getattr(method, "audit", None)
+    if audit is None or loaded is None or loaded.original is not None:
+        return ()
+    if cell.shots is not None or is_shifted(cell.dataset):
+        return ()
+    source = loaded.features
+    team, source.team = source.team, None  # it trains on the cell's own split alone
+    try:
+        found: tuple[Measurement, ...] = audit(adapted, source, splits, cell.seed)
+    finally:
+        source.team = team
+    return found
