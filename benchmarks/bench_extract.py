@@ -166,9 +166,10 @@ class Ours:
 
     def split(self, repeat: int) -> Any:
         from zoobench.interfaces import Split
+        from zoobench.tasks.classification import Labels
 
         # Other labels, another fingerprint: nothing is read from memory.
-        labels = (np.arange(len(self.ids), dtype=np.int64) + repeat) % 4
+        labels = Labels((np.arange(len(self.ids), dtype=np.int64) + repeat) % 4)
         return Split("train", self.ids, labels, self.read)
 
     def run(self, repeat: int, precision: str) -> np.ndarray[Any, np.dtype[np.float32]]:

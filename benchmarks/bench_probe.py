@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from zoobench.solvers.basis import scaling
 from zoobench.solvers.grid import grid
 from zoobench.solvers.logistic import logistic_path
-from zoobench.tasks.classification import labels_of
+from zoobench.tasks.classification import Labels, labels_of
 
 Array = NDArray[np.float32]
 LAMBDAS = grid()
@@ -160,7 +160,7 @@ def documents() -> Data:
             kept.append((name, label))
             count[label] += 1
     texts, labels = [name for name, _ in kept], np.asarray([label for _, label in kept])
-    split = Split("train", tuple(map(text_id, texts)), labels, Texts(tuple(texts)))
+    split = Split("train", tuple(map(text_id, texts)), Labels(labels), Texts(tuple(texts)))
     ref = models.resolve("packaged/minilm-l6-v2")
     source = Features(models.load(ref), View(str(ref)), FeatureCache(cache_dir() / "features"))
     return cut("documents", source.features(split).numpy(), labels, (0.72, 0.8))

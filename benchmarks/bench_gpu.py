@@ -1,0 +1,373 @@
+"""What a device can do, and how much of it the product uses: extraction, training, probes.
+
+    python benchmarks/bench_gpu.py [--device cuda] [--quick] [--out FILE.json]
+
+First the ceilings: a large matrix product in float32 (without TF32) and bfloat16, and a copy on
+the device. Then for each network: the bare forward on pictures that lie on the device; extraction
+by the product, end to end, from cached pixels and from JPEG files; steps of its fine-tuning beside
+the plain loop of a training script. Last the two probes. Weights are random: speed does not see
+them. Rates are examples a second, medians over turns. Both sides of a comparison take turns; first
+they are checked to compute the same thing. `--quick` uses tiny networks and little data: it shows
+that all parts run, as a test does on the CPU. One JSON (`SCHEMA`) and a table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SCHEMA = 1
+NETWORKS = {
+    "resnet50": "timm/resnet50?weights=random",
+    "vit-s": "timm/vit_small_patch16_224?weights=random",
+    "efficientnet-b0": "timm/efficientnet_b0?weights=random",
+    "convnext-t": "timm/convnext_tiny?weights=random",
+    "minilm": "packaged/minilm-l6-v2?length=32&weights=random",
+}
+TINY = {
+    "test_resnet": "timm/test_resnet?input_size=64&weights=random",
+    "minilm": "packaged/minilm-l6-v2?length=8&weights=random",
+}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is computed: `pictures` cached, `files` of JPEG, `batch` of the bare forward,
+    `steps` of training, a probe's examples and features, the side of a matrix product."""
+
+    pictures: int
+    files: int
+    batch: int
+    steps: int
+    probe: tuple[int, int, int]
+    matrix: int
+    turns: int
+
+
+WHOLE = Sizes(4096, 2048, 256, 20, (50_000, 2_048, 100), 8192, 3)
+QUICK = Sizes(16, 4, 4, 2, (400, 32, 4), 256, 1)
+
+
+@dataclass
+class Bench:
+    """A device, how much is measured on it, and the clock that waits for it."""
+
+    device: Any
+    sizes: Sizes
+
+    def seconds(self, call: Callable[[], Any]) -> float:
+        self.wait()
+        started = time.perf_counter()
+        call()
+        self.wait()
+        return time.perf_counter() - started
+
+    def wait(self) -> None:
+        import torch
+
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def best(self, call: Callable[[], Any]) -> float:
+        """Median seconds of `call`, after one that is not counted."""
+        call()
+        return statistics.median(self.seconds(call) for _ in range(self.sizes.turns))
+
+    def turns(self, *calls: Callable[[], Any]) -> list[float]:
+        """Median seconds of each of `calls`, which take turns, after one that is not counted."""
+        for call in calls:
+            call()
+        taken = [[self.seconds(call) for call in calls] for _ in range(self.sizes.turns)]
+        return [statistics.median(row) for row in zip(*taken, strict=True)]
+
+
+def ceilings(bench: Bench) -> dict[str, float]:
+    """FLOP/s of a matrix product by type, and bytes/s of a copy (read and written)."""
+    import torch
+
+    side, found = bench.sizes.matrix, {}
+    for name in ("float32", "bfloat16"):
+        a = torch.randn(side, side, device=bench.device, dtype=getattr(torch, name))
+        found[f"matmul_{name}"] = 2 * side**3 / bench.best(lambda a=a: a @ a)
+    one = torch.empty(side * side * 4, device=bench.device, dtype=torch.uint8)
+    other = torch.empty_like(one)
+    found["copy_bytes"] = 2 * one.nbytes / bench.best(lambda: other.copy_(one))
+    return found
+
+
+def pixels(count: int, side: int = 224) -> Any:
+    """(N, H, W, 3) uint8 of smooth colours."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
+    return np.repeat(np.repeat(coarse, side // 8, axis=1), side // 8, axis=2)
+
+
+def jpegs(folder: Path, count: int) -> tuple[str, ...]:
+    """Paths of JPEG files of 500 x 375, ImageNet's usual size."""
+    from PIL import Image
+
+    paths = []
+    for i, one in enumerate(pixels(count, 64)):
+        paths.append(str(folder / f"{i}.jpg"))
+        Image.fromarray(one).resize((500, 375), Image.Resampling.BICUBIC).save(paths[-1])
+    return tuple(paths)
+
+
+@dataclass(frozen=True)
+class Cached:
+    """Pictures in memory, as a reader."""
+
+    held: Any
+
+    def __call__(self, i: int) -> Any:
+        from PIL import Image
+
+        return Image.fromarray(self.held[i])
+
+
+def split_of(read: Any, count: int, turn: int) -> Any:
+    """Examples of four classes; another turn has other labels, so that nothing is read again."""
+    from zoobench.interfaces import Split
+    from zoobench.tasks.classification import Labels
+
+    labels = Labels((np.arange(count, dtype=np.int64) + turn) % 4)
+    return Split("train", tuple(map(str, range(count))), labels, read)
+
+
+def sentences(count: int) -> tuple[str, ...]:
+    """Texts that fill the tokens that a network reads here."""
+    rng = np.random.default_rng(0)
+    words = ["the", "cat", "sat", "on", "a", "mat", "while", "others", "slept", "soundly"]
+    return tuple(" ".join(rng.choice(words, 40)) for _ in range(count))
+
+
+def network(bench: Bench, name: str, ref: str, files: Sequence[str]) -> dict[str, Any]:
+    """The rates of one network, each beside the bare forward in the same arithmetic."""
+    import torch
+
+    from zoobench import models
+    from zoobench.costs.counted import batch_of, static_costs
+    from zoobench.datasets.readers import Files, Texts
+    from zoobench.features.extraction import lay_out, to_device
+    from zoobench.features.source import Features, View
+
+    backbone: Any = models.load(models.resolve(ref), 0)
+    flops = next(one.value for one in static_costs(backbone) if one.metric == "flops")
+    lay_out(backbone, bench.device)
+    precision = "bf16" if bench.device.type == "cuda" else "fp32"
+    source = Features(backbone, View(ref, precision=precision))
+    count, size = bench.sizes.batch, bench.sizes
+    resident = to_device(batch_of(backbone, count), bench.device)
+
+    def bare() -> Any:
+        with torch.inference_mode():
+            return source.fast.embed(resident)
+
+    text = backbone.input_spec.modality == "text"
+    turn = iter(range(10**6))
+    sources: dict[str, tuple[Any, int]] = (
+        {"texts": (Texts(sentences(size.pictures)), size.pictures)}
+        if text
+        else {
+            "pixels": (Cached(pixels(size.pictures)), size.pictures),
+            "jpeg": (Files(tuple(files)), len(files)),
+        }
+    )
+    same(source, backbone, split_of(*next(iter(sources.values())), turn=next(turn)), precision)
+    rate = count / bench.best(bare)
+    row: dict[str, Any] = {
+        "name": name, "ref": ref, "precision": precision, "flops": flops, "bare": rate,
+    }  # fmt: skip
+    for kind, (read, many) in sources.items():
+        taken = bench.best(lambda r=read, m=many: source.features(split_of(r, m, next(turn))))
+        row[kind] = many / taken
+    row |= training(bench, source, text)
+    if bench.device.type == "cuda":
+        row["peak_memory_bytes"] = torch.cuda.max_memory_allocated(bench.device)
+        torch.cuda.reset_peak_memory_stats(bench.device)
+    return row
+
+
+def same(source: Any, backbone: Any, split: Any, precision: str) -> None:
+    """Raises AssertionError where the product's features are not the network's own."""
+    import torch
+
+    from zoobench.features.extraction import to_device
+
+    some = split.subset(range(4))
+    batch = backbone.collate([backbone.prepare(some.read(i)) for i in range(len(some))])
+    with torch.inference_mode():
+        plain = backbone.embed(to_device(batch, source.device)).float().cpu()
+    ours = source.features(some).float().cpu()
+    cosine = torch.nn.functional.cosine_similarity(ours, plain).min()
+    least = 0.98 if precision == "bf16" else 0.99999
+    assert float(cosine) > least, f"features differ: cosine {float(cosine):.5f}"
+
+
+def training(bench: Bench, source: Any, text: bool) -> dict[str, float]:
+    """Steps a second of the product's fine-tuning, and of the loop that a training script has."""
+    from zoobench.methods.data_parallel import Share
+    from zoobench.methods.finetune import FineTune, Training
+    from zoobench.methods.inputs import Inputs
+    from zoobench.methods.objectives import objective_of
+
+    size, batch = bench.sizes, min(64, bench.sizes.batch)
+    splits = splits_of(text, 4 * batch)
+    recipe = FineTune(steps=size.steps, batch_size=batch, rates=(1e-4,))
+    train, valid = Inputs(source, splits.train), Inputs(source, splits.valid)
+    run = Training(recipe, source, objective_of(splits), 1e-4, 0)
+    batches = [train.batch(list(range(k * batch, (k + 1) * batch))) for k in range(4)]
+    taken = bench.turns(
+        lambda: run.train(train, valid, Share()),
+        lambda: plain_loop(bench, source.copy(), batches, size.steps),
+    )
+    return {"train_steps": size.steps / taken[0], "plain_steps": size.steps / taken[1]}
+
+
+def splits_of(text: bool, count: int) -> Any:
+    from zoobench.interfaces import Splits
+
+    if text:
+        from zoobench.datasets.readers import Texts
+
+        read: Any = Texts(sentences(count))
+    else:
+        read = Cached(pixels(count))
+    train = split_of(read, count, 0)
+    valid = split_of(read, 8, 1)
+    return Splits(train, valid, valid, ("a", "b", "c", "d"), "text" if text else "image")
+
+
+def plain_loop(bench: Bench, backbone: Any, batches: Sequence[Any], steps: int) -> None:
+    """AdamW, autocast, clipping, and the loss read every 20 steps to be shown."""
+    import torch
+
+    head = torch.nn.Linear(backbone.feature_dim, 4).to(bench.device)
+    backbone.module.train()
+    trained = [*backbone.module.parameters(), *head.parameters()]
+    fused = bench.device.type == "cuda" or None
+    optimizer = torch.optim.AdamW(trained, lr=1e-4, weight_decay=0.02, fused=fused)
+    for step in range(steps):
+        batch = batches[step % len(batches)]
+        many = len(next(iter(batch.values())) if isinstance(batch, dict) else batch)
+        target = torch.arange(many, device=bench.device) % 4
+        optimizer.zero_grad(set_to_none=True)
+        with backbone.autocast():
+            loss = torch.nn.functional.cross_entropy(head(backbone.embed(batch)).float(), target)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        if step % 20 == 19:
+            loss.item()
+
+
+def probes(bench: Bench) -> dict[str, float]:
+    """Seconds of the linear probe's whole path and of ridge regression's, and the gap that the
+    former is certified to."""
+    import torch
+
+    from zoobench.solvers.grid import grid
+    from zoobench.solvers.logistic import logistic_path
+    from zoobench.solvers.ridge import ridge_path
+
+    n, d, c = bench.sizes.probe
+    drawn = torch.Generator().manual_seed(0)
+    centres = torch.randn(c, d, generator=drawn)
+    labels = torch.randint(0, c, (n + n // 5,), generator=drawn)
+    rows = torch.randn(len(labels), d, generator=drawn) * 4 + centres[labels]
+    train, valid = rows[:n].to(bench.device), rows[n:].to(bench.device)
+    own, held = labels[:n].to(bench.device), labels[n:].to(bench.device)
+    hot = torch.nn.functional.one_hot(own, c)
+    found: list[Any] = []
+    return {
+        "logistic_seconds": bench.seconds(
+            lambda: found.append(logistic_path(train, own, valid, held, c))
+        ),
+        "ridge_seconds": bench.seconds(lambda: ridge_path(train, hot, grid(45, 11.0))),
+        "relative_gap": found[0].refit.certificate.relative_gap,
+    }
+
+
+def name_of(device: Any) -> str:
+    import torch
+
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"{platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def measured(device: Any, quick: bool) -> dict[str, Any]:
+    """The JSON's body."""
+    import torch
+
+    bench = Bench(device, QUICK if quick else WHOLE)
+    body: dict[str, Any] = {
+        "schema": SCHEMA, "device": name_of(device), "torch": str(torch.__version__),
+        "quick": quick, "ceilings": ceilings(bench), "networks": [],
+    }  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        files = jpegs(Path(folder), bench.sizes.files)
+        for name, ref in (TINY if quick else NETWORKS).items():
+            body["networks"].append(network(bench, name, ref, files))
+            print(line(body["networks"][-1], body["ceilings"]), flush=True)
+    body["probes"] = probes(bench)
+    return body
+
+
+HEAD = (
+    f"{'network':16}{'bare/s':>9}{'of peak':>9}{'pixels':>8}{'jpeg':>7}{'texts':>7}"
+    f"{'steps/s':>9}{'of plain':>10}"
+)
+
+
+def line(row: dict[str, Any], peaks: dict[str, float]) -> str:
+    """A network's row: extraction as shares of the bare forward."""
+    peak = peaks["matmul_bfloat16" if row["precision"] == "bf16" else "matmul_float32"]
+    shares = [
+        f"{row[kind] / row['bare']:>{width}.0%}" if kind in row else " " * width
+        for kind, width in (("pixels", 8), ("jpeg", 7), ("texts", 7))
+    ]
+    return (
+        f"{row['name']:16}{row['bare']:>9.0f}{row['bare'] * row['flops'] / peak:>9.0%}"
+        f"{''.join(shares)}{row['train_steps']:>9.2f}"
+        f"{row['train_steps'] / row['plain_steps']:>10.2f}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="")
+    parser.add_argument("--quick", action="store_true", help="tiny networks: does it run?")
+    parser.add_argument("--out", type=Path)
+    asked = parser.parse_args()
+    import torch
+
+    device = torch.device(asked.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    torch.backends.cuda.matmul.allow_tf32 = False
+    print(f"{name_of(device)}, torch {torch.__version__}\n{HEAD}", flush=True)
+    body = measured(device, asked.quick)
+    peaks, found = body["ceilings"], body["probes"]
+    n, d, c = (QUICK if asked.quick else WHOLE).probe
+    print(
+        f"\nmatrix product {peaks['matmul_float32'] / 1e12:.2f} TFLOP/s in float32, "
+        f"{peaks['matmul_bfloat16'] / 1e12:.2f} in bfloat16; copy {peaks['copy_bytes'] / 1e9:.0f} "
+        f"GB/s\nprobe of {n:,} x {d:,}, {c} classes: {found['logistic_seconds']:.2f} s to a gap of "
+        f"{found['relative_gap']:.0e}; ridge {found['ridge_seconds']:.2f} s"
+    )
+    if asked.out is not None:
+        asked.out.write_text(json.dumps(body, indent=1) + "\n", encoding="ascii")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
