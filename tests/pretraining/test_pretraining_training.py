@@ -147,8 +147,8 @@ def guarded(whole: Splits, log: list[str]) -> Splits:
 
         return Split(split.name, split.ids, split.targets, read, split.reader, split.groups)
 
-    parts = (watched(split) for split in (whole.train, whole.valid, whole.test))
-    return Splits(*parts, classes=whole.classes, modality=whole.modality)
+    train, valid, test = map(watched, (whole.train, whole.valid, whole.test))
+    return Splits(train, valid, test, whole.classes, whole.modality)
 
 
 def test_test_is_read_after_the_checkpoint_was_written_and_not_before(

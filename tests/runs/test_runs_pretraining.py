@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -192,6 +193,28 @@ def test_where_pretraining_failed_the_cells_after_it_say_so(tmp_path: Path) -> N
     assert said is not None
     assert "its pretraining has failed" in said["message"]
     assert "--retry-failed" in said["message"]
+
+
+@pytest.mark.parametrize(
+    ("objective", "dataset", "architecture", "says"),
+    [
+        ("masked-lm", STRIPES.replace("stripes", "phrases"), "", "masked_lm_loss"),
+        ("denoising", STRIPES, "timm/test_resnet?input_size=32", "psnr"),
+    ],
+)
+def test_texts_and_architectures_of_libraries_are_pretrained_alike(
+    tmp_path: Path, objective: str, dataset: str, architecture: str, says: str
+) -> None:
+    how: dict[str, Any] = {"steps": 3, "rates": [1e-3]}
+    how |= {"architecture": architecture} if architecture else {}
+    text = pretrain_suite(objective, rest="controls = false", **how).replace(STRIPES, dataset)
+    cells = [cell for cell in planning.plan(read(text, tmp_path)) if cell.seed == 0]
+    found = [one.record for group in groups(cells) for one in run_group(group, settings())]
+    assert [(r.cell.method, r.status) for r in found] == [(PRETRAIN, "ok"), ("knn", "ok")]
+    assert found[0].get(says) is not None
+    assert (found[0].value("pretraining_macs") or 0) > 0
+    state = found[0].provenance["pretraining"]["state"]
+    assert found[1].provenance["model"]["state"] == state
 
 
 def test_a_folder_that_holds_no_checkpoint_is_refused_by_name(tmp_path: Path) -> None:

@@ -147,9 +147,8 @@ def load(ref: Ref, seed: int) -> Backbone:
     folder = folder_of(ref, seed)
     if not (folder / CARD).is_file():
         raise MissingWeights(
-            f"there is no encoder {ref.short} of seed {seed} here: its pretraining has failed or "
-            f"was left out; `--retry-failed=all` runs it again, and then this cell "
-            f"(the cell `pretrain`, {ref.short}, seed {seed})"
+            f"no encoder {ref.short} of seed {seed} here: its pretraining has failed or was left "
+            "out; `--retry-failed=all` runs its cell `pretrain` again, and then this one"
         )
     card = read_card(folder)
     backbone = untrained(ref, seed)

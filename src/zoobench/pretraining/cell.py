@@ -220,4 +220,6 @@ def _show(folder: Path, rebuilt: Sequence[torch.Tensor], samples: torch.Tensor |
         rows = [part for half in halves for part in half.unbind(1)]
         (folder / RECONSTRUCTIONS).write_bytes(grid_png(rows))
     if samples is not None:
-        (folder / SAMPLES).write_bytes(grid_png(samples.unflatten(0, (-1, SHOWN)).unbind()))
+        (folder / SAMPLES).write_bytes(
+            grid_png(samples.reshape(-1, SHOWN, *samples.shape[1:]).unbind())
+        )

@@ -282,6 +282,48 @@ class Gap:
 
 
 @dataclass(frozen=True)
+class MadeEncoder:
+    """How one model was pretrained: means over its seeds, of each number that it has, with a
+    95% interval over test examples and seeds where it has one.
+
+    `curve` has (examples seen, MACs, kNN accuracy on valid, least and greatest of the seeds);
+    `equal` is that accuracy at the MACs of the cheapest of the run's trainings, between the points
+    of the curve in proportion.
+    """
+
+    model: Ref
+    seeds: int
+    rates: tuple[float, ...]
+    numbers: Mapping[str, tuple[float, float | None, float | None]]
+    curve: tuple[tuple[float, float, float, float, float], ...]
+    equal: float | None = None
+
+    @property
+    def objective(self) -> str:
+        return str(self.model.option("objective"))
+
+
+@dataclass(frozen=True)
+class Bought:
+    """What one pretraining bought on a dataset by one method, over the same encoder untrained or a
+    probe of raw input: `leads` labels a
+    class -> its lead, None of all data; `beats` whether that on all data is above 0, by Holm's
+    correction over the models and datasets of the method. `seen`: the data are those that it was
+    pretrained on."""
+
+    model: Ref
+    dataset: Ref
+    method: str
+    over: str
+    metric: str
+    score: float | None
+    seen: bool
+    leads: Mapping[int | None, Lead] = field(default_factory=dict)
+    p: Mapping[int | None, float] = field(default_factory=dict)
+    beats: bool | None = None
+
+
+@dataclass(frozen=True)
 class Ranking:
     """All that a run (or several) allows to be said.
 
@@ -297,3 +339,5 @@ class Ranking:
     efficiency: tuple[Efficiency, ...] = ()
     crossings: tuple[Crossing, ...] = ()
     gaps: tuple[Gap, ...] = ()
+    encoders: tuple[MadeEncoder, ...] = ()
+    bought: tuple[Bought, ...] = ()

@@ -32,6 +32,7 @@ from zoobench.ranking.outcomes import (
     sample_of,
 )
 from zoobench.ranking.overall import Ranked, rank_overall
+from zoobench.ranking.pretrained import bought, encoders
 from zoobench.ranking.untrained import crossings
 from zoobench.schema import PRETRAIN, Record, Ref
 from zoobench.statistics import bootstrap, many
@@ -69,6 +70,8 @@ def rank(runs: Iterable[Run], metric: str | None = None) -> Ranking:
         efficiency=label_efficiency(rankings),
         crossings=crossings(book, sections, metric),
         gaps=gaps(book.records),
+        encoders=encoders(book.records),
+        bought=bought(controls, sections),
     )
 
 

@@ -106,6 +106,7 @@ def page(
         usability=parts.usability,
         usable=ABOUT if parts.usability.rows else NOTE,
         worst=parts.worst,
+        rebuilt=parts.rebuilt,
         spoken=parts.spoken,
         boards=boards,
         nothing=_nothing(ranking),
@@ -145,6 +146,7 @@ def _sections(ranking: Ranking, parts: ReportParts, compressed: bool) -> list[tu
     classes += [("classes", "Classes")] if class_scores(ranking) else []
     classes += [("curves", "Curves")] if parts.curves else []
     classes += [("worst", "Pictures")] if parts.worst else []
+    classes += [("rebuilt", "Rebuilt pictures")] if parts.rebuilt else []
     classes += [("spoken", "Transcripts")] if parts.spoken else []
     tables = [(table.name, table.title) for table in transfer_tables(ranking)]
     tables += [("usability", "Usability")] if parts.usability.rows else []

@@ -14,6 +14,7 @@ from zoobench.datasets.options import BOUNDS
 from zoobench.metrics import bounded, difference, sign
 from zoobench.ranking.nouns import Failure, OverallRanking, Ranking, Row, SectionRanking
 from zoobench.report.compression import compression_views
+from zoobench.report.parts import TransferTable
 from zoobench.report.text import (
     COLUMNS,
     COST_TITLES,
@@ -35,7 +36,7 @@ from zoobench.report.text import (
     standing,
     with_interval,
 )
-from zoobench.report.transfer import TransferTable, transfer_tables
+from zoobench.report.transfer import transfer_tables
 from zoobench.schema import Ref
 from zoobench.statistics.bootstrap import ALPHA
 from zoobench.statistics.critical import CriticalDifference

@@ -7,30 +7,14 @@ enough, and how far train and test accuracy lie apart (PROTOCOL sections 5 and 6
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from zoobench.metrics import difference, written
 from zoobench.ranking.foresight import mean_over
 from zoobench.ranking.nouns import Crossing, Efficiency, Gap, Judged, Lead, Ranking, Shift
+from zoobench.report.parts import TransferTable
+from zoobench.report.pretraining import pretraining_tables
 from zoobench.report.text import dataset_labels, labels, row_score
 from zoobench.schema import Ref
-
-
-@dataclass(frozen=True)
-class TransferTable:
-    """A table for people: `about` is a sentence or two before it; the first column names.
-
-    Where room is scarce, the columns `shared` stand once above the rows that agree in them,
-    and `spare` ones are left to wider pages.
-    """
-
-    name: str
-    title: str
-    about: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    shared: tuple[str, ...] = ()
-    spare: tuple[str, ...] = ()
 
 
 def transfer_tables(ranking: Ranking) -> list[TransferTable]:
@@ -42,7 +26,8 @@ def transfer_tables(ranking: Ranking) -> list[TransferTable]:
         ranking.crossings and crossed(ranking.crossings),
         ranking.gaps and gapped(ranking.gaps),
     ]
-    return [table for table in made if table]
+    found = [table for table in made if table]
+    return pretraining_tables(ranking.encoders, ranking.bought) + found
 
 
 def foreseen(judged: Sequence[Judged]) -> TransferTable:

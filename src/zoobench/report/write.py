@@ -24,6 +24,7 @@ from zoobench.report.markdown import markdown
 from zoobench.report.page import page
 from zoobench.report.parts import ReportParts
 from zoobench.report.precision_recall import curve_figures, precision_recall
+from zoobench.report.rebuilt import picture_sheets
 from zoobench.report.tables import csv_bytes, frame, measurements_table, ranking_table
 from zoobench.report.usability_view import usability_table, usability_view
 from zoobench.report.worst import worst_pictures
@@ -51,10 +52,10 @@ def write_report(
 ) -> list[Path]:
     """Write report.html, report.md, the CSV files, Parquet ones and figures/ under `out`.
 
-    With `pictures` the page shows pictures of the test set, where a task is dense, and transcripts,
-    where it is speech, as far as its data are at hand; `verdicts` are those of compressed variants,
-    where they are known already. Existing files of these names are replaced, each at once. Returns
-    what was written, report.html first.
+    With `pictures` the page shows pictures of the test set, where a task is dense or an encoder was
+    pretrained, and transcripts, where it is speech, as far as its data are at hand; `verdicts` are
+    those of compressed variants, where they are known already. Existing files of these names are
+    replaced, each at once. Returns what was written, report.html first.
     Raises UserError where `out` cannot be written.
     """
     found = ranking or rank(runs)
@@ -65,7 +66,8 @@ def write_report(
     worst = worst_pictures(book, found, runs) if pictures else []
     answers = answers_of([run.path for run in runs])
     spoken = worst_transcripts(book, found, runs) if pictures else []
-    parts = ReportParts(curves, worst, spoken, variants, usability_view(answers))
+    sheets = picture_sheets(runs) if pictures else []
+    parts = ReportParts(curves, worst, spoken, variants, usability_view(answers), sheets)
     title = ", ".join(dict.fromkeys(str(r.suite.get("name") or r.path.name) for r in runs))
     environment = _environment(runs)
     try:
