@@ -16,9 +16,11 @@ import pytest
 import torch
 
 import zoobench
-from zoobench import datasets, models
+from zoobench import datasets, machine, models
 from zoobench.api import RunResults
 from zoobench.features.source import Features, View
+from zoobench.runs import session
+from zoobench.runs import suite as suites
 from zoobench.schema import Record
 
 CARD = pytest.param(
@@ -134,3 +136,24 @@ def test_features_in_bfloat16_point_the_same_way(device: str) -> None:
     cosine = (ours * plain).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(plain, axis=1)
     assert cosine.min() > 0.999
     assert not np.array_equal(ours, plain)
+
+
+def test_two_cards_share_the_cells_and_each_record_names_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of imitated cards: the CPU by two numbers."""
+    monkeypatch.setattr(machine, "cards", lambda device: ("cpu:0", "cpu:1"))
+    path = tmp_path / "s.toml"
+    names = ", ".join(
+        f'"timm/test_{name}?weights=random"' for name in ("resnet", "vit", "convnext")
+    )
+    path.write_text(
+        f'name = "cards"\nmodels = [{names}]\nseeds = [0]\ncontrols = false\nmethods = ["knn"]\n'
+        'datasets = ["synthetic/stripes?train=40&valid=20&test=20"]\n[limits]\ncost_seconds = 0\n'
+    )
+    options = session.RunOptions(tmp_path / "out", device="cpu", workers=2)
+    plan = session.execute(suites.read(str(path)), options, lambda *_: None)
+    assert [record.status for record in plan.records] == ["ok"] * 3
+    named = [str(record.environment["device"]) for record in plan.records]
+    assert sorted(set(named)) == ["cpu:0", "cpu:1"]
+    assert named[0] != named[1], "the first two groups begin side by side"
