@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import os
 import zipfile
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ from zoobench import models
 from zoobench.errors import MissingWeights, Unsupported, UserError
 from zoobench.models.backbones import ImageBackbone
 from zoobench.models.keras_ import APPLICATIONS, MODES
+from zoobench.schema import Ref
 
 pytestmark = [
     pytest.mark.xdist_group("keras"),
@@ -60,8 +63,6 @@ def pixels(count: int = 3, side: int = SIDE) -> np.ndarray[Any, np.dtype[np.uint
 
 
 def test_each_mode_is_what_the_family_makes_of_pixels(keras: Any) -> None:
-    import importlib
-
     values = pixels(1, 4).astype(np.float32)
     for name, one in APPLICATIONS.items():
         module = importlib.import_module(getattr(keras.applications, name).__module__)
@@ -298,7 +299,7 @@ def test_a_file_that_changed_is_another_model(keras: Any, tmp_path: Path) -> Non
         models.load(ref)
 
 
-def test_names_and_options_are_checked() -> None:
+def test_names_and_options_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     for wrong, why in (
         ("keras/MobileNetV9", "Did you mean 'keras/MobileNetV2'"),
         ("keras/MobileNetV2?pool=cls", "pool"),
@@ -307,4 +308,9 @@ def test_names_and_options_are_checked() -> None:
     ):  # fmt: skip
         with pytest.raises(UserError, match=why):
             models.resolve(wrong)
-    assert not models.available(models.resolve("keras/VGG19"))[0]
+    assert not models.available(Ref.parse("keras/VGG19"))[0]
+    # Where Keras is absent it is said while a suite is planned.
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"s\.toml: keras/VGG19 needs keras, .*zoobench\[keras\]"):
+        models.resolve("keras/VGG19", "s.toml")
+    assert "needs keras" in models.available(Ref.parse("keras/VGG19"))[1]

@@ -52,10 +52,8 @@ def test_its_scores_are_those_before_the_softmax(ending: str, tmp_path: Path) ->
 
 def test_labels_are_a_file_of_its_folder_and_part_of_the_revision(tmp_path: Path) -> None:
     name = folder(tmp_path)
-    with pytest.raises(
-        Unsupported, match=r"nobody says what its classes are called: .*labels=NAME"
-    ):
-        models.load(models.resolve(name))
+    with pytest.raises(UserError, match=r"nobody says what its classes are called: .*labels=NAME"):
+        models.resolve(name)
     ref = models.resolve(f"{name}&labels=labels.txt")
     folder(tmp_path, "\n".join(LABELS[::-1]))
     assert models.resolve(f"{name}&labels=labels.txt").revision != ref.revision
@@ -67,9 +65,14 @@ def test_labels_are_a_file_of_its_folder_and_part_of_the_revision(tmp_path: Path
             models.resolve(f"{name}&labels={outside}")
     with pytest.raises(UserError, match=r"holds no file 'gone\.txt'"):
         models.resolve(f"{name}&labels=gone.txt")
-    (tmp_path / "labels.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(Unsupported, match="cannot be loaded"):
-        models.load(models.resolve(f"{name}&labels=labels.txt"))
+    for content, why in ((b"\xff\xfe\x00", "no text in UTF-8"), (b"\n \n", "holds no label")):
+        (tmp_path / "labels.txt").write_bytes(content)
+        with pytest.raises(UserError, match=why):
+            models.resolve(f"{name}&labels=labels.txt")
+    # As editors of other systems write it: a mark at the start, other ends of lines, blank ones.
+    (tmp_path / "labels.txt").write_bytes("\ufeffa\r\nb\x0bb\r\nc\u2028\r\nd\r\ne\r\n\r\n".encode())
+    found: Any = models.load(models.resolve(f"{name}&labels=labels.txt"))
+    assert found.labels == ("a", "b\x0bb", "c", "d", "e")
 
 
 def test_of_several_outputs_one_is_named(tmp_path: Path) -> None:

@@ -208,8 +208,8 @@ def test_a_folder_is_told_by_its_content(plain: Path, tmp_path: Path) -> None:
 
 def test_its_own_answers_are_judged(plain: Path, tmp_path: Path) -> None:
     folder = tinysavedmodel.folder(tmp_path / "labelled")
-    with pytest.raises(Unsupported, match="nobody says what its classes are called"):
-        models.load(models.resolve(f"classifier/tf/t?path={folder}"))
+    with pytest.raises(UserError, match=r"s\.toml: tf/t: nobody says what its classes are called"):
+        models.resolve(f"classifier/tf/t?path={folder}", "s.toml")
     (folder / "labels.txt").write_text("a\nb\nc\nd\ne\n")
     options = f"path={folder}&labels=labels.txt&{CLEAR}"
     found: Any = models.load(models.resolve(f"classifier/tf/t?{options}"))

@@ -23,7 +23,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from zoobench import errors
-from zoobench.errors import Unsupported, UserError
+from zoobench.errors import CellError, Unsupported, UserError
 from zoobench.models import (
     graphs,
     onnx_,
@@ -181,6 +181,11 @@ def _resolved(inner: Ref, where: str) -> Ref:
             f"does ({NAME}/NAME?weights=FOLDER)"
         )
     found: Ref = SOURCES[inner.source].resolve(inner, where)
+    if inner.source in FROZEN_GRAPHS:
+        try:
+            FROZEN_GRAPHS[inner.source].labels(found)
+        except CellError as error:
+            raise UserError(f"{where}: {error}" if where else str(error)) from error
     return found
 
 

@@ -77,6 +77,22 @@ def labels_file(folder: Path, name: str) -> Path:
     return file
 
 
+def labels(folder: Path, name: object) -> tuple[str, ...]:
+    """The labels of `labels_file`, blank lines at its end left out. Raises as that does, and
+    Unsupported where it is no text, or says no label."""
+    file = labels_file(folder, str(name))
+    try:
+        # Of all that may end a line in Unicode only what ends one in a text file.
+        lines = [line.strip() for line in file.read_text("utf-8-sig").split("\n")]
+    except UnicodeDecodeError as error:
+        raise Unsupported(f"{file}: its labels are no text in UTF-8") from error
+    while lines and not lines[-1]:
+        lines.pop()
+    if not lines:
+        raise Unsupported(f"{file}: it holds no label")
+    return tuple(lines)
+
+
 def _belongs(path: Path, folder: Path) -> bool:
     """Whether `path`, with its links followed, lies in `folder`."""
     # The hub's cache links its snapshots to blobs of the same repository.

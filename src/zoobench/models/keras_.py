@@ -119,6 +119,8 @@ def find(ref: Ref) -> ModelCard:
 def resolve(ref: Ref, where: str) -> Ref:
     """Raises UserError for an unknown name or option, a file that is none, or another one than the
     revision says; MissingExtra."""
+    from zoobench.models import keras_files
+
     at = f"{where}: " if where else ""
     if ref.option("path") is None and ref.name.endswith(SUFFIX):
         named = Ref(ref.source, Path(ref.name).stem or "keras", ref.revision, ref.options)
@@ -137,16 +139,17 @@ def resolve(ref: Ref, where: str) -> Ref:
         "crop_pct": CROP, "interpolation": INTERPOLATION,
     }  # fmt: skip
     weights = ref.option("weights")
-    if isinstance(weights, str) and weights.endswith(OWN_WEIGHTS):
-        plain = options.normalise(ref.without("weights"), where, "image", known_values, POOLS)
-        if not expanded(weights).is_file():
-            raise UserError(f"{at}{ref.id}: weights: there is no file {weights}")
-        return plain.with_options(weights=weights)
-    if weights not in (None, "pretrained", "random"):
+    own = weights if isinstance(weights, str) and weights.endswith(OWN_WEIGHTS) else ""
+    if own and not expanded(own).is_file():
+        raise UserError(f"{at}{ref.id}: weights: there is no file {own}")
+    if not own and weights not in (None, "pretrained", "random"):
         raise UserError(
             f"{at}{ref.id}: weights are pretrained, random, or a file{OWN_WEIGHTS}, not {weights!r}"
         )
-    return options.normalise(ref, where, "image", known_values, POOLS)
+    asked = ref.without("weights") if own else ref
+    named = options.normalise(asked, where, "image", known_values, POOLS)
+    keras_files.require(f"{at}{ref.id}")
+    return named.with_options(weights=own) if own else named
 
 
 def _resolved_file(ref: Ref, at: str, where: str) -> Ref:
@@ -172,6 +175,12 @@ def _resolved_file(ref: Ref, at: str, where: str) -> Ref:
 
 def available(ref: Ref) -> tuple[bool, str]:
     """Whether it can be loaded without a download, and where it is or how it is got."""
+    from zoobench.models import keras_files
+
+    try:
+        keras_files.require(ref.id)
+    except errors.MissingExtra as error:
+        return False, str(error)
     given = str(ref.option("path", ref.option("weights", "pretrained")))
     if given != "pretrained":
         there = expanded(given).is_file()

@@ -165,23 +165,25 @@ def libraries() -> tuple[str, ...]:
 
 def classifier(ref: Ref) -> tuple[Cut, tuple[str, ...], bool]:
     """What `ref` is cut to as a complete classifier, its labels, and whether any number of them may
-    be true. Raises as `load` does, and Unsupported where nobody says the labels."""
-    read = _read(ref)
+    be true. Raises as `load` and `labels` do."""
+    read, named = _read(ref), labels(ref)
     told = read.file.description
     output = str(ref.option("tap", told.scores if told else ""))
     tap, several = onnx_graph.scores(read.model, read.file.path, output)
+    return read.cut(tap), named, several
+
+
+def labels(ref: Ref) -> tuple[str, ...]:
+    """The labels of a resolved ref's classes. Raises Unsupported where nobody says them."""
+    file = opened(_path(ref))
     if (name := ref.option("labels")) is not None:
-        labels = tuple(
-            folders.labels_file(read.file.path.parent, str(name)).read_text("utf-8").splitlines()
-        )
-    else:
-        labels = told.labels if told else ()
-    if not labels:
+        return folders.labels(file.path.parent, name)
+    if file.description is None or not file.description.labels:
         raise Unsupported(
             f"{ref.short}: nobody says what its classes are called: name a file of its folder with "
             "a label a line, as labels=NAME"
         )
-    return read.cut(tap), labels, several
+    return file.description.labels
 
 
 class Cut(NamedTuple):

@@ -116,18 +116,23 @@ def libraries() -> tuple[str, ...]:
 
 def classifier(ref: Ref) -> tuple[TensorFlowCut, tuple[str, ...], bool]:
     """What `ref` is cut to as a complete classifier, its labels, and whether any number of them may
-    be true. Raises as `load` does, and Unsupported where nobody says the labels."""
+    be true. Raises as `load` and `labels` do."""
     from zoobench.models import tf_taps
 
+    named = labels(ref)
+    read, folder = _read(ref), _folder(ref)
+    tap, several = tf_taps.scores_of(read, str(ref.option("tap", "")), folder)
+    return _cut(ref, read, tap), named, several
+
+
+def labels(ref: Ref) -> tuple[str, ...]:
+    """The labels of a resolved ref's classes. Raises Unsupported where nobody says them."""
     if (name := ref.option("labels")) is None:
         raise Unsupported(
             f"{ref.short}: nobody says what its classes are called: name a file of its folder with "
             "a label a line, as labels=NAME"
         )
-    read, folder = _read(ref), _folder(ref)
-    tap, several = tf_taps.scores_of(read, str(ref.option("tap", "")), folder)
-    labels = tuple(folders.labels_file(folder, str(name)).read_text("utf-8").splitlines())
-    return _cut(ref, read, tap), labels, several
+    return folders.labels(_folder(ref), name)
 
 
 def _cut(ref: Ref, read: Any, tap: str) -> TensorFlowCut:

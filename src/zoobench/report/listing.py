@@ -211,7 +211,8 @@ def diagnosis() -> dict[str, Any]:
     extras = {
         "datasets": "hub", "pyarrow": "parquet", "mlxtend": "demo", "babel": "demo", "gguf": "gguf",
         "soundfile": "sound", "jiwer": "sound", "lpips": "lpips",
-        "onnx": "onnx", "onnxruntime": "onnx",
+        "onnx": "onnx", "onnxruntime": "onnx", "keras": "keras", "h5py": "keras",
+        "tensorflow": "tensorflow", "open_clip": "open-clip",
     }  # fmt: skip
     have = {
         f"{module} (extra {extra})": "installed"
