@@ -24,7 +24,7 @@ from zoobench.compare import compare as comparison
 from zoobench.compare.gates import gates_from, read_gates
 from zoobench.compare.variants import ranked
 from zoobench.compare.verdicts import Comparison
-from zoobench.errors import unknown
+from zoobench.errors import UserError, unknown
 from zoobench.files import file_name
 from zoobench.quantities import COUNT, SIZE, TIME
 from zoobench.ranking.nouns import Ranking
@@ -200,9 +200,11 @@ def rank(run: str | Path | Run, *more: str | Path | Run, metric: str | None = No
 
 
 class CostLimits(TypedDict, total=False):
-    """Most that a model may cost: a number, or a text with a unit such as "10M", "20ms" or "2GB".
+    """What a model must keep to: of costs the most, a number, or a text with a unit such as "10M",
+    "20ms" or "2GB".
 
-    `max_macs` of one example; `max_memory` and `max_bytes` (of the saved weights) in bytes.
+    `max_macs` of one example; `max_memory` and `max_bytes` (of the saved weights) in bytes. The two
+    of trust are fractions: what is left of a score under corruptions, and of membership inference.
     """
 
     max_params: str | float | None
@@ -210,8 +212,12 @@ class CostLimits(TypedDict, total=False):
     max_latency_ms: str | float | None
     max_memory: str | float | None
     max_bytes: str | float | None
+    min_retained: float | None
+    max_membership_auc: float | None
 
 
+TRUST_LIMITS = ("min_retained", "max_membership_auc")
+"""Limits that are fractions."""
 COST_LIMITS = {
     "max_params": (COUNT, ""), "max_macs": (COUNT, ""), "max_latency_ms": (TIME, "ms"),
     "max_memory": (SIZE, ""), "max_bytes": (SIZE, ""),
@@ -238,8 +244,11 @@ def recommend(
         metrics.metric(objective, "objective")
     most: dict[str, Any] = {}
     for name, given in costs.items():
+        if name in TRUST_LIMITS:
+            most[name] = _fraction(name, given)
+            continue
         if name not in COST_LIMITS:
-            raise unknown("recommend", "limit", name, COST_LIMITS)
+            raise unknown("recommend", "limit", name, (*COST_LIMITS, *TRUST_LIMITS))
         kind, unit = COST_LIMITS[name]
         most[name] = None if given is None else kind.read(cast("str | float", given), name, unit)
     loaded = _loaded(run)
@@ -247,6 +256,14 @@ def recommend(
     limits = Limits(**most, license=license, needs=wanted, unmet=left_out(loaded, wanted))
     ranking, _ = ranked([loaded], objective)
     return Recommendations(recommend_all(loaded, limits, objective, ranking))
+
+
+def _fraction(name: str, given: object) -> float | None:
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, (int, float)) or not 0 <= given <= 1:
+        raise UserError(f"{name}: expected a fraction from 0 to 1, got {given!r}")
+    return float(given)
 
 
 def compare(

@@ -242,6 +242,9 @@ METRICS: dict[str, MetricRow] = {
     "membership_tpr_at_1pct_fpr": MetricRow(
         "fraction", "lower", "trust", "members found where 1% of the others are taken for some"
     ),
+    "mean_retained": MetricRow(
+        "", "higher", "trust", "score under corruptions over the clean one, mean over corruptions"
+    ),
     "logme": MetricRow("nats", "higher", "transfer", "LogME of the train features"),
     "h_score": MetricRow("", "higher", "transfer", "regularised H-score of the train features"),
     "transrate": MetricRow("nats", "higher", "transfer", "TransRate of the train features"),

@@ -79,7 +79,7 @@ def test_the_gap_is_train_minus_test_on_clean_data(tmp_path: Path) -> None:
     for gap in ranking.gaps:
         assert gap.train - gap.test == pytest.approx(0.02)
     tables = {t.name: t for t in transfer_tables(ranking)}
-    assert set(tables) == {"shifted", "labelled", "gapped"}
+    assert set(tables) == {"shifted", "labelled", "gapped", "trusted"}
     for table in tables.values():
         assert {len(row) for row in table.rows} == {len(table.header)}
     assert tables["labelled"].rows[0][-1] == "4"
@@ -93,7 +93,9 @@ def test_a_narrow_terminal_says_once_what_rows_share(
     assert max(map(len, said)) <= 80
     at = next(i for i, line in enumerate(said) if line.strip().startswith("Under shift"))
     table = [line.strip() for line in said[at:]]
-    assert sum(line.startswith("linear-probe on mnist-5k:") for line in table) == 2  # and labels
+    assert (
+        sum(line.startswith("linear-probe on mnist-5k:") for line in table) == 3
+    )  # and labels, and trust
     assert not any("packaged" in line for line in table)
 
 

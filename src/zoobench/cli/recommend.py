@@ -88,6 +88,18 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("--max-memory", type=QuantityType(SIZE), help="Peak memory, at most, as 2GB.")
 @click.option("--max-bytes", type=QuantityType(SIZE), help="The saved weights, at most, as 25MB.")
+@click.option(
+    "--min-retained",
+    type=float,
+    metavar="FRACTION",
+    help="Of a RUN: what must be left of the score under corruptions, on average, as 0.8.",
+)
+@click.option(
+    "--max-membership-auc",
+    type=float,
+    metavar="AUC",
+    help="Of a RUN: how well an attack may tell who was in train, at most, as 0.6.",
+)
 @click.option("--license", "license_", default="", help="permissive, or SPDX names by comma.")
 @click.option(
     "--tolerance",
@@ -137,12 +149,14 @@ def recommend(
         raise UserError("--max-latency: --max-latency-ms says the same; give one of the two")
     names = ("max_params", "max_macs", "max_latency_ms", "max_memory", "max_bytes", "tolerance")
     limits = Limits(
-        **{name: rest.pop(name) for name in names},
+        **{name: rest.pop(name) for name in (*names, *TRUST_LIMITS)},
         license=license_, cheapest=rest.pop("cheapest") or "", needs=needed(needs),
     )  # fmt: skip
     if latency is not None:
         limits = dataclasses.replace(limits, max_latency_ms=latency)
     check_finite("--tolerance", limits.tolerance)
+    for name in TRUST_LIMITS:
+        check_trust(f"--{name.replace('_', '-')}", getattr(limits, name), of_data=data is not None)
     if limits.tolerance < 0:
         raise UserError(f"--tolerance: expected 0 or more, got {limits.tolerance:g}")
     if (run is None) == (data is None):
@@ -152,6 +166,20 @@ def recommend(
     else:
         assert run is not None
         recommend_run(run, limits, objective, as_json)
+
+
+TRUST_LIMITS = ("min_retained", "max_membership_auc")
+
+
+def check_trust(option: str, limit: float | None, of_data: bool) -> None:
+    """Raises UserError for a limit that is no fraction, or that nothing is measured for."""
+    if limit is None:
+        return
+    check_finite(option, limit)
+    if not 0 <= limit <= 1:
+        raise UserError(f"{option}: expected a fraction from 0 to 1, got {limit:g}")
+    if of_data:
+        raise UserError(f"{option}: it is a limit of a RUN: with --data it is not measured")
 
 
 def needed(names: str) -> tuple[str, ...]:

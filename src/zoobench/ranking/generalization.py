@@ -1,8 +1,10 @@
-"""Beyond the clean test split: shift, label efficiency, train-test gap (PROTOCOL section 5)."""
+"""Beyond the clean test split: shift, label efficiency, train-test gap (PROTOCOL section 5), and
+what is known of a model's trust (section 8)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,9 +12,9 @@ import numpy as np
 from zoobench.datasets.shift import clean, is_shifted, named
 from zoobench.metrics import sign
 from zoobench.ranking.comparability import is_control
-from zoobench.ranking.nouns import Efficiency, Gap, SectionRanking, Shift
+from zoobench.ranking.nouns import TRUST, Bounded, Efficiency, Gap, SectionRanking, Shift
 from zoobench.ranking.outcomes import Book, contender, kept_of, primary_of
-from zoobench.schema import Record, Ref, canonical
+from zoobench.schema import Cell, Record, Ref, canonical
 from zoobench.statistics import bootstrap
 from zoobench.statistics.bootstrap import percentile
 
@@ -31,7 +33,17 @@ def _twin(record: Record, dataset: Ref) -> tuple[object, ...]:
     return cell.model, dataset, cell.method, params, cell.seed, cell.shots
 
 
-def shifts(book: Book, metric: str | None) -> tuple[Shift, ...]:
+@dataclass(frozen=True)
+class Moved:
+    """A shift, the clean record that it starts from, and (B,) draws of what is retained: None where
+    there are none, or one has no ratio."""
+
+    shift: Shift
+    base: Record
+    draws: bootstrap.Floats | None
+
+
+def shifts(book: Book, metric: str | None) -> tuple[Moved, ...]:
     """Every model's retained share of `metric`, or of its task's primary one, a row a kind of
     shift; () where no clean cell is there. Of an error, what is retained is clean / shifted.
 
@@ -57,18 +69,64 @@ def shifts(book: Book, metric: str | None) -> tuple[Shift, ...]:
         for (key, kind), records in groups.items()
         if key in plain and (plain[key].value(wanted := metric or primary_of(plain[key])) or 0) > 0
     ]
-    return tuple(sorted(found, key=lambda s: (s.dataset, s.method, s.kind, -s.retained)))
+    order = [(s.dataset, s.method, s.kind, -s.retained) for s in (one.shift for one in found)]
+    return tuple(found[i] for i in sorted(range(len(found)), key=order.__getitem__))
 
 
-def _shift(book: Book, base: Record, kind: str, records: dict[int, Record], metric: str) -> Shift:
+def mean_retained(found: Iterable[Moved]) -> dict[object, Bounded]:
+    """`asked_of` a clean cell -> the mean over its corruptions of what is retained, of each a mean
+    over severities. Other datasets are no corruptions."""
+    groups: dict[object, list[Moved]] = {}
+    for one in found:
+        if 0 not in one.shift.severities:
+            groups.setdefault(asked_of(one.base.cell), []).append(one)
+    out = {}
+    for key, group in groups.items():
+        draws = [one.draws for one in group if one.draws is not None]
+        low = high = None
+        if len(draws) == len(group):
+            low, high = map(float, percentile(np.mean(draws, axis=0)))
+        out[key] = Bounded(float(np.mean([one.shift.retained for one in group])), low, high)
+    return out
+
+
+def asked_of(cell: Cell) -> tuple[object, ...]:
+    """What the seeds of a clean cell share."""
+    return contender(cell), cell.dataset, cell.method, canonical(dict(cell.params)), cell.shots
+
+
+def trust_of(records: Sequence[Record], steady: Mapping[object, Bounded]) -> dict[str, Bounded]:
+    """What of TRUST is known of one model's `records`, the seeds of a cell; `steady` is
+    `mean_retained` of the run."""
+    found = {name: [m for r in records if (m := r.get(name))] for name in TRUST}
+    known = {
+        name: mean_bounds([Bounded(m.value, m.low, m.high) for m in each])
+        for name, each in found.items()
+        if each
+    }
+    retained = steady.get(asked_of(records[0].cell))
+    return known if retained is None else {**known, "mean_retained": retained}
+
+
+def mean_bounds(each: Sequence[Bounded]) -> Bounded:
+    """The means of values and of ends: at least as wide as the interval of the mean is."""
+    lows = [one.low for one in each if one.low is not None]
+    highs = [one.high for one in each if one.high is not None]
+    known = len(lows) == len(highs) == len(each)
+    ends = (float(np.mean(lows)), float(np.mean(highs))) if known else (None, None)
+    return Bounded(float(np.mean([one.value for one in each])), *ends)
+
+
+def _shift(book: Book, base: Record, kind: str, records: dict[int, Record], metric: str) -> Moved:
     reference = base.value(metric) or 0.0
     values = {severity: r.value(metric) or 0.0 for severity, r in records.items()}
-    low = high = None
+    draws = None
     before, after = (kept_of(book, same, metric) for same in ([base], [*records.values()]))
     if before is not None and after is not None:
-        low, high = _interval(_share(before.draws(), after.draws(), metric))
+        draws = _usable(_share(before.draws(), after.draws(), metric))
+    low, high = (None, None) if draws is None else map(float, percentile(draws))
     mean_value = float(np.mean(list(values.values())))
-    return Shift(
+    found = Shift(
         model=contender(base.cell),
         dataset=base.cell.dataset,
         method=base.cell.method,
@@ -81,6 +139,7 @@ def _shift(book: Book, base: Record, kind: str, records: dict[int, Record], metr
         high=high,
         severities={s: _share(reference, value, metric) for s, value in values.items()},
     )
+    return Moved(found, base, draws)
 
 
 def _share(clean: Any, shifted: Any, metric: str) -> Any:
@@ -91,12 +150,9 @@ def _share(clean: Any, shifted: Any, metric: str) -> Any:
         return np.divide(over, under) if np.ndim(over) else (over / under if under else np.inf)
 
 
-def _interval(retained: bootstrap.Floats) -> tuple[float | None, float | None]:
-    """95% interval from draws (B,); unknown where a draw has no ratio."""
-    if not (np.isfinite(retained) & (retained >= 0)).all():
-        return None, None
-    low, high = percentile(retained)
-    return float(low), float(high)
+def _usable(retained: bootstrap.Floats) -> bootstrap.Floats | None:
+    """The draws (B,); None where one has no ratio."""
+    return retained if (np.isfinite(retained) & (retained >= 0)).all() else None
 
 
 def label_efficiency(sections: Sequence[SectionRanking]) -> tuple[Efficiency, ...]:

@@ -34,6 +34,8 @@ COSTS = (
     "total_seconds",
     "energy_joules",
 )
+TRUST = ("membership_auc", "membership_tpr_at_1pct_fpr", "mean_retained")
+"""What is known of a model beside its scores and costs (PROTOCOL sections 5 and 8)."""
 TIMED = frozenset(COSTS[6:])
 """Costs that depend on the machine: never ranked across devices."""
 SEVERAL = "several: "
@@ -54,12 +56,21 @@ class Flag:
 
 
 @dataclass(frozen=True)
+class Bounded:
+    """A number with its 95% interval, which is None where it is not known."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
 class Row:
     """One model among those it was ranked with.
 
     `rank_low`..`rank_high` is the 95% range of its rank, `first` its probability of
     being the true best, `tied` whether rank 1 is in its range. `device` says what its
-    timed costs were measured on.
+    timed costs were measured on; `trust` holds what is known of TRUST.
     """
 
     model: Ref
@@ -77,6 +88,7 @@ class Row:
     family: str = ""
     flags: tuple[Flag, ...] = ()
     records: tuple[Record, ...] = ()
+    trust: Mapping[str, Bounded] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ import numpy as np
 
 from zoobench import metrics
 from zoobench.ranking.comparability import UNKNOWN
-from zoobench.ranking.nouns import Flag, OverallRanking, OverallRow, Row, SectionRanking
+from zoobench.ranking.generalization import mean_bounds
+from zoobench.ranking.nouns import TRUST, Flag, OverallRanking, OverallRow, Row, SectionRanking
 from zoobench.ranking.outcomes import costs_of, device_of
 from zoobench.schema import Ref, canonical
 from zoobench.statistics import bootstrap, intervals, many, plausible
@@ -304,6 +305,11 @@ def _rows(
                 family=own[0].family,
                 flags=_flags(own, names),
                 records=records,
+                trust={
+                    name: mean_bounds(each)
+                    for name in TRUST
+                    if (each := [row.trust[name] for row in own if name in row.trust])
+                },
                 mean_rank=float(ranks[m]),
                 mean_z=float(z[m]),
                 worst=float(values[low_at, m]),

@@ -18,8 +18,15 @@ from zoobench.ranking.controls import (
     flags_of,
 )
 from zoobench.ranking.foresight import judge
-from zoobench.ranking.generalization import gaps, label_efficiency, shifted, shifts
-from zoobench.ranking.nouns import Control, Failure, Flag, Ranking, Row, SectionRanking
+from zoobench.ranking.generalization import (
+    gaps,
+    label_efficiency,
+    mean_retained,
+    shifted,
+    shifts,
+    trust_of,
+)
+from zoobench.ranking.nouns import Bounded, Control, Failure, Flag, Ranking, Row, SectionRanking
 from zoobench.ranking.outcomes import (
     by_model,
     contender,
@@ -53,8 +60,10 @@ def rank(runs: Iterable[Run], metric: str | None = None) -> Ranking:
     judged_here = (r for r in book.records if not shifted(r) and r.cell.method != PRETRAIN)
     sections = split_comparable(judged_here)
     controls = Controls(book, sections)
+    moved = shifts(book, metric)
+    steady = mean_retained(moved)
     every = (
-        rank_section(controls, section, metric or primary_of(section.records[0]))
+        rank_section(controls, section, metric or primary_of(section.records[0]), steady)
         for section in sorted(sections, key=_order)
     )
     ranked = [found for found in every if found is not None]
@@ -66,7 +75,7 @@ def rank(runs: Iterable[Run], metric: str | None = None) -> Ranking:
         failures,
         book.records,
         judged=judge(sections, metric),
-        shifts=shifts(book, metric),
+        shifts=tuple(one.shift for one in moved),
         efficiency=label_efficiency(rankings),
         crossings=crossings(book, sections, metric),
         gaps=gaps(book.records),
@@ -90,9 +99,11 @@ def _failure(record: Record) -> Failure:
     )
 
 
-def rank_section(controls: Controls, section: Section, metric: str) -> Ranked | None:
+def rank_section(
+    controls: Controls, section: Section, metric: str, steady: Mapping[object, Bounded]
+) -> Ranked | None:
     """Rank the pretrained models of one section; None where it holds controls only, or was
-    measured by other metrics."""
+    measured by other metrics. `steady` is what they retain under shift."""
     entrants = [r for r in section.records if not is_control(r)]
     if not entrants:
         return None
@@ -115,7 +126,8 @@ def rank_section(controls: Controls, section: Section, metric: str) -> Ranked | 
         + _of_luck(one, models[name])
         for name in names
     }
-    rows, order, p = _rows(one, models, flags)
+    trust = {name: trust_of(models[name], steady) for name in names}
+    rows, order, p = _rows(one, models, flags, trust)
     ranking = _section(section, metric, rows, shown, failures, usable)
     gap = many.resolvable_gap(one)
     top = float(one.value.max())
@@ -156,6 +168,7 @@ def _rows(
     one: many.Sample,
     models: Mapping[Ref, Sequence[Record]],
     flags: Mapping[Ref, tuple[Flag, ...]],
+    trust: Mapping[Ref, Mapping[str, Bounded]],
 ) -> tuple[tuple[Row, ...], list[int], bootstrap.Floats]:
     names = list(models)
     p = many.pairwise(one)
@@ -179,6 +192,7 @@ def _rows(
             family=family_of(models[names[m]]),
             flags=flags[names[m]],
             records=tuple(models[names[m]]),
+            trust=trust[names[m]],
         )
         for m in order
     )

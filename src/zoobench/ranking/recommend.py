@@ -3,6 +3,7 @@ one can be of each."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,11 @@ from zoobench.store import Run
 
 COSTLY = {"latency": "latency_ms_p50", "macs": "macs", "params": "params"}
 """What `cheapest` may mean -> the cost metric."""
+MEASURED_BY = {
+    "mean_retained": "it needs the data with `corrupt` and `severity` beside it, as in `shift`",
+    "membership_auc": "it needs a method with `membership = true`",
+}
+"""How each number of trust comes into a run."""
 NOT_RANKED = "not ranked"
 """How the reason begins of a model that has too few scores to be compared."""
 PERMISSIVE = frozenset((
@@ -44,6 +50,8 @@ class Limits:
     cost that is looked at: one of COSTLY, or "" for the latency where it was measured on one
     device, else the MACs. `needs` are names of usability probes, and `unmet` says of the models
     that do not keep them (by the text of a private Ref, without a variant's head) why not.
+    `min_retained` is what must be left of a score under corruptions, on average, as a fraction of
+    it, and `max_membership_auc` how well a member of train may be told from others.
     """
 
     max_params: float | None = None
@@ -56,6 +64,14 @@ class Limits:
     max_bytes: float | None = None
     needs: tuple[str, ...] = ()
     unmet: Mapping[str, str] = field(default_factory=dict)
+    min_retained: float | None = None
+    max_membership_auc: float | None = None
+
+    @property
+    def trust(self) -> dict[str, float]:
+        """number of trust -> its limit: the least of what is better higher, the most of others."""
+        named = {"mean_retained": self.min_retained, "membership_auc": self.max_membership_auc}
+        return {name: limit for name, limit in named.items() if limit is not None}
 
     @property
     def costs(self) -> dict[str, float]:
@@ -185,6 +201,11 @@ def _tolerance(metric: str, points: float, best: float) -> float:
 def _check(overall: OverallRanking, limits: Limits) -> None:
     for name in limits.costs:
         _check_cost(overall.rows, name, "limited")
+    for name in limits.trust:
+        if not any(name in row.trust for row in overall.rows):
+            raise UserError(
+                f"no model has {name} in this run, so it cannot be limited: {MEASURED_BY[name]}"
+            )
 
 
 def _check_cost(rows: Sequence[OverallRow], name: str, what: str) -> None:
@@ -205,9 +226,24 @@ def _excluded(row: OverallRow, limits: Limits) -> str:
             return f"{name} is not known"
         if value > limit:
             return f"{name} {value:.4g} is above {limit:.4g}"
+    for name, limit in limits.trust.items():
+        if (why := _untrusted(row, name, limit)) is not None:
+            return why
     if limits.license and not license_fits(row.license, limits.license):
         return f"licence {row.license} is not {limits.license}"
     return limits.unmet.get(model_of(row.model).text, "")
+
+
+def _untrusted(row: OverallRow, name: str, limit: float) -> str | None:
+    """Why the row does not keep to a limit of trust; None where it does."""
+    held = row.trust.get(name)
+    if held is None:
+        return f"{name} is not known"
+    way = metrics.sign(name)
+    if way * held.value >= way * limit:
+        return None
+    ends = "" if held.low is None else f" [{held.low:.3f}, {held.high:.3f}]"
+    return f"{name} {held.value:.3f}{ends} is {'below' if way > 0 else 'above'} {limit:g}"
 
 
 def license_fits(held: str, wanted: str) -> bool:
@@ -257,6 +293,7 @@ def to_json(found: Recommendation) -> dict[str, Any]:
             "license": one.license,
             "flags": {flag.name: flag.why for flag in one.flags},
             "costs": dict(one.costs),
+            "trust": {name: dataclasses.asdict(number) for name, number in one.trust.items()},
         }
 
     return {

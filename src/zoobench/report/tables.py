@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from zoobench import escape
 from zoobench.datasets.control import part
 from zoobench.metrics import sign
-from zoobench.ranking.nouns import COSTS, OverallRow, Ranking, Row, SectionRanking
+from zoobench.ranking.nouns import COSTS, TRUST, OverallRow, Ranking, Row, SectionRanking
 from zoobench.report.text import failed_models, noisy
 from zoobench.schema import Record
 
@@ -25,7 +25,7 @@ RANKING = (
     "scope", "dataset", "method", "shots", "model", "status", "metric", "value", "low", "high",
     "rank_low", "rank_high", "p_first", "tied", "mean_rank", "mean_z", "worst", "worst_dataset",
     "datasets", "seeds", "n", "resolvable_gap", "license", "family", "device", "flags", *COSTS,
-    "noisy",
+    "noisy", *(name + end for name in TRUST for end in ("", "_low", "_high")),
 )  # fmt: skip
 WHOLE = ("seed", "shots", "n", "rank_low", "rank_high", "datasets", "seeds")
 """Columns of whole numbers."""
@@ -148,6 +148,9 @@ def _row(row: Row, metric: str) -> dict[str, Any]:
         "flags": ";".join(flag.name for flag in row.flags),
         "noisy": ";".join(sorted(noisy(row.records))) or None,
         **row.costs,
+        **{name: number.value for name, number in row.trust.items()},
+        **{f"{name}_low": number.low for name, number in row.trust.items()},
+        **{f"{name}_high": number.high for name, number in row.trust.items()},
     }
 
 

@@ -10,7 +10,18 @@ from collections.abc import Sequence
 
 from zoobench.metrics import difference, written
 from zoobench.ranking.foresight import mean_over
-from zoobench.ranking.nouns import Crossing, Efficiency, Gap, Judged, Lead, Ranking, Shift
+from zoobench.ranking.nouns import (
+    TRUST,
+    Bounded,
+    Crossing,
+    Efficiency,
+    Gap,
+    Judged,
+    Lead,
+    Ranking,
+    SectionRanking,
+    Shift,
+)
 from zoobench.report.parts import TransferTable
 from zoobench.report.pretraining import pretraining_tables
 from zoobench.report.text import dataset_labels, labels, row_score
@@ -25,6 +36,7 @@ def transfer_tables(ranking: Ranking) -> list[TransferTable]:
         ranking.efficiency and labelled(ranking.efficiency),
         ranking.crossings and crossed(ranking.crossings),
         ranking.gaps and gapped(ranking.gaps),
+        trusted(ranking.sections),
     ]
     found = [table for table in made if table]
     return pretraining_tables(ranking.encoders, ranking.bought) + found
@@ -181,3 +193,47 @@ def gapped(gaps: Sequence[Gap]) -> TransferTable:
         ("model", "method", "train", "test", "gap", "datasets"),
         rows,
     )
+
+
+def trusted(sections: Sequence[SectionRanking]) -> TransferTable | None:
+    """What is known beside scores and costs; None where nothing is."""
+    rows = [(section, row) for section in sections for row in section.rows if row.trust]
+    if not rows:
+        return None
+    known = [name for name in TRUST if any(name in row.trust for _, row in rows)]
+    names = labels(row.model for _, row in rows)
+    on = dataset_labels(section.dataset for section, _ in rows)
+    lines = tuple(
+        (
+            names[row.model],
+            section.method,
+            on[section.dataset],
+            *(_bounded(name, row.trust.get(name)) for name in known),
+        )
+        for section, row in rows
+    )
+    return TransferTable(
+        "trusted",
+        "Can it be trusted?",
+        "Membership: how well an attack tells examples of train from others, of the one trained "
+        "model; an AUC of 50 is chance. Mean retained: shifted / clean, the mean over the "
+        "corruptions and their severities.",
+        ("model", "method", "dataset", *(f"{TITLES[name]} [95%]" for name in known)),
+        lines,
+        ("method", "dataset"),
+    )
+
+
+TITLES = {
+    "membership_auc": "membership AUC",
+    "membership_tpr_at_1pct_fpr": "found at 1% false alarms",
+    "mean_retained": "mean retained",
+}
+
+
+def _bounded(name: str, number: Bounded | None) -> str:
+    if number is None:
+        return ""
+    ends = (number.low, number.high)
+    shown = [written(name, end) for end in ends if end is not None]
+    return written(name, number.value) + (f" [{', '.join(shown)}]" if len(shown) == 2 else "")
