@@ -8,9 +8,10 @@ bytes of one graph, and the library that runs them on the CPU.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -78,6 +79,19 @@ def module_of(kind: str, content: bytes) -> torch.nn.Module:
     module = torch.nn.Module()
     module.register_buffer(kind, torch.frombuffer(bytearray(content), dtype=torch.uint8))
     return module.eval()
+
+
+def einsum_macs(equation: str, sizes: Sequence[tuple[int, ...]]) -> int:
+    """The product of all letters' sizes, of two operands. Raises ValueError for any other form."""
+    letters = equation.replace(" ", "").partition("->")[0].split(",")
+    if len(letters) != 2 or "." in "".join(letters):
+        raise ValueError(equation)
+    named = {
+        letter: one
+        for term, size in zip(letters, sizes, strict=True)
+        for letter, one in zip(term, size, strict=True)
+    }
+    return math.prod(named.values())
 
 
 def kind_of(module: torch.nn.Module) -> str:

@@ -103,9 +103,7 @@ def resolve(ref: Ref, where: str) -> Ref:
     at = f"{where}: " if where else ""
     if ref.option("weights") == "pretrained":
         ref = ref.without("weights")
-    for name, _ in ref.options:
-        if name not in OPTIONS:
-            raise errors.unknown(where, "option", name, OPTIONS, f"of {ref.id}")
+    options.check_names(ref, where, OPTIONS)
     if ref.option("path") is None and ref.option("package") is None:
         if not ref.name.endswith(SUFFIX):
             raise UserError(f"{at}{ref.id}: say which file it is: path=FILE{SUFFIX}")

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from zoobench.models.graphs import GraphCount
+from zoobench.models.graphs import GraphCount, einsum_macs
 from zoobench.models.onnx_shapes import Size, constants, inputs, sizes
 
 Sizes = Callable[[int], Size]
@@ -42,17 +42,7 @@ def _product(node: Any, sizes: Sizes) -> int:
 
 
 def _einsum(node: Any, sizes: Sizes) -> int:
-    """Of two operands: the product of all letters' sizes. KeyError for any other form."""
-    terms = _attribute(node, "equation", b"").decode().replace(" ", "").partition("->")[0]
-    letters = terms.split(",")
-    if len(letters) != 2 or "." in terms:
-        raise KeyError(terms)
-    named = {
-        letter: size
-        for place, term in enumerate(letters)
-        for letter, size in zip(term, sizes(place), strict=True)
-    }
-    return math.prod(named.values())
+    return einsum_macs(_attribute(node, "equation", b"").decode(), (sizes(0), sizes(1)))
 
 
 def _attention(node: Any, sizes: Sizes) -> int:

@@ -82,9 +82,7 @@ def resolve(ref: Ref, where: str) -> Ref:
     """Raises UserError for an unknown architecture or option, or one whose weights nobody names;
     MissingExtra. A tag is looked up when it is loaded."""
     at = f"{where}: " if where else ""
-    for name, _ in ref.options:
-        if name not in OPTIONS:
-            raise errors.unknown(where, "option", name, OPTIONS, f"of {ref.id}")
+    options.check_names(ref, where, OPTIONS)
     if ref.name not in (known := architectures()):
         raise errors.unknown(where, "model", ref.id, [f"{SOURCE}/{name}" for name in known])
     weights = ref.option("weights", "pretrained")

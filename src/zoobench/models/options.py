@@ -5,7 +5,7 @@ Torch-free: `resolve` runs while a suite is read, before anything is loaded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -57,6 +57,13 @@ def normalise(
         if checked != defaults.get(name, "pretrained" if name == "weights" else None):
             kept[name] = checked
     return Ref(ref.source, ref.name, ref.revision, tuple(sorted(kept.items())))
+
+
+def check_names(ref: Ref, where: str, names: Sequence[str]) -> None:
+    """Raises UnknownName for an option that is none of `names`."""
+    for name, _ in ref.options:
+        if name not in names:
+            raise errors.unknown(where, "option", name, names, f"of {ref.id}")
 
 
 def refuse_folder(ref: Ref, where: str) -> Ref:

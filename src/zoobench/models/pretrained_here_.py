@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from zoobench import machine
 from zoobench.errors import MissingWeights, UserError, unknown
 from zoobench.files import expanded, new_folder, parse_json
-from zoobench.models import checkpoints, small
+from zoobench.models import checkpoints, options, small
 from zoobench.models.backbones import OurBackbone
 from zoobench.models.weights import content_digest, state_digest
 from zoobench.schema import Modality, ModelCard, Ref, canonical, digest
@@ -82,9 +82,7 @@ def check_architecture(name: str, where: str) -> str:
 def resolve(ref: Ref, where: str) -> Ref:
     """Raises UserError for options that do not exist, or folders that hold no such checkpoint."""
     at = f"{where}: " if where else ""
-    for name, _ in ref.options:
-        if name not in OPTIONS:
-            raise unknown(where, "option", name, OPTIONS, f"of {ref.id}")
+    options.check_names(ref, where, OPTIONS)
     if ref.option("weights") == "random":
         return drawn(check_architecture(architecture(ref), where))
     if (path := ref.option("path")) is not None:

@@ -16,10 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoobench.errors import CellError, MissingWeights, Unsupported, UserError, unknown
+from zoobench.errors import CellError, MissingWeights, Unsupported, UserError
 from zoobench.files import expanded
 from zoobench.interfaces import InputSpec
-from zoobench.models import folders, glove, graphs, onnx_session, sentence, sound, text
+from zoobench.models import folders, glove, graphs, onnx_session, options, sentence, sound, text
 from zoobench.models.backbones import (
     AudioBackbone,
     Blueprint,
@@ -77,9 +77,7 @@ def resolve(ref: Ref, where: str) -> Ref:
     """Raises UserError for a folder that is none, or another one than the revision says."""
     if ref.option("weights") == "pretrained":
         ref = ref.without("weights")
-    for name, _ in ref.options:
-        if name not in OPTIONS:
-            raise unknown(where, "option", name, OPTIONS, f"of {ref.id}")
+    options.check_names(ref, where, OPTIONS)
     at = f"{where}: " if where else ""
     try:
         folder = _folder(ref)
@@ -93,9 +91,9 @@ def resolve(ref: Ref, where: str) -> Ref:
     if ref.option("modality", modality) != modality:
         raise UserError(f"{at}{ref.id} reads {modality}, not {ref.option('modality')}")
     # Absolute: a run is resumed, and its suite read again, from other folders.
-    options = {"path": os.path.abspath(folder), "modality": modality}
+    located = {"path": os.path.abspath(folder), "modality": modality}
     last = Path(os.path.abspath(ref.name)).name
-    return Ref("saved", last or "saved", revision, options.items())
+    return Ref("saved", last or "saved", revision, located.items())
 
 
 def available(ref: Ref) -> tuple[bool, str]:

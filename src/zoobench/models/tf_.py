@@ -15,7 +15,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from zoobench import errors
 from zoobench.errors import CellError, MissingWeights, Unsupported, UserError, missing_extra
 from zoobench.files import expanded
 from zoobench.models import folders, graphs, options, picture_inputs
@@ -62,9 +61,7 @@ def resolve(ref: Ref, where: str) -> Ref:
     at = f"{where}: " if where else ""
     if ref.option("weights") == "pretrained":
         ref = ref.without("weights")
-    for name, _ in ref.options:
-        if name not in OPTIONS:
-            raise errors.unknown(where, "option", name, OPTIONS, f"of {ref.id}")
+    options.check_names(ref, where, OPTIONS)
     folder = _folder(ref)
     if not folder.is_dir():
         raise UserError(f"{at}{ref.id}: there is no folder {folder}: say path=FOLDER")

@@ -11,7 +11,7 @@ from typing import Any
 from zoobench.errors import Unsupported
 from zoobench.escape import plain
 from zoobench.models import tf_graph
-from zoobench.models.graphs import GraphCount, Runner
+from zoobench.models.graphs import GraphCount, Runner, einsum_macs
 
 KIND = "tensorflow"
 MOST_NUMBERS = 2**28
@@ -108,16 +108,7 @@ def _product(operation: Any, size: Size) -> int:
 
 
 def _einsum(operation: Any, size: Size) -> int:
-    """Of two operands: the product of all letters' sizes. ValueError for any other form."""
-    letters = operation.get_attr("equation").decode().partition("->")[0].split(",")
-    if len(letters) != 2 or "." in "".join(letters):
-        raise ValueError(letters)
-    named = {
-        letter: one
-        for place, term in enumerate(letters)
-        for letter, one in zip(term, size(place), strict=True)
-    }
-    return math.prod(named.values())
+    return einsum_macs(operation.get_attr("equation").decode(), (size(0), size(1)))
 
 
 FORMULAS: Mapping[str, Callable[[Any, Size], int]] = {
