@@ -178,6 +178,32 @@ def test_twenty_steps_on_one_batch_lower_the_loss_and_reach_the_whole_encoder(na
     assert float(loss().detach()) < 0.97 * float(first.detach())
 
 
+@pytest.mark.parametrize("name", ["autoencoder", "denoising", "vae"])
+def test_what_is_mostly_black_is_not_rebuilt_as_black(name: str) -> None:
+    """A white square somewhere on black: an output that saturates stays at black for ever."""
+    one = learner()
+    member = objective(name)()
+    torch.manual_seed(0)
+    net: Any = whole(one, member, member.heads(one))
+    pixels = torch.zeros(16, 3, 28, 28)
+    for i, picture in enumerate(pixels):
+        top, left = 7 * (i // 4), 7 * (i % 4)
+        picture[:, top : top + 7, left : left + 7] = 1
+    batch = one.read(pixels)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
+    for _ in range(60):
+        loss: Any = net(batch, torch.zeros(16, dtype=torch.int64))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        made = member.rebuilt(one, net.heads, batch)
+    assert made is not None
+    error = float((made - pixels).square().mean())
+    assert error < 0.5 * float(pixels.square().mean()), "no better than black"
+    assert error < 0.5 * float((pixels - pixels.mean(dim=0)).square().mean())
+
+
 def test_pixels_of_a_batch_are_those_that_the_encoder_reads() -> None:
     one = learner()
     batch = batch_of(one)

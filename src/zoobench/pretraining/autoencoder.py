@@ -34,11 +34,14 @@ class Autoencoder(PretrainingObjective):
     ) -> torch.Tensor:  # fmt: skip
         import torch.nn.functional as F
 
-        return F.mse_loss(self.rebuilt(learner, heads, batch), learner.pixels(batch))
+        return F.mse_loss(self._made(learner, heads, batch), learner.pixels(batch))
 
     def rebuilt(self, learner: Learner, heads: Any, batch: Any) -> torch.Tensor:
+        return self._made(learner, heads, batch).clamp(0, 1)
+
+    def _made(self, learner: Learner, heads: Any, batch: torch.Tensor) -> torch.Tensor:
         made: torch.Tensor = heads["decoder"](learner.embed(self.seen(learner, batch)))
-        return made.float().sigmoid()
+        return made.float()
 
 
 class Denoising(Autoencoder):

@@ -62,7 +62,7 @@ class Masked(PretrainingObjective):
         """The hidden patches as guessed, among the others as they are."""
         made, mask = self._guessed(learner, heads, batch)
         pixels = learner.pixels(batch)
-        return pixels.where(~mask, made)
+        return pixels.where(~mask, made.clamp(0, 1))
 
     def _guessed(
         self, learner: Learner, heads: Any, batch: torch.Tensor
@@ -70,4 +70,4 @@ class Masked(PretrainingObjective):
         mask = hidden(len(batch), learner.side).to(batch.device)
         colour = heads["colour"][0].to(batch)[:, None, None]
         made = heads["decoder"](learner.embed(batch.where(~mask, colour)))
-        return made.float().sigmoid(), mask
+        return made.float(), mask

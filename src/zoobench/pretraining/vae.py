@@ -67,7 +67,7 @@ class Variational(PretrainingObjective):
 
     def rebuilt(self, learner: Learner, heads: Any, batch: Any) -> torch.Tensor:
         mean, _ = self._posterior(learner, heads, batch)
-        return self._pictures(heads, mean)
+        return self._pictures(heads, mean).clamp(0, 1)
 
     def judged(self, learner: Learner, heads: Any, batch: Any) -> Mapping[str, torch.Tensor]:
         return {"bits_per_dim": self._bits(learner, heads, batch)}
@@ -76,7 +76,7 @@ class Variational(PretrainingObjective):
         import torch
 
         like = next(heads.parameters())
-        return self._pictures(heads, torch.randn(n, LATENT).to(like.device))
+        return self._pictures(heads, torch.randn(n, LATENT).to(like.device)).clamp(0, 1)
 
     def _bits(self, learner: Learner, heads: Any, batch: torch.Tensor) -> torch.Tensor:
         """(N,) bits a number, by one draw of the noise of the pixels and of the latent."""
@@ -98,4 +98,4 @@ class Variational(PretrainingObjective):
 
     def _pictures(self, heads: Any, latent: torch.Tensor) -> torch.Tensor:
         made: torch.Tensor = heads["decoder"](latent)
-        return made.float().sigmoid()
+        return made.float()
