@@ -17,9 +17,9 @@ def patch_of(side: tuple[int, int]) -> int:
 
 
 def decoder(features: int, side: tuple[int, int]) -> torch.nn.Module:
-    """(N, features) -> (N, 3, H, W) pixels: a linear layer to a grid of patches, two convolutions on
-    it, and each cell of the grid is laid out as its patch's pixels. They may leave [0, 1]: what
-    squashed them would have no gradient where pictures are black, as most of a digit's is."""
+    """(N, features) -> (N, 3, H, W) pixels: a linear layer to a grid of patches, two convolutions
+    on it, and each cell of the grid is laid out as its patch's pixels. They may leave [0, 1]: a
+    sigmoid would have no gradient where pictures are black, as most of a digit's is."""
     from torch import nn
 
     patch = patch_of(side)
