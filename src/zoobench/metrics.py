@@ -242,6 +242,15 @@ METRICS: dict[str, MetricRow] = {
     "membership_tpr_at_1pct_fpr": MetricRow(
         "fraction", "lower", "trust", "members found where 1% of the others are taken for some"
     ),
+    "insertion_auc": MetricRow(
+        "fraction", "higher", "trust", "probability of the class as its tiles are shown on a blur"
+    ),
+    "deletion_auc": MetricRow(
+        "fraction", "lower", "trust", "the same as its tiles are blurred, most important first"
+    ),
+    "explanation_gain": MetricRow(
+        "", "higher", "trust", "insertion minus deletion; a map must beat its controls"
+    ),
     "mean_retained": MetricRow(
         "", "higher", "trust", "score under corruptions over the clean one, mean over corruptions"
     ),

@@ -94,7 +94,7 @@ FOR_TASK: dict[str, dict[str, str]] = {
 }
 """Task -> the classes behind names of METHODS whose own does not serve it."""
 
-AUDITS = ("membership",)
+AUDITS = ("membership", "explain")
 """Options of methods that classify: what is measured beside, when `test` has been read."""
 
 HEAD = "head"

@@ -39,7 +39,8 @@ class FineTune:
 
     `freeze` "all-but-last" trains the last block of parameters only, with the head;
     `layer_decay` multiplies the rate by itself for each block below the head; of classes,
-    `membership` asks beside whether one can tell who was in train (docs/trust.md).
+    `membership` asks beside whether one can tell who was in train, and
+    `explain` what its answers to pictures rest on (docs/trust.md).
     """
 
     version: ClassVar[int] = 1
@@ -59,6 +60,7 @@ class FineTune:
     freeze: Literal["none", "all-but-last"] = "none"
     layer_decay: float = 1.0
     membership: bool = off()
+    explain: bool = off()
 
     def __post_init__(self) -> None:
         check_budget(self)
@@ -103,7 +105,7 @@ class FineTune:
     ) -> tuple[Measurement, ...]:
         """What its options ask for, when `test` has been read. Raises NotFinite where a reference
         cannot be trained."""
-        from zoobench.methods import membership
+        from zoobench.methods import explain, membership
 
         recipe = replace(self, rates=(float(adapted.chosen["rate"]),))
 
@@ -116,9 +118,10 @@ class FineTune:
                 raise NotFinite("the training loss of a reference for membership inference")
             return tuned
 
-        if not self.membership:
-            return ()
-        return membership.numbers(membership.on_training(adapted, splits, again))
+        found: tuple[Measurement, ...] = ()
+        if self.membership:
+            found += membership.numbers(membership.on_training(adapted, splits, again))
+        return found + (explain.explained(adapted, backbone, splits) if self.explain else ())
 
 
 @dataclass(frozen=True)

@@ -25,13 +25,15 @@ class LinearProbe:
     above a relative gap of 1e-4; `lambda-on-edge` where the choice lies on the grid's edge
     after it was extended; `grid-extended` where it had to be. Without `refit` the fit on
     train alone is kept: a few-shot cell must not learn from the examples it chooses by.
-    `membership` asks beside whether one can tell who was in train (docs/trust.md).
+    `membership` asks beside whether one can tell who was in train, and
+    `explain` what its answers to pictures rest on (docs/trust.md).
     """
 
     lambdas: int = 45
     decades: float = 11.0
     refit: bool = True
     membership: bool = off()
+    explain: bool = off()
 
     version: ClassVar[int] = 1
     needs: ClassVar[str] = "features"
@@ -79,12 +81,13 @@ class LinearProbe:
         self, adapted: Adapted, backbone: Any, splits: Splits, seed: int
     ) -> tuple[Measurement, ...]:
         """What its options ask for, when `test` has been read."""
-        from zoobench.methods import membership
+        from zoobench.methods import explain, membership
 
-        if not self.membership:
-            return ()
-        members = [splits.train, splits.valid] if self.refit else [splits.train]
-        return membership.numbers(membership.on_probe(adapted, backbone, splits, members))
+        found: tuple[Measurement, ...] = ()
+        if self.membership:
+            members = [splits.train, splits.valid] if self.refit else [splits.train]
+            found += membership.numbers(membership.on_probe(adapted, backbone, splits, members))
+        return found + (explain.explained(adapted, backbone, splits) if self.explain else ())
 
 
 def facts_of(path: LogisticPath) -> dict[str, float]:

@@ -37,6 +37,7 @@ RECORD_FLAGS = {
     "labels-alike": "classes differ in case alone, or one is called nan: see the record's notes",
     "narrow-range": "16-bit pictures use a small part of their range: say it with range=",
     "temperature-of-few": "calibrated by fewer than 20 valid examples",
+    "explanation-no-better-than-control": "a map that knows nothing of it explains it as well",
     "classes-unknown": "the model has no label for some classes, which score 0",
     "lossy-tokenizer": "its tokenizer forgets a part of the text, whose bits are not counted",
     "guessed-input": "nobody said how pictures become its input: see the record's `guessed`",

@@ -7,6 +7,9 @@ from zoobench.interfaces import Adapted, Method, Splits
 from zoobench.schema import Cell, Measurement
 from zoobench.workers.loaded import Loaded
 
+UNEXPLAINED = "explanation-no-better-than-control"
+"""Flag of a record whose attribution does not beat a map that knows nothing of the model."""
+
 
 def audited(
     cell: Cell, method: Method, adapted: Adapted, loaded: Loaded | None, splits: Splits

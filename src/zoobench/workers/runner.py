@@ -30,13 +30,14 @@ from zoobench.errors import (
 from zoobench.features.source import Features, Progress
 from zoobench.interfaces import Adapted, Method, Split, Splits, Team
 from zoobench.machine import device_name, out_of_memory
+from zoobench.methods.explain import NOT_BETTER
 from zoobench.methods.training import TrainedNetwork
 from zoobench.metrics import measured
 from zoobench.models import graphs, variants, weights
 from zoobench.schema import PRETRAIN, Cell, Measurement, Outcomes, Record, Ref, digest
 from zoobench.tasks.evaluate import UNKNOWN_CLASSES, evaluate, of_known
 from zoobench.workers import torchrun
-from zoobench.workers.audits import audited
+from zoobench.workers.audits import UNEXPLAINED, audited
 from zoobench.workers.loaded import Alone, Loaded, load, second
 from zoobench.workers.provenance import compiled, planned, precision_of, provenance
 from zoobench.workers.settings import Result, Settings
@@ -161,6 +162,8 @@ class Bench:
         flags = [*splits.flags, *adapted.flags]
         flags += ["seen-in-pretraining"] * weights.seen(cell.model, cell.dataset)
         flags += ["temperature-of-few"] * any("temperature_of_few" in m.detail for m in numbers)
+        audits = audited(cell, method, adapted, loaded, splits)
+        flags += [UNEXPLAINED] * any(m.detail.get(NOT_BETTER) for m in audits)
         costs: tuple[Measurement, ...] = ()
         foreseen: tuple[Measurement, ...] = ()
         if loaded is not None:
@@ -183,7 +186,7 @@ class Bench:
                 *fit.seconds,
                 *facts(adapted),
                 *foreseen,
-                *audited(cell, method, adapted, loaded, splits),
+                *audits,
             ),
             chosen=dict(adapted.chosen),
             flags=tuple(dict.fromkeys(flags)),
