@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import math
+from collections import Counter
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from zoobench import models
+from zoobench.errors import UserError
 from zoobench.models import onnx_counts, onnx_shapes
 
 onnx = pytest.importorskip("onnx")
+MAGIKA = "magika/models/standard_v3_3/model.onnx"
 
 # operator, attributes, sizes of its inputs, of its output, MACs
 CASES: list[tuple[str, dict[str, Any], list[tuple[int, ...]], tuple[int, ...], int]] = [
@@ -167,3 +175,38 @@ def test_nothing_large_is_made() -> None:
         {"x": [1, 4]}, {"size": np.array([10**6, 10**6, 10**3])},
     )  # fmt: skip
     assert onnx_shapes.sizes(model)["huge"] == (10**6, 10**6, 10**3)
+
+
+@pytest.mark.rare
+def test_a_graph_of_another_s_making_is_counted_as_it_runs(tmp_path: Path) -> None:
+    """magika's, which tells kinds of files by their bytes: converted from Keras by tf2onnx, whose
+    sizes are partly computed inside of the graph. The sizes are those that ONNX Runtime met."""
+    runtime = pytest.importorskip("onnxruntime")
+    try:
+        file = next(one for one in metadata.files("magika") or () if one.as_posix() == MAGIKA)
+    except (metadata.PackageNotFoundError, StopIteration):
+        pytest.skip("pip install --no-deps magika==1.0.3")
+    path = Path(str(file.locate()))
+    model = onnx.load(path)
+    options = runtime.SessionOptions()
+    options.enable_profiling = True
+    options.profile_file_prefix = str(tmp_path / "profile")
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session.run(None, {"bytes": np.zeros((1, 2048), np.int32)})
+    expected: Counter[str] = Counter()
+    nodes = {node.name: node for node in model.graph.node}
+    held = {one.name: one.dims for one in model.graph.initializer}
+    for event in json.loads(Path(session.end_profiling()).read_text()):
+        name, told = str(event["name"]), event.get("args", {})
+        if told.get("op_name") in ("Conv", "MatMul") and name.endswith("_kernel_time"):
+            weight = held[nodes[name.removesuffix("_kernel_time")].input[1]]
+            inner = math.prod(weight[1:]) if told["op_name"] == "Conv" else weight[0]
+            [made] = told["output_type_shape"][0].values()
+            expected[f"onnx::{told['op_name']}"] += math.prod(made) * inner
+    found = onnx_counts.counted(model)
+    assert found.by_operator == expected
+    assert found.macs == 512 * 508 * 256 * 5 + 2048 * 257 * 64 + 512 * 214
+    assert found.uncounted == ()
+    with pytest.raises(UserError, match=r"its input bytes is \(.*, 2048\), no batch of pictures"):
+        models.resolve(f"onnx/magika?package=magika&file={MAGIKA}")

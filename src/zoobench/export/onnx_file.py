@@ -86,7 +86,8 @@ def _graph(backbone: ImageBackbone, ref: Ref) -> Any:
     """An onnx.ModelProto from "pixels" to "features" and, where there is a head, "scores"."""
     if kind := graphs.kind_of(backbone.module):
         if kind != onnx_session.KIND:
-            raise UserError(f"{ref.short}: it is a graph of {graphs.KINDS[kind].title}")
+            what = f"a graph of {graphs.KINDS[kind].title}, which is not turned into ONNX here"
+            raise UserError(f"{ref.short}: it is {what}")
         return onnx_session.graph_of(backbone.module)
     head = backbone.source_head
     outputs = ["features", *(["scores"] if head is not None else [])]
