@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 import forked
 from cells import write_suite
-from hubstub import HubStub
+from hubstub import HubStub, folder_files
 from tinymodels import tiny_bert, tiny_timm, write_files
+from tinypairs import KINDS, tiny_pair
 
 MODELS = ["timm/u/net", "{ id = 'hf/u/bert', modality = 'text' }"]
 DATASETS = ["synthetic/stripes?train=40&valid=12&test=20", "synthetic/phrases?train=40&valid=12"]
@@ -86,6 +88,47 @@ def test_a_profile_fetches_no_weights(tmp_path: Path, hub: HubStub) -> None:
     assert told.count("  weights  ") == 2, told
     assert code == 2
     assert "not downloaded yet, and HF_HUB_OFFLINE forbids fetching it" in told
+
+
+def test_classes_are_told_by_their_names_through_the_hub(tmp_path: Path) -> None:
+    """A CLIP and a SigLIP of random weights, beside few-shot probes of theirs: chance, and said."""
+    for kind in KINDS:
+        tiny_pair(kind, tmp_path / kind)
+    suite = write_suite(
+        tmp_path / "s.toml",
+        models=[f"hf/u/{kind}?modality=image" for kind in KINDS],
+        datasets=["synthetic/stripes?train=80&valid=20&test=200&noise=20"],
+        methods=["as-is", "ridge"],
+        controls="true",
+        rest="seeds = [0, 1, 2]\nshots = [1, 4]\ndraws = 3\n[limits]\ncost_seconds = 0",
+    ).rename(tmp_path / "zero-shot.toml")
+    out = tmp_path / "run"
+    with HubStub({f"u/{kind}": folder_files(tmp_path / kind) for kind in KINDS}) as hub:
+        code, told = run(suite, out, hub.env(tmp_path / "home"))
+        assert code == 0, told
+        commits = {hub.commit(f"u/{kind}") for kind in KINDS}
+    bodies = [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()]
+    untouched = [body for body in bodies if body["cell"]["method"] == "as-is"]
+    # Nothing of it is drawn: one cell of each, whatever the seeds.
+    assert {
+        body["cell"]["model"].partition("@")[2].partition("?")[0] for body in untouched
+    } == commits
+    assert len(untouched) == len(KINDS)
+    for body in untouched:
+        assert body["status"] == "ok"
+        said = {one["metric"]: one for one in body["measurements"]}
+        chance = 1 / len(body["chosen"]["class_names"])
+        assert said["accuracy"]["value"] < 2 * chance
+        assert said["least_template_accuracy"]["value"] <= said["accuracy"]["value"] + 0.2
+        assert len(body["chosen"]["templates"]) > 1
+    report = (out / "report/report.md").read_text()
+    _, _, table = report.partition("valid=20: as-is\n")
+    for kind in KINDS:
+        flagged = rf"- ! u/{kind}, as-is: suspect: (chance|one answer to everything) reaches"
+        assert re.search(flagged, table), report
+    assert "it does not know the classes by these names" in table
+    assert "_chance_" in table.partition("\n##")[0]
+    assert "## From how many examples of a class a probe beats zero-shot" in report
 
 
 # The other faults, without a whole run for each: tests/models/test_models_hub.py.

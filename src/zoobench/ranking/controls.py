@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from zoobench.datasets.control import OPTION, on_part, whole
 from zoobench.metrics import difference, sign, written
@@ -21,6 +21,10 @@ FLOORS = {
 }  # fmt: skip
 """Controls that need no network, and who they are in words. Mostly the first is the best; of speech
 a probe of it may do worse than who says nothing."""
+
+BLIND_FLOORS = ("majority", "chance")
+"""Of FLOORS those that see no input: what a network reaches that does not know the classes' names,
+of which no probe of the raw input knows anything, either."""
 
 SUSPECT = "suspect"
 NOT_BETTER = "not better than random weights"
@@ -181,6 +185,13 @@ def flags_of(
             found.append(
                 Flag(SUSPECT, f"{why}: a preprocessing fault, or data that needs no network")
             )
+    blind = _floor(controls.plain(section), metric, BLIND_FLOORS)
+    if records[0].chosen.get("templates") and blind:
+        gap, p = versus(book, records, blind, metric)
+        if gap <= 0 or p > bootstrap.ALPHA:
+            who = FLOORS[blind[0].cell.model.name]
+            why = _reached(f"{who} reaches", blind, gap, p, metric)
+            found.append(Flag(SUSPECT, f"{why}: it does not know the classes by these names"))
     twin = random.get(architecture(model)) if random else None
     mine = controls.like(section, records, twin) if twin else []
     if twin and mine:
@@ -203,9 +214,12 @@ def flags_of(
     return tuple(found)
 
 
-def _floor(plain: Mapping[Ref, Sequence[Record]], metric: str) -> Sequence[Record]:
-    """The records of the best of FLOORS, the first of equals; none where none has the metric."""
-    known = [plain.get(Ref(CONTROL_SOURCE, name), []) for name in FLOORS]
+def _floor(
+    plain: Mapping[Ref, Sequence[Record]], metric: str, names: Iterable[str] = tuple(FLOORS)
+) -> Sequence[Record]:
+    """The records of the best of the controls `names`, the first of equals; none where none has the
+    metric."""
+    known = [plain.get(Ref(CONTROL_SOURCE, name), []) for name in names]
     measured = [records for records in known if records and records[0].get(metric)]
     return max(measured, key=lambda records: mean_of(records, metric), default=[])
 

@@ -69,6 +69,10 @@ def left_out(suite: Suite) -> list[str]:
     return [reason for reason in dict.fromkeys(reasons) if reason]
 
 
+BLIND = ("chance", "majority")
+"""Controls that no input is read for: what stands beside models that are judged as they are."""
+
+
 def plan(suite: Suite) -> list[Cell]:
     """Every cell of `suite`, controls first, then the models' in the suite's order."""
     own = [m for m in suite.methods if m.name not in CONTROLS]
@@ -143,7 +147,9 @@ def _controls(suite: Suite, dataset: Ref) -> Iterable[Cell]:
             for k in suite.shots:
                 for draw in range(suite.draws):
                     yield _cell(suite, model, dataset, few_shot_spec(spec), draw, k)
-            if suite.all_data or not suite.shots:
+            # What is judged as it is has no part of the data, nor has who knows nothing.
+            blind = name in BLIND and any(m.name == "as-is" and m.asks(task) for m in suite.methods)
+            if suite.all_data or not suite.shots or blind:
                 yield _cell(suite, model, dataset, spec, suite.seeds[0], None)
 
 
