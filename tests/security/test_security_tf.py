@@ -11,7 +11,7 @@ import pytest
 import tinysavedmodel
 from zoobench import models
 from zoobench.errors import MissingWeights, Unsupported, UserError
-from zoobench.models import graphs, tf_, tf_graph
+from zoobench.models import graphs, tf_, tf_graph, tf_operators
 
 pytestmark = [
     pytest.mark.xdist_group("tensorflow"),
@@ -156,7 +156,7 @@ def calls(meta: Any) -> list[Any]:
     nodes = [*meta.graph_def.node]
     for function in meta.graph_def.library.function:
         nodes += function.node_def
-    return [node for node in nodes if node.op in tf_graph.CALLS]
+    return [node for node in nodes if node.op in tf_operators.CALLS]
 
 
 def test_functions_are_counted_before_they_are_written_out(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_functions_are_counted_before_they_are_written_out(tmp_path: Path) -> No
         names = {call.attr["f"].func.name for call in calls(meta)}
         for function in meta.graph_def.library.function:
             for node in function.node_def:
-                if node.op in tf_graph.CALLS and function.signature.name in names:
+                if node.op in tf_operators.CALLS and function.signature.name in names:
                     node.attr["f"].func.name = function.signature.name
 
     def absent(meta: Any) -> None:
@@ -176,7 +176,7 @@ def test_functions_are_counted_before_they_are_written_out(tmp_path: Path) -> No
         library = meta.graph_def.library
         [first] = {
             node.attr["f"].func.name for f in library.function for node in f.node_def
-            if node.op in tf_graph.CALLS
+            if node.op in tf_operators.CALLS
         }  # fmt: skip
         [innermost] = [one for one in library.function if one.signature.name == first]
         innermost.signature.name = "f0"

@@ -327,7 +327,7 @@ def _check_size(ref: Ref, file: OnnxFile, at: str) -> None:
             f"{at}{ref.id}: in the layout {layout} its input {dims} has {channels} channels, not 3"
         )
     size, asked = _fixed_size(file, layout), ref.option("input_size")
-    if max(size or (0,)) > picture_inputs.LARGEST_SIDE:
+    if size is not None and max(size) > picture_inputs.LARGEST_SIDE:
         most = f"{picture_inputs.LARGEST_SIDE:,} a side"
         raise UserError(f"{at}{ref.id}: its input is {size[0]:,} x {size[1]:,}, more than {most}")
     if size is not None and asked is not None and size != (asked, asked):
