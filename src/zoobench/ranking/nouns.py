@@ -34,7 +34,14 @@ COSTS = (
     "total_seconds",
     "energy_joules",
 )
-TRUST = ("membership_auc", "membership_tpr_at_1pct_fpr", "mean_retained")
+TRUST = (
+    "membership_auc",
+    "membership_tpr_at_1pct_fpr",
+    "mean_retained",
+    "explanation_gain",
+    "insertion_auc",
+    "deletion_auc",
+)
 """What is known of a model beside its scores and costs (PROTOCOL sections 5 and 8)."""
 TIMED = frozenset(COSTS[6:])
 """Costs that depend on the machine: never ranked across devices."""

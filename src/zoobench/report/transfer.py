@@ -217,10 +217,14 @@ def trusted(sections: Sequence[SectionRanking]) -> TransferTable | None:
         "Can it be trusted?",
         "Membership: how well an attack tells examples of train from others, of the one trained "
         "model; an AUC of 50 is chance. Mean retained: shifted / clean, the mean over the "
-        "corruptions and their severities.",
+        "corruptions and their severities. Explanation gain: insertion minus deletion of "
+        "occlusion maps; a flag of the record says where a control does as well.",
         ("model", "method", "dataset", *(f"{TITLES[name]} [95%]" for name in known)),
         lines,
         ("method", "dataset"),
+        tuple(
+            f"{TITLES[name]} [95%]" for name in known if name in ("insertion_auc", "deletion_auc")
+        ),
     )
 
 
@@ -228,6 +232,9 @@ TITLES = {
     "membership_auc": "membership AUC",
     "membership_tpr_at_1pct_fpr": "found at 1% false alarms",
     "mean_retained": "mean retained",
+    "explanation_gain": "explanation gain",
+    "insertion_auc": "insertion AUC",
+    "deletion_auc": "deletion AUC",
 }
 
 
