@@ -111,7 +111,7 @@ def test_costs_say_which_device_they_are_of(found: RunResults, device: str) -> N
 def plain_and_ours(model: str, data: str, precision: str, device: str) -> tuple[Any, Any]:
     """(N, D) float64 one example after the other on the CPU, and as the product computes them."""
     backbone: Any = models.load(models.resolve(model))
-    split = datasets.load(datasets.resolve(data)).test.subset(range(24))
+    split = datasets.load(datasets.resolve(data)).test.subset(np.arange(24))
     with torch.no_grad():
         plain = [
             backbone.embed(backbone.collate([backbone.prepare(split.read(i))]))

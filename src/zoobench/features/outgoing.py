@@ -54,8 +54,8 @@ def copied_out(features: torch.Tensor) -> tuple[torch.Tensor, Any]:
 
     host = torch.empty(features.shape, dtype=features.dtype, pin_memory=True)
     host.copy_(features, non_blocking=True)
-    event = torch.cuda.Event()
-    event.record()  # type: ignore[no-untyped-call]
+    event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    event.record()
     return host, event
 
 
