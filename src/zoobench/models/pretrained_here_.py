@@ -48,7 +48,8 @@ def find(ref: Ref) -> ModelCard:
         SOURCE, ref.name, modality_of(architecture(ref)), ref.revision,
         weights=f"pretrained here: {objective}" if objective else "random",
         pretrained_on=f"{dataset} (train)" if trained else "nothing",
-        family=architecture(ref).rpartition("/")[2],
+        # Encoders of one architecture are near-copies where one objective made them, too.
+        family=" ".join(filter(None, (str(objective), architecture(ref).rpartition("/")[2]))),
     )  # fmt: skip
 
 

@@ -167,7 +167,7 @@ def at_each(gains: Sequence[Bought], over: str) -> TransferTable | None:
     return TransferTable(
         "bought-" + over.replace(" ", "-"),
         f"What pretraining bought over {over}",
-        f"The score with k labels a class minus that of {over}, in points of a fraction, with 95% "
+        f"The score with k labels a class minus that of {over}, of a fraction in points, with 95% "
         "intervals over test examples, draws of labels and encoders; not corrected for their "
         "number.",
         ("model", "method", "on", *("all" if k is None else f"k={k}" for k in columns)),
