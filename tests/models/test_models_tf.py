@@ -14,6 +14,7 @@ import tinyonnx
 import tinysavedmodel
 from zoobench import models
 from zoobench.costs.counted import static_costs
+from zoobench.costs.profile import profile
 from zoobench.errors import MissingWeights, Unsupported, UserError
 from zoobench.models import graphs, tf_, tf_graph
 from zoobench.runs import planning
@@ -108,6 +109,12 @@ def test_costs_are_those_of_the_same_network_in_onnx(plain: Path, tmp_path: Path
     assert ours["macs"].value == 14 * 14 * 6 * 27
     assert ours["macs"].detail["uncounted_ops"] == []
     assert graphs.widest(load(plain).module) == 2 * 14 * 14 * 6
+
+
+def test_a_profile_says_that_nothing_trains_it(plain: Path) -> None:
+    found = profile(f"tf/tiny?path={plain}")
+    assert found["macs"] == 14 * 14 * 6 * 27
+    assert found["train_error"] == "a graph of TensorFlow, which nothing trains"
 
 
 def test_keras_s_own_export_counts_as_its_twin(tmp_path: Path) -> None:

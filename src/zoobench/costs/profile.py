@@ -20,6 +20,7 @@ from zoobench.costs.architectures import Architecture, quiet
 from zoobench.costs.counted import count_detail, count_of, weights_bytes
 from zoobench.costs.counter import OpCount, count, params_by_block
 from zoobench.errors import UserError, one_line
+from zoobench.models import graphs
 from zoobench.models.weights import parameters
 from zoobench.schema import Ref
 from zoobench.store import write_atomic
@@ -105,6 +106,9 @@ def _body(shape: Architecture, found: _Found) -> dict[str, Any]:
 
 def _count(shape: Architecture, module: torch.nn.Module, device: torch.device) -> _Found:
     forward = count_of(module, shape.call or module, shape.inputs(device))
+    if kind := graphs.kind_of(module):
+        why = f"a graph of {graphs.KINDS[kind].title}, which nothing trains"
+        return _Found(module, device, forward, None, why)
     try:
         whole = module if shape.call is None else Called(module, shape.call)
         train = count(whole, shape.inputs(device), train=True)
