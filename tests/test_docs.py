@@ -38,6 +38,7 @@ ELSEWHERE = {
     r"run .*--engine ray": "a cluster; tests/workers/test_workers_ray.py",
     r"run .*--ranks": "several processes of one model; tests/workers/test_workers_torchrun.py",
     r"compare .*--(measure|aa)": "a quarter of an hour; tests/compare/test_compare_measure.py",
+    r"recommend RUN --min-retained": "an audited run; tests/ranking/test_ranking_trust.py",
     r"check ([a-z]|MODEL|RUN|--source)": "minutes of exports; tests/usability",
     r"profile .*--measure": "a stopwatch; tests/costs, tests/features/test_features_compiled.py",
     r"(run|plan) (vision|text|gpu)": "weights and data of the public hubs",

@@ -60,7 +60,7 @@ def test_updates_begin_at_nothing_and_end_in_the_weights(ref: str, tmp_path: Pat
         assert torch.equal(backbone.embed(batch), before)
         assert 0 < moved(backbone.module) < total / 2
         changed = backbone.embed(batch)
-        assert float((changed - before).norm()) > 0.1 * float(before.norm())
+        assert float((changed - before).norm()) > 0.03 * float(before.norm())
         merge(backbone.module)
         torch.testing.assert_close(backbone.embed(batch), changed, rtol=1e-4, atol=1e-4)
     assert {name: one.shape for name, one in backbone.module.state_dict().items()} == shapes

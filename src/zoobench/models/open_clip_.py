@@ -109,7 +109,8 @@ def available(ref: Ref) -> tuple[bool, str]:
 
 
 def load(ref: Ref, seed: int) -> ImageBackbone:
-    """Raises MissingExtra, MissingWeights where they cannot be had, UnknownName for a tag."""
+    """Raises MissingExtra, MissingWeights where they cannot be had, Unsupported for those of
+    another network, UnknownName for a tag."""
     architectures()
     import open_clip
 
@@ -128,13 +129,15 @@ def load(ref: Ref, seed: int) -> ImageBackbone:
                 ref.name, pretrained=ref.revision if weights == "pretrained" else None,
                 pretrained_text=False, weights_only=True, force_image_size=side,
             )  # fmt: skip
-            if own:
-                open_clip.load_checkpoint(whole, str(expanded(weights)), weights_only=True)
     except MemoryError:
         raise
     except Exception as error:  # of many kinds: files, hubs and their libraries are strangers'
         why = errors.one_line(error)
         raise MissingWeights(f"{ref.short}: its weights cannot be had: {why}") from error
+    if own:
+        state = checkpoints.read(expanded(weights))
+        dropped = checkpoints.fit(whole, state, f"{weights} into {ref.short}")
+        provenance |= {"dropped_keys": list(dropped)} if dropped else {}
     whole = whole.float().eval()
     transform, spec = _preprocessing(open_clip, whole, ref)
     module = whole.visual
