@@ -7,6 +7,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
+from zoobench import models
+from zoobench.errors import MissingWeights, Unsupported, UserError
+
 DOCUMENTED = frozenset({0, 1, 2, 3, 4, 5, 129, 130, 143})
 """Exit codes that a hostile input may have; 70 is a fault of ours."""
 
@@ -53,3 +58,12 @@ def snapshot(folder: Path) -> dict[str, tuple[str, int]]:
             content = path.read_bytes()
         found[name] = (hashlib.sha256(content).hexdigest(), path.lstat().st_mtime_ns)
     return found
+
+
+def refused_model(name: str) -> str:
+    """Why the model `name` is refused, when it is named or loaded: a line that colours nothing."""
+    with pytest.raises((UserError, Unsupported, MissingWeights)) as caught:
+        models.load(models.resolve(name))
+    assert "\n" not in str(caught.value)
+    assert "\x1b" not in str(caught.value)
+    return str(caught.value)

@@ -114,7 +114,7 @@ def test_costs_are_those_of_the_same_network_in_onnx(plain: Path, tmp_path: Path
 def test_a_profile_says_that_nothing_trains_it(plain: Path) -> None:
     found = profile(f"tf/tiny?path={plain}")
     assert found["macs"] == 14 * 14 * 6 * 27
-    assert found["train_error"] == "a graph of TensorFlow, which nothing trains"
+    assert found["train_error"] == "a graph of TensorFlow, without gradients: nothing trains it"
 
 
 def test_keras_s_own_export_counts_as_its_twin(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def _body(shape: Architecture, found: _Found) -> dict[str, Any]:
 def _count(shape: Architecture, module: torch.nn.Module, device: torch.device) -> _Found:
     forward = count_of(module, shape.call or module, shape.inputs(device))
     if kind := graphs.kind_of(module):
-        why = f"a graph of {graphs.KINDS[kind].title}, which nothing trains"
+        why = f"a graph of {graphs.KINDS[kind].title}, without gradients: nothing trains it"
         return _Found(module, device, forward, None, why)
     try:
         whole = module if shape.call is None else Called(module, shape.call)

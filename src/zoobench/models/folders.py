@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoobench.errors import MissingWeights, Unsupported
+from zoobench.errors import CellError, MissingWeights, Unsupported, UserError
 from zoobench.files import lies_in, parse_json
 from zoobench.models import checkpoints
 
@@ -56,6 +57,18 @@ def read_json(path: Path) -> Any:
         return None
     except (OSError, ValueError) as error:
         raise MissingWeights(f"{path} cannot be read: {error}") from error
+
+
+@contextmanager
+def looked_at(at: str) -> Iterator[None]:
+    """What is wrong with files while a name is resolved is the user's mistake, said with `at`, the
+    place of the name, before it. Raises UserError."""
+    try:
+        yield
+    except CellError as error:
+        raise UserError(f"{at}{error}") from error
+    except OSError as error:
+        raise UserError(f"{at}{error.filename}: cannot be read: {error.strerror}") from error
 
 
 def inside(folder: Path, name: str) -> Path:

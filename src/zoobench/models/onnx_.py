@@ -112,15 +112,11 @@ def resolve(ref: Ref, where: str) -> Ref:
     if ref.option("path") is not None and ref.option("package") is not None:
         raise UserError(f"{at}{ref.id}: say a path, or the package and its file, not both")
     onnx_session.require(f"{at}{ref.id}", NEEDED)
-    try:
+    with folders.looked_at(at):
         file = opened(_path(ref))
         revision = _revision(ref, file)
         if (tap := ref.option("tap")) is not None:
             onnx_graph.check_tap(onnx_graph.parse(file.path), str(tap), file.path, where)
-    except CellError as error:
-        raise UserError(f"{at}{error}") from error
-    except OSError as error:
-        raise UserError(f"{at}{error.filename}: cannot be read: {error.strerror}") from error
     if ref.revision not in ("", revision):
         raise UserError(f"{at}{file.path}: its content is not that of {ref.id}@{ref.revision}")
     known = _defaults(file)

@@ -8,6 +8,7 @@ the output or operator that the option `tap` names. A folder may stand for the w
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 from functools import partial
@@ -15,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from zoobench.errors import CellError, MissingWeights, Unsupported, UserError, missing_extra
+from zoobench.errors import MissingWeights, Unsupported, UserError, missing_extra
 from zoobench.files import expanded
 from zoobench.models import folders, graphs, options, picture_inputs
 from zoobench.models.backbones import ImageBackbone, finish
@@ -67,12 +68,8 @@ def resolve(ref: Ref, where: str) -> Ref:
         raise UserError(f"{at}{ref.id}: there is no folder {folder}: say path=FOLDER")
     if importlib.util.find_spec("tensorflow") is None:
         raise missing_extra("tensorflow", "tensorflow", f"{at}{ref.id}")
-    try:
+    with folders.looked_at(at):
         revision = _revision(ref, folder)
-    except CellError as error:
-        raise UserError(f"{at}{error}") from error
-    except OSError as error:
-        raise UserError(f"{at}{error.filename}: cannot be read: {error.strerror}") from error
     if ref.revision not in ("", revision):
         raise UserError(f"{at}{folder}: its content is not that of {ref.id}@{ref.revision}")
     resolved = options.normalise(ref, where, "image", {}, POOLS, OPTIONS)
@@ -107,8 +104,11 @@ def load(ref: Ref, seed: int) -> ImageBackbone:
 
 def libraries() -> tuple[str, ...]:
     """What computes with the graph and prepares its pictures, for a record."""
-    installed = {one.name.casefold().replace("_", "-") for one in metadata.distributions()}
-    return (*[name for name in BUILDS if name in installed][:1], "timm", "torchvision")
+    for build in BUILDS:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            metadata.version(build)
+            return (build, "timm", "torchvision")
+    return ("timm", "torchvision")
 
 
 def classifier(ref: Ref) -> tuple[TensorFlowCut, tuple[str, ...], bool]:

@@ -23,7 +23,7 @@ from zoobench import worktime
 from zoobench.errors import NotFinite
 from zoobench.interfaces import SealedSplits, Split
 from zoobench.methods.inputs import Inputs
-from zoobench.methods.training import batches, edge, factor
+from zoobench.methods.training import FiniteLosses, batches, edge, factor
 from zoobench.models.weights import parameters
 from zoobench.pretraining import PretrainingRecipe
 from zoobench.pretraining.objective import Learner
@@ -179,9 +179,9 @@ class PretrainingRun:
         rate, first = self.rates[number], int(self._known["step"])
         points = {round(share * self.steps) for share in POINTS}
         drawn = batches(len(self.splits.train), self.steps, self.recipe.batch, self.seed)
-        lost = first == 0 and not self._ask(0)
+        losses, lost = FiniteLosses(), first == 0 and not self._ask(0)
         for step, rows in enumerate(islice(drawn, first, None), first):
-            if lost := lost or not self._step(step, rows, rate):
+            if lost := lost or losses.lost(self._step(step, rows, rate)):
                 break
             if self.progress is not None:
                 self.progress(f"pretrain at {rate:g}", step + 1, self.steps)
@@ -190,14 +190,14 @@ class PretrainingRun:
             if (step + 1) % self.keep_every == 0 and step + 1 < self.steps:
                 self._keep(number, step + 1, seconds(), within=True)
         best = self._known["best"]
-        if not lost and (best is None or self.curve[-1][1] > best["curve"][-1][1]):
+        if not lost and losses.all and (best is None or self.curve[-1][1] > best["curve"][-1][1]):
             state = self.net.state_dict()
             net = {key: value.detach().cpu().clone() for key, value in state.items()}
             self._known["best"] = {"rate": rate, "curve": list(self.curve), "net": net}
         self._keep(number + 1, 0, seconds(), within=False)
 
-    def _step(self, step: int, rows: Any, rate: float) -> bool:
-        """Whether the loss was a number."""
+    def _step(self, step: int, rows: Any, rate: float) -> torch.Tensor:
+        """The loss before the step."""
         import torch
 
         torch.manual_seed(hash_of(self.seed, step))
@@ -206,13 +206,11 @@ class PretrainingRun:
         self.net.train()
         with self.source.autocast():
             loss = self.net(self.train.batch(rows.tolist()), self.labels[rows])
-        if not bool(torch.isfinite(loss)):
-            return False
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
         self.optimizer.step()
-        return True
+        return loss.detach()  # type: ignore[no-any-return]
 
     def _ask(self, steps: int) -> bool:
         """Whether the features are numbers; then their kNN accuracy is on the curve."""
