@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -159,3 +160,23 @@ def test_whatever_is_in_a_header_nothing_else_is_raised(kind: str) -> None:
             damaged[at] = rng.integers(256)
         with contextlib.suppress(BadData):
             assert len(audio.decode(bytes(damaged)).samples)
+
+
+def test_many_threads_are_told_the_same_reasons(tmp_path: Path) -> None:
+    """libsndfile keeps why a file was not opened in one place, for all threads."""
+    made = written(tone(8000, 440), 8000, "PCM_16", "FLAC")
+    files = {"whole.flac": made, "head.flac": made[:20], "text.wav": b"no sound"}
+    for name, body in files.items():
+        (tmp_path / name).write_bytes(body)
+
+    def said(name: str) -> str:
+        try:
+            return str(audio.decode(str(tmp_path / name)).rate)
+        except BadData as error:
+            return str(error)
+
+    alone = {name: said(name) for name in files}
+    assert alone["whole.flac"] == "8000"
+    with ThreadPoolExecutor(8) as threads:
+        together = set(threads.map(lambda name: (name, said(name)), [*files] * 1000))
+    assert together == set(alone.items())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+import threading
 from dataclasses import dataclass, field
 from math import gcd
 from typing import Any
@@ -38,6 +39,8 @@ PAGE = 27 + 255 + 255 * 255
 """Bytes of the longest page of an OGG (RFC 3533, section 6): head, lengths, and what they count."""
 WINDOW = ("kaiser", 5.0)
 """Of the low pass: scipy's, 20 max(up, down) + 1 taps, which cuts at the lower of the two rates."""
+_OPENING = threading.Lock()
+"""Why a file could not be opened is kept by libsndfile in one place for all threads."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,9 @@ def decode(file: str | bytes) -> Clip:
     """
     sf = library()
     try:
-        with sf.SoundFile(_Bytes(file) if isinstance(file, bytes) else file) as opened:
+        with _OPENING:
+            found = sf.SoundFile(_Bytes(file) if isinstance(file, bytes) else file)
+        with found as opened:
             rate, frames = _checked(opened)
             if opened.format == "OGG" and not _ended(file):
                 raise BadData("it breaks off: its last page does not end its stream")

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from selenium import webdriver
+from selenium.webdriver.support.ui import WebDriverWait
 
 from fakes import make_run
 from zoobench.ranking.rank import rank
@@ -47,12 +48,9 @@ def press(browser: webdriver.Chrome, label: str) -> str:
     """Press the button by keyboard; what its status line then says."""
     button = browser.find_element("css selector", f'button[aria-label^="{label}"]')
     button.send_keys(ENTER)
-    for _ in range(100):
-        said = button.find_element("xpath", "..").find_element("css selector", "[role=status]").text
-        if said:
-            return said
-        time.sleep(0.05)
-    return ""
+    status = button.find_element("xpath", "..").find_element("css selector", "[role=status]")
+    # A picture is drawn in software here, which takes many seconds on a loaded machine.
+    return str(WebDriverWait(browser, 60).until(lambda _: status.text))
 
 
 def pasted(browser: webdriver.Chrome) -> tuple[str, bytes]:
