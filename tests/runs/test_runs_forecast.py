@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -38,6 +39,24 @@ def test_a_larger_network_takes_more(shorter: str, longer: str) -> None:
 def test_what_is_in_no_table_is_a_middling_network_of_its_modality() -> None:
     assert set(forecast.UNKNOWN_MACS) == set(get_args(Modality))
     assert forecast.macs(Ref("hf", "someone/hears", "main", (("modality", "audio"),))) == 70e9
+
+
+def test_a_local_file_takes_by_its_size(tmp_path: Path) -> None:
+    model = Ref("onnx", "mine", "0", (("path", str(tmp_path)),))
+    assert forecast.macs(model) == forecast.UNKNOWN_MACS["image"], "nothing is there"
+    forecast.macs.cache_clear()
+    (tmp_path / "net.onnx").write_bytes(bytes(100))
+    (tmp_path / "net.txt").write_bytes(bytes(10))
+    assert forecast.macs(model) == 100 * forecast.MACS_A_BYTE["image"]
+    assert set(forecast.MACS_A_BYTE) == set(get_args(Modality))
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("resnet50", 25.6e6), ("vit_b_16", 86.6e6)])
+def test_a_file_of_weights_tells_about_what_is_counted(name: str, parameters: float) -> None:
+    counted = network("torchvision", name)
+    assert counted is not None
+    guess = 4 * parameters * forecast.MACS_A_BYTE["image"]
+    assert 0.5 < guess / counted.macs < 2
 
 
 def test_the_tables_are_read_as_counted() -> None:

@@ -17,6 +17,7 @@ from zoobench.costs.known import network
 from zoobench.datasets import control
 from zoobench.datasets.options import first_classes
 from zoobench.errors import UnknownName
+from zoobench.files import expanded
 from zoobench.models import pretrained_here_
 from zoobench.models.weights import PRETRAINED_HERE
 from zoobench.schema import PRETRAIN, Cell, Modality, Record, Ref
@@ -29,6 +30,9 @@ LOAD_SECONDS = 1.0
 
 UNKNOWN_MACS: dict[Modality, float] = {"image": 4.1e9, "text": 11e9, "audio": 70e9}
 """A ResNet-50, a BERT-base at 128 tokens, a wav2vec 2.0 base at 10 s: the middle of a zoo."""
+
+MACS_A_BYTE: dict[Modality, float] = {"image": 40.0, "text": 25.0, "audio": 175.0}
+"""Of a file of weights on disk: what the same networks take of each byte of theirs."""
 
 SMALL_MACS = 3e6
 """A small encoder of ours."""
@@ -227,11 +231,23 @@ def macs(ref: Ref) -> float:
     name = ref.name.partition(".")[0]
     # A complete model that ships in a package is mostly the backbone of the same name.
     row = network(ref.source, name) or network("packaged", name)
-    if row is None or not row.macs:
-        return UNKNOWN_MACS[models.card(ref).modality] if row is None else 1.0
+    if row is None:
+        return _of_file(ref) or UNKNOWN_MACS[models.card(ref).modality]
+    if not row.macs:
+        return 1.0
     length, shape = ref.option("length"), row.shape
     if len(shape) == 4:
         return row.macs * (_side(ref, shape[-1]) / shape[-1]) ** 2
     if length and len(shape) == 2:
         return row.macs * int(length) / shape[-1]
     return row.macs
+
+
+def _of_file(ref: Ref) -> float:
+    """Operations that the size of a local file, or of a folder's largest, lets guess; else 0."""
+    if (given := ref.option("path")) is None:
+        return 0.0
+    path = expanded(str(given))
+    files = path.rglob("*") if path.is_dir() else [path]
+    largest = max((file.stat().st_size for file in files if file.is_file()), default=0)
+    return largest * MACS_A_BYTE[models.card(ref).modality]
