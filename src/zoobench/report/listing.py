@@ -142,7 +142,7 @@ def suite_rows() -> list[Row]:
     for name in suite.BUILTIN:
         body = tomllib.loads(suite.builtin_path(name).read_text(encoding="utf-8"))
         models_ = len(body.get("models", ())) + len(body.get("pretrain", ()))
-        sizes = f"{models_} models, {len(body['datasets'])} datasets"
+        sizes = f"models: {models_}, datasets: {len(body['datasets'])}"
         rows.append({"suite": name, "holds": sizes, "about": body.get("description", "")})
     return rows
 
