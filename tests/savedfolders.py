@@ -17,8 +17,9 @@ NEEDS = {
     "int8-weight": ("torchao",),
     "int8-dynamic": ("torchao",),
     "int8-static": ("onnx", "onnxscript", "onnxruntime"),
+    "onnx": ("onnx", "onnxruntime"),
 }
-"""What makes and runs a variant, beside torch."""
+"""What makes and runs a variant, or a model that is a graph, beside torch."""
 
 
 def describe(library: str, model: Any, classes: list[str]) -> dict[str, Any]:

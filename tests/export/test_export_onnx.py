@@ -15,11 +15,8 @@ from zoobench import datasets, methods, models
 from zoobench.costs.counted import static_costs
 from zoobench.errors import MissingExtra, UserError
 from zoobench.export import onnx_file
-from zoobench.export.save import save
 from zoobench.features.source import Features, View
 from zoobench.models import onnx_session
-from zoobench.schema import Cell, Record, Ref
-from zoobench.store import Run
 from zoobench.tasks.classification import labels_of
 from zoobench.usability.subject import apart
 
@@ -166,9 +163,3 @@ def test_lite0_is_one_family_with_its_file(tmp_path: Path) -> None:
     with torch.no_grad():
         scores = [one.embed(batch) for one in complete]
     assert apart(*scores) < 1e-4
-
-
-def test_a_head_on_a_file_is_not_saved(tmp_path: Path) -> None:
-    record = Record(Cell(Ref("onnx", "m", "1"), Ref.parse("synthetic/stripes@1"), "knn"), "ok")
-    with pytest.raises(UserError, match="heads on files of ONNX are not saved"):
-        save(Run(tmp_path, (record,), {}), record, tmp_path / "saved")

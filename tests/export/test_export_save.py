@@ -22,10 +22,11 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from safetensors.torch import save_file
 
+import tinyonnx
 from savedfolders import NEEDS, change
 from tinymodels import tiny_bert, tiny_timm, write_files
 from tinysound import tiny_sound
-from zoobench import datasets, store
+from zoobench import datasets, models, store
 from zoobench.cli.main import main
 from zoobench.errors import StoreError, UserError
 from zoobench.export import cells
@@ -34,6 +35,7 @@ from zoobench.export.saved import open_saved
 from zoobench.interfaces import Split
 from zoobench.methods.head import AffineHead
 from zoobench.models import saved
+from zoobench.models.weights import FROZEN
 from zoobench.runs import planning, suite
 from zoobench.runs.suite_toml import to_toml
 from zoobench.schema import Cell, Outcomes, Record, Ref
@@ -193,6 +195,14 @@ def made(root: Path) -> list[tuple[str, Case]]:
         (f"hf/vit?weights={vit}&input_size=24&variant=int8-weight", folder, TUNE),
         (f"hf/bert?weights={bert}&variant=int8-dynamic", table, "linear-probe"),
     ]  # fmt: skip
+    if all(map(find_spec, NEEDS["onnx"])):
+        free, one = (root / f"{name}.onnx" for name in ("free", "one"))
+        tinyonnx.file(free, {"license": "MIT"})
+        tinyonnx.file(one, layout="nhwc", batch=1)  # one picture at a time, as converters write
+        wanted += [
+            (f"onnx/free?path={free}", folder, "linear-probe"),
+            (f"onnx/one?path={one}&tap=positive&pool=max&channels=bgr", folder, "ridge"),
+        ]
     found = []
     for number, (model, data, method) in enumerate(wanted):
         variant = model.partition("variant=")[2]
@@ -399,11 +409,17 @@ def test_a_part_of_the_data_is_found_again_and_other_data_is_not(
         cells.located(dataclasses.replace(case.run, suite={}), cell)
 
 
-@pytest.mark.parametrize("name", ["timm/me/resnet fine-tune", "timm/me/resnet ridge bf16"])
+@pytest.mark.parametrize(
+    "name",
+    ["timm/me/resnet fine-tune", "timm/me/resnet ridge bf16", "onnx/free linear-probe",
+     "onnx/one ridge"],
+)  # fmt: skip
 def test_what_was_saved_is_judged_and_saved_again(
     name: str, cases: dict[str, Case], tmp_path: Path, features: None
 ) -> None:
-    """Ridge on the features of a fine-tune, and on those that ridge had before."""
+    """Ridge on the features of a fine-tune, and on those that a probe had before."""
+    if frozen := name.startswith("onnx/"):
+        pytest.importorskip("onnxruntime")
     case = cases[name]
     data = f"folder/pics?path={case.run.path.parent / 'pics'}"
     mine = Path(shutil.copytree(case.saved.folder, tmp_path / "mine"))
@@ -413,11 +429,12 @@ def test_what_was_saved_is_judged_and_saved_again(
     for twin in case.run.records:
         if twin.cell.params.get("head") == "anew":
             assert record.value("accuracy") == twin.value("accuracy")
+    assert dict(models.card(models.resolve(f"saved/{mine}")).extra).get(FROZEN, False) == frozen
     again = save(run, record, tmp_path / "again")
     said = open_saved(tmp_path / "again").description
     assert said.variant == open_saved(case.saved.folder).description.variant
     assert again.compared == len(case.test)
-    file = "model.safetensors"
+    file = said.weights
     assert (tmp_path / "again" / file).read_bytes() == (case.saved.folder / file).read_bytes()
     kept = (tmp_path / "run" / "records.jsonl").read_text("utf-8")
     assert str(tmp_path) not in kept
@@ -427,7 +444,7 @@ def test_what_was_saved_is_judged_and_saved_again(
 def test_a_model_that_only_zoobench_makes_is_refused(tmp_path: Path) -> None:
     data = "synthetic/stripes?train=12&valid=4&test=4"
     run = judged(tmp_path / "run", ["synthetic/gabor"], [data], ["linear-probe"])
-    with pytest.raises(UserError, match="only zoobench"):
+    with pytest.raises(UserError, match="no script makes such a model without zoobench"):
         save(run, run.records[0], tmp_path / "new")
 
 

@@ -13,8 +13,10 @@ import pytest
 
 import tinyonnx
 from hostile import Said, refused_model
+from savedfolders import change, of_backbone
 from zoobench import models
-from zoobench.errors import Unsupported
+from zoobench.errors import Unsupported, UserError
+from zoobench.export.saved import open_saved
 from zoobench.models import onnx_graph
 from zoobench.models.onnx_description import KEY
 
@@ -218,6 +220,41 @@ def test_what_is_no_graph_of_known_operators_is_refused(case: str, inside: Path)
     make, message = CASES[case]
     said = refused(tinyonnx.write(make(), inside / "m.onnx"))
     assert re.search(message, said), said
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_nor_is_it_read_out_of_a_saved_folder(case: str, inside: Path) -> None:
+    folder = of_backbone(f"onnx/tiny?path={tinyonnx.file(inside / 'm.onnx')}", inside / "saved")
+    assert open_saved(folder).classes == ["yes", "no"]
+    tinyonnx.write(CASES[case][0](), folder / "model.onnx")
+    with pytest.raises(UserError):
+        open_saved(folder)
+    refused_model(f"saved/mine?path={folder}")
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"variant": "bf16"}, "of a graph of ONNX there are no variants"),
+        ({"model__pool": "median"}, "Invalid enum value 'median'"),
+        ({"model__transform__input_size": [3, 16, 10**6]}, "<= 8192"),
+        ({"library": "timm"}, "model"),
+    ],
+)
+def test_what_a_saved_folder_says_of_a_graph_is_checked(
+    fields: dict[str, Any], said: str, inside: Path
+) -> None:
+    folder = of_backbone(f"onnx/tiny?path={tinyonnx.file(inside / 'm.onnx')}", inside / "saved")
+    change(folder, **fields)
+    with pytest.raises(UserError, match=said):
+        open_saved(folder)
+
+
+def test_weights_of_a_saved_graph_lie_inside_of_its_file(inside: Path) -> None:
+    folder = of_backbone(f"onnx/tiny?path={tinyonnx.file(inside / 'm.onnx')}", inside / "saved")
+    outsourced(folder / "model.onnx")
+    with pytest.raises(UserError, match="its weights inside"):
+        open_saved(folder)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ PACKAGES = {
     "transformers-text": "torch transformers safetensors",
     "transformers-audio": "torch transformers safetensors soundfile scipy",
     "words": "torch safetensors",
+    "onnx": "torch torchvision timm onnxruntime safetensors pillow",
 }
 """What a library's predict.py imports, as pip calls it."""
 MORE = {"int8-weight": " torchao", "int8-dynamic": " torchao", "int8-static": " onnxruntime"}

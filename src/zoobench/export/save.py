@@ -94,8 +94,6 @@ def save(
             f"{record.cell.label}: no model of {asked} is saved, only of classification and "
             "regression; its suite makes it again"
         )
-    if record.cell.model.source == "onnx":
-        raise UserError(f"{record.cell.label}: heads on files of ONNX are not saved")
     kept = run.outcomes(record)
     if kept is None:
         raise UserError(
@@ -215,8 +213,8 @@ def write(fit: AdaptedCell, head: AffineHead, record: Record, folder: Path) -> N
     blueprint: Blueprint | None = getattr(source.backbone, "blueprint", None)
     if blueprint is None:
         raise UserError(
-            f"{record.cell.model.short}: only zoobench or a plug-in makes this model, so no script "
-            "without them can use it"
+            f"{record.cell.model.short}: no script makes such a model without zoobench; saved are "
+            "models of timm, torchvision and transformers, files of ONNX, and word vectors"
         )
     variant = str(source.provenance.get("variant", {}).get("name", ""))
     beside = write_network(source.backbone, variant, folder)
@@ -233,7 +231,7 @@ def write_network(backbone: Any, variant: str, folder: Path) -> Mapping[str, tor
     """The network's file, and what its library reads beside it; what belongs beside the head."""
     blueprint: Blueprint = backbone.blueprint
     beside: Mapping[str, torch.Tensor] = {}
-    if variant == "int8-static":
+    if graphs.kind_of(backbone.module) == "onnx":
         (folder / ONNX).write_bytes(graphs.content_of(backbone.module))
     else:
         model, beside = map(plain_tensors, blueprint.parts(backbone.module))

@@ -29,7 +29,7 @@ from zoobench.models import (
     options,
     picture_inputs,
 )
-from zoobench.models.backbones import ImageBackbone, finish
+from zoobench.models.backbones import Blueprint, ImageBackbone, finish
 from zoobench.models.checkpoints import facts
 from zoobench.models.onnx_description import OnnxDescription
 from zoobench.models.onnx_graph import GraphInput
@@ -148,7 +148,10 @@ def load(ref: Ref, seed: int) -> ImageBackbone:
     pooling = "as exported" if read.file.description and not said else pooling
     pooling = f"{pool} of {pooling}" if pool else pooling
     module, spec, transform, provenance = read.cut(tap)
-    made = ImageBackbone(module, spec, pooling, transform, partial(graphs.pooled, pool, 1))
+    made = ImageBackbone(
+        module, spec, pooling, transform, partial(graphs.pooled, pool, 1),
+        blueprint=Blueprint("onnx", {"pool": pool, "transform": read.how.transform}),
+    )  # fmt: skip
     return finish(made, provenance, LIBRARIES)
 
 

@@ -35,16 +35,20 @@ class InputSettings:
     crop_mode: str
     guessed: tuple[str, ...]
 
-    def preprocessing(self) -> tuple[InputSpec, Any]:
-        """The input, and the transform from a picture to it."""
-        from zoobench.models.images import timm_preprocessing
-
-        told = {
+    @property
+    def transform(self) -> dict[str, Any]:
+        """The arguments of `timm.data.create_transform`."""
+        return {
             "input_size": (3, *self.size), "mean": self.mean, "std": self.std,
             "crop_pct": self.crop_pct, "interpolation": self.interpolation,
             "crop_mode": self.crop_mode,
         }  # fmt: skip
-        return timm_preprocessing(told, Ref("onnx", "any"))
+
+    def preprocessing(self) -> tuple[InputSpec, Any]:
+        """The input, and the transform from a picture to it."""
+        from zoobench.models.images import timm_preprocessing
+
+        return timm_preprocessing(self.transform, Ref("onnx", "any"))
 
 
 def settings(

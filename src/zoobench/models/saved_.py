@@ -33,7 +33,7 @@ from zoobench.models.saved.description import HEAD, ONNX, Description, describe,
 from zoobench.models.sound_frames import FAMILIES
 from zoobench.models.variants import HALVES, OPTION, halves
 from zoobench.models.variants.int8 import quiet
-from zoobench.models.weights import content_digest
+from zoobench.models.weights import FROZEN, content_digest
 from zoobench.schema import Modality, ModelCard, Ref, digest
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ PACKAGES = {
     "transformers-text": ("transformers", "tokenizers"),
     "transformers-audio": ("transformers", "scipy"),
     "words": (),
+    "onnx": ("onnx", "onnxruntime", "timm", "torchvision"),
 }
 """What computes with a library's models, beside torch and Pillow."""
 
@@ -62,14 +63,16 @@ def find(ref: Ref) -> ModelCard:
     said = ref.option("modality")
     modality: Modality = said if said == "text" or said == "audio" else "image"
     origin = license = "unknown"  # noqa: A001
+    graph = False
     # Without its path, as records name it, another folder of this name may be here.
     with contextlib.suppress(CellError, UserError, OSError):
         if ref.option("path") is not None:
             described = read(_folder(ref))
             origin, license = described.pretrained_on, described.license  # noqa: A001
+            graph = described.graph
     return ModelCard(
         "saved", ref.name, modality, ref.revision, "written by zoobench save",
-        pretrained_on=origin, license=license,
+        pretrained_on=origin, license=license, extra=((FROZEN, True),) if graph else (),
     )  # fmt: skip
 
 
@@ -160,9 +163,10 @@ def _pictures(folder: Path, described: Description) -> ImageBackbone:
     transform, network, features = described.script.parts(
         folder, described.model, described.variant
     )
-    if described.variant == "int8-static":
+    if described.graph:
         network = onnx_session.module_of((folder / ONNX).read_bytes())
-        features = graphs.features
+        pool = described.model["pool"] if described.library == "onnx" else ""
+        features = partial(graphs.pooled, pool, 1)
     how: Mapping[str, Any] = described.model.get("transform", {})
     channels, height, width = transform(Image.new("RGB", (64, 64))).shape
     spec = InputSpec(

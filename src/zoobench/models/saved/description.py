@@ -14,9 +14,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from zoobench.errors import UserError, missing_extra, one_line, unknown
+from zoobench.errors import Unsupported, UserError, missing_extra, one_line, unknown
 from zoobench.escape import plain
-from zoobench.models import folders, onnx_session, sound, timm_config
+from zoobench.models import folders, onnx_graph, onnx_session, sound, timm_config
+from zoobench.models.onnx_graph import GraphInput
 from zoobench.models.sentence import ACTIVATIONS
 from zoobench.models.sound_frames import FAMILIES
 from zoobench.schema import Modality, Ref
@@ -111,6 +112,29 @@ class TorchvisionModel(Strict):
         weights = zoo.get_model_weights(self.architecture).__members__
         if self.weights not in weights:
             raise unknown(str(folder / DESCRIPTION), "weights", self.weights, weights)
+
+
+class OnnxModel(Strict):
+    """A graph of ONNX from pictures (N, 3, H, W) to features, which `pool` makes of maps or tokens
+    where it does not do so itself."""
+
+    pool: Literal["", "avg", "max", "cls"]
+    transform: TimmTransform
+
+    def check(self, folder: Path) -> None:
+        """Raises CellError, as for any other file of ONNX: the graph is a stranger's."""
+        onnx_session.require("reading model.onnx", ("onnx", "onnxruntime"))
+        path = folders.inside(folder, ONNX)
+        model = onnx_graph.parse(path)
+        given = onnx_graph.picture_input(model, path).type.tensor_type
+        if onnx_graph.external_files(model, path) or given.elem_type != onnx_graph.FLOAT:
+            raise Unsupported(f"{path}: not a graph from pixels with its weights inside")
+        if len(model.graph.output) != 1:
+            raise Unsupported(f"{path}: it has {len(model.graph.output)} outputs, not its features")
+        onnx_graph.cut(
+            model, model.graph.output[0].name,
+            GraphInput("nchw", "rgb", self.transform.input_size[1:]), path,
+        )  # fmt: skip
 
 
 class Processing(Strict, omit_defaults=True):
@@ -219,7 +243,13 @@ class Expected(Strict):
 
 VariantName = Literal["", "bf16", "fp16", "int8-weight", "int8-dynamic", "int8-static", "pruned-50"]
 Library = Literal[
-    "timm", "torchvision", "transformers-image", "transformers-text", "transformers-audio", "words"
+    "timm",
+    "torchvision",
+    "transformers-image",
+    "transformers-text",
+    "transformers-audio",
+    "words",
+    "onnx",
 ]
 READS: dict[str, Modality] = {
     "transformers-text": "text", "words": "text", "transformers-audio": "audio",
@@ -232,6 +262,7 @@ KINDS: dict[str, type[Strict]] = {
     "transformers-text": TransformersText,
     "transformers-audio": TransformersAudio,
     "words": WordVectors,
+    "onnx": OnnxModel,
 }
 
 
@@ -258,7 +289,12 @@ class Description(Strict):
     @property
     def weights(self) -> str:
         """The file that holds the network."""
-        return ONNX if self.variant == "int8-static" else WEIGHTS
+        return ONNX if self.graph else WEIGHTS
+
+    @property
+    def graph(self) -> bool:
+        """Whether the network is a graph of ONNX."""
+        return self.library == "onnx" or self.variant == "int8-static"
 
     @property
     def script(self) -> Any:
@@ -313,7 +349,10 @@ def _check_weights(folder: Path, described: Description) -> None:
     where what runs them is not installed."""
     for name in (described.weights, HEAD):
         folders.inside(folder, name)
-    if described.variant == "int8-static":
+    if described.library == "onnx":
+        if described.variant:
+            raise UserError(f"{folder / DESCRIPTION}: of a graph of ONNX there are no variants")
+    elif described.variant == "int8-static":
         if described.modality != "image":
             raise UserError(f"{folder / DESCRIPTION}: int8-static reads pictures alone")
         onnx_session.check(folder / ONNX)

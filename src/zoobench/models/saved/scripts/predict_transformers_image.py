@@ -80,15 +80,20 @@ def fill(model: Any, weights: dict[str, Any], variant: str) -> None:
 
 
 def session(folder: Path) -> Any:
-    """The network of an int8-static model."""
+    """The network that is a graph of ONNX."""
     import onnxruntime
 
     return onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
 
 
 def run(network: Any, batch: Any) -> Any:
-    """Features (N, D) of a batch by such a network."""
-    return torch.from_numpy(network.run(None, {"pixels": batch.numpy()})[0])
+    """Features (N, ...) of a batch by such a network, which may want batches of one size."""
+    [given] = network.get_inputs()
+    many = given.shape[0] if isinstance(given.shape[0], int) else len(batch)
+    filled = torch.cat([batch, batch[-1:].expand(-len(batch) % many, *batch.shape[1:])])
+    parts = [filled[start : start + many].numpy() for start in range(0, len(filled), many)]
+    found = [network.run(None, {given.name: part})[0] for part in parts]
+    return torch.cat(list(map(torch.from_numpy, found)))[: len(batch)]
 
 
 def picture(file: str) -> Any:
