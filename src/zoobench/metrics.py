@@ -243,10 +243,10 @@ METRICS: dict[str, MetricRow] = {
         "fraction", "lower", "trust", "members found where 1% of the others are taken for some"
     ),
     "insertion_auc": MetricRow(
-        "fraction", "higher", "trust", "probability of the class as its tiles are shown on a blur"
+        "fraction", "higher", "trust", "probability of the class as parts are shown where none were"
     ),
     "deletion_auc": MetricRow(
-        "fraction", "lower", "trust", "the same as its tiles are blurred, most important first"
+        "fraction", "lower", "trust", "the same as parts are hidden, the most important first"
     ),
     "explanation_gain": MetricRow(
         "", "higher", "trust", "insertion minus deletion; a map must beat its controls"
@@ -304,6 +304,9 @@ METRICS: dict[str, MetricRow] = {
     "train_seconds": MetricRow("s", "lower", "cost", "training of the whole model"),
     "compile_seconds": MetricRow(
         "s", "lower", "cost", "torch.compile with its first runs; in total_seconds alone"
+    ),
+    "audit_seconds": MetricRow(
+        "s", "lower", "cost", "what the options explain and membership ask; in no other time"
     ),
     "total_seconds": MetricRow("s", "lower", "cost", "the whole cell"),
     "energy_joules": MetricRow(

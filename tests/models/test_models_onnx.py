@@ -237,6 +237,11 @@ def test_nothing_trains_it_and_the_plan_says_so(tmp_path: Path) -> None:
     assert planning.unsuited(ref, masks, "linear-probe") == (
         f"{why} linear-probe of segmentation reads its maps"
     )
+    body["methods"] = [{"name": "linear-probe", "explain": "integrated-gradients"}]
+    with pytest.raises(UserError, match=r"linear-probe.explain: onnx/tiny is a fixed .*occlusion"):
+        suite.resolve(suite.parse(body, "any"), "any", tmp_path)
+    body["methods"] = [{"name": "linear-probe", "explain": True}]
+    assert suite.resolve(suite.parse(body, "any"), "any", tmp_path).methods
     assert frozen(models.card(ref))
     assert not drawable(ref)
     assert "fixed graph" in variants.unsuited(models.card(ref), "bf16")

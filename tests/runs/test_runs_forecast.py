@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -184,3 +184,26 @@ def test_what_would_make_a_run_shorter_names_where_the_time_goes() -> None:
     said = forecast.shorter(cells, [10.0, 50.0, 40.0])
     assert "packaged/efficientnet-lite0 takes 60% of the time" in said
     assert "packaged/mnist-5k takes 50%" in said or "packaged/digits takes 50%" in said
+
+
+def test_audits_are_foreseen() -> None:
+    """Of the numbers of PROTOCOL section 8, for what they are asked of."""
+    from zoobench.methods import example_parts, explain, membership
+    from zoobench.solvers import explanation
+
+    assert explain.EXPLAINED == forecast.EXPLAINED
+    assert explanation.TILE == forecast.TILE
+    assert explanation.PATH == forecast.PATH
+    assert explanation.STEPS == forecast.STEPS
+    assert example_parts.RUNS > forecast.TEXT_PARTS
+    assert membership.SHADOWS == 64
+    options: tuple[dict[str, Any], ...] = (
+        {"explain": True}, {"explain": "integrated-gradients"}, {"membership": True},
+    )  # fmt: skip
+    for option in options:
+        plain, asked = cell(method="linear-probe"), cell(method="linear-probe", **option)
+        assert forecast.seconds([asked])[0] > forecast.seconds([plain])[0]
+        few = replace(plain, shots=2), replace(asked, shots=2)
+        assert forecast.seconds([few[0]]) == forecast.seconds([few[1]])
+    tuned, audited = cell(method="fine-tune"), cell(method="fine-tune", membership=True)
+    assert 1.5 < forecast.seconds([audited])[0] / forecast.seconds([tuned])[0] < 2

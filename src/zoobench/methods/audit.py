@@ -6,9 +6,12 @@ An option that is off stands in no cell, so that cells without it keep the keys 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 OPTIONAL = "left out while it is the default"
+
+GRADIENTS: Literal["integrated-gradients"] = "integrated-gradients"
+"""The value of the option `explain` that takes them of pictures; True takes occlusion."""
 
 
 def off() -> Any:

@@ -40,7 +40,7 @@ class FineTune:
     `freeze` "all-but-last" trains the last block of parameters only, with the head;
     `layer_decay` multiplies the rate by itself for each block below the head; of classes,
     `membership` asks beside whether one can tell who was in train, and
-    `explain` what its answers to pictures rest on (docs/trust.md).
+    `explain` what its answers rest on (docs/trust.md).
     """
 
     version: ClassVar[int] = 1
@@ -60,7 +60,7 @@ class FineTune:
     freeze: Literal["none", "all-but-last"] = "none"
     layer_decay: float = 1.0
     membership: bool = off()
-    explain: bool = off()
+    explain: Literal[False, True, "integrated-gradients"] = off()
 
     def __post_init__(self) -> None:
         check_budget(self)
@@ -121,7 +121,9 @@ class FineTune:
         found: tuple[Measurement, ...] = ()
         if self.membership:
             found += membership.numbers(membership.on_training(adapted, splits, again))
-        return found + (explain.explained(adapted, backbone, splits) if self.explain else ())
+        if self.explain:
+            found += explain.explained(adapted, backbone, splits, self.explain)
+        return found
 
 
 @dataclass(frozen=True)

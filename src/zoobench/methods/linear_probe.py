@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from zoobench.interfaces import Adapted, SealedSplits, Splits
 from zoobench.methods.audit import off
@@ -26,14 +26,14 @@ class LinearProbe:
     after it was extended; `grid-extended` where it had to be. Without `refit` the fit on
     train alone is kept: a few-shot cell must not learn from the examples it chooses by.
     `membership` asks beside whether one can tell who was in train, and
-    `explain` what its answers to pictures rest on (docs/trust.md).
+    `explain` what its answers rest on (docs/trust.md).
     """
 
     lambdas: int = 45
     decades: float = 11.0
     refit: bool = True
     membership: bool = off()
-    explain: bool = off()
+    explain: Literal[False, True, "integrated-gradients"] = off()
 
     version: ClassVar[int] = 1
     needs: ClassVar[str] = "features"
@@ -87,7 +87,9 @@ class LinearProbe:
         if self.membership:
             members = [splits.train, splits.valid] if self.refit else [splits.train]
             found += membership.numbers(membership.on_probe(adapted, backbone, splits, members))
-        return found + (explain.explained(adapted, backbone, splits) if self.explain else ())
+        if self.explain:
+            found += explain.explained(adapted, backbone, splits, self.explain)
+        return found
 
 
 def facts_of(path: LogisticPath) -> dict[str, float]:

@@ -218,7 +218,7 @@ def trusted(sections: Sequence[SectionRanking]) -> TransferTable | None:
         "Membership: how well an attack tells examples of train from others, of the one trained "
         "model; an AUC of 50 is chance. Mean retained: shifted / clean, the mean over the "
         "corruptions and their severities. Explanation gain: insertion minus deletion of "
-        "occlusion maps; a flag of the record says where a control does as well.",
+        "what answers rest on; a flag of the record says where a control does as well.",
         ("model", "method", "dataset", *(f"{TITLES[name]} [95%]" for name in known)),
         lines,
         ("method", "dataset"),

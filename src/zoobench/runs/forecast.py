@@ -16,8 +16,10 @@ from zoobench import datasets, models, pretraining
 from zoobench.costs.known import network
 from zoobench.datasets import control
 from zoobench.datasets.options import first_classes
+from zoobench.datasets.shift import is_shifted
 from zoobench.errors import UnknownName
 from zoobench.files import expanded
+from zoobench.methods.audit import GRADIENTS
 from zoobench.models import pretrained_here_
 from zoobench.models.weights import PRETRAINED_HERE
 from zoobench.schema import PRETRAIN, Cell, Modality, Record, Ref
@@ -44,6 +46,15 @@ HEAD_SECONDS = {"linear-probe": 1e-3, "ridge": 3e-4, "knn": 1e-4, "raw-input": 1
 """Of a method on features, an example; any other: `OTHER_HEAD_SECONDS`."""
 
 OTHER_HEAD_SECONDS = 2e-4
+
+SHADOWS_SECONDS = 1.5e-2
+"""Of the shadow probes, an example: about fifteen of the probe itself."""
+
+EXPLAINED, TILE, PATH, STEPS = 16, 16, 32, 16
+"""As in methods/explain.py and solvers/explanation.py, which load torch."""
+
+TEXT_PARTS = 20
+"""Words of a text that is explained."""
 
 STEPS_SECONDS = {
     "detection": {"linear-probe": 1e-3, "raw-input": 1e-3},
@@ -131,6 +142,7 @@ def _cell_seconds(cell: Cell, known: set[tuple[object, ...]]) -> float:
     if needs != "nothing" and (cell.model,) not in known:
         known.add((cell.model,))
         spent += LOAD_SECONDS
+    spent += _audits(cell, train + valid + test, forward, needs)
     if needs == "module":
         forward += _detector(cell.params)
         return spent + _training(cell.params, valid, test) * forward / RATE
@@ -149,6 +161,23 @@ def _cell_seconds(cell: Cell, known: set[tuple[object, ...]]) -> float:
     if step:  # a control of boxes has the probe's own budget
         step *= _seen(cell.params, 16) * len(cell.params.get("rates", (1e-3, 3e-3, 1e-2)))
     return spent + step + head * (train + valid + test)
+
+
+def _audits(cell: Cell, examples: int, forward: float, needs: str) -> float:
+    """Of the options `explain` and `membership`, by PROTOCOL section 8; of a few shots and of
+    shifted copies nothing is asked."""
+    if cell.shots is not None or is_shifted(cell.dataset):
+        return 0.0
+    spent = 0.0
+    if how := cell.params.get("explain"):
+        picture = models.card(cell.model).modality == "image"
+        parts = (_side(cell.model, 224) // TILE) ** 2 if picture else TEXT_PARTS
+        maps = 3 * PATH if how == GRADIENTS and picture else parts + 1
+        spent += EXPLAINED * (2 * maps + 4 * 2 * (min(STEPS, parts) + 1)) * forward / RATE
+    if cell.params.get("membership"):
+        references = 2 * (3 * _seen(cell.params, 64) + examples) * forward / RATE
+        spent += references if needs == "module" else SHADOWS_SECONDS * examples
+    return spent
 
 
 def _seen(params: Mapping[str, Any], batch_size: int) -> float:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from zoobench import datasets, methods, models
 from zoobench.errors import UserError
+from zoobench.methods.audit import GRADIENTS
+from zoobench.models.weights import frozen
 
 if TYPE_CHECKING:
     from zoobench.runs.suite import Suite
@@ -17,6 +19,7 @@ def check(suite: Suite, names: Sequence[str], where: str) -> None:
     _check_variants(suite, where)
     _check_pairs(suite, where)
     _check_tasks(suite, names, where)
+    _check_gradients(suite, where)
 
 
 def _check_variants(suite: Suite, where: str) -> None:
@@ -59,3 +62,18 @@ def _check_tasks(suite: Suite, names: Sequence[str], where: str) -> None:
                 f"{where}: datasets[{i}]: shots take some examples of each class, "
                 f"and {ref.short} asks {datasets.card(ref).task}"
             )
+
+
+def _check_gradients(suite: Suite, where: str) -> None:
+    """A model without gradients is explained by occlusion alone: better said now than by a cell."""
+    for spec in suite.methods:
+        if spec.params.get("explain") != GRADIENTS:
+            continue
+        for model in suite.models:
+            wanted = any(spec.wants(model, dataset) for dataset in suite.datasets)
+            if wanted and frozen(models.card(model)):
+                raise UserError(
+                    f"{where}: {spec.name}.explain: {model.short} is a fixed graph, without "
+                    f'gradients: "{GRADIENTS}" cannot explain it. Say explain = true, which is '
+                    "occlusion, or leave it out by the method's `only`"
+                )

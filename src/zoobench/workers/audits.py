@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from zoobench import worktime
 from zoobench.datasets.shift import is_shifted
 from zoobench.interfaces import Adapted, Method, Splits
 from zoobench.schema import Cell, Measurement
-from zoobench.workers.loaded import Loaded
+from zoobench.workers.loaded import Loaded, second
 
 UNEXPLAINED = "explanation-no-better-than-control"
 """Flag of a record whose attribution does not beat a map that knows nothing of the model."""
@@ -22,10 +23,11 @@ def audited(
         return ()
     if cell.shots is not None or is_shifted(cell.dataset):
         return ()
-    source = loaded.features
+    source, began = loaded.features, worktime.now()
     team, source.team = source.team, None  # it trains on the cell's own split alone
     try:
         found: tuple[Measurement, ...] = audit(adapted, source, splits, cell.seed)
     finally:
         source.team = team
-    return found
+    spent = (second("audit_seconds", worktime.now() - began),) if found else ()
+    return found + spent
