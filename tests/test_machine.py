@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from zoobench import machine
 
@@ -30,3 +31,18 @@ def test_an_empty_cache_variable_is_the_default(
     if given is not None:
         monkeypatch.setenv("ZOOBENCH_CACHE", given)
     assert str(machine.cache_dir()) == "/home/ada/.cache/zoobench"
+
+
+def test_what_is_sent_is_the_same_and_a_constant_is_made_once() -> None:
+    """Also where it is first asked for while nothing is trained."""
+    cpu = torch.device("cpu")
+    batch = {"a": torch.arange(3), "b": torch.ones(2)}
+    found = machine.sent(batch, cpu)
+    assert all(found[name] is one for name, one in batch.items())
+    with torch.inference_mode():
+        mean = machine.constant((0.1, 0.25), cpu)
+    assert mean is machine.constant((0.1, 0.25), cpu)
+    weight = torch.ones(2, requires_grad=True)
+    (weight * mean).sum().backward()  # type: ignore[no-untyped-call]
+    assert weight.grad is not None
+    assert torch.equal(weight.grad, torch.tensor([0.1, 0.25]))

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from zoobench.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
 
 SAFE_PATH = {"PYTHONSAFEPATH": "1"}
 """For every Python process that is started: without it `-c` and `-m` import what lies in the folder
@@ -123,6 +127,37 @@ def driver() -> str:
     query = [tool, "--query-gpu=driver_version", "--format=csv,noheader"]
     lines = subprocess.run(query, capture_output=True, text=True, check=False).stdout.split()
     return lines[0] if lines else ""
+
+
+def sent(batch: Any, device: torch.device) -> Any:
+    """`batch`, a tensor or a dict of such, on `device`. Nobody waits: a GPU reads it by itself,
+    when it has done what it was told before."""
+    if isinstance(batch, dict):
+        return {name: sent(one, device) for name, one in batch.items()}
+    return (pinned(batch) if reads_pinned(device) else batch).to(device, non_blocking=True)
+
+
+def pinned(batch: Any) -> Any:
+    """`batch`, a tensor or a dict of such, in memory that a GPU reads by itself where it is of the
+    CPU. From other memory the host would hand it over, and first wait for the GPU."""
+    if isinstance(batch, dict):
+        return {name: pinned(one) for name, one in batch.items()}
+    return batch.pin_memory() if batch.device.type == "cpu" else batch
+
+
+def reads_pinned(device: torch.device) -> bool:
+    """Whether `device` has a memory of its own, and reads the host's by itself."""
+    return device.type == "cuda"
+
+
+@lru_cache(maxsize=256)
+def constant(values: tuple[Any, ...], device: torch.device) -> torch.Tensor:
+    """Some numbers as a float32 tensor of `device`, kept: each time they are made anew the host
+    waits for a GPU. Nobody writes to it."""
+    import torch
+
+    with torch.inference_mode(False):  # or training could not read what extraction made
+        return torch.tensor(values, dtype=torch.float32, device=device)
 
 
 def cache_dir() -> Path:

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from zoobench.features import outgoing
-from zoobench.features.outgoing import WAITING, Outgoing, pinned
+from zoobench.features.outgoing import WAITING, Outgoing
+from zoobench.machine import pinned
 
 
 class OnGpu:

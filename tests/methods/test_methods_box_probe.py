@@ -18,7 +18,15 @@ from zoobench.errors import NotFinite, Unsupported, UserError
 from zoobench.features.source import Features, View
 from zoobench.interfaces import Split, Splits
 from zoobench.methods.box_grid import BORDER, CROWD, NOBODY, BoxGrid, detections, framed
-from zoobench.methods.box_probe import BoxProbe, CellReader, loss, new_head, spoken
+from zoobench.methods.box_probe import (
+    BoxProbe,
+    CellReader,
+    CellTargets,
+    giou_loss,
+    loss,
+    new_head,
+    spoken,
+)
 from zoobench.models.dense import placement
 from zoobench.models.weights import state_digest
 from zoobench.tasks.detection import Annotation, Boxes, boxes_of
@@ -161,10 +169,29 @@ def test_the_loss_is_focal_and_giou_over_the_cells_with_an_object() -> None:
             either = (r1 - l1) * (b1 - t1) + (r2 - l2) * (b2 - t2) - both
             hull = (max(r1, r2) - min(l1, l2)) * (max(b1, b2) - min(t1, t2))
             giou += 1 - (both / either - (hull - either) / hull)
-    tensors = [torch.from_numpy(a) for a in (logits, said, labels, true)]
-    assert float(loss(*tensors)) == pytest.approx((focal + giou) / 2, rel=1e-5)
-    nothing = torch.full((2, 5), NOBODY)
-    assert bool(torch.isfinite(loss(tensors[0], tensors[1], nothing, tensors[3])))
+    scores, boxes = (torch.from_numpy(a) for a in (logits, said))
+    truth, cpu = torch.from_numpy(true), torch.device("cpu")
+    targets = CellTargets.of(torch.from_numpy(labels), truth, cpu)
+    assert float(loss(scores, boxes, targets)) == pytest.approx((focal + giou) / 2, rel=1e-5)
+    nothing = CellTargets.of(torch.full((2, 5), NOBODY), truth, cpu)
+    assert bool(torch.isfinite(loss(scores, boxes, nothing)))
+
+
+def test_giou_and_its_gradient_are_torchvision_s() -> None:
+    """Of boxes that meet, that lie apart and that are one in the other."""
+    from torchvision.ops import generalized_box_iou_loss
+
+    drawn = torch.Generator().manual_seed(0)
+    corners = torch.rand(2, 300, 4, generator=drawn) * 10
+    boxes, truth = torch.cat([corners[..., :2], corners[..., :2] + corners[..., 2:]], dim=2)
+    ours, theirs = (boxes.clone().requires_grad_() for _ in range(2))
+    found = giou_loss(ours, truth)
+    expected = generalized_box_iou_loss(theirs, truth)
+    assert 0.1 < float((expected > 1).float().mean()) < 0.9
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    found.sum().backward()  # type: ignore[no-untyped-call]
+    expected.sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad, rtol=0, atol=1e-5)
 
 
 def test_levels_are_standardised_cells_and_their_means() -> None:

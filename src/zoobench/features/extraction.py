@@ -15,9 +15,10 @@ from itertools import accumulate, chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from zoobench.features.outgoing import Outgoing, Put, pinned
+from zoobench.features.outgoing import Outgoing, Put
 from zoobench.features.pixels import PixelCache, PixelRows, pixel_reader
 from zoobench.interfaces import Backbone, Split
+from zoobench.machine import pinned, sent
 from zoobench.models import graphs
 
 if TYPE_CHECKING:
@@ -352,12 +353,10 @@ def to_device(batch: Any, device: torch.device) -> Any:
     """`batch` (a tensor or a dict of tensors) on `device`; (N, 3, H, W) in channels-last."""
     import torch
 
-    if isinstance(batch, torch.Tensor):
-        moved = batch.to(device, non_blocking=True)
-        if batch.ndim == 4 and batch.dtype != torch.uint8:
-            moved = moved.contiguous(memory_format=torch.channels_last)
-        return moved
-    return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+    moved = sent(batch, device)
+    if isinstance(batch, torch.Tensor) and batch.ndim == 4 and batch.dtype != torch.uint8:
+        moved = moved.contiguous(memory_format=torch.channels_last)
+    return moved
 
 
 def timed_on(device: torch.device) -> str:

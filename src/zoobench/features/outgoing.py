@@ -57,10 +57,3 @@ def copied_out(features: torch.Tensor) -> tuple[torch.Tensor, Any]:
     event = torch.cuda.Event()  # type: ignore[no-untyped-call]
     event.record()
     return host, event
-
-
-def pinned(batch: Any) -> Any:
-    """`batch`, a tensor on the CPU or a dict of such, in memory that a GPU reads by itself."""
-    if isinstance(batch, dict):
-        return {name: pinned(one) for name, one in batch.items()}
-    return batch.pin_memory()

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoobench.interfaces import SealedSplits, Split
+from zoobench.machine import sent
 from zoobench.methods.augmentation import Jitter
 from zoobench.methods.box_grid import MOST, SCORE, average_precision, pictured
 from zoobench.methods.box_pyramid import frame_pyramid, norm
@@ -80,9 +81,11 @@ def _train(
 
     def loss(step: int, rows: NDArray[np.intp]) -> torch.Tensor:
         pixels, targets = batch(view, splits.train, rows, [seed, step])
-        placed = [{k: v.to(source.device) for k, v in one.items()} for one in targets]
+        placed = [sent(one, source.device) for one in targets]
         with source.autocast():
-            parts = net(pixels.to(source.device), placed)
+            # torchvision's detectors ask the device some fifty times a step which anchors they
+            # keep: of them a GPU is waited for.
+            parts = net(sent(pixels, source.device), placed)
         total: torch.Tensor = torch.stack([one.float() for one in parts.values()]).sum()
         return total
 
@@ -95,7 +98,7 @@ def _train(
         found: list[Detections] = []
         for frames, places in view_batches(view, split, SHOWN):
             with torch.no_grad(), source.autocast():
-                said = net(frames.to(source.device))
+                said = net(sent(frames, source.device))
             found += [
                 pictured(one["boxes"], one["scores"], one["labels"], where)
                 for one, where in zip(said, places, strict=True)

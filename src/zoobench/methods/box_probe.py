@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from zoobench.errors import NotFinite
 from zoobench.interfaces import Adapted, SealedSplits, Split
+from zoobench.machine import sent
 from zoobench.methods import box_grid
 from zoobench.methods.box_grid import CROWD, STRIDES, BoxGrid, framed
 from zoobench.methods.dense_training import check
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 PRIOR = 0.01
 """Probability of every class in every cell before the first step."""
+EPSILON = 1e-7
+"""Added to areas that are divided by."""
 SHOWN = 16
 """Pictures whose boxes are found at once."""
 
@@ -112,7 +115,7 @@ class CellReader:
         import torch
 
         values = np.asarray(held.values[rows], dtype=np.float32)
-        fine = self.standardised(torch.from_numpy(values).to(self.standardised.mean.device))
+        fine = self.standardised(sent(torch.from_numpy(values), self.standardised.mean.device))
         coarse = torch.nn.functional.avg_pool2d(
             fine.permute(0, 3, 1, 2), 2, ceil_mode=True, count_include_pad=False
         )
@@ -139,7 +142,9 @@ def spoken(
 
     layers: Any = head
     said = torch.cat([layer(one) for layer, one in zip(layers, levels, strict=True)], dim=1)
-    strides, centres = (torch.from_numpy(a).to(said) for a in (grid.strides, grid.centres))
+    strides, centres = (
+        sent(torch.from_numpy(a).to(said.dtype), said.device) for a in (grid.strides, grid.centres)
+    )
     away = torch.nn.functional.softplus(said[..., -4:]) * strides[:, None]
     boxes = torch.cat([centres - away[..., :2], centres + away[..., 2:]], dim=-1)
     return said[..., :-4], boxes
@@ -153,10 +158,9 @@ def head_losses(
     import torch
 
     levels = reader.levels(held, rows)
-    labels, boxes = asked(train, held, rows, grid)
-    targets = torch.from_numpy(labels), torch.from_numpy(boxes).float()
-    labels_, boxes_ = (one.to(levels[0].device) for one in targets)
-    return torch.stack([loss(*spoken(head, levels, grid), labels_, boxes_) for head in heads])
+    labels, boxes = (torch.from_numpy(one) for one in asked(train, held, rows, grid))
+    targets = CellTargets.of(labels, boxes.float(), levels[0].device)
+    return torch.stack([loss(*spoken(head, levels, grid), targets) for head in heads])
 
 
 def asked(
@@ -176,22 +180,62 @@ def asked(
     return labels, boxes
 
 
-def loss(
-    logits: torch.Tensor, boxes: torch.Tensor, labels: torch.Tensor, truth: torch.Tensor
-) -> torch.Tensor:
+@dataclass(frozen=True)
+class CellTargets:
+    """What a batch's cells should say, on the device: the numbers of those that count, of those
+    with an object, of the latter among the former, and the objects' classes and boxes.
+
+    The host numbers them, as it knows the labels: to ask a GPU which they are is to wait for it.
+    """
+
+    counted: torch.Tensor
+    positive: torch.Tensor
+    among: torch.Tensor
+    labels: torch.Tensor
+    truth: torch.Tensor
+
+    @classmethod
+    def of(cls, labels: torch.Tensor, truth: torch.Tensor, device: torch.device) -> CellTargets:
+        """Of labels (B, P), NOBODY or CROWD where there is no object, and boxes (B, P, 4)."""
+        said = labels.flatten()
+        counted, positive = (one.nonzero()[:, 0] for one in (said != CROWD, said >= 0))
+        among = (said[counted] >= 0).nonzero()[:, 0]
+        parts = (counted, positive, among, said[positive], truth.flatten(0, 1)[positive])
+        return cls(*(sent(one, device) for one in parts))
+
+
+def loss(logits: torch.Tensor, boxes: torch.Tensor, targets: CellTargets) -> torch.Tensor:
     """Focal loss of all cells but those in crowds, and GIoU of those with an object, each over the
     number of the latter."""
-    import torch
-    from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
+    from torchvision.ops import sigmoid_focal_loss
 
-    counted, positive = labels != CROWD, labels >= 0
-    hot = torch.nn.functional.one_hot(labels.clamp_min(0), logits.shape[-1]) * positive[..., None]
-    focal = sigmoid_focal_loss(
-        logits[counted], hot[counted].to(logits), alpha=0.25, gamma=2.0, reduction="sum"
+    said = logits.flatten(0, 1)[targets.counted]
+    hot = said.new_zeros(said.shape).index_put(
+        (targets.among, targets.labels), said.new_ones(len(targets.labels))
     )
-    apart = generalized_box_iou_loss(boxes[positive], truth[positive], reduction="sum")
-    total: torch.Tensor = (focal + apart) / positive.sum().clamp_min(1)
+    focal = sigmoid_focal_loss(said, hot, alpha=0.25, gamma=2.0, reduction="sum")
+    apart = giou_loss(boxes.flatten(0, 1)[targets.positive], targets.truth).sum()
+    total: torch.Tensor = (focal + apart) / max(1, len(targets.positive))
     return total
+
+
+def giou_loss(boxes: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """(n,) 1 - GIoU of boxes (n, 4) (Rezatofighi et al. 2019, arXiv:1902.09630).
+
+    torchvision's own asks the device which of them meet: of a GPU that is to wait five times.
+    """
+    import torch
+
+    def area(low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+        across, down = (high - low).unbind(dim=1)
+        return across * down
+
+    (low, high), (first, last) = ((one[:, :2], one[:, 2:]) for one in (boxes, truth))
+    left = torch.maximum(low, first)
+    met = area(left, torch.maximum(left, torch.minimum(high, last)))
+    union = area(low, high) + area(first, last) - met
+    hull = area(torch.minimum(low, first), torch.maximum(high, last))
+    return 1 - met / (union + EPSILON) + (hull - union) / (hull + EPSILON)
 
 
 def found(

@@ -66,10 +66,9 @@ def _train(
     def loss(step: int, some: NDArray[np.intp]) -> torch.Tensor:
         """Mean over the characters of some recordings."""
         picked = [int(rows[i]) for i in some]
-        batch = _batch(source, train, picked)
+        batch, frames = _batch(source, reader, train, picked)
         with source.autocast():
             scores = net(batch).float()
-        frames = reader.frames(batch["lengths"]).tolist()
         said = [labels[i] for i in picked]
         return ctc.losses(scores, frames, said).sum() / max(1, sum(map(len, said)))
 
@@ -90,10 +89,13 @@ def _train(
     return TrainedNetwork(whole, answer, rate, -cer, told, facts, flags)
 
 
-def _batch(source: Any, split: Split, rows: list[int]) -> Any:
+def _batch(
+    source: Any, reader: FrameReader, split: Split, rows: list[int]
+) -> tuple[Any, list[int]]:
+    """(some recordings on the device, the frames of each, which the host counts itself)."""
     backbone = source.backbone
     prepared = backbone.collate([backbone.prepare(split.read(i)) for i in rows])
-    return to_device(prepared, source.device)
+    return to_device(prepared, source.device), reader.frames(prepared["lengths"]).tolist()
 
 
 def said_by(
@@ -107,9 +109,8 @@ def said_by(
     net.eval()
     texts = []
     for i in range(len(split)):
-        batch = _batch(source, split, [i])
+        batch, frames = _batch(source, reader, split, [i])
         with torch.no_grad(), source.autocast():
             scores = net(batch).float()
-        frames = reader.frames(batch["lengths"]).tolist()
         texts += [alphabet.text(one) for one in ctc.greedy(scores, frames)]
     return texts

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from zoobench.errors import NotFinite, Unsupported
 from zoobench.interfaces import Adapted, SealedSplits, Split
+from zoobench.machine import sent
 from zoobench.methods.characters import Alphabet
 from zoobench.methods.predictor import Predictor
 from zoobench.methods.stepped_probe import Standardised, SteppedProbe, fit_heads
@@ -148,7 +149,7 @@ def head_losses(
 
     picked = rows[some]
     frames, said = np.diff(held.starts)[picked].tolist(), [labels[i] for i in picked]
-    values = _frames(held, picked).to(heads[0].linear.weight.device)
+    values = sent(_frames(held, picked), heads[0].linear.weight.device)
     logits = []
     for layer, alike in groupby(heads, key=lambda head: head.layer):
         of_layer = list(alike)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoobench.interfaces import SealedSplits, Split
+from zoobench.machine import sent
 from zoobench.methods.augmentation import Jitter
 from zoobench.methods.cells import painted
 from zoobench.methods.dense_decoders import Borrowed, borrowed
@@ -78,8 +79,8 @@ def _train(
     def loss(step: int, rows: NDArray[np.intp]) -> torch.Tensor:
         pixels, target = _batch(view, splits.train, rows, [seed, step])
         with source.autocast():
-            scores = net(torch.from_numpy(pixels).to(source.device)).float()
-        return _loss(scores, torch.from_numpy(target).to(source.device), view)
+            scores = net(sent(torch.from_numpy(pixels), source.device)).float()
+        return _loss(scores, sent(torch.from_numpy(target), source.device), view)
 
     size = fit(net, loss, len(splits.train), recipe, rate, seed, source.progress)
     if size is None:
@@ -104,7 +105,7 @@ def _masks(
     net.eval()
     for frames, places in view_batches(view, split, step):
         with torch.no_grad(), source.autocast():
-            scores = net(frames.to(source.device)).float().permute(0, 2, 3, 1)
+            scores = net(sent(frames, source.device)).float().permute(0, 2, 3, 1)
         height, width = view.input_size
         strides = height / scores.shape[1], width / scores.shape[2]
         for one, where in zip(scores, places, strict=True):

@@ -19,7 +19,7 @@ from zoobench.costs.training_memory import saved_for_backward, training_bytes
 from zoobench.errors import NotFinite
 from zoobench.features.compiled import Compiling, training
 from zoobench.interfaces import Adapted, SealedSplits, Split, Splits, Team
-from zoobench.machine import out_of_memory
+from zoobench.machine import out_of_memory, sent
 from zoobench.methods.audit import off
 from zoobench.methods.data_parallel import Share
 from zoobench.methods.head import AffineHead
@@ -311,7 +311,7 @@ class Training:
                 with train.backbone.autocast(), watched as saved:
                     outputs = model(batch)
                 most = max(most, sum(saved.values()))
-                target = targets[piece].to(outputs.device)
+                target = sent(targets[piece], outputs.device)
                 loss = self.objective.loss(outputs.float(), target) * share.weight(piece, rows)
                 loss.backward()  # type: ignore[no-untyped-call]
             total = total + loss.detach()
@@ -364,5 +364,5 @@ def score(
     with torch.no_grad(), inputs.backbone.autocast():
         for start in range(0, len(inputs.split), batch_size):
             rows = list(range(start, min(start + batch_size, len(inputs.split))))
-            parts.append(objective.said(net(inputs.batch(rows)).float()).cpu())
-    return torch.cat(parts)
+            parts.append(objective.said(net(inputs.batch(rows)).float()))
+    return torch.cat(parts).cpu()

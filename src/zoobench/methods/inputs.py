@@ -7,6 +7,7 @@ from typing import Any
 
 from zoobench.features.extraction import to_device
 from zoobench.interfaces import Split
+from zoobench.machine import sent
 
 PREPARED_BYTES = 2**30
 """Prepared inputs up to this size are kept over the steps, pictures on the device that trains;
@@ -33,7 +34,7 @@ class Inputs:
         item = self.backbone.prepare(self.split.read(i))
         if self._bytes < PREPARED_BYTES:
             if hasattr(item, "nbytes"):  # a picture's tensor
-                item = item.to(self.backbone.device)
+                item = sent(item, self.backbone.device)
             self._kept[i] = item
             self._bytes += getattr(item, "nbytes", 4096)
         return item

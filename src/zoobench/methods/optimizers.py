@@ -69,9 +69,19 @@ def make_optimizer(recipe: FineTune, groups: list[dict[str, Any]]) -> torch.opti
         return torch.optim.SGD(groups, momentum=0.9, nesterov=True)
     if recipe.optimizer == "rmsprop":
         return torch.optim.RMSprop(groups, momentum=0.9)
-    return torch.optim.AdamW(groups, fused=on_cuda(groups) or None)
+    return adamw(groups)
+
+
+def adamw(
+    groups: list[dict[str, Any]], rate: float = 1e-3, weight_decay: float = 0.01
+) -> torch.optim.Optimizer:
+    """AdamW of what the groups do not say otherwise: on a GPU one kernel moves all of them."""
+    import torch
+
+    fused = on_cuda(groups) or None
+    return torch.optim.AdamW(groups, lr=rate, weight_decay=weight_decay, fused=fused)
 
 
 def on_cuda(groups: list[dict[str, Any]]) -> bool:
-    """Whether all parameters of an optimiser lie on a GPU: there one kernel moves them all."""
+    """Whether all parameters of an optimiser lie on a GPU."""
     return all(one.is_cuda for group in groups for one in group["params"])

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from zoobench.features.pairs import PairStates
 from zoobench.features.windowed import apart, at_places, reader_of
 from zoobench.interfaces import SealedSplits, Split
+from zoobench.machine import sent
 from zoobench.methods.answers import f1, may_be_none, read_answers
 from zoobench.methods.text_training import HEAD, TextFineTune, TextNetwork, network
 from zoobench.methods.training import TrainedNetwork, fit
@@ -105,9 +106,9 @@ def _loss(
     """The mean cross-entropy of both ends over the places of each window."""
     import torch
 
-    batch = {name: one.to(device) for name, one in states.collate(some).items()}
+    batch = sent(states.collate(some), device)
     scores = states.embed(batch)
-    counts = torch.tensor([len(one.places) for one in some], device=device)
+    counts = sent(torch.tensor([len(one.places) for one in some]), device)
     beyond = torch.arange(scores.shape[1], device=device) >= counts[:, None]
     scores = scores.masked_fill(beyond[:, :, None], -torch.inf)
-    return torch.nn.functional.cross_entropy(scores, torch.tensor(truth, device=device))
+    return torch.nn.functional.cross_entropy(scores, sent(torch.tensor(truth), device))

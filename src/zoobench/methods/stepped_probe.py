@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from zoobench.methods.optimizers import adamw
 from zoobench.methods.training import batches, check_budget
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def fit_heads(
 
     # Heads share no parameter, so that one optimizer of all is an optimizer of each.
     groups = [{"params": list(head.parameters()), "lr": rate} for rate, head in heads]
-    optimizer = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
+    optimizer = adamw(groups, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.steps)
     finite = torch.ones(len(heads), dtype=torch.bool)
     for step, rows in enumerate(batches(n, recipe.steps, recipe.batch_size, seed)):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from zoobench.errors import NotFinite
 from zoobench.interfaces import Adapted, Backbone, SealedSplits, Split
-from zoobench.methods.optimizers import on_cuda
+from zoobench.methods.optimizers import adamw
 
 if TYPE_CHECKING:
     import torch
@@ -194,8 +194,7 @@ def fit(
     groups: list[dict[str, Any]] = [{"params": decoder, "lr": rate}]
     if recipe.freeze == "none":
         groups.append({"params": encoder, "lr": rate / 10})
-    fused = on_cuda(groups) or None
-    optimizer = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay, fused=fused)
+    optimizer = adamw(groups, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(factor, recipe))
     train_mode(net)
     losses = FiniteLosses()

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoobench.interfaces import SealedSplits, Split
+from zoobench.machine import sent
 from zoobench.methods.text_training import HEAD, TextFineTune, TextNetwork, network
 from zoobench.methods.training import TrainedNetwork, fit
 from zoobench.models.tokens import collate, likeliest_labels, windows
@@ -72,9 +73,9 @@ def _train(
             words, places = zip(*window.words, strict=True)
             target[row, list(places)] = torch.from_numpy(true[list(words)]).long()
         with source.autocast():
-            scores = net({name: one.to(source.device) for name, one in batch.items()}).float()
+            scores = net(sent(batch, source.device)).float()
         return torch.nn.functional.cross_entropy(
-            scores.flatten(0, 1), target.flatten().to(source.device)
+            scores.flatten(0, 1), sent(target.flatten(), source.device)
         )
 
     size = fit(net, loss, len(splits.train), recipe, HEAD * rate, seed, source.progress)
@@ -101,7 +102,7 @@ def said(
 
     def score(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         with torch.no_grad(), source.autocast():
-            scores: torch.Tensor = net({k: one.to(source.device) for k, one in batch.items()})
+            scores: torch.Tensor = net(sent(dict(batch), source.device))
         return scores
 
     return likeliest_labels(reader, [split.read(i) for i in range(len(split))], score, TOGETHER)

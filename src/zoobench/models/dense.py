@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from zoobench.errors import CellError, Unsupported, one_line
 from zoobench.interfaces import Backbone
+from zoobench.machine import constant
 from zoobench.models.backbones import seeded
 from zoobench.views import MapReader, MapSpec, Placement
 
@@ -150,8 +151,7 @@ class Colours:
         """(B, 3, H, W) float32 from (B, H, W, 3) uint8, on its device."""
         import torch
 
-        matrix = torch.tensor(self.matrix, device=pixels.device)
-        offset = torch.tensor(self.offset, device=pixels.device)
+        matrix, offset = (constant(each, pixels.device) for each in (self.matrix, self.offset))
         return (pixels.to(torch.float32) @ matrix.T + offset).permute(0, 3, 1, 2)
 
     @property

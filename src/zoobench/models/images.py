@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zoobench.interfaces import InputSpec
+from zoobench.machine import constant
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,8 +80,7 @@ class PixelPath:
         import torch
 
         batch = pixels.permute(0, 3, 1, 2).to(torch.float32).div_(255)
-        mean = torch.tensor(self.mean, device=batch.device).view(-1, 1, 1)
-        std = torch.tensor(self.std, device=batch.device).view(-1, 1, 1)
+        mean, std = (constant(each, batch.device).view(-1, 1, 1) for each in (self.mean, self.std))
         return batch.sub_(mean).div_(std)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from zoobench.machine import sent
 from zoobench.pretraining.decoder import decoder
 from zoobench.pretraining.objective import Learner, PretrainingObjective
 
@@ -51,5 +52,5 @@ class Denoising(Autoencoder):
         import torch
 
         pixels = learner.pixels(batch)
-        noise = torch.randn(pixels.shape).to(pixels)
+        noise = sent(torch.randn(pixels.shape), pixels.device).to(pixels)
         return learner.read((pixels + NOISE * noise).clamp(0, 1))

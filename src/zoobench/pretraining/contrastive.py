@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from zoobench.machine import sent
 from zoobench.pretraining.objective import Learner, PretrainingObjective
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def view(pixels: torch.Tensor) -> torch.Tensor:
     import torch.nn.functional as F
 
     n = len(pixels)
-    drawn = torch.rand(5, n).to(pixels)
+    drawn: torch.Tensor = sent(torch.rand(5, n), pixels.device).to(pixels)
     side = (LEAST_CROP + (1 - LEAST_CROP) * drawn[0]).sqrt()
     turn = torch.zeros(n, 2, 3, device=pixels.device)
     turn[:, 0, 0] = turn[:, 1, 1] = side

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from zoobench.machine import sent
 from zoobench.pretraining.decoder import decoder, patch_of
 from zoobench.pretraining.objective import Learner, PretrainingObjective
 
@@ -67,7 +68,7 @@ class Masked(PretrainingObjective):
     def _guessed(
         self, learner: Learner, heads: Any, batch: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
-        mask = hidden(len(batch), learner.side).to(batch.device)
+        mask = sent(hidden(len(batch), learner.side), batch.device)
         colour = heads["colour"][0].to(batch)[:, None, None]
         made = heads["decoder"](learner.embed(batch.where(~mask, colour)))
         return made.float(), mask

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from zoobench.machine import sent
 from zoobench.models.small import MASK, states
 from zoobench.pretraining.objective import Learner, PretrainingObjective
 from zoobench.schema import Modality
@@ -48,11 +49,13 @@ class MaskedLanguage(PretrainingObjective):
         import torch.nn.functional as F
 
         ids = batch["input_ids"]
-        chosen = drawn(batch, torch.rand(ids.shape).to(ids.device))
-        kind, other = torch.rand(ids.shape).to(ids.device), torch.randint(BYTES, ids.shape)
+        drawn_by, kind = (sent(torch.rand(ids.shape), ids.device) for _ in range(2))
+        other = sent(torch.randint(BYTES, ids.shape), ids.device)
+        chosen = drawn(batch, drawn_by)
         shown = ids.where(~(chosen & (kind < 0.8)), torch.full_like(ids, MASK))
         shown = shown.where(~(chosen & (kind >= 0.9)), other.to(ids))
         logits = self._logits(learner, heads, {**batch, "input_ids": shown})
+        # How many bytes were drawn the device alone knows: it is waited for once a step.
         return F.cross_entropy(logits[chosen], ids[chosen])
 
     def judged(self, learner: Learner, heads: Any, batch: Any) -> Mapping[str, torch.Tensor]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from zoobench.machine import constant
 from zoobench.schema import Modality
 
 if TYPE_CHECKING:
@@ -50,10 +51,8 @@ class Learner:
         return (pixels - mean) / std
 
     def _scale(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        import torch
-
         spec = self.encoder.input_spec
-        mean, std = (torch.tensor(part, device=like.device) for part in (spec.mean, spec.std))
+        mean, std = (constant(part, like.device) for part in (spec.mean, spec.std))
         return mean[:, None, None], std[:, None, None]
 
 

@@ -22,7 +22,9 @@ import numpy as np
 from zoobench import worktime
 from zoobench.errors import NotFinite
 from zoobench.interfaces import SealedSplits, Split
+from zoobench.machine import sent
 from zoobench.methods.inputs import Inputs
+from zoobench.methods.optimizers import adamw
 from zoobench.methods.training import FiniteLosses, batches, edge, factor
 from zoobench.models.weights import parameters
 from zoobench.pretraining import PretrainingRecipe
@@ -144,7 +146,7 @@ class PretrainingRun:
     def labels(self) -> torch.Tensor:
         import torch
 
-        return torch.from_numpy(labels_of(self.splits.train)).to(self.source.device)
+        return torch.from_numpy(labels_of(self.splits.train))
 
     def _found(self) -> dict[str, Any]:
         """The state of a training that was killed, of the same data and network; else the
@@ -163,13 +165,10 @@ class PretrainingRun:
 
     def _begin(self, number: int) -> None:
         """The network as it begins at a rate of the grid, or as the killed training left it."""
-        import torch
-
         initial = self.initial  # before what was found is loaded
         self.net.load_state_dict(self._known.get("net", initial))
-        self.optimizer = torch.optim.AdamW(
-            self.net.parameters(), lr=1.0, weight_decay=self.recipe.weight_decay
-        )
+        groups = [{"params": list(self.net.parameters())}]
+        self.optimizer = adamw(groups, 1.0, self.recipe.weight_decay)
         if "optimizer" in self._known:
             self.optimizer.load_state_dict(self._known["optimizer"])
         self.curve: list[Point] = [tuple(one) for one in self._known.get("curve", ())]
@@ -205,7 +204,8 @@ class PretrainingRun:
             group["lr"] = rate * factor(self.recipe, step)  # type: ignore[arg-type]
         self.net.train()
         with self.source.autocast():
-            loss = self.net(self.train.batch(rows.tolist()), self.labels[rows])
+            labels = sent(self.labels[rows], self.source.device)
+            loss = self.net(self.train.batch(rows.tolist()), labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
@@ -223,7 +223,7 @@ class PretrainingRun:
         if not bool(torch.isfinite(bank).all() and torch.isfinite(asked).all()):
             return False
         truth = torch.from_numpy(labels_of(self.splits.valid))
-        labels = self.labels[rows].cpu()
+        labels = self.labels[rows]
         accuracy = knn_accuracy(bank, labels, asked, truth, len(self.splits.classes))
         self.curve.append((steps, accuracy))
         return True
@@ -251,7 +251,8 @@ class PretrainingRun:
         from zoobench.costs.counter import count
 
         rows = next(batches(len(self.splits.train), 1, self.recipe.batch, self.seed))
-        found = count(self.net, (self.train.batch(rows.tolist()), self.labels[rows]), train=True)
+        labels = sent(self.labels[rows], self.source.device)
+        found = count(self.net, (self.train.batch(rows.tolist()), labels), train=True)
         # A weight, its gradient and AdamW's two moments, 4 bytes each.
         memory = 16.0 * parameters(self.net) + (found.activation_bytes or 0)
         return found.macs, memory, found.lower_bound
@@ -302,8 +303,8 @@ def embedded(source: FeatureSource, inputs: Inputs, rows: Any, size: int = 256) 
     with torch.no_grad():
         for start in range(0, len(rows), size):
             batch = inputs.batch(list(map(int, rows[start : start + size])))
-            parts.append(source.embed(batch).float().cpu())
-    return torch.cat(parts)
+            parts.append(source.embed(batch).float())
+    return torch.cat(parts).cpu()
 
 
 def knn_accuracy(

@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from zoobench.machine import sent
 from zoobench.pretraining.decoder import decoder
 from zoobench.pretraining.objective import Learner, PretrainingObjective
 
@@ -83,9 +84,10 @@ class Variational(PretrainingObjective):
         import torch
 
         levels = (learner.pixels(batch) * (LEVELS - 1)).round()
-        noisy = (levels + torch.rand(levels.shape).to(levels)) / LEVELS
+        noisy = (levels + sent(torch.rand(levels.shape), levels.device).to(levels)) / LEVELS
         mean, log_variance = self._posterior(learner, heads, batch)
-        drawn = mean + torch.randn(mean.shape).to(mean) * (0.5 * log_variance).exp()
+        normal = sent(torch.randn(mean.shape), mean.device).to(mean)
+        drawn = mean + normal * (0.5 * log_variance).exp()
         log_deviation = heads["log_deviation"][0].clamp(min=LEAST_LOG_DEVIATION)
         seen = log_likelihood(noisy, self._pictures(heads, drawn), log_deviation)
         return bits_per_dim(seen - BETA * divergence(mean, log_variance), noisy[0].numel())

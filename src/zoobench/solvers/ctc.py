@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from zoobench.machine import sent
+
 if TYPE_CHECKING:
     import torch
 
@@ -56,8 +58,9 @@ def packed_losses(
     import torch
 
     heads, device = logits.shape[1], logits.device
-    of = torch.repeat_interleave(torch.arange(len(frames)), torch.tensor(frames)).to(device)
-    at = torch.cat([torch.arange(many) for many in frames]).to(device)
+    of = torch.repeat_interleave(torch.arange(len(frames)), torch.tensor(frames))
+    at = torch.cat([torch.arange(many) for many in frames])
+    of, at = sent(of, device), sent(at, device)
     # pad_sequence copies all of its gradient once for each sequence.
     padded = logits.new_zeros(max(frames), len(frames), *logits.shape[1:], dtype=torch.float32)
     padded = padded.index_put((at, of), logits.float().log_softmax(dim=2))  # (F, B, H, C)
@@ -76,7 +79,7 @@ def _losses(
     said = [label for one in labels for label in one]
     found: torch.Tensor = torch.nn.functional.ctc_loss(
         log_probs,
-        torch.tensor(said, dtype=torch.int64, device=device),
+        sent(torch.tensor(said, dtype=torch.int64), device),
         torch.as_tensor(frames, dtype=torch.int64),
         torch.tensor(many, dtype=torch.int64),
         blank=BLANK,
