@@ -295,7 +295,7 @@ def features(model: str, dataset: str, split: str = "test", device: str = "auto"
     if split not in SPLITS:
         raise unknown("", "split", split, SPLITS)
     data = datasets.resolve(dataset)
-    source = feature_source(models.resolve(model), [data], device)
+    source = feature_source(models.resolve(model), device, [data])
     splits = datasets.load(data)
     chosen = getattr(splits, split)
     return FeatureArrays(

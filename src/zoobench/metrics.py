@@ -162,6 +162,14 @@ METRICS: dict[str, MetricRow] = {
     "sample_recall": MetricRow(
         "fraction", "higher", "quality", "real pictures that lie among the samples, in features"
     ),
+    "kid_floor": MetricRow("", "lower", "transfer", "kid of real pictures of train from test's"),
+    "fid_floor": MetricRow("", "lower", "transfer", "fid of real pictures of train from test's"),
+    "sample_precision_floor": MetricRow(
+        "fraction", "higher", "transfer", "sample_precision of real pictures of train"
+    ),
+    "sample_recall_floor": MetricRow(
+        "fraction", "higher", "transfer", "sample_recall of real pictures of train"
+    ),
     "bits_per_dim": MetricRow(
         "bits", "lower", "quality", "of a number of a picture, by the evidence lower bound"
     ),
@@ -315,6 +323,10 @@ METRICS: dict[str, MetricRow] = {
 }
 
 
+WRITTEN = {"kid": ".3g", "fid": ".3g", "lpips": ".3g", "psnr": ".2f"}
+"""How numbers of a metric are written, of others to three places."""
+
+
 def metric(name: str, where: str = "") -> MetricRow:
     """The row of `name`; raises UnknownName (nearest and known names said) from `where`."""
     row = METRICS.get(name) or theirs().get(name)
@@ -344,10 +356,13 @@ def fraction(name: str) -> bool:
 
 
 def written(name: str, value: float) -> str:
-    """A value for people: a fraction in percent, what has the target's unit to four digits."""
+    """A value for people: a fraction in percent, what has the target's unit to four digits, what
+    may be of any size to three."""
     if fraction(name):
         return f"{100 * value:.1f}"
-    return f"{value:.4g}" if metric(name).unit == "target" else f"{value:.3f}"
+    if metric(name).unit == "target":
+        return f"{value:.4g}"
+    return f"{value:{WRITTEN.get(name.removesuffix('_floor'), '.3f')}}"
 
 
 def difference(name: str, gap: float) -> str:

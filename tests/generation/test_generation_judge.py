@@ -62,7 +62,7 @@ def judged(
     if train is not None:
         given[folders.TRAIN] = train
     model = model_of("packaged/efficientnet-lite0?input_size=64")
-    return judge(folders.read(given), model, paired, "cpu")
+    return judge(folders.read(given), model, feature_source, paired, "cpu")
 
 
 def number(found: Sequence[Measurement], name: str) -> Measurement:
@@ -163,8 +163,8 @@ def test_fid_stands_beside_its_floor_where_there_are_pictures_enough(tmp_path: P
         folders.REFERENCE: noise(tmp_path / "r", 640, seed=1, side=6),
     }
     read = folders.read(given)
-    found = judge(read, model_of(QUICK), device="cpu")
-    source = feature_source(model_of(QUICK), [], "cpu")
+    found = judge(read, model_of(QUICK), feature_source, device="cpu")
+    source = feature_source(model_of(QUICK), "cpu")
     x, y = (source.features(read[name].split).double().numpy() for name in given)
     a, b, gap = np.cov(x.T), np.cov(y.T), x.mean(0) - y.mean(0)
     expected = gap @ gap + np.trace(a + b - 2 * np.real(sqrtm(a @ b)))
@@ -294,7 +294,7 @@ MISTAKES: dict[str, Mistake] = {
     ),
     "a model of texts": (
         lambda f: None, ["--model", "packaged/minilm-l6-v2"],
-        "--model: packaged/minilm-l6-v2 reads text, and the folders hold pictures",
+        "--model: packaged/minilm-l6-v2 reads text, and samples are pictures",
     ),
     "a detector": (
         lambda f: None, ["--model", "detector/fasterrcnn_resnet50_fpn"],
@@ -321,7 +321,7 @@ def test_mistakes_are_said_early_and_in_words(
     prepare(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        "zoobench.generation.judge.feature_source", lambda *_: pytest.fail("a model was loaded")
+        "zoobench.workers.loaded.feature_source", lambda *_: pytest.fail("a model was loaded")
     )
     said = zoobench("judge-images", "s", "--reference", "r", *options)
     assert said.code == 2

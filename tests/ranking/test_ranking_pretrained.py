@@ -9,14 +9,16 @@ import pytest
 from scipy import stats
 
 from zoobench.metrics import measured
-from zoobench.ranking.nouns import Bought, Lead
+from zoobench.ranking.nouns import Bought, Lead, Ranking
 from zoobench.ranking.outcomes import Kept
 from zoobench.ranking.pretrained import _corrected, encoders, lead_over
 from zoobench.report.pretraining import pretraining_tables
+from zoobench.report.tables import ranking_table
 from zoobench.schema import PRETRAIN, Cell, Record, Ref
 from zoobench.statistics.bootstrap import units_of
 from zoobench.statistics.intervals import Luck, pooled
 
+JUDGE = "packaged/efficientnet-lite0@1"
 DATA = Ref.parse("packaged/mnist-5k@1")
 
 
@@ -36,7 +38,10 @@ def made(name: str, seed: int, curve: Sequence[tuple[int, int, float]], **more: 
         measured("pretraining_macs", float(curve[-1][1])),
         measured("pretraining_seconds", 2.0),
         measured("train_memory_bytes", 1e6),
-        *(measured(k, v, low=v - 0.196, high=v + 0.196, n=50) for k, v in more.items()),
+        *(
+            measured(k, v, low=v - 0.196, high=v + 0.196, n=50, detail={"model": JUDGE})
+            for k, v in more.items()
+        ),
     ]
     cell = Cell(model(name), DATA, PRETRAIN, {}, seed)
     return Record(cell, "ok", tuple(numbers), chosen={"rate": 1e-3})
@@ -127,6 +132,31 @@ def test_an_interval_over_seeds_is_wider_than_that_of_each() -> None:
     assert high - low > 2 * 0.196
     alone = encoders([made("vae", 0, curve, psnr=20.0)])[0]
     assert np.allclose(np.array(alone.numbers["psnr"], dtype=float), [20.0, 19.804, 20.196])
+
+
+def test_samples_stand_beside_their_floor_and_in_the_csv_file() -> None:
+    curve = [(0, 0, 0.5), (100, 200, 0.8)]
+    told = {"kid": 0.31, "kid_floor": 0.01, "sample_precision": 0.4, "sample_precision_floor": 0.9}
+    records = [made("vae", s, curve, **told) for s in (0, 1)]
+    rows = encoders([*records, made("masked", 0, curve)])
+    (table,) = [t for t in pretraining_tables(rows, []) if t.name == "samples"]
+    assert "In the features of packaged/efficientnet-lite0, beside" in table.about
+    assert "Told from real pictures: vae." in table.about
+    assert "too few pictures for FID" in table.about
+    assert table.header == ("model", "KID", "precision (%)")
+    ours, floor = table.rows
+    assert ours[0] == "vae"
+    assert ours[1].startswith("0.31 [")
+    assert floor[0] == "vae: real, the floor"
+    assert floor[1].startswith("0.01 [-0.")
+    assert floor[2].startswith("90.0 [")
+    columns = ranking_table(Ranking((), (), (), (), encoders=rows))
+    written = dict(zip(columns["metric"], columns["value"], strict=True))
+    assert written["kid"] == pytest.approx(0.31)
+    assert written["kid_floor"] == pytest.approx(0.01)
+    assert set(columns["scope"]) == {"pretraining"}
+    assert set(columns["dataset"]) == {"packaged/mnist-5k"}
+    assert columns["low"][columns["metric"].index("kid")] < 0.31
 
 
 def test_the_tables_say_in_words_what_beats_and_mark_what_was_seen() -> None:

@@ -13,8 +13,10 @@ from pretraining_cells import STRIPES, pretrain_suite, read
 from zoobench.errors import UserError
 from zoobench.models import pretrained_here_, resolve
 from zoobench.models.weights import seen
+from zoobench.pretraining.cell import recipe_of
 from zoobench.ranking.rank import rank
 from zoobench.runs import planning, session
+from zoobench.runs.pins import pinned
 from zoobench.runs.suite_toml import to_toml
 from zoobench.schema import PRETRAIN, Cell, Ref
 from zoobench.store import load
@@ -45,6 +47,18 @@ def failing(text: str, folder: Path) -> str:
         ({"rates": []}, ["pretrain[0].rates"]),
         ({"stepps": 3}, ["pretrain[0]", "unknown key 'stepps'", "Did you mean 'steps'"]),
         ({"name": "../../etc"}, ["pretrain[0].name"]),
+        (
+            {"samples_model": "synthetic/gabor"},
+            ["pretrain[0]: samples_model: masked generates no pictures; vae does"],
+        ),
+        (
+            {"objective": "vae", "samples_model": "synthetic/gabo"},
+            ["pretrain[0]: samples_model", "Did you mean 'synthetic/gabor'"],
+        ),
+        (
+            {"objective": "vae", "samples_model": "packaged/minilm-l6-v2"},
+            ["samples_model: packaged/minilm-l6-v2 reads text, and samples are pictures"],
+        ),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -94,6 +108,48 @@ def test_the_name_of_what_is_made_flips_with_each_part_of_its_recipe(tmp_path: P
         pretrain_suite("masked").replace('objective = "masked"', 'objective = "vae"'),
     ]  # fmt: skip
     assert len({base, *map(made, changed)}) == 1 + len(changed)
+
+
+def test_what_judges_samples_is_in_the_key_and_makes_no_other_encoder(tmp_path: Path) -> None:
+    def planned(**row: str) -> tuple[Cell, str]:
+        spec = read(pretrain_suite("vae", **row), tmp_path)
+        assert read(to_toml(spec), tmp_path) == spec
+        return next(c for c in planning.plan(spec) if c.method == PRETRAIN), spec.identity
+
+    (bare, one), (judged, other) = planned(), planned(samples_model="synthetic/gabor")
+    assert judged.model == bare.model
+    assert judged.key != bare.key
+    assert one != other
+    assert recipe_of(judged) == recipe_of(bare)
+
+
+def test_a_model_of_this_machine_alone_judges_no_samples(tmp_path: Path) -> None:
+    weights = tmp_path / "w.safetensors"
+    weights.write_bytes(b"")
+    says = failing(
+        pretrain_suite("vae", samples_model=f"timm/resnet18?weights={weights}"), tmp_path
+    )
+    assert "samples_model: timm/resnet18" in says
+    assert "is of this machine alone" in says
+
+
+def test_what_judges_samples_stays_at_the_commit_that_a_run_began_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def means(commit: str) -> None:
+        monkeypatch.setattr("zoobench.hub.pin", lambda *_: commit)
+
+    spec = read(pretrain_suite("vae", samples_model="timm/resnet18.a1_in1k"), tmp_path)
+    means("a" * 40)
+    began = pinned(spec, tmp_path / "run")
+    judge = began.pretrain[0].samples_model
+    assert judge is not None
+    assert judge.revision == "a" * 40
+    assert began.identity == spec.identity
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "suite.toml").write_text(to_toml(began))
+    means("b" * 40)  # the hub has moved on
+    assert pinned(spec, tmp_path / "run") == began
 
 
 def test_a_resolved_suite_is_written_and_read_as_the_same(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from cells import GABOR, write_suite
 from zoobench import store
 from zoobench.errors import StoreError, UserError
 from zoobench.runs import planning, session, suite
+from zoobench.runs.pins import pinned
 from zoobench.runs.session import RunOptions
 from zoobench.runs.suite_toml import to_toml
 
@@ -256,19 +257,19 @@ def test_hub_datasets_stay_at_the_commit_that_a_run_began_with(
         monkeypatch.setattr("zoobench.hub.pin", lambda repo, revision, kind: commit)
 
     means("a" * 40)
-    began = session.pinned(spec, out)
+    began = pinned(spec, out)
     assert [ref.revision for ref in began.datasets] == ["a" * 40, "1"]
     assert began.identity == spec.identity
     out.mkdir()
     (out / "suite.toml").write_text(to_toml(began))
     means("b" * 40)  # the hub has moved on
-    assert session.pinned(spec, out) == began
+    assert pinned(spec, out) == began
     assert suite.read(str(out)).identity == spec.identity
     keys = {cell.key for cell in planning.plan(began)}
-    assert keys == {cell.key for cell in planning.plan(session.pinned(spec, out))}
-    assert session.pinned(spec, tmp_path / "new", ask=False) == spec
+    assert keys == {cell.key for cell in planning.plan(pinned(spec, out))}
+    assert pinned(spec, tmp_path / "new", ask=False) == spec
     means(None)  # nobody knows: the name stays as it is
-    assert session.pinned(spec, tmp_path / "new") == spec
+    assert pinned(spec, tmp_path / "new") == spec
 
 
 def test_what_encoders_import_is_preloaded_once(tmp_path: Path) -> None:

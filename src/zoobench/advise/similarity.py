@@ -51,7 +51,7 @@ def similarity(model: str, first: str, second: str, most: int, device: str = "au
 
     ref = models.resolve(model)
     names = [datasets.resolve(first), datasets.resolve(second)]
-    source = feature_source(ref, names, device)
+    source = feature_source(ref, device, names)
     # Equal numbers: the sample's size is in a Frechet distance, and would look like a difference.
     whole = [datasets.load(name) for name in names]
     for name, held in zip(names, whole, strict=True):

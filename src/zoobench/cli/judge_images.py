@@ -38,6 +38,7 @@ def judge_images(
     """
     from zoobench.generation import folders
     from zoobench.generation.judge import MODEL, judge, model_of
+    from zoobench.workers.loaded import feature_source
 
     if rest["lpips"] and not rest["paired"]:
         raise UserError("--lpips: compares pictures of the same name: give --paired too")
@@ -49,8 +50,8 @@ def judge_images(
     ref = model_of(model or MODEL)
     read = folders.read(given)
     found = judge(
-        read, ref, bool(rest["paired"]), str(rest["device"]), lambda line: echo(line, err=True),
-        bool(rest["lpips"]),
+        read, ref, feature_source, bool(rest["paired"]), str(rest["device"]),
+        lambda line: echo(line, err=True), bool(rest["lpips"]),
     )  # fmt: skip
     from zoobench.report import judged_images as render
 

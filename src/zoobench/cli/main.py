@@ -191,10 +191,11 @@ def plan(suite: str, as_json: bool, **given: Any) -> None:
     from zoobench.report.text import cell_labels
     from zoobench.runs import forecast, planning, session
     from zoobench.runs import suite as suites
+    from zoobench.runs.pins import pinned
 
     spec = suites.read(suite)
     options = options_of(spec.name, given)
-    made = session.make_plan(session.pinned(spec, options.out, ask=False), options)
+    made = session.make_plan(pinned(spec, options.out, ask=False), options)
     left = {cell.key for cell in made.todo}
     names = cell_labels(made.cells)
     guesses, measured = session.predicted(made)

@@ -6,7 +6,7 @@ real pictures has from the other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from zoobench.datasets.ids import THREADS
 from zoobench.datasets.splits import hash_order
 from zoobench.errors import UserError
 from zoobench.generation import pairs
+from zoobench.generation.distances import distances
 from zoobench.generation.folders import (
     ASKED,
     REFERENCE,
@@ -29,11 +30,7 @@ from zoobench.generation.folders import (
 )
 from zoobench.generation.pairs import PairScore
 from zoobench.generation.perceptual import lpips_distance
-from zoobench.metrics import measured
 from zoobench.schema import Measurement, Ref
-from zoobench.statistics.bootstrap import units_of
-from zoobench.statistics.intervals import of_share
-from zoobench.workers.loaded import feature_source
 
 if TYPE_CHECKING:
     import torch
@@ -96,17 +93,19 @@ class Judgement:
     pairs: tuple[PairScore, ...] = ()
 
 
-def model_of(name: str) -> Ref:
+Loading = Callable[[Ref, str], "Features"]
+"""Gives a model's features on a device: `workers.loaded.feature_source`, whose floor is above."""
+
+
+def model_of(name: str, where: str = "--model") -> Ref:
     """Raises UserError where `name` is none of an encoder of pictures."""
-    ref = models.resolve(name, "--model")
+    ref = models.resolve(name, where)
     card = models.card(ref)
     if card.modality != "image":
-        raise UserError(
-            f"--model: {ref.short} reads {card.modality}, and the folders hold pictures"
-        )
+        raise UserError(f"{where}: {ref.short} reads {card.modality}, and samples are pictures")
     if card.answers:
         raise UserError(
-            f"--model: {ref.short} answers {card.answers[0]} itself and gives no features; name an "
+            f"{where}: {ref.short} answers {card.answers[0]} itself and gives no features; name an "
             "encoder of pictures"
         )
     return ref
@@ -115,13 +114,14 @@ def model_of(name: str) -> Ref:
 def judge(
     folders: Mapping[str, PictureFolder],
     model: Ref,
+    load: Loading,
     paired: bool = False,
     device: str = "auto",
     say: Callable[[str], None] = lambda line: None,
     lpips: bool = False,
 ) -> Judgement:
-    """Judge what `folders.read` gave, by pairs of names too where they are `paired`, with `lpips`
-    where that is asked for.
+    """Judge what `folders.read` gave in the features of `model`, by pairs of names too where they
+    are `paired`, with `lpips` where that is asked for.
 
     Of fewer than LEAST pictures of any folder pairs alone are judged. Raises UserError for too
     few, and for what `pairs` refuses, CellError where a model cannot be had, MissingExtra.
@@ -135,7 +135,7 @@ def judge(
         pairs.check_seen(samples, rows)
     # What may be missing is loaded before pairs are compared.
     distance = lpips_distance(device) if lpips else None
-    source = None if few else feature_source(model, [], device)
+    source = None if few else load(model, device)
     scores = pairs.scored(samples, reference, rows, distance)
     found = Judgement(
         {name: folder.facts for name, folder in folders.items()},
@@ -176,8 +176,8 @@ def _by_features(
     if 2 * min(map(len, halves)) >= LEAST:  # not where most are twins
         parts = [features[REFERENCE][rows] for rows in halves]
         names = [[real.contents[i] for i in rows] for rows in halves]
-        floor = _distances(parts[0], parts[1], names[0], names[1])[0]
-    distances, missing = _distances(
+        floor = distances(parts[0], parts[1], names[0], names[1])[0]
+    found_there, missing = distances(
         features[SAMPLES], features[REFERENCE], folders[SAMPLES].contents, real.contents
     )
     neighbours = None
@@ -186,7 +186,7 @@ def _by_features(
         neighbours = _neighbours(folders[SAMPLES], features[SAMPLES], folders[bank], features[bank])
     return replace(
         found, model=model, feature_dim=source.feature_dim,
-        measurements=(*found.measurements, *distances),
+        measurements=(*found.measurements, *found_there),
         floor=tuple(floor),
         missing={**found.missing, **missing}, neighbours=neighbours,
     )  # fmt: skip
@@ -201,31 +201,6 @@ def _halves(folder: PictureFolder) -> tuple[list[int], list[int]]:
     sides = [place[one] for one in folder.contents]
     one, other = ([i for i, side in enumerate(sides) if side == half] for half in (0, 1))
     return one, other
-
-
-def _distances(
-    x: torch.Tensor, y: torch.Tensor, of_x: Sequence[str], of_y: Sequence[str]
-) -> tuple[list[Measurement], dict[str, str]]:
-    """Of rows X from rows Y, and why some are not there. `of_x` and `of_y` are the rows'
-    independent units.
-
-    The intervals of precision and recall are those of a share of the rows, the other set as it is.
-    """
-    from zoobench.solvers import generated
-
-    distance = generated.kid(x, y)
-    found = [measured("kid", distance.value, low=distance.low, high=distance.high, n=len(x))]
-    missing = {}
-    if why := generated.fid_refused(len(x), len(y), x.shape[1]):
-        missing["fid"] = why
-    else:
-        found.append(measured("fid", generated.fid(x, y), n=len(x)))
-    for name, one, other, units in (("precision", x, y, of_x), ("recall", y, x, of_y)):
-        shares = generated.inside(one, other).double().cpu().numpy()
-        low, high = of_share(shares, units_of(units))
-        value = float(shares.mean())
-        found.append(measured(f"sample_{name}", value, low=low, high=high, n=len(shares)))
-    return found, missing
 
 
 def _neighbours(

@@ -29,6 +29,10 @@ OBJECTIVES: dict[str, str] = {
     "random": "zoobench.pretraining.untrained:RandomEncoder",
 }
 
+SAMPLES_MODEL = "samples_model"
+"""The parameter of a cell, beside its recipe, that names the model in whose features what the
+encoder generates is judged."""
+
 
 def objective(name: str, where: str = "") -> type[PretrainingObjective]:
     """The class behind `name`; UnknownName with the nearest otherwise."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,11 +23,12 @@ from zoobench.interfaces import Split, Splits
 from zoobench.methods.inputs import Inputs
 from zoobench.metrics import measured
 from zoobench.models import checkpoints, pretrained_here_
-from zoobench.pretraining import PretrainingRecipe, version_of
-from zoobench.pretraining.objective import Learner
+from zoobench.pretraining import SAMPLES_MODEL, PretrainingRecipe, samples, version_of
+from zoobench.pretraining.objective import Learner, PretrainingObjective
 from zoobench.pretraining.pictures import grid_png
+from zoobench.pretraining.samples import FeaturesOf
 from zoobench.pretraining.training import PretrainingRun, hash_of, reproducible, sample
-from zoobench.schema import Cell, Measurement
+from zoobench.schema import Cell, Measurement, Ref
 from zoobench.statistics import intervals
 from zoobench.statistics.bootstrap import resampled, unit_count
 
@@ -46,14 +48,15 @@ class Encoder:
     """A checkpoint as it lies in `folder`, and its `source`, `learner` and heads as loaded."""
 
     folder: Path
+    recipe: PretrainingRecipe
     card: Mapping[str, Any]
     source: Features
     learner: Learner
     heads: Any
 
-    @property
-    def trained(self) -> bool:
-        return bool(self.card["objective"] != "random")
+    @cached_property
+    def objective(self) -> PretrainingObjective:
+        return self.recipe.made
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -67,17 +70,29 @@ def pretrained(
     splits: Splits,
     device: str,
     progress: Callable[[str, int, int], None] | None = None,
+    features_of: FeaturesOf | None = None,
 ) -> tuple[Encoder, tuple[Measurement, ...]]:
-    """The encoder of the cell's seed, and its numbers. Raises CellError where it cannot be made."""
+    """The encoder of the cell's seed, and its numbers; of its samples where the cell names a model
+    for that, which `features_of` loads. Raises CellError where it cannot be made."""
+    made = _made(cell, splits, device, progress)
+    numbers = [*_numbers(made), *judged(made, splits.test)]
+    if made.objective.generates:
+        numbers += _of_samples(made, cell, splits, features_of)
+    return made, tuple(numbers)
+
+
+def _made(
+    cell: Cell, splits: Splits, device: str, progress: Callable[[str, int, int], None] | None
+) -> Encoder:
+    """The encoder as it was found, else trained."""
     recipe = recipe_of(cell)
     folder = pretrained_here_.folder_of(cell.model, cell.seed)
     source = _begun(cell, device, progress)
     with contextlib.suppress(MissingWeights, Unsupported):
-        return _numbers(_found(folder, recipe, source, splits), recipe, splits)
+        return _found(folder, recipe, source, splits)
     state = folder.with_suffix(".training")
     source = _begun(cell, device, progress)  # what was found may have been read into the first
-    run = PretrainingRun(recipe, source, splits.sealed(), cell.seed, state, progress)
-    made = run.run()
+    made = PretrainingRun(recipe, source, splits.sealed(), cell.seed, state, progress).run()
     card = {
         **_about(cell, recipe, splits),
         "rate": made.rate, "curve": made.curve, "step_macs": made.macs,
@@ -86,11 +101,13 @@ def pretrained(
     }  # fmt: skip
     pretrained_here_.write(folder, source.module, made.heads, card)
     state.unlink(missing_ok=True)
-    return _numbers(_found(folder, recipe, source, splits), recipe, splits)
+    return _found(folder, recipe, source, splits)
 
 
 def recipe_of(cell: Cell) -> PretrainingRecipe:
-    return PretrainingRecipe(**{**cell.params, "rates": tuple(cell.params["rates"])})
+    """How the encoder of a cell is made."""
+    how = {name: value for name, value in cell.params.items() if name != SAMPLES_MODEL}
+    return PretrainingRecipe(**{**how, "rates": tuple(how["rates"])})
 
 
 def _begun(cell: Cell, device: str, progress: Callable[[str, int, int], None] | None) -> Features:
@@ -114,7 +131,7 @@ def _about(cell: Cell, recipe: PretrainingRecipe, splits: Splits) -> dict[str, A
         "seed": cell.seed,
         "steps": recipe.steps,
         "batch": min(recipe.batch, len(splits.train)),
-        "recipe": dict(cell.params),
+        "recipe": {**asdict(recipe), "rates": list(recipe.rates)},
         "versions": version_of(recipe.objective),
         "libraries": {name: version(name) for name in LIBRARIES},
     }
@@ -137,14 +154,13 @@ def _found(folder: Path, recipe: PretrainingRecipe, source: Features, splits: Sp
     if state_digest(source.module) != card["state"]:
         raise MissingWeights(f"{folder}: its weights are not those that its card names")
     source.module.eval()
-    return Encoder(folder, card, source, learner, heads.eval())
+    return Encoder(folder, recipe, card, source, learner, heads.eval())
 
 
-def _numbers(
-    made: Encoder, recipe: PretrainingRecipe, splits: Splits
-) -> tuple[Encoder, tuple[Measurement, ...]]:
-    """What the card says of the training, and what the objective says of `test`."""
-    card, steps = made.card, int(made.card["steps"]) if recipe.made.trains else 0
+def _numbers(made: Encoder) -> tuple[Measurement, ...]:
+    """What the card says of the training."""
+    recipe, trains = made.recipe, made.objective.trains
+    card, steps = made.card, int(made.card["steps"]) if trains else 0
     seen, macs = steps * int(card["batch"]), steps * int(card["step_macs"])
     curve = [
         {"examples": int(step) * int(card["batch"]), "macs": int(step) * int(card["step_macs"]),
@@ -153,22 +169,21 @@ def _numbers(
     ]  # fmt: skip
     bound = {"lower_bound": True} if card.get("macs_lower_bound") else {}
     rates = {"rates_tried": len(recipe.rates)} if steps else {}
-    numbers = [
+    return (
         measured("pretraining_valid_accuracy", curve[-1]["accuracy"], detail={"curve": curve}),
-        measured("examples_seen", float(seen), detail={"views": recipe.made.views}),
+        measured("examples_seen", float(seen), detail={"views": made.objective.views}),
         measured("pretraining_macs", float(macs), detail={**bound, **rates}),
         measured("train_memory_bytes", float(card["memory_bytes"])),
         measured("pretraining_seconds", float(card["seconds"]), detail={"device": card["device"]}),
-    ]
-    return made, (*numbers, *judged(made, recipe, splits.test))
+    )
 
 
-def judged(made: Encoder, recipe: PretrainingRecipe, test: Split) -> tuple[Measurement, ...]:
-    """The objective's own numbers on test examples, with intervals over them; the grids of pictures
-    are written beside the checkpoint."""
+def judged(made: Encoder, test: Split) -> tuple[Measurement, ...]:
+    """The objective's own numbers on test examples, with intervals over them; a sheet of pictures
+    is written beside the checkpoint."""
     import torch
 
-    objective = recipe.made
+    objective = made.objective
     if not len(test) or not objective.trains:
         return ()
     split = test.subset(sample(test, MOST_JUDGED))
@@ -187,8 +202,7 @@ def judged(made: Encoder, recipe: PretrainingRecipe, test: Split) -> tuple[Measu
                     values.setdefault(name, []).append(each.cpu())
             for name, each in objective.judged(made.learner, made.heads, batch).items():
                 values.setdefault(name, []).append(each.double().cpu())
-        samples = objective.samples(made.learner, made.heads, 4 * SHOWN)
-    _show(made.folder, rebuilt, samples)
+    _show(made.folder, rebuilt)
     return tuple(
         _with_interval(name, torch.cat(parts).numpy(), split) for name, parts in values.items()
     )
@@ -212,14 +226,27 @@ def _with_interval(name: str, values: Any, split: Split) -> Measurement:
     return measured(name, float(values.mean()), low=low, high=high, n=len(values), detail=exact)
 
 
-def _show(folder: Path, rebuilt: Sequence[torch.Tensor], samples: torch.Tensor | None) -> None:
-    """Test pictures above what was made of them, and pictures that were generated, as PNG."""
+def _show(folder: Path, rebuilt: Sequence[torch.Tensor]) -> None:
+    """Test pictures above what was made of them, as PNG."""
     if rebuilt:
         first = rebuilt[0][: 2 * SHOWN]
         halves = (first[at : at + SHOWN] for at in range(0, len(first), SHOWN))
         rows = [part for half in halves for part in half.unbind(1)]
         (folder / RECONSTRUCTIONS).write_bytes(grid_png(rows))
-    if samples is not None:
-        (folder / SAMPLES).write_bytes(
-            grid_png(samples.reshape(-1, SHOWN, *samples.shape[1:]).unbind())
-        )
+
+
+def _of_samples(
+    made: Encoder, cell: Cell, splits: Splits, features_of: FeaturesOf | None
+) -> tuple[Measurement, ...]:
+    """What the model that the cell names says of new pictures; a sheet of some is written."""
+    if not len(splits.test):
+        return ()
+    most = max(4 * SHOWN, min(samples.MOST, len(splits.test)))
+    pictures = samples.generated(made.objective, made.learner, made.heads, most, cell.seed)
+    others = samples.real(made.learner, splits.test, 4 * SHOWN)
+    if rows := samples.beside(pictures, others, min(SHOWN, len(others))):
+        (made.folder / SAMPLES).write_bytes(grid_png(rows))
+    model = cell.params.get(SAMPLES_MODEL)
+    if model is None or features_of is None:
+        return ()
+    return samples.compared(pictures, made.learner, splits, features_of(Ref.parse(str(model))))

@@ -61,8 +61,8 @@ class PretrainingObjective:
     generator, which training sets anew for each step.
 
     `version` changes when the encoders that it makes may change; `views` is how often an example
-    is embedded in a step; `trains` is False of a control without training; `about` is a clause
-    for people.
+    is embedded in a step; `trains` is False of a control without training, `generates` True where
+    new pictures can be drawn; `about` is a clause for people.
     """
 
     about: ClassVar[str]
@@ -70,6 +70,7 @@ class PretrainingObjective:
     modalities: ClassVar[tuple[Modality, ...]] = ("image",)
     views: ClassVar[int] = 1
     trains: ClassVar[bool] = True
+    generates: ClassVar[bool] = False
 
     def heads(self, learner: Learner) -> torch.nn.ModuleDict:
         """The layers beside the encoder, with weights drawn from torch's global generator."""
@@ -89,6 +90,6 @@ class PretrainingObjective:
         """Metrics of its own on examples that were not learned from: (N,) each, one an example."""
         return {}
 
-    def samples(self, learner: Learner, heads: Any, n: int) -> torch.Tensor | None:
-        """`n` new pictures in [0, 1]; None where it generates none."""
-        return None
+    def samples(self, learner: Learner, heads: Any, n: int) -> torch.Tensor:
+        """`n` new pictures in [0, 1], where it `generates`."""
+        raise NotImplementedError

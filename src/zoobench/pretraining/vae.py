@@ -46,6 +46,7 @@ def bits_per_dim(bound: torch.Tensor, dims: int) -> torch.Tensor:
 
 class Variational(PretrainingObjective):
     about: ClassVar[str] = "the evidence lower bound, beta = 1"
+    generates: ClassVar[bool] = True
 
     def heads(self, learner: Learner) -> torch.nn.ModuleDict:
         """To the latent, from it to pixels, and the one deviation of all pixels."""
@@ -74,6 +75,7 @@ class Variational(PretrainingObjective):
         return {"bits_per_dim": self._bits(learner, heads, batch)}
 
     def samples(self, learner: Learner, heads: Any, n: int) -> torch.Tensor:
+        """The means of the pixels for draws of the latent, without the noise of their deviation."""
         import torch
 
         like = next(heads.parameters())

@@ -307,7 +307,7 @@ class MadeEncoder:
 
     `curve` has (examples seen, MACs, kNN accuracy on valid, least and greatest of the seeds);
     `equal` is that accuracy at the MACs of the cheapest of the run's trainings, between the points
-    of the curve in proportion.
+    of the curve in proportion; `judge` is the model in whose features its samples were compared.
     """
 
     model: Ref
@@ -316,6 +316,7 @@ class MadeEncoder:
     numbers: Mapping[str, tuple[float, float | None, float | None]]
     curve: tuple[tuple[float, float, float, float, float], ...]
     equal: float | None = None
+    judge: str = ""
 
     @property
     def objective(self) -> str:

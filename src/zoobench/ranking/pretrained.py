@@ -22,10 +22,14 @@ from zoobench.statistics.bootstrap import ALPHA, Floats, unit_count
 from zoobench.statistics.intervals import Luck, pooled, satterthwaite, student_quantile
 from zoobench.statistics.paired import holm
 
+SAMPLED, FLOOR = ("kid", "fid", "sample_precision", "sample_recall"), "_floor"
+"""What is measured of samples, and the end of its name where real pictures stand in their place."""
 NUMBERS = (
     "examples_seen", "pretraining_macs", "pretraining_seconds", "train_memory_bytes",
     "psnr", "ssim", "bits_per_dim", "masked_lm_loss",
+    *(name + end for name in SAMPLED for end in ("", FLOOR)),
 )  # fmt: skip
+"""Of an encoder, beside its curve."""
 OVER = ("random features", "raw input")
 """What every pretraining is held against."""
 
@@ -56,7 +60,8 @@ def _made(model: Ref, records: Sequence[Record]) -> MadeEncoder:
             low, high = float(values.mean()) - half, float(values.mean()) + half
         numbers[name] = (float(values.mean()), low, high)
     rates = tuple(sorted({float(r.chosen["rate"]) for r in records if "rate" in r.chosen}))
-    return MadeEncoder(model, len(records), rates, numbers, _curve(records))
+    judge = next((m.detail["model"] for r in records if (m := r.get("kid"))), "")
+    return MadeEncoder(model, len(records), rates, numbers, _curve(records), judge=judge)
 
 
 def _curve(records: Sequence[Record]) -> tuple[tuple[float, float, float, float, float], ...]:

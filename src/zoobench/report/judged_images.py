@@ -12,8 +12,8 @@ from zoobench import escape
 from zoobench.files import new_folder
 from zoobench.generation.folders import REFERENCE, SAMPLES, TRAIN, PictureFolder
 from zoobench.generation.judge import FEATURES, PIXELS, THUMBS, Judgement, Neighbour, Neighbours
-from zoobench.metrics import fraction
-from zoobench.report.text import cut
+from zoobench.report.pretraining import SAMPLE_TITLES
+from zoobench.report.text import cut, with_interval
 from zoobench.schema import Measurement, to_json
 
 if TYPE_CHECKING:
@@ -21,10 +21,8 @@ if TYPE_CHECKING:
 
 WIDE = 80
 TITLES = {
-    "psnr": "PSNR (dB)", "ssim": "SSIM", "lpips": "LPIPS", "kid": "KID", "fid": "FID",
-    "sample_precision": "precision (%)", "sample_recall": "recall (%)",
+    "psnr": "PSNR (dB)", "ssim": "SSIM", "lpips": "LPIPS", **SAMPLE_TITLES,
 }  # fmt: skip
-DIGITS = {"psnr": ".2f", "ssim": ".3f"}
 NAMED = 5
 """Copies, pairs and damaged files that are named on a terminal."""
 HOW = {PIXELS: "the same pixels", THUMBS: "nearly its pixels", FEATURES: "its features"}
@@ -69,11 +67,7 @@ def _said(found: Judgement) -> Iterator[str]:
 
 
 def _number(one: Measurement) -> str:
-    scale, digits = (100, ".1f") if fraction(one.metric) else (1, DIGITS.get(one.metric, ".3g"))
-    value = f"{scale * one.value:{digits}}"
-    if one.low is None or one.high is None:
-        return value
-    return f"{value} [{scale * one.low:{digits}}, {scale * one.high:{digits}}]"
+    return with_interval(one.metric, one.value, one.low, one.high)
 
 
 def _conclusion(found: Judgement) -> Iterator[str]:

@@ -7,13 +7,16 @@ from collections.abc import Mapping, Sequence
 from zoobench.metrics import difference
 from zoobench.quantities import duration
 from zoobench.ranking.nouns import Bought, Lead, MadeEncoder
-from zoobench.ranking.pretrained import OVER
+from zoobench.ranking.pretrained import FLOOR, OVER, SAMPLED
 from zoobench.report.parts import TransferTable
 from zoobench.report.text import dataset_labels, labels, row_score, si, with_interval
 from zoobench.schema import Ref
 
 SEEN = "seen in pretraining"
 TITLES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "bits_per_dim": "bits/dim", "masked_lm_loss": "MLM"}
+SAMPLE_TITLES = {
+    "kid": "KID", "fid": "FID", "sample_precision": "precision (%)", "sample_recall": "recall (%)",
+}  # fmt: skip
 
 
 def pretraining_tables(
@@ -21,6 +24,7 @@ def pretraining_tables(
 ) -> list[TransferTable]:  # fmt: skip
     """The tables that there is something for."""
     tables = [costs(made), learned(made)] if made else []
+    tables += [sampled(drawn)] if (drawn := [one for one in made if "kid" in one.numbers]) else []
     tables += [beaten(gains)] if gains else []
     return tables + [table for over in OVER if (table := at_each(gains, over))]
 
@@ -36,10 +40,7 @@ def costs(made: Sequence[MadeEncoder]) -> TransferTable:
             ", ".join(f"{rate:g}" for rate in one.rates),
             si(one.numbers["examples_seen"][0]),
             si(one.numbers["pretraining_macs"][0]),
-            *(
-                with_interval(name, *one.numbers[name]) if name in one.numbers else ""
-                for name in own
-            ),
+            *(_number(one, name) for name in own),
             duration(one.numbers["pretraining_seconds"][0]),
             f"{one.numbers['train_memory_bytes'][0] / 1e6:.3g} MB",
         )
@@ -64,6 +65,31 @@ def costs(made: Sequence[MadeEncoder]) -> TransferTable:
 
 def _number(one: MadeEncoder, name: str) -> str:
     return with_interval(name, *one.numbers[name]) if name in one.numbers else ""
+
+
+def sampled(made: Sequence[MadeEncoder]) -> TransferTable:
+    """What was generated beside real pictures, and the floor of each number, a line each."""
+    names = labels(one.model for one in made)
+    known = [name for name in SAMPLED if any(name in one.numbers for one in made)]
+    rows = [
+        (who, *(_number(one, name + end) for name in known))
+        for one in made
+        for who, end in ((names[one.model], ""), (f"{names[one.model]}: real, the floor", FLOOR))
+    ]
+    judges = ", ".join(dict.fromkeys(Ref.parse(one.judge).short for one in made))
+    about = (
+        f"In the features of {judges}, beside real pictures of test. The floor is what as many "
+        "real pictures of train have. KID is 0 on average where nothing tells two sets apart, and "
+        "may be below 0; 95% intervals are over pictures, of samples over seeds too. "
+    )
+    told = [names[one.model] for one in made if (one.numbers["kid"][1] or 0) > 0]
+    about += f"Told from real pictures: {', '.join(told) or 'none'}."
+    if "fid" not in known:
+        about += " There are too few pictures for FID, which needs ten a feature."
+    return TransferTable(
+        "samples", "Generated pictures beside real ones", about,
+        ("model", *(SAMPLE_TITLES[name] for name in known)), tuple(rows),
+    )  # fmt: skip
 
 
 def learned(made: Sequence[MadeEncoder]) -> TransferTable:

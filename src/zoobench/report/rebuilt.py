@@ -15,7 +15,7 @@ from zoobench.store import Run
 FOLDER = "pretrained"
 SHEETS = {
     "reconstructions.png": "pictures of test, and below each what was made of it",
-    "samples.png": "pictures that it generated",
+    "samples.png": "left, pictures that it generated; right, real ones of test",
 }
 MOST_BYTES = 2**21
 SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -11,9 +11,17 @@ from typing import TYPE_CHECKING, Any
 from zoobench import escape
 from zoobench.datasets.control import part
 from zoobench.metrics import sign
-from zoobench.ranking.nouns import COSTS, TRUST, OverallRow, Ranking, Row, SectionRanking
+from zoobench.ranking.nouns import (
+    COSTS,
+    TRUST,
+    MadeEncoder,
+    OverallRow,
+    Ranking,
+    Row,
+    SectionRanking,
+)
 from zoobench.report.text import failed_models, noisy
-from zoobench.schema import Record
+from zoobench.schema import PRETRAIN, Record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,8 +85,8 @@ def measurements_table(records: Iterable[Record]) -> Columns:
 
 
 def ranking_table(ranking: Ranking) -> Columns:
-    """One row a model, dataset and method; then one a model overall, a method. Values are the
-    metric's own: of an error, less is better.
+    """One row a model, dataset and method; then one a model overall, a method; then one a number
+    of each encoder that was pretrained. Values are the metric's own: of an error, less is better.
 
     Controls (status "control") and failed cells stand in it without a rank.
     """
@@ -101,6 +109,7 @@ def ranking_table(ranking: Ranking) -> Columns:
             about | {"model": model.text, "status": f"left out: {why}"}
             for model, why in overall.left_out_models.items()
         ]
+    rows += [row for one in ranking.encoders for row in _encoder_rows(one)]
     return {name: [row.get(name) for row in rows] for name in RANKING}
 
 
@@ -126,6 +135,21 @@ def _section_rows(section: SectionRanking) -> list[dict[str, Any]]:
         for model, status in failed_models(section).items()
     ]
     return [about | _row(row, section.metric) for row in section.rows] + controls + failed
+
+
+def _encoder_rows(one: MadeEncoder) -> list[dict[str, Any]]:
+    about = {
+        "scope": "pretraining",
+        "dataset": str(one.model.option("dataset")),
+        "method": PRETRAIN,
+        "model": one.model.text,
+        "status": "ok",
+        "seeds": one.seeds,
+    }
+    return [
+        about | {"metric": name, "value": value, "low": low, "high": high}
+        for name, (value, low, high) in one.numbers.items()
+    ]
 
 
 def _row(row: Row, metric: str) -> dict[str, Any]:

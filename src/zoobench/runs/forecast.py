@@ -22,6 +22,7 @@ from zoobench.files import expanded
 from zoobench.methods.audit import GRADIENTS
 from zoobench.models import pretrained_here_
 from zoobench.models.weights import PRETRAINED_HERE
+from zoobench.pretraining.samples import MOST
 from zoobench.schema import PRETRAIN, Cell, Modality, Record, Ref
 
 RATE = 5e10
@@ -196,7 +197,9 @@ def _pretraining(cell: Cell) -> float:
     objective = pretraining.objective(str(cell.params["objective"]))
     seen = float(cell.params["steps"]) * float(cell.params["batch"])
     runs = len(cell.params["rates"]) * objective.views
-    return runs * 2 * 3 * seen * 2 * macs(cell.model) / RATE
+    samples = cell.params.get(pretraining.SAMPLES_MODEL)
+    judging = 3 * MOST * 2 * macs(Ref.parse(str(samples))) / RATE if samples else 0.0
+    return runs * 2 * 3 * seen * 2 * macs(cell.model) / RATE + judging
 
 
 def _detector(params: Mapping[str, Any]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from zoobench import datasets, pretraining
 from zoobench.errors import UserError, check_finite
 from zoobench.files import file_name, new_folder
+from zoobench.generation.judge import MODEL, model_of
 from zoobench.models import pretrained_here_, small
-from zoobench.pretraining import PretrainingRecipe
+from zoobench.pretraining import SAMPLES_MODEL, PretrainingRecipe
 from zoobench.schema import PRETRAIN, PROTOCOL, Cell, Record, Ref, digest
 from zoobench.tasks import task as task_named
 
@@ -34,15 +35,18 @@ class PretrainRow(BaseModel):
     steps: int = Field(default=PretrainingRecipe.steps, ge=1, le=10_000_000)
     batch: int = Field(default=PretrainingRecipe.batch, ge=2, le=65_536)
     rates: list[float] = Field(default=list(PretrainingRecipe.rates), min_length=1)
+    samples_model: str = ""
 
 
 @dataclass(frozen=True)
 class Pretraining:
-    """A row as resolved: the model that it makes, of which data, and how."""
+    """A row as resolved: the model that it makes, of which data, and how; and the model in whose
+    features what it generates is judged, where one is named."""
 
     model: Ref
     dataset: Ref
     recipe: PretrainingRecipe
+    samples_model: Ref | None = None
 
 
 def resolve_row(row: PretrainRow, dataset: Ref, precision: str, where: str) -> Pretraining:
@@ -77,12 +81,33 @@ def resolve_row(row: PretrainRow, dataset: Ref, precision: str, where: str) -> P
          pretraining.version_of(row.objective)]
     )  # fmt: skip
     model = Ref(pretrained_here_.SOURCE, row.name, revision, made_of.items())
-    return Pretraining(model, dataset, recipe)
+    return Pretraining(model, dataset, recipe, _samples_model(row, where))
 
 
-def at_commit(one: Pretraining, dataset: Ref) -> Pretraining:
-    """`one` with its data at the commit of `dataset`."""
-    return replace(one, dataset=dataset)
+def _samples_model(row: PretrainRow, where: str) -> Ref | None:
+    """Raises UserError where it is no encoder of pictures that others have too, or nothing is
+    generated."""
+    if not row.samples_model:
+        return None
+    at = f"{where}: samples_model"
+    if not pretraining.objective(row.objective).generates:
+        able = [one for one in pretraining.OBJECTIVES if pretraining.objective(one).generates]
+        raise UserError(f"{at}: {row.objective} generates no pictures; {', '.join(able)} does")
+    ref = model_of(row.samples_model, at)
+    if ref != ref.private or ref.source == pretrained_here_.SOURCE:
+        raise UserError(
+            f"{at}: {ref.short} is of this machine alone; distances are compared in the features "
+            f"of a model that others have too, such as {MODEL}"
+        )
+    return ref
+
+
+def at_commit(
+    one: Pretraining, data: Callable[[Ref], Ref], model: Callable[[Ref], Ref]
+) -> Pretraining:
+    """`one` with its data, and the model that judges its samples, at the commits that these say."""
+    judge = None if one.samples_model is None else model(one.samples_model)
+    return replace(one, dataset=data(one.dataset), samples_model=judge)
 
 
 def check_names(rows: Sequence[PretrainRow], where: str) -> None:
@@ -102,7 +127,9 @@ def cells_of(one: Pretraining, seeds: Iterable[int], precision: str) -> list[Cel
         "method": pretraining.VERSION,
         "precision": precision,
     }
-    params = {**asdict(one.recipe), "rates": list(one.recipe.rates)}
+    params: dict[str, Any] = {**asdict(one.recipe), "rates": list(one.recipe.rates)}
+    if one.samples_model is not None:
+        params[SAMPLES_MODEL] = str(one.samples_model)
     made = (Cell(one.model, one.dataset, PRETRAIN, params, seed, None, versions) for seed in seeds)
     return list(made)
 
@@ -139,4 +166,5 @@ def as_toml(one: Pretraining) -> Mapping[str, Any]:
         "name": one.model.name,
         "dataset": str(one.dataset),
         **{key: how[key] for key in ("objective", "architecture", "steps", "batch", "rates")},
+        **({} if one.samples_model is None else {SAMPLES_MODEL: str(one.samples_model)}),
     }

@@ -12,15 +12,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from zoobench import __version__, datasets, machine, models, network
+from zoobench import __version__, machine, models, network
 from zoobench.errors import UserError, unknown
 from zoobench.files import check_within
 from zoobench.machine import cache_dir
 from zoobench.runs import forecast, memory, planning, suite, workers
-from zoobench.runs.pretraining import at_commit, keep, with_needed
+from zoobench.runs.pins import pinned
+from zoobench.runs.pretraining import keep, with_needed
 from zoobench.runs.suite_toml import to_toml
 from zoobench.schema import STATUSES, Cell, Record, Ref
-from zoobench.store import RECORDS, Store, read_records, read_suite
+from zoobench.store import RECORDS, Store, read_records
 from zoobench.workers import interrupts
 from zoobench.workers.events import Engine, Event, Finished
 from zoobench.workers.local import LocalEngine, WorkerLimits, default_memory_bytes
@@ -221,36 +222,6 @@ def predicted_end(
     costs = sorted((sum(took[c.key] for c in group) for group in groups(plan.todo)), reverse=True)
     # What was measured holds the gain of the threads already.
     return number, workers.makespan(costs, number, 1 if measured else machine.threads(number))
-
-
-def pinned(spec: suite.Suite, out: Path, ask: bool = True) -> suite.Suite:
-    """`spec` with what lies on a hub at the commits that a run in `out` began with.
-
-    A suite that is run again asks the same questions, even if a hub has moved on. A new run takes
-    what each revision means today, where that is known and `ask` allows a request.
-    """
-    body = read_suite(out)
-    if not body:
-        if not ask:
-            return spec
-        chosen = tuple(map(models.pin, spec.models)), tuple(map(datasets.pin, spec.datasets))
-        made = tuple(at_commit(one, datasets.pin(one.dataset)) for one in spec.pretrain)
-        return dataclasses.replace(spec, models=chosen[0], datasets=chosen[1], pretrain=made)
-    if body.get("identity") != spec.identity:
-        return spec  # the store refuses it with a better message
-    learned = (row["dataset"] for row in body.get("pretrain", ()))
-    names = (*body.get("models", ()), *body.get("datasets", ()), *learned)
-    held = {str(ref.at("")): ref for ref in map(Ref.parse, names)}
-
-    def data(ref: Ref) -> Ref:
-        return held.get(str(ref.at("")), ref) if datasets.on_hub(ref) else ref
-
-    return dataclasses.replace(
-        spec,
-        models=tuple(held.get(str(ref.at("")), ref) for ref in spec.models),
-        datasets=tuple(map(data, spec.datasets)),
-        pretrain=tuple(at_commit(one, data(one.dataset)) for one in spec.pretrain),
-    )
 
 
 def _unreachable(todo: Sequence[Cell]) -> str:

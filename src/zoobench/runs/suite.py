@@ -133,6 +133,7 @@ class Suite:
         """Hash of what is asked. Limits and hub revisions that were pinned later are not in it."""
         # These came later: a suite that asks for classes is the one that it was.
         controls = tuple(name for name in self.controls if name not in ("mean", "oracle"))
+        judges = [one.samples_model and str(one.samples_model.at("")) for one in self.pretrain]
         return digest(
             {
                 "name": self.name,
@@ -149,6 +150,7 @@ class Suite:
                 **({"compile": True} if self.compile else {}),
                 **({"all_data": True} if self.all_data else {}),
                 **({"pretrain": [one.model for one in self.pretrain]} if self.pretrain else {}),
+                **({"samples": judges} if any(judges) else {}),
             }
         )
 

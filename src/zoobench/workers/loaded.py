@@ -195,7 +195,7 @@ def calibration(backbone: Backbone, train: Split) -> list[Any]:
     return [collate([prepare(train.read(i)) for i in part]) for part in parts]
 
 
-def feature_source(model: Ref, data: Sequence[Ref], device: str) -> Features:
+def feature_source(model: Ref, device: str, data: Sequence[Ref] = ()) -> Features:
     """`model` as a source of float32 features of the datasets `data`, kept in the cache.
 
     Both are resolved. Raises UserError for data of another modality, CellError where the model

@@ -203,12 +203,16 @@ class Bench:
 
         self._models.clear()  # the next one needs the memory, and is another encoder
         splits = self._whole(cell)
-        made, numbers = pretrained(cell, splits, self.settings.device, self.progress)
+
+        def features_of(ref: Ref) -> Features:
+            return load(ref, 0, "fp32", self.settings, self.progress).features
+
+        made, numbers = pretrained(cell, splits, self.settings.device, self.progress, features_of)
         return Record(
             cell,
             "ok",
             measurements=numbers,
-            chosen={"rate": made.card["rate"]} if made.trained else {},
+            chosen={"rate": made.card["rate"]} if made.objective.trains else {},
             flags=(*splits.flags, *made.card["flags"]),
             provenance=provenance(cell, splits, None, None) | {"pretraining": made.facts},
         )
