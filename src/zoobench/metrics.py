@@ -295,6 +295,9 @@ METRICS: dict[str, MetricRow] = {
     "pretraining_macs": MetricRow(
         "", "lower", "cost", "macs of one pretraining at one rate, forward and backward"
     ),
+    "pretraining_joules": MetricRow(
+        "J", "lower", "cost", "energy of pretraining at all rates, where NVML or RAPL gives it"
+    ),
     "pretraining_seconds": MetricRow("s", "lower", "cost", "pretraining at all rates, with kNN"),
     "train_step_ms": MetricRow("ms", "lower", "cost", "median time of one training step"),
     "train_peak_memory_bytes": MetricRow("bytes", "lower", "cost", "peak of a training step"),

@@ -17,7 +17,7 @@ from zoobench.costs import fresh_process
 from zoobench.costs.counted import static_costs
 from zoobench.costs.device_costs import device_costs, load_seconds
 from zoobench.costs.measured import LARGEST_BATCH, measured_costs, stepping, training_costs
-from zoobench.costs.stopwatch import Timing, peak_memory, timed, warm
+from zoobench.costs.stopwatch import Timing, energy_meter, peak_memory, timed, warm
 from zoobench.errors import UserError
 from zoobench.interfaces import Backbone, InputSpec
 from zoobench.machine import Place
@@ -280,6 +280,21 @@ def test_energy_is_read_where_the_machine_gives_it(
     assert spent.value == pytest.approx(2.0)
     assert spent.unit == "J"
     assert spent.detail["source"] == "rapl package 0"
+
+
+def test_a_counter_that_wraps_round_goes_on(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    counter = tmp_path / "energy_uj"
+    monkeypatch.setattr("zoobench.costs.stopwatch.RAPL", counter)
+    (tmp_path / "max_energy_range_uj").write_text("10000000\n")
+    counter.write_text("8000000")
+    meter = energy_meter(torch.device("cpu"))
+    assert meter is not None
+    read, _ = meter
+    before = read()
+    counter.write_text("1000000")
+    assert read() - before == pytest.approx(3.0)
+    counter.write_text("500000")
+    assert read() - before == pytest.approx(12.5)
 
 
 def test_a_model_is_measured_in_a_process_of_its_own() -> None:

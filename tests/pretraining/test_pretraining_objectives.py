@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import math
+import zlib
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
 from zoobench.features.source import Features, View
-from zoobench.models import small
-from zoobench.pretraining import OBJECTIVES, masked_lm, objective
+from zoobench.interfaces import Split
+from zoobench.models import likelihood, small
+from zoobench.pretraining import OBJECTIVES, cell, masked_lm, objective
 from zoobench.pretraining.contrastive import nt_xent, view
 from zoobench.pretraining.decoder import decoder
 from zoobench.pretraining.masked import hidden, masked_error
 from zoobench.pretraining.objective import Learner
 from zoobench.pretraining.training import whole
 from zoobench.pretraining.vae import bits_per_dim, divergence, log_likelihood
+from zoobench.tasks.classification import Labels
 
 
 def learner(name: str = "small-conv") -> Learner:
@@ -30,6 +35,11 @@ def batch_of(one: Learner, n: int = 12) -> Any:
         return torch.rand(n, 3, 28, 28, generator=generator) * 2 - 1
     texts = ["a cat sat", "dogs", "the rain in Spain", "on", "x" * 200, ""] * 2
     return one.encoder.collate([one.encoder.prepare(text) for text in texts])
+
+
+def texts_of(texts: Sequence[str]) -> Split:
+    ids = tuple(f"{zlib.crc32(text.encode()):x}-{i}" for i, text in enumerate(texts))
+    return Split("test", ids, Labels(np.zeros(len(texts), dtype=np.int64)), texts.__getitem__)
 
 
 def modality(name: str) -> str:
@@ -147,6 +157,49 @@ def test_the_loss_of_a_test_text_knows_nothing_of_its_batch() -> None:
     both = losses("a cat sat", "the rain in Spain stays mainly")
     assert torch.allclose(both[:1], losses("a cat sat"), atol=1e-5)
     assert (both > 0).all()
+
+
+def test_pseudo_likelihood_masks_every_byte_of_a_text_in_turn() -> None:
+    """By a plain loop, one byte and one window at a time, over texts short, long and empty."""
+    one, member = learner("small-bert"), masked_lm.MaskedLanguage()
+    torch.manual_seed(0)
+    heads = member.heads(one).eval()
+    one.encoder.module.eval()
+    rng = np.random.default_rng(0)
+    long = "".join(rng.choice(list("abcde \u00e9"), size=150))
+    texts = ["a cat sat", "x", long, ""]
+    found = member.judged_whole(one, heads, texts_of(texts))["pseudo_bits_per_byte"]
+    said = [text.encode() for text in texts]
+    assert found[:, 1].tolist() == [len(text) for text in said]
+    assert len(said[2]) > 128
+    for (bits, _), text in zip(found, said, strict=True):
+        places = likelihood._chosen(tuple(text), 128)
+        total = 0.0
+        for place in places:
+            begin = max(0, min(place - 64, len(text) - 128))
+            ids = torch.tensor([list(text[begin : begin + 128])])
+            ids[0, place - begin] = small.MASK
+            batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+            with torch.no_grad():
+                logits = heads["bytes"](small.states(one.encoder.module, batch))[0, place - begin]
+            total -= float(logits.double().log_softmax(0)[text[place]]) / math.log(2)
+        scale = len(text) / max(1, len(places))
+        assert bits == pytest.approx(total * scale, rel=1e-6, abs=1e-6)
+
+
+def test_of_many_texts_some_are_taken_by_their_ids_and_the_others_are_in_no_sum(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(masked_lm, "TEXTS", 2)
+    one, member = learner("small-bert"), masked_lm.MaskedLanguage()
+    heads = member.heads(one).eval()
+    split = texts_of(["a", "bb", "ccc", "dddd"])
+    found = member.judged_whole(one, heads, split)["pseudo_bits_per_byte"]
+    chosen = sorted(range(4), key=lambda i: split.ids[i])[:2]
+    assert [bool(row.any()) for row in found] == [i in chosen for i in range(4)]
+    told = cell._with_interval("pseudo_bits_per_byte", found, split)
+    assert told.value == pytest.approx(found[:, 0].sum() / found[:, 1].sum())
+    assert told.n == 2
 
 
 @pytest.mark.parametrize("side", [(28, 28), (30, 45), (64, 64)])

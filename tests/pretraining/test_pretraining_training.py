@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,58 @@ def test_what_was_interrupted_goes_on_to_the_same_bits(tmp_path: Path, objective
     assert again.curve == whole.curve
     for name, tensor in whole.heads.state_dict().items():
         assert torch.equal(tensor, again.heads.state_dict()[name])
+
+
+def test_joules_of_an_interrupted_training_add_up_and_are_absent_where_a_part_has_none(
+    tmp_path: Path,
+) -> None:
+    """The meter goes on by 1 J a look, and by 1,000 between two parts, which are not counted."""
+
+    def part(state: Path, begins: int, stop: int = 0, metered: bool = True) -> float | None:
+        looks, steps = iter(range(begins, 10**6)), iter(range(1, 10**6))
+
+        def progress(stage: str, done: int, total: int) -> None:
+            if next(steps) == stop:
+                raise Stopped
+
+        run = pretraining_run(state, rates=(1e-3,), progress=progress)
+        run.meter = (lambda: float(next(looks))) if metered else None
+        return run.run().joules
+
+    whole = part(tmp_path / "whole", 0)
+    assert whole == 12 + 2 + 1  # after each step, at both states of 5 and 10, at the end
+    state = tmp_path / "state"
+    with pytest.raises(Stopped):
+        part(state, 1000, stop=7)
+    assert part(state, 2000) == whole
+    for first, second in ((True, False), (False, True)):
+        mixed = tmp_path / f"mixed {first}"
+        with pytest.raises(Stopped):
+            part(mixed, 0, stop=7, metered=first)
+        assert part(mixed, 0, metered=second) is None
+
+
+def test_energy_is_a_number_of_what_was_alone_on_a_meter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pretraining_cells import pretrain_cell
+    from zoobench.pretraining import cell as cells
+
+    def energy(seed: int, alone: bool) -> list[Any]:
+        cell = dataclasses.replace(pretrain_cell("supervised"), seed=seed)
+        _, numbers = cells.pretrained(cell, splits(), "cpu", alone=alone)
+        return [one for one in numbers if one.metric == "pretraining_joules"]
+
+    looks = iter(range(10**6))
+    meter = (lambda: float(next(looks))), "a meter"
+    monkeypatch.setattr(cells, "energy_meter", lambda device: meter)
+    assert energy(0, alone=False) == []
+    (one,) = energy(1, alone=True)
+    assert one.value > 16
+    assert (one.unit, one.detail["source"]) == ("J", "a meter")
+    assert energy(1, alone=False) == [one], "of the training that was found"
+    monkeypatch.setattr(cells, "energy_meter", lambda device: None)
+    assert energy(2, alone=True) == []
 
 
 def test_a_damaged_state_or_one_of_other_data_begins_anew(tmp_path: Path) -> None:

@@ -234,16 +234,31 @@ def energy_meter(device: torch.device) -> tuple[Callable[[], float], str] | None
     """A reader of joules used so far and its source, or None where the hardware gives none.
 
     CUDA: NVML's counter of the whole board. CPU: RAPL's counter of package 0, where it may
-    be read; both count whatever else runs there.
+    be read; both count whatever else runs there. RAPL's wraps round after some minutes at the
+    earliest: who measures for longer asks now and then.
     """
     if device.type == "cuda":
         return _nvml(device)
     counter = RAPL
     try:
-        counter.read_text()
+        last = int(counter.read_text())
     except OSError:
         return None
-    return lambda: int(counter.read_text()) / 1e6, "rapl package 0"
+    try:
+        whole = int(counter.with_name("max_energy_range_uj").read_text())
+    except (OSError, ValueError):
+        whole = 0
+    turned = 0
+
+    def joules() -> float:
+        """Since the counter stood at 0, as far as it was seen to wrap round."""
+        nonlocal last, turned
+        now = int(counter.read_text())
+        turned += whole if now < last else 0
+        last = now
+        return (turned + now) / 1e6
+
+    return joules, "rapl package 0"
 
 
 def _nvml(device: torch.device) -> tuple[Callable[[], float], str] | None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zoobench.costs.stopwatch import energy_meter
 from zoobench.errors import MissingWeights, Unsupported
 from zoobench.features.extraction import lay_out
 from zoobench.features.source import Features, View
@@ -71,10 +72,12 @@ def pretrained(
     device: str,
     progress: Callable[[str, int, int], None] | None = None,
     features_of: FeaturesOf | None = None,
+    alone: bool = False,
 ) -> tuple[Encoder, tuple[Measurement, ...]]:
     """The encoder of the cell's seed, and its numbers; of its samples where the cell names a model
-    for that, which `features_of` loads. Raises CellError where it cannot be made."""
-    made = _made(cell, splits, device, progress)
+    for that, which `features_of` loads. Its energy is among them where the hardware says and it is
+    `alone` on it. Raises CellError where it cannot be made."""
+    made = _made(cell, splits, device, progress, alone)
     numbers = [*_numbers(made), *judged(made, splits.test)]
     if made.objective.generates:
         numbers += _of_samples(made, cell, splits, features_of)
@@ -82,7 +85,11 @@ def pretrained(
 
 
 def _made(
-    cell: Cell, splits: Splits, device: str, progress: Callable[[str, int, int], None] | None
+    cell: Cell,
+    splits: Splits,
+    device: str,
+    progress: Callable[[str, int, int], None] | None,
+    alone: bool,
 ) -> Encoder:
     """The encoder as it was found, else trained."""
     recipe = recipe_of(cell)
@@ -92,12 +99,17 @@ def _made(
         return _found(folder, recipe, source, splits)
     state = folder.with_suffix(".training")
     source = _begun(cell, device, progress)  # what was found may have been read into the first
-    made = PretrainingRun(recipe, source, splits.sealed(), cell.seed, state, progress).run()
+    run = PretrainingRun(recipe, source, splits.sealed(), cell.seed, state, progress)
+    energy = energy_meter(source.device) if alone and run.objective.trains else None
+    if energy is not None:
+        run.meter = energy[0]
+    made = run.run()
     card = {
         **_about(cell, recipe, splits),
         "rate": made.rate, "curve": made.curve, "step_macs": made.macs,
         "macs_lower_bound": made.uncounted, "memory_bytes": made.memory,
         "seconds": round(made.seconds, 3), "flags": made.flags, "device": device,
+        **({"joules": made.joules, "joules_by": energy[1]} if made.joules and energy else {}),
     }  # fmt: skip
     pretrained_here_.write(folder, source.module, made.heads, card)
     state.unlink(missing_ok=True)
@@ -169,12 +181,17 @@ def _numbers(made: Encoder) -> tuple[Measurement, ...]:
     ]  # fmt: skip
     bound = {"lower_bound": True} if card.get("macs_lower_bound") else {}
     rates = {"rates_tried": len(recipe.rates)} if steps else {}
+    energy = []
+    if "joules" in card:
+        by = {"source": card["joules_by"]}
+        energy.append(measured("pretraining_joules", float(card["joules"]), detail=by))
     return (
         measured("pretraining_valid_accuracy", curve[-1]["accuracy"], detail={"curve": curve}),
         measured("examples_seen", float(seen), detail={"views": made.objective.views}),
         measured("pretraining_macs", float(macs), detail={**bound, **rates}),
         measured("train_memory_bytes", float(card["memory_bytes"])),
         measured("pretraining_seconds", float(card["seconds"]), detail={"device": card["device"]}),
+        *energy,
     )
 
 
@@ -202,10 +219,10 @@ def judged(made: Encoder, test: Split) -> tuple[Measurement, ...]:
                     values.setdefault(name, []).append(each.cpu())
             for name, each in objective.judged(made.learner, made.heads, batch).items():
                 values.setdefault(name, []).append(each.double().cpu())
+        whole = objective.judged_whole(made.learner, made.heads, split)
     _show(made.folder, rebuilt)
-    return tuple(
-        _with_interval(name, torch.cat(parts).numpy(), split) for name, parts in values.items()
-    )
+    found = {name: torch.cat(parts).numpy() for name, parts in values.items()}
+    return tuple(_with_interval(name, each, split) for name, each in {**found, **whole}.items())
 
 
 def quality(pixels: torch.Tensor, rebuilt: torch.Tensor) -> Mapping[str, torch.Tensor]:
@@ -216,14 +233,18 @@ def quality(pixels: torch.Tensor, rebuilt: torch.Tensor) -> Mapping[str, torch.T
 
 
 def _with_interval(name: str, values: Any, split: Split) -> Measurement:
-    """The mean over examples, and its 95% interval over their units. Pictures that were rebuilt
-    exactly have no PSNR and are left out."""
-    kept = np.isfinite(values)
-    values, units = values[kept], split.units[kept]
-    draws = np.concatenate([w @ values / w.sum(axis=1) for w in resampled(units)])
-    low, high = intervals.of_draws(float(values.mean()), draws, unit_count(units))
-    exact = {"exact": int((~kept).sum())} if not kept.all() else {}
-    return measured(name, float(values.mean()), low=low, high=high, n=len(values), detail=exact)
+    """The mean over examples of (N,) values, or the ratio of the sums of (N, 2), and its 95%
+    interval over their units. Pictures that were rebuilt exactly have no PSNR and are left out,
+    as is what was not asked for and has nothing in either sum."""
+    over, below = values.T if values.ndim == 2 else (values, np.ones(len(values)))
+    kept = np.isfinite(over) & (below > 0)
+    over, below, units = over[kept], below[kept], split.units[kept]
+    value = float(over.sum() / below.sum())
+    draws = np.concatenate([w @ over / (w @ below) for w in resampled(units)])
+    low, high = intervals.of_draws(value, draws, unit_count(units))
+    exact = int((~np.isfinite(values)).sum())
+    detail = {"exact": exact} if exact else {}
+    return measured(name, value, low=low, high=high, n=len(over), detail=detail)
 
 
 def _show(folder: Path, rebuilt: Sequence[torch.Tensor]) -> None:

@@ -15,6 +15,9 @@ from zoobench.schema import Modality
 if TYPE_CHECKING:
     import torch
 
+    from zoobench.interfaces import Split
+    from zoobench.statistics.bootstrap import Floats
+
 
 @dataclass(frozen=True)
 class Learner:
@@ -88,6 +91,11 @@ class PretrainingObjective:
 
     def judged(self, learner: Learner, heads: Any, batch: Any) -> Mapping[str, torch.Tensor]:
         """Metrics of its own on examples that were not learned from: (N,) each, one an example."""
+        return {}
+
+    def judged_whole(self, learner: Learner, heads: Any, split: Split) -> Mapping[str, Floats]:
+        """The same where a batch would not hold the whole of an example: (N, 2) each,
+        a numerator and a denominator of each example, whose sums are divided."""
         return {}
 
     def samples(self, learner: Learner, heads: Any, n: int) -> torch.Tensor:

@@ -62,6 +62,7 @@ class Pretrained:
     seconds: float
     flags: tuple[str, ...]
     uncounted: bool = False
+    joules: float | None = None
 
     @property
     def accuracy(self) -> float:
@@ -70,7 +71,11 @@ class Pretrained:
 
 @dataclass
 class PretrainingRun:
-    """`source` is the encoder as it begins, a FeatureSource of its own module, which is trained."""
+    """`source` is the encoder as it begins, a FeatureSource of its own module, which is trained.
+
+    `meter` reads the joules used so far where the hardware says; of a training whose parts were
+    not all metered nothing is said.
+    """
 
     recipe: PretrainingRecipe
     source: Any
@@ -79,6 +84,7 @@ class PretrainingRun:
     state: Path
     progress: Callable[[str, int, int], None] | None = None
     keep_every: int = KEEP_EVERY
+    meter: Callable[[], float] | None = None
     _known: dict[str, Any] = field(default_factory=dict)
 
     def run(self) -> Pretrained:
@@ -89,6 +95,8 @@ class PretrainingRun:
         with reproducible():
             self._known = self._found()
             before = float(self._known.get("seconds", 0.0))
+            self._joules = self._known.get("joules")
+            self._metered = self.meter() if self.meter is not None else 0.0
             for number in range(self._known.get("number", 0), len(self.rates)):
                 self._begin(number)
                 self._train(number, lambda: before + worktime.now() - clock)
@@ -103,6 +111,7 @@ class PretrainingRun:
         return Pretrained(
             self.learner, self.net.heads, best["rate"], [tuple(one) for one in best["curve"]],
             counted[0], counted[1], before + worktime.now() - clock, flags, counted[2],
+            self._joules,
         )  # fmt: skip
 
     @property
@@ -153,7 +162,10 @@ class PretrainingRun:
         beginning."""
         import torch
 
-        new = {"number": 0, "step": 0, "best": None, "train": self.splits.train.fingerprint}
+        new = {
+            "number": 0, "step": 0, "best": None, "train": self.splits.train.fingerprint,
+            "joules": None if self.meter is None else 0.0,
+        }  # fmt: skip
         try:
             known = torch.load(self.state, map_location="cpu", weights_only=True)
             own = {name: value.shape for name, value in self.initial.items()}
@@ -182,6 +194,7 @@ class PretrainingRun:
         for step, rows in enumerate(islice(drawn, first, None), first):
             if lost := lost or losses.lost(self._step(step, rows, rate)):
                 break
+            self._spend()
             if self.progress is not None:
                 self.progress(f"pretrain at {rate:g}", step + 1, self.steps)
             if step + 1 in points and (lost := not self._ask(step + 1)):
@@ -232,9 +245,10 @@ class PretrainingRun:
         """Write the state, at once and whole."""
         import torch
 
+        self._spend()
         known: dict[str, Any] = {
             "number": number, "step": step, "best": self._known["best"], "seconds": seconds,
-            "train": self.splits.train.fingerprint,
+            "train": self.splits.train.fingerprint, "joules": self._joules,
         }  # fmt: skip
         if within:
             known["net"], known["curve"] = self.net.state_dict(), list(self.curve)
@@ -245,6 +259,14 @@ class PretrainingRun:
         write_atomic(self.state, buffer.getvalue())
         if not within:
             self._known = known
+
+    def _spend(self) -> None:
+        """Add the joules that were used since this was last asked."""
+        if self.meter is None:
+            self._joules = None
+        elif self._joules is not None:
+            now = self.meter()
+            self._joules, self._metered = self._joules + now - self._metered, now
 
     def _counted(self) -> tuple[int, float, bool]:
         """MACs and bytes of memory of one step, and whether an operator was not counted."""

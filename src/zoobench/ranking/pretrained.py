@@ -25,8 +25,8 @@ from zoobench.statistics.paired import holm
 SAMPLED, FLOOR = ("kid", "fid", "sample_precision", "sample_recall"), "_floor"
 """What is measured of samples, and the end of its name where real pictures stand in their place."""
 NUMBERS = (
-    "examples_seen", "pretraining_macs", "pretraining_seconds", "train_memory_bytes",
-    "psnr", "ssim", "bits_per_dim", "masked_lm_loss",
+    "examples_seen", "pretraining_macs", "pretraining_seconds", "pretraining_joules",
+    "train_memory_bytes", "psnr", "ssim", "bits_per_dim", "masked_lm_loss", "pseudo_bits_per_byte",
     *(name + end for name in SAMPLED for end in ("", FLOOR)),
 )  # fmt: skip
 """Of an encoder, beside its curve."""

@@ -13,7 +13,13 @@ from zoobench.report.text import dataset_labels, labels, row_score, si, with_int
 from zoobench.schema import Ref
 
 SEEN = "seen in pretraining"
-TITLES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "bits_per_dim": "bits/dim", "masked_lm_loss": "MLM"}
+TITLES = {
+    "psnr": "PSNR (dB)",
+    "ssim": "SSIM",
+    "bits_per_dim": "bits/dim",
+    "masked_lm_loss": "MLM",
+    "pseudo_bits_per_byte": "pseudo bits/byte",
+}
 SAMPLE_TITLES = {
     "kid": "KID", "fid": "FID", "sample_precision": "precision (%)", "sample_recall": "recall (%)",
 }  # fmt: skip
@@ -32,6 +38,7 @@ def pretraining_tables(
 def costs(made: Sequence[MadeEncoder]) -> TransferTable:
     """What each training took, and what its objective says of test examples."""
     names = labels(one.model for one in made)
+    energy = any("pretraining_joules" in one.numbers for one in made)
     own = [name for name in TITLES if any(name in one.numbers for one in made)]
     rows = tuple(
         (
@@ -42,6 +49,7 @@ def costs(made: Sequence[MadeEncoder]) -> TransferTable:
             si(one.numbers["pretraining_macs"][0]),
             *(_number(one, name) for name in own),
             duration(one.numbers["pretraining_seconds"][0]),
+            *([_joules(one)] if energy else []),
             f"{one.numbers['train_memory_bytes'][0] / 1e6:.3g} MB",
         )
         for one in made
@@ -57,14 +65,19 @@ def costs(made: Sequence[MadeEncoder]) -> TransferTable:
         "How the encoders were pretrained",
         about,
         ("model", "objective", "rate", "examples", "MACs", *(TITLES[name] for name in own),
-         "seconds", "memory"),
+         "seconds", *(["energy"] if energy else []), "memory"),
         rows,
-        spare=("objective", "seconds", "memory"),
+        spare=("objective", "seconds", "energy", "memory"),
     )  # fmt: skip
 
 
 def _number(one: MadeEncoder, name: str) -> str:
     return with_interval(name, *one.numbers[name]) if name in one.numbers else ""
+
+
+def _joules(one: MadeEncoder) -> str:
+    known = one.numbers.get("pretraining_joules")
+    return "" if known is None else f"{si(known[0])} J"
 
 
 def sampled(made: Sequence[MadeEncoder]) -> TransferTable:

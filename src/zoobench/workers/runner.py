@@ -207,7 +207,11 @@ class Bench:
         def features_of(ref: Ref) -> Features:
             return load(ref, 0, "fp32", self.settings, self.progress).features
 
-        made, numbers = pretrained(cell, splits, self.settings.device, self.progress, features_of)
+        # A meter counts whatever runs on its card, or on the processor.
+        alone = self.settings.workers <= len(machine.cards(self.settings.device))
+        made, numbers = pretrained(
+            cell, splits, self.settings.device, self.progress, features_of, alone
+        )
         return Record(
             cell,
             "ok",
