@@ -216,6 +216,7 @@ PRESENT = (
     "packaged/photo-mosaic",
     "synthetic/stripes?task=segmentation",
     "packaged/photo-patches",
+    "packaged/photo-shapes",
     "synthetic/stripes?task=detection",
     "synthetic/stripes?task=retrieval",
     "synthetic/phrases?task=token-classification",

@@ -59,7 +59,8 @@ class Split:
     id); `targets` are the right answers; `read(i)` decodes example i, for several threads
     at once; `reader` names the version of what decodes, for ids say nothing of it.
     `groups` name the independent unit that each example belongs to (a family of words, a
-    speaker, the picture that was spoilt); empty where each is its own.
+    speaker, the picture that was spoilt); empty where each is its own. `evidence(i)` says where
+    the class of picture i is to be seen: (H, W), not 0 there, or None where nobody knows.
     """
 
     name: str
@@ -68,6 +69,9 @@ class Split:
     read: Callable[[int], Raw] = field(repr=False, compare=False)
     reader: str = ""
     groups: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    evidence: Callable[[int], NDArray[Any] | None] | None = field(
+        default=None, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         if len(self.ids) != len(self.targets):
@@ -100,12 +104,13 @@ class Split:
         read = _Reindexed(self.read, picked)
         groups = tuple(self.groups[i] for i in picked) if self.groups else ()
         targets = self.targets.subset(picked)
-        return Split(name or self.name, ids, targets, read, self.reader, groups)
+        known = _Reindexed(self.evidence, picked) if self.evidence else None
+        return Split(name or self.name, ids, targets, read, self.reader, groups, known)
 
 
 @dataclass(frozen=True)
 class _Reindexed:
-    """A `read` through an index; a class so that a split can be pickled."""
+    """A `read`, or an `evidence`, through an index; a class so that a split can be pickled."""
 
     read: Callable[[int], Raw]
     rows: NDArray[np.intp]

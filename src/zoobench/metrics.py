@@ -259,6 +259,9 @@ METRICS: dict[str, MetricRow] = {
     "explanation_gain": MetricRow(
         "", "higher", "trust", "insertion minus deletion; a map must beat its controls"
     ),
+    "pointing_game": MetricRow(
+        "fraction", "higher", "trust", "most important tiles that lie where the class is to be seen"
+    ),
     "mean_retained": MetricRow(
         "", "higher", "trust", "score under corruptions over the clean one, mean over corruptions"
     ),

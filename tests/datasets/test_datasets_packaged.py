@@ -198,6 +198,7 @@ def test_cards_are_found_by_pattern() -> None:
         "photo-crops",
         "photo-mosaic",
         "photo-patches",
+        "photo-shapes",
         "tree-crowns",
         "home-slots",
         "hironsan",

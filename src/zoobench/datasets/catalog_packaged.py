@@ -73,6 +73,14 @@ PACKAGED = (
     ),
     PackagedDataset(
         DatasetCard(
+            "packaged", "photo-shapes", "image", 5, (300, 0, 200), license="CC0-1.0",
+            nature="composite",
+            about="which of 5 public photographs the one shape is cut from, with its mask",
+        ),
+        "scikit-image", "skimage", "data",
+    ),
+    PackagedDataset(
+        DatasetCard(
             "packaged", "tree-crowns", "image", 1, (132, 0, 38), "2.1.0", task="detection",
             license="MIT", about="crowns of trees from the air, in tiles of deepforest's scenes",
         ),

@@ -22,6 +22,7 @@ from zoobench.datasets import (
     control,
     delimited,
     documents,
+    evidence,
     grouping,
     layouts,
     listing,
@@ -50,7 +51,8 @@ VERSION = 1
 
 
 OPTIONS = (
-    "path", "task", "range", "splits", "labels", "allow_unused", "modality", *grouping.OPTIONS,
+    "path", "task", "range", "splits", "labels", "allow_unused", "modality", evidence.OPTION,
+    *grouping.OPTIONS,
 )  # fmt: skip
 NUMBERS = ("path", "task", "range", "allow_unused", "modality")
 DENSE = ("path", "task", "range", "allow_unused")
@@ -145,8 +147,9 @@ def _with_modality(ref: Ref, where: str) -> Ref:
     if not said and _root(ref).is_dir():
         with raised_as(UserError, where):
             ref = _modality_found(ref, at)
-    if ref.option("modality") == "audio" and ref.option("range") is not None:
-        raise UserError(f"{at}: range is for pictures, and it holds recordings")
+    for name in ("range", evidence.OPTION):
+        if ref.option("modality") == "audio" and ref.option(name) is not None:
+            raise UserError(f"{at}: {name} is for pictures, and it holds recordings")
     return ref
 
 
@@ -218,7 +221,7 @@ def _found(layout: Layout, ref: Ref, *, verify: bool) -> tuple[Found, str]:
     unused = layout.check_unused(allowed=allowed)
     splits, class_of, paths = zip(*layout.examples, strict=True)
     group_of = grouping.of_files(ref, list(zip(splits, paths, strict=True)), layout.root)
-    grey = ranges.range_of(ref)
+    grey, masks = ranges.range_of(ref), evidence.beside(ref, layout.root, paths)
     ids, faults, looks = twins.scan(paths, verify=verify, grey=grey, sound=kind.sound)
     relative = [listing.shown(os.path.relpath(path, layout.root)) for path in paths]
     named = [f"{name}: {why}" for name, why in zip(relative, faults, strict=True) if why]
@@ -234,14 +237,16 @@ def _found(layout: Layout, ref: Ref, *, verify: bool) -> tuple[Found, str]:
         labels = np.asarray([number[class_of[i]] for i in rows], dtype=np.int64)
         files = tuple(paths[i] for i in rows)
         read = Recordings(files) if kind.sound else Files(files, looks.grey)
-        return Split(name, tuple(ids[i] for i in rows), Labels(labels), read)
+        own = tuple(ids[i] for i in rows)
+        return Split(name, own, Labels(labels), read, evidence=masks.of(files))
 
     valid = split("valid", "valid") if "valid" in splits else None
     test = split("test", "test") if "test" in splits else None
     groups = {ids[i]: group_of[paths[i]] for i in whole} if group_of else {}
     train = split("train", "", "train")
     found = Found(train, valid, test, classes, _modality(ref), notes, groups, looks=looks)
-    return found, digest(sorted(zip(relative, ids, strict=True)))
+    content = sorted(zip(relative, ids, strict=True))
+    return found, digest([content, masks.digest] if masks.digest else content)
 
 
 def _targets(ref: Ref) -> Ref:

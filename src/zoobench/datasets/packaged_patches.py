@@ -57,7 +57,6 @@ def _scene(
 ) -> tuple[NDArray[np.uint8], Annotation]:
     """(SIDE, SIDE) grey values, and the shapes that lie there side by side."""
     picture = piece(photos[str(rng.choice(GROUNDS))], rng, SIDE)
-    y, x = np.mgrid[0:SIDE, 0:SIDE]
     taken = np.zeros((SIDE, SIDE), dtype=bool)
     boxes, labels = [], []
     for _ in range(int(rng.integers(0, SHAPES + 1))):
@@ -68,13 +67,17 @@ def _scene(
         texture, round_ = piece(photos[CLASSES[label]], rng, SIDE), rng.random() < 0.5
         if taken[box].any():
             continue
-        inside = np.zeros_like(taken)
-        inside[box] = True
-        if round_:
-            down, across = (y + 0.5 - top) / height - 0.5, (x + 0.5 - left) / width - 0.5
-            inside &= down**2 + across**2 <= 0.25
-        picture[inside], taken[box] = texture[inside], True
+        shape = inside(top, left, int(height), int(width), round_=round_)
+        picture[shape], taken[box] = texture[shape], True
         boxes.append((left, top, left + width, top + height))
         labels.append(label)
     pixels = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
     return pixels, Annotation.of((SIDE, SIDE), boxes, labels)
+
+
+def inside(top: int, left: int, height: int, width: int, *, round_: bool) -> NDArray[np.bool_]:
+    """(SIDE, SIDE) whether a pixel is of the rectangle, or of the ellipse in it."""
+    y, x = np.mgrid[0:SIDE, 0:SIDE]
+    down, across = (y + 0.5 - top) / height - 0.5, (x + 0.5 - left) / width - 0.5
+    box = (abs(down) < 0.5) & (abs(across) < 0.5)
+    return np.asarray(box & (down**2 + across**2 <= 0.25) if round_ else box)

@@ -8,7 +8,8 @@ shuffled (Adebayo et al. 2018, arXiv:1810.03292). What does not beat them explai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from zoobench.features.extraction import to_device
 from zoobench.interfaces import Split, Splits
 from zoobench.methods.audit import GRADIENTS
 from zoobench.methods.example_parts import Parts, PictureParts, TextParts, parts_of
+from zoobench.methods.pointing import frame, touched
 from zoobench.metrics import measured
 from zoobench.models import graphs
 from zoobench.schema import Measurement, digest
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 EXPLAINED = 16
 """Test examples that are explained, chosen by a hash of their ids."""
+SHOWN = 8
+"""The first of them, whose maps are kept: a report may show the same ones of every model."""
 BATCH = 64
 AT_ONCE = 8
 """Pictures whose gradients are taken together: autograd keeps all layers of each."""
@@ -106,11 +110,23 @@ def _said(parts: Parts, scores: Scores, said: int, masks: torch.Tensor) -> torch
     return torch.cat(list(some))
 
 
+@dataclass(frozen=True)
+class Explanation:
+    """Of one example: `areas` (1 + controls, 2) are insertion and deletion of the attribution and
+    of each control, `points` (1 + controls,) whether its most important tile lies where the class
+    is to be seen, where that is known. `shown` is what a report draws."""
+
+    areas: Sequence[tuple[float, float]]
+    points: Sequence[bool] | None
+    shown: Mapping[str, Any]
+
+
 def explained(
     adapted: Any, backbone: Any, splits: Splits, how: bool | str
 ) -> tuple[Measurement, ...]:
     """`insertion_auc`, `deletion_auc` and `explanation_gain`, their difference, over EXPLAINED of
     test, with intervals over units; the gain's detail says by how much it beats each control.
+    `pointing_game` over those of them of which the data hold where their class is to be seen.
 
     Pictures are explained by occlusion, or by integrated gradients where that is `how`; texts by
     the removal of words. () of what is neither, and where no example has two parts. Raises
@@ -122,21 +138,26 @@ def explained(
     if how == GRADIENTS and splits.modality == "image" and graphs.kind_of(body.module):
         raise Unsupported("a fixed graph has no gradients: explain = true explains it by occlusion")
     body.module.eval()
-    chosen, examples = _examples(body, splits)
+    examples = _examples(body, splits)
     if not examples:
         return ()
-    other = shuffled(body, seed_of("explain") % 2**31)
-    areas = np.array([
-        _areas(parts, how, (body, other), head, chosen.ids[i]) for i, parts in enumerate(examples)
-    ])  # fmt: skip
-    named = "removal of words" if isinstance(examples[0], TextParts) else "occlusion"
+    explainer = Explainer(body, shuffled(body, seed_of("explain") % 2**31), head, how)
+    found = [explainer.of(splits.test, i, parts) for i, parts in examples.items()]
+    units = splits.test.units[[*examples]]
+    first = next(iter(examples.values()))
+    named = "removal of words" if isinstance(first, TextParts) else "occlusion"
     if how == GRADIENTS and splits.modality == "image":
         named = "integrated gradients"
-    return numbers(areas, chosen.units, named, controls(examples[0]))
+    against = ("random map", first.prior, "shuffled weights")
+    maps = [one.shown for one in found[:SHOWN]]
+    measurements = numbers(np.array([one.areas for one in found]), units, named, against, maps)
+    known = [k for k, one in enumerate(found) if one.points is not None]
+    points = np.array([found[k].points for k in known], dtype=np.float64)
+    return measurements + (pointing_game(points, units[known], named, against) if known else ())
 
 
-def _examples(body: Any, splits: Splits) -> tuple[Split, list[Parts]]:
-    """EXPLAINED of test that have two parts or more, and those."""
+def _examples(body: Any, splits: Splits) -> dict[int, Parts]:
+    """The first EXPLAINED of test, by a hash, that have two parts or more."""
     ids = splits.test.ids
     found: dict[int, Parts] = {}
     for i in sorted(range(len(ids)), key=lambda i: digest(["explain", ids[i]])):
@@ -145,48 +166,93 @@ def _examples(body: Any, splits: Splits) -> tuple[Split, list[Parts]]:
             found[i] = parts
         if len(found) == EXPLAINED:
             break
-    return splits.test.subset(np.array([*found], dtype=np.intp)), [*found.values()]
+    return found
 
 
-def controls(parts: Parts) -> tuple[str, ...]:
-    return ("random map", parts.prior, "shuffled weights")
+@dataclass(frozen=True)
+class Explainer:
+    """Explains what `body` under `head` says; `other` is the same network of shuffled weights."""
+
+    body: Any
+    other: Any
+    head: Any
+    how: bool | str
+
+    def of(self, split: Split, i: int, parts: Parts) -> Explanation:
+        """Example `i` of the split."""
+        import torch
+
+        from zoobench.solvers.explanation import curves
+
+        scores = scores_of(self.body, self.head)
+        whole = torch.ones(1, parts.count, dtype=torch.bool)
+        said = int(scores(parts.shown(whole))[0].argmax())
+        rng = torch.Generator().manual_seed(seed_of("explain", split.ids[i]) % 2**31)
+        own, other = (
+            attribution(parts, self.how, body, self.head, said) for body in (self.body, self.other)
+        )
+        maps = [own, torch.rand(parts.count, generator=rng), parts.expected, other]
+        areas = [curves(one, lambda masks: _said(parts, scores, said, masks)) for one in maps]
+        known = split.evidence(i) if split.evidence else None
+        tiles = None if known is None else touched(self.body, split.read(i), known)
+        points = None if tiles is None else [bool(tiles[int(one.argmax())]) for one in maps]
+        shown = {"place": i, "said": said, "map": _percent(own), **self._where(split, i, parts)}
+        return Explanation(areas, points, shown)
+
+    def _where(self, split: Split, i: int, parts: Parts) -> dict[str, Any]:
+        """How many tiles of a picture stand in a row, and the part of it that they cover."""
+        raw = split.read(i)
+        if not isinstance(parts, PictureParts) or not hasattr(raw, "width"):
+            return {}
+        found = frame(self.body, raw)
+        return {} if found is None else {"across": int(parts.owner[0, -1]) + 1, "frame": found}
 
 
-def _areas(
-    parts: Parts, how: bool | str, bodies: tuple[Any, Any], head: Any, name: str
-) -> list[tuple[float, float]]:
-    """(insertion, deletion) areas of the attribution, then of each of the controls. `bodies` are
-    the network and the one of shuffled weights."""
-    import torch
-
-    from zoobench.solvers.explanation import curves
-
-    scores = scores_of(bodies[0], head)
-    said = int(scores(parts.shown(torch.ones(1, parts.count, dtype=torch.bool)))[0].argmax())
-    rng = torch.Generator().manual_seed(seed_of("explain", name) % 2**31)
-    own, other = (attribution(parts, how, body, head, said) for body in bodies)
-    maps = [own, torch.rand(parts.count, generator=rng), parts.expected, other]
-    return [curves(one, lambda masks: _said(parts, scores, said, masks)) for one in maps]
+def _percent(importance: torch.Tensor) -> list[int]:
+    """(T,) of the largest size, in whole percent."""
+    size = importance.abs().max().clamp_min(1e-12)
+    found: list[int] = (100 * importance / size).round().int().tolist()
+    return found
 
 
 def numbers(
-    areas: Floats, units: Units, how: str, against: Sequence[str]
+    areas: Floats, units: Units, how: str, against: Sequence[str], maps: Sequence[Any] = ()
 ) -> tuple[Measurement, ...]:
     """Of `areas` (n, 1 + controls, 2): insertion and deletion by example and map."""
     gains = areas[:, :, 0] - areas[:, :, 1]
-    over = {name: _mean(gains[:, 0] - gains[:, 1 + k], units) for k, name in enumerate(against)}
-    unbeaten = [name for name, (_, low, _) in over.items() if not low > 0]
-    detail = {"attribution": how, "over": {n: list(ends) for n, ends in over.items()}}
+    about = {"attribution": how}
     rows = {
-        "insertion_auc": (areas[:, 0, 0], {"attribution": how}),
-        "deletion_auc": (areas[:, 0, 1], {"attribution": how}),
-        "explanation_gain": (gains[:, 0], detail | ({NOT_BETTER: unbeaten} if unbeaten else {})),
+        "insertion_auc": (areas[:, 0, 0], about),
+        "deletion_auc": (areas[:, 0, 1], about),
+        "explanation_gain": (gains[:, 0], about | _beaten(gains, units, against) | {"maps": maps}),
     }
     out = []
-    for name, (values, about) in rows.items():
+    for name, (values, detail) in rows.items():
         value, low, high = _mean(values, units)
-        out.append(measured(name, value, n=len(values), low=low, high=high, detail=about))
+        out.append(measured(name, value, n=len(values), low=low, high=high, detail=detail))
     return tuple(out)
+
+
+def pointing_game(
+    points: Floats, units: Units, how: str, against: Sequence[str]
+) -> tuple[Measurement, ...]:
+    """Of `points` (n, 1 + controls) 0 or 1: the share of examples at whose evidence the map points
+    (Zhang et al. 2016, arXiv:1608.00507), and in the detail that of each control."""
+    low, high = intervals.of_share(points[:, 0], units)
+    shares = points.mean(axis=0).tolist()
+    detail = {"attribution": how, "controls": dict(zip(against, shares[1:], strict=True))}
+    detail |= _beaten(points, units, against)
+    found = measured("pointing_game", shares[0], n=len(points), low=low, high=high, detail=detail)
+    return (found,)
+
+
+def _beaten(values: Floats, units: Units, against: Sequence[str]) -> dict[str, Any]:
+    """Of (n, 1 + controls): the mean lead of the first over each control, and which it does not
+    beat."""
+    over = {name: _mean(values[:, 0] - values[:, 1 + k], units) for k, name in enumerate(against)}
+    unbeaten = [name for name, (_, low, _) in over.items() if not low > 0]
+    found: dict[str, Any] = {"over": {name: list(ends) for name, ends in over.items()}}
+    return found | ({NOT_BETTER: unbeaten} if unbeaten else {})
 
 
 def _mean(values: Floats, units: Units) -> tuple[float, float, float]:

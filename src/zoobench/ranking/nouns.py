@@ -41,6 +41,7 @@ TRUST = (
     "explanation_gain",
     "insertion_auc",
     "deletion_auc",
+    "pointing_game",
 )
 """What is known of a model beside its scores and costs (PROTOCOL sections 5 and 8)."""
 TIMED = frozenset(COSTS[6:])

@@ -235,6 +235,7 @@ TITLES = {
     "explanation_gain": "explanation gain",
     "insertion_auc": "insertion AUC",
     "deletion_auc": "deletion AUC",
+    "pointing_game": "pointing game",
 }
 
 
