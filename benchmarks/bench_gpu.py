@@ -159,7 +159,8 @@ def network(bench: Bench, name: str, ref: str, files: Sequence[str]) -> dict[str
     from zoobench import models
     from zoobench.costs.counted import batch_of, static_costs
     from zoobench.datasets.readers import Files, Texts
-    from zoobench.features.extraction import lay_out, to_device
+    from zoobench.features.extraction import lay_out
+    from zoobench.features.incoming import to_device
     from zoobench.features.source import Features, View
 
     backbone: Any = models.load(models.resolve(ref), 0)
@@ -203,7 +204,7 @@ def same(source: Any, backbone: Any, split: Any, precision: str) -> None:
     """Raises AssertionError where the product's features are not the network's own."""
     import torch
 
-    from zoobench.features.extraction import to_device
+    from zoobench.features.incoming import to_device
 
     some = split.subset(range(4))
     batch = backbone.collate([backbone.prepare(some.read(i)) for i in range(len(some))])

@@ -9,6 +9,7 @@ GPU does not read by itself. The numbers are the CPU's own, to the last bit.
 from __future__ import annotations
 
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -140,6 +141,16 @@ def _pinned(one: torch.Tensor) -> bool:
     return isinstance(one, OnCard) or getattr(one, "imitates_pinned", False)
 
 
+class _Mark:
+    """An event by which a GPU says when it was done with something: here at once."""
+
+    def __init__(self) -> None:
+        self._at = time.perf_counter()
+
+    def elapsed_time(self, later: _Mark) -> float:
+        return 1000 * (later._at - self._at)
+
+
 class _Event:
     """After which features are in the host's memory: not before."""
 
@@ -167,7 +178,7 @@ def _copied_out(features: Any) -> tuple[torch.Tensor, Any]:
 def imitated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Card]:
     """The card, while the package believes in it: memory is pinned and events are real."""
     from zoobench import machine
-    from zoobench.features import extraction, outgoing
+    from zoobench.features import extraction, outgoing, stages
     from zoobench.features.source import Features
 
     made, listed = torch.tensor, torch.as_tensor
@@ -186,6 +197,7 @@ def imitated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Card]:
     for module in (machine, extraction):
         monkeypatch.setattr(module, "pinned", _pin)
     monkeypatch.setattr(outgoing, "copied_out", _copied_out)
+    monkeypatch.setattr(stages, "marked", lambda device: _Mark())
     monkeypatch.setattr(Features, "autocast", lambda self, kind="": nullcontext())
     with card:
         yield card

@@ -313,6 +313,9 @@ METRICS: dict[str, MetricRow] = {
         "", "lower", "cost", "seconds that a recogniser takes for a second of the test recordings"
     ),
     "extract_seconds": MetricRow("s", "lower", "cost", "features of all splits"),
+    "extract_waiting_share": MetricRow(
+        "fraction", "lower", "cost", "of the extraction, in which what computes had no batch yet"
+    ),
     "fit_seconds": MetricRow("s", "lower", "cost", "the head's or the vote's fit, with choices"),
     "predict_seconds": MetricRow("s", "lower", "cost", "scores of test from its features"),
     "train_seconds": MetricRow("s", "lower", "cost", "training of the whole model"),

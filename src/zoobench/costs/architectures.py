@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 from zoobench.costs.counted import batch_of, seconds_heard, sequence_length, shapes
 from zoobench.costs.known import SOURCES
 from zoobench.errors import UserError, unknown
-from zoobench.features.extraction import to_device
+from zoobench.features.incoming import to_device
 from zoobench.schema import Ref
 
 NETWORKS = ("timm", "torchvision")

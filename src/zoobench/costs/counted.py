@@ -10,7 +10,7 @@ import numpy as np
 
 from zoobench.audio import Clip
 from zoobench.costs.counter_formulas import COUNTER_VERSION
-from zoobench.features.extraction import to_device
+from zoobench.features.incoming import to_device
 from zoobench.metrics import measured
 from zoobench.models import graphs
 from zoobench.models.weights import parameters, plain_state

@@ -21,7 +21,8 @@ from zoobench.costs.stopwatch import (
     timed,
 )
 from zoobench.features.compiled import Compiled, Compiling, training
-from zoobench.features.extraction import lay_out, to_device
+from zoobench.features.extraction import lay_out
+from zoobench.features.incoming import to_device
 from zoobench.machine import Place, device_name, out_of_memory
 from zoobench.metrics import measured
 from zoobench.models import graphs, variants

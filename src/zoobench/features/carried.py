@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     import torch
 
     from zoobench.features.source import Features
+    from zoobench.features.stages import StageSeconds
     from zoobench.interfaces import Split
     from zoobench.views import CellFeatures, FrameFeatures, WordFeatures
 
@@ -44,6 +45,11 @@ class CarriedFeatures:
     def seconds(self) -> dict[str, float]:
         """Of the extraction of each split by its fingerprint, by the variant where it read it."""
         return {**self.original.seconds, **self.variant.seconds}
+
+    @property
+    def stages(self) -> dict[str, StageSeconds]:
+        """Of those seconds, likewise."""
+        return {**self.original.stages, **self.variant.stages}
 
     @property
     def computed(self) -> list[str]:

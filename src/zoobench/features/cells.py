@@ -164,7 +164,7 @@ class CellSource(MappedSource[CellFeatures]):
         if held is None or not fingerprint.alike(held[1]["probe"], self.probe, exact):
             return None
         values, body = held
-        self.source.took(split, float(body["seconds"]), str(body["timed_on"]))
+        self.source.took(split, body)
         places = tuple(
             Placement((row[0], row[1]), (row[2], row[3]), (row[4], row[5]))
             for row in body["places"]

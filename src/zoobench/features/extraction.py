@@ -15,10 +15,12 @@ from itertools import accumulate, chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from zoobench.features.incoming import Incoming
 from zoobench.features.outgoing import Outgoing, Put
 from zoobench.features.pixels import PixelCache, PixelRows, pixel_reader
+from zoobench.features.stages import StageClock, StageSeconds
 from zoobench.interfaces import Backbone, Split
-from zoobench.machine import pinned, sent
+from zoobench.machine import pinned
 from zoobench.models import graphs
 
 if TYPE_CHECKING:
@@ -58,7 +60,7 @@ class Job:
 
     `rows` is the number of examples of a batch, 0 for the rule's; `item_bytes` the size of
     a number in the precision that `fast` computes in. `compiled`, where there is one,
-    computes instead of `fast`.
+    computes instead of `fast`. `note` is told at the end what the seconds were spent on.
     """
 
     backbone: Backbone
@@ -68,6 +70,7 @@ class Job:
     item_bytes: int = 4
     pixels: PixelCache | None = None
     compiled: Callable[[Any], torch.Tensor] | None = None
+    note: Callable[[StageSeconds], None] | None = None
 
 
 def extract(job: Job, split: Split, report: Callable[[int], None]) -> torch.Tensor:
@@ -101,18 +104,22 @@ def extract_into(job: Job, split: Split, put: Put, report: Callable[[int], None]
 
     def compute(decoded: tuple[Sequence[int], Any]) -> int:
         rows, batch = decoded
-        inputs = to_device(batch, job.device)
+        begun = clock.mark()
+        inputs = incoming.take(batch)
+        copied = clock.mark()
         if reader is not None:
             inputs = reader.path.tensor(inputs)
         with torch.inference_mode():
-            outgoing.send(rows, (job.compiled or job.fast.embed)(inputs).float())
+            features = (job.compiled or job.fast.embed)(inputs).float()
+        clock.batch(len(rows), begun, copied)
+        outgoing.send(rows, features)
         return len(rows)
 
-    stream = batches(job, split, reader)
-    outgoing = Outgoing(put)
+    stream, clock = batches(job, split, reader), StageClock(job.device)
+    incoming, outgoing = Incoming(job.device), Outgoing(put)
     # A compiled network keeps to one thread: it is guarded by what it has seen.
     lanes = LANES if job.compiled is None else 1
-    counts = _side_by_side(stream, compute, lanes) if cpu else _ahead(stream, compute)
+    counts = _side_by_side(stream, compute, lanes, clock) if cpu else _ahead(stream, compute, clock)
     with (
         contextlib.closing(reader) if reader is not None else contextlib.nullcontext(),
         contextlib.closing(counts),
@@ -120,6 +127,8 @@ def extract_into(job: Job, split: Split, put: Put, report: Callable[[int], None]
         for done in accumulate(counts):
             report(done)
     outgoing.close()
+    if job.note is not None:
+        job.note(clock.seconds())
 
 
 Batches = Iterator[tuple[Sequence[int], Callable[[], Any]]]
@@ -128,7 +137,9 @@ Compute = Callable[[tuple[Sequence[int], Any]], int]
 """Takes the rows of a batch, and the batch; gives their number."""
 
 
-def _side_by_side(stream: Batches, compute: Compute, most: int) -> Generator[int, None, None]:
+def _side_by_side(
+    stream: Batches, compute: Compute, most: int, clock: StageClock
+) -> Generator[int, None, None]:
     """At most `most` threads that each decode and compute whole batches, with their share of
     the cores.
 
@@ -139,22 +150,27 @@ def _side_by_side(stream: Batches, compute: Compute, most: int) -> Generator[int
 
     import torch
 
+    def whole(item: tuple[Sequence[int], Callable[[], Any]]) -> int:
+        with clock.decoding():
+            decoded = _decoded(item)
+        return compute(decoded)
+
     threads = torch.get_num_threads()
     # A lane that finds no batch would waste its cores.
     first = list(islice(stream, threads // -(-threads // most)))
     stream, lanes = chain(first, stream), len(first)
     if lanes <= 1:
-        yield from map(compute, map(_decoded, stream))
+        yield from map(whole, stream)
         return
     torch.set_num_threads(threads // lanes)  # new threads take it over
     try:
         with ThreadPoolExecutor(lanes) as pool:
-            yield from _in_order(pool, lambda item: compute(_decoded(item)), stream, lanes + AHEAD)
+            yield from _in_order(pool, whole, stream, lanes + AHEAD)
     finally:
         torch.set_num_threads(threads)
 
 
-def _ahead(stream: Batches, compute: Compute) -> Generator[int, None, None]:
+def _ahead(stream: Batches, compute: Compute, clock: StageClock) -> Generator[int, None, None]:
     """The batches in order on a GPU, while threads decode the next ones."""
     from concurrent.futures import ThreadPoolExecutor
 
@@ -162,7 +178,8 @@ def _ahead(stream: Batches, compute: Compute) -> Generator[int, None, None]:
 
     workers = min(LANES, torch.get_num_threads())
     with ThreadPoolExecutor(workers, initializer=_alone) as decoders:
-        yield from map(compute, _in_order(decoders, _pinned, stream, workers + AHEAD))
+        decoded = _in_order(decoders, _pinned, stream, workers + AHEAD)
+        yield from map(compute, clock.awaiting(decoded))
 
 
 def _decoded(item: tuple[Sequence[int], Callable[[], Any]]) -> tuple[Sequence[int], Any]:
@@ -347,16 +364,6 @@ def lay_out(backbone: Backbone, device: torch.device | str) -> None:
     backbone.module.to(device)
     if backbone.input_spec.modality == "image":
         backbone.module.to(memory_format=torch.channels_last)
-
-
-def to_device(batch: Any, device: torch.device) -> Any:
-    """`batch` (a tensor or a dict of tensors) on `device`; (N, 3, H, W) in channels-last."""
-    import torch
-
-    moved = sent(batch, device)
-    if isinstance(batch, torch.Tensor) and batch.ndim == 4 and batch.dtype != torch.uint8:
-        moved = moved.contiguous(memory_format=torch.channels_last)
-    return moved
 
 
 def timed_on(device: torch.device) -> str:

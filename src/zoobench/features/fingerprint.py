@@ -133,7 +133,7 @@ def fingerprint(source: Features) -> dict[str, Any]:
     """
     import torch
 
-    from zoobench.features.extraction import to_device
+    from zoobench.features.incoming import to_device
 
     batch = source.fixed_batch
     source.module.eval().to(source.device)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from zoobench import worktime
 from zoobench.features.cache import DEFAULT_LIMIT_BYTES, BoundedFolder, sealed
-from zoobench.features.extraction import MEMORY_LIMIT_BYTES, Job, timed_on
+from zoobench.features.extraction import MEMORY_LIMIT_BYTES, Job
 from zoobench.store import write_atomic
 
 if TYPE_CHECKING:
@@ -154,7 +154,8 @@ class Rounded:
 def job_of(source: Features, backbone: Any) -> Job:
     """How `backbone`, which reads `source` in parts, is run."""
     half = source.precision == "bf16"
-    return Job(backbone, backbone, source.device, source.view.batch_size, 2 if half else 4)
+    rows, bytes_ = source.view.batch_size, 2 if half else 4
+    return Job(backbone, backbone, source.device, rows, bytes_, note=source.noted)
 
 
 def kept(
@@ -165,7 +166,7 @@ def kept(
     held = cache.get(key) if cache is not None else None
     if held is None or not source.as_kept(held[1]):
         return None
-    source.took(split, float(held[1]["seconds"]), str(held[1]["timed_on"]))
+    source.took(split, held[1])
     return held
 
 
@@ -190,16 +191,16 @@ def filled(
         rounded = Rounded(_array(path, shape))
         more = fill(rounded)
         seconds = worktime.now() - started
-        source.took(split, seconds)
+        timing = source.timing(seconds)
+        source.took(split, timing)
         source.computed.append(key)
         rounded.values.flags.writeable = False
         if path is not None and cache is not None:
             body = {
                 **more,
                 "shape": list(shape),
+                **timing,
                 "loss": rounded.loss,
-                "seconds": seconds,
-                "timed_on": timed_on(source.device),
                 "probe": probe,
                 "model": source.view.name,
             }

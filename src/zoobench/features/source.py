@@ -23,6 +23,7 @@ from zoobench.features.compiled import Compiled, Compiling
 from zoobench.features.extraction import MEMORY_LIMIT_BYTES, Job, extract, lay_out, timed_on
 from zoobench.features.parts import PartFeatures
 from zoobench.features.pixels import PixelCache
+from zoobench.features.stages import NOTHING, StageSeconds
 from zoobench.interfaces import Backbone, InputSpec, Raw, Split
 from zoobench.models import variants
 from zoobench.models.complete import answers_itself
@@ -59,7 +60,8 @@ class Features(PartFeatures):
     """A FeatureSource: `backbone` on its device, its features kept on disk and in memory.
 
     `seconds` is the extraction time of each split by fingerprint: measured, or as
-    the cache's manifest says it was, if that was on this device with as many threads;
+    the cache's manifest says it was, if that was on this device with as many threads,
+    `stages` what it was spent on;
     `computed` lists the keys that were computed here and not found in the cache.
     """
 
@@ -87,6 +89,8 @@ class Features(PartFeatures):
         self.team: Team | None = None
         self.compiling = Compiling()
         self.seconds: dict[str, float] = {}
+        self.stages: dict[str, StageSeconds] = {}
+        self._noted = StageSeconds()
         self.computed: list[str] = []
         self.finding: precision.Choice | None = None
         self._memory: OrderedDict[str, torch.Tensor] = OrderedDict()
@@ -247,6 +251,7 @@ class Features(PartFeatures):
             # A sample is read by one model only.
             self.pixels if kind == self.precision else None,
             self.compiled if quick else None,
+            self.noted,
         )  # fmt: skip
         return extract(job, split, self.reporter(split))
 
@@ -301,11 +306,10 @@ class Features(PartFeatures):
                 self._memory[key] = features
             else:
                 self._memory[key] = torch.from_numpy(held[0])
-                if held[1].get("timed_on") == timed_on(self.device):
-                    self.seconds[split.fingerprint] = float(held[1]["seconds"])
-                    if self.compiles:
-                        spent = float(held[1].get("compile_seconds", 0.0))
-                        self.compiling.seconds = max(self.compiling.seconds, spent)
+                self.took(split, held[1])
+                if self.compiles and held[1].get("timed_on") == timed_on(self.device):
+                    spent = float(held[1].get("compile_seconds", 0.0))
+                    self.compiling.seconds = max(self.compiling.seconds, spent)
         self._memory.move_to_end(key)
         while len(self._memory) > 1 and self._held() > MEMORY_LIMIT_BYTES:
             self._memory.popitem(last=False)
@@ -331,14 +335,28 @@ class Features(PartFeatures):
         for part in parts:
             rows[torch.tensor([place[one] for one in part.ids])] = self.features(part)
         self._memory[self.key(split)] = rows[torch.tensor([place[one] for one in split.ids])]
-        spent = [self.seconds.get(part.fingerprint) for part in parts]
-        if None not in spent:
-            self.seconds[split.fingerprint] = sum(one for one in spent if one is not None)
+        prints = [part.fingerprint for part in parts]
+        if self.seconds.keys() >= set(prints):
+            self.seconds[split.fingerprint] = sum(self.seconds[one] for one in prints)
+        if self.stages.keys() >= set(prints):
+            self.stages[split.fingerprint] = sum((self.stages[one] for one in prints), NOTHING)
 
-    def took(self, split: Split, seconds: float, on: str = "") -> None:
-        """What the extraction of `split` took, if that was on this device with as many threads."""
-        if on in ("", timed_on(self.device)):
-            self.seconds[split.fingerprint] = seconds
+    def took(self, split: Split, facts: Mapping[str, Any]) -> None:
+        """What the extraction of `split` took, as a manifest says it, if that was on this device
+        with as many threads."""
+        if facts.get("timed_on") == timed_on(self.device):
+            self.seconds[split.fingerprint] = float(facts["seconds"])
+            if (stages := StageSeconds.of(facts.get("stages"))) is not None:
+                self.stages[split.fingerprint] = stages
+
+    def noted(self, stages: StageSeconds) -> None:
+        """What the extraction that has just ended spent its seconds on."""
+        self._noted = stages
+
+    def timing(self, seconds: float) -> dict[str, Any]:
+        """For a manifest: what the extraction that has just ended took, and on what."""
+        on = timed_on(self.device)
+        return {"seconds": seconds, "timed_on": on, "stages": self._noted.facts()}
 
     def _held(self) -> int:
         return sum(tensor.nbytes for tensor in self._memory.values())
@@ -353,12 +371,12 @@ class Features(PartFeatures):
         if not bool(torch.isfinite(features).all()):
             bad = int((~torch.isfinite(features)).any(dim=1).sum())
             raise NotFinite(f"the features of {bad} of {len(split)} {split.name} examples")
-        self.seconds[split.fingerprint] = seconds
+        timing = self.timing(seconds)
+        self.took(split, timing)
         self.computed.append(key)
         if self.cache is not None:
             facts = {
-                "seconds": seconds,
-                "timed_on": timed_on(self.device),
+                **timing,
                 "model": self.view.name,
                 "probe": self.fingerprint().get("features"),
                 **({"compile_seconds": self.compiling.seconds} if self.compiles else {}),

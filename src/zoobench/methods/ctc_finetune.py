@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from zoobench.features.extraction import to_device
 from zoobench.features.frames import reader_of, state_width
+from zoobench.features.incoming import to_device
 from zoobench.interfaces import SealedSplits, Split
 from zoobench.methods.characters import Alphabet
 from zoobench.methods.ctc_probe import learnable

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoobench.errors import Unsupported
-from zoobench.features.extraction import to_device
+from zoobench.features.incoming import to_device
 from zoobench.interfaces import Split, Splits
 from zoobench.methods.audit import GRADIENTS
 from zoobench.methods.example_parts import Parts, PictureParts, TextParts, parts_of

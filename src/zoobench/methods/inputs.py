@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from zoobench.features.extraction import to_device
+from zoobench.features.incoming import to_device
 from zoobench.interfaces import Split
 from zoobench.machine import sent
 

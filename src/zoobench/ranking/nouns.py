@@ -28,6 +28,7 @@ COSTS = (
     "throughput",
     "peak_memory_bytes",
     "extract_seconds",
+    "extract_waiting_share",
     "fit_seconds",
     "train_seconds",
     "compile_seconds",

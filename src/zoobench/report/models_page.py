@@ -52,6 +52,9 @@ def _facts(records: Sequence[Record]) -> list[tuple[str, str]]:
     measured = [r for r in records if r.status == "ok"]
     marked = noisy(measured)
     found = [(COST_TITLES[k], cost(k, v, marked)) for k, v in costs_of(measured).items()]
+    shares = [m for r in measured if (m := r.get("extract_waiting_share")) is not None]
+    if bounds := sorted({str(m.detail.get("bound", "")) for m in shares}):
+        found.append(("extraction bounded by", ", ".join(bounds)))
     if measured:
         found.append(("measured on", device_of(measured)))
         found += flat(measured[0].provenance.get("model") or {})

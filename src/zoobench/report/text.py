@@ -59,6 +59,7 @@ COST_TITLES = {
     "throughput": "examples/s",
     "peak_memory_bytes": "peak memory",
     "extract_seconds": "extraction",
+    "extract_waiting_share": "extraction, waiting for inputs",
     "fit_seconds": "fit",
     "train_seconds": "training",
     "compile_seconds": "compiling",
@@ -90,6 +91,8 @@ def cost(name: str, value: float | None, marked: Collection[str] = ()) -> str:
         return f"{value / 1e6:.3g} MB"
     if name.endswith("seconds"):
         return duration(value)
+    if name.endswith("share"):
+        return f"{value:.0%}"
     if "latency" in name:
         return f"{value:.3g}" if value < 999.5 else f"{value:.0f}"
     return si(value)

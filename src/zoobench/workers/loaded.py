@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,6 +20,7 @@ from zoobench.features.carried import CarriedFeatures
 from zoobench.features.extraction import lay_out
 from zoobench.features.pixels import PixelCache
 from zoobench.features.source import Features, Progress, View
+from zoobench.features.stages import NOTHING, StageSeconds
 from zoobench.interfaces import Adapted, Backbone, Method, Split
 from zoobench.machine import Place, cache_dir
 from zoobench.methods import HEAD
@@ -208,6 +209,18 @@ def feature_source(model: Ref, device: str, data: Sequence[Ref] = ()) -> Feature
             raise UserError(f"{model.short} reads {reads}, but {name.short} holds {holds}")
     settings = Settings(machine.resolve(device), cache=str(cache_dir() / "features"))
     return load(model, 0, "fp32", settings, None).features
+
+
+def bounded(stages: Mapping[str, StageSeconds], prints: Sequence[str]) -> list[Measurement]:
+    """In which share of the extraction of some splits, by fingerprint, what computes had no batch,
+    and what bounded it; nothing where that was not noted of all."""
+    if not stages.keys() >= set(prints):
+        return []
+    spent = sum((stages[one] for one in prints), NOTHING)
+    if not spent.batch:
+        return []
+    detail = {"bound": spent.bound, **spent.facts()}
+    return [measured("extract_waiting_share", round(spent.waiting_share, 4), detail=detail)]
 
 
 def second(name: str, value: float, **detail: Any) -> Measurement:

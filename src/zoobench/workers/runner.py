@@ -38,7 +38,7 @@ from zoobench.schema import PRETRAIN, Cell, Measurement, Outcomes, Record, Ref, 
 from zoobench.tasks.evaluate import UNKNOWN_CLASSES, evaluate, of_known
 from zoobench.workers import torchrun
 from zoobench.workers.audits import UNEXPLAINED, audited
-from zoobench.workers.loaded import Alone, Loaded, load, second
+from zoobench.workers.loaded import Alone, Loaded, bounded, load, second
 from zoobench.workers.provenance import compiled, planned, precision_of, provenance
 from zoobench.workers.settings import Result, Settings
 
@@ -323,6 +323,7 @@ def adapt(
         extraction = sum(frozen.seconds[one] for one in prints)
         cached = len(frozen.computed) == before
         seconds.append(second("extract_seconds", extraction, cached=cached))
+        seconds += bounded(frozen.stages, prints)
         total += extraction
         if compiling := frozen.compiling.seconds:
             seconds.append(second("compile_seconds", compiling))
