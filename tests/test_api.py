@@ -37,7 +37,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> RunResults:
 
 
 def test_the_public_names() -> None:
-    assert zb.__all__ == ["compare", "features", "load", "profile", "rank", "recommend", "run"]
+    names = ["compare", "features", "judge_images", "load", "profile", "rank", "recommend", "run"]
+    assert zb.__all__ == names
     assert set(zb.__all__) <= set(dir(zb))
     with pytest.raises(AttributeError, match="no attribute 'rnk'"):
         zb.rnk  # type: ignore[attr-defined]  # noqa: B018

@@ -12,11 +12,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from zoobench.api import compare, features, load, profile, rank, recommend, run
+    from zoobench.api import compare, features, judge_images, load, profile, rank, recommend, run
 
 __version__ = "0.1.0"
 
-__all__ = ["compare", "features", "load", "profile", "rank", "recommend", "run"]
+__all__ = ["compare", "features", "judge_images", "load", "profile", "rank", "recommend", "run"]
 
 
 class _Package(ModuleType):

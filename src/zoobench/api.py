@@ -26,10 +26,11 @@ from zoobench.compare.variants import ranked
 from zoobench.compare.verdicts import Comparison
 from zoobench.errors import UserError, unknown
 from zoobench.files import file_name
+from zoobench.generation.judge import Judgement
 from zoobench.quantities import COUNT, SIZE, TIME
 from zoobench.ranking.nouns import Ranking
 from zoobench.ranking.recommend import Limits, Recommendation, recommend_all
-from zoobench.report import gate, notebook, tables
+from zoobench.report import gate, judged_images, notebook, tables
 from zoobench.report.terminal import ranking_text
 from zoobench.report.text import recommendation_text
 from zoobench.schema import Record
@@ -119,6 +120,26 @@ class RunComparison(Comparison):
 
     def _repr_html_(self) -> str:
         return notebook.comparison_html(self)
+
+
+@dataclass(frozen=True, repr=False)
+class JudgedImages(Judgement):
+    """Generated pictures beside real ones: `measurements`, their `floor` (real against real),
+    `missing` (why a metric is not there), `neighbours` with all copies, and `pairs`. Its text is
+    what `zoobench judge-images` prints."""
+
+    def frame(self) -> pd.DataFrame:
+        """One row a number: of `samples`, then of the `floor`."""
+        sides = {"samples": self.measurements, "floor": self.floor}
+        rows = [(side, one) for side, found in sides.items() for one in found]
+        columns = {name: [getattr(one, name) for _, one in rows] for name in tables.FIELDS}
+        return tables.frame({"scope": [side for side, _ in rows], **columns})
+
+    def __repr__(self) -> str:
+        return "\n".join(judged_images.text(self))
+
+    def _repr_html_(self) -> str:
+        return notebook.text_html(repr(self))
 
 
 class FeatureArrays(NamedTuple):
@@ -304,6 +325,35 @@ def features(model: str, dataset: str, split: str = "test", device: str = "auto"
         np.array(chosen.ids),
         splits.classes,
     )
+
+
+def judge_images(
+    samples: str | Path,
+    reference: str | Path,
+    model: str | None = None,
+    train: str | Path | None = None,
+    paired: bool = False,
+    lpips: bool = False,
+    device: str = "auto",
+) -> JudgedImages:
+    """How far the pictures in a folder are from real ones, and which are copies.
+
+    `reference` is a folder of real pictures, `train` one in which copies are looked for instead;
+    `model` the encoder whose features are compared, EfficientNet-Lite0 by default. `paired`
+    compares pictures of one name, `lpips` these by LPIPS too. See docs/judge-images.md. Raises
+    UserError, CellError where the model cannot be had, MissingExtra.
+    """
+    from zoobench.generation import folders
+    from zoobench.generation.judge import MODEL, check_lpips, judge, model_of
+    from zoobench.workers.loaded import feature_source
+
+    check_lpips(lpips, paired)
+    given = {folders.SAMPLES: Path(samples), folders.REFERENCE: Path(reference)}
+    if train is not None:
+        given[folders.TRAIN] = Path(train)
+    ref = model_of(model or MODEL)
+    found = judge(folders.read(given), ref, feature_source, paired, device, lpips=lpips)
+    return _as(JudgedImages, found)
 
 
 def profile(

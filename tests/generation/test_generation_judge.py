@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -204,6 +205,29 @@ def test_without_alexnets_weights_lpips_says_so(
     asked = ["judge-images", noise(tmp_path / "s", 3, side=32), "--paired", "--lpips"]
     said = zoobench(*asked, "--reference", noise(tmp_path / "r", 3, side=32))
     assert "alexnet" in said.error
+
+
+def test_from_python_it_is_what_the_command_prints(
+    digits: Split, zoobench: Zoobench, tmp_path: Path
+) -> None:
+    import zoobench as zb
+
+    samples = save(digits, range(16), tmp_path / "s")
+    real = save(digits, range(8, 30), tmp_path / "r")
+    found = zb.judge_images(samples, str(real), QUICK, device="cpu")
+    asked = ["--reference", real, "--model", QUICK, "--device", "cpu"]
+    assert repr(found) == zoobench("judge-images", samples, *asked).out.rstrip("\n")
+    assert found.neighbours is not None
+    assert len(found.neighbours.copies) == 8
+    frame = found.frame().set_index(["scope", "metric"])
+    assert frame.value[("samples", "kid")] == number(found.measurements, "kid").value
+    assert frame.low[("floor", "sample_recall")] == number(found.floor, "sample_recall").low
+    html = dataclasses.replace(found, missing={"fid": "<b>"})._repr_html_()
+    assert "&lt;b&gt;" in html
+    with pytest.raises(UserError, match="there is no such folder"):
+        zb.judge_images(tmp_path / "none", real)
+    with pytest.raises(UserError, match="give --paired too"):
+        zb.judge_images(samples, real, lpips=True)
 
 
 def test_equal_pairs_have_no_psnr(tmp_path: Path) -> None:

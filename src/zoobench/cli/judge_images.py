@@ -37,11 +37,10 @@ def judge_images(
     of the real pictures gives against the other (docs/judge-images.md).
     """
     from zoobench.generation import folders
-    from zoobench.generation.judge import MODEL, judge, model_of
+    from zoobench.generation.judge import MODEL, check_lpips, judge, model_of
     from zoobench.workers.loaded import feature_source
 
-    if rest["lpips"] and not rest["paired"]:
-        raise UserError("--lpips: compares pictures of the same name: give --paired too")
+    check_lpips(bool(rest["lpips"]), bool(rest["paired"]))
     given = {folders.SAMPLES: samples, folders.REFERENCE: reference}
     if train is not None:
         given[folders.TRAIN] = train

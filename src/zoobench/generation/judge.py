@@ -97,6 +97,12 @@ Loading = Callable[[Ref, str], "Features"]
 """Gives a model's features on a device: `workers.loaded.feature_source`, whose floor is above."""
 
 
+def check_lpips(lpips: bool, paired: bool) -> None:
+    """Raises UserError where LPIPS is asked for and pairs are not."""
+    if lpips and not paired:
+        raise UserError("--lpips: compares pictures of the same name: give --paired too")
+
+
 def model_of(name: str, where: str = "--model") -> Ref:
     """Raises UserError where `name` is none of an encoder of pictures."""
     ref = models.resolve(name, where)

@@ -89,6 +89,11 @@ def comparison_html(found: Comparison) -> str:
     return "".join(parts)
 
 
+def text_html(text: str) -> str:
+    """What a terminal shows, as it stands there."""
+    return _tag("pre", text)
+
+
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], total: int | None = None) -> str:
     """Rows of a table, of `total` that there are; by default all there are, cut here."""
     if not rows:
