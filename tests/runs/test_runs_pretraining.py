@@ -11,8 +11,8 @@ import pytest
 from cells import settings
 from pretraining_cells import STRIPES, pretrain_suite, read
 from zoobench.errors import UserError
-from zoobench.models import pretrained_here_, resolve
-from zoobench.models.weights import seen
+from zoobench.models import pretrained_here_, resolve, small
+from zoobench.models.weights import seen, state_digest
 from zoobench.pretraining.cell import recipe_of
 from zoobench.ranking.rank import rank
 from zoobench.runs import planning, session
@@ -234,6 +234,39 @@ def test_a_run_pretrains_uses_marks_and_keeps_what_it_made(tmp_path: Path) -> No
     first = next(r for r in probes if r.cell.seed == 0 and r.cell.method == "knn")
     assert record.value("accuracy") == first.value("accuracy")
     assert str(folder) not in (tmp_path / "later" / "records.jsonl").read_text()
+
+
+def test_what_was_pretrained_is_fine_tuned_shifted_and_held_against_its_own_beginning(
+    tmp_path: Path,
+) -> None:
+    """A head is judged on spoilt copies of its test set, and on another set, untouched."""
+    tuned = '{ name = "fine-tune", steps = 4, rates = [1e-3] }'
+    scratch = tuned.replace("fine-tune", "from-scratch")
+    text = pretrain_suite(
+        "supervised", methods=f'["knn", {tuned}, {scratch}]', rest="controls = false"
+    ).replace("seeds = [0, 1]", "seeds = [0]")
+    spoilt = f"{STRIPES}&corrupt=gaussian_noise&severity=3"
+    other = f'{{ id = "{STRIPES}", test_from = "{STRIPES}&noise=120" }}'
+    shifted = f'datasets = ["{STRIPES}", "{spoilt}", {other}]'
+    text = text.replace(f'datasets = ["{STRIPES}"]', shifted)
+    plan = session.execute(
+        read(text, tmp_path), session.RunOptions(tmp_path / "out"), lambda plan, event: None
+    )
+    assert {(r.cell.method, r.status) for r in plan.records} == {
+        (name, "ok") for name in (PRETRAIN, "knn", "fine-tune", "from-scratch")
+    }
+    by = {r.cell.method: r for r in plan.records if r.cell.dataset.text.endswith("valid=24")}
+    tuned_from, begun_from = (
+        by[name].provenance["model"]["state"] for name in ("fine-tune", "from-scratch")
+    )
+    assert tuned_from == by[PRETRAIN].provenance["pretraining"]["state"]
+    # from-scratch is its control: the weights that its pretraining began with.
+    assert begun_from == state_digest(small.backbone("small-conv", 0, {}).module)
+    shifts = rank([load(tmp_path / "out")]).shifts
+    knn = {one.kind for one in shifts if one.method == "knn" and one.model == by["knn"].cell.model}
+    assert "gaussian_noise" in knn
+    assert any(kind.startswith("to ") for kind in knn)
+    assert all("seen-in-pretraining" in r.flags for r in plan.records if r.cell.method == "knn")
 
 
 def test_where_pretraining_failed_the_cells_after_it_say_so(tmp_path: Path) -> None:

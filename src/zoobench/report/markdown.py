@@ -150,6 +150,10 @@ TEMPLATE = """\
 
 {{ table(t.header, t.rows) }}
 
+{% if t.charts %}
+![{{ t.title | text }}](figures/{{ t.name | urlencode }}.svg)
+
+{% endif %}
 {% endfor %}
 {% if usability.rows %}
 ## Usability

@@ -103,7 +103,7 @@ function redecide() { const d = decide(); drawPick(d); drawPareto(d); }
 function redraw() {
   const b = board();
   for (const part of document.querySelectorAll("[data-board]")) part.hidden = part.dataset.board !== $("board").value;
-  filterRows(); drawRows(b); drawRanks(b); drawShots(); drawCurves(); drawCompression(); redecide();
+  filterRows(); drawRows(b); drawRanks(b); drawShots(); drawCurves(); drawLines(); drawCompression(); redecide();
 }
 
 for (const scroll of document.querySelectorAll("div.scroll")) tableTools(scroll);
@@ -117,4 +117,7 @@ if (DATA.boards.length) {
   $("only-tied").addEventListener("change", refilter);
   addEventListener("resize", redrawLater);
   setSliders(); setForest(); redraw();
+} else {
+  addEventListener("resize", delayed(drawLines));
+  drawLines();
 }

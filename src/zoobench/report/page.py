@@ -32,6 +32,7 @@ from zoobench.ranking.recommend import COSTLY, license_fits
 from zoobench.report.classes import class_scores, shaded
 from zoobench.report.compression import about, compression_data, compression_views
 from zoobench.report.figures import heat_cells, lanes
+from zoobench.report.line_charts import chart_data
 from zoobench.report.markdown import failure_rows, flat
 from zoobench.report.models_page import model_pages
 from zoobench.report.parts import NOTHING_MORE, ReportParts
@@ -192,6 +193,7 @@ def _data(
     return {
         "boards": [{k: v for k, v in b.items() if k not in own} for b in boards],
         "curves": curve_data(curves),
+        "lines": chart_data({table.name: table.charts for table in transfer_tables(ranking)}),
         "fractions": [name for name, row in rows.items() if row.unit == "fraction"],
         "targets": [name for name, row in rows.items() if row.unit == "target"],
         "timed": sorted(TIMED),

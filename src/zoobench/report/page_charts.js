@@ -202,6 +202,22 @@ function drawCurves() {
   }));
 }
 
+function drawLines() {
+  for (const c of DATA.lines) put(`plot-${c.id}`, (width) => {
+    const aside = (label) => (c.ticks.length ? 4 * (c.labels.indexOf(label) - (c.labels.length - 1) / 2) : 0);
+    const x = c.ticks.length ? { type: "point", domain: c.ticks } : { tickFormat: "~s", ticks: 5 };
+    const plot = Plot.plot({ width, height: 320, marginLeft: 50, marginRight: 20, ariaLabel: c.title,
+      x: { label: `${c.x} →`, ...x }, y: { label: `↑ ${c.y}`, grid: true, nice: true }, color: { legend: true, domain: c.labels },
+      marks: [
+        ...(c.zero ? [Plot.ruleY([0], { stroke: "var(--rest)" })] : []),
+        ...c.labels.flatMap((label) => { const some = c.points.filter((p) => p.label === label), dx = aside(label);
+          return [Plot.line(some, { x: "x", y: "y", stroke: "label", dx }), Plot.ruleX(some.filter((p) => p.low !== null), { x: "x", y1: "low", y2: "high", stroke: "label", dx }), Plot.dot(some, { x: "x", y: "y", fill: "label", dx })]; }),
+        Plot.tip(c.points, Plot.pointer({ x: "x", y: "y", title: (p) => `${p.label}\n${c.x} ${p.x}\n${triple(p.y, p.low ?? p.y, p.high ?? p.y).join(" ")}` })),
+      ] });
+    return { plot, header: ["model", c.x, c.y, "low", "high"], rows: c.points.map((p) => [p.label, p.x, p.y, p.low, p.high]) };
+  });
+}
+
 // Quality against each cost: a line from the original to each of its variants. Both heads of a variant
 // cost the same, so they stand beside each other.
 function drawCompression() {

@@ -36,7 +36,8 @@ async function hand(blob, name) {
 }
 
 function figureTools(place, drawn) {
-  const title = `${board().name}: ${drawn.plot.ariaLabel || drawn.plot.querySelector("svg[aria-label]").getAttribute("aria-label")}`;
+  const of = DATA.boards.length ? `${board().name}: ` : ""; // what is pretrained may be ranked by nothing
+  const title = `${of}${drawn.plot.ariaLabel || drawn.plot.querySelector("svg[aria-label]").getAttribute("aria-label")}`;
   place.append(tools(title, [["CSV", () => csv([drawn.header, ...drawn.rows])], ["PNG", () => png(place, title)]]));
 }
 function tableTools(scroll) {

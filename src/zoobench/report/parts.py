@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zoobench.compare.variant_verdicts import NO_VARIANTS, VariantVerdicts
+from zoobench.report.line_charts import LineChart
 from zoobench.report.precision_recall import PrecisionRecall
 from zoobench.report.rebuilt import PictureSheet
 from zoobench.report.usability_view import NOT_ASKED, UsabilityView
@@ -18,7 +19,7 @@ class TransferTable:
     """A table for people: `about` is a sentence or two before it; the first column names.
 
     Where room is scarce, the columns `shared` stand once above the rows that agree in them,
-    and `spare` ones are left to wider pages.
+    and `spare` ones are left to wider pages. `charts` show the same, where there is room for them.
     """
 
     name: str
@@ -28,6 +29,7 @@ class TransferTable:
     rows: tuple[tuple[str, ...], ...]
     shared: tuple[str, ...] = ()
     spare: tuple[str, ...] = ()
+    charts: tuple[LineChart, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from zoobench.metrics import difference
+from zoobench.metrics import difference, fraction
 from zoobench.quantities import duration
 from zoobench.ranking.nouns import Bought, Lead, MadeEncoder
 from zoobench.ranking.pretrained import FLOOR, OVER, SAMPLED
+from zoobench.report.line_charts import ChartPoint, LineChart
 from zoobench.report.parts import TransferTable
 from zoobench.report.text import dataset_labels, labels, row_score, si, with_interval
 from zoobench.schema import Ref
@@ -126,7 +127,18 @@ def learned(made: Sequence[MadeEncoder]) -> TransferTable:
         "equal MACs, those of the cheapest training, between the points in proportion.",
         ("model", *(f"{si(at) or '0'}" for at in points), budget),
         tuple(rows),
-    )
+        charts=tuple(
+            LineChart(
+                f"kNN on valid against {what}", what, "accuracy (%), least to greatest seed",
+                tuple(
+                    ChartPoint(names[one.model], point[i], *(100 * v for v in point[2:]))
+                    for one in sorted(made, key=lambda one: (not one.curve[-1][1], one.model))
+                    for point in one.curve
+                ),
+            )
+            for i, what in enumerate(("examples seen", "MACs of the training"))
+        ),
+    )  # fmt: skip
 
 
 def _range(point: tuple[float, float, float, float, float]) -> str:
@@ -212,7 +224,36 @@ def at_each(gains: Sequence[Bought], over: str) -> TransferTable | None:
         ("model", "method", "on", *("all" if k is None else f"k={k}" for k in columns)),
         rows,
         ("method", "on"),
+        charts=tuple(_bought_charts(mine, over, columns)),
     )
+
+
+def _bought_charts(
+    mine: Sequence[Bought], over: str, columns: Sequence[int | None]
+) -> Iterator[LineChart]:
+    """A chart a method and dataset: the leads of each model at each number of labels."""
+    names, on = labels(one.model for one in mine), dataset_labels(one.dataset for one in mine)
+    ticks = {k: "all" if k is None else str(k) for k in columns}
+    for method, dataset in dict.fromkeys((one.method, one.dataset) for one in mine):
+        some = [one for one in mine if (one.method, one.dataset) == (method, dataset)]
+        some.sort(key=lambda one: one.model)  # so that a model has one colour in all charts
+        scale = 100 if fraction(some[0].metric) else 1
+        points = tuple(
+            ChartPoint(names[one.model], ticks[k], *_scaled(one.leads[k], scale))
+            for one in some
+            for k in columns
+            if k in one.leads
+        )
+        unit = "points" if scale == 100 else some[0].metric
+        yield LineChart(
+            f"{method} on {_on(some[0], on[dataset])}", "labels a class",
+            f"lead over {over}, {unit}, 95%", points, tuple(ticks.values()), zero=True,
+        )  # fmt: skip
+
+
+def _scaled(lead: Lead, scale: int) -> tuple[float, float | None, float | None]:
+    low, high = (None if end is None else scale * end for end in (lead.low, lead.high))
+    return scale * lead.value, low, high
 
 
 def _on(one: Bought, name: str) -> str:

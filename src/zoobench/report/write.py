@@ -20,12 +20,14 @@ from zoobench.report.compression import (
     compression_views,
 )
 from zoobench.report.figures import write_figures
+from zoobench.report.line_charts import chart_figures
 from zoobench.report.markdown import markdown
 from zoobench.report.page import page
 from zoobench.report.parts import ReportParts
 from zoobench.report.precision_recall import curve_figures, precision_recall
 from zoobench.report.rebuilt import picture_sheets
 from zoobench.report.tables import csv_bytes, frame, measurements_table, ranking_table
+from zoobench.report.transfer import transfer_tables
 from zoobench.report.usability_view import usability_table, usability_view
 from zoobench.report.worst import worst_pictures
 from zoobench.report.worst_transcripts import worst_transcripts
@@ -95,6 +97,7 @@ def write_report(
                 written.append(out / name)
         more = {**class_figures(scores), **curve_figures(curves)}
         more |= compression_figures(compression_views(variants))
+        more |= chart_figures({table.name: table.charts for table in transfer_tables(found)})
         written += write_figures(found, out / "figures", more)
         for path in written:
             path.chmod(0o644)  # an atomic write begins as 0600; a report is to be read
