@@ -12,13 +12,15 @@ import pytest
 from selenium import webdriver
 
 from fakes import make_run
-from zoobench.ranking.nouns import SEVERAL, OverallRanking, Ranking
+from zoobench.ranking.nouns import SEVERAL, Bounded, OverallRanking, OverallRow, Ranking
 from zoobench.ranking.rank import rank
 from zoobench.ranking.recommend import COSTLY, Limits, recommend
 from zoobench.report.page import page
 
 LICENSES = ("MIT", "Apache-2.0", "CC-BY-NC-4.0")
 COSTS = {"max_params": "params", "max_macs": "macs", "max_latency_ms": "latency_ms_p50"}
+TRUST = {"min_retained": "mean_retained", "max_membership_auc": "membership_auc"}
+LIMITED = {**COSTS, **TRUST}
 
 PICK = """
 const [limits, license, tolerance, cheapest] = arguments[0];
@@ -48,16 +50,24 @@ def world(
         costs = {name: float(rng.integers(1, 9)) * 1e3 for name in COSTS.values()}
         if incomplete and rng.random() < 0.4:
             costs.pop("latency_ms_p50" if rng.random() < 0.5 else "macs")
+        trust = {name: Bounded(float(rng.integers(50, 90)) / 100) for name in TRUST.values()}
+        if incomplete and rng.random() < 0.4:
+            trust.pop("membership_auc")
         rows.append(
             dataclasses.replace(
                 row,
                 costs=costs,
+                trust=trust,
                 license=str(rng.choice(LICENSES)),
                 device=devices[int(rng.integers(len(devices)))],
             )
         )
     overall = dataclasses.replace(overall, rows=tuple(rows))
     return dataclasses.replace(ranking, overall=(overall,)), overall
+
+
+def known(row: OverallRow, name: str) -> float | None:
+    return row.costs.get(name) or (row.trust[name].value if name in row.trust else None)
 
 
 @pytest.fixture(scope="module")
@@ -97,8 +107,8 @@ def test_the_page_picks_what_recommend_picks(
         ("", "permissive", "MIT"), (0.0, 1.0, 4.0), ("", "params"), range(4)
     ):
         asked = {
-            name: sorted({row.costs[axis] for row in overall.rows if axis in row.costs})
-            for name, axis in COSTS.items()
+            name: sorted({value for row in overall.rows if (value := known(row, axis))})
+            for name, axis in LIMITED.items()
             if axis in shown and rng.random() < 0.4
         }
         limits: dict[str, Any] = {k: v[int(rng.integers(len(v)))] for k, v in asked.items()}
@@ -106,7 +116,7 @@ def test_the_page_picks_what_recommend_picks(
             overall, Limits(**limits, license=licence, tolerance=tolerance, cheapest=by)
         )
         arguments = [
-            {COSTS[k]: v for k, v in limits.items()},
+            {LIMITED[k]: v for k, v in limits.items()},
             licence,
             tolerance,
             COSTLY.get(by, ""),
@@ -163,3 +173,24 @@ def test_a_run_without_a_score_says_first_why(browser: webdriver.Chrome, tmp_pat
     assert heads == ["Decision", "Failures", "Every model", "Environment"]
     log: list[Any] = browser.get_log("browser")  # type: ignore[no-untyped-call]
     assert log == []
+
+
+def test_limits_of_trust_stand_where_a_model_has_them_and_say_whom_they_rule_out(
+    browser: webdriver.Chrome, ranking: Ranking, tmp_path: Path
+) -> None:
+    made, overall = world(ranking, 1, ("cpu",))
+    (tmp_path / "report.html").write_text(page(made, "run", {}, "run"))
+    browser.get((tmp_path / "report.html").as_uri())
+    shown = {div.text.split(":")[0] for div in browser.find_elements("css selector", ".limit")}
+    assert {"Mean retained at least", "Membership AUC at most", "MACs at most"} <= shown
+    strict = "for (const d of ['mean_retained']) { $(`limit-${d}`).value = 0; redecide(); }"
+    browser.execute_script(strict)
+    most = max(row.trust["mean_retained"].value for row in overall.rows)
+    others = browser.find_element("id", "others").text
+    assert f"below {most:.3f}" in others, "the strictest limit stands at the left"
+    assert browser.find_element("id", "out-mean_retained").text == f"{most:.3f}"
+    (tmp_path / "plain.html").write_text(page(ranking, "run", {}, "run"))
+    browser.get((tmp_path / "plain.html").as_uri())
+    shown = {div.text.split(":")[0] for div in browser.find_elements("css selector", ".limit")}
+    assert "MACs at most" in shown
+    assert not {"Mean retained at least", "Membership AUC at most"} & shown

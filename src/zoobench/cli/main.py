@@ -226,7 +226,7 @@ def plan(suite: str, as_json: bool, **given: Any) -> None:
 @click.option("--out", type=PATH, help="Default: RUN/report.")
 @click.option(
     "--pictures/--no-pictures",
-    help="Show test pictures (the worst of dense tasks, rebuilt ones) and transcripts.",
+    help="Show test pictures (worst of dense tasks, explained, rebuilt ones) and transcripts.",
 )
 @user_errors
 def report(runs: tuple[Path, ...], out: Path | None, pictures: bool) -> None:

@@ -12,9 +12,12 @@ const si = (v) => {
     if (v >= 0.9995 * size) return String(+(v / size).toPrecision(3)) + letter;
   return String(+v.toPrecision(3));
 };
+// What a limit is of: a cost, or a number of trust, of which some are limited from below.
+const held = (row, axis) => row.costs[axis] ?? row.trust[axis];
+const atLeast = (axis) => DATA.least.includes(axis);
 const costOf = (row, axis) => costText(axis, row.costs[axis]) + (row.noisy.includes(axis) ? "~" : "");
 const costText = (axis, v) =>
-  axis.endsWith("bytes") ? `${+(v / 1e6).toPrecision(3)} MB` : axis.startsWith("latency") ? `${+v.toPrecision(3)} ms`
+  DATA.trusted.includes(axis) ? show(axis, v) : axis.endsWith("bytes") ? `${+(v / 1e6).toPrecision(3)} MB` : axis.startsWith("latency") ? `${+v.toPrecision(3)} ms`
   : axis.endsWith("seconds") ? `${+v.toPrecision(3)} s` : si(v);
 const board = () => DATA.boards[+$("board").value];
 const limits = () => [...document.querySelectorAll(".limit[data-axis]")].filter((d) => !d.hidden)
@@ -27,7 +30,7 @@ function setSliders() {
   steps = {};
   for (const d of document.querySelectorAll(".limit[data-axis]")) {
     const axis = d.dataset.axis;
-    const values = [...new Set(b.rows.map((r) => r.costs[axis]).filter((v) => v !== undefined))].sort((x, y) => x - y);
+    const values = [...new Set(b.rows.map((r) => held(r, axis)).filter((v) => v !== undefined))].sort((x, y) => (atLeast(axis) ? y - x : x - y));
     d.hidden = values.length === 0 || (DATA.timed.includes(axis) && !b.one_device);
     if (d.hidden) continue;
     steps[axis] = values;
@@ -42,8 +45,9 @@ function reason(b, row) {
     const values = steps[axis];
     if (!values || +input.value >= values.length) continue;
     const limit = values[+input.value];
-    if (row.costs[axis] === undefined) return `${DATA.titles[axis]} not known`;
-    if (row.costs[axis] > limit) return `${DATA.titles[axis]} ${costOf(row, axis)} above ${costText(axis, limit)}`;
+    const value = held(row, axis);
+    if (value === undefined) return `${DATA.titles[axis]} not known`;
+    if (atLeast(axis) ? value < limit : value > limit) return `${DATA.titles[axis]} ${costText(axis, value)}${row.noisy.includes(axis) ? "~" : ""} ${atLeast(axis) ? "below" : "above"} ${costText(axis, limit)}`;
   }
   const wanted = $("license").value;
   if (wanted === "permissive" && !row.permissive) return `licence ${row.license}`;

@@ -24,7 +24,6 @@ from zoobench.ranking.nouns import (
     OverallRanking,
     OverallRow,
     Ranking,
-    Row,
     SectionRanking,
 )
 from zoobench.ranking.pareto import AXES, one_device
@@ -54,7 +53,7 @@ from zoobench.report.text import (
     unsure,
     worst_texts,
 )
-from zoobench.report.transfer import transfer_tables
+from zoobench.report.transfer import TITLES, transfer_tables
 from zoobench.report.usability_view import ABOUT, NOTE
 from zoobench.schema import Ref
 from zoobench.statistics.critical import CriticalDifference
@@ -62,6 +61,9 @@ from zoobench.statistics.critical import CriticalDifference
 SCRIPTS = ("page_decision.js", "page_charts.js", "page_copy.js", "page.js")
 """Ours, in the order in which they run: the last one begins."""
 VENDORED = {"d3": "d3.min.js", "plot": "plot.umd.min.js"}
+LIMITED_TRUST = {name: TITLES[name] for name in ("mean_retained", "membership_auc")}
+"""Numbers of trust that the reader may limit, as `recommend` can."""
+LEAST = [name for name in LIMITED_TRUST if metric(name).better == "higher"]
 SECTIONS = (
     ("decision", "Decision"),
     ("pareto", "Cost"),
@@ -108,11 +110,12 @@ def page(
         usable=ABOUT if parts.usability.rows else NOTE,
         worst=parts.worst,
         rebuilt=parts.rebuilt,
+        maps=parts.maps,
         spoken=parts.spoken,
         boards=boards,
         nothing=_nothing(ranking),
         metric=_common_metric(ranking),
-        limited=[(name, COST_TITLES[name]) for name in COLUMNS],
+        limited=_limited(),
         axes=[(name, COST_TITLES[name]) for name in AXES],
         cheapest=[(name, COST_TITLES[name]) for name in COSTLY.values()],
         how_to_read=HOW_TO_READ,
@@ -129,6 +132,15 @@ def page(
         data=Markup(_json(_data(ranking, boards, parts.curves) | compression_data(views))),  # noqa: S704  `<` is escaped by _json
     )
     return rendered.rstrip() + "\n"
+
+
+def _limited() -> list[tuple[str, str]]:
+    """What the reader may limit, and what is said before the limit."""
+    titles = {name: COST_TITLES[name] for name in COLUMNS} | LIMITED_TRUST
+    return [
+        (name, f"{text[:1].upper()}{text[1:]} at {'least' if name in LEAST else 'most'}")
+        for name, text in titles.items()
+    ]
 
 
 def _sections(ranking: Ranking, parts: ReportParts, compressed: bool) -> list[tuple[str, str]]:
@@ -148,6 +160,7 @@ def _sections(ranking: Ranking, parts: ReportParts, compressed: bool) -> list[tu
     classes += [("curves", "Curves")] if parts.curves else []
     classes += [("worst", "Pictures")] if parts.worst else []
     classes += [("rebuilt", "Rebuilt pictures")] if parts.rebuilt else []
+    classes += [("maps", "Maps")] if parts.maps else []
     classes += [("spoken", "Transcripts")] if parts.spoken else []
     tables = [(table.name, table.title) for table in transfer_tables(ranking)]
     tables += [("usability", "Usability")] if parts.usability.rows else []
@@ -198,7 +211,9 @@ def _data(
         "targets": [name for name, row in rows.items() if row.unit == "target"],
         "timed": sorted(TIMED),
         "sure": SURE,
-        "titles": COST_TITLES,
+        "titles": {**COST_TITLES, **LIMITED_TRUST},
+        "trusted": [*LIMITED_TRUST],
+        "least": LEAST,
         "shown": COLUMNS,
         "shots": _shots(ranking),
     }
@@ -308,7 +323,7 @@ def _ranks(
     }
 
 
-def _plain(o: OverallRanking, row: Row, label: str, flags: str) -> dict[str, Any]:
+def _plain(o: OverallRanking, row: OverallRow, label: str, flags: str) -> dict[str, Any]:
     return {
         "text": row_text(o.metric, row),
         "model": row.model.text,
@@ -321,6 +336,7 @@ def _plain(o: OverallRanking, row: Row, label: str, flags: str) -> dict[str, Any
         "flags": flags,
         "license": row.license,
         "costs": {k: float(f"{v:.5g}") for k, v in row.costs.items() if k in COSTS},
+        "trust": {k: _round(row.trust[k].value) for k in LIMITED_TRUST if k in row.trust},
         "noisy": sorted(noisy(row.records)),
         "permissive": license_fits(row.license, "permissive"),
     }

@@ -21,6 +21,7 @@ from zoobench.report.compression import (
 )
 from zoobench.report.figures import write_figures
 from zoobench.report.line_charts import chart_figures
+from zoobench.report.maps import explained_pictures
 from zoobench.report.markdown import markdown
 from zoobench.report.page import page
 from zoobench.report.parts import ReportParts
@@ -54,10 +55,11 @@ def write_report(
 ) -> list[Path]:
     """Write report.html, report.md, the CSV files, Parquet ones and figures/ under `out`.
 
-    With `pictures` the page shows pictures of the test set, where a task is dense or an encoder was
-    pretrained, and transcripts, where it is speech, as far as its data are at hand; `verdicts` are
-    those of compressed variants, where they are known already. Existing files of these names are
-    replaced, each at once. Returns what was written, report.html first.
+    With `pictures` the page shows pictures of the test set, where a task is dense, an encoder was
+    pretrained or answers were explained, and transcripts, where it is speech, as far as its data
+    are at hand; `verdicts` are those of compressed variants, where they are known already.
+    Existing files of these names are replaced, each at once. Returns what was written, report.html
+    first.
     Raises UserError where `out` cannot be written.
     """
     found = ranking or rank(runs)
@@ -69,7 +71,8 @@ def write_report(
     answers = answers_of([run.path for run in runs])
     spoken = worst_transcripts(book, found, runs) if pictures else []
     sheets = picture_sheets(runs) if pictures else []
-    parts = ReportParts(curves, worst, spoken, variants, usability_view(answers), sheets)
+    maps = explained_pictures(found, runs) if pictures else []
+    parts = ReportParts(curves, worst, spoken, variants, usability_view(answers), sheets, maps)
     title = ", ".join(dict.fromkeys(str(r.suite.get("name") or r.path.name) for r in runs))
     environment = _environment(runs)
     try:
