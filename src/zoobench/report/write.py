@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from zoobench.compare.variant_verdicts import VariantVerdicts
 from zoobench.compare.variants import flagged, judge_variants
 from zoobench.errors import UserError
 from zoobench.ranking.nouns import Ranking
-from zoobench.ranking.outcomes import open_book
+from zoobench.ranking.outcomes import Book, open_book
 from zoobench.ranking.rank import rank
 from zoobench.report.classes import class_figures, class_scores, classes_table
 from zoobench.report.compression import (
@@ -67,12 +68,10 @@ def write_report(
     curves = precision_recall(book, found)
     variants = judge_variants(found, book) if verdicts is None else verdicts
     found = found if verdicts is not None else flagged(found, variants)
-    worst = worst_pictures(book, found, runs) if pictures else []
     answers = answers_of([run.path for run in runs])
-    spoken = worst_transcripts(book, found, runs) if pictures else []
-    sheets = picture_sheets(runs) if pictures else []
-    maps = explained_pictures(found, runs) if pictures else []
-    parts = ReportParts(curves, worst, spoken, variants, usability_view(answers), sheets, maps)
+    parts = ReportParts(curves, variants=variants, usability=usability_view(answers))
+    if pictures:
+        parts = _with_examples(parts, book, found, runs)
     title = ", ".join(dict.fromkeys(str(r.suite.get("name") or r.path.name) for r in runs))
     environment = _environment(runs)
     try:
@@ -107,6 +106,19 @@ def write_report(
     except OSError as error:
         raise UserError(f"{out}: the report cannot be written: {error.strerror}") from error
     return written
+
+
+def _with_examples(
+    parts: ReportParts, book: Book, ranking: Ranking, runs: Sequence[Run]
+) -> ReportParts:
+    """With what shows examples of the test set."""
+    return replace(
+        parts,
+        worst=worst_pictures(book, ranking, runs),
+        spoken=worst_transcripts(book, ranking, runs),
+        rebuilt=picture_sheets(runs),
+        maps=explained_pictures(ranking, runs),
+    )
 
 
 def _environment(runs: Sequence[Run]) -> dict[str, Any]:
