@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import hypothesis  # noqa: F401  loaded late, as its own plugin does, it warns of other plug-ins
+import hypothesis  # loaded late, as its own plugin does, it warns of other plug-ins
 import pytest
 
 from hostile import DOCUMENTED, Said
@@ -17,6 +17,13 @@ from zoobench.cli import main as cli
 
 # Read when numpy and scipy are loaded: two threads of theirs on the one core of a test crawl.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+# The same examples each time, and no clock: these machines are shared.
+hypothesis.settings.register_profile(
+    "zoobench", deadline=None, derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)  # fmt: skip
+hypothesis.settings.load_profile("zoobench")
 
 LOOPBACK = ("127.", "::1", "localhost")
 

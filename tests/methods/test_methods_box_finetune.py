@@ -155,7 +155,7 @@ def test_from_scratch_is_the_same_recipe_from_random_weights() -> None:
     assert built["rates"] == (8e-5, 1e-4, 2e-4, 3e-4)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(height=st.integers(20, 90), width=st.integers(20, 90), seed=st.integers(0, 9999))
 def test_a_box_goes_where_its_object_goes(height: int, width: int, seed: int) -> None:
     """A white rectangle on black: its box is where white is found in the frame."""

@@ -78,7 +78,7 @@ def objects(rng: np.random.Generator, size: tuple[int, int], many: int) -> Annot
     return Annotation.of(size, boxes, rng.integers(0, 3, many), rng.random(many) < 0.2)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(
     height=st.integers(1, 300), width=st.integers(1, 300), many=st.integers(0, 6),
     side=st.sampled_from([32, 80, 100, 160]), seed=st.integers(0, 999),
@@ -112,7 +112,7 @@ def test_a_cell_answers_for_the_smallest_object_of_its_level_around_its_centre(
     assert at == len(found)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(
     height=st.integers(1, 300), width=st.integers(1, 300), many=st.integers(0, 6),
     seed=st.integers(0, 999),

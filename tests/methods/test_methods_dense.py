@@ -52,7 +52,7 @@ def miou(fitted: Any, split: Split) -> float:
     return float(found["miou"][0])
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30)
 @given(
     height=st.integers(1, 70), width=st.integers(1, 70), side=st.sampled_from([32, 48, 100]),
     seed=st.integers(0, 99),
@@ -75,7 +75,7 @@ def test_masses_count_each_pixel_where_its_centre_lies(
     assert found.sum() == (mask != IGNORED).sum()
 
 
-@settings(max_examples=8, deadline=None, derandomize=True)
+@settings(max_examples=8)
 @given(
     height=st.integers(1, 60), width=st.integers(1, 60), side=st.sampled_from([32, 64]),
     seed=st.integers(0, 99),

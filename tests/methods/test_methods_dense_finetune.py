@@ -115,7 +115,7 @@ def test_from_scratch_is_the_same_recipe_from_random_weights() -> None:
     assert built == methods.params_of(methods.build("fine-tune", {}, task="segmentation"))
 
 
-@settings(max_examples=10, deadline=None, derandomize=True)
+@settings(max_examples=10)
 @given(height=st.integers(12, 80), width=st.integers(12, 80), seed=st.integers(0, 999))
 def test_a_picture_and_its_mask_are_changed_alike(height: int, width: int, seed: int) -> None:
     """A picture whose grey is its class: wherever the mask says one, the picture shows it."""

@@ -213,7 +213,7 @@ CHUNKS = st.sampled_from(
     suffix=st.sampled_from(sorted(SEEDS)),
     edits=st.lists(st.tuples(st.integers(0, 900), st.integers(0, 9), CHUNKS), max_size=6),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_damaged_table_is_read_or_refused(
     suffix: str, edits: list[tuple[int, int, bytes]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -246,7 +246,7 @@ def finite(path: LogisticPath, x: Tensor) -> None:
     assert path.points[path.chosen].lam == path.fit.lam
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=15)
 @given(
     n=st.integers(8, 40),
     d=st.integers(1, 50),

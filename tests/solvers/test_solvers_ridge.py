@@ -65,7 +65,7 @@ def test_chooses_and_predicts_as_scikit_learn_does(n: int, d: int) -> None:
     assert np.abs(path.head.scores(torch.from_numpy(x).float()).numpy() - expected).max() < 1e-4
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=20)
 @given(
     n=st.integers(2, 40),
     d=st.integers(1, 60),

@@ -172,7 +172,7 @@ def test_a_judge_chooses_and_the_path_does_not_end_before_it_has_seen_a_change()
     assert sure.points[sure.chosen].valid_loss <= least + logistic.LEVEL
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=20)
 @given(n=st.integers(1, 30), classes=st.integers(1, 4), seed=st.integers(0, 99))
 def test_one_label_a_row_is_a_mass_of_one(n: int, classes: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -41,7 +41,7 @@ def test_sign_flip_of_single_steps_is_mcnemar(losses: int, gains: int) -> None:
     assert greater == pytest.approx(float(zs.mcnemar(losses, gains, "greater")), rel=1e-9)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(-4, 4), min_size=2, max_size=10))
 def test_sign_flip_agrees_with_scipy_permutation_test(values: list[int]) -> None:
     def total(x: Any, axis: int) -> Any:
@@ -70,7 +70,7 @@ def test_mcnemar_agrees_with_statsmodels(losses: int, gains: int) -> None:
     assert zs.mcnemar(losses, gains) == pytest.approx(expected, rel=1e-12)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=40))
 def test_holm_agrees_with_statsmodels(p: list[float]) -> None:
     multitest = pytest.importorskip("statsmodels.stats.multitest")
@@ -119,7 +119,7 @@ def test_score_interval_covers() -> None:
     assert 0.94 <= covered <= 0.965
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 200), st.data())
 def test_score_interval_holds_the_estimate(n: int, data: st.DataObject) -> None:
     losses = data.draw(st.integers(0, n))

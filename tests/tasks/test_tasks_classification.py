@@ -261,7 +261,7 @@ def test_classes_that_test_lacks_are_counted() -> None:
     assert m.detail["classes_not_in_test"] == 40 - len(np.unique(p.arrays["label"]))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30),
     st.integers(0, 2**32),

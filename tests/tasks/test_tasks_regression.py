@@ -52,7 +52,7 @@ def test_constants_have_a_stated_value() -> None:
     assert values(np.full(10, 4.5), rising)["r2"] == pytest.approx(0)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60))
 def test_strata_are_quantiles_of_at_least_five(numbers: list[float]) -> None:
     targets = Numbers(np.array(numbers))

@@ -42,7 +42,7 @@ def brute(said: Embedded, owner: NDArray[np.int32]) -> tuple[list[int], list[int
     return to_text, to_image
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.lists(st.integers(1, 4), min_size=1, max_size=12))
 def test_ranks_are_those_of_brute_force_with_ties_and_several_captions(
     seed: int, counts: list[int]

@@ -77,7 +77,7 @@ def drawn(seed: int, n: int, classes: int, ignored: float = 0.1) -> tuple[list[M
     return truth, said
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 999),
     n=st.integers(1, 6),
