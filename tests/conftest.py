@@ -33,6 +33,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: len(item.path.parts))
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Of `pytest -m gpu` only files that hold such checks: a GPU machine has few of the extras that
+    others import, and one that cannot be imported would stop all."""
+    if config.option.markexpr != "gpu":
+        return None
+    files = [collection_path] if collection_path.is_file() else collection_path.rglob("test_*.py")
+    return None if any("mark.gpu" in one.read_text(encoding="utf-8") for one in files) else True
+
+
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     """Connecting anywhere but to this machine is an error, not a slow test."""

