@@ -150,6 +150,7 @@ def test_samples_stand_beside_their_floor_and_in_the_csv_file() -> None:
     assert floor[0] == "vae: real, the floor"
     assert floor[1].startswith("0.01 [-0.")
     assert floor[2].startswith("90.0 [")
+    assert floor[2].endswith(", 100.0]"), "a share is no larger"
     columns = ranking_table(Ranking((), (), (), (), encoders=rows))
     written = dict(zip(columns["metric"], columns["value"], strict=True))
     assert written["kid"] == pytest.approx(0.31)

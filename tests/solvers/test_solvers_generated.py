@@ -85,6 +85,14 @@ def test_precision_by_brute_force(monkeypatch: pytest.MonkeyPatch) -> None:
     assert inside(y, y).all()
 
 
+def test_fid_is_torch_fidelitys() -> None:
+    metric = pytest.importorskip("torch_fidelity.metric_fid")
+    x, y = draws(90, 5, 0.7).double(), draws(110, 5, 0.0, 1).double() * 1.5
+    sides = [metric.fid_features_to_statistics(side) for side in (x, y)]
+    theirs = metric.fid_statistics_to_metric(*sides, verbose=False)["frechet_inception_distance"]
+    assert fid(x, y) == pytest.approx(theirs, rel=1e-6)
+
+
 def test_an_offset_and_copies_keep_twins_inside() -> None:
     """Five equal real rows have balls of radius 0: a copy of them lies in one all the same."""
     y = torch.cat([draws(30, 8), draws(1, 8, 3.0, 5).repeat(5, 1)]) + 1e4

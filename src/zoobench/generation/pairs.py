@@ -19,8 +19,9 @@ from zoobench.generation.folders import ASKED, REFERENCE, SAMPLES, PictureFolder
 from zoobench.generation.perceptual import SMALLEST
 from zoobench.metrics import measured
 from zoobench.schema import Measurement
-from zoobench.statistics import intervals
-from zoobench.statistics.bootstrap import Floats, Units, resampled, unit_count, units_of
+from zoobench.statistics.bootstrap import unit_count, units_of
+from zoobench.statistics.intervals import of_ratio
+from zoobench.tasks.evaluate import bounds_of
 
 if TYPE_CHECKING:
     import torch
@@ -140,11 +141,16 @@ def measurements(scores: Sequence[PairScore]) -> list[Measurement]:
         kept = [(score.name, value) for score in scores if (value := value_of(score)) is not None]
         if kept:
             names, values = zip(*kept, strict=True)
-            low, high = of_mean(np.array(values), units_of(names))
+            rows, units = np.array(values), units_of(names)
+            ends: tuple[float | None, float | None] = (None, None)  # of one nothing is known
+            if unit_count(units) > 1:
+                ends = of_ratio(rows, np.ones(len(values)), units, bounds_of(name))
             equal = len(scores) - len(kept)
             detail = {"equal_pairs": equal} if equal else {}
             mean = float(np.mean(values))
-            found.append(measured(name, mean, low=low, high=high, n=len(kept), detail=detail))
+            found.append(
+                measured(name, mean, low=ends[0], high=ends[1], n=len(kept), detail=detail)
+            )
     return found
 
 
@@ -152,12 +158,3 @@ _VALUES: dict[str, Callable[[PairScore], float | None]] = {
     "psnr": lambda score: score.psnr, "ssim": lambda score: score.ssim,
     "lpips": lambda score: score.lpips,
 }  # fmt: skip
-
-
-def of_mean(values: Floats, units: Units) -> tuple[float | None, float | None]:
-    """The 95% interval of a mean by the bootstrap over units; of one unit nothing is known."""
-    groups = unit_count(units)
-    if groups < 2:
-        return None, None
-    draws = np.concatenate([w @ values / w.sum(axis=1) for w in resampled(units)])
-    return intervals.of_draws(float(values.mean()), draws, groups)

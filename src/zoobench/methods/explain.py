@@ -24,7 +24,7 @@ from zoobench.metrics import measured
 from zoobench.models import graphs
 from zoobench.schema import Measurement, digest
 from zoobench.statistics import intervals
-from zoobench.statistics.bootstrap import Floats, Units, resampled, seed_of, unit_count
+from zoobench.statistics.bootstrap import Floats, Units, seed_of
 
 if TYPE_CHECKING:
     import torch
@@ -257,7 +257,5 @@ def _beaten(values: Floats, units: Units, against: Sequence[str]) -> dict[str, A
 
 def _mean(values: Floats, units: Units) -> tuple[float, float, float]:
     """The mean and its interval."""
-    draws = np.concatenate([w @ values / w.sum(axis=1) for w in resampled(units)])
-    value = float(values.mean())
-    low, high = intervals.of_draws(value, draws, unit_count(units), bounds=(-1.0, 1.0))
-    return value, float(low), float(high)
+    low, high = intervals.of_ratio(values, np.ones(len(values)), units, bounds=(-1.0, 1.0))
+    return float(values.mean()), float(low), float(high)

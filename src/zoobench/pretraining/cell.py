@@ -30,8 +30,8 @@ from zoobench.pretraining.pictures import grid_png
 from zoobench.pretraining.samples import FeaturesOf
 from zoobench.pretraining.training import PretrainingRun, hash_of, reproducible, sample
 from zoobench.schema import Cell, Measurement, Ref
-from zoobench.statistics import intervals
-from zoobench.statistics.bootstrap import resampled, unit_count
+from zoobench.statistics.intervals import of_ratio
+from zoobench.tasks.evaluate import bounds_of
 
 if TYPE_CHECKING:
     import torch
@@ -240,8 +240,7 @@ def _with_interval(name: str, values: Any, split: Split) -> Measurement:
     kept = np.isfinite(over) & (below > 0)
     over, below, units = over[kept], below[kept], split.units[kept]
     value = float(over.sum() / below.sum())
-    draws = np.concatenate([w @ over / (w @ below) for w in resampled(units)])
-    low, high = intervals.of_draws(value, draws, unit_count(units))
+    low, high = of_ratio(over, below, units, bounds_of(name))
     exact = int((~np.isfinite(values)).sum())
     detail = {"exact": exact} if exact else {}
     return measured(name, value, low=low, high=high, n=len(over), detail=detail)

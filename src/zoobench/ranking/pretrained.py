@@ -21,6 +21,7 @@ from zoobench.schema import PRETRAIN, Record, Ref
 from zoobench.statistics.bootstrap import ALPHA, Floats, unit_count
 from zoobench.statistics.intervals import Luck, pooled, satterthwaite, student_quantile
 from zoobench.statistics.paired import holm
+from zoobench.tasks.evaluate import bounds_of
 
 SAMPLED, FLOOR = ("kid", "fid", "sample_precision", "sample_recall"), "_floor"
 """What is measured of samples, and the end of its name where real pictures stand in their place."""
@@ -57,7 +58,9 @@ def _made(model: Ref, records: Sequence[Record]) -> MadeEncoder:
             between = float(values.var(ddof=1)) / len(values)
             dof = satterthwaite((float(within), np.inf), (between, len(values) - 1.0))
             half = student_quantile(dof) * float(np.sqrt(within + between))
-            low, high = float(values.mean()) - half, float(values.mean()) + half
+            least, most = bounds_of(name)
+            low = max(float(values.mean()) - half, least)
+            high = min(float(values.mean()) + half, most)
         numbers[name] = (float(values.mean()), low, high)
     rates = tuple(sorted({float(r.chosen["rate"]) for r in records if "rate" in r.chosen}))
     judge = next((m.detail["model"] for r in records if (m := r.get("kid"))), "")

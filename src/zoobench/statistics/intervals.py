@@ -11,7 +11,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from zoobench.statistics.bootstrap import Floats, Units, unit_sums
+from zoobench.statistics.bootstrap import Floats, Units, resampled, unit_count, unit_sums
 
 NORMAL = NormalDist()
 Z = 1.959963984540054
@@ -118,6 +118,19 @@ def of_draws(
         half = student_quantile(dof) * luck**0.5
         low, high = value - half, value + half
     return max(min(low, value), bounds[0]), min(max(high, value), bounds[1])
+
+
+def of_ratio(
+    over: Floats,
+    below: Floats,
+    units: Units,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
+) -> tuple[float, float]:
+    """The interval of the ratio of two sums over rows (n,), which is a mean where `below` is 1, by
+    the bootstrap over units: see `of_draws`."""
+    draws = np.concatenate([w @ over / (w @ below) for w in resampled(units)])
+    value = float(over.sum() / below.sum())
+    return of_draws(value, draws, unit_count(units), bounds=bounds)
 
 
 def corrected(value: float, draws: Floats) -> tuple[float, float, float]:

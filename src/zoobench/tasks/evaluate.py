@@ -89,6 +89,8 @@ def bounds_of(metric: str) -> tuple[float, float]:
     """Between what the metric lies, signed as it is."""
     if fraction(metric):
         return 0.0, 1.0
+    if metric == "ssim":
+        return -1.0, 1.0
     return (0.0 if metric in ERRORS else -np.inf), np.inf
 
 
