@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,7 +19,7 @@ from zoobench.schema import PRETRAIN, Cell, Record, Ref
 from zoobench.statistics.bootstrap import units_of
 from zoobench.statistics.intervals import Luck, pooled
 
-JUDGE = "packaged/efficientnet-lite0@1"
+JUDGE = "packaged/efficientnet-lite0"
 DATA = Ref.parse("packaged/mnist-5k@1")
 
 
@@ -158,6 +159,28 @@ def test_samples_stand_beside_their_floor_and_in_the_csv_file() -> None:
     assert set(columns["scope"]) == {"pretraining"}
     assert set(columns["dataset"]) == {"packaged/mnist-5k"}
     assert columns["low"][columns["metric"].index("kid")] < 0.31
+
+
+@pytest.mark.parametrize(
+    "curve",
+    ["x", 3, [{}], [{"examples": 1, "macs": None, "accuracy": 0.5}], [[1, 2, 3]], [],
+     [{"examples": "a", "macs": 1, "accuracy": 1}],
+     [{"examples": 1, "macs": 1, "accuracy": float("nan")}]],
+    ids=repr,
+)  # fmt: skip
+def test_a_strangers_record_of_a_pretraining_is_left_out(curve: object) -> None:
+    ours = made("masked", 0, [(0, 0, 0.5), (100, 200, 0.8)])
+    broken = [m for m in ours.measurements if m.metric != "pretraining_valid_accuracy"]
+    broken.append(measured("pretraining_valid_accuracy", 0.5, detail={"curve": curve}))
+    theirs = dataclasses.replace(
+        ours, cell=dataclasses.replace(ours.cell, seed=1), measurements=tuple(broken),
+        chosen={"rate": "<b>"},
+    )  # fmt: skip
+    assert encoders([theirs]) == ()
+    assert encoders([ours, theirs]) == encoders([ours])
+    for name in ("examples_seen", "train_memory_bytes"):
+        without = tuple(m for m in ours.measurements if m.metric != name)
+        assert encoders([dataclasses.replace(ours, measurements=without)]) == ()
 
 
 def test_the_tables_say_in_words_what_beats_and_mark_what_was_seen() -> None:

@@ -26,18 +26,26 @@ from zoobench.tasks.evaluate import bounds_of
 SAMPLED, FLOOR = ("kid", "fid", "sample_precision", "sample_recall"), "_floor"
 """What is measured of samples, and the end of its name where real pictures stand in their place."""
 NUMBERS = (
-    "examples_seen", "pretraining_macs", "pretraining_seconds", "pretraining_joules",
-    "train_memory_bytes", "psnr", "ssim", "bits_per_dim", "masked_lm_loss", "pseudo_bits_per_byte",
+    "examples_seen", "pretraining_macs", "pretraining_seconds", "train_memory_bytes",
+    "pretraining_joules", "psnr", "ssim", "bits_per_dim", "masked_lm_loss", "pseudo_bits_per_byte",
     *(name + end for name in SAMPLED for end in ("", FLOOR)),
 )  # fmt: skip
 """Of an encoder, beside its curve."""
+ALWAYS = 4
+"""Of these every encoder has the first."""
 OVER = ("random features", "raw input")
 """What every pretraining is held against."""
 
 
 def encoders(records: Iterable[Record]) -> tuple[MadeEncoder, ...]:
-    """A row for each model whose pretraining cells are among `records`, in their order."""
-    made = by_model(r for r in records if r.cell.method == PRETRAIN and r.status == "ok")
+    """A row for each model whose pretraining cells are among `records`, in their order. A record
+    that lacks what each of ours has is left out: others write records, too."""
+    made = by_model(
+        r
+        for r in records
+        if r.cell.method == PRETRAIN and r.status == "ok"
+        and _points(r) and all(r.get(name) for name in NUMBERS[:ALWAYS])
+    )  # fmt: skip
     rows = [_made(model, of) for model, of in made.items()]
     spent = [row.curve[-1][1] for row in rows if row.curve[-1][1] > 0]
     return tuple(
@@ -62,22 +70,30 @@ def _made(model: Ref, records: Sequence[Record]) -> MadeEncoder:
             low = max(float(values.mean()) - half, least)
             high = min(float(values.mean()) + half, most)
         numbers[name] = (float(values.mean()), low, high)
-    rates = tuple(sorted({float(r.chosen["rate"]) for r in records if "rate" in r.chosen}))
-    judge = next((m.detail["model"] for r in records if (m := r.get("kid"))), "")
+    chosen = {rate for r in records if isinstance(rate := r.chosen.get("rate"), float)}
+    judge = next((str(m.detail.get("model", "")) for r in records if (m := r.get("kid"))), "")
+    rates = tuple(sorted(chosen))
     return MadeEncoder(model, len(records), rates, numbers, _curve(records), judge=judge)
 
 
 def _curve(records: Sequence[Record]) -> tuple[tuple[float, float, float, float, float], ...]:
-    told = [m.detail["curve"] for r in records if (m := r.get("pretraining_valid_accuracy"))]
+    """(examples, MACs, mean, least and greatest accuracy) along the trainings."""
     points = []
-    for same in zip(*told, strict=False):
-        values = [float(point["accuracy"]) for point in same]
-        first = same[0]
-        mean = float(np.mean(values))
-        points.append(
-            (float(first["examples"]), float(first["macs"]), mean, min(values), max(values))
-        )
+    for same in zip(*map(_points, records), strict=False):
+        values = [accuracy for _, _, accuracy in same]
+        points.append((*same[0][:2], float(np.mean(values)), min(values), max(values)))
     return tuple(points)
+
+
+def _points(record: Record) -> list[tuple[float, float, float]]:
+    """(examples, MACs, accuracy) along a training; [] where it tells no such."""
+    told = record.get("pretraining_valid_accuracy")
+    try:
+        rows = told.detail["curve"] if told else ()
+        points = [(float(p["examples"]), float(p["macs"]), float(p["accuracy"])) for p in rows]
+    except (KeyError, TypeError, ValueError):
+        return []
+    return points if np.isfinite(points).all() else []
 
 
 def _at(row: MadeEncoder, macs: float) -> float:

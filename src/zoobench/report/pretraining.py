@@ -90,7 +90,7 @@ def sampled(made: Sequence[MadeEncoder]) -> TransferTable:
         for one in made
         for who, end in ((names[one.model], ""), (f"{names[one.model]}: real, the floor", FLOOR))
     ]
-    judges = ", ".join(dict.fromkeys(Ref.parse(one.judge).short for one in made))
+    judges = ", ".join(dict.fromkeys(one.judge for one in made))
     about = (
         f"In the features of {judges}, beside real pictures of test. The floor is what as many "
         "real pictures of train have. KID is 0 on average where nothing tells two sets apart, and "
