@@ -150,6 +150,9 @@ class _Mark:
     def elapsed_time(self, later: _Mark) -> float:
         return 1000 * (later._at - self._at)
 
+    def synchronize(self) -> None:
+        """It is done."""
+
 
 class _Event:
     """After which features are in the host's memory: not before."""
@@ -193,7 +196,9 @@ def imitated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Card]:
 
     monkeypatch.setattr(torch, "tensor", lambda *a, **k: tensor(made, *a, **k))
     monkeypatch.setattr(torch, "as_tensor", lambda *a, **k: tensor(listed, *a, **k))
-    monkeypatch.setattr(machine, "reads_pinned", lambda device: device.type == DEVICE.type)
+    for asking in (machine, extraction):
+        monkeypatch.setattr(asking, "reads_pinned", lambda device: device.type == DEVICE.type)
+    monkeypatch.setattr(extraction, "free_bytes", lambda device: 2**30)
     for module in (machine, extraction):
         monkeypatch.setattr(module, "pinned", _pin)
     monkeypatch.setattr(outgoing, "copied_out", _copied_out)

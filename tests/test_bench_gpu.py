@@ -30,6 +30,7 @@ def module() -> Any:
 def test_every_part_runs_and_its_json_has_its_shape(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.syspath_prepend(FILE.parent)  # where a script finds what lies beside it
     bench, out = module(), tmp_path / "bench.json"
     asked = ["bench_gpu.py", "--quick", "--device", "cpu", "--out", str(out)]
     monkeypatch.setattr(sys, "argv", asked)

@@ -1,6 +1,7 @@
 """The loop that turns a split into features: batches, decoding beside computing, order.
 
-Batch sizes follow a rule and no stopwatch, so that a run forms the same batches again.
+On the CPU batch sizes follow a rule and no stopwatch, so that a run forms the same batches again;
+of pictures on a GPU the size is measured, once a network.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from itertools import accumulate, chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from zoobench.features.batch_size import measured_batch
 from zoobench.features.incoming import Incoming
 from zoobench.features.outgoing import Outgoing, Put
 from zoobench.features.pixels import PixelCache, PixelRows, pixel_reader
 from zoobench.features.stages import StageClock, StageSeconds
 from zoobench.interfaces import Backbone, Split
-from zoobench.machine import pinned
+from zoobench.machine import pinned, reads_pinned
 from zoobench.models import graphs
 
 if TYPE_CHECKING:
@@ -32,8 +34,12 @@ T = TypeVar("T")
 
 TOKENS = {"cpu": 1024, "cuda": 32_768}
 """Tokens of a batch of texts, padding included."""
-MOST = {"cpu": 64, "cuda": 256}
+MOST = {"cpu": 64, "cuda": 1024}
 """Most pictures of a batch."""
+UNMEASURED = 256
+"""Most pictures of a batch on a GPU where nothing is measured: of a compiled network, and of fewer
+than MEASURED_FROM pictures, which are done by then."""
+MEASURED_FROM = 2048
 ROWS = 512
 """Most texts of a batch."""
 CHUNK = 4096
@@ -49,7 +55,9 @@ CACHE_BYTES = 32 * 2**20
 MEMORY_LIMIT_BYTES = 2**30
 """Features kept in memory by one worker, besides those on disk."""
 LANES = 8
-"""Most threads that each compute or decode a batch: Python leads them all, one call at a time."""
+"""Most threads that each compute a batch: Python leads them all, one call at a time."""
+DECODERS = 16
+"""Most threads that decode batches for a GPU."""
 AHEAD = 2
 """Batches that are decoded before they are asked for, beside one a thread."""
 
@@ -176,7 +184,7 @@ def _ahead(stream: Batches, compute: Compute, clock: StageClock) -> Generator[in
 
     import torch
 
-    workers = min(LANES, torch.get_num_threads())
+    workers = min(DECODERS, torch.get_num_threads())
     with ThreadPoolExecutor(workers, initializer=_alone) as decoders:
         decoded = _in_order(decoders, _pinned, stream, workers + AHEAD)
         yield from map(compute, clock.awaiting(decoded))
@@ -216,7 +224,8 @@ def batches(job: Job, split: Split, reader: PixelRows | None) -> Batches:
     if job.backbone.input_spec.modality == "audio":
         yield from _recordings(job, split, HEARD[kind])
         return
-    step = job.rows or picture_batch(job.fast, job.device, job.item_bytes)
+    measures = job.compiled is None and len(split) >= MEASURED_FROM
+    step = job.rows or picture_batch(job.fast, job.device, job.item_bytes, measures)
     for start in range(0, len(split), step):
         rows = range(start, min(start + step, len(split)))
         yield rows, partial(_pictures, job, split, reader, rows)
@@ -277,24 +286,33 @@ def heard(prepared: Any) -> int:
     return int(prepared["values"].numel())
 
 
-def picture_batch(backbone: Backbone, device: torch.device, item_bytes: int = 4) -> int:
+def picture_batch(
+    backbone: Backbone, device: torch.device, item_bytes: int = 4, measures: bool = False
+) -> int:
     """Pictures a batch: on the CPU as many as keep the widest layer in the last cache level.
 
     A power of two from 8 to 64, by the largest input and output of one layer;
     `benchmarks/bench_extract.py --sweep` compares it with the others.
-    On a GPU as many as memory allows easily, up to 256.
+    On a GPU as many as its memory allows easily, or what is measured (batch_size.py) among them.
     """
-    import torch
-
     widest = item_bytes * widest_layer(backbone, device)
-    if device.type == "cuda":
-        room, least, most = torch.cuda.mem_get_info(device)[0] // 16, 1, MOST["cuda"]
+    on_gpu = reads_pinned(device)
+    if on_gpu:
+        room, least, most = free_bytes(device) // 16, 1, MOST["cuda"] if measures else UNMEASURED
     else:
         room, least, most = last_cache_bytes(), 8, MOST["cpu"]
     size = most
     while size > least and size * widest > room:
         size //= 2
-    return max(1, size)
+    return measured_batch(backbone, device, size) if on_gpu and measures else size
+
+
+def free_bytes(device: torch.device) -> int:
+    """Of a GPU's memory."""
+    import torch
+
+    free: int = torch.cuda.mem_get_info(device)[0]
+    return free
 
 
 def widest_layer(backbone: Backbone, device: torch.device) -> int:

@@ -122,8 +122,8 @@ class StageClock:
         """Of all batches, when a GPU has done them."""
         found, before = self._sum, None
         for begun, copied, ended in self._marks:
-            waited = _between(before, begun) if before is not None else 0.0
-            found += StageSeconds(waited, _between(begun, copied), _between(copied, ended))
+            waited = between(before, begun) if before is not None else 0.0
+            found += StageSeconds(waited, between(begun, copied), between(copied, ended))
             before = ended
         return found
 
@@ -137,6 +137,7 @@ def marked(device: torch.device) -> Any:
     return event
 
 
-def _between(first: Any, second: Any) -> float:
+def between(first: Any, second: Any) -> float:
+    """Seconds from one `marked` to another, when the GPU has done both."""
     milliseconds: float = first.elapsed_time(second)
     return max(0.0, milliseconds / 1000)
