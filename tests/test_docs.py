@@ -42,6 +42,7 @@ ELSEWHERE = {
     r"check ([a-z]|MODEL|RUN|--source)": "minutes of exports; tests/usability",
     r"profile .*--measure": "a stopwatch; tests/costs, tests/features/test_features_compiled.py",
     r"(run|plan) (vision|text|gpu)": "weights and data of the public hubs",
+    r"run trust": "minutes; tests/runs/test_runs_planning.py plans it",
     r"run pretraining": "ten minutes; tests/runs/test_runs_pretraining.py, a small one",
     r"recommend .*--models timm/": "the public hub; tests/test_hub_recommend.py, from a hub here",
     r"save |predict |recommend .*--save": "a model of a library; tests/export/test_export_save.py",

@@ -8,6 +8,7 @@ import pytest
 
 from cells import write_suite
 from zoobench import datasets
+from zoobench.datasets.shift import is_shifted
 from zoobench.runs import forecast, planning, suite
 from zoobench.schema import Cell
 
@@ -89,3 +90,14 @@ def test_controls_of_a_large_dataset_cost_a_twentieth(tmp_path: Path) -> None:
     again = sum(guesses[c.key] for c in found if c.dataset.option("control_units")) - random
     assert random < full / 20
     assert again < random / 10, "its features are there"
+
+
+def test_the_suite_trust_asks_all_three_of_what_the_demo_has() -> None:
+    trust, demo = suite.read("trust"), suite.read("demo")
+    assert trust.models == demo.models
+    assert set(demo.datasets) < set(trust.datasets)
+    cells = [cell for cell in planning.plan(trust) if cell.method == "linear-probe"]
+    assert all(cell.params["explain"] and cell.params["membership"] for cell in cells)
+    shifted = [cell for cell in cells if is_shifted(cell.dataset)]
+    pictures = {cell.model for cell in cells if "photo-crops" in cell.dataset.text}
+    assert len(shifted) == 9 * len(pictures)

@@ -29,7 +29,7 @@ CONTROLS = ("chance", "majority", "mean", "raw-input", "oracle", "random-weights
 
 BUILTIN = (
     "smoke", "smoke-dense", "smoke-words", "demo", "vision", "dense", "text", "words", "shift",
-    "gpu", "smoke-sound", "sound", "zero-shot", "pretraining",
+    "trust", "gpu", "smoke-sound", "sound", "zero-shot", "pretraining",
 )  # fmt: skip
 
 Precision = Literal["auto", "fp32", "bf16"]

@@ -15,10 +15,10 @@ CACHE_BYTES = 4 * 2**20
 after each operation. Whole-array float64 temporaries cost as much as the solver itself."""
 
 
-def blocks(n: int, row_bytes: int, device: torch.device) -> Iterator[slice]:
-    """Slices that cover range(n), each one block of rows of `row_bytes`, at least 1."""
+def blocks(n: int, row_bytes: int, device: torch.device, least: int = 1) -> Iterator[slice]:
+    """Slices that cover range(n), each one block of rows of `row_bytes`, at least `least`."""
     limit = CACHE_BYTES if device.type == "cpu" else WORKSPACE_BYTES
-    step = max(1, limit // max(1, row_bytes))
+    step = max(least, limit // max(1, row_bytes))
     for start in range(0, n, step):
         yield slice(start, min(start + step, n))
 
