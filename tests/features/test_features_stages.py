@@ -117,6 +117,24 @@ def test_a_slow_decoder_and_a_slow_network_are_told_apart(
     assert found.batch == 8
 
 
+def test_texts_that_are_slow_to_prepare_are_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are prepared before their batches are formed, to be sorted."""
+    split = datasets.load(datasets.resolve("synthetic/phrases?train=24&valid=8&test=8")).train
+    source = Features(models.load(models.resolve("synthetic/bag"), 0), View("synthetic/bag"))
+    prepare = source.backbone.prepare
+
+    def slow(raw: Any) -> Any:
+        time.sleep(SLOW)
+        return prepare(raw)
+
+    object.__setattr__(source.backbone, "prepare", slow)
+    source.features(split)
+    found = source.stages[split.fingerprint]
+    assert found.bound == "decode"
+    assert found.waited >= 24 * SLOW
+    assert found.host_waited == 0
+
+
 def test_a_card_that_gets_no_batches_waits_and_so_does_its_host(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -127,7 +127,11 @@ def extract_into(job: Job, split: Split, put: Put, report: Callable[[int], None]
     incoming, outgoing = Incoming(job.device), Outgoing(put)
     # A compiled network keeps to one thread: it is guarded by what it has seen.
     lanes = LANES if job.compiled is None else 1
-    counts = _side_by_side(stream, compute, lanes, clock) if cpu else _ahead(stream, compute, clock)
+    counts = (
+        _side_by_side(clock.preparing(stream), compute, lanes, clock)
+        if cpu
+        else _ahead(stream, compute, clock)
+    )
     with (
         contextlib.closing(reader) if reader is not None else contextlib.nullcontext(),
         contextlib.closing(counts),

@@ -110,12 +110,17 @@ class StageClock:
 
     def awaiting(self, decoded: Iterator[T]) -> Iterator[T]:
         """`decoded` as they come, the host's waiting for each noted."""
-        while True:
-            began = worktime.now()
-            item = next(decoded, None)
-            self._sum += StageSeconds(host_waited=worktime.now() - began)
-            if item is None:
-                return
+        for item, seconds in _timed(decoded):
+            with self._turn:
+                self._sum += StageSeconds(host_waited=seconds)
+            yield item
+
+    def preparing(self, stream: Iterator[T]) -> Iterator[T]:
+        """`stream` as it comes on the CPU: what gives texts and recordings has prepared them, to
+        sort them by their lengths, in the thread that asks."""
+        for item, seconds in _timed(stream):
+            with self._turn:
+                self._sum += StageSeconds(waited=seconds)
             yield item
 
     def seconds(self) -> StageSeconds:
@@ -126,6 +131,14 @@ class StageClock:
             found += StageSeconds(waited, between(begun, copied), between(copied, ended))
             before = ended
         return found
+
+
+def _timed(items: Iterator[T]) -> Iterator[tuple[T, float]]:
+    """Each of `items`, and the seconds that it took to come."""
+    began = worktime.now()
+    for item in items:
+        yield item, worktime.now() - began
+        began = worktime.now()
 
 
 def marked(device: torch.device) -> Any:
