@@ -1,7 +1,7 @@
 """A cell `pretrain`: one encoder made, or found in the cache, and what is known of it as numbers.
 
-The training sees sealed splits. Only when its checkpoint is written is `test` read, once, for what
-an objective rebuilds of its pictures and says of them.
+The training sees sealed splits. Only when its checkpoint is written is `test` read, for what an
+objective rebuilds of its pictures and says of them, and for real pictures beside its samples.
 """
 
 from __future__ import annotations
