@@ -29,9 +29,11 @@ def picture(height: int, width: int) -> torch.Tensor:
 
 
 def brightness(batch: torch.Tensor) -> torch.Tensor:
-    """No probability, but one that pixels decide unevenly."""
-    weights = torch.linspace(0, 1, batch[0].numel()).view_as(batch[0])
-    return torch.sigmoid(0.01 * (batch * weights).flatten(1).sum(dim=1))
+    """No probability of a network, but one that pixels decide unevenly, and that is not saturated
+    on the way from a blurred picture to the picture."""
+    rng = torch.Generator().manual_seed(3)
+    weights = 0.05 * torch.randn(batch[0].shape, generator=rng)
+    return torch.sigmoid((batch * weights).flatten(1).sum(dim=1))
 
 
 def of_parts(parts: PictureParts) -> Probability:
@@ -88,12 +90,12 @@ def test_integrated_gradients_are_those_of_a_fine_rule_and_add_up() -> None:
     found = integrated_gradients(own, blank, slopes)
     at = (torch.arange(2000).view(-1, 1, 1, 1) + 0.5) / 2000
     expected = (own - blank) * slopes(blank + at * (own - blank)).mean(dim=0)
-    assert torch.allclose(found, expected, atol=1e-6)
-    rise = float(brightness(own[None]) - brightness(blank[None]))
-    assert float(found.sum()) == pytest.approx(rise, abs=1e-5)
+    assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
+    rise = float(brightness(own[None]).double() - brightness(blank[None]).double())
+    assert float(found.sum()) == pytest.approx(rise, rel=1e-3)
     by_tile = of_tiles(found)
-    assert float(by_tile[-1]) == pytest.approx(float(found[:, 16:, 32:].sum()), abs=1e-6)
-    assert float(by_tile.sum()) == pytest.approx(rise, abs=1e-5)
+    assert float(by_tile[-1]) == pytest.approx(float(found[:, 16:, 32:].sum()), rel=1e-4)
+    assert float(by_tile.sum()) == pytest.approx(float(found.sum()), rel=1e-4)
 
 
 def test_integrated_gradients_are_captums() -> None:
@@ -149,7 +151,9 @@ def test_curves_are_those_of_pixel_flipping() -> None:
     parts = PictureParts(picture(64, 48))
     importance = torch.rand(parts.count, generator=torch.Generator().manual_seed(1))
     expected = [pixel_flipping(parts, importance, one) for one in (parts.blank, parts.picture)]
-    assert curves(importance, of_parts(parts)) == pytest.approx(expected, abs=1e-3)
+    found = curves(importance, of_parts(parts))
+    assert found == pytest.approx(expected, abs=1e-3)
+    assert abs(found[0] - found[1]) > 0.02, "else the order would not matter"
 
 
 def test_the_blur_is_gaussian_with_mirrored_edges() -> None:
