@@ -42,7 +42,6 @@ def test_what_is_in_no_table_is_a_middling_network_of_its_modality() -> None:
 
 
 def test_a_local_file_takes_by_its_size(tmp_path: Path) -> None:
-    pytest.importorskip("onnx")
     model = Ref("onnx", "mine", "0", (("path", str(tmp_path)),))
     assert forecast.macs(model) == forecast.UNKNOWN_MACS["image"], "nothing is there"
     forecast.macs.cache_clear()

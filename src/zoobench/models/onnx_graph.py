@@ -50,8 +50,10 @@ SHOWN, LONGEST_NAME = 12, 100
 def parse(path: Path) -> Any:
     """The onnx.ModelProto of a file, its external data not looked at.
 
-    Raises MissingWeights for a file that is none or damaged, Unsupported for one that is refused.
+    Raises MissingWeights for a file that is none or damaged, Unsupported for one that is refused,
+    MissingExtra without ONNX.
     """
+    onnx_session.require(f"reading {path}", ("onnx",))
     import onnx
 
     if not path.is_file():
