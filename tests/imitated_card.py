@@ -198,7 +198,8 @@ def imitated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Card]:
     monkeypatch.setattr(torch, "as_tensor", lambda *a, **k: tensor(listed, *a, **k))
     for asking in (machine, extraction):
         monkeypatch.setattr(asking, "reads_pinned", lambda device: device.type == DEVICE.type)
-    monkeypatch.setattr(extraction, "free_bytes", lambda device: 2**30)
+    for asking in (machine, extraction):
+        monkeypatch.setattr(asking, "free_bytes", lambda device: 2**30)
     for module in (machine, extraction):
         monkeypatch.setattr(module, "pinned", _pin)
     monkeypatch.setattr(outgoing, "copied_out", _copied_out)

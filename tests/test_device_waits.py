@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 import torch
 
 from imitated_card import DEVICE, imitated
-from zoobench import datasets, methods, models
+from zoobench import datasets, machine, methods, models
 from zoobench.features.pairs import pairs_of
 from zoobench.features.source import Features, View
 from zoobench.interfaces import Split
@@ -23,6 +24,7 @@ from zoobench.methods.training import FiniteLosses
 from zoobench.models import small
 from zoobench.pretraining import PretrainingRecipe
 from zoobench.pretraining.training import PretrainingRun
+from zoobench.solvers import basis, logistic, softmax
 from zoobench.solvers.grid import grid
 from zoobench.solvers.knn import knn_log_probs
 from zoobench.solvers.logistic import PathOptions, logistic_path
@@ -182,6 +184,65 @@ def test_an_evaluation_of_the_probe_reads_ten_numbers_back(monkeypatch: pytest.M
     used = sum(point.evaluations for point in path.points) + path.refit.evaluations
     assert sum(card.waits.values()) / used < 14
     assert path.points == expected.points
+
+
+def test_rows_of_the_host_s_memory_are_sent_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The probe's answer is that of rows that lie on the card, and no more than a block of them,
+    of features or of scores, is ever there."""
+    options = PathOptions(lambdas=8, decades=4.0)
+    n, block = 5000, 64 * 1024
+    for home in (basis, softmax):
+        monkeypatch.setattr(home, "WORKSPACE_BYTES", block)
+    monkeypatch.setattr(basis, "CACHE_BYTES", block)
+    given = rows_of(n, torch.device("cpu"))
+    expected = logistic_path(*given, 4, options)
+    sizes = []
+    sending = basis.near
+
+    def near(rows: torch.Tensor, part: slice, device: torch.device) -> torch.Tensor:
+        found = sending(rows, part, device)
+        sizes.append(found.nbytes)
+        return found
+
+    for home in (basis, softmax, logistic):
+        monkeypatch.setattr(home, "near", near)
+    with imitated(monkeypatch):
+        train, labels, valid, truth = given
+        path = logistic_path(train, labels.to(DEVICE), valid, truth.to(DEVICE), 4, options)
+        scores = path.refit.head.scores(train)
+        assert scores.device == DEVICE
+        for point, other in zip(path.points, expected.points, strict=True):
+            assert point.valid_loss == pytest.approx(other.valid_loss, rel=1e-12)
+            same = {"valid_nll": 0.0, "valid_loss": 0.0}
+            assert replace(point, **same) == replace(other, **same)
+        assert torch.equal(scores.cpu(), expected.refit.head.scores(train))
+        assert torch.equal(path.refit.head.said(train).cpu(), scores.cpu().argmax(dim=1))
+    assert max(sizes) <= block
+    assert len(sizes) > 100
+
+
+@pytest.mark.parametrize("free", [2**30, 10_000])
+def test_where_rows_lie_follows_from_free_memory(
+    free: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quarter of 10,000 bytes does not hold them."""
+    expected = probed("cpu")
+    with imitated(monkeypatch) as card:
+        monkeypatch.setattr(machine, "free_bytes", lambda device: free)
+        rows = machine.placed([torch.zeros(40, 16)], DEVICE, 4)[0]
+        assert (rows.device == DEVICE) == (free > 10_000)
+        found = probed("meta")
+        assert card.operations > 100
+    assert torch.equal(found, expected)
+
+
+def probed(device: str) -> torch.Tensor:
+    splits = splits_of("stripes", train=60)
+    adapted = methods.build("linear-probe", {"lambdas": 6}).adapt(
+        source_of("synthetic/gabor", device), splits.sealed(), 0
+    )
+    said: torch.Tensor = adapted.predict(splits.test)
+    return said
 
 
 def test_the_quick_probes_read_nothing_back_for_a_block(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -148,6 +149,25 @@ def pinned(batch: Any) -> Any:
 def reads_pinned(device: torch.device) -> bool:
     """Whether `device` has a memory of its own, and reads the host's by itself."""
     return device.type == "cuda"
+
+
+def free_bytes(device: torch.device) -> int:
+    """Of a GPU's memory."""
+    import torch
+
+    free: int = torch.cuda.mem_get_info(device)[0]
+    return free
+
+
+def placed(
+    tensors: Sequence[torch.Tensor], device: torch.device, copies: int
+) -> list[torch.Tensor]:
+    """Them on `device`; or, where `copies` of all would take more than half of a GPU's free memory,
+    in the host's, from where the GPU is sent a block at a time."""
+    many = copies * sum(one.nbytes for one in tensors)
+    if reads_pinned(device) and many > free_bytes(device) // 2:
+        return [pinned(one) for one in tensors]
+    return [one.to(device) for one in tensors]
 
 
 @lru_cache(maxsize=256)

@@ -22,7 +22,7 @@ from zoobench.features.outgoing import Outgoing, Put
 from zoobench.features.pixels import PixelCache, PixelRows, pixel_reader
 from zoobench.features.stages import StageClock, StageSeconds
 from zoobench.interfaces import Backbone, Split
-from zoobench.machine import pinned, reads_pinned
+from zoobench.machine import free_bytes, pinned, reads_pinned
 from zoobench.models import graphs
 
 if TYPE_CHECKING:
@@ -309,14 +309,6 @@ def picture_batch(
     while size > least and size * widest > room:
         size //= 2
     return measured_batch(backbone, device, size) if on_gpu and measures else size
-
-
-def free_bytes(device: torch.device) -> int:
-    """Of a GPU's memory."""
-    import torch
-
-    free: int = torch.cuda.mem_get_info(device)[0]
-    return free
 
 
 def widest_layer(backbone: Backbone, device: torch.device) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from zoobench.interfaces import Adapted, SealedSplits, Split
+from zoobench.machine import placed
 from zoobench.methods.cells import CellSample, cell_miou, painted, sampled
 from zoobench.methods.linear_probe import facts_of, flags_of
 from zoobench.methods.predictor import Predictor
@@ -63,7 +64,7 @@ def fit_cells(source: Any, splits: SealedSplits, recipe: DenseProbe) -> Adapted:
     """The probe on whatever `source` gives of the cells of a split."""
     import torch
 
-    from zoobench.solvers.logistic import PathOptions, logistic_path
+    from zoobench.solvers.logistic import COPIES, PathOptions, logistic_path
 
     device, size = source.device, (recipe.size, recipe.size)
     samples: list[CellSample] = []
@@ -71,7 +72,8 @@ def fit_cells(source: Any, splits: SealedSplits, recipe: DenseProbe) -> Adapted:
     for split in (splits.train, splits.valid):
         held = source.cells(split, size, recipe.layers)
         samples.append(sampled(split, held.places))
-        rows.append(held.rows(samples[-1].rows).to(device))
+        rows.append(held.rows(samples[-1].rows))
+    rows = placed(rows, device, COPIES)
     present = torch.from_numpy(np.flatnonzero(samples[0].mass.sum(axis=0) > 0))
     train, valid = (torch.from_numpy(one.mass).to(device) for one in samples)
     inside = valid[:, present]

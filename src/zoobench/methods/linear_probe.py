@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from zoobench.interfaces import Adapted, SealedSplits, Splits
+from zoobench.machine import placed
 from zoobench.methods.audit import off
 from zoobench.methods.head import AffineHead, Fitted, HeadFit
 from zoobench.schema import Measurement
@@ -49,11 +50,11 @@ class LinearProbe:
         import torch
 
         from zoobench.solvers.classes import relabel
-        from zoobench.solvers.logistic import PathOptions, logistic_path
+        from zoobench.solvers.logistic import COPIES, PathOptions, logistic_path
 
         device = backbone.device
-        train = backbone.features(splits.train).to(device)
-        valid = backbone.features(splits.valid).to(device)
+        parts = [backbone.features(one) for one in (splits.train, splits.valid)]
+        train, valid = placed(parts, device, COPIES)
         classes = len(splits.classes)
         labels = torch.from_numpy(labels_of(splits.train)).to(device)
         present, local = torch.unique(labels, return_inverse=True)
@@ -62,17 +63,15 @@ class LinearProbe:
         options = PathOptions(lambdas=self.lambdas, decades=self.decades)
         path = logistic_path(train, local, valid, local_valid, len(present), options)
 
+        solved = path.refit.head if self.refit else path.fit.head
         on_train = HeadFit(backbone, path.fit.head.log_probs, present, classes, train.shape[1])
-        refit = dataclasses.replace(on_train, score=path.refit.head.log_probs)
-        final = refit if self.refit else on_train
-        fitted = final.score(train).argmax(dim=1)
-        accuracy = (fitted == local).double().mean().item()
+        final = dataclasses.replace(on_train, score=solved.log_probs)
+        accuracy = (solved.said(train) == local).double().mean().item()
         facts = {"train_accuracy": accuracy, **facts_of(path)}
         facts["trainable_params"] = final.trainable_params
         chosen, held = {"lambda": path.fit.lam}, on_train.log_probs(splits.valid)
 
         def head() -> AffineHead:
-            solved = path.refit.head if self.refit else path.fit.head
             return AffineHead.of(*solved.unscaled()).among(present, classes)
 
         return Fitted(final.log_probs, held, chosen, facts, flags_of(path), head)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from zoobench.datasets.splits import hash_order
 from zoobench.interfaces import Adapted, SealedSplits, Split
+from zoobench.machine import placed
 from zoobench.methods.linear_probe import facts_of, flags_of
 from zoobench.methods.predictor import Predictor
 from zoobench.tasks.token_classification import entity_f1, tags_of
@@ -107,8 +108,8 @@ class WordProbe:
 
 @dataclass(frozen=True)
 class Rows:
-    """Words of train and valid as a solver takes them, on the device: features and tags, numbered
-    among those that are `present` in train, -1 where a tag is not."""
+    """Words of train and valid as a solver takes them: features and tags, numbered among those that
+    are `present` in train, -1 where a tag is not."""
 
     train: torch.Tensor
     labels: torch.Tensor
@@ -125,6 +126,7 @@ class Rows:
         import torch
 
         from zoobench.solvers.classes import relabel
+        from zoobench.solvers.logistic import COPIES
 
         tags = tags_of(splits.train)
         inside = np.flatnonzero(np.isin(tags.sentence, some))
@@ -134,7 +136,8 @@ class Rows:
         present, local = torch.unique(labels, return_inverse=True)
         true = torch.from_numpy(tags_of(splits.valid).values).long()
         held, to = relabel(true, present, len(splits.classes)), source.device
-        return cls(rows.to(to), local.to(to), valid.layer(layer).to(to), held.to(to), present)
+        own, others = placed([rows, valid.layer(layer)], to, COPIES)
+        return cls(own, local.to(to), others, held.to(to), present)
 
     @property
     def arguments(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, int]:

@@ -23,6 +23,17 @@ def blocks(n: int, row_bytes: int, device: torch.device, least: int = 1) -> Iter
         yield slice(start, min(start + step, n))
 
 
+def near(rows: Tensor, part: slice, device: torch.device) -> Tensor:
+    """`rows[part]` on `device`. Rows that are too many for a GPU lie in the host's memory, and each
+    block is sent to it as it is read."""
+    return rows[part].to(device, non_blocking=True)
+
+
+def beside(rows: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """An empty tensor where `rows` lie, in memory that a GPU reads by itself where theirs is."""
+    return torch.empty(shape, dtype=dtype, device=rows.device, pin_memory=rows.is_pinned())
+
+
 @dataclass(frozen=True)
 class Scaling:
     """z = (x - mean) / scale: the coordinates in which lambda has no unit.
@@ -35,11 +46,11 @@ class Scaling:
     scale: float
 
     def apply(self, features: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        """(N, D) of any float type -> (N, D) of `dtype`. Subtracts in float64: an offset
-        much larger than the spread must not eat the spread."""
-        out = torch.empty(features.shape, dtype=dtype, device=features.device)
-        for part in blocks(len(features), 8 * features.shape[1], features.device):
-            out[part] = (features[part].double() - self.mean) / self.scale
+        """(N, D) of any float type -> (N, D) of `dtype`, where the features lie. Subtracts in
+        float64: an offset much larger than the spread must not eat the spread."""
+        out, device = beside(features, features.shape, dtype), self.mean.device
+        for part in blocks(len(features), 8 * features.shape[1], device):
+            out[part] = (near(features, part, device).double() - self.mean) / self.scale
         return out
 
 
@@ -52,12 +63,22 @@ class LinearHead:
     bias: Tensor
 
     def scores(self, features: Tensor) -> Tensor:
-        """(N, D) -> (N, C) float32."""
-        out = torch.empty(len(features), len(self.bias), device=features.device)
+        """(N, D) -> (N, C) float32 on the head's device."""
+        device = self.bias.device
+        out = torch.empty(len(features), len(self.bias), device=device)
         weight, bias = self.weight.float().t(), self.bias.float()
-        for part in blocks(len(features), 12 * features.shape[1], features.device):
-            out[part] = self.scaling.apply(features[part]) @ weight + bias
+        for part in blocks(len(features), 12 * features.shape[1], device):
+            out[part] = self.scaling.apply(near(features, part, device)) @ weight + bias
         return out
+
+    def said(self, features: Tensor) -> Tensor:
+        """(N, D) -> (N,) int64 the likeliest class of each, on the head's device."""
+        device = self.bias.device
+        row_bytes = 12 * (features.shape[1] + len(self.bias))
+        parts = list(blocks(len(features), row_bytes, device))
+        return torch.cat(
+            [self.scores(near(features, part, device)).argmax(dim=1) for part in parts]
+        )
 
     def unscaled(self) -> tuple[Tensor, Tensor]:
         """(C, D) and (C,) float64 with which W z + b = weight @ x + bias."""
@@ -69,38 +90,41 @@ class LinearHead:
         return self.scores(features).log_softmax(dim=1)
 
 
-def scaling(features: Tensor, weights: Tensor | None = None) -> Scaling:
-    """Mean and scale of `features` (N, D), accumulated in float64; with `weights` (N,) each row
-    counts as often as it weighs."""
+def scaling(
+    features: Tensor, weights: Tensor | None = None, device: torch.device | None = None
+) -> Scaling:
+    """Mean and scale of `features` (N, D), accumulated in float64 on `device`, theirs unless said;
+    with `weights` (N,) each row counts as often as it weighs."""
+    device = device or features.device
     if weights is not None:
-        return _weighed(features, weights)
+        return _weighed(features, weights, device)
     n, d = features.shape
-    mean = torch.zeros(d, dtype=torch.float64, device=features.device)
-    largest = torch.zeros((), device=features.device)
-    for part in blocks(n, 8 * d, features.device):
-        mean += features[part].sum(dim=0, dtype=torch.float64)
-        largest = torch.maximum(
-            largest, torch.linalg.vector_norm(features[part].float(), torch.inf)
-        )
+    mean = torch.zeros(d, dtype=torch.float64, device=device)
+    largest = torch.zeros((), device=device)
+    for part in blocks(n, 8 * d, device):
+        block = near(features, part, device)
+        mean += block.sum(dim=0, dtype=torch.float64)
+        largest = torch.maximum(largest, torch.linalg.vector_norm(block.float(), torch.inf))
     mean /= n
-    total = torch.zeros((), dtype=torch.float64, device=features.device)
-    for part in blocks(n, 8 * d, features.device):
-        total += torch.linalg.vector_norm(features[part].double().sub_(mean)) ** 2
+    total = torch.zeros((), dtype=torch.float64, device=device)
+    for part in blocks(n, 8 * d, device):
+        total += torch.linalg.vector_norm(near(features, part, device).double() - mean) ** 2
     s = float(total) / (n * d)
     # Constant features leave the rounding of their mean behind; it is no signal.
     return Scaling(mean, s**0.5 if s > (1e-14 * float(largest)) ** 2 else 1.0)
 
 
-def _weighed(features: Tensor, weights: Tensor) -> Scaling:
+def _weighed(features: Tensor, weights: Tensor, device: torch.device) -> Scaling:
     n, d = features.shape
-    total, mean = float(weights.sum()), torch.zeros(d, dtype=torch.float64, device=features.device)
+    total, mean = float(weights.sum()), torch.zeros(d, dtype=torch.float64, device=device)
     squares, largest = torch.zeros_like(mean), 0.0
-    for part in blocks(n, 16 * d, features.device):
-        largest = max(largest, float(features[part].abs().max()))
-        mean += weights[part] @ features[part].double()
+    for part in blocks(n, 16 * d, device):
+        block = near(features, part, device)
+        largest = max(largest, float(block.abs().max()))
+        mean += weights[part] @ block.double()
     mean /= total
-    for part in blocks(n, 16 * d, features.device):
-        squares += weights[part] @ features[part].double().sub_(mean).square_()
+    for part in blocks(n, 16 * d, device):
+        squares += weights[part] @ (near(features, part, device).double() - mean).square_()
     s = float(squares.sum()) / (total * d)
     return Scaling(mean, s**0.5 if s > (1e-14 * largest) ** 2 else 1.0)
 
@@ -113,7 +137,7 @@ def joint_scale(
     if len(second) == 0:
         return known.scale
     n, m = sizes
-    other = scaling(second, weights)
+    other = scaling(second, weights, known.mean.device)
     apart = float((other.mean - known.mean).square().mean())
     s = (n * known.scale**2 + m * other.scale**2) / (n + m) + n * m * apart / (n + m) ** 2
     return float(s**0.5)
@@ -130,8 +154,11 @@ class Eigenbasis:
     eigenvalues: Tensor
 
 
-def eigenbasis(centred: Tensor, dtype: torch.dtype = torch.float32) -> Eigenbasis:
-    """Eigenvectors of the Gram matrix of `centred` (N, D), computed in `dtype`.
+def eigenbasis(
+    centred: Tensor, dtype: torch.dtype = torch.float32, device: torch.device | None = None
+) -> Eigenbasis:
+    """Eigenvectors of the Gram matrix of `centred` (N, D), computed in `dtype` on `device`, theirs
+    unless said.
 
     Where N < D a QR factorisation comes first: the rows lie in N dimensions, and the
     eigenproblem shrinks to N x N without the loss of Z Z^T's small eigenvectors.
@@ -139,14 +166,15 @@ def eigenbasis(centred: Tensor, dtype: torch.dtype = torch.float32) -> Eigenbasi
     orthonormality, 1e-6); a closed form that divides by eigenvalues asks for float64.
     """
     n, d = centred.shape
+    device = device or centred.device
     span: Tensor | None = None
     rows = centred
     if n < d:
-        span, upper = torch.linalg.qr(centred.to(dtype).t())
+        span, upper = torch.linalg.qr(centred.to(device, dtype).t())
         rows = upper.t()
-    gram = torch.zeros(rows.shape[1], rows.shape[1], dtype=dtype, device=centred.device)
-    for part in blocks(n, 8 * gram.element_size() * rows.shape[1], centred.device):
-        block = rows[part].to(dtype)
+    gram = torch.zeros(rows.shape[1], rows.shape[1], dtype=dtype, device=device)
+    for part in blocks(n, 8 * gram.element_size() * rows.shape[1], device):
+        block = near(rows, part, device).to(dtype)
         gram.addmm_(block.t(), block)
     values, vectors = _eigh(gram.div_(n))
     basis = vectors.flip(1)

@@ -23,12 +23,24 @@ from itertools import count
 import torch
 from torch import Tensor
 
-from zoobench.solvers.basis import LinearHead, Scaling, blocks, eigenbasis, joint_scale, scaling
+from zoobench.solvers.basis import (
+    LinearHead,
+    Scaling,
+    beside,
+    blocks,
+    eigenbasis,
+    joint_scale,
+    near,
+    scaling,
+)
 from zoobench.solvers.grid import grid
 from zoobench.solvers.lbfgs import Pairs, Solution, minimise
 from zoobench.solvers.softmax import LOSS_FLOOR, Certificate, SoftmaxProblem, certify
 from zoobench.solvers.truth import Truth, truth_of
 
+COPIES = 4
+"""Of the rows in float32, at most, that are held at once where they lie: as given, train and valid
+together, scaled, and rotated."""
 TARGET = 1e-4
 """Largest relative gap of a solution that counts as converged."""
 PATIENCE = 10.0
@@ -154,7 +166,8 @@ def logistic_path(
 ) -> LogisticPath:
     """The whole procedure: path, choice by validation NLL, refit on train + valid.
 
-    `train` (N, D) and `valid` (M, D) of any float type, on one device; `labels` (N,) int64
+    `train` (N, D) and `valid` (M, D) of any float type, on the device of the labels, or in the
+    host's memory, from where they are then read in blocks; `labels` (N,) int64
     holds every class of [0, classes); `valid_labels` (M,) may be -1 for a class that train
     lacks: such rows are ignored. Or both are masses, (N, C) and (M, C) floats: rows without any
     are ignored. `judge`, of (M, C) scores of the valid rows that are not, gives what is chosen
@@ -204,7 +217,9 @@ def least_nll(
 def _labelled(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """The rows that have a label or some mass."""
     known = labels >= 0 if labels.ndim == 1 else labels.sum(dim=1) > 0
-    return (features, labels) if bool(known.all()) else (features[known], labels[known])
+    if bool(known.all()):
+        return features, labels
+    return features[known.to(features.device)], labels[known]
 
 
 def _extended(lambdas: Sequence[float], strong: bool) -> list[float]:
@@ -224,21 +239,34 @@ def _prepare(
     The basis spans both, so that one rotation serves the path and the refit. It is only a
     choice of coordinates: the fit on train is the same in any orthonormal basis.
     """
-    features = torch.cat([train, valid.to(train.dtype)])
+    device = labels.device
+    features = beside(train, (len(train) + len(valid), train.shape[1]), train.dtype)
+    torch.cat([train, valid.to(train)], out=features)
     own, held = truth_of(labels), truth_of(valid_labels)
-    scaled = scaling(train, own.weights)
+    scaled = scaling(train, own.weights, device)
     small = features.numel() * classes <= SMALL
     centred = scaled.apply(features, torch.float64 if small else torch.float32)
-    basis = eigenbasis(centred, centred.dtype)
-    rows = centred.new_ones(len(features), 1 + basis.basis.shape[1])
-    torch.mm(centred, basis.basis, out=rows[:, 1:])
-    ones = torch.ones(1, dtype=torch.float64, device=train.device)
+    basis = eigenbasis(centred, centred.dtype, device)
+    rows = _rotated(centred, basis.basis)
+    ones = torch.ones(1, dtype=torch.float64, device=device)
     curvature = torch.cat([ones, basis.eigenvalues])
     both = truth_of(torch.cat([labels, valid_labels]))
     # lambda's unit on train + valid is their own s; the coordinates keep train's.
     joint = joint_scale(valid, (own.total, held.total), scaled, held.weights)
     factor = (joint / scaled.scale) ** 2
     return _Data(features, both, len(train), classes, scaled, basis.basis, rows, curvature, factor)
+
+
+def _rotated(centred: Tensor, basis: Tensor) -> Tensor:
+    """(N, 1 + r) a 1, and `centred` (N, D) in the coordinates of `basis` (D, r), where it lies."""
+    rows = beside(centred, (len(centred), 1 + basis.shape[1]), centred.dtype)
+    rows[:, 0] = 1.0
+    if centred.device == basis.device:
+        torch.mm(centred, basis, out=rows[:, 1:])
+        return rows
+    for part in blocks(len(centred), 8 * centred.shape[1], basis.device):
+        rows[part, 1:] = near(centred, part, basis.device) @ basis
+    return rows
 
 
 class _Walker:
@@ -256,7 +284,7 @@ class _Walker:
         """W = 0 and the class frequencies: the optimum for lambda -> infinity."""
         data = self.data
         train = data.truth.take(slice(data.n_train))
-        start = data.rows.new_zeros(data.classes, data.rows.shape[1])
+        start = data.basis.new_zeros(data.classes, data.rows.shape[1], dtype=data.rows.dtype)
         start[:, 0] = (train.counts(data.classes) / train.total).log()
         return start
 
@@ -298,8 +326,9 @@ class _Walker:
         valid = data.truth.take(slice(data.n_train, None))
         loss, hits, rows = 0.0, 0.0, data.rows[data.n_train :]
         said = []
-        for part in blocks(len(rows), 8 * data.classes, at.device):
-            scores = torch.log_softmax(rows[part] @ at.t(), dim=1)
+        sent = 0 if rows.device == at.device else rows[:1].nbytes
+        for part in blocks(len(rows), 8 * data.classes + sent, at.device):
+            scores = torch.log_softmax(near(rows, part, at.device) @ at.t(), dim=1)
             loss += float(valid.loss(scores, part, dim=1))
             hits += valid.hits(scores, part)
             if data.judge is not None:

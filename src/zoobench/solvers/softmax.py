@@ -28,7 +28,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from zoobench.solvers.basis import WORKSPACE_BYTES, Scaling, blocks
+from zoobench.solvers.basis import WORKSPACE_BYTES, Scaling, blocks, near
 from zoobench.solvers.truth import Truth, truth_of
 
 LOSS_FLOOR = 1e-3
@@ -56,8 +56,8 @@ class SoftmaxProblem:
     and every step from it does. It computes in the type of `rows`, float32 or float64; losses
     add up in float64.
 
-    `curvature` (1 + r,): mean square of each column of `rows`, about. Besides `rows` it
-    holds blocks of at most WORKSPACE_BYTES.
+    `curvature` (1 + r,): mean square of each column of `rows`, about, where all is computed.
+    Besides `rows`, which may lie in the host's memory, it holds blocks of at most WORKSPACE_BYTES.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class SoftmaxProblem:
         self.ridge = ridge
         self.curvature = curvature
         self.strict = False
-        self.penalty = rows.new_full((rows.shape[1],), ridge)
+        self.penalty = curvature.new_full((rows.shape[1],), ridge, dtype=rows.dtype)
         self.penalty[0] = 0.0
         self._last: _Loss | None = None
 
@@ -96,7 +96,7 @@ class SoftmaxProblem:
         covariance = at.new_zeros(self.classes, self.classes)
         loss = torch.zeros((), dtype=torch.float64, device=at.device)
         for part in blocks(n, row_bytes, at.device):
-            rows = self.rows[part]
+            rows = near(self.rows, part, at.device)
             scores = torch.log_softmax(at @ rows.t(), dim=0)
             loss += self.truth.loss(scores, part, dim=0)
             probs = scores.exp_()
@@ -182,7 +182,7 @@ def certify(
     parts = list(blocks(n, 8 * (2 * features.shape[1] + 4 * classes), b.device))
 
     def rows(part: slice) -> Tensor:
-        return features[part].double().sub_(scaling.mean).div_(scaling.scale)
+        return (near(features, part, b.device).double() - scaling.mean).div_(scaling.scale)
 
     keep = 8 * n * classes <= WORKSPACE_BYTES
     kept = [rows(part) @ at.t() for part in parts] if keep else None
