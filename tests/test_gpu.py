@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 import torch
 
-import conftest
 import zoobench
 from zoobench import datasets, machine, models
 from zoobench.api import RunResults
@@ -154,9 +153,10 @@ def test_features_in_bfloat16_point_the_same_way(model: str, data: str, device: 
     assert not np.array_equal(ours, plain)
 
 
-def test_checks_of_a_gpu_are_found_where_extras_are_absent() -> None:
+def test_checks_of_a_gpu_are_found_where_extras_are_absent(pytestconfig: pytest.Config) -> None:
     """Files that import what a GPU machine lacks are not read for `-m gpu`."""
     tests = Path(__file__).parent
+    conftest: Any = pytestconfig.pluginmanager.get_plugin(str(tests / "conftest.py"))
     for asked, ignored in (("gpu", True), ("not rare", None)):
         config: Any = SimpleNamespace(option=SimpleNamespace(markexpr=asked))
         for name in ("test_sound_real.py", "report"):
