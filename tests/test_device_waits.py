@@ -194,8 +194,8 @@ def test_rows_of_the_host_s_memory_are_sent_in_blocks(monkeypatch: pytest.Monkey
     for home in (basis, softmax):
         monkeypatch.setattr(home, "WORKSPACE_BYTES", block)
     monkeypatch.setattr(basis, "CACHE_BYTES", block)
-    given = rows_of(n, torch.device("cpu"))
-    expected = logistic_path(*given, 4, options)
+    train, labels, valid, truth = rows_of(n, torch.device("cpu"))
+    expected = logistic_path(train, labels, valid, truth, 4, options)
     sizes = []
     sending = basis.near
 
@@ -207,14 +207,13 @@ def test_rows_of_the_host_s_memory_are_sent_in_blocks(monkeypatch: pytest.Monkey
     for home in (basis, softmax, logistic):
         monkeypatch.setattr(home, "near", near)
     with imitated(monkeypatch):
-        train, labels, valid, truth = given
         path = logistic_path(train, labels.to(DEVICE), valid, truth.to(DEVICE), 4, options)
         scores = path.refit.head.scores(train)
         assert scores.device == DEVICE
         for point, other in zip(path.points, expected.points, strict=True):
             assert point.valid_loss == pytest.approx(other.valid_loss, rel=1e-12)
-            same = {"valid_nll": 0.0, "valid_loss": 0.0}
-            assert replace(point, **same) == replace(other, **same)
+            at = replace(other, valid_nll=point.valid_nll, valid_loss=point.valid_loss)
+            assert point == at
         assert torch.equal(scores.cpu(), expected.refit.head.scores(train))
         assert torch.equal(path.refit.head.said(train).cpu(), scores.cpu().argmax(dim=1))
     assert max(sizes) <= block

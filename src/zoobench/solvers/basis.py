@@ -153,6 +153,17 @@ class Eigenbasis:
     basis: Tensor
     eigenvalues: Tensor
 
+    def rows_of(self, centred: Tensor) -> Tensor:
+        """(N, 1 + r) a 1, and `centred` (N, D) in these coordinates, where it lies."""
+        rows = beside(centred, (len(centred), 1 + self.basis.shape[1]), centred.dtype)
+        rows[:, 0] = 1.0
+        if centred.device == self.basis.device:
+            torch.mm(centred, self.basis, out=rows[:, 1:])
+            return rows
+        for part in blocks(len(centred), 8 * centred.shape[1], self.basis.device):
+            rows[part, 1:] = near(centred, part, self.basis.device) @ self.basis
+        return rows
+
 
 def eigenbasis(
     centred: Tensor, dtype: torch.dtype = torch.float32, device: torch.device | None = None

@@ -36,7 +36,7 @@ from zoobench.solvers.basis import (
 from zoobench.solvers.grid import grid
 from zoobench.solvers.lbfgs import Pairs, Solution, minimise
 from zoobench.solvers.softmax import LOSS_FLOOR, Certificate, SoftmaxProblem, certify
-from zoobench.solvers.truth import Truth, truth_of
+from zoobench.solvers.truth import Truth, labelled, truth_of
 
 COPIES = 4
 """Of the rows in float32, at most, that are held at once where they lie: as given, train and valid
@@ -175,8 +175,8 @@ def logistic_path(
     in float32, and blocks of basis.WORKSPACE_BYTES.
     """
     options = options or PathOptions()
-    train, labels = _labelled(train, labels)
-    valid, valid_labels = _labelled(valid, valid_labels)
+    train, labels = labelled(train, labels)
+    valid, valid_labels = labelled(valid, valid_labels)
     data = _prepare(train, labels, valid, valid_labels, classes)
     data.judge = judge
     walker = _Walker(data, options)
@@ -207,19 +207,11 @@ def least_nll(
     """The least validation NLL along the path, as far as its points are solved: nothing is
     polished, certified or refit. Arguments as of `logistic_path`: it compares features."""
     (train, labels), (valid, valid_labels) = (
-        _labelled(train, labels), _labelled(valid, valid_labels)
+        labelled(train, labels), labelled(valid, valid_labels)
     )  # fmt: skip
     walker = _Walker(_prepare(train, labels, valid, valid_labels, classes), options)
     walker.walk(grid(options.lambdas, options.decades))
     return min(point.valid_nll for point in walker.points.values())
-
-
-def _labelled(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The rows that have a label or some mass."""
-    known = labels >= 0 if labels.ndim == 1 else labels.sum(dim=1) > 0
-    if bool(known.all()):
-        return features, labels
-    return features[known.to(features.device)], labels[known]
 
 
 def _extended(lambdas: Sequence[float], strong: bool) -> list[float]:
@@ -247,7 +239,7 @@ def _prepare(
     small = features.numel() * classes <= SMALL
     centred = scaled.apply(features, torch.float64 if small else torch.float32)
     basis = eigenbasis(centred, centred.dtype, device)
-    rows = _rotated(centred, basis.basis)
+    rows = basis.rows_of(centred)
     ones = torch.ones(1, dtype=torch.float64, device=device)
     curvature = torch.cat([ones, basis.eigenvalues])
     both = truth_of(torch.cat([labels, valid_labels]))
@@ -255,18 +247,6 @@ def _prepare(
     joint = joint_scale(valid, (own.total, held.total), scaled, held.weights)
     factor = (joint / scaled.scale) ** 2
     return _Data(features, both, len(train), classes, scaled, basis.basis, rows, curvature, factor)
-
-
-def _rotated(centred: Tensor, basis: Tensor) -> Tensor:
-    """(N, 1 + r) a 1, and `centred` (N, D) in the coordinates of `basis` (D, r), where it lies."""
-    rows = beside(centred, (len(centred), 1 + basis.shape[1]), centred.dtype)
-    rows[:, 0] = 1.0
-    if centred.device == basis.device:
-        torch.mm(centred, basis, out=rows[:, 1:])
-        return rows
-    for part in blocks(len(centred), 8 * centred.shape[1], basis.device):
-        rows[part, 1:] = near(centred, part, basis.device) @ basis
-    return rows
 
 
 class _Walker:

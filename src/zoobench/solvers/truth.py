@@ -133,3 +133,11 @@ class Masses(Truth):
 def truth_of(labels: Tensor) -> Truth:
     """(N,) whole numbers are one class each, (N, C) floats masses."""
     return HardLabels(labels) if labels.ndim == 1 else Masses(labels)
+
+
+def labelled(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows that have a label or some mass."""
+    known = labels >= 0 if labels.ndim == 1 else labels.sum(dim=1) > 0
+    if bool(known.all()):
+        return features, labels
+    return features[known.to(features.device)], labels[known]
