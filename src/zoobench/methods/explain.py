@@ -193,15 +193,14 @@ class Explainer:
         )
         maps = [own, torch.rand(parts.count, generator=rng), parts.expected, other]
         areas = [curves(one, lambda masks: _said(parts, scores, said, masks)) for one in maps]
-        known = split.evidence(i) if split.evidence else None
-        tiles = None if known is None else touched(self.body, split.read(i), known)
+        raw, known = split.read(i), split.evidence(i) if split.evidence else None
+        tiles = None if known is None else touched(self.body, raw, known)
         points = None if tiles is None else [bool(tiles[int(one.argmax())]) for one in maps]
-        shown = {"place": i, "said": said, "map": _percent(own), **self._where(split, i, parts)}
+        shown = {"place": i, "said": said, "map": _percent(own), **self._where(raw, parts)}
         return Explanation(areas, points, shown)
 
-    def _where(self, split: Split, i: int, parts: Parts) -> dict[str, Any]:
+    def _where(self, raw: Any, parts: Parts) -> dict[str, Any]:
         """How many tiles of a picture stand in a row, and the part of it that they cover."""
-        raw = split.read(i)
         if not isinstance(parts, PictureParts) or not hasattr(raw, "width"):
             return {}
         found = frame(self.body, raw)

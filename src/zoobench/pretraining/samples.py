@@ -7,12 +7,13 @@ of test.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zoobench.datasets.ids import bytes_id
+from zoobench.datasets.readers import PixelArray
 from zoobench.generation.distances import distances
 from zoobench.interfaces import Split, Splits
 from zoobench.methods.inputs import Inputs
@@ -95,12 +96,10 @@ def compared(
 
 def as_split(name: str, pictures: torch.Tensor) -> Split:
     """(N, 3, H, W) in [0, 1] as pictures of 8 bits that a model reads; ids say what they show."""
-    from PIL import Image
-
     arrays = (pictures * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
-    ids = tuple(hashlib.sha256(one.tobytes()).hexdigest()[:32] for one in arrays)
+    ids = tuple(bytes_id(one.tobytes()) for one in arrays)
     targets = Labels(np.zeros(len(arrays), dtype=np.int64))
-    return Split(name, ids, targets, lambda i: Image.fromarray(arrays[i]), "pixels")
+    return Split(name, ids, targets, PixelArray(arrays), "pixels")
 
 
 def beside(pictures: torch.Tensor, others: torch.Tensor, across: int) -> Sequence[torch.Tensor]:

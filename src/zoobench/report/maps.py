@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,7 +12,7 @@ from zoobench.errors import ZoobenchError
 from zoobench.interfaces import Split, Splits
 from zoobench.ranking.nouns import Ranking, SectionRanking
 from zoobench.report.text import dataset_labels, labels, section_method
-from zoobench.report.worst import data_of, places_of
+from zoobench.report.worst import data_of, jpeg_uri, places_of
 from zoobench.schema import Record
 from zoobench.store import Run
 from zoobench.tasks.classification import labels_of
@@ -78,7 +76,9 @@ def _section(
     names = labels(row.model for row in section.rows)
     at = [i for i in held[rows[0].model] if i < len(splits.test)]
     truth, classes = labels_of(splits.test), splits.classes
-    shown = tuple(ShownMap(_uri(_whole(splits.test, i)), classes[int(truth[i])]) for i in at)
+    shown = tuple(
+        ShownMap(jpeg_uri(_whole(splits.test, i), SIDE), classes[int(truth[i])]) for i in at
+    )
     below = tuple(
         (names[row.model], tuple(_shown(splits, i, held[row.model].get(i)) for i in at))
         for row in rows
@@ -126,7 +126,7 @@ def _whole(split: Split, i: int) -> Image.Image:
 def _shown(splits: Splits, i: int, one: dict[str, Any] | None) -> ShownMap | None:
     if one is None or one["said"] >= len(splits.classes):
         return None
-    return ShownMap(_uri(drawn(_whole(splits.test, i), one)), splits.classes[one["said"]])
+    return ShownMap(jpeg_uri(drawn(_whole(splits.test, i), one), SIDE), splits.classes[one["said"]])
 
 
 def drawn(picture: Image.Image, one: dict[str, Any]) -> Image.Image:
@@ -151,11 +151,3 @@ def drawn(picture: Image.Image, one: dict[str, Any]) -> Image.Image:
     colour = np.where(values > 0, COLOURS[1], COLOURS[-1])
     strength = STRONG * np.abs(values)
     return Image.fromarray(((1 - strength) * grey + strength * colour).astype(np.uint8))
-
-
-def _uri(picture: Image.Image) -> str:
-    small = picture.copy()
-    small.thumbnail((SIDE, SIDE))
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

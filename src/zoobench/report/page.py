@@ -34,7 +34,7 @@ from zoobench.report.figures import heat_cells, lanes
 from zoobench.report.line_charts import chart_data
 from zoobench.report.markdown import failure_rows, flat
 from zoobench.report.models_page import model_pages
-from zoobench.report.parts import NOTHING_MORE, ReportParts
+from zoobench.report.parts import NOTHING_MORE, ReportParts, TransferTable
 from zoobench.report.precision_recall import PrecisionRecall, curve_data
 from zoobench.report.protocol import HOW_TO_READ, protocol_rows
 from zoobench.report.terminal import critical_note, overall_notes
@@ -92,7 +92,7 @@ def page(
     folder = files("zoobench.report")
     scripts = [_vendored(name) for name in VENDORED]
     scripts += [folder.joinpath(name).read_text("utf-8") for name in SCRIPTS]
-    views = compression_views(parts.variants)
+    views, tables = compression_views(parts.variants), transfer_tables(ranking)
     boards = [
         board(o, n) for o, n in zip(ranking.overall, board_names(ranking.overall), strict=True)
     ]
@@ -103,7 +103,7 @@ def page(
         hashes=Markup(" ".join(f"'sha256-{_sha(text)}'" for text in scripts)),  # noqa: S704
         css=Markup(folder.joinpath("page.css").read_text("utf-8")),  # noqa: S704  our own file
         scripts=[Markup(text) for text in scripts],  # noqa: S704  our own files
-        sections=_sections(ranking, parts, bool(views)),
+        sections=_sections(ranking, parts, tables, bool(views)),
         compression=views,
         compressed=about(parts.variants),
         usability=parts.usability,
@@ -124,12 +124,12 @@ def page(
         shots=any(s.shots is not None for s in ranking.sections),
         ranked=any(o.critical is not None for o in ranking.overall),
         models=model_pages(ranking, suite),
-        transfer_tables=transfer_tables(ranking),
+        transfer_tables=tables,
         curves=parts.curves,
         classes=[shaded(one) for one in class_scores(ranking)],
         failures=failure_rows(ranking.failures)[1],
         environment=flat(environment),
-        data=Markup(_json(_data(ranking, boards, parts.curves) | compression_data(views))),  # noqa: S704  `<` is escaped by _json
+        data=Markup(_json(_data(ranking, boards, parts.curves, tables) | compression_data(views))),  # noqa: S704  `<` is escaped by _json
     )
     return rendered.rstrip() + "\n"
 
@@ -143,7 +143,9 @@ def _limited() -> list[tuple[str, str]]:
     ]
 
 
-def _sections(ranking: Ranking, parts: ReportParts, compressed: bool) -> list[tuple[str, str]]:
+def _sections(
+    ranking: Ranking, parts: ReportParts, own: Sequence[TransferTable], compressed: bool
+) -> list[tuple[str, str]]:
     """What the page has, for its list of contents."""
     ranked = any(o.critical is not None for o in ranking.overall)
     always = ("models", "failures", "environment")
@@ -162,7 +164,7 @@ def _sections(ranking: Ranking, parts: ReportParts, compressed: bool) -> list[tu
     classes += [("rebuilt", "Rebuilt pictures")] if parts.rebuilt else []
     classes += [("maps", "Maps")] if parts.maps else []
     classes += [("spoken", "Transcripts")] if parts.spoken else []
-    tables = [(table.name, table.title) for table in transfer_tables(ranking)]
+    tables = [(table.name, table.title) for table in own]
     tables += [("usability", "Usability")] if parts.usability.rows else []
     return kept[:at] + classes + tables + kept[at:]
 
@@ -199,14 +201,15 @@ def _plain_text(value: Any) -> Any:
 
 
 def _data(
-    ranking: Ranking, boards: Sequence[Mapping[str, Any]], curves: Sequence[PrecisionRecall]
-) -> dict[str, Any]:
+    ranking: Ranking, boards: Sequence[Mapping[str, Any]], curves: Sequence[PrecisionRecall],
+    tables: Sequence[TransferTable],
+) -> dict[str, Any]:  # fmt: skip
     own = ("columns", "table", "notes")
     rows = {**theirs(), **METRICS}
     return {
         "boards": [{k: v for k, v in b.items() if k not in own} for b in boards],
         "curves": curve_data(curves),
-        "lines": chart_data({table.name: table.charts for table in transfer_tables(ranking)}),
+        "lines": chart_data({table.name: table.charts for table in tables}),
         "fractions": [name for name, row in rows.items() if row.unit == "fraction"],
         "targets": [name for name, row in rows.items() if row.unit == "target"],
         "timed": sorted(TIMED),

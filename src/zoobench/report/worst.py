@@ -134,13 +134,15 @@ def _drawn(splits: Splits, kept: Outcomes, record: Record, most: int) -> tuple[W
         picture = splits.test.read(i).convert("RGB")
         truth, colours = draw(splits.test, i, picture)
         key = tuple((colour, splits.classes[c]) for c, colour in colours.items())
-        made.append(WorstPicture(words(kept, i, splits.classes), _uri(picture), _uri(truth), key))
+        shown, true = jpeg_uri(picture, SIDE), jpeg_uri(truth, SIDE)
+        made.append(WorstPicture(words(kept, i, splits.classes), shown, true, key))
     return tuple(made)
 
 
-def _uri(picture: Image.Image) -> str:
+def jpeg_uri(picture: Image.Image, side: int) -> str:
+    """The picture, at most `side` pixels wide and high, as a data URI."""
     small = picture.copy()
-    small.thumbnail((SIDE, SIDE))
+    small.thumbnail((side, side))
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=80)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

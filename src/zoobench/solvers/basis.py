@@ -75,10 +75,8 @@ class LinearHead:
         """(N, D) -> (N,) int64 the likeliest class of each, on the head's device."""
         device = self.bias.device
         row_bytes = 12 * (features.shape[1] + len(self.bias))
-        parts = list(blocks(len(features), row_bytes, device))
-        return torch.cat(
-            [self.scores(near(features, part, device)).argmax(dim=1) for part in parts]
-        )
+        sent = (near(features, part, device) for part in blocks(len(features), row_bytes, device))
+        return torch.cat([self.scores(rows).argmax(dim=1) for rows in sent])
 
     def unscaled(self) -> tuple[Tensor, Tensor]:
         """(C, D) and (C,) float64 with which W z + b = weight @ x + bias."""
