@@ -46,3 +46,19 @@ def test_what_is_sent_is_the_same_and_a_constant_is_made_once() -> None:
     (weight * mean).sum().backward()  # type: ignore[no-untyped-call]
     assert weight.grad is not None
     assert torch.equal(weight.grad, torch.tensor([0.1, 0.25]))
+
+
+@pytest.mark.parametrize(
+    ("error", "ended"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA`"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+        (ValueError("can't allocate memory"), False),
+    ],
+)
+def test_memory_that_ended_is_told_from_other_errors(error: Exception, ended: bool) -> None:
+    assert machine.out_of_memory(error) is ended

@@ -185,14 +185,32 @@ def cache_dir() -> Path:
     return Path(os.environ.get("ZOOBENCH_CACHE") or "~/.cache/zoobench").expanduser()
 
 
+ENDED = (
+    "can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)  # fmt: skip
+"""In plain RuntimeErrors: of torch's allocator for the CPU, and of a card's memory where it is not
+torch's own allocator that asked for it."""
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Whether `error` says that memory ended, on a card or on the CPU."""
     import torch
 
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    # The CPU allocator of torch raises a plain RuntimeError.
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in ENDED)
+
+
+def release_memory() -> None:
+    """Give back what is held for nothing: what refers to itself, and what torch keeps of a card's
+    memory to use it again."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    torch.cuda.empty_cache()  # does nothing where CUDA was never used
 
 
 def device_name(device: str) -> str:

@@ -112,6 +112,8 @@ class Compiled:
         try:
             return self._run(held)[:rows]
         except Exception as error:
+            if out_of_memory(error):
+                self._ready.discard(kind)  # no part of this batch is filled up to its size
             if not self.compiling.blames(error):
                 raise
             return self.embed(batch)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zoobench.features.batch_size import measured_batch
+from zoobench.features.halving import Halving
 from zoobench.features.incoming import Incoming
 from zoobench.features.outgoing import Outgoing, Put
 from zoobench.features.pixels import PixelCache, PixelRows, pixel_reader
@@ -110,20 +111,23 @@ def extract_into(job: Job, split: Split, put: Put, report: Callable[[int], None]
     job.backbone.module.eval().to(job.device)
     reader = pixel_reader(job.backbone, split, job.pixels)
 
+    def embed(inputs: Any) -> torch.Tensor:
+        if reader is not None:
+            inputs = reader.path.tensor(inputs)
+        with torch.inference_mode():
+            return (job.compiled or job.fast.embed)(inputs).float()
+
     def compute(decoded: tuple[Sequence[int], Any]) -> int:
         rows, batch = decoded
         begun = clock.mark()
         inputs = incoming.take(batch)
         copied = clock.mark()
-        if reader is not None:
-            inputs = reader.path.tensor(inputs)
-        with torch.inference_mode():
-            features = (job.compiled or job.fast.embed)(inputs).float()
-        clock.batch(len(rows), begun, copied)
+        features, at_once = fitting(inputs)
+        clock.batch(at_once, begun, copied)
         outgoing.send(rows, features)
         return len(rows)
 
-    stream, clock = batches(job, split, reader), StageClock(job.device)
+    stream, clock, fitting = batches(job, split, reader), StageClock(job.device), Halving(embed)
     incoming, outgoing = Incoming(job.device), Outgoing(put)
     # A compiled network keeps to one thread: it is guarded by what it has seen.
     lanes = LANES if job.compiled is None else 1

@@ -19,7 +19,7 @@ from zoobench.costs.training_memory import saved_for_backward, training_bytes
 from zoobench.errors import NotFinite
 from zoobench.features.compiled import Compiling, training
 from zoobench.interfaces import Adapted, SealedSplits, Split, Splits, Team
-from zoobench.machine import out_of_memory, sent
+from zoobench.machine import out_of_memory, release_memory, sent
 from zoobench.methods.audit import off
 from zoobench.methods.data_parallel import Share
 from zoobench.methods.head import AffineHead
@@ -176,10 +176,6 @@ def fitting(run: Training, train: Inputs, valid: Inputs, pieces: int) -> tuple[T
 
     Raises the error of memory where a piece of one example does not fit.
     """
-    import gc
-
-    import torch
-
     size = min(run.recipe.batch_size, len(train.split))
     while True:
         try:
@@ -190,8 +186,7 @@ def fitting(run: Training, train: Inputs, valid: Inputs, pieces: int) -> tuple[T
             if not out_of_memory(error) or pieces >= size:
                 raise
         pieces *= 2
-        gc.collect()
-        torch.cuda.empty_cache()  # does nothing where CUDA was never used
+        release_memory()
 
 
 def network(backbone: Any, outputs: int, seed: int) -> torch.nn.Module:
