@@ -181,7 +181,7 @@ def _copied_out(features: Any) -> tuple[torch.Tensor, Any]:
 def imitated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Card]:
     """The card, while the package believes in it: memory is pinned and events are real."""
     from zoobench import machine
-    from zoobench.features import extraction, outgoing, stages
+    from zoobench.features import extraction, outgoing, stages, threads
     from zoobench.features.source import Features
 
     made, listed = torch.tensor, torch.as_tensor
@@ -200,7 +200,7 @@ def imitated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Card]:
         monkeypatch.setattr(asking, "reads_pinned", lambda device: device.type == DEVICE.type)
     for asking in (machine, extraction):
         monkeypatch.setattr(asking, "free_bytes", lambda device: 2**30)
-    for module in (machine, extraction):
+    for module in (machine, threads):
         monkeypatch.setattr(module, "pinned", _pin)
     monkeypatch.setattr(outgoing, "copied_out", _copied_out)
     monkeypatch.setattr(stages, "marked", lambda device: _Mark())

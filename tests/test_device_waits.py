@@ -6,6 +6,7 @@ waits once a training is there both times, so that the difference is what each s
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +18,7 @@ import torch
 
 from imitated_card import DEVICE, imitated
 from zoobench import datasets, machine, methods, models
+from zoobench.features import extraction
 from zoobench.features.pairs import pairs_of
 from zoobench.features.source import Features, View
 from zoobench.interfaces import Split
@@ -162,6 +164,31 @@ def test_features_are_read_when_they_are_there(monkeypatch: pytest.MonkeyPatch) 
     with imitated(monkeypatch):
         found = source_of(NETWORK, DEVICE.type).features(split)
     assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize(("name", "chunk"), [("texts", "CHUNK"), ("recordings", "DECODED")])
+def test_the_next_examples_are_prepared_beside_what_is_computed(
+    name: str, chunk: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In other threads than the one that tells the card what to do, to the same features."""
+    model, data, read = READERS[name]
+    split = splits_of(data, 40).train
+    monkeypatch.setattr(extraction, chunk, 8)
+    expected = read(source_of(model, "cpu"), split)
+    kind = type(source_of(model, "cpu").backbone)
+    prepare, beside = kind.prepare, []
+
+    def noted(self: Any, raw: Any) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            beside.append(raw)
+        return prepare(self, raw)
+
+    with imitated(monkeypatch):
+        source = source_of(model, DEVICE.type)
+        monkeypatch.setattr(kind, "prepare", noted)
+        found = read(source, split)
+    assert torch.equal(found, expected)
+    assert len(beside) == len(split)
 
 
 def rows_of(n: int, device: torch.device) -> tuple[torch.Tensor, ...]:

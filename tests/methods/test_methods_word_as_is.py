@@ -176,7 +176,7 @@ def test_long_texts_have_a_label_for_each_word(tmp_path: Path) -> None:
     with torch.no_grad():
         said = tagger.answer(words)
         assert said.shape == (100,)
-        ids = [i for word in tagger.tokenize("the cat sat unheardof") for i in [word]]
+        (ids,) = tagger.tokenize(["the cat sat unheardof"])
         alone = tagger.module(input_ids=torch.tensor([ids])).logits[0, 1:5].argmax(dim=1)
         assert torch.equal(tagger.answer(words[:4]), alone)
     assert tagger.answer(()).shape == (0,)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +64,11 @@ def test_padding_that_leaks_into_features_is_refused() -> None:
         ids: torch.Tensor = batch["input_ids"].float().unsqueeze(-1)
         return ids.mean(1)
 
+    def words(some: Sequence[str]) -> list[list[int]]:
+        return [[5] * len(text.split()) for text in some]
+
     spec = InputSpec(modality="text", length=8)
-    texts = TextBackbone(torch.nn.Identity(), spec, "mean", lambda t: [5] * len(t.split()), mean)
+    texts = TextBackbone(torch.nn.Identity(), spec, "mean", words, mean)
     with pytest.raises(Unsupported, match="what else is in its batch"):
         finish(texts, {}, ())
 

@@ -81,7 +81,7 @@ def test_a_tokenizer_of_words_cuts_as_it_does_in_a_text(tmp_path: Path) -> None:
     found = backbone.token_reader()
     words = ["The", "cats", "sat", "\u200b", "unheardof", ""]
     pieces = found.pieces(words)
-    (cls, *ids, sep) = backbone.tokenize("the cats sat")
+    ((cls, *ids, sep),) = backbone.tokenize(["the cats sat"])
     assert (found.before, found.after) == ((cls,), (sep,))
     assert [one for word in pieces[:3] for one in word] == ids
     assert len(pieces[1]) == 2

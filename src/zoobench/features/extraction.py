@@ -1,4 +1,4 @@
-"""The loop that turns a split into features: batches, decoding beside computing, order.
+"""The loop that turns a split into features: its batches, and the order in which they come.
 
 On the CPU batch sizes follow a rule and no stopwatch, so that a run forms the same batches again;
 of pictures on a GPU the size is measured, once a network.
@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from itertools import accumulate, chain, islice
+from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
+from zoobench.features import threads
 from zoobench.features.batch_size import measured_batch
 from zoobench.features.halving import Halving
 from zoobench.features.incoming import Incoming
@@ -23,15 +23,11 @@ from zoobench.features.outgoing import Outgoing, Put
 from zoobench.features.pixels import PixelCache, PixelRows, pixel_reader
 from zoobench.features.stages import StageClock, StageSeconds
 from zoobench.interfaces import Backbone, Split
-from zoobench.machine import free_bytes, pinned, reads_pinned
+from zoobench.machine import free_bytes, reads_pinned
 from zoobench.models import graphs
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
-
     import torch
-
-T = TypeVar("T")
 
 TOKENS = {"cpu": 1024, "cuda": 32_768}
 """Tokens of a batch of texts, padding included."""
@@ -55,12 +51,6 @@ CACHE_BYTES = 32 * 2**20
 
 MEMORY_LIMIT_BYTES = 2**30
 """Features kept in memory by one worker, besides those on disk."""
-LANES = 8
-"""Most threads that each compute a batch: Python leads them all, one call at a time."""
-DECODERS = 16
-"""Most threads that decode batches for a GPU."""
-AHEAD = 2
-"""Batches that are decoded before they are asked for, beside one a thread."""
 
 
 @dataclass(frozen=True)
@@ -130,11 +120,11 @@ def extract_into(job: Job, split: Split, put: Put, report: Callable[[int], None]
     stream, clock, fitting = batches(job, split, reader), StageClock(job.device), Halving(embed)
     incoming, outgoing = Incoming(job.device), Outgoing(put)
     # A compiled network keeps to one thread: it is guarded by what it has seen.
-    lanes = LANES if job.compiled is None else 1
+    lanes = threads.LANES if job.compiled is None else 1
     counts = (
-        _side_by_side(clock.preparing(stream), compute, lanes, clock)
+        threads.side_by_side(clock.preparing(stream), compute, lanes, clock)
         if cpu
-        else _ahead(stream, compute, clock)
+        else threads.ahead(stream, compute, clock)
     )
     with (
         contextlib.closing(reader) if reader is not None else contextlib.nullcontext(),
@@ -147,78 +137,7 @@ def extract_into(job: Job, split: Split, put: Put, report: Callable[[int], None]
         job.note(clock.seconds())
 
 
-Batches = Iterator[tuple[Sequence[int], Callable[[], Any]]]
-"""The rows of a batch, and what gives it, on the CPU, in whatever thread it is called."""
-Compute = Callable[[tuple[Sequence[int], Any]], int]
-"""Takes the rows of a batch, and the batch; gives their number."""
-
-
-def _side_by_side(
-    stream: Batches, compute: Compute, most: int, clock: StageClock
-) -> Generator[int, None, None]:
-    """At most `most` threads that each decode and compute whole batches, with their share of
-    the cores.
-
-    Cores that share every operation of a batch wait for one another hundreds of times a
-    batch, and all of them wait for the one that decodes.
-    """
-    from concurrent.futures import ThreadPoolExecutor
-
-    import torch
-
-    def whole(item: tuple[Sequence[int], Callable[[], Any]]) -> int:
-        with clock.decoding():
-            decoded = _decoded(item)
-        return compute(decoded)
-
-    threads = torch.get_num_threads()
-    # A lane that finds no batch would waste its cores.
-    first = list(islice(stream, threads // -(-threads // most)))
-    stream, lanes = chain(first, stream), len(first)
-    if lanes <= 1:
-        yield from map(whole, stream)
-        return
-    torch.set_num_threads(threads // lanes)  # new threads take it over
-    try:
-        with ThreadPoolExecutor(lanes) as pool:
-            yield from _in_order(pool, whole, stream, lanes + AHEAD)
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _ahead(stream: Batches, compute: Compute, clock: StageClock) -> Generator[int, None, None]:
-    """The batches in order on a GPU, while threads decode the next ones."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    import torch
-
-    workers = min(DECODERS, torch.get_num_threads())
-    with ThreadPoolExecutor(workers, initializer=_alone) as decoders:
-        decoded = _in_order(decoders, _pinned, stream, workers + AHEAD)
-        yield from map(compute, clock.awaiting(decoded))
-
-
-def _decoded(item: tuple[Sequence[int], Callable[[], Any]]) -> tuple[Sequence[int], Any]:
-    rows, load = item
-    return rows, load()
-
-
-def _pinned(item: tuple[Sequence[int], Callable[[], Any]]) -> tuple[Sequence[int], Any]:
-    rows, batch = _decoded(item)
-    return rows, pinned(batch)
-
-
-def _in_order(
-    pool: Executor, call: Callable[[Any], T], items: Iterator[Any], ahead: int
-) -> Iterator[T]:
-    """`call` of each of `items` by `pool`, which has at most `ahead` of them in hand."""
-    waiting = deque(pool.submit(call, item) for item in islice(items, ahead))
-    while waiting:
-        yield waiting.popleft().result()
-        waiting.extend(pool.submit(call, item) for item in islice(items, 1))
-
-
-def batches(job: Job, split: Split, reader: PixelRows | None) -> Batches:
+def batches(job: Job, split: Split, reader: PixelRows | None) -> threads.Batches:
     """(rows, what gives their batch on the CPU) until every row was given once.
 
     Pictures come in their own order, and uint8 (B, H, W, 3) where there is a `reader`; texts
@@ -247,28 +166,55 @@ def _pictures(job: Job, split: Split, reader: PixelRows | None, rows: Sequence[i
     return torch.from_numpy(reader.batch(rows))
 
 
-def _texts(job: Job, split: Split, budget: int) -> Batches:
+def _texts(job: Job, split: Split, budget: int) -> threads.Batches:
     lengths = [len(split.read(i)) for i in range(len(split))]
     order = sorted(range(len(split)), key=lengths.__getitem__)
-    for start in range(0, len(order), CHUNK):
-        yield from _by_width(job, split, order[start : start + CHUNK], tokens, budget)
+    chunks = (order[start : start + CHUNK] for start in range(0, len(order), CHUNK))
+    return _by_width(job, _prepared(job, split, chunks, 1), tokens, budget)
 
 
-def _recordings(job: Job, split: Split, budget: int) -> Batches:
-    for start in range(0, len(split), DECODED):
-        rows = range(start, min(start + DECODED, len(split)))
-        yield from _by_width(job, split, rows, heard, budget)
+def _recordings(job: Job, split: Split, budget: int) -> threads.Batches:
+    places = range(len(split))
+    chunks = (places[start : start + DECODED] for start in range(0, len(split), DECODED))
+    return _by_width(job, _prepared(job, split, chunks, threads.DECODERS), heard, budget)
+
+
+Prepared = list[tuple[Any, int]]
+"""Prepared examples, each with its row."""
+
+
+def _prepared(
+    job: Job, split: Split, chunks: Iterator[Sequence[int]], most: int
+) -> Iterator[Prepared]:
+    """The examples of each of `chunks`, prepared: for a GPU by at most `most` threads, chunks ahead
+    of what it computes."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    import torch
+
+    one = job.backbone.prepare
+    together = getattr(job.backbone, "prepare_all", lambda some: [one(raw) for raw in some])
+
+    def whole(rows: Sequence[int]) -> Prepared:
+        return list(zip(together([split.read(i) for i in rows]), rows, strict=True))
+
+    if not reads_pinned(job.device):
+        yield from map(whole, chunks)
+        return
+    workers = min(most, torch.get_num_threads())
+    with ThreadPoolExecutor(workers, initializer=threads.alone) as pool:
+        yield from threads.in_order(pool, whole, chunks, workers + 1)
 
 
 def _by_width(
-    job: Job, split: Split, rows: Sequence[int], width: Callable[[Any], int], budget: int
-) -> Batches:
-    """The examples at `rows`, prepared, in batches whose `width` together is at most `budget`."""
-    chunk = [(job.backbone.prepare(split.read(i)), i) for i in rows]
-    chunk.sort(key=lambda pair: (width(pair[0]), pair[1]))
-    for part in packed([width(item) for item, _ in chunk], budget, job.rows or ROWS):
-        some = chunk[part.start : part.stop]
-        yield [i for _, i in some], partial(job.backbone.collate, [item for item, _ in some])
+    job: Job, chunks: Iterator[Prepared], width: Callable[[Any], int], budget: int
+) -> threads.Batches:
+    """The examples of `chunks` in batches whose `width` together is at most `budget`."""
+    for chunk in chunks:
+        chunk.sort(key=lambda pair: (width(pair[0]), pair[1]))
+        for part in packed([width(item) for item, _ in chunk], budget, job.rows or ROWS):
+            some = chunk[part.start : part.stop]
+            yield [i for _, i in some], partial(job.backbone.collate, [item for item, _ in some])
 
 
 def packed(widths: Sequence[int], budget: int, most: int) -> Iterator[range]:
@@ -360,19 +306,6 @@ def keep_large_blocks() -> None:
         libc.mallopt(m_trim_threshold, 2**31 - 1)
     except (OSError, AttributeError):  # another C library: slower, not wrong
         return
-
-
-def _alone() -> None:
-    """Keep the calling thread's own tensor operations on that thread.
-
-    Each decoding thread would get a team of OpenMP threads, and teams that wait for each
-    other's cores are slower than one.
-    """
-    import torch
-    from threadpoolctl import ThreadpoolController
-
-    torch.get_num_threads()  # torch sets its count at a thread's first use: let it be past
-    ThreadpoolController().select(user_api="openmp").limit(limits=1)
 
 
 def lay_out(backbone: Backbone, device: torch.device | str) -> None:

@@ -95,7 +95,7 @@ class ImageBackbone:
 
 @dataclass
 class TextBackbone:
-    """A Backbone of texts: `tokenize` gives at most `input_spec.length` token ids.
+    """A Backbone of texts: `tokenize` gives at most `input_spec.length` token ids of each text.
 
     `reads_tokens` makes what `token_reader` gives, `rules` is a digest of what makes tokens of a
     text, beside `input_spec`.
@@ -104,7 +104,7 @@ class TextBackbone:
     module: torch.nn.Module
     input_spec: InputSpec
     pooling: str
-    tokenize: Callable[[str], list[int]] = field(repr=False)
+    tokenize: Callable[[Sequence[str]], list[list[int]]] = field(repr=False)
     forward: Forward = field(repr=False)
     pad_id: int = 0
     feature_dim: int = 0
@@ -115,7 +115,12 @@ class TextBackbone:
 
     def prepare(self, raw: str) -> dict[str, list[int]]:
         """`input_ids` of one text. Half of a surrogate pair reads as '?'."""
-        return {"input_ids": self.tokenize(raw.encode("utf-8", "replace").decode("utf-8"))}
+        return self.prepare_all([raw])[0]
+
+    def prepare_all(self, raws: Sequence[str]) -> list[dict[str, list[int]]]:
+        """What `prepare` gives of each; a tokenizer of `tokenizers` shares them among all cores."""
+        sound = [raw.encode("utf-8", "replace").decode("utf-8") for raw in raws]
+        return [{"input_ids": ids} for ids in self.tokenize(sound)]
 
     def collate(self, prepared: Sequence[Mapping[str, list[int]]]) -> dict[str, torch.Tensor]:
         """`input_ids` and `attention_mask`, each (N, T) int64, T the longest of the batch."""

@@ -41,6 +41,10 @@ def _word_ids(rows: Mapping[str, int], length: int, text: str) -> list[int]:
     return found[:length]
 
 
+def _all_word_ids(rows: Mapping[str, int], length: int, texts: Sequence[str]) -> list[list[int]]:
+    return [_word_ids(rows, length, text) for text in texts]
+
+
 def _row_of(rows: Mapping[str, int], unknown: int, word: str) -> list[int]:
     """The row of a word as it is written, or else of the first known word in it."""
     lowered = word.lower()
@@ -115,7 +119,7 @@ def _backbone(module: torch.nn.Module, table: list[str], length: int) -> TextBac
     rows = {word: i for i, word in enumerate(table)}
     lexicon = hashlib.sha256("\n".join(table).encode()).hexdigest()[:16]
     spec = InputSpec(modality="text", length=length, extra=(("words", lexicon),))
-    tokenize = partial(_word_ids, rows, length)
+    tokenize = partial(_all_word_ids, rows, length)
     backbone = TextBackbone(module, spec, "mean of words", tokenize, _bag_mean, pad_id=len(table))
     backbone.reads_tokens = partial(_token_reader, rows, length)
     backbone.blueprint = Blueprint("words", {"length": length}, partial(_write, table))

@@ -10,7 +10,7 @@ multiple-choice, a masked one masked-language-modelling alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -72,12 +72,13 @@ def _of(module: Any, tokenizer: Any, spec: InputSpec, answers: tuple[str, ...]) 
     )  # fmt: skip
 
 
-def _ids(coder: Coder, masked: bool, raw: str) -> list[int]:
-    """A text's first tokens, as a window begins and ends."""
+def _ids(coder: Coder, masked: bool, texts: Sequence[str]) -> list[list[int]]:
+    """Each text's first tokens, as a window begins and ends."""
     start = () if coder.start is None else (coder.start,)
     before, after = (coder.before, coder.after) if masked else (start, ())
     room = min(coder.length, COSTED) - len(before) - len(after)
-    return [*before, *coder.encode(raw).ids[:room], *after] or [coder.pad]
+    found = (coder.encode(text).ids[:room] for text in texts)
+    return [[*before, *ids, *after] or [coder.pad] for ids in found]
 
 
 def _logits(module: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:

@@ -9,7 +9,7 @@ N examples, D features, T bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from zoobench.interfaces import InputSpec
@@ -71,9 +71,9 @@ BILINEAR = 2
 """Pillow's number of its filter."""
 
 
-def bytes_of(text: str) -> list[int]:
-    """The first LENGTH bytes of its UTF-8; one that says nothing of a text without any."""
-    return list(text.encode()[:LENGTH]) or [PAD]
+def bytes_of(texts: Sequence[str]) -> list[list[int]]:
+    """The first LENGTH bytes of each one's UTF-8; one that says nothing of a text without any."""
+    return [list(text.encode()[:LENGTH]) or [PAD] for text in texts]
 
 
 def states(module: torch.nn.Module, batch: Any) -> torch.Tensor:

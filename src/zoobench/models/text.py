@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -362,8 +362,11 @@ def padding(tokenizer: Any, config: Any) -> int:
     return int(own) if known else 0
 
 
-def tokenized(tokenizer: Any, length: int, prefix: str, pad: int, text: str) -> list[int]:
-    """At most `length` token ids, with the encoder's own special tokens."""
-    ids = tokenizer(prefix + text, truncation=True, max_length=length, padding=False)["input_ids"]
+def tokenized(
+    tokenizer: Any, length: int, prefix: str, pad: int, texts: Sequence[str]
+) -> list[list[int]]:
+    """At most `length` token ids of each text, with the encoder's own special tokens."""
+    given = [prefix + text for text in texts]
+    found = tokenizer(given, truncation=True, max_length=length, padding=False)["input_ids"]
     # A tokenizer without special tokens gives nothing for the empty text.
-    return list(ids) or [int(tokenizer.unk_token_id or pad)]
+    return [list(ids) or [int(tokenizer.unk_token_id or pad)] for ids in found]
