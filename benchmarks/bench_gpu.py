@@ -342,8 +342,10 @@ def main() -> None:
     asked = parser.parse_args()
     import torch
 
+    from zoobench import machine
+
     device = torch.device(asked.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    torch.backends.cuda.matmul.allow_tf32 = False
+    machine.exact_float32(device)
     print(f"{name_of(device)}, torch {torch.__version__}\n{HEAD}", flush=True)
     body = measured(device, asked.quick, asked.compile)
     peaks, found = body["ceilings"], body["probes"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from zoobench import machine
+from zoobench import machine, models
+from zoobench.features.extraction import lay_out
 
 
 @pytest.mark.parametrize(
@@ -62,3 +63,20 @@ def test_what_is_sent_is_the_same_and_a_constant_is_made_once() -> None:
 )
 def test_memory_that_ended_is_told_from_other_errors(error: Exception, ended: bool) -> None:
     assert machine.out_of_memory(error) is ended
+
+
+def test_float32_is_exact_on_a_card_that_something_runs_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neither convolutions, which are TF32 unless one says so, nor products; another device's
+    numbers are left as a user has them."""
+    backends = torch.backends
+    monkeypatch.setattr(backends.cudnn, "allow_tf32", True)
+    monkeypatch.setattr(backends.cuda.matmul, "allow_tf32", True)
+    backbone = models.load(models.resolve("synthetic/gabor"), 0)
+    lay_out(backbone, "cpu")
+    assert backends.cudnn.allow_tf32
+    monkeypatch.setattr(backbone.module, "to", lambda *args, **more: backbone.module)
+    lay_out(backbone, "cuda:1")
+    assert not backends.cudnn.allow_tf32
+    assert not backends.cuda.matmul.allow_tf32

@@ -23,7 +23,7 @@ from zoobench.features.outgoing import Outgoing, Put
 from zoobench.features.pixels import PixelCache, PixelRows, pixel_reader
 from zoobench.features.stages import StageClock, StageSeconds
 from zoobench.interfaces import Backbone, Split
-from zoobench.machine import free_bytes, reads_pinned
+from zoobench.machine import exact_float32, free_bytes, reads_pinned
 from zoobench.models import graphs
 
 if TYPE_CHECKING:
@@ -309,9 +309,11 @@ def keep_large_blocks() -> None:
 
 
 def lay_out(backbone: Backbone, device: torch.device | str) -> None:
-    """Moves the module to `device`, in channels-last layout where it reads pictures."""
+    """Moves the module to `device`, in channels-last layout where it reads pictures; there float32
+    is exact from now on."""
     import torch
 
+    exact_float32(device)
     backbone.module.to(device)
     if backbone.input_spec.modality == "image":
         backbone.module.to(memory_format=torch.channels_last)
