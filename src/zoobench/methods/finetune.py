@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from zoobench.costs.training_memory import saved_for_backward, training_bytes
 from zoobench.errors import NotFinite
 from zoobench.features.compiled import Compiling, training
+from zoobench.features.halving import Halving
 from zoobench.interfaces import Adapted, SealedSplits, Split, Splits, Team
 from zoobench.machine import out_of_memory, release_memory, sent
 from zoobench.methods.audit import off
@@ -356,8 +357,9 @@ def score(
 
     net.eval()
     parts = []
+    judged = Halving(lambda batch: objective.said(net(batch).float()))
     with torch.no_grad(), inputs.backbone.autocast():
         for start in range(0, len(inputs.split), batch_size):
             rows = list(range(start, min(start + batch_size, len(inputs.split))))
-            parts.append(objective.said(net(inputs.batch(rows)).float()))
+            parts.append(judged(inputs.batch(rows))[0])
     return torch.cat(parts).cpu()
