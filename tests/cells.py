@@ -32,8 +32,8 @@ def cell(
     return Cell(*names, method, methods.params_of(built), seed, shots, versions)
 
 
-def settings(cache: Path | str = "") -> Settings:
-    return Settings(threads=1, cache=str(cache), measure_costs=False)
+def settings(cache: Path | str = "", device: str = "cpu") -> Settings:
+    return Settings(device, threads=1, cache=str(cache), measure_costs=False)
 
 
 def run(
@@ -41,9 +41,10 @@ def run(
     limits: WorkerLimits | None = None,
     workers: int = 1,
     cache: Path | str = "",
+    device: str = "cpu",
 ) -> dict[str, Record]:
     """Every record of `cells` from real worker processes, by key."""
-    engine = LocalEngine(settings(cache), limits or WorkerLimits(), workers)
+    engine = LocalEngine(settings(cache, device), limits or WorkerLimits(), workers)
     found: dict[str, Record] = {}
     for event in engine.events(groups(cells)):
         if isinstance(event, Finished):

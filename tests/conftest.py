@@ -25,6 +25,9 @@ hypothesis.settings.register_profile(
 )  # fmt: skip
 hypothesis.settings.load_profile("zoobench")
 
+OF_A_GPU = ("mark.gpu", "from devices import")
+"""What stands in files with checks of a GPU."""
+
 LOOPBACK = ("127.", "::1", "localhost")
 
 
@@ -39,7 +42,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if config.option.markexpr != "gpu":
         return None
     files = [collection_path] if collection_path.is_file() else collection_path.rglob("test_*.py")
-    return None if any("mark.gpu" in one.read_text(encoding="utf-8") for one in files) else True
+    held = (any(mark in one.read_text(encoding="utf-8") for mark in OF_A_GPU) for one in files)
+    return None if any(held) else True
 
 
 @pytest.fixture(autouse=True)

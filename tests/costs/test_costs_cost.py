@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from devices import DEVICES
 from zoobench import models
 from zoobench.costs import fresh_process
 from zoobench.costs.counted import static_costs
@@ -118,9 +119,10 @@ def test_shared_weights_count_once() -> None:
     assert found["macs"].value == 24 * 40
 
 
-def test_measured_costs_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(LARGEST_BATCH, "cpu", 4)
-    found = by_name(measured_costs(Pictures(), Place(), seconds_budget=2.0))
+@pytest.mark.parametrize("device", DEVICES)
+def test_measured_costs(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(LARGEST_BATCH, device, 4)
+    found = by_name(measured_costs(Pictures(), Place(device), seconds_budget=2.0))
     latency, throughput = found["latency_ms_p50"], found["throughput"]
     assert latency.n is not None
     assert latency.n >= 40
@@ -149,18 +151,20 @@ def test_no_budget_keeps_the_minimum_and_says_what_was_cut() -> None:
     assert found["throughput"].detail["batch"] == 1
 
 
-def test_out_of_memory_batch_is_named() -> None:
-    found = by_name(measured_costs(Pictures(fail_from=4), Place(), seconds_budget=5.0))
+@pytest.mark.parametrize("device", DEVICES)
+def test_out_of_memory_batch_is_named(device: str) -> None:
+    found = by_name(measured_costs(Pictures(fail_from=4), Place(device), seconds_budget=5.0))
     detail = found["throughput"].detail
     assert detail["sweep_ended"] == "out of memory"
     assert detail["oom_batch"] == 4
     assert detail["batch"] in (1, 2)
 
 
-def test_peak_memory_sees_a_large_array() -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_peak_memory_sees_a_large_array(device: str) -> None:
     size = 64 * 2**20
-    with peak_memory(torch.device("cpu")) as peak:
-        np.ones(size, dtype=np.uint8).sum()
+    with peak_memory(torch.device(device)) as peak:
+        torch.ones(size, dtype=torch.uint8, device=device)[-1].item()
     assert 0.9 * size <= peak.rise <= 1.5 * size
 
 
@@ -190,10 +194,11 @@ def test_calm_run_is_not_repeated() -> None:
     assert timing.interval == (1.0, 1.0)
 
 
-def test_training_step_leaves_the_backbone_alone() -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_training_step_leaves_the_backbone_alone(device: str) -> None:
     backbone = Pictures()
     before = {name: value.clone() for name, value in backbone.module.state_dict().items()}
-    found = by_name(training_costs(backbone, Place(), batch=2, seconds=0.0))
+    found = by_name(training_costs(backbone, Place(device), batch=2, seconds=0.0))
     assert found["train_step_ms"].n == 40
     assert found["train_step_ms"].detail["batch"] == 2
     memory = found["train_peak_memory_bytes"]

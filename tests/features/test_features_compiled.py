@@ -12,6 +12,7 @@ import torch
 from click.testing import CliRunner
 
 from cells import cell, write_suite
+from devices import DEVICES
 from zoobench import datasets, machine, models
 from zoobench.cli.main import main
 from zoobench.compare.match import Pair, identity
@@ -22,6 +23,7 @@ from zoobench.errors import UserError
 from zoobench.features import compiled
 from zoobench.features.cache import FeatureCache
 from zoobench.features.compiled import Compiled, Compiling, rows_of
+from zoobench.features.extraction import lay_out
 from zoobench.features.source import Features, View
 from zoobench.interfaces import Splits
 from zoobench.machine import Place
@@ -54,9 +56,13 @@ def pictures() -> Splits:
     return datasets.load(Ref.parse("synthetic/stripes@1?classes=3&train=30&valid=9&test=12"))
 
 
-def source(name: str, quick: bool, cache: FeatureCache | None = None, rows: int = 0) -> Features:
-    view = View(f"synthetic/{name}", batch_size=rows, compile=quick)
-    return Features(models.load(Ref.parse(f"synthetic/{name}@1")), view, cache)
+def source(
+    name: str, quick: bool, cache: FeatureCache | None = None, rows: int = 0, device: str = "cpu"
+) -> Features:
+    view = View(f"synthetic/{name}", device, batch_size=rows, compile=quick)
+    backbone = models.load(Ref.parse(f"synthetic/{name}@1"))
+    lay_out(backbone, device)
+    return Features(backbone, view, cache)
 
 
 def graphs() -> int:
@@ -65,8 +71,10 @@ def graphs() -> int:
     return int(counters["stats"]["unique_graphs"])
 
 
-def run(quick: bool, method: str = "knn", cache: str = "", **params: Any) -> Record:
-    return Bench(Settings("cpu", 1, cache, measure_costs=False, compile=quick)).run(
+def run(
+    quick: bool, method: str = "knn", cache: str = "", device: str = "cpu", **params: Any
+) -> Record:
+    return Bench(Settings(device, 1, cache, measure_costs=False, compile=quick)).run(
         cell(dataset="synthetic/stripes@1?classes=3&train=30&valid=9&test=12",
              method=method, **params)
     ).record  # fmt: skip
@@ -98,10 +106,11 @@ def test_compiled_cells_answer_as_plain_ones_and_their_times_stand_apart() -> No
     assert differing_times(pair, old, new) == ["compiled unknown -> true"]
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.usefixtures("inductor")
-def test_compiled_features_are_the_plain_ones() -> None:
+def test_compiled_features_are_the_plain_ones(device: str) -> None:
     splits = pictures()
-    plain, quick = source("gabor", False), source("gabor", True, rows=8)
+    plain, quick = (source("gabor", c, rows=8 * c, device=device) for c in (False, True))
     before = state_digest(quick.module)
     for split in (splits.train, splits.valid, splits.test):
         expected = plain.features(split)
@@ -115,10 +124,11 @@ def test_compiled_features_are_the_plain_ones() -> None:
     assert macs == {m.metric: m.value for m in static_costs(plain.backbone)}
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.usefixtures("inductor")
-def test_compiled_training_is_the_plain_one() -> None:
+def test_compiled_training_is_the_plain_one(device: str) -> None:
     recipe: dict[str, Any] = {"steps": 5, "batch_size": 8, "rates": (3e-3,)}
-    plain, quick = (run(c, "fine-tune", **recipe) for c in (False, True))
+    plain, quick = (run(c, "fine-tune", device=device, **recipe) for c in (False, True))
     assert (plain.status, quick.status) == ("ok", "ok"), quick.error
     assert "compile-failed" not in quick.flags
     nll, spent = quick.value("nll"), quick.value("compile_seconds")

@@ -13,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from devices import DEVICES
 from zoobench import datasets, models
 from zoobench.datasets.readers import PixelArray
 from zoobench.features import extraction
@@ -130,8 +131,10 @@ class Shifted:
         return shifted
 
 
-def features(backbone: Any, split: Split, cache: PixelCache | None) -> torch.Tensor:
-    return Features(backbone, View("m", batch_size=4), pixels=cache).features(split)
+def features(
+    backbone: Any, split: Split, cache: PixelCache | None, device: str = "cpu"
+) -> torch.Tensor:
+    return Features(backbone, View("m", device, batch_size=4), pixels=cache).features(split)
 
 
 class Counting:
@@ -145,18 +148,19 @@ class Counting:
         return self.inner(i)
 
 
-def test_models_of_one_geometry_decode_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_models_of_one_geometry_decode_once(device: str, tmp_path: Path) -> None:
     split, cache = pictures(), PixelCache(tmp_path)
     counting = Counting(split)
     counted = dataclasses.replace(split, read=counting)
     first, second = timm_backbone(), timm_backbone(options="&mean=[0.1,0.2,0.3]")
-    plain = [features(b, split, None) for b in (first, second)]
-    assert torch.equal(features(first, counted, cache), plain[0])
+    plain = [features(b, split, None, device) for b in (first, second)]
+    assert torch.equal(features(first, counted, cache, device), plain[0])
     assert counting.asked >= len(split)
     counting.asked = 0
-    assert torch.equal(features(second, counted, cache), plain[1])
+    assert torch.equal(features(second, counted, cache, device), plain[1])
     assert counting.asked == 1  # the first picture, to compare with the transform itself
-    features(timm_backbone(options="&crop_pct=0.7"), counted, cache)
+    features(timm_backbone(options="&crop_pct=0.7"), counted, cache, device)
     assert counting.asked > len(split)
 
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from cells import cell, settings
-from zoobench import datasets
+from devices import DEVICES
+from zoobench import datasets, models
 from zoobench.datasets.splits import at_most
-from zoobench.methods.finetune import FineTune, Training
+from zoobench.features.extraction import lay_out
+from zoobench.features.source import Features, View
+from zoobench.methods.finetune import FineTune, Training, network, score
+from zoobench.methods.inputs import Inputs
 from zoobench.methods.objectives import ClassObjective
 from zoobench.methods.optimizers import depths, parameter_groups
 from zoobench.methods.training import factor
@@ -90,3 +96,52 @@ def test_a_few_shot_probe_never_learns_from_more_than_k() -> None:
     assert "temperature-of-few" not in Bench(settings()).run(cell()).record.flags
     both = cell(method="linear-probe", shots=2, refit=True)
     assert dataclasses.replace(own).key != both.key
+
+
+@pytest.mark.parametrize("room", [5, 1])
+def test_a_network_answers_in_parts_where_memory_ends(room: int) -> None:
+    """It was trained in pieces then, and a batch to be scored is no smaller than one to learn."""
+    splits = datasets.load(datasets.resolve("synthetic/stripes?train=20&valid=20&test=8"))
+    backbone = models.load(models.resolve("synthetic/gabor"), 0)
+    inputs = Inputs(Features(backbone, View("synthetic/gabor")), splits.valid)
+    objective, net = ClassObjective(4), network(inputs.backbone, 4, 0)
+    torch.nn.init.normal_(net.head.weight)  # type: ignore[union-attr, arg-type]
+    expected, asked = score(net, inputs, objective), []
+
+    def full(_: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+        asked.append(len(given[0]))
+        if asked[-1] > room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    handle = net.register_forward_pre_hook(full)
+    torch.testing.assert_close(score(net, inputs, objective), expected)
+    handle.remove()
+    assert max(asked) == 20
+    assert expected.std() > 0
+
+
+def losses_of(seeds: range, device: str, precision: str, steps: int = 12) -> list[float]:
+    """NLL on valid of a small network that was trained with each seed."""
+    splits = datasets.load(datasets.resolve("synthetic/stripes?train=96&valid=64&test=8"))
+    found = []
+    for seed in seeds:
+        backbone = models.load(models.resolve("synthetic/gabor"), 0)
+        lay_out(backbone, device)
+        source = Features(backbone, View("synthetic/gabor", device, precision))
+        recipe = FineTune(steps=steps, batch_size=16, rates=(1e-2,))
+        tuned: Any = recipe.adapt(source, splits.sealed(), seed)
+        found.append(float(tuned.valid_loss))
+    return found
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("device", DEVICES)
+def test_another_device_or_precision_changes_less_than_another_seed(
+    device: str, precision: str
+) -> None:
+    exact = np.array(losses_of(range(4), "cpu", "fp32"))
+    found = np.array(losses_of(range(4), device, precision))
+    spread = float(np.ptp(exact))
+    assert np.abs(found - exact).max() < spread / 4
+    barely = losses_of(range(1), device, precision, steps=1)[0]
+    assert barely > exact.max() + spread, "who learned nothing would be seen"

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from cells import GABOR, cell, run, settings
+from devices import CARD
 from zoobench.runs import session
 from zoobench.schema import Cell, Record
 from zoobench.workers import local, starting
@@ -27,19 +28,22 @@ GOOD = cell()
 
 
 @pytest.mark.parametrize(
-    ("fault", "status", "says"),
+    ("fault", "status", "says", "device"),
     [
-        ("crash", "crash", "SIGSEGV"),
-        ("exit", "crash", "exit code 7"),
-        ("oom", "oom", "out of memory"),
-        ("nan", "nan", "features of"),
-        ("error", "error", "ValueError"),
-        ("missing-weights", "missing-weights", "no weights"),
+        ("crash", "crash", "SIGSEGV", "cpu"),
+        pytest.param("crash", "crash", "SIGSEGV", "cuda", marks=CARD.marks),
+        ("exit", "crash", "exit code 7", "cpu"),
+        ("oom", "oom", "out of memory", "cpu"),
+        ("nan", "nan", "features of", "cpu"),
+        ("error", "error", "ValueError", "cpu"),
+        ("missing-weights", "missing-weights", "no weights", "cpu"),
     ],
 )
-def test_a_fault_becomes_a_record_and_the_rest_goes_on(fault: str, status: str, says: str) -> None:
+def test_a_fault_becomes_a_record_and_the_rest_goes_on(
+    fault: str, status: str, says: str, device: str
+) -> None:
     bad = cell(f"{GABOR}?fault={fault}")
-    found = run([bad, GOOD])
+    found = run([bad, GOOD], device=device)
     assert found[bad.key].status == status
     assert says in (found[bad.key].error or {})["message"]
     assert found[GOOD.key].status == "ok"

@@ -99,6 +99,13 @@ def test_a_library_that_the_fork_server_cannot_load_stops_no_worker(
     assert first == parent_of_one(starter, planted) == starting.fork_server_pid()
 
 
+def test_where_cuda_is_used_workers_are_spawned(planted: Path) -> None:
+    """CUDA does not outlive a fork: who starts such a worker is this process, not a fork server."""
+    starter = Starter(settings(device="cuda:1"))
+    assert parent_of_one(starter, planted) == os.getpid()
+    assert starting.fork_server_pid() is None
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGSTOP])
 def test_a_fork_server_that_ends_or_hangs_later_is_replaced(
     number: signal.Signals, planted: Path

@@ -12,8 +12,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from devices import DEVICES, TWO_CARDS
 from zoobench import models
 from zoobench.errors import CellError
+from zoobench.features.extraction import lay_out
 from zoobench.features.source import Features, View
 from zoobench.methods.data_parallel import Share
 from zoobench.methods.finetune import FineTune, Training, fitting
@@ -57,9 +59,8 @@ def test_shares_cut_a_batch_without_loss(n: int, ranks: int, pieces: int) -> Non
     assert sum(weights) / ranks == pytest.approx(1.0)
 
 
-def trained(pieces: int) -> torch.Tensor:
-    backbone = models.load(Ref.parse("synthetic/gabor"))
-    source = Features(backbone, View("synthetic/gabor"))
+def trained(pieces: int, device: str) -> torch.Tensor:
+    source = source_on(device)
     splits = splits_of()
     run = Training(
         FineTune(steps=5, batch_size=12), source, ClassObjective(len(splits.classes)), 3e-3, 0
@@ -72,21 +73,29 @@ def trained(pieces: int) -> torch.Tensor:
     return tuned.valid_scores
 
 
+def source_on(device: str) -> Features:
+    backbone = models.load(Ref.parse("synthetic/gabor"))
+    lay_out(backbone, device)
+    return Features(backbone, View("synthetic/gabor", device))
+
+
 def splits_of() -> Any:
     from zoobench import datasets
 
     return datasets.load(Ref.parse("synthetic/stripes?classes=3&train=60&valid=15&test=30"))
 
 
-def test_accumulated_gradients_are_those_of_the_whole_batch() -> None:
-    whole = trained(1)
+@pytest.mark.parametrize("device", DEVICES)
+def test_accumulated_gradients_are_those_of_the_whole_batch(device: str) -> None:
+    whole = trained(1, device)
     assert float((whole - whole[0]).abs().max()) > 0.01  # it learned something
     for pieces in (2, 5):
-        assert float((trained(pieces) - whole).abs().max()) < TOLERANCE
+        assert float((trained(pieces, device) - whole).abs().max()) < TOLERANCE
 
 
+@pytest.mark.parametrize("device", DEVICES)
 def test_an_out_of_memory_batch_is_cut_and_the_record_says_so(
-    monkeypatch: pytest.MonkeyPatch,
+    device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = Inputs.batch
 
@@ -97,7 +106,7 @@ def test_an_out_of_memory_batch_is_cut_and_the_record_says_so(
 
     monkeypatch.setattr(Inputs, "batch", small)
     splits = splits_of()
-    source = Features(models.load(Ref.parse("synthetic/gabor")), View("synthetic/gabor"))
+    source = source_on(device)
     recipe = FineTune(steps=3, batch_size=12, rates=(1e-3, 3e-3))
     tuned = recipe.adapt(source, splits.sealed(), 0)
     assert "gradient-accumulation" in tuned.flags
@@ -108,17 +117,18 @@ def test_an_out_of_memory_batch_is_cut_and_the_record_says_so(
         fitting(run, Inputs(source, splits.train), Inputs(source, splits.valid), 1)
 
 
-def ran(folder: Path, ranks: int, variant: str = "") -> Result:
+def ran(folder: Path, ranks: int, variant: str = "", device: str = "cpu") -> Result:
     (folder / "suite.toml").write_text(
         SUITE.replace("synthetic/gabor", f"synthetic/gabor{variant}")
     )
     (cell,) = plan(read(str(folder / "suite.toml")))
-    return Bench(Settings(measure_costs=False, ranks=ranks)).run(cell)
+    return Bench(Settings(device, measure_costs=False, ranks=ranks)).run(cell)
 
 
+@pytest.mark.parametrize("device", ["cpu", TWO_CARDS])
 @pytest.mark.xdist_group("teams")
-def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
-    one, two = ran(tmp_path, 1), ran(tmp_path, 2)
+def test_two_processes_give_what_one_gives(device: str, tmp_path: Path) -> None:
+    one, two = (ran(tmp_path, ranks, device=device) for ranks in (1, 2))
     assert (one.record.status, two.record.status) == ("ok", "ok"), two.record.error
     assert one.outcomes is not None
     assert two.outcomes is not None
@@ -151,11 +161,24 @@ def test_a_team_trains_the_original_that_a_variant_is_made_of(tmp_path: Path) ->
     assert set(asked) == {"synthetic/gabor@1?variant=bf16"}
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.xdist_group("teams")
-def test_a_rank_that_fails_says_why(tmp_path: Path) -> None:
+def test_a_rank_that_fails_says_why(device: str, tmp_path: Path) -> None:
     cell = Cell(Ref("synthetic", "gabor"), Ref("nonesuch", "stripes"), "fine-tune", {"steps": 1})
     with pytest.raises(CellError, match=r"rank 0: UnknownName: .*nonesuch"):
-        torchrun.Processes(cell, "cpu", 1).train(1e-3, 1)
+        torchrun.Processes(cell, device, 1).train(1e-3, 1)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.xdist_group("teams")
+def test_a_team_of_one_trains_what_the_process_itself_would(device: str, tmp_path: Path) -> None:
+    """As far as one card can show it: its back end, its device, and the way home."""
+    (tmp_path / "suite.toml").write_text(SUITE)
+    (cell,) = plan(read(str(tmp_path / "suite.toml")))
+    found = torchrun.Processes(cell, device, 1).train(3e-3, 1)
+    assert found is not None
+    expected = trained(1, "cpu")
+    assert float((found["valid_scores"] - expected).abs().max()) < TOLERANCE
 
 
 def test_ranks_have_an_example_of_every_batch_each() -> None:
