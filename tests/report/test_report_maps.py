@@ -1,9 +1,10 @@
-"""Maps of the same test pictures, model by model: drawn from the data, only where asked for."""
+"""Maps of the same test examples, model by model: drawn from the data, only where asked for."""
 
 from __future__ import annotations
 
 import base64
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import pytest
 from PIL import Image
 
 from zoobench import datasets
+from zoobench.methods.audit import WORDS
 from zoobench.metrics import measured
 from zoobench.ranking.rank import rank
-from zoobench.report.maps import ExplainedPictures, drawn, explained_pictures, maps_of
+from zoobench.report import maps
+from zoobench.report.maps import ExplainedExamples, drawn, explained_examples, maps_of
 from zoobench.report.write import write_report
 from zoobench.schema import Cell, Record, Ref
 from zoobench.statistics.bootstrap import numbered
@@ -28,11 +31,12 @@ MAPS = [
     {"place": 2, "said": 0, "map": [0, 0, 100, 0], "across": 2, "frame": [0, 0, 1, 1]},
 ]
 NAMES = ("timm/a@1", "timm/b@1")
+TEXTS = "synthetic/phrases?classes=3&test=9&train=12&valid=6"
 
 
-def made(path: Path, maps: Any = MAPS, told: str = "") -> Run:
+def made(path: Path, maps: Any = MAPS, told: str = "", data: str = DATA, how: str = "") -> Run:
     """A run of two models, of which the second has the first of `maps` alone."""
-    where = datasets.resolve(DATA)
+    where = datasets.resolve(data)
     splits, judge = datasets.load(where), task("classification")
     said = np.log(np.full((9, 3), 1 / 3, dtype=np.float32))
     kept = judge.judge(said, splits.test, (said[:6], splits.valid)).of(numbered(9, "stripes"))
@@ -45,7 +49,7 @@ def made(path: Path, maps: Any = MAPS, told: str = "") -> Run:
         for name in NAMES:
             own = maps if name == NAMES[0] else maps[:1]
             gain = measured(
-                "explanation_gain", 0.3, detail={"attribution": "occlusion", "maps": own}
+                "explanation_gain", 0.3, detail={"attribution": how or "occlusion", "maps": own}
             )
             versions = {"protocol": 1, "task": "classification@1", "method": 1}
             cell = Cell(Ref.parse(name), where, "linear-probe", versions=versions)
@@ -54,8 +58,8 @@ def made(path: Path, maps: Any = MAPS, told: str = "") -> Run:
     return load(path)
 
 
-def found(run: Run) -> ExplainedPictures:
-    (one,) = explained_pictures(rank([run]), [run])
+def found(run: Run) -> ExplainedExamples:
+    (one,) = explained_examples(rank([run]), [run])
     return one
 
 
@@ -107,6 +111,50 @@ def test_the_page_holds_them_where_they_are_asked_for(tmp_path: Path) -> None:
 def test_data_that_are_not_at_hand_are_said(tmp_path: Path) -> None:
     run = made(tmp_path / "run", told="synthetic/stripes?classes=3&test=12&train=12&valid=6")
     assert "No maps: the run's suite.toml does not say where" in found(run).about
+
+
+def test_every_model_shows_its_words_of_the_same_texts(tmp_path: Path) -> None:
+    own = [
+        {"place": 4, "said": 1, "map": [100, 0, -50, 3, 0, 0, 0, 0]},
+        {"place": 2, "said": 0, "map": [0, 0, 100]},
+    ]
+    run = made(tmp_path / "run", own, data=TEXTS, how=WORDS)
+    one = found(run)
+    splits = datasets.load(datasets.resolve(TEXTS))
+    assert [truth for truth, _ in one.texts] == [
+        splits.classes[splits.test.targets.strata[i]] for i in (4, 2)
+    ]
+    (_, (first, second)), (_, none) = one.texts
+    assert none == (), "its text has more words than its map"
+    assert (first.model, first.said, second.model) == ("a", splits.classes[1], "b")
+    assert [word for word, _ in first.words] == str(splits.test.read(4)).split()
+    assert [weight for _, weight in first.words] == own[0]["map"]
+    page = write_report([run], tmp_path / "out", pictures=True)[0].read_text("utf-8")
+    word, against = (first.words[k][0] for k in (0, 2))
+    assert f'<span class="for" style="--v:100%" title="+100%">{word}</span>' in page
+    assert f'<span class="against" style="--v:50%" title="-50%">{against}</span>' in page
+
+
+def test_long_words_are_cut_and_markup_is_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splits = datasets.load(datasets.resolve(TEXTS))
+    test = replace(splits.test, read=lambda i: f"<b>{'x' * 50} short")
+    monkeypatch.setattr(maps, "data_of", lambda *_: replace(splits, test=test))
+    run = made(tmp_path / "run", [{"place": 0, "said": 0, "map": [1, 2]}], data=TEXTS, how=WORDS)
+    ((_, (one, _)),) = found(run).texts
+    assert [word for word, _ in one.words] == ["<b>" + "x" * 36 + "…", "short"]
+    page = write_report([run], tmp_path / "out", pictures=True)[0].read_text("utf-8")
+    assert "&lt;b&gt;xxx" in page
+    assert "<b>xxx" not in page
+
+
+@pytest.mark.parametrize(("data", "how"), [(TEXTS, "occlusion"), (DATA, WORDS)])
+def test_maps_that_are_not_of_such_data_show_nothing(data: str, how: str, tmp_path: Path) -> None:
+    """A stranger's record may say of one what is of the other."""
+    one = found(made(tmp_path / "run", data=data, how=how))
+    assert not [read for _, read in one.texts if read]
+    assert not [cell for _, cells in one.rows for cell in cells if cell]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ OPTIONAL = "left out while it is the default"
 
 GRADIENTS: Literal["integrated-gradients"] = "integrated-gradients"
 """The value of the option `explain` that takes them of pictures; True takes occlusion."""
+WORDS = "removal of words"
+"""How texts are explained, as records say it."""
 
 
 def off() -> Any:

@@ -86,11 +86,8 @@ class TextParts:
 
     @cached_property
     def runs(self) -> Sequence[str]:
-        """T runs of words that stand beside one another, one word each up to RUNS of them."""
-        words = self.text.split()
-        many = min(RUNS, len(words))
-        ends = [round(i * len(words) / many) for i in range(many + 1)] if many else [0]
-        return [" ".join(words[a:b]) for a, b in pairwise(ends)]
+        """T of them: see `word_runs`."""
+        return word_runs(self.text)
 
     @property
     def count(self) -> int:
@@ -110,6 +107,14 @@ class TextParts:
             )
             for mask in masks.tolist()
         ]
+
+
+def word_runs(text: str) -> list[str]:
+    """Words that stand beside one another, one word each up to RUNS of them."""
+    words = text.split()
+    many = min(RUNS, len(words))
+    ends = [round(i * len(words) / many) for i in range(many + 1)] if many else [0]
+    return [" ".join(words[a:b]) for a, b in pairwise(ends)]
 
 
 def parts_of(body: Any, raw: Raw, modality: str) -> Parts:

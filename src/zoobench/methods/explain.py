@@ -17,7 +17,7 @@ import numpy as np
 from zoobench.errors import Unsupported
 from zoobench.features.incoming import to_device
 from zoobench.interfaces import Split, Splits
-from zoobench.methods.audit import GRADIENTS
+from zoobench.methods.audit import GRADIENTS, WORDS
 from zoobench.methods.example_parts import Parts, PictureParts, TextParts, parts_of
 from zoobench.methods.pointing import frame, touched
 from zoobench.metrics import measured
@@ -145,7 +145,7 @@ def explained(
     found = [explainer.of(splits.test, i, parts) for i, parts in examples.items()]
     units = splits.test.units[[*examples]]
     first = next(iter(examples.values()))
-    named = "removal of words" if isinstance(first, TextParts) else "occlusion"
+    named = WORDS if isinstance(first, TextParts) else "occlusion"
     if how == GRADIENTS and splits.modality == "image":
         named = "integrated gradients"
     against = ("random map", first.prior, "shuffled weights")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from zoobench.compare.variant_verdicts import NO_VARIANTS, VariantVerdicts
 from zoobench.report.line_charts import LineChart
-from zoobench.report.maps import ExplainedPictures
+from zoobench.report.maps import ExplainedExamples
 from zoobench.report.precision_recall import PrecisionRecall
 from zoobench.report.rebuilt import PictureSheet
 from zoobench.report.usability_view import NOT_ASKED, UsabilityView
@@ -43,7 +43,7 @@ class ReportParts:
     variants: VariantVerdicts = NO_VARIANTS
     usability: UsabilityView = NOT_ASKED
     rebuilt: Sequence[PictureSheet] = ()
-    maps: Sequence[ExplainedPictures] = ()
+    maps: Sequence[ExplainedExamples] = ()
 
 
 NOTHING_MORE = ReportParts()

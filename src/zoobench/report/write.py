@@ -22,7 +22,7 @@ from zoobench.report.compression import (
 )
 from zoobench.report.figures import write_figures
 from zoobench.report.line_charts import chart_figures
-from zoobench.report.maps import explained_pictures
+from zoobench.report.maps import explained_examples
 from zoobench.report.markdown import markdown
 from zoobench.report.page import page
 from zoobench.report.parts import ReportParts
@@ -117,7 +117,7 @@ def _with_examples(
         worst=worst_pictures(book, ranking, runs),
         spoken=worst_transcripts(book, ranking, runs),
         rebuilt=picture_sheets(runs),
-        maps=explained_pictures(ranking, runs),
+        maps=explained_examples(ranking, runs),
     )
 
 
