@@ -41,6 +41,18 @@ def test_what_is_in_no_table_is_a_middling_network_of_its_modality() -> None:
     assert forecast.macs(Ref("hf", "someone/hears", "main", (("modality", "audio"),))) == 70e9
 
 
+def test_a_network_of_sound_takes_by_the_seconds_it_reads_but_on_a_whole_window() -> None:
+    usual, short, long = (
+        forecast.macs(Ref.parse(f"hf/facebook/wav2vec2-base@main{options}"))
+        for options in ("", "?seconds=2.5", "?seconds=20")
+    )
+    assert usual == forecast.UNKNOWN_MACS["audio"]
+    assert (4 * short, long / 2) == (usual, usual)
+    windows = ("", "?seconds=2.5")
+    for name in ("hf/openai/whisper-base@main", "packaged/whisper-tiny-en@0.1.0"):
+        assert len({forecast.macs(Ref.parse(f"{name}{options}")) for options in windows}) == 1
+
+
 def test_a_local_file_takes_by_its_size(tmp_path: Path) -> None:
     model = Ref("onnx", "mine", "0", (("path", str(tmp_path)),))
     assert forecast.macs(model) == forecast.UNKNOWN_MACS["image"], "nothing is there"

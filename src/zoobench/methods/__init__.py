@@ -128,6 +128,11 @@ def seeded(name: str, task: str = "") -> bool:
     return kind.needs == "module" or getattr(kind, "seeded", False)
 
 
+def untouched(name: str, task: str = "") -> bool:
+    """Whether the method judges a complete model as it is, from which nothing is learned."""
+    return getattr(method_class(name, task=task), "view", "embed") in ("answer", "scores")
+
+
 def heads(name: str, task: str) -> tuple[str, ...]:
     """The heads of HEADS that a variant is asked for by this method: both of a frozen one; of one
     that trains all weights what it made of the original, where that can be made smaller."""

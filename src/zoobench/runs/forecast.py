@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from zoobench import datasets, models, pretraining
+from zoobench import datasets, methods, models, pretraining
 from zoobench.costs.known import network
 from zoobench.datasets import control
 from zoobench.datasets.options import first_classes
@@ -21,6 +21,7 @@ from zoobench.errors import UnknownName
 from zoobench.files import expanded
 from zoobench.methods.audit import GRADIENTS
 from zoobench.models import pretrained_here_
+from zoobench.models.sound import SECONDS
 from zoobench.models.weights import PRETRAINED_HERE
 from zoobench.pretraining.samples import MOST
 from zoobench.schema import PRETRAIN, Cell, Modality, Record, Ref
@@ -33,6 +34,9 @@ LOAD_SECONDS = 1.0
 
 UNKNOWN_MACS: dict[Modality, float] = {"image": 4.1e9, "text": 11e9, "audio": 70e9}
 """A ResNet-50, a BERT-base at 128 tokens, a wav2vec 2.0 base at 10 s: the middle of a zoo."""
+
+WINDOWED = ("ast", "clap", "whisper")
+"""Families of sound that compute on a whole window, however little of it a clip fills."""
 
 MACS_A_BYTE: dict[Modality, float] = {"image": 40.0, "text": 25.0, "audio": 175.0}
 """Of a file of weights on disk: what the same networks take of each byte of theirs."""
@@ -211,12 +215,10 @@ def _detector(params: Mapping[str, Any]) -> float:
 @lru_cache(maxsize=4096)
 def _facts(model: Ref, dataset: Ref, method: str) -> tuple[int, int, int, float, str]:
     """(train, valid, test) sizes, operations of one forward pass, and what the method needs."""
-    from zoobench.methods import method_class
-
     sizes = [_size(dataset, i, name) for i, name in enumerate(("train", "valid", "test"))]
-    if method == "as-is":
+    if methods.untouched(method):
         sizes[0] = 0  # it learns nothing
-    needs = method_class(method).needs
+    needs = methods.method_class(method).needs
     forward = 0.0 if needs == "nothing" else 2 * macs(model)
     return sizes[0], sizes[1], sizes[2], forward, needs
 
@@ -264,7 +266,7 @@ def macs(ref: Ref) -> float:
     # A complete model that ships in a package is mostly the backbone of the same name.
     row = network(ref.source, name) or network("packaged", name)
     if row is None:
-        return _of_file(ref) or UNKNOWN_MACS[models.card(ref).modality]
+        return (_of_file(ref) or UNKNOWN_MACS[models.card(ref).modality]) * _heard(ref)
     if not row.macs:
         return 1.0
     length, shape = ref.option("length"), row.shape
@@ -273,6 +275,14 @@ def macs(ref: Ref) -> float:
     if length and len(shape) == 2:
         return row.macs * int(length) / shape[-1]
     return row.macs
+
+
+def _heard(ref: Ref) -> float:
+    """What is read of a clip as a share of SECONDS; 1 of what is no sound, and where a network
+    computes on a whole window."""
+    if models.card(ref).family in WINDOWED:
+        return 1.0
+    return float(ref.option("seconds", SECONDS)) / SECONDS
 
 
 def _of_file(ref: Ref) -> float:

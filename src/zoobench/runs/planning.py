@@ -26,11 +26,12 @@ def unsuited(model: Ref, dataset: Ref, method: str) -> str:
     if reads != card.modality:
         return f"{model.short} reads {reads}, {dataset.short} holds {card.modality}"
     answers, zero_shot = models.card(model).answers, models.card(model).zero_shot
-    if answers and method != "as-is":
+    untouched = methods.untouched(method, card.task)
+    if answers and not untouched:
         return f"{model.short} is a complete model: as-is judges it, {method} adapts a backbone"
-    if method == "as-is":
+    if untouched:
         if not answers + zero_shot:
-            return f"as-is judges complete models, and {model.short} is a backbone"
+            return f"{method} judges complete models, and {model.short} is a backbone"
         if card.task not in answers + zero_shot:
             known = ", ".join(answers + zero_shot)
             return f"{model.short} answers {known}, {dataset.short} asks {card.task}"
@@ -148,7 +149,9 @@ def _controls(suite: Suite, dataset: Ref) -> Iterable[Cell]:
                 for draw in range(suite.draws):
                     yield _cell(suite, model, dataset, few_shot_spec(spec), draw, k)
             # What is judged as it is has no part of the data, nor has who knows nothing.
-            blind = name in BLIND and any(m.name == "as-is" and m.asks(task) for m in suite.methods)
+            blind = name in BLIND and any(
+                methods.untouched(m.name, task) and m.asks(task) for m in suite.methods
+            )
             if suite.all_data or not suite.shots or blind:
                 yield _cell(suite, model, dataset, spec, suite.seeds[0], None)
 
@@ -168,15 +171,16 @@ def _model_cells(
 ) -> Iterable[Cell]:
     if unsuited(model, dataset, spec.name) or not spec.wants(model, dataset):
         return
+    task = datasets.card(dataset).task
     if variants.name_of(model) and methods.HEAD not in spec.params:
-        known = methods.heads(spec.name, datasets.card(dataset).task)
+        known = methods.heads(spec.name, task)
         for head in (one for one in known if one in (spec.heads or known)):
             own = replace(spec, params={**spec.params, methods.HEAD: head})
             yield from _model_cells(suite, model, dataset, own, full_only)
         return
-    trains = methods.seeded(spec.name, datasets.card(dataset).task)
-    untouched = spec.name == "as-is"  # of few examples it would learn as little as of all
-    shots = () if full_only or trains or untouched else suite.shots
+    trains = methods.seeded(spec.name, task)
+    # What is judged untouched would learn of few examples as little as of all.
+    shots = () if full_only or trains or methods.untouched(spec.name, task) else suite.shots
     for k in shots:
         for draw in range(suite.draws):
             yield _cell(suite, model, dataset, few_shot_spec(spec), draw, k)
