@@ -33,6 +33,12 @@ class TextTower:
     bias: float = 0.0
 
 
+def unit(vectors: torch.Tensor) -> torch.Tensor:
+    """The rows at length 1, as texts and pictures are compared; one of zeros becomes NaN."""
+    scaled: torch.Tensor = vectors / vectors.norm(dim=1, keepdim=True)
+    return scaled
+
+
 @dataclass(frozen=True)
 class MapSpec:
     """One map of a backbone's: a cell has `channels` numbers, and is `stride` input pixels wide.

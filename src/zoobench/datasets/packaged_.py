@@ -13,6 +13,7 @@ import importlib.metadata
 import importlib.util
 import os
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -31,13 +32,14 @@ from zoobench.datasets import (
     packaged_stamps,
     packaged_text,
     packaged_trees,
+    regular,
 )
-from zoobench.datasets.ids import array_ids
+from zoobench.datasets.ids import array_ids, bytes_id
 from zoobench.datasets.readers import PixelArray
 from zoobench.datasets.splits import Found, assemble
 from zoobench.errors import BadData, MissingExtra, unknown
 from zoobench.interfaces import Split, Splits
-from zoobench.schema import DatasetCard, Ref
+from zoobench.schema import DatasetCard, Ref, digest
 from zoobench.tasks.classification import Labels
 
 
@@ -107,13 +109,31 @@ def _revision(row: catalog_packaged.PackagedDataset) -> str:
             what = f"packaged/{row.card.name} needs {gone}, which Debian's packages hold"
         raise MissingExtra(f"{what}. Install it with: {row.install}")
     if not row.module:
-        return packaged_sounds.revision(row.file, *row.beside)
+        return _digest(row.file, *row.beside)
     if row.card.name in MADE_OF_MANY:
         return MADE_OF_MANY[row.card.name]()
     if not row.sha256:
         return importlib.metadata.version(row.package)
     content = hashlib.sha256(path.read_bytes()).hexdigest()
     return row.card.revision if content == row.sha256 else content[:12]
+
+
+@cache  # some 20 MB are hashed, and a process asks more than once
+def _digest(*places: str) -> str:
+    """Of the files at `places`, and of those below them. Raises BadData where one is unreadable."""
+    files = sorted(
+        path
+        for place in places
+        for path in ([place] if os.path.isfile(place) else map(str, Path(place).rglob("*")))
+        if os.path.isfile(path)
+    )
+    try:
+        ids = [bytes_id(regular.read(path)) for path in files]
+    except OSError as error:
+        why = error.strerror or error
+        raise BadData(f"{error.filename}: cannot be read: {why}") from error
+    names = [os.path.relpath(path, places[0]) for path in files]
+    return digest(list(zip(names, ids, strict=True)))
 
 
 def _pictures(path: Path, size: tuple[int, int], top: int) -> Found:

@@ -11,7 +11,6 @@ import gzip
 import os
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,6 @@ import numpy as np
 from zoobench import audio
 from zoobench.datasets import regular, twins
 from zoobench.datasets.faults import check_faults
-from zoobench.datasets.ids import bytes_id
 from zoobench.datasets.readers import Recordings
 from zoobench.datasets.splits import Found
 from zoobench.errors import BadData
@@ -101,18 +99,6 @@ def clips(folder: Path) -> Found:
                 texts.append(match[1].strip())
                 splits.append(split)
     return _found(paths, Transcripts.of(texts), {}, "speech-recognition", splits=splits)
-
-
-@cache  # some 20 MB are hashed, and a process asks more than once
-def revision(*places: str) -> str:
-    """A digest of the files at `places`, and of those below them."""
-    files = sorted(
-        path
-        for place in places
-        for path in ([place] if os.path.isfile(place) else map(str, Path(place).rglob("*")))
-        if os.path.isfile(path)
-    )
-    return digest([(os.path.relpath(path, places[0]), bytes_id(_content(path))) for path in files])
 
 
 def _found(

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from zoobench.errors import UserError
 from zoobench.interfaces import Adapted, SealedSplits, Split
 from zoobench.methods.predictor import Predictor
 from zoobench.methods.retrieval import text_tower
 from zoobench.tasks.classification import Templated
-
-if TYPE_CHECKING:
-    import torch
+from zoobench.views import unit
 
 SINGLE = "a photo of a {}."
 """The template that stands alone beside the others, where it is among them."""
@@ -88,11 +86,11 @@ def zero_shot(
     tower = text_tower(source)
     texts = TEMPLATES.get(templates[0], tuple(templates))
     words = renamed(splits.classes, names)
-    towards = [_unit(tower.embed([text.replace("{}", one) for one in words])) for text in texts]
-    ensemble = _unit(sum(towards[1:], towards[0]))
+    towards = [unit(tower.embed([text.replace("{}", one) for one in words])) for text in texts]
+    ensemble = unit(sum(towards[1:], towards[0]))
 
     def answer(split: Split) -> Templated:
-        pictures = _unit(tower.project(source.features(split)))
+        pictures = unit(tower.project(source.features(split)))
         logits = tower.scale * pictures @ ensemble.t() + tower.bias
         alone = [(pictures @ one.t()).argmax(dim=1).numpy() for one in towards]
         return Templated(logits.log_softmax(dim=1).numpy(), alone)
@@ -102,8 +100,3 @@ def zero_shot(
 
     told = {"class_names": words, "templates": list(texts)}
     return Predictor(answer, splits.valid, scores, told, {"trainable_params": 0.0})
-
-
-def _unit(vectors: torch.Tensor) -> torch.Tensor:
-    scaled: torch.Tensor = vectors / vectors.norm(dim=1, keepdim=True)
-    return scaled

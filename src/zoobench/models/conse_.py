@@ -19,7 +19,7 @@ from zoobench.errors import Unsupported, UserError
 from zoobench.models import packaged_
 from zoobench.models.catalog import ZERO_SHOT
 from zoobench.schema import ModelCard, Ref
-from zoobench.views import TextTower
+from zoobench.views import TextTower, unit
 
 if TYPE_CHECKING:
     import torch
@@ -115,7 +115,7 @@ def _half(card: ModelCard, ref: Ref) -> Ref:
 
 def _tower(head: torch.nn.Linear, texts: TextBackbone) -> TextTower:
     embed = partial(_embed, texts)
-    return TextTower(embed, partial(_project, head, _unit(embed(class_names()))))
+    return TextTower(embed, partial(_project, head, unit(embed(class_names()))))
 
 
 def class_names() -> list[str]:
@@ -145,8 +145,3 @@ def _project(head: torch.nn.Linear, names: torch.Tensor, features: torch.Tensor)
         chances, classes = head(features.float()).softmax(dim=1).topk(TOP)
         mixed: torch.Tensor = (chances[:, :, None] * names[classes]).sum(dim=1)
     return mixed
-
-
-def _unit(vectors: torch.Tensor) -> torch.Tensor:
-    scaled: torch.Tensor = vectors / vectors.norm(dim=1, keepdim=True)
-    return scaled

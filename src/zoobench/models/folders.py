@@ -65,7 +65,7 @@ def looked_at(at: str) -> Iterator[None]:
     place of the name, before it. Raises UserError."""
     try:
         yield
-    except CellError as error:
+    except (CellError, UserError) as error:
         raise UserError(f"{at}{error}") from error
     except OSError as error:
         raise UserError(f"{at}{error.filename}: cannot be read: {error.strerror}") from error

@@ -98,8 +98,8 @@ def _said(file: OnnxFile) -> dict[str, str]:
 
 
 def resolve(ref: Ref, where: str) -> Ref:
-    """Raises UserError for a file that is none, or another one than the revision says; UnknownName
-    for an option or a tap; MissingExtra."""
+    """Raises UserError for a file that is none, another one than the revision says, or a tap of it
+    that there is not; UnknownName for an option; MissingExtra."""
     at = f"{where}: " if where else ""
     if ref.option("weights") == "pretrained":
         ref = ref.without("weights")
@@ -116,7 +116,7 @@ def resolve(ref: Ref, where: str) -> Ref:
         file = opened(_path(ref))
         revision = _revision(ref, file)
         if (tap := ref.option("tap")) is not None:
-            onnx_graph.check_tap(onnx_graph.parse(file.path), str(tap), file.path, where)
+            onnx_graph.check_tap(onnx_graph.parse(file.path), str(tap), file.path)
     if ref.revision not in ("", revision):
         raise UserError(f"{at}{file.path}: its content is not that of {ref.id}@{ref.revision}")
     known = _defaults(file)

@@ -215,11 +215,11 @@ def scores(model: Any, path: Path, output: str = "") -> tuple[str, bool]:
     return str(name), sigmoid
 
 
-def check_tap(model: Any, tap: str, path: Path, where: str = "") -> None:
+def check_tap(model: Any, tap: str, path: Path) -> None:
     """Raises UnknownName, with the nearest, where the graph computes nothing of that name."""
     known = values(model)
     if tap not in known:
-        raise unknown(where, "tap", tap, [plain(one)[:LONGEST_NAME] for one in known], f"of {path}")
+        raise unknown("", "tap", tap, [plain(one)[:LONGEST_NAME] for one in known], f"of {path}")
 
 
 @dataclass(frozen=True)

@@ -82,13 +82,9 @@ def resolve(ref: Ref, where: str) -> Ref:
         ref = ref.without("weights")
     options.check_names(ref, where, OPTIONS)
     at = f"{where}: " if where else ""
-    try:
+    with folders.looked_at(at):
         folder = _folder(ref)
         modality, revision = read(folder).modality, _revision(folder)
-    except (CellError, UserError) as error:
-        raise UserError(f"{at}{error}") from error
-    except OSError as error:
-        raise UserError(f"{at}{error.filename}: cannot be read: {error.strerror}") from error
     if ref.revision not in ("", revision):
         raise UserError(f"{at}{folder}: its content is not that of {ref.id}@{ref.revision}")
     if ref.option("modality", modality) != modality:
