@@ -24,7 +24,7 @@ from zoobench.compare import compare as comparison
 from zoobench.compare.gates import gates_from, read_gates
 from zoobench.compare.variants import ranked
 from zoobench.compare.verdicts import Comparison
-from zoobench.errors import UserError, unknown
+from zoobench.errors import UserError, naming_parameters, unknown
 from zoobench.files import file_name
 from zoobench.generation.judge import Judgement
 from zoobench.quantities import COUNT, SIZE, TIME
@@ -156,6 +156,7 @@ class FeatureArrays(NamedTuple):
     classes: tuple[str, ...]
 
 
+@naming_parameters
 def run(
     suite: str | Path | Mapping[str, Any],
     out: str | Path | None = None,
@@ -327,6 +328,7 @@ def features(model: str, dataset: str, split: str = "test", device: str = "auto"
     )
 
 
+@naming_parameters
 def judge_images(
     samples: str | Path,
     reference: str | Path,

@@ -17,9 +17,15 @@ A programming error is none of these and keeps its traceback.
 from __future__ import annotations
 
 import difflib
+import functools
+import inspect
 import math
-from collections.abc import Iterable, Mapping
-from typing import ClassVar
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import ClassVar, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class ZoobenchError(Exception):
@@ -111,6 +117,25 @@ def unknown(where: str, what: str, got: str, known: Iterable[str], after: str = 
         more = f", ... ({len(names)} in all)" if len(names) > 12 else ""
         parts.append(f" Known: {shown}{more}.")
     return UnknownName("".join(parts))
+
+
+def naming_parameters(function: Callable[P, T]) -> Callable[P, T]:
+    """`function`, whose UserErrors call its parameters what Python calls them: below it stands what
+    a command asks, and is named as there (--retry-failed, SAMPLES)."""
+    names = inspect.signature(function).parameters
+    asked = {f"--{name.replace('_', '-')}": name for name in names}
+    asked |= {name.upper(): name for name in names}
+    word = re.compile(rf"(?<!\S)({'|'.join(asked)})(?=[\s:])")
+
+    @functools.wraps(function)
+    def told(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except UserError as error:
+            error.args = (word.sub(lambda found: asked[found[1]], str(error)),)
+            raise
+
+    return told
 
 
 def check_finite(where: str, value: object) -> None:

@@ -224,9 +224,12 @@ def test_from_python_it_is_what_the_command_prints(
     assert frame.low[("floor", "sample_recall")] == number(found.floor, "sample_recall").low
     html = dataclasses.replace(found, missing={"fid": "<b>"})._repr_html_()
     assert "&lt;b&gt;" in html
-    with pytest.raises(UserError, match="there is no such folder"):
-        zb.judge_images(tmp_path / "none", real)
-    with pytest.raises(UserError, match="give --paired too"):
+    none = tmp_path / "--train"  # a name of the user's is as it was given
+    with pytest.raises(UserError, match=f"^samples {none}: there is no such folder"):
+        zb.judge_images(none, real)
+    with pytest.raises(UserError, match=f"^reference {none}: there is no such folder"):
+        zb.judge_images(samples, none)
+    with pytest.raises(UserError, match=r"^lpips: .* give paired too"):
         zb.judge_images(samples, real, lpips=True)
 
 
