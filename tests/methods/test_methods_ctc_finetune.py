@@ -12,8 +12,9 @@ from zoobench import datasets, methods
 from zoobench.errors import NotFinite, UserError
 from zoobench.features.source import Features, View
 from zoobench.interfaces import Splits
+from zoobench.methods.ctc_probe import TOO_SHORT
 from zoobench.models.weights import state_digest
-from zoobench.tasks.speech_recognition import error_rates, transcripts_of
+from zoobench.tasks.speech_recognition import Transcripts, error_rates, transcripts_of
 
 TASK = "speech-recognition"
 
@@ -65,6 +66,15 @@ def test_frames_of_train_are_counted_once_for_all_rates() -> None:
     train = replace(splits.train, read=counting)
     adapted(replace(splits, train=train), steps=1, batch_size=2, rates=[1e-3, 1e-2])
     assert len(read) == 16 + 2 * 2
+
+
+def test_recordings_too_short_for_their_transcripts_are_left_out_and_said() -> None:
+    splits = splits_of("train=16&valid=4&test=4")
+    texts = ["ab" * 200, *transcripts_of(splits.train).texts[1:]]
+    short = replace(splits, train=replace(splits.train, targets=Transcripts.of(texts)))
+    fitted, _ = adapted(short, steps=1, batch_size=2, rates=[1e-3, 1e-2])
+    assert fitted.facts["train_infeasible"] == 1
+    assert fitted.flags == (TOO_SHORT, "rate-on-edge")
 
 
 def test_a_loss_that_is_no_number_and_a_budget_that_cannot_be_are_said() -> None:

@@ -59,7 +59,44 @@ class BoxFineTune(MapFineTune):
     def trained(
         self, source: Any, splits: SealedSplits, rate: float, seed: int
     ) -> TrainedNetwork | None:
-        return _train(self, source, splits, rate, seed)
+        """One rate of the grid, chosen on `valid` by AP."""
+        import torch
+
+        view = dense(source.backbone, (self.size, self.size))  # over a module of its own
+        torch.manual_seed(seed)
+        net = network(view, len(splits.classes), self.head).to(source.device)
+
+        def loss(step: int, rows: NDArray[np.intp]) -> torch.Tensor:
+            pixels, targets = batch(view, splits.train, rows, [seed, step])
+            placed = [sent(one, source.device) for one in targets]
+            with source.autocast():
+                # torchvision's detectors ask the device some fifty times a step which anchors they
+                # keep: of them a GPU is waited for.
+                parts = net(sent(pixels, source.device), placed)
+            total: torch.Tensor = torch.stack([one.float() for one in parts.values()]).sum()
+            return total
+
+        size = fit(net, loss, len(splits.train), self, rate, seed, source.progress)
+        if size is None:
+            return None
+
+        def answer(split: Split) -> list[Detections]:
+            net.eval()
+            found: list[Detections] = []
+            for frames, places in view_batches(view, split, SHOWN):
+                with torch.no_grad(), source.autocast():
+                    said = net(sent(frames, source.device))
+                found += [
+                    pictured(one["boxes"], one["scores"], one["labels"], where)
+                    for one, where in zip(said, places, strict=True)
+                ]
+            return found
+
+        said = answer(splits.valid)
+        ap = average_precision(said, boxes_of(splits.valid))
+        facts = {"valid_ap": ap, "steps": float(self.steps), "trainable_params": size}
+        whole = FrameNetwork(net, view, source.backbone.feature_dim)
+        return TrainedNetwork(whole, answer, rate, ap, said, facts)
 
 
 @dataclass(frozen=True)
@@ -67,49 +104,6 @@ class BoxFromScratch(BoxFineTune):
     """The same recipe on the same architecture with random weights."""
 
     random_weights: ClassVar[bool] = True
-
-
-def _train(
-    recipe: BoxFineTune, source: Any, splits: SealedSplits, rate: float, seed: int
-) -> TrainedNetwork | None:
-    """One rate of the grid, from the backbone as loaded; None where the loss is no number."""
-    import torch
-
-    view = dense(source.backbone, (recipe.size, recipe.size))  # over a module of its own
-    torch.manual_seed(seed)
-    net = network(view, len(splits.classes), recipe.head).to(source.device)
-
-    def loss(step: int, rows: NDArray[np.intp]) -> torch.Tensor:
-        pixels, targets = batch(view, splits.train, rows, [seed, step])
-        placed = [sent(one, source.device) for one in targets]
-        with source.autocast():
-            # torchvision's detectors ask the device some fifty times a step which anchors they
-            # keep: of them a GPU is waited for.
-            parts = net(sent(pixels, source.device), placed)
-        total: torch.Tensor = torch.stack([one.float() for one in parts.values()]).sum()
-        return total
-
-    size = fit(net, loss, len(splits.train), recipe, rate, seed, source.progress)
-    if size is None:
-        return None
-
-    def answer(split: Split) -> list[Detections]:
-        net.eval()
-        found: list[Detections] = []
-        for frames, places in view_batches(view, split, SHOWN):
-            with torch.no_grad(), source.autocast():
-                said = net(sent(frames, source.device))
-            found += [
-                pictured(one["boxes"], one["scores"], one["labels"], where)
-                for one, where in zip(said, places, strict=True)
-            ]
-        return found
-
-    said = answer(splits.valid)
-    ap = average_precision(said, boxes_of(splits.valid))
-    facts = {"valid_ap": ap, "steps": float(recipe.steps), "trainable_params": size}
-    whole = FrameNetwork(net, view, source.backbone.feature_dim)
-    return TrainedNetwork(whole, answer, rate, ap, said, facts)
 
 
 def network(view: DenseView, classes: int, head: Head) -> Any:

@@ -39,7 +39,41 @@ class CtcFineTune(TextFineTune):
     def trained(
         self, source: Any, splits: SealedSplits, rate: float, seed: int
     ) -> TrainedNetwork | None:
-        return _train(self, source, splits, rate, seed)
+        """One rate of the grid, chosen on `valid` by CER. What has too few frames is left out."""
+        import torch
+
+        backbone, train = source.backbone, splits.train
+        reader, alphabet = reader_of(backbone), Alphabet.of(train)
+        labels = alphabet.labels(train)
+        rows, flags = learnable(source.frame_counts(train), labels)
+        torch.manual_seed(seed)
+        width = state_width(backbone, reader)
+        net = state_scores(backbone.module, reader, width, alphabet.classes).to(source.device)
+
+        def loss(step: int, some: NDArray[np.intp]) -> torch.Tensor:
+            """Mean over the characters of some recordings."""
+            picked = [int(rows[i]) for i in some]
+            batch, frames = _batch(source, reader, train, picked)
+            with source.autocast():
+                scores = net(batch).float()
+            said = [labels[i] for i in picked]
+            return ctc.losses(scores, frames, said).sum() / max(1, sum(map(len, said)))
+
+        size = fit(net, loss, len(rows), self, HEAD * rate, seed, source.progress)
+        if size is None:
+            return None
+
+        def answer(split: Split) -> list[str]:
+            return said_by(net, reader, alphabet, source, split)
+
+        told = answer(splits.valid)
+        wer, cer = error_rates(told, transcripts_of(splits.valid))
+        facts = {
+            "valid_wer": wer, "valid_cer": cer, "steps": float(self.steps),
+            "trainable_params": size, "train_infeasible": float(len(labels) - len(rows)),
+        }  # fmt: skip
+        whole = TextNetwork(net, backbone, backbone.feature_dim)
+        return TrainedNetwork(whole, answer, rate, -cer, told, facts, flags)
 
 
 @dataclass(frozen=True)
@@ -47,46 +81,6 @@ class CtcFromScratch(CtcFineTune):
     """The same recipe on the same architecture with random weights."""
 
     random_weights: ClassVar[bool] = True
-
-
-def _train(
-    recipe: CtcFineTune, source: Any, splits: SealedSplits, rate: float, seed: int
-) -> TrainedNetwork | None:
-    """One rate of the grid, from the backbone as loaded; None where the loss is no number."""
-    import torch
-
-    backbone, train = source.backbone, splits.train
-    reader, alphabet = reader_of(backbone), Alphabet.of(train)
-    labels = alphabet.labels(train)
-    rows, flags = learnable(source.frame_counts(train), labels)
-    torch.manual_seed(seed)
-    width = state_width(backbone, reader)
-    net = state_scores(backbone.module, reader, width, alphabet.classes).to(source.device)
-
-    def loss(step: int, some: NDArray[np.intp]) -> torch.Tensor:
-        """Mean over the characters of some recordings."""
-        picked = [int(rows[i]) for i in some]
-        batch, frames = _batch(source, reader, train, picked)
-        with source.autocast():
-            scores = net(batch).float()
-        said = [labels[i] for i in picked]
-        return ctc.losses(scores, frames, said).sum() / max(1, sum(map(len, said)))
-
-    size = fit(net, loss, len(rows), recipe, HEAD * rate, seed, source.progress)
-    if size is None:
-        return None
-
-    def answer(split: Split) -> list[str]:
-        return said_by(net, reader, alphabet, source, split)
-
-    told = answer(splits.valid)
-    wer, cer = error_rates(told, transcripts_of(splits.valid))
-    facts = {
-        "valid_wer": wer, "valid_cer": cer, "steps": float(recipe.steps), "trainable_params": size,
-        "train_infeasible": float(len(labels) - len(rows)),
-    }  # fmt: skip
-    whole = TextNetwork(net, backbone, backbone.feature_dim)
-    return TrainedNetwork(whole, answer, rate, -cer, told, facts, flags)
 
 
 def _batch(

@@ -55,7 +55,33 @@ class DenseFineTune(MapFineTune):
     def trained(
         self, source: Any, splits: SealedSplits, rate: float, seed: int
     ) -> TrainedNetwork | None:
-        return _train(self, source, splits, rate, seed)
+        """One rate of the grid, chosen on `valid` by mIoU."""
+        import torch
+
+        view = dense(source.backbone, (self.size, self.size))  # over a module of its own
+        view = view.last() if self.decoder == "linear" else view
+        torch.manual_seed(seed)
+        net = network(view, len(splits.classes), self.decoder).to(source.device)
+
+        def loss(step: int, rows: NDArray[np.intp]) -> torch.Tensor:
+            pixels, target = _batch(view, splits.train, rows, [seed, step])
+            with source.autocast():
+                scores = net(sent(torch.from_numpy(pixels), source.device)).float()
+            return _loss(scores, sent(torch.from_numpy(target), source.device), view)
+
+        size = fit(net, loss, len(splits.train), self, rate, seed, source.progress)
+        if size is None:
+            return None
+
+        def answer(split: Split) -> LabelMaps:
+            return LabelMaps(_masks(view, net, source, split))
+
+        said, held = answer(splits.valid), masks_of(splits.valid)
+        judged = outcomes_of(said, held.read, len(held), held.classes)
+        miou = float(statistics(judged)(np.ones((1, judged.n)), ["miou"])["miou"][0])
+        facts = {"valid_miou": miou, "steps": float(self.steps), "trainable_params": size}
+        whole = FrameNetwork(net, view, source.backbone.feature_dim)
+        return TrainedNetwork(whole, answer, rate, miou, said, facts)
 
 
 @dataclass(frozen=True)
@@ -63,38 +89,6 @@ class DenseFromScratch(DenseFineTune):
     """The same recipe on the same architecture with random weights."""
 
     random_weights: ClassVar[bool] = True
-
-
-def _train(
-    recipe: DenseFineTune, source: Any, splits: SealedSplits, rate: float, seed: int
-) -> TrainedNetwork | None:
-    """One rate of the grid, from the backbone as loaded; None where the loss is no number."""
-    import torch
-
-    view = dense(source.backbone, (recipe.size, recipe.size))  # over a module of its own
-    view = view.last() if recipe.decoder == "linear" else view
-    torch.manual_seed(seed)
-    net = network(view, len(splits.classes), recipe.decoder).to(source.device)
-
-    def loss(step: int, rows: NDArray[np.intp]) -> torch.Tensor:
-        pixels, target = _batch(view, splits.train, rows, [seed, step])
-        with source.autocast():
-            scores = net(sent(torch.from_numpy(pixels), source.device)).float()
-        return _loss(scores, sent(torch.from_numpy(target), source.device), view)
-
-    size = fit(net, loss, len(splits.train), recipe, rate, seed, source.progress)
-    if size is None:
-        return None
-
-    def answer(split: Split) -> LabelMaps:
-        return LabelMaps(_masks(view, net, source, split))
-
-    said, held = answer(splits.valid), masks_of(splits.valid)
-    judged = outcomes_of(said, held.read, len(held), held.classes)
-    miou = float(statistics(judged)(np.ones((1, judged.n)), ["miou"])["miou"][0])
-    facts = {"valid_miou": miou, "steps": float(recipe.steps), "trainable_params": size}
-    whole = FrameNetwork(net, view, source.backbone.feature_dim)
-    return TrainedNetwork(whole, answer, rate, miou, said, facts)
 
 
 def _masks(

@@ -39,7 +39,36 @@ class SpanFineTune(TextFineTune):
     def trained(
         self, source: Any, splits: SealedSplits, rate: float, seed: int
     ) -> TrainedNetwork | None:
-        return _train(self, source, splits, rate, seed)
+        """One rate of the grid, chosen on `valid` by F1."""
+        import torch
+
+        reader = reader_of(source.backbone)
+        torch.manual_seed(seed)
+        net = network(source.backbone.module, reader, 2).to(source.device)
+        states = TrainedPairs(reader, net, source.input_spec, (reader.layers,), source=source)
+        golds, none = answers_of(splits.train).golds, may_be_none(splits.train)
+
+        def loss(step: int, rows: NDArray[np.intp]) -> torch.Tensor:
+            some, truth = [], []
+            for i in rows.tolist():
+                windows = pair_windows(splits.train.read(i), reader, i)
+                drawn = np.random.default_rng([seed, step, i]).integers(len(windows))
+                some.append(windows[drawn])
+                truth.append(windows[drawn].target(next(iter(golds[i]), None)))
+            return _loss(states, some, truth, source.device)
+
+        size = fit(net, loss, len(splits.train), self, HEAD * rate, seed, source.progress)
+        if size is None:
+            return None
+
+        def answer(split: Split) -> list[str | None]:
+            return read_answers(source, states, split, none)
+
+        said = answer(splits.valid)
+        quality = f1(said, splits.valid)
+        facts = {"valid_f1": quality, "steps": float(self.steps), "trainable_params": size}
+        whole = TextNetwork(net, source.backbone, source.backbone.feature_dim)
+        return TrainedNetwork(whole, answer, rate, quality, said, facts)
 
 
 @dataclass(frozen=True)
@@ -60,41 +89,6 @@ class TrainedPairs(PairStates):
         with self.source.autocast():
             scores = self.module(given).float()
         return at_places(scores, places)
-
-
-def _train(
-    recipe: SpanFineTune, source: Any, splits: SealedSplits, rate: float, seed: int
-) -> TrainedNetwork | None:
-    """One rate of the grid, from the backbone as loaded; None where the loss is no number."""
-    import torch
-
-    reader = reader_of(source.backbone)
-    torch.manual_seed(seed)
-    net = network(source.backbone.module, reader, 2).to(source.device)
-    states = TrainedPairs(reader, net, source.input_spec, (reader.layers,), source=source)
-    golds, none = answers_of(splits.train).golds, may_be_none(splits.train)
-
-    def loss(step: int, rows: NDArray[np.intp]) -> torch.Tensor:
-        some, truth = [], []
-        for i in rows.tolist():
-            windows = pair_windows(splits.train.read(i), reader, i)
-            drawn = np.random.default_rng([seed, step, i]).integers(len(windows))
-            some.append(windows[drawn])
-            truth.append(windows[drawn].target(next(iter(golds[i]), None)))
-        return _loss(states, some, truth, source.device)
-
-    size = fit(net, loss, len(splits.train), recipe, HEAD * rate, seed, source.progress)
-    if size is None:
-        return None
-
-    def answer(split: Split) -> list[str | None]:
-        return read_answers(source, states, split, none)
-
-    said = answer(splits.valid)
-    quality = f1(said, splits.valid)
-    facts = {"valid_f1": quality, "steps": float(recipe.steps), "trainable_params": size}
-    whole = TextNetwork(net, source.backbone, source.backbone.feature_dim)
-    return TrainedNetwork(whole, answer, rate, quality, said, facts)
 
 
 def _loss(

@@ -129,7 +129,7 @@ def best_of(
             best = tuned
     if best is None:
         raise NotFinite(f"the training loss at every learning rate of {list(rates)}")
-    best.flags = edge(best.rate, rates)
+    best.flags += edge(best.rate, rates)
     return best
 
 

@@ -39,7 +39,46 @@ class WordFineTune(TextFineTune):
     def trained(
         self, source: Any, splits: SealedSplits, rate: float, seed: int
     ) -> TrainedNetwork | None:
-        return _train(self, source, splits, rate, seed)
+        """One rate of the grid, chosen on `valid` by entity F1."""
+        import torch
+
+        reader: TokenReader = source.backbone.token_reader()
+        torch.manual_seed(seed)
+        net = network(source.backbone.module, reader, len(splits.classes)).to(source.device)
+        tags = tags_of(splits.train)
+        cut = [
+            windows(reader.pieces(splits.train.read(i)), reader) for i in range(len(splits.train))
+        ]
+
+        def loss(step: int, rows: NDArray[np.intp]) -> torch.Tensor:
+            """Mean cross-entropy of the words of some texts."""
+            some = [(window, tags.row(int(i))) for i in rows for window in cut[int(i)]]
+            if not some:  # of texts without words
+                nothing: torch.Tensor = 0.0 * net.decoder.weight.sum()
+                return nothing
+            batch = collate([window for window, _ in some], reader.pad_id)
+            target = torch.full(batch["input_ids"].shape, -100)
+            for row, (window, true) in enumerate(some):
+                words, places = zip(*window.words, strict=True)
+                target[row, list(places)] = torch.from_numpy(true[list(words)]).long()
+            with source.autocast():
+                scores = net(sent(batch, source.device)).float()
+            return torch.nn.functional.cross_entropy(
+                scores.flatten(0, 1), sent(target.flatten(), source.device)
+            )
+
+        size = fit(net, loss, len(splits.train), self, HEAD * rate, seed, source.progress)
+        if size is None:
+            return None
+
+        def answer(split: Split) -> list[NDArray[np.int64]]:
+            return said(net, reader, source, split)
+
+        told = answer(splits.valid)
+        quality = entity_f1(told, tags_of(splits.valid))
+        facts = {"valid_entity_f1": quality, "steps": float(self.steps), "trainable_params": size}
+        whole = TextNetwork(net, source.backbone, source.backbone.feature_dim)
+        return TrainedNetwork(whole, answer, rate, quality, told, facts)
 
 
 @dataclass(frozen=True)
@@ -47,49 +86,6 @@ class WordFromScratch(WordFineTune):
     """The same recipe on the same architecture with random weights."""
 
     random_weights: ClassVar[bool] = True
-
-
-def _train(
-    recipe: WordFineTune, source: Any, splits: SealedSplits, rate: float, seed: int
-) -> TrainedNetwork | None:
-    """One rate of the grid, from the backbone as loaded; None where the loss is no number."""
-    import torch
-
-    reader: TokenReader = source.backbone.token_reader()
-    torch.manual_seed(seed)
-    net = network(source.backbone.module, reader, len(splits.classes)).to(source.device)
-    tags = tags_of(splits.train)
-    cut = [windows(reader.pieces(splits.train.read(i)), reader) for i in range(len(splits.train))]
-
-    def loss(step: int, rows: NDArray[np.intp]) -> torch.Tensor:
-        """Mean cross-entropy of the words of some texts."""
-        some = [(window, tags.row(int(i))) for i in rows for window in cut[int(i)]]
-        if not some:  # of texts without words
-            nothing: torch.Tensor = 0.0 * net.decoder.weight.sum()
-            return nothing
-        batch = collate([window for window, _ in some], reader.pad_id)
-        target = torch.full(batch["input_ids"].shape, -100)
-        for row, (window, true) in enumerate(some):
-            words, places = zip(*window.words, strict=True)
-            target[row, list(places)] = torch.from_numpy(true[list(words)]).long()
-        with source.autocast():
-            scores = net(sent(batch, source.device)).float()
-        return torch.nn.functional.cross_entropy(
-            scores.flatten(0, 1), sent(target.flatten(), source.device)
-        )
-
-    size = fit(net, loss, len(splits.train), recipe, HEAD * rate, seed, source.progress)
-    if size is None:
-        return None
-
-    def answer(split: Split) -> list[NDArray[np.int64]]:
-        return said(net, reader, source, split)
-
-    told = answer(splits.valid)
-    quality = entity_f1(told, tags_of(splits.valid))
-    facts = {"valid_entity_f1": quality, "steps": float(recipe.steps), "trainable_params": size}
-    whole = TextNetwork(net, source.backbone, source.backbone.feature_dim)
-    return TrainedNetwork(whole, answer, rate, quality, told, facts)
 
 
 def said(
