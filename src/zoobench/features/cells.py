@@ -17,12 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoobench.errors import NotFinite
-from zoobench.features import fingerprint, precision
+from zoobench.features import fingerprint
 from zoobench.features.extraction import extract_into
-from zoobench.features.mapped import MappedCache, MappedSource, Rounded, filled, job_of
+from zoobench.features.mapped import MappedCache, MappedSource, Rounded, filled, job_of, key_of
 from zoobench.interfaces import InputSpec, Split
 from zoobench.models.dense import DenseView, dense, resample
-from zoobench.schema import digest
 from zoobench.views import CellFeatures, Placement
 
 if TYPE_CHECKING:
@@ -112,23 +111,13 @@ class CellSource(MappedSource[CellFeatures]):
         super().__init__()
 
     def key(self, split: Split) -> str:
-        """Flips with each thing that can change a number, and with nothing else."""
         view = self.view
-        said = [(spec.tap, spec.channels, spec.stride) for spec in view.specs]
-        return digest(
-            {
-                **self.source.ingredients(),
-                "cells": VERSION,
-                "folded": False,
-                "split": split.fingerprint,
-                "reader": split.reader,
-                "precision": precision.keyed(self.source.precision),
-                "frame": [view.size, view.input_size, view.fit, STRIDE],
-                "taps": said,
-                "colours": [view.colours.matrix, view.colours.offset],
-            },
-            length=40,
-        )
+        more = {
+            "frame": [view.size, view.input_size, view.fit, STRIDE],
+            "taps": [(spec.tap, spec.channels, spec.stride) for spec in view.specs],
+            "colours": [view.colours.matrix, view.colours.offset],
+        }
+        return key_of(self.source, split, "cells", VERSION, more)
 
     @cached_property
     def probe(self) -> dict[str, Any]:

@@ -17,11 +17,17 @@ from numpy.typing import NDArray
 
 from zoobench.audio import Clip
 from zoobench.errors import BadData, NotFinite, Unsupported
-from zoobench.features import precision
 from zoobench.features.extraction import extract_into
-from zoobench.features.mapped import MappedCache, MappedSource, Rounded, filled, job_of, kept
+from zoobench.features.mapped import (
+    MappedCache,
+    MappedSource,
+    Rounded,
+    filled,
+    job_of,
+    kept,
+    key_of,
+)
 from zoobench.interfaces import InputSpec, Split
-from zoobench.schema import digest
 from zoobench.views import FrameFeatures, FrameReader
 
 if TYPE_CHECKING:
@@ -143,20 +149,8 @@ class FrameSource(MappedSource[FrameFeatures]):
         super().__init__()
 
     def key(self, split: Split) -> str:
-        """Flips with each thing that can change a number, and with nothing else."""
-        return digest(
-            {
-                **self.source.ingredients(),
-                "frames": VERSION,
-                "folded": False,
-                "split": split.fingerprint,
-                "reader": split.reader,
-                "precision": precision.keyed(self.source.precision),
-                "rate": self.reader.rate,
-                "depths": list(self.reader.depths),
-            },
-            length=40,
-        )
+        more = {"rate": self.reader.rate, "depths": list(self.reader.depths)}
+        return key_of(self.source, split, "frames", VERSION, more)
 
     def _kept(self, split: Split, key: str) -> FrameFeatures | None:
         held = kept(self.source, self.cache, key, split)

@@ -20,8 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoobench import worktime
+from zoobench.features import precision
 from zoobench.features.cache import DEFAULT_LIMIT_BYTES, BoundedFolder, sealed
 from zoobench.features.extraction import MEMORY_LIMIT_BYTES, Job
+from zoobench.schema import digest
 from zoobench.store import write_atomic
 
 if TYPE_CHECKING:
@@ -93,7 +95,7 @@ class MappedSource(Generic[Kept]):
         self._memory: OrderedDict[str, Kept] = OrderedDict()
 
     def key(self, split: Split) -> str:
-        """Flips with each thing that can change a number, and with nothing else."""
+        """By `key_of`."""
         raise NotImplementedError
 
     def _kept(self, split: Split, key: str) -> Kept | None:
@@ -149,6 +151,23 @@ class Rounded:
         """The relative error of all that was put."""
         lost, size = (sum(pair[i] for pair in self._sums) for i in (0, 1))
         return float((lost / size) ** 0.5) if size else 0.0
+
+
+def key_of(source: Features, split: Split, kind: str, version: int, more: Mapping[str, Any]) -> str:
+    """The key of features of one `kind`, which add `more` to what any of them depend on: it flips
+    with each thing that can change a number, and with nothing else."""
+    return digest(
+        {
+            **source.ingredients(),
+            kind: version,
+            "folded": False,
+            "split": split.fingerprint,
+            "reader": split.reader,
+            "precision": precision.keyed(source.precision),
+            **more,
+        },
+        length=40,
+    )
 
 
 def job_of(source: Features, backbone: Any) -> Job:

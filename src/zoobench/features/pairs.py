@@ -14,13 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoobench.errors import NotFinite
-from zoobench.features import precision
-from zoobench.features.mapped import MappedCache, Rounded, filled, kept
+from zoobench.features.mapped import MappedCache, Rounded, filled, kept, key_of
 from zoobench.features.windowed import WindowStates, padded_places, reader_of, run
 from zoobench.interfaces import Split
 from zoobench.models.pairs import PairWindow, collate_pairs, pair_windows
 from zoobench.models.tokens import state_width
-from zoobench.schema import digest
 from zoobench.views import TokenReader
 
 if TYPE_CHECKING:
@@ -90,19 +88,8 @@ def pairs_of(source: Any, split: Split) -> PairFeatures:
     source, states = current(source), states_of(source)
     reader = states.reader
     cache = MappedCache(source.cache.root / "pairs") if source.cache is not None else None
-    key = digest(
-        {
-            **source.ingredients(),
-            "pairs": VERSION,
-            "folded": False,
-            "split": split.fingerprint,
-            "reader": split.reader,
-            "precision": precision.keyed(source.precision),
-            "length": reader.length,
-            "depths": list(reader.depths),
-        },
-        length=40,
-    )
+    more = {"length": reader.length, "depths": list(reader.depths)}
+    key = key_of(source, split, "pairs", VERSION, more)
     windows = windows_of(split, reader)
     starts = np.cumsum([0, *(len(one.places) for one in windows)], dtype=np.int64)
     if held := kept(source, cache, key, split):

@@ -14,12 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoobench.errors import NotFinite
-from zoobench.features import precision
-from zoobench.features.mapped import MappedCache, MappedSource, Rounded, filled, kept
+from zoobench.features.mapped import MappedCache, MappedSource, Rounded, filled, kept, key_of
 from zoobench.features.windowed import WindowStates, padded_places, reader_of, run
 from zoobench.interfaces import Split
 from zoobench.models.tokens import Window, collate, state_width, windows
-from zoobench.schema import digest
 from zoobench.views import TokenReader, WordFeatures
 
 if TYPE_CHECKING:
@@ -61,21 +59,10 @@ class WordSource(MappedSource[WordFeatures]):
         super().__init__()
 
     def key(self, split: Split) -> str:
-        """Flips with each thing that can change a number, and with nothing else."""
         reader = self.reader
-        return digest(
-            {
-                **self.source.ingredients(),
-                "words": VERSION,
-                "folded": False,
-                "split": split.fingerprint,
-                "reader": split.reader,
-                "precision": precision.keyed(self.source.precision),
-                "windows": [reader.length, list(reader.before), list(reader.after)],
-                "depths": list(reader.depths),
-            },
-            length=40,
-        )
+        cut = [reader.length, list(reader.before), list(reader.after)]
+        more = {"windows": cut, "depths": list(reader.depths)}
+        return key_of(self.source, split, "words", VERSION, more)
 
     def _kept(self, split: Split, key: str) -> WordFeatures | None:
         held = kept(self.source, self.cache, key, split)
