@@ -97,6 +97,11 @@ def nearest(got: str, known: Iterable[str]) -> str | None:
     return min(inside, key=len) if inside else None
 
 
+def opening(where: str) -> str:
+    """`where` as the opening of a message; nothing when there is no place to name."""
+    return f"{where}: " if where else ""
+
+
 def unknown(where: str, what: str, got: str, known: Iterable[str], after: str = "") -> UnknownName:
     """The one message for a name nobody knows: where, what, nearest, known.
 
@@ -107,7 +112,7 @@ def unknown(where: str, what: str, got: str, known: Iterable[str], after: str = 
     names = sorted(known)
     close = nearest(got, names)
     parts = [
-        f"{where}: " if where else "",
+        opening(where),
         f"unknown {what} {got!r}{' ' + after if after else ''}.",
     ]
     if close is not None:

@@ -80,5 +80,5 @@ def test_what_was_kept_must_be_what_a_task_can_give(task: str, name: str, value:
 
 def test_a_split_of_another_task_is_refused() -> None:
     split = Split("test", ("a",), Documents.of(["a"]), lambda i: "a")
-    with pytest.raises(TypeError, match="not options"):
+    with pytest.raises(TypeError, match="not RightOptions"):
         tasks.task("multiple-choice").judge([[1, 2]], split, (None, split))

@@ -13,8 +13,7 @@ from typing import Any
 
 from zoobench import audio, hub, plugins
 from zoobench.datasets import control, judged, shift
-from zoobench.datasets.options import prefix
-from zoobench.errors import UserError, unknown
+from zoobench.errors import UserError, opening, unknown
 from zoobench.interfaces import Splits
 from zoobench.schema import DatasetCard, Ref
 
@@ -45,7 +44,7 @@ def resolve(name: str | Ref, where: str = "") -> Ref:
     shift.check(ref, card(ref).modality, where)
     options = {key: value for key, value in ref.options if key in shift.OPTIONS}
     if "test_from" in options:
-        options["test_from"] = str(resolve(str(options["test_from"]), f"{prefix(where)}test_from"))
+        options["test_from"] = str(resolve(str(options["test_from"]), f"{opening(where)}test_from"))
     resolved: Ref = module.resolve(shift.clean(ref), where)
     return resolved.with_options(**options)
 
@@ -139,7 +138,7 @@ def _parsed(name: str | Ref, where: str) -> Ref:
     except UserError as error:
         if name and "/" not in name:
             raise unknown(where, "dataset", name, _names()) from None
-        raise UserError(f"{prefix(where)}{error}") from None
+        raise UserError(f"{opening(where)}{error}") from None
 
 
 __all__ = ["SOURCES", "available", "card", "list_cards", "load", "on_hub", "pin", "resolve"]

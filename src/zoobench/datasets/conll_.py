@@ -26,8 +26,7 @@ from zoobench.datasets.ids import text_id
 from zoobench.datasets.layouts import role
 from zoobench.datasets.splits import Found
 from zoobench.datasets.tagged import Sentence
-from zoobench.errors import BadData, UserError, unknown
-from zoobench.files import expanded
+from zoobench.errors import BadData, UserError, opening, unknown
 from zoobench.interfaces import Splits
 from zoobench.schema import DatasetCard, Ref, digest
 
@@ -89,17 +88,13 @@ def resolve(ref: Ref, where: str) -> Ref:
 
 
 def available(ref: Ref) -> tuple[bool, str]:
-    path = _path(ref)
+    path = options.path_of(ref)
     return path.exists(), f"{path}" if path.exists() else f"no file or folder {path}"
 
 
 def load(ref: Ref) -> Splits:
     """Raises BadData when a file changed since it was resolved, or cannot be read."""
-    return local.loaded(ref, str(_path(ref)), partial(_found, ref))
-
-
-def _path(ref: Ref) -> Path:
-    return expanded(options.text(ref, "path") or ref.name)
+    return local.loaded(ref, str(options.path_of(ref)), partial(_found, ref))
 
 
 def _columns(ref: Ref, where: str = "") -> Columns:
@@ -107,16 +102,16 @@ def _columns(ref: Ref, where: str = "") -> Columns:
     for name, value in given.items():
         if isinstance(value, bool) or not isinstance(value, int) or not 0 < abs(value) < 1000:
             raise UserError(
-                f"{options.prefix(where)}{name} of {ref.id} is the number of a column, from 1 or "
+                f"{opening(where)}{name} of {ref.id} is the number of a column, from 1 or "
                 f"from -1 at the end, not {value!r}"
             )
     if given["word"] == given["column"]:
-        raise UserError(f"{options.prefix(where)}{ref.id}: word and column are the same column")
+        raise UserError(f"{opening(where)}{ref.id}: word and column are the same column")
     return Columns(given["word"], given["column"])
 
 
 def _found(ref: Ref) -> tuple[Found, str]:
-    path, columns = _path(ref), _columns(ref)
+    path, columns = options.path_of(ref), _columns(ref)
     files, notes = _files(path)
     read: dict[str, Parsed] = {}
     content: list[Any] = []

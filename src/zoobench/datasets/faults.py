@@ -10,8 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from zoobench.datasets.options import prefix
-from zoobench.errors import BadData, UserError
+from zoobench.errors import BadData, UserError, opening
 
 WARNED = 0.01
 """Share of what may be examples: more than this unused is a warning, ..."""
@@ -33,7 +32,7 @@ def raised_as(kind: type[UserError] | type[BadData], where: str = "") -> Iterato
         yield
     except (UserError, BadData) as error:
         exact = type(error) if isinstance(error, kind) else kind
-        raise exact(f"{prefix(where)}{error}") from error
+        raise exact(f"{opening(where)}{error}") from error
 
 
 def check_faults(

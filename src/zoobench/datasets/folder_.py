@@ -40,8 +40,7 @@ from zoobench.datasets.listing import PICTURES, RECORDINGS, Kind
 from zoobench.datasets.readers import Files, Recordings
 from zoobench.datasets.splits import Found, assemble
 from zoobench.datasets.waiting import told
-from zoobench.errors import BadData, UserError, unknown
-from zoobench.files import expanded
+from zoobench.errors import BadData, UserError, opening, unknown
 from zoobench.interfaces import Split, Splits
 from zoobench.schema import DatasetCard, Modality, Ref, digest
 from zoobench.tasks.classification import Labels
@@ -140,11 +139,11 @@ def _options(task: str) -> tuple[str, ...]:
 def _with_modality(ref: Ref, where: str) -> Ref:
     """`ref`, which says so where it holds recordings. Raises UserError for another `modality`, and
     where it holds pictures and recordings and says not which are meant."""
-    at = f"{options.prefix(where)}{ref.id}"
+    at = f"{opening(where)}{ref.id}"
     said = options.text(ref, "modality")
     if said and said not in KINDS:
         raise unknown(at, "modality", said, KINDS)
-    if not said and _root(ref).is_dir():
+    if not said and options.path_of(ref).is_dir():
         with raised_as(UserError, where):
             ref = _modality_found(ref, at)
     for name in ("range", evidence.OPTION):
@@ -179,7 +178,7 @@ def _kind(ref: Ref) -> Kind:
 
 
 def available(ref: Ref) -> tuple[bool, str]:
-    root = _root(ref)
+    root = options.path_of(ref)
     return root.is_dir(), f"the folder {root}" if root.is_dir() else f"no folder {root}"
 
 
@@ -253,7 +252,7 @@ def _targets(ref: Ref) -> Ref:
     """The table of a regression: targets.csv in the folder, columns file, target and, where it
     has one, split; files are named relative to the folder. Raises BadData where it is absent,
     or has a column that is nearly called split."""
-    path = _root(ref) / "targets.csv"
+    path = options.path_of(ref) / "targets.csv"
     if not path.is_file():
         raise BadData(
             f"{path}: there is no such file; it names each {_kind(ref).noun} of a "
@@ -276,7 +275,7 @@ def _targets(ref: Ref) -> Ref:
 
 def _beside(ref: Ref, named: Iterable[str]) -> Layout:
     """The folder of a regression, whose examples that `targets.csv` does not name are unused."""
-    root, kind = str(_root(ref)), _kind(ref)
+    root, kind = str(options.path_of(ref)), _kind(ref)
     unused, used = listing.Unused(), {os.path.normpath(os.path.join(root, name)) for name in named}
     files = listing.examples(root, unused, kind)
     for path in told(files, f"looking through {listing.shown(root)!r}"):
@@ -292,12 +291,8 @@ def _warn(ref: Ref, layout: Layout, notes: Mapping[str, Any]) -> None:
         logging.getLogger(__name__).warning("%s: %s", ref.id, about(notes))
 
 
-def _root(ref: Ref) -> Path:
-    return expanded(options.text(ref, "path") or ref.name)
-
-
 def _folder(ref: Ref) -> str:
-    root = _root(ref)
+    root = options.path_of(ref)
     if not root.is_dir():
         kind = "is a file, not a folder" if root.exists() else "there is no such folder"
         kind += options.separated(root)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 from zoobench.datasets import options
 from zoobench.datasets.listing import shown
-from zoobench.errors import BadData, UserError
+from zoobench.errors import BadData, UserError, opening
 from zoobench.schema import Ref
 
 OPTIONS = ("group_level", "group_pattern")
@@ -29,7 +29,7 @@ LONGEST = 200
 def check(ref: Ref, where: str) -> None:
     """Raises UserError for options that make no sense together or apart."""
     level, pattern = ref.option("group_level"), options.text(ref, "group_pattern")
-    at = f"{options.prefix(where)}{ref.id}"
+    at = f"{opening(where)}{ref.id}"
     if level is not None and pattern:
         raise UserError(f"{at}: group_level and group_pattern are two ways to group: one")
     if level is not None and (isinstance(level, bool) or not isinstance(level, int) or level < 1):

@@ -31,7 +31,7 @@ from zoobench.datasets import (
     table_,
 )
 from zoobench.datasets.splits import assemble
-from zoobench.errors import BadData, UserError, missing_extra, unknown
+from zoobench.errors import BadData, UserError, missing_extra, opening, unknown
 from zoobench.interfaces import Splits
 from zoobench.schema import DatasetCard, Modality, Ref
 
@@ -78,7 +78,7 @@ def resolve(ref: Ref, where: str) -> Ref:
     hub_dense.check_options(ref, where)
     options.check_against(ref, row.card, where)
     if importlib.util.find_spec("datasets") is None:
-        raise missing_extra("datasets", "hub", f"{options.prefix(where)}{ref.id}")
+        raise missing_extra("datasets", "hub", f"{opening(where)}{ref.id}")
     return ref.at(ref.revision or row.card.revision)
 
 
@@ -186,13 +186,13 @@ def _row(ref: Ref, where: str) -> catalog.Hub:
         if "text" in given:
             given["label"] = given["text"]
     if len(contents) > 1:
-        raise UserError(f"{options.prefix(where)}{ref.id}: give {' or '.join(contents)}, not both")
+        raise UserError(f"{opening(where)}{ref.id}: give {' or '.join(contents)}, not both")
     column = given[contents[0]] if contents else ""
     if known is None and "/" not in ref.name:
         raise unknown(where, "dataset", ref.id, [f"hf/{row.card.name}" for row in catalog.HUB])
     if known is None and not _REPOSITORY.fullmatch(ref.name):
         raise UserError(
-            f"{options.prefix(where)}{ref.id!r}: a set of the hub is called owner/name, of "
+            f"{opening(where)}{ref.id!r}: a set of the hub is called owner/name, of "
             "letters, digits, '-', '_' and '.'. A folder of your own is folder/NAME?path=DIR, a "
             "file table/NAME?path=FILE"
         )
@@ -202,7 +202,7 @@ def _row(ref: Ref, where: str) -> catalog.Hub:
         speech = f"task={task}&audio=audio&text=text"
         such = speech if task == table_.SPEECH else "text=text&label=label"
         raise UserError(
-            f"{options.prefix(where)}{ref.id} is not in the catalogue: say which columns to read, "
+            f"{opening(where)}{ref.id} is not in the catalogue: say which columns to read, "
             f"such as hf/{ref.name}?{such}"
         )
     splits = _said_splits(given)

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from zoobench.datasets import boxed, masks, options, regular
+from zoobench.datasets import boxed, masks, regular
 from zoobench.datasets.boxed import Annotated
 from zoobench.datasets.readers import stored
-from zoobench.errors import BadData, UserError, unknown
+from zoobench.errors import BadData, UserError, opening, unknown
 from zoobench.interfaces import Targets
 from zoobench.schema import Ref
 from zoobench.tasks.detection import Annotation, Boxes
@@ -37,7 +37,7 @@ def check_options(ref: Ref, where: str) -> None:
         raise unknown(where, "box_format", given, FORMATS, f"of {ref.id}")
     if not isinstance(reduced := ref.option("reduce_labels", False), bool):
         what = f"reduce_labels of {ref.id} is true or false, not {reduced!r}"
-        raise UserError(f"{options.prefix(where)}{what}")
+        raise UserError(f"{opening(where)}{what}")
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from zoobench.datasets.options import prefix
 from zoobench.datasets.shift import is_shifted
-from zoobench.errors import UserError, unknown
+from zoobench.errors import UserError, opening, unknown
 from zoobench.interfaces import Splits
 from zoobench.schema import Ref
 
@@ -31,7 +30,7 @@ def plain(ref: Ref) -> Ref:
 
 def check(ref: Ref, where: str) -> None:
     """Raises UserError for another value, or where the test split is shifted besides."""
-    at = f"{prefix(where)}{ref.id}: option {OPTION!r}"
+    at = f"{opening(where)}{ref.id}: option {OPTION!r}"
     if ref.option(OPTION) not in (None, "valid"):
         raise unknown(at, "value", str(ref.option(OPTION)), ("valid",))
     if on_valid(ref) and is_shifted(ref):

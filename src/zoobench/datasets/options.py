@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from zoobench.errors import UserError, unknown
+from zoobench.errors import UserError, opening, unknown
+from zoobench.files import expanded
 from zoobench.schema import DatasetCard, Ref
 
 BOUNDS = ("max_train", "max_valid", "max_test")
@@ -22,11 +23,6 @@ SPLIT_NAMES = {
 """What a split may be called, in a folder's name or a table's column, and which it is."""
 
 
-def prefix(where: str) -> str:
-    """`where` as the beginning of a message; nothing when there is no place to name."""
-    return f"{where}: " if where else ""
-
-
 def check(ref: Ref, own: Iterable[str], where: str) -> None:
     """Raises UserError for an option that is neither common nor in `own`, or a bad count."""
     known = {*COMMON, *own}
@@ -37,21 +33,21 @@ def check(ref: Ref, own: Iterable[str], where: str) -> None:
             continue  # of a folder: each of its folders is a class
         if name in COMMON and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
             raise UserError(
-                f"{prefix(where)}{name} of {ref.id} must be a whole number above 0, not {value!r}"
+                f"{opening(where)}{name} of {ref.id} must be a whole number above 0, not {value!r}"
             )
     if ref.option("classes") == 1:
-        raise UserError(f"{prefix(where)}classes of {ref.id} must be at least 2")
+        raise UserError(f"{opening(where)}classes of {ref.id} must be at least 2")
 
 
 def check_against(ref: Ref, card: DatasetCard, where: str) -> None:
     """Raises UserError where the card already shows that an option cannot be met."""
     kept = first_classes(ref) or card.classes
     if card.classes and kept > card.classes:
-        raise UserError(f"{prefix(where)}{ref.id} has {card.classes} classes, not {kept}")
+        raise UserError(f"{opening(where)}{ref.id} has {card.classes} classes, not {kept}")
     most = ref.option("max_train")
     if kept and most is not None and most < kept:
         raise UserError(
-            f"{prefix(where)}max_train = {most} of {ref.id} is fewer than its {kept} classes: "
+            f"{opening(where)}max_train = {most} of {ref.id} is fewer than its {kept} classes: "
             "every class needs at least one training example"
         )
 
@@ -66,7 +62,7 @@ def allow_unused(ref: Ref, where: str = "") -> bool:
     """Whether more may be left out than a tenth. Raises UserError for what is neither."""
     value = ref.option("allow_unused", False)
     if not isinstance(value, bool):
-        raise UserError(f"{prefix(where)}allow_unused of {ref.id} must be true or false")
+        raise UserError(f"{opening(where)}allow_unused of {ref.id} must be true or false")
     return value
 
 
@@ -81,11 +77,17 @@ def text(ref: Ref, name: str) -> str:
     return value if isinstance(value, str) else str(value)
 
 
+def path_of(ref: Ref) -> Path:
+    """The file or folder that `ref` is of: its option `path`, else its own name. Raises UserError
+    for a home folder of nobody's."""
+    return expanded(text(ref, "path") or ref.name)
+
+
 def pin(ref: Ref, here: str, where: str) -> Ref:
     """`ref` at revision `here`; UserError where it is pinned to another one already."""
     if ref.revision not in ("", here):
         raise UserError(
-            f"{prefix(where)}{ref.id} is pinned to {ref.revision}, but what is here is {here}. "
+            f"{opening(where)}{ref.id} is pinned to {ref.revision}, but what is here is {here}. "
             "Leave the revision out to take what is here"
         )
     return ref.at(here)

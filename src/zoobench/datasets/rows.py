@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from zoobench.datasets import options
-from zoobench.errors import BadData, UserError
+from zoobench.errors import BadData, UserError, opening
 from zoobench.interfaces import Split
 from zoobench.schema import Ref
 
@@ -52,7 +52,7 @@ def columns_of(
     Raises UserError where one that is needed is not said, with the `form` of a whole name, and
     where two of them are one column.
     """
-    reads, at = reader(task), f"{options.prefix(where)}{ref.id}"
+    reads, at = reader(task), f"{opening(where)}{ref.id}"
     said = {name: options.text(ref, name) for name in (*reads.NEEDED, *reads.OPTIONAL)}
     named = {**(known or {}), **{name: column for name, column in said.items() if column}}
     if absent := [name for name in reads.NEEDED if name not in named]:

@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoobench.datasets import images, shift_sounds
-from zoobench.datasets.options import prefix
 from zoobench.datasets.shift_sounds import SOUNDS
-from zoobench.errors import BadData, UserError, unknown
+from zoobench.errors import BadData, UserError, opening, unknown
 from zoobench.interfaces import Raw, Split, Splits
 from zoobench.schema import Ref
 
@@ -56,19 +55,19 @@ def check(ref: Ref, modality: str, where: str) -> None:
     corrupt, severity = ref.option("corrupt"), ref.option("severity", 1)
     if ref.option("test_from") is not None:
         if corrupt is not None or ref.option("severity") is not None:
-            raise UserError(f"{prefix(where)}{ref.id}: test_from and corrupt are two shifts: one")
+            raise UserError(f"{opening(where)}{ref.id}: test_from and corrupt are two shifts: one")
         return
     if corrupt is None:
-        raise UserError(f"{prefix(where)}{ref.id}: severity says nothing without corrupt")
+        raise UserError(f"{opening(where)}{ref.id}: severity says nothing without corrupt")
     known = {"image": CORRUPTIONS, "audio": SOUNDS}.get(modality)
     if known is None:
         raise UserError(
-            f"{prefix(where)}{ref.id} holds {modality}: corrupt is for pictures and recordings"
+            f"{opening(where)}{ref.id} holds {modality}: corrupt is for pictures and recordings"
         )
     if str(corrupt) not in known:
         raise unknown(where, "corruption", str(corrupt), known, f"for {ref.id}")
     if isinstance(severity, bool) or severity not in (1, 2, 3, 4, 5):
-        raise UserError(f"{prefix(where)}severity of {ref.id} must be 1 to 5, not {severity!r}")
+        raise UserError(f"{opening(where)}severity of {ref.id} must be 1 to 5, not {severity!r}")
 
 
 def apply(splits: Splits, ref: Ref, load: Callable[[Ref], Splits]) -> Splits:

@@ -25,7 +25,6 @@ from zoobench.datasets.ids import text_id
 from zoobench.datasets.questions import TASK, QuestionRow, found
 from zoobench.datasets.splits import Found
 from zoobench.errors import BadData, one_line, unknown
-from zoobench.files import expanded
 from zoobench.interfaces import Splits
 from zoobench.schema import DatasetCard, Ref, digest
 
@@ -97,7 +96,7 @@ def resolve(ref: Ref, where: str) -> Ref:
 
 
 def available(ref: Ref) -> tuple[bool, str]:
-    path = _path(ref)
+    path = options.path_of(ref)
     there = path.exists()
     return there, f"{path}" if there else f"no {path}"
 
@@ -105,11 +104,11 @@ def available(ref: Ref) -> tuple[bool, str]:
 def load(ref: Ref) -> Splits:
     """Raises BadData where the files changed since `ref` was resolved, and for all that is wrong
     with them."""
-    return local.loaded(ref, str(_path(ref)), partial(_found, ref))
+    return local.loaded(ref, str(options.path_of(ref)), partial(_found, ref))
 
 
 def _found(ref: Ref) -> tuple[Found, str]:
-    path = _path(ref)
+    path = options.path_of(ref)
     rows: list[QuestionRow] = []
     sums = []
     for split, file in sorted(_files(path).items()):
@@ -200,7 +199,3 @@ def _shown(name: str | int) -> str:
 
 def _grouped(ref: Ref) -> str:
     return options.text(ref, "group") or GROUPS[0]
-
-
-def _path(ref: Ref) -> Path:
-    return expanded(options.text(ref, "path") or ref.name)

@@ -30,7 +30,6 @@ from zoobench.datasets.rows import ROWS
 from zoobench.datasets.splits import Found
 from zoobench.datasets.twins import Looks
 from zoobench.errors import BadData, UserError, unknown
-from zoobench.files import expanded
 from zoobench.interfaces import Raw, Split, Splits, Targets
 from zoobench.schema import DatasetCard, Modality, Ref, digest
 from zoobench.tasks import normalisers
@@ -126,7 +125,7 @@ def resolve(ref: Ref, where: str) -> Ref:
 
 
 def available(ref: Ref) -> tuple[bool, str]:
-    path = _path(ref)
+    path = options.path_of(ref)
     there = os.path.isfile(path)
     return there, f"the file {path}" if there else f"no file {path}"
 
@@ -138,7 +137,7 @@ def names(ref: Ref) -> list[str]:
 
 def load(ref: Ref) -> Splits:
     """Raises BadData when the table changed since it was resolved, or too much of it is damaged."""
-    return local.loaded(ref, str(_path(ref)), partial(_every, ref, verify=True))
+    return local.loaded(ref, str(options.path_of(ref)), partial(_every, ref, verify=True))
 
 
 def _options(ref: Ref) -> tuple[str, ...]:
@@ -160,7 +159,7 @@ def _every(ref: Ref, *, verify: bool) -> tuple[Found, str]:
 def _rows(ref: Ref) -> tuple[Found, str]:
     """The rows of a task of `ROWS`, and the revision. Raises UserError for a column that is not
     said."""
-    reader, path = rows.reader(task_of(ref)), _path(ref)
+    reader, path = rows.reader(task_of(ref)), options.path_of(ref)
     named = rows.columns_of(ref, task_of(ref), "table/NAME?path=FILE")
     if split := options.text(ref, "split"):
         named["split"] = split
@@ -238,12 +237,8 @@ def _whole(name: str) -> tuple[bool, Decimal, str]:
     return (value is None, value or Decimal(0), name)
 
 
-def _path(ref: Ref) -> Path:
-    return expanded(options.text(ref, "path") or ref.name)
-
-
 def _read(ref: Ref) -> Table:
-    path = _path(ref)
+    path = options.path_of(ref)
     raw = content(path)
     modality, named = _columns(ref)
     stored = None if modality == "text" else formats.stored(path, raw, named["content"])

@@ -23,7 +23,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from zoobench import errors
-from zoobench.errors import CellError, Unsupported, UserError
+from zoobench.errors import CellError, Unsupported, UserError, opening
 from zoobench.models import (
     graphs,
     onnx_,
@@ -152,7 +152,7 @@ def _reads(ref: Ref, where: str = "") -> Modality:
     """What a model of transformers reads. Raises UserError where nobody says it."""
     if card := _catalogued(ref):
         return card.modality
-    return transformers_.modality_of(ref, folder_of(ref), f"{where}: " if where else "")
+    return transformers_.modality_of(ref, folder_of(ref), opening(where))
 
 
 def _outer(inner: Ref) -> Ref:

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zoobench import errors
-from zoobench.errors import Unsupported, UserError
+from zoobench.errors import Unsupported, UserError, opening
 from zoobench.models import packaged_
 from zoobench.models.catalog import ZERO_SHOT
 from zoobench.schema import ModelCard, Ref
@@ -73,7 +73,7 @@ def resolve(ref: Ref, where: str) -> Ref:
         if option != "weights":
             raise errors.unknown(where, "option", option, ("weights",), f"of {ref.id}")
         if value not in WEIGHTS:
-            at = f"{where}: " if where else ""
+            at = opening(where)
             raise UserError(f"{at}{ref.id}: weights are {' or '.join(WEIGHTS)}, not {value!r}")
     plain = ref.without("weights") if ref.option("weights") == WEIGHTS[0] else ref
     return plain.at(card.revision)

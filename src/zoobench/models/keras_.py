@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoobench import errors
-from zoobench.errors import CellError, MissingWeights, Unsupported, UserError
+from zoobench.errors import CellError, MissingWeights, Unsupported, UserError, opening
 from zoobench.files import expanded
 from zoobench.models import checkpoints, options
 from zoobench.models.backbones import ImageBackbone, finish
@@ -121,7 +121,7 @@ def resolve(ref: Ref, where: str) -> Ref:
     revision says; MissingExtra."""
     from zoobench.models import keras_files
 
-    at = f"{where}: " if where else ""
+    at = opening(where)
     if ref.option("path") is None and ref.name.endswith(SUFFIX):
         named = Ref(ref.source, Path(ref.name).stem or "keras", ref.revision, ref.options)
         ref = named.with_options(path=ref.name)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zoobench import errors
-from zoobench.errors import CellError, MissingWeights, Unsupported, UserError
+from zoobench.errors import CellError, MissingWeights, Unsupported, UserError, opening
 from zoobench.files import expanded
 from zoobench.models import (
     folders,
@@ -100,7 +100,7 @@ def _said(file: OnnxFile) -> dict[str, str]:
 def resolve(ref: Ref, where: str) -> Ref:
     """Raises UserError for a file that is none, another one than the revision says, or a tap of it
     that there is not; UnknownName for an option; MissingExtra."""
-    at = f"{where}: " if where else ""
+    at = opening(where)
     if ref.option("weights") == "pretrained":
         ref = ref.without("weights")
     options.check_names(ref, where, OPTIONS)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoobench import errors
-from zoobench.errors import MissingWeights, Unsupported, UserError, missing_extra
+from zoobench.errors import MissingWeights, Unsupported, UserError, missing_extra, opening
 from zoobench.files import expanded
 from zoobench.interfaces import InputSpec
 from zoobench.models import checkpoints, options, two_towers
@@ -81,7 +81,7 @@ def architectures() -> list[str]:
 def resolve(ref: Ref, where: str) -> Ref:
     """Raises UserError for an unknown architecture or option, or one whose weights nobody names;
     MissingExtra. A tag is looked up when it is loaded."""
-    at = f"{where}: " if where else ""
+    at = opening(where)
     options.check_names(ref, where, OPTIONS)
     if ref.name not in (known := architectures()):
         raise errors.unknown(where, "model", ref.id, [f"{SOURCE}/{name}" for name in known])

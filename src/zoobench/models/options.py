@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from zoobench import errors
-from zoobench.errors import UserError
+from zoobench.errors import UserError, opening
 from zoobench.files import expanded
 from zoobench.schema import Modality, Ref, Value
 
@@ -43,7 +43,7 @@ def normalise(
     for name, value in ref.options:
         if name not in names:
             raise errors.unknown(where, "option", name, names, f"of {ref.id}")
-        at = f"{where}: " if where else ""
+        at = opening(where)
         if (name, value) == ("pool", "last") and "lasttoken" in pools:
             value = "lasttoken"  # as sentence-transformers calls it
         checked = _check(f"{at}{ref.id}: option {name!r}", name, value, pools)
@@ -70,7 +70,7 @@ def refuse_folder(ref: Ref, where: str) -> Ref:
     """`ref` itself, unless its weights are a folder. Raises UserError."""
     weights = str(ref.option("weights", "pretrained"))
     if Path(weights).is_dir():
-        at = f"{where}: " if where else ""
+        at = opening(where)
         raise UserError(f"{at}{ref.id}: {weights} is a folder; a {ref.source} model takes a file")
     return ref
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoobench import machine
-from zoobench.errors import MissingWeights, UserError, unknown
+from zoobench.errors import MissingWeights, UserError, opening, unknown
 from zoobench.files import expanded, new_folder, parse_json
 from zoobench.models import checkpoints, options, small
 from zoobench.models.backbones import OurBackbone
@@ -82,7 +82,7 @@ def check_architecture(name: str, where: str) -> str:
 
 def resolve(ref: Ref, where: str) -> Ref:
     """Raises UserError for options that do not exist, or folders that hold no such checkpoint."""
-    at = f"{where}: " if where else ""
+    at = opening(where)
     options.check_names(ref, where, OPTIONS)
     if ref.option("weights") == "random":
         return drawn(check_architecture(architecture(ref), where))

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoobench import errors
-from zoobench.errors import UserError
+from zoobench.errors import UserError, opening
 from zoobench.models import options, packaged_
 from zoobench.models.backbones import finish, seeded
 from zoobench.models.complete import CompleteSource
@@ -58,7 +58,7 @@ class RecogniserSource(CompleteSource):
             if name not in known:
                 raise errors.unknown(where, "option", name, known, f"of {ref.id}")
             if name == "language" and not (isinstance(value, str) and value.isalpha()):
-                at = f"{where}: " if where else ""
+                at = opening(where)
                 raise UserError(f"{at}{ref.id}: language is a code such as {LANGUAGE!r}")
         if ref.option("language") == LANGUAGE:
             ref = ref.without("language")

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoobench.errors import CellError, MissingWeights, Unsupported, UserError
+from zoobench.errors import CellError, MissingWeights, Unsupported, UserError, opening
 from zoobench.files import expanded
 from zoobench.interfaces import InputSpec
 from zoobench.models import folders, glove, graphs, onnx_session, options, sentence, sound, text
@@ -81,7 +81,7 @@ def resolve(ref: Ref, where: str) -> Ref:
     if ref.option("weights") == "pretrained":
         ref = ref.without("weights")
     options.check_names(ref, where, OPTIONS)
-    at = f"{where}: " if where else ""
+    at = opening(where)
     with folders.looked_at(at):
         folder = _folder(ref)
         modality, revision = read(folder).modality, _revision(folder)

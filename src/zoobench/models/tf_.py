@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from zoobench.errors import MissingWeights, Unsupported, UserError, missing_extra
+from zoobench.errors import MissingWeights, Unsupported, UserError, missing_extra, opening
 from zoobench.files import expanded
 from zoobench.models import folders, graphs, options, picture_inputs
 from zoobench.models.backbones import ImageBackbone, finish
@@ -59,7 +59,7 @@ def resolve(ref: Ref, where: str) -> Ref:
     """Raises UserError for a folder that is none, or another one than the revision says,
     UnknownName for an option, MissingExtra. TensorFlow is not imported: what the graph holds is
     seen when it is loaded."""
-    at = f"{where}: " if where else ""
+    at = opening(where)
     if ref.option("weights") == "pretrained":
         ref = ref.without("weights")
     options.check_names(ref, where, OPTIONS)

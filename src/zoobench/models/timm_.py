@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoobench import errors, hub
-from zoobench.errors import MissingWeights, Unsupported, UserError
+from zoobench.errors import MissingWeights, Unsupported, UserError, opening
 from zoobench.files import expanded
 from zoobench.models import checkpoints, folders, index, options, timm_config, timm_maps, torchhub
 from zoobench.models.backbones import Blueprint, ImageBackbone, finish, seeded
@@ -60,7 +60,7 @@ def find(ref: Ref, where: str = "") -> ModelCard:
 
 
 def resolve(ref: Ref, where: str) -> Ref:
-    at = f"{where}: " if where else ""
+    at = opening(where)
     name = ref.name.removeprefix("hf-hub:").removeprefix("hf_hub:")
     if _is_repo(name) and not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         raise UserError(f"{at}{ref.id!r} is not of the form timm/name or timm/user/name")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoobench import errors, hub
-from zoobench.errors import MissingWeights, UserError
+from zoobench.errors import MissingWeights, UserError, opening
 from zoobench.files import expanded, parse_json
 from zoobench.models import checkpoints, folders, options, sentence, sound, text, two_towers, vision
 from zoobench.models.catalog import HF
@@ -72,7 +72,7 @@ def find(ref: Ref) -> ModelCard:
 
 
 def resolve(ref: Ref, where: str) -> Ref:
-    at = f"{where}: " if where else ""
+    at = opening(where)
     folder = _folder(ref)
     card = catalogued(ref.name)
     if card is None:

@@ -30,7 +30,7 @@ from zoobench.interfaces import Split, Splits
 from zoobench.schema import Outcomes
 from zoobench.statistics.bootstrap import Floats
 from zoobench.tasks.ratios import Ratio, Ratios, Sums, one_hot
-from zoobench.tasks.targets import Values
+from zoobench.tasks.targets import Values, targets_of
 
 Ints = NDArray[np.int64]
 
@@ -62,9 +62,7 @@ class Labels(Values):
 
 def labels_of(split: Split) -> Ints:
     """(N,) int64 labels of a split that asks for a class. Raises TypeError for another task's."""
-    if not isinstance(split.targets, Labels):
-        raise TypeError(f"{split.name} has {type(split.targets).__name__}, not class labels")
-    return split.targets.values
+    return targets_of(split, Labels).values
 
 
 def _log_probs(scores: ArrayLike, what: str) -> Floats:

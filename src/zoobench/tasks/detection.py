@@ -28,6 +28,7 @@ from zoobench.schema import Outcomes
 from zoobench.statistics.bootstrap import Floats
 from zoobench.tasks.curves import RECALLS, RankedDetections
 from zoobench.tasks.matching import AREAS, MOST, matched, places
+from zoobench.tasks.targets import targets_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,10 +108,7 @@ class Boxes:
 
 
 def boxes_of(split: Split) -> Boxes:
-    """The boxes of a split that asks for them. Raises TypeError for another task's."""
-    if not isinstance(split.targets, Boxes):
-        raise TypeError(f"{split.name} has {type(split.targets).__name__}, not boxes")
-    return split.targets
+    return targets_of(split, Boxes)
 
 
 @dataclass(frozen=True, eq=False)

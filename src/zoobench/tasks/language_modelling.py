@@ -24,7 +24,7 @@ from zoobench.interfaces import Split, Splits
 from zoobench.schema import Outcomes
 from zoobench.statistics.bootstrap import Floats
 from zoobench.tasks.ratios import Ratio, Ratios, Sums
-from zoobench.tasks.targets import Values
+from zoobench.tasks.targets import Values, targets_of
 
 
 def size_of(text: str) -> int:
@@ -59,9 +59,7 @@ class Documents(Values):
 
 def documents_of(split: Split) -> NDArray[np.int64]:
     """(N,) bytes of each document. Raises TypeError for another task's split."""
-    if not isinstance(split.targets, Documents):
-        raise TypeError(f"{split.name} has {type(split.targets).__name__}, not documents")
-    sizes: NDArray[np.int64] = split.targets.values
+    sizes: NDArray[np.int64] = targets_of(split, Documents).values
     return sizes
 
 

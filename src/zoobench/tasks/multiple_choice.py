@@ -20,6 +20,7 @@ from zoobench.errors import NotFinite
 from zoobench.interfaces import Split, Splits
 from zoobench.schema import Outcomes
 from zoobench.tasks.ratios import Ratios
+from zoobench.tasks.targets import targets_of
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,7 @@ class RightOptions:
 
 
 def right_options_of(split: Split) -> RightOptions:
-    """The right options of a split. Raises TypeError for another task's."""
-    if not isinstance(split.targets, RightOptions):
-        raise TypeError(f"{split.name} has {type(split.targets).__name__}, not options to choose")
-    return split.targets
+    return targets_of(split, RightOptions)
 
 
 def outcomes_of(said: Sequence[ArrayLike], answers: RightOptions) -> Outcomes:

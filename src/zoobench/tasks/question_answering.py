@@ -28,6 +28,7 @@ from zoobench.interfaces import Split, Splits
 from zoobench.schema import Outcomes
 from zoobench.statistics.bootstrap import Floats
 from zoobench.tasks.ratios import Ratio, Ratios, Sums
+from zoobench.tasks.targets import targets_of
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,7 @@ class Answers:
 
 
 def answers_of(split: Split) -> Answers:
-    """The answers of a split that asks for them. Raises TypeError for another task's."""
-    if not isinstance(split.targets, Answers):
-        raise TypeError(f"{split.name} has {type(split.targets).__name__}, not answers")
-    return split.targets
+    return targets_of(split, Answers)
 
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)

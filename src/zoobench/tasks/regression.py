@@ -20,7 +20,7 @@ from zoobench.schema import Outcomes
 from zoobench.statistics.bootstrap import Floats
 from zoobench.tasks.curves import spearman
 from zoobench.tasks.ratios import Ratio, Ratios, Sums
-from zoobench.tasks.targets import Values
+from zoobench.tasks.targets import Values, targets_of
 
 STRATA = 10
 """Splits and bounds are balanced over this many quantiles of the target ..."""
@@ -45,9 +45,7 @@ class Numbers(Values):
 
 def numbers_of(split: Split) -> Floats:
     """(N,) float64 targets of a split that asks for a number. Raises TypeError for another's."""
-    if not isinstance(split.targets, Numbers):
-        raise TypeError(f"{split.name} has {type(split.targets).__name__}, not numbers")
-    return split.targets.values
+    return targets_of(split, Numbers).values
 
 
 @dataclass(frozen=True)

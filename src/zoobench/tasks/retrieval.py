@@ -27,6 +27,7 @@ from zoobench.interfaces import Split, Splits
 from zoobench.schema import Outcomes
 from zoobench.statistics.bootstrap import Floats
 from zoobench.tasks.ratios import Ratio, Ratios, Sums
+from zoobench.tasks.targets import targets_of
 
 DEPTHS = (1, 5, 10)
 """The k of R@k."""
@@ -83,10 +84,7 @@ class Embedded(NamedTuple):
 
 
 def captions_of(split: Split) -> Captions:
-    """The captions of a split that asks for them. Raises TypeError for another task's."""
-    if not isinstance(split.targets, Captions):
-        raise TypeError(f"{split.name} has {type(split.targets).__name__}, not captions")
-    return split.targets
+    return targets_of(split, Captions)
 
 
 def ranks(said: Embedded, owner: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

@@ -24,6 +24,7 @@ from zoobench.interfaces import Split, Splits
 from zoobench.schema import Outcomes
 from zoobench.statistics.bootstrap import Floats
 from zoobench.tasks.ratios import Ratio, Ratios, Sums
+from zoobench.tasks.targets import targets_of
 
 Mask = NDArray[np.uint8]
 
@@ -115,10 +116,7 @@ class _Rows:
 
 
 def masks_of(split: Split) -> Masks:
-    """The masks of a split that asks for them. Raises TypeError for another task's."""
-    if not isinstance(split.targets, Masks):
-        raise TypeError(f"{split.name} has {type(split.targets).__name__}, not masks")
-    return split.targets
+    return targets_of(split, Masks)
 
 
 class LabelMaps(Sequence[Mask]):

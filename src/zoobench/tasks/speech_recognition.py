@@ -27,6 +27,7 @@ from zoobench.schema import Outcomes
 from zoobench.statistics.bootstrap import Floats
 from zoobench.tasks import normalisers
 from zoobench.tasks.ratios import Ratio, Ratios, Sums
+from zoobench.tasks.targets import targets_of
 
 EDITS = ("substitutions", "deletions", "insertions")
 COUNTS = (*EDITS, "words", "character_edits", "characters")
@@ -84,10 +85,7 @@ class Transcripts:
 
 
 def transcripts_of(split: Split) -> Transcripts:
-    """The transcripts of a split that asks for them. Raises TypeError for another task's."""
-    if not isinstance(split.targets, Transcripts):
-        raise TypeError(f"{split.name} has {type(split.targets).__name__}, not transcripts")
-    return split.targets
+    return targets_of(split, Transcripts)
 
 
 def library() -> Any:

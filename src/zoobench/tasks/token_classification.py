@@ -25,6 +25,7 @@ from zoobench.schema import Outcomes
 from zoobench.statistics.bootstrap import Floats
 from zoobench.tasks.ratios import Ratio, Ratios, Sums
 from zoobench.tasks.tagsets import Spans, Tagset, spans
+from zoobench.tasks.targets import targets_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,10 +99,7 @@ class Tags:
 
 
 def tags_of(split: Split) -> Tags:
-    """The tags of a split that asks for them. Raises TypeError for another task's."""
-    if not isinstance(split.targets, Tags):
-        raise TypeError(f"{split.name} has {type(split.targets).__name__}, not tags")
-    return split.targets
+    return targets_of(split, Tags)
 
 
 @dataclass(frozen=True)
