@@ -17,6 +17,7 @@ from fakes import kept
 from zoobench import predictions, store
 from zoobench.cli.main import main
 from zoobench.errors import StoreError
+from zoobench.files import write_atomic
 from zoobench.runs import session
 from zoobench.schema import SCHEMA, Cell, Measurement, Outcomes, Record, Ref
 
@@ -270,7 +271,7 @@ def test_old_records_load_for_ever(file: Path) -> None:
 def test_others_may_read_what_is_written(tmp_path: Path) -> None:
     before = os.umask(0o022)
     try:
-        store.write_atomic(tmp_path / "file", b"x")
+        write_atomic(tmp_path / "file", b"x")
     finally:
         os.umask(before)
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644

@@ -1,4 +1,5 @@
-"""Names that become files, folders that are written to, and the TOML, JSON and XML of users."""
+"""Names that become files, files and folders that are written whole, and the TOML, JSON and XML of
+users."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import re
 import secrets
 import shutil
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from zoobench.errors import StoreError, UserError
 
 LONGEST = 100
 """Bytes of a file name; file systems take 255, of which a suffix and a temporary name need some."""
+TEMPORARY = ".tmp-"
+"""What the name of a file that is still being written begins with."""
 _UNSAFE = re.compile(r"[^\w .,+=@()-]|^[ .-]|[ .]$")
 
 
@@ -69,6 +72,22 @@ def check_within(folder: Path, path: Path) -> None:
         raise UserError(f"{path}: a link that leads out of {folder}; nothing was written")
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise UserError(f"{path}: not a regular file; nothing was written")
+
+
+def write_atomic(path: Path, blob: bytes | Iterable[bytes]) -> None:
+    """`path` holds either what it held or all of `blob`, its parts in order, whatever happens."""
+    name = path.parent / f"{TEMPORARY}{secrets.token_hex(8)}"
+    # Not tempfile's: its files are for their owner alone, and results and caches are shared.
+    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        with os.fdopen(descriptor, "wb") as handle:
+            handle.writelines([blob] if isinstance(blob, bytes) else blob)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(name, path)
+    except BaseException:
+        name.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager

@@ -21,9 +21,8 @@ import io
 import json
 import logging
 import os
-import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -35,7 +34,7 @@ import msgspec
 
 from zoobench import escape
 from zoobench.errors import StoreError, UserError
-from zoobench.files import check_within, parse_json, read_toml
+from zoobench.files import TEMPORARY, check_within, parse_json, read_toml, write_atomic
 from zoobench.predictions import read_outcomes
 from zoobench.refs import PLACES, is_name
 from zoobench.schema import SCHEMA, Outcomes, Record, from_json, to_json
@@ -51,7 +50,6 @@ _SUITE_SHAPE: dict[str, tuple[type, str]] = {
     "name": (str, "text"), "identity": (str, "text"), "models": (list, "a list"),
     "datasets": (list, "a list"),
 }  # fmt: skip
-TEMPORARY = ".tmp-"
 MIN_FREE_BYTES = 16 * 2**20
 """Below this much free space a run stops before it loses a record."""
 
@@ -368,22 +366,6 @@ def _each_text(value: Any, change: Callable[[str], str]) -> Any:
 def encode(record: Record) -> bytes:
     """The line of `record`, newline included. NaN has no place in a record: ValueError."""
     return msgspec.json.encode(to_json(record)) + b"\n"
-
-
-def write_atomic(path: Path, blob: bytes | Iterable[bytes]) -> None:
-    """`path` holds either what it held or all of `blob`, its parts in order, whatever happens."""
-    name = path.parent / f"{TEMPORARY}{secrets.token_hex(8)}"
-    # Not tempfile's: its files are for their owner alone, and results and caches are shared.
-    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    try:
-        with os.fdopen(descriptor, "wb") as handle:
-            handle.writelines([blob] if isinstance(blob, bytes) else blob)
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(name, path)
-    except BaseException:
-        name.unlink(missing_ok=True)
-        raise
 
 
 def pack(outcomes: Outcomes) -> bytes:

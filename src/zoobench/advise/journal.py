@@ -18,8 +18,7 @@ import msgspec
 
 from zoobench.advise.nouns import LADDER, Action, Done
 from zoobench.errors import StoreError
-from zoobench.files import parse_json
-from zoobench.store import write_atomic
+from zoobench.files import parse_json, write_atomic
 
 FILE = "advice.jsonl"
 TRIES = 2

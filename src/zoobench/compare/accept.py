@@ -26,9 +26,9 @@ from zoobench.compare.gates import EXACT, TIMED
 from zoobench.compare.match import identity
 from zoobench.compare.reading import load
 from zoobench.errors import StoreError, UserError, unknown
-from zoobench.files import check_within, file_name
+from zoobench.files import check_within, file_name, write_atomic
 from zoobench.schema import Cell, Outcomes, Record, Ref
-from zoobench.store import RECORDS, Run, encode, write_atomic
+from zoobench.store import RECORDS, Run, encode
 from zoobench.tasks import task_of
 
 ROOT = Path("results") / "baselines"

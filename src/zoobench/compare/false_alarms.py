@@ -64,9 +64,7 @@ def models_of(run: Run) -> list[Ref]:
     return list(dict.fromkeys(timed))
 
 
-def false_alarms(
-    models: Sequence[Ref], comparisons: int, plan: Schedule, say: Say = lambda text: None
-) -> FalseAlarms:
+def false_alarms(models: Sequence[Ref], comparisons: int, plan: Schedule, say: Say) -> FalseAlarms:
     """Measure A against A `comparisons` times, over `models` in turn, on this machine.
 
     An interruption ends it with what the whole comparisons until then say; before the

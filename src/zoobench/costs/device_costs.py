@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from zoobench.interfaces import Backbone
 
 WARM_LOADS = 3
+LONGEST = 1800.0
+"""Seconds after which the process is given up."""
 
 
 def device_costs(
@@ -30,7 +32,6 @@ def device_costs(
     place: Place,
     train_batch: int = 8,
     seconds: float = 10.0,
-    timeout: float = 1800.0,
     compile: bool = False,  # noqa: A002  torch's own word
 ) -> dict[str, Any]:
     """Latency, throughput, load times, peak memory, training step, energy: ready for JSON.
@@ -55,7 +56,7 @@ def device_costs(
         "compile": compile,
     }
     body: dict[str, Any] = fresh_process.call(
-        "zoobench.costs.device_costs:costs", arguments, timeout
+        "zoobench.costs.device_costs:costs", arguments, LONGEST
     )
     return body
 

@@ -50,8 +50,6 @@ def ab(
     place: Place = CPU,
     blocks: int = 6,
     batch: int = 1,
-    timeout: float = 600.0,
-    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Time of A over time of B at `batch`, with a 95% t interval over `blocks`.
 
@@ -66,7 +64,7 @@ def ab(
         letter: (HERE, str(models.resolve(Ref.parse(name).with_options(weights="random"))))
         for letter, name in (("A", model_a), ("B", model_b))
     }
-    runs = interleaved(jobs, place, blocks, batch, timeout, progress)
+    runs = interleaved(jobs, place, blocks, batch)
     return {
         "a": model_a,
         "b": model_b,

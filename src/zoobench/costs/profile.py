@@ -20,10 +20,10 @@ from zoobench.costs.architectures import Architecture, quiet
 from zoobench.costs.counted import count_detail, count_of, weights_bytes
 from zoobench.costs.counter import OpCount, count, params_by_block
 from zoobench.errors import UserError, one_line
+from zoobench.files import write_atomic
 from zoobench.models import graphs
 from zoobench.models.weights import parameters
 from zoobench.schema import Ref
-from zoobench.store import write_atomic
 
 COLUMNS = (
     "model", "source", "input", "params", "macs", "flops", "train_flops",

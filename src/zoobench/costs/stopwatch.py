@@ -165,7 +165,7 @@ def peak_memory(device: torch.device) -> Iterator[Peak]:
     if _reset_high_water():
         found.how = "VmHWM, reset before"
         yield found
-        found.peak = _status_bytes("VmHWM")
+        found.peak = _high_water()
         return
     with _Sampler() as sampler:
         yield found
@@ -197,14 +197,15 @@ def _reset_high_water() -> bool:
     """Linux: writing 5 to clear_refs sets VmHWM to the present RSS (proc(5))."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
-        return _status_bytes("VmHWM") > 0
+        return _high_water() > 0
     except OSError:
         return False
 
 
-def _status_bytes(name: str) -> int:
+def _high_water() -> int:
+    """Bytes; 0 where the system does not say."""
     for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(name + ":"):
+        if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
     return 0
 

@@ -116,11 +116,6 @@ def list_cards(pattern: str = "*") -> list[DatasetCard]:
     ]
 
 
-def _table() -> dict[str, str]:
-    """Ours and the plug-ins'. Reading the entry points takes milliseconds."""
-    return plugins.table("datasets", SOURCES)
-
-
 def _module(source: str, where: str = "") -> Any:
     """Raises UserError for a source nobody offers, and for one that cannot be imported."""
     return plugins.named("datasets", SOURCES, source, where)

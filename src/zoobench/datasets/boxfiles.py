@@ -82,13 +82,13 @@ def _voc_folders(root: str) -> dict[str, tuple[str, str]]:
     else:
         parts = split_folders(root) or {"": root}
         folders = {split: (folder, folder) for split, folder in parts.items()}
-    return {split: (xml, images) for split, (xml, images) in folders.items() if _stems(xml, ".xml")}
+    return {split: (xml, images) for split, (xml, images) in folders.items() if _stems(xml)}
 
 
-def _stems(folder: str, suffix: str) -> dict[str, str]:
-    """Name without its suffix -> path, of the files of a folder that have it in any case."""
+def _stems(folder: str) -> dict[str, str]:
+    """Name without its suffix -> path, of the XML files of a folder."""
     split = ((*os.path.splitext(entry.name), entry.path) for entry in entries(folder)[1])
-    return {stem: path for stem, end, path in split if end.casefold() == suffix}
+    return {stem: path for stem, end, path in split if end.casefold() == ".xml"}
 
 
 def _voc_lists(root: str) -> dict[str, str]:
@@ -114,7 +114,7 @@ def _voc(root: str, unused: Unused) -> tuple[tuple[str, ...], list[Annotated]]:
     apart: set[str] = set()
     for split, (folder, pictures) in _voc_folders(root).items():
         paths = pictures_by_stem(pictures, Unused())
-        stems = _stems(folder, ".xml")
+        stems = _stems(folder)
         splits = _voc_lists(root) or dict.fromkeys(stems, split)
         for stem, part in sorted(splits.items()):
             picture = paths.get(stem, os.path.join(pictures, f"{stem}.jpg"))

@@ -27,9 +27,9 @@ from zoobench.datasets import images, ranges, regular, sounds
 from zoobench.datasets.ids import THREADS, bytes_id, text_id
 from zoobench.datasets.ranges import GUESSED, Grey, Levels, agreed, may_be_deep
 from zoobench.datasets.waiting import told
+from zoobench.files import write_atomic
 from zoobench.machine import cache_dir
 from zoobench.schema import digest
-from zoobench.store import write_atomic
 
 VERSION = 1
 """Part of the cache's key: counts changes of what a look is."""

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from zoobench.files import parse_json
+from zoobench.files import parse_json, write_atomic
 from zoobench.schema import digest
-from zoobench.store import write_atomic
 
 if TYPE_CHECKING:
     import numpy as np

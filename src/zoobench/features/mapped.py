@@ -8,7 +8,6 @@ and said. N rows.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -23,8 +22,9 @@ from zoobench import worktime
 from zoobench.features import precision
 from zoobench.features.cache import DEFAULT_LIMIT_BYTES, BoundedFolder, sealed
 from zoobench.features.extraction import MEMORY_LIMIT_BYTES, Job
+from zoobench.files import write_atomic
+from zoobench.models.checkpoints import sha256_file
 from zoobench.schema import digest
-from zoobench.store import write_atomic
 
 if TYPE_CHECKING:
     from zoobench.features.source import Features
@@ -65,21 +65,16 @@ class MappedCache(BoundedFolder):
         """Make what was `written` an entry; a disk that cannot take it costs the entry alone."""
         data, manifest = self.paths(key)
         try:
-            body = {**body, "sha256": _sha256(written)}
+            body = {**body, "sha256": sha256_file(written)}
             written.replace(data)
             write_atomic(manifest, sealed(body))
         except OSError:
             self.remove(key)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _mapped(data: Path, body: dict[str, Any]) -> tuple[NDArray[np.float16], dict[str, Any]]:
     """Raises ValueError where the numbers are not those that were written."""
-    if _sha256(data) != body["sha256"]:
+    if sha256_file(data) != body["sha256"]:
         raise ValueError("the content does not match its manifest")
     shape = tuple(body["shape"])
     return np.memmap(data, dtype="<f2", mode="r", shape=shape), body

@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoobench.features.cache import BoundedFolder, sealed
+from zoobench.files import write_atomic
 from zoobench.interfaces import Backbone, Split
 from zoobench.models.images import PixelPath, pixel_path
 from zoobench.schema import digest
-from zoobench.store import write_atomic
 
 VERSION = 1
 LIMIT_BYTES = 4 * 2**30

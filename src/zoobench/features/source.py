@@ -24,12 +24,12 @@ from zoobench.features.extraction import MEMORY_LIMIT_BYTES, Job, extract, lay_o
 from zoobench.features.parts import PartFeatures
 from zoobench.features.pixels import PixelCache
 from zoobench.features.stages import NOTHING, StageSeconds
+from zoobench.files import write_atomic
 from zoobench.interfaces import Backbone, InputSpec, Raw, Split
 from zoobench.models import variants
 from zoobench.models.complete import answers_itself
 from zoobench.models.weights import state_digest
 from zoobench.schema import digest
-from zoobench.store import write_atomic
 
 if TYPE_CHECKING:
     import torch

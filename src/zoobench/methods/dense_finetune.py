@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 WIDTH = 128
 """Channels of the fpn decoder."""
+TOGETHER = 16
+"""Pictures that are read at once when nothing is trained."""
 
 
 @dataclass(frozen=True)
@@ -91,13 +93,11 @@ class DenseFromScratch(DenseFineTune):
     random_weights: ClassVar[bool] = True
 
 
-def _masks(
-    view: DenseView, net: torch.nn.Module, source: Any, split: Split, step: int = 16
-) -> Iterator[Mask]:
+def _masks(view: DenseView, net: torch.nn.Module, source: Any, split: Split) -> Iterator[Mask]:
     import torch
 
     net.eval()
-    for frames, places in view_batches(view, split, step):
+    for frames, places in view_batches(view, split, TOGETHER):
         with torch.no_grad(), source.autocast():
             scores = net(sent(frames, source.device)).float().permute(0, 2, 3, 1)
         height, width = view.input_size

@@ -86,7 +86,7 @@ def by_name(source: str) -> dict[str, tuple[ModelCard, ...]]:
 @lru_cache(maxsize=8)
 def _read(path: Path, source: str, library: str) -> tuple[ModelCard, ...]:
     """The cards of `source` from the file at `path`, which is built when it is not of today."""
-    from zoobench.store import write_atomic
+    from zoobench.files import write_atomic
 
     with contextlib.suppress(OSError, msgspec.DecodeError):  # absent or damaged
         index = msgspec.json.decode(path.read_bytes(), type=_Index)

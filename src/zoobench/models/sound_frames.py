@@ -225,10 +225,6 @@ def _patch_reader(extractor: Any, config: Any) -> FrameReader:
 # Whole clips
 
 
-def _whole(extractor: Any, config: Any, samples: NDArray[np.float32]) -> torch.Tensor:
-    return _extracted(extractor, samples, "input_features")
-
-
 def _whole_window(extractor: Any, config: Any) -> float:
     return float(extractor.nb_max_samples / extractor.sampling_rate)
 
@@ -238,7 +234,7 @@ WAVES = SoundFamily(
 )
 WINDOWS = SoundFamily("windows", _mel, _mel_window, _mel_reader)
 PATCHES = SoundFamily("patches", _patches, _patch_window, _patch_reader, ("cls", "mean"))
-WHOLE = SoundFamily("whole", _whole, _whole_window, lambda extractor, config: None, ("pooler",))
+WHOLE = SoundFamily("whole", _mel, _whole_window, lambda extractor, config: None, ("pooler",))
 FAMILIES = {one.name: one for one in (WAVES, WINDOWS, PATCHES, WHOLE)}
 
 

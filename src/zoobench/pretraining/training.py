@@ -21,6 +21,7 @@ import numpy as np
 
 from zoobench import worktime
 from zoobench.errors import NotFinite
+from zoobench.files import write_atomic
 from zoobench.interfaces import SealedSplits, Split
 from zoobench.machine import sent
 from zoobench.methods.inputs import Inputs
@@ -29,7 +30,6 @@ from zoobench.methods.training import FiniteLosses, batches, edge, factor
 from zoobench.models.weights import parameters
 from zoobench.pretraining import PretrainingRecipe
 from zoobench.pretraining.objective import Learner
-from zoobench.store import write_atomic
 from zoobench.tasks.classification import labels_of
 
 if TYPE_CHECKING:

@@ -131,7 +131,7 @@ def rank_section(
     ranking = _section(section, metric, rows, shown, failures, usable)
     gap = many.resolvable_gap(one)
     top = float(one.value.max())
-    ranking = _with(
+    ranking = dataclasses.replace(
         ranking,
         p=many.holm_matrix(p, order),
         gap=gap,
@@ -140,10 +140,6 @@ def rank_section(
         n=one.n,
     )
     return Ranked(ranking, tuple(names), one)
-
-
-def _with(ranking: SectionRanking, **changes: object) -> SectionRanking:
-    return dataclasses.replace(ranking, **changes)  # type: ignore[arg-type]
 
 
 def _lost_seeds(mine: Sequence[Record]) -> tuple[Flag, ...]:

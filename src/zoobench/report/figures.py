@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoobench.escape import plain
-from zoobench.files import check_within, file_name
+from zoobench.files import check_within, file_name, write_atomic
 from zoobench.metrics import fraction, sign
 from zoobench.ranking.nouns import OverallRanking, Ranking, Row
 from zoobench.ranking.pareto import front_of
@@ -39,7 +39,6 @@ from zoobench.report.text import (
 from zoobench.schema import Ref
 from zoobench.statistics.bootstrap import Floats as Boxes
 from zoobench.statistics.critical import CriticalDifference
-from zoobench.store import write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

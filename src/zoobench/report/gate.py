@@ -21,8 +21,8 @@ from zoobench.compare.gates import Measure
 from zoobench.compare.quality import drop, unit_of
 from zoobench.compare.verdicts import Comparison, Finding
 from zoobench.errors import StoreError
+from zoobench.files import write_atomic
 from zoobench.schema import to_json
-from zoobench.store import write_atomic
 
 COMMENT_LIMIT = 60_000
 """Characters of a pull-request comment; GitHub refuses more than 65,536."""

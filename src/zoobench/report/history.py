@@ -7,8 +7,7 @@ from pathlib import Path
 
 from zoobench.compare.history import History, Series
 from zoobench.escape import plain, terminal
-from zoobench.files import file_name
-from zoobench.store import write_atomic
+from zoobench.files import file_name, write_atomic
 
 MOST = 20
 """Series in one figure; those that drifted most come first."""

@@ -11,6 +11,7 @@ from typing import Any
 from zoobench.compare.variant_verdicts import VariantVerdicts
 from zoobench.compare.variants import flagged, judge_variants
 from zoobench.errors import UserError
+from zoobench.files import write_atomic
 from zoobench.ranking.nouns import Ranking
 from zoobench.ranking.outcomes import Book, open_book
 from zoobench.ranking.rank import rank
@@ -33,7 +34,7 @@ from zoobench.report.transfer import transfer_tables
 from zoobench.report.usability_view import usability_table, usability_view
 from zoobench.report.worst import worst_pictures
 from zoobench.report.worst_transcripts import worst_transcripts
-from zoobench.store import Run, read_environment, write_atomic
+from zoobench.store import Run, read_environment
 from zoobench.usability.answers import answers_of
 
 FILES = ("report.html", "report.md", "ranking.csv", "measurements.csv")

@@ -17,7 +17,7 @@ from typing import Any
 
 from zoobench import store
 from zoobench.errors import StoreError, UserError
-from zoobench.files import new_folder
+from zoobench.files import new_folder, write_atomic
 from zoobench.runs import planning, suite
 from zoobench.schema import Cell, Record, Ref
 from zoobench.tasks import task_of
@@ -143,14 +143,14 @@ def _write(
             if record.predictions:
                 _copy_predictions(run, record, folder)
         lines = b"".join(store.encode(record) for _, record in chosen)
-        store.write_atomic(folder / store.RECORDS, lines)
+        write_atomic(folder / store.RECORDS, lines)
         if answered := answers.answers_of([run.path for run in runs]):
             blob = b"".join(map(answers.encode, answered.values()))
-            store.write_atomic(folder / answers.FILE, blob)
+            write_atomic(folder / answers.FILE, blob)
         text = (runs[0].path / store.SUITE).read_bytes()
-        store.write_atomic(folder / store.SUITE, text)
+        write_atomic(folder / store.SUITE, text)
         body = json.dumps(_environments(runs), indent=1, sort_keys=True, ensure_ascii=False)
-        store.write_atomic(folder / store.ENVIRONMENT, f"{body}\n".encode())
+        write_atomic(folder / store.ENVIRONMENT, f"{body}\n".encode())
 
 
 def _copy_predictions(run: store.Run, record: Record, folder: Path) -> None:

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from zoobench.errors import StoreError, UserError, unknown
+from zoobench.files import write_atomic
 from zoobench.metrics import measured
 from zoobench.schema import Cell, Measurement, ModelCard, Record, Ref
 from zoobench.statistics.paired import wilson
-from zoobench.store import ENVIRONMENT, RECORDS, SUITE, encode, write_atomic
+from zoobench.store import ENVIRONMENT, RECORDS, SUITE, encode
 
 SOURCE = "timm's published result tables (huggingface/pytorch-image-models, results/)"
 LICENSE = "Apache-2.0"

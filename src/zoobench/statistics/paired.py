@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from zoobench.statistics.bootstrap import Floats, Units, numbered, percentile, resampled, unit_count
+from zoobench.statistics.bootstrap import Floats, numbered, percentile, resampled, unit_count
 
 Alternative = Literal["less", "greater", "two-sided"]
 
@@ -90,10 +90,8 @@ def sign_flip(values: ArrayLike) -> tuple[float, float]:
     return min(float(less), 1.0), min(float(greater), 1.0)
 
 
-def score_interval(
-    losses: ArrayLike, gains: ArrayLike, n: ArrayLike, level: float = 0.95
-) -> tuple[Floats, Floats]:
-    """Interval of the paired difference of two proportions, (gains - losses) / n.
+def score_interval(losses: ArrayLike, gains: ArrayLike, n: ArrayLike) -> tuple[Floats, Floats]:
+    """95% interval of the paired difference of two proportions, (gains - losses) / n.
 
     Tango's score interval (Statistics in Medicine 17, 1998, 891-908): it inverts the
     score test, so that no discordant pair among 20 examples does not read as
@@ -104,7 +102,7 @@ def score_interval(
     lost, won, size = (
         np.asarray(a, dtype=np.float64) for a in np.broadcast_arrays(losses, gains, n)
     )
-    z = float(ndtri(0.5 + level / 2))
+    z = float(ndtri(0.975))
     return _score_bound(lost, won, size, z), -_score_bound(won, lost, size, z)
 
 
@@ -185,18 +183,15 @@ def from_draws(
     return Estimate(value, float(low), float(high), less, greater, se, dof)
 
 
-def paired_bootstrap(
-    difference: ArrayLike, resamples: int = 9_999, seed: int = 0, units: Units | None = None
-) -> Estimate:
-    """Mean of the per-example differences (N,), by the paired percentile bootstrap over `units`
-    (N,), by default as many as examples.
+def paired_bootstrap(difference: ArrayLike, resamples: int = 9_999, seed: int = 0) -> Estimate:
+    """Mean of the per-example differences (N,), by the paired percentile bootstrap.
 
     Raises ValueError for fewer than two examples or a value that is not finite.
     """
     values = np.asarray(difference, dtype=np.float64)
     if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
         raise ValueError("a paired bootstrap needs two or more finite differences")
-    units = numbered(len(values), seed) if units is None else units
+    units = numbered(len(values), seed)
     blocks = [(w @ values) / w.sum(axis=1) for w in resampled(units, resamples)]
     draws = np.concatenate(blocks)
     return from_draws(float(values.mean()), draws, max(unit_count(units) - 1, 1))

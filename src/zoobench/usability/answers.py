@@ -23,9 +23,9 @@ import msgspec
 
 from zoobench import escape
 from zoobench.errors import StoreError, UserError
-from zoobench.files import check_within
+from zoobench.files import check_within, write_atomic
 from zoobench.schema import Ref
-from zoobench.store import LOCK, write_atomic
+from zoobench.store import LOCK
 from zoobench.usability import PROBES, ProbeResult, Said
 
 FILE = "usability.jsonl"

@@ -37,7 +37,7 @@ def _is_control(ref: Ref, among: Collection[Ref]) -> bool:
 
 
 def check_run(
-    run: Run, wanted: Sequence[str] = (), again: bool = False, threads: int = 0
+    run: Run, wanted: Sequence[str] = (), again: bool = False
 ) -> Iterator[tuple[Ref, UsabilityAnswer, bool]]:
     """(model, answer, whether it was asked just now) of each of `wanted`, or of all probes.
 
@@ -45,7 +45,7 @@ def check_run(
     answer by now, or with `again`. Each new answer is on the disk before it is yielded. Raises
     UnknownName for a probe that is none, and StoreError.
     """
-    yield from ask(run.path, models_of(run), wanted or tuple(PROBES), again, threads)
+    yield from ask(run.path, models_of(run), wanted or tuple(PROBES), again)
 
 
 def ask(

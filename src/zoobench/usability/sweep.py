@@ -18,8 +18,8 @@ from typing import Any, get_args
 from zoobench import escape, models
 from zoobench.costs import known
 from zoobench.errors import UserError, one_line, unknown
+from zoobench.files import write_atomic
 from zoobench.schema import Ref
-from zoobench.store import write_atomic
 from zoobench.usability import PROBES, ProbeResult, Said, encoders
 from zoobench.usability.answers import versions
 from zoobench.usability.check import UNLOADED, Prober, outcome
