@@ -29,6 +29,13 @@ SIZED_BY_VALUES = {
 """Operations whose result the host must wait for."""
 
 
+BETWEEN = {
+    "copy_", "_to_copy", "to", "index", "index_put", "index_put_", "_index_put_impl_",
+    "_ctc_loss", "_ctc_loss_backward",  # whose lengths are the host's
+}  # fmt: skip
+"""Operations that take tensors of both."""
+
+
 class OnCard(torch.Tensor):
     """A tensor of the imitated card, over one of the CPU."""
 
@@ -85,8 +92,10 @@ def place() -> str:
 def _computed(func: Any, args: Any, kwargs: Any, card: Card | None) -> Any:
     """What `func` gives, computed by the CPU, on the card where its arguments lie there."""
     on_card = any(isinstance(one, OnCard) for one in tree_leaves((args, kwargs)))
-    to = kwargs.get("device")
+    to = _asked(args, kwargs)
     there = to.type == DEVICE.type if to is not None else on_card
+    if on_card:
+        _same_device(func, args, kwargs)
     a, k = tree_map(_on_cpu, args), tree_map(_on_cpu, kwargs)
     if card is not None:
         card.operations += on_card or there
@@ -103,6 +112,16 @@ def _computed(func: Any, args: Any, kwargs: Any, card: Card | None) -> Any:
     return tree_map(_on_card, out) if there else out
 
 
+def _same_device(func: Any, args: Any, kwargs: Any) -> None:
+    """Raises what a GPU does where an operation is given tensors of its own and of the host's,
+    but for copies, single numbers and places to read from or write to."""
+    if func._schema.name.partition("::")[2] in BETWEEN:
+        return
+    for one in tree_leaves((args, kwargs)):
+        if isinstance(one, torch.Tensor) and not isinstance(one, OnCard) and one.ndim:
+            raise RuntimeError(f"Expected all tensors to be on the same device: {func}")
+
+
 def _on_cpu(one: Any) -> Any:
     if isinstance(one, torch.device):
         return CPU if one.type == DEVICE.type else one
@@ -114,6 +133,13 @@ def _on_card(one: Any) -> Any:
     return OnCard(one) if plain else one
 
 
+def _asked(args: Any, kwargs: Any) -> torch.device | None:
+    """The device that an operation is told to leave its result on. (While nothing is recorded for
+    a gradient, `to` comes by whole, with its device among the places.)"""
+    named: torch.device | None = kwargs.get("device")
+    return named or next((one for one in args if isinstance(one, torch.device)), None)
+
+
 def _waits(func: Any, args: Any, kwargs: Any, on_card: bool, there: bool) -> str:
     """Why a GPU and its host would wait for each other here, or "" where they do not."""
     name: str = func._schema.name.partition("::")[2]
@@ -122,10 +148,11 @@ def _waits(func: Any, args: Any, kwargs: Any, on_card: bool, there: bool) -> str
     if name == "copy_" and isinstance(args[0], OnCard) != isinstance(args[1], OnCard):
         slow = not (len(args) > 2 and args[2]) or not _pinned(args[1])
         return "copy" if slow and args[1].ndim else ""
-    if name == "_to_copy" and on_card != there:
+    if name in ("_to_copy", "to") and on_card != there:
         if on_card:
             return "to the host"
-        return "" if kwargs.get("non_blocking") and _pinned(args[0]) else "from the host"
+        at_once = kwargs.get("non_blocking") or (name == "to" and args[3:4] == (True,))
+        return "" if at_once and _pinned(args[0]) else "from the host"
     if on_card and name in ("index", "index_put", "index_put_", "_index_put_impl_"):
         kinds = [(one.dtype, isinstance(one, OnCard)) for one in args[1] if one is not None]
         if any(kind is torch.bool for kind, _ in kinds):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from zoobench.errors import CellError, Unsupported, one_line
@@ -194,9 +195,21 @@ def resample(
     wide, so that nothing aliases. A grid as the map's own changes nothing.
     """
     down, across = (
-        _triangles(one.shape[2 + i], covered[i], frame[i], grid[i]).to(one) for i in (0, 1)
+        _held(one.shape[2 + i], covered[i], frame[i], grid[i], one.device, one.dtype)
+        for i in (0, 1)
     )
     return down @ one @ across.T
+
+
+@lru_cache(maxsize=256)
+def _held(
+    cells: int, covered: int, side: int, wanted: int, device: torch.device, dtype: torch.dtype
+) -> torch.Tensor:
+    """`_triangles` on a device, which would have to be waited for if each batch sent them anew."""
+    import torch
+
+    with torch.inference_mode(False):  # or training could not read what extraction made
+        return _triangles(cells, covered, side, wanted).to(device, dtype)
 
 
 def _triangles(cells: int, covered: int, side: int, wanted: int) -> torch.Tensor:
