@@ -5,11 +5,14 @@
 First the ceilings: a large matrix product in float32 (without TF32) and bfloat16, and a copy on
 the device. Then for each network: the bare forward on pictures that lie on the device; extraction
 by the product, end to end, from its cache of pixels and from JPEG files, and what bounded it;
-steps of its fine-tuning beside the plain loop of a training script, with `--compile` compiled, too.
-Last the two probes. Weights are random: speed does not see them. Rates are examples a second,
-medians over turns. Both sides of a comparison take turns; first they are checked to compute the
-same thing. `--quick` uses tiny networks and little data: it shows that all parts run, as a test
-does on the CPU. One JSON (`SCHEMA`) and a table.
+steps of its fine-tuning beside the plain loop of a training script, with `--compile` compiled, too;
+of the first network the share of an extraction in which the device idles, and of each what a
+recorded CUDA graph of it would gain. Then the two probes, what one product for several penalties
+would gain, and the suite `vision` as the sum of its parts (gpu_parts.py). Weights are random: speed
+does not see them. Rates are examples a second, medians over turns. Both sides of a comparison take
+turns; first they are checked to compute the same thing. `--quick` uses tiny networks and little
+data: it shows that all parts run, as a test does on the CPU. One JSON (`SCHEMA`), written again
+after each part, and a table.
 """
 
 from __future__ import annotations
@@ -17,18 +20,18 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from gpu_clock import QUICK, WHOLE, Bench, StepClock
 from gpu_inputs import Cached, jpegs, pixels, sentences, split_of, splits_of, text_encoder
+from gpu_parts import idle, probes, products, recorded, suite, suite_models
 
-SCHEMA = 2
+SCHEMA = 3
 TEXTS = "text-encoder"
 NETWORKS = {
     "resnet50": "timm/resnet50?weights=random",
@@ -41,57 +44,7 @@ TINY = {
     "test_resnet": "timm/test_resnet?input_size=64&weights=random",
     TEXTS: "length=8",
 }
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """How much is computed: `pictures` cached, `files` of JPEG, `batch` of the bare forward,
-    `steps` of training, a probe's examples and features, the side of a matrix product."""
-
-    pictures: int
-    files: int
-    batch: int
-    steps: int
-    probe: tuple[int, int, int]
-    matrix: int
-    turns: int
-
-
-WHOLE = Sizes(4096, 2048, 256, 20, (50_000, 2_048, 100), 8192, 3)
-QUICK = Sizes(16, 4, 4, 2, (400, 32, 4), 256, 1)
-
-
-@dataclass
-class Bench:
-    """A device, how much is measured on it, and the clock that waits for it."""
-
-    device: Any
-    sizes: Sizes
-
-    def seconds(self, call: Callable[[], Any]) -> float:
-        self.wait()
-        started = time.perf_counter()
-        call()
-        self.wait()
-        return time.perf_counter() - started
-
-    def wait(self) -> None:
-        import torch
-
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-
-    def best(self, call: Callable[[], Any]) -> float:
-        """Median seconds of `call`, after one that is not counted."""
-        call()
-        return statistics.median(self.seconds(call) for _ in range(self.sizes.turns))
-
-    def turns(self, *calls: Callable[[], Any]) -> list[float]:
-        """Median seconds of each of `calls`, which take turns, after one that is not counted."""
-        for call in calls:
-            call()
-        taken = [[self.seconds(call) for call in calls] for _ in range(self.sizes.turns)]
-        return [statistics.median(row) for row in zip(*taken, strict=True)]
+TINY_SUITE = ("timm/test_resnet.r160_in1k?input_size=64", "timm/test_vit.r160_in1k?input_size=64")
 
 
 def ceilings(bench: Bench) -> dict[str, float]:
@@ -108,33 +61,44 @@ def ceilings(bench: Bench) -> dict[str, float]:
     return found
 
 
+def made(bench: Bench, backbone: Any, ref: str) -> tuple[Any, Callable[..., Any], Any]:
+    """(A model's features, its bare forward on resident data or what it is given, that data)."""
+    import torch
+
+    from zoobench.costs.counted import batch_of
+    from zoobench.features.extraction import lay_out
+    from zoobench.features.incoming import to_device
+    from zoobench.features.source import Features, View
+
+    lay_out(backbone, bench.device)
+    precision = "bf16" if bench.device.type == "cuda" else "fp32"
+    source = Features(backbone, View(ref, str(bench.device), precision))
+    resident = to_device(batch_of(backbone, bench.sizes.batch), bench.device)
+    fast = source.taking(precision)
+
+    def bare(batch: Any = resident) -> Any:
+        with torch.inference_mode():
+            return fast.embed(batch)
+
+    return source, bare, resident
+
+
 def network(
-    bench: Bench, name: str, ref: str, files: Sequence[str], compiling: bool
+    bench: Bench, name: str, ref: str, files: Sequence[str], compiling: bool, first: bool
 ) -> dict[str, Any]:
     """The rates of one network, each beside the bare forward in the same arithmetic."""
     import torch
 
     from zoobench import models
-    from zoobench.costs.counted import batch_of, static_costs
+    from zoobench.costs.counted import static_costs
     from zoobench.datasets.readers import Files, Texts
-    from zoobench.features.extraction import lay_out
-    from zoobench.features.incoming import to_device
     from zoobench.features.pixels import PixelCache
-    from zoobench.features.source import Features, View
 
+    size = bench.sizes
     backbone: Any = models.load(models.resolve(ref), 0)
     flops = next(one.value for one in static_costs(backbone) if one.metric == "flops")
-    lay_out(backbone, bench.device)
-    precision = "bf16" if bench.device.type == "cuda" else "fp32"
-    source = Features(backbone, View(ref, precision=precision))
-    count, size = bench.sizes.batch, bench.sizes
-    resident = to_device(batch_of(backbone, count), bench.device)
-
-    def bare() -> Any:
-        with torch.inference_mode():
-            return source.fast.embed(resident)
-
-    text = backbone.input_spec.modality == "text"
+    source, bare, resident = made(bench, backbone, ref)
+    text = source.input_spec.modality == "text"
     sources: dict[str, tuple[Any, int]] = (
         {"texts": (Texts(sentences(size.pictures)), size.pictures)}
         if text
@@ -143,42 +107,49 @@ def network(
             "jpeg": (Files(tuple(files)), len(files)),
         }
     )
-    same(source, backbone, split_of(*next(iter(sources.values()))), precision)
-    rate = count / bench.best(bare)
+    same(source, split_of(*next(iter(sources.values()))))
     row: dict[str, Any] = {
-        "name": name, "ref": ref, "precision": precision, "flops": flops, "bare": rate,
-        "stages": {},
+        "name": name, "ref": ref, "precision": source.precision, "flops": flops,
+        "bare": size.batch / bench.best(bare), "stages": {},
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         for kind, (read, many) in sources.items():
             kept = PixelCache(Path(folder)) if kind == "pixels" else None
-            row[kind], row["stages"][kind] = extraction(bench, source, split_of(read, many), kept)
+            row[kind], row["stages"][kind], again = extraction(
+                bench, source, split_of(read, many), kept
+            )
+            if first and kind == "pixels":
+                row["idle_share"] = idle(bench, again)
     row |= training(bench, source, text, compiling)
     if bench.device.type == "cuda":
         row["peak_memory_bytes"] = torch.cuda.max_memory_allocated(bench.device)
+    row["recorded"] = recorded(bench, bare, resident)
+    if bench.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(bench.device)
     return row
 
 
-def same(source: Any, backbone: Any, split: Any, precision: str) -> None:
+def same(source: Any, split: Any) -> None:
     """Raises AssertionError where the product's features are not the network's own."""
     import torch
 
     from zoobench.features.incoming import to_device
 
-    some = split.subset(range(4))
+    some, backbone = split.subset(range(4)), source.backbone
     batch = backbone.collate([backbone.prepare(some.read(i)) for i in range(len(some))])
     with torch.inference_mode():
         plain = backbone.embed(to_device(batch, source.device)).float().cpu()
     ours = source.features(some).float().cpu()
     cosine = torch.nn.functional.cosine_similarity(ours, plain).min()
-    least = 0.98 if precision == "bf16" else 0.99999
+    least = 0.98 if source.precision == "bf16" else 0.99999
     assert float(cosine) > least, f"features differ: cosine {float(cosine):.5f}"
 
 
-def extraction(bench: Bench, source: Any, split: Any, kept: Any) -> tuple[float, dict[str, Any]]:
-    """(Examples a second, what the last turn spent its seconds on) of the product's extraction;
-    the turn that is not counted fills the cache of pixels, where one is given."""
+def extraction(
+    bench: Bench, source: Any, split: Any, kept: Any
+) -> tuple[float, dict[str, Any], Callable[[], Any]]:
+    """(Examples a second, what the last turn spent its seconds on, another turn) of the product's
+    extraction; the turn that is not counted fills the cache of pixels, where one is given."""
     from zoobench.features.extraction import Job, extract
     from zoobench.features.stages import StageSeconds
 
@@ -188,13 +159,17 @@ def extraction(bench: Bench, source: Any, split: Any, kept: Any) -> tuple[float,
         source.backbone, source.taking(precision), bench.device,
         item_bytes=2 if precision == "bf16" else 4, pixels=kept, note=noted.append,
     )  # fmt: skip
-    seconds = bench.best(lambda: extract(job, split, lambda done: None))
+
+    def turn() -> Any:
+        return extract(job, split, lambda done: None)
+
+    seconds = bench.best(turn)
     last = noted[-1]
     told = {"bound": last.bound, "waiting_share": round(last.waiting_share, 4), **last.facts()}
-    return len(split) / seconds, told
+    return len(split) / seconds, told, turn
 
 
-def training(bench: Bench, source: Any, text: bool, compiling: bool) -> dict[str, float]:
+def training(bench: Bench, source: Any, text: bool, compiling: bool) -> dict[str, Any]:
     """Steps a second of the product's fine-tuning, and of the loop that a training script has; of
     the former also compiled, with the seconds of compiling apart."""
     from zoobench.features.compiled import Compiling
@@ -217,15 +192,11 @@ def training(bench: Bench, source: Any, text: bool, compiling: bool) -> dict[str
     if not compiling:
         return rates
 
-    def compiled(steps: int) -> tuple[float, float]:
-        """Seconds of so many steps with all that is done once, and of compiling."""
-        spent, budget = Compiling(), replace(recipe, steps=steps)
-        again = Training(budget, source, objective_of(splits), 1e-4, 0, spent)
-        return bench.seconds(lambda: again.train(train, valid, Share())), spent.seconds
-
-    (few, spent), (more, again) = compiled(size.steps), compiled(3 * size.steps)
-    steady = max((more - again) - (few - spent), 1e-9)
-    return {**rates, "compiled_steps": 2 * size.steps / steady, "compile_seconds": spent}
+    spent, source.progress = Compiling(), StepClock(bench)
+    Training(recipe, source, objective_of(splits), 1e-4, 0, spent).train(train, valid, Share())
+    steady, source.progress = source.progress.seconds, None
+    told = {"compile_seconds": spent.seconds, "compile_failed": spent.failed}
+    return {**rates, "compiled_steps": (size.steps - 1) / steady, **told}
 
 
 def plain_loop(bench: Bench, backbone: Any, batches: Sequence[Any], steps: int) -> None:
@@ -251,33 +222,6 @@ def plain_loop(bench: Bench, backbone: Any, batches: Sequence[Any], steps: int) 
             loss.item()
 
 
-def probes(bench: Bench) -> dict[str, float]:
-    """Seconds of the linear probe's whole path and of ridge regression's, and the gap that the
-    former is certified to."""
-    import torch
-
-    from zoobench.solvers.grid import grid
-    from zoobench.solvers.logistic import logistic_path
-    from zoobench.solvers.ridge import ridge_path
-
-    n, d, c = bench.sizes.probe
-    drawn = torch.Generator().manual_seed(0)
-    centres = torch.randn(c, d, generator=drawn)
-    labels = torch.randint(0, c, (n + n // 5,), generator=drawn)
-    rows = torch.randn(len(labels), d, generator=drawn) * 4 + centres[labels]
-    train, valid = rows[:n].to(bench.device), rows[n:].to(bench.device)
-    own, held = labels[:n].to(bench.device), labels[n:].to(bench.device)
-    hot = torch.nn.functional.one_hot(own, c)
-    found: list[Any] = []
-    return {
-        "logistic_seconds": bench.seconds(
-            lambda: found.append(logistic_path(train, own, valid, held, c))
-        ),
-        "ridge_seconds": bench.seconds(lambda: ridge_path(train, hot, grid(45, 11.0))),
-        "relative_gap": found[0].refit.certificate.relative_gap,
-    }
-
-
 def name_of(device: Any) -> str:
     import torch
 
@@ -286,11 +230,13 @@ def name_of(device: Any) -> str:
     return f"{platform.machine()}, {torch.get_num_threads()} threads"
 
 
-def measured(device: Any, quick: bool, compiling: bool = False) -> dict[str, Any]:
-    """The JSON's body."""
+def measured(
+    device: Any, quick: bool, compiling: bool, keep: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """The JSON's body, which `keep` is given after each part, as far as it is measured."""
     import torch
 
-    from zoobench import machine
+    from zoobench import machine, models
 
     started = time.perf_counter()
     bench = Bench(device, QUICK if quick else WHOLE)
@@ -299,16 +245,29 @@ def measured(device: Any, quick: bool, compiling: bool = False) -> dict[str, Any
         "driver": machine.driver() if device.type == "cuda" else "", "cores": machine.cores(),
         "quick": quick, "ceilings": ceilings(bench), "networks": [],
     }  # fmt: skip
+
+    def done(**part: Any) -> None:
+        body.update(part, seconds=time.perf_counter() - started)
+        keep(body)
+
     with tempfile.TemporaryDirectory() as folder:
         files = jpegs(Path(folder), bench.sizes.files)
         texts = text_encoder(Path(folder) / "texts", quick)
         for name, ref in (TINY if quick else NETWORKS).items():
             whole = f"hf/bench?weights={texts}&{ref}" if name == TEXTS else ref
-            row = network(bench, name, whole, files, compiling)
+            row = network(bench, name, whole, files, compiling, not body["networks"])
             body["networks"].append({**row, "ref": ref if name == TEXTS else row["ref"]})
             print(line(body["networks"][-1], body["ceilings"]), flush=True)
-    body["probes"] = probes(bench)
-    body["seconds"] = time.perf_counter() - started
+            done()
+    done(probes=probes(bench))
+    done(products=products(bench))
+
+    def rate(ref: str) -> float:
+        backbone = models.load(models.resolve(ref), 0)
+        return bench.sizes.batch / bench.best(made(bench, backbone, ref)[1])
+
+    refs = TINY_SUITE if quick else suite_models()
+    done(suite=suite(bench, refs, body["networks"], rate))
     return body
 
 
@@ -347,18 +306,41 @@ def main() -> None:
     device = torch.device(asked.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     machine.exact_float32(device)
     print(f"{name_of(device)}, torch {torch.__version__}\n{HEAD}", flush=True)
-    body = measured(device, asked.quick, asked.compile)
-    peaks, found = body["ceilings"], body["probes"]
-    n, d, c = (QUICK if asked.quick else WHOLE).probe
-    print(
+
+    def keep(body: dict[str, Any]) -> None:
+        if asked.out is not None:
+            asked.out.write_text(json.dumps(body, indent=1) + "\n", encoding="ascii")
+
+    body = measured(device, asked.quick, asked.compile, keep)
+    print(summary(body, asked.quick))
+
+
+def summary(body: dict[str, Any], quick: bool) -> str:
+    """What stands below the table."""
+    peaks, found, larger, whole = (
+        body[part] for part in ("ceilings", "probes", "products", "suite")
+    )
+    n, d, c = (QUICK if quick else WHOLE).probe
+    idles = body["networks"][0]["idle_share"]
+    share = idles["error"] if isinstance(idles, dict) else f"{idles:.0%}"
+    gains = [
+        f"{row['name']} {row['recorded'].get('error') or row['recorded']}"
+        for row in body["networks"]
+        if row["recorded"] is not None
+    ]
+    return (
         f"\nmatrix product {peaks['matmul_float32'] / 1e12:.2f} TFLOP/s in float32, "
         f"{peaks['matmul_bfloat16'] / 1e12:.2f} in bfloat16; copy {peaks['copy_bytes'] / 1e9:.0f} "
         f"GB/s\nprobe of {n:,} x {d:,}, {c} classes: {found['logistic_seconds']:.2f} s to a gap of "
         f"{found['relative_gap']:.0e}; ridge {found['ridge_seconds']:.2f} s\n"
+        f"{larger['lambdas']} penalties in one product: scores {larger['scores_ratio']:.2f} and "
+        f"gradients {larger['gradients_ratio']:.2f} times as fast\n"
+        f"idle in extraction from pixels, profiled: {share}\n"
+        f"recorded graphs, times as fast by batch: {'; '.join(gains) or 'none on this device'}\n"
+        f"{len(whole['models'])} models on 10,000 pictures: {whole['seconds']:.0f} s, features "
+        f"{whole['features_seconds']:.0f}, probes {whole['probe_seconds']:.0f}\n"
         f"all of it in {body['seconds']:.0f} s"
     )
-    if asked.out is not None:
-        asked.out.write_text(json.dumps(body, indent=1) + "\n", encoding="ascii")
 
 
 if __name__ == "__main__":
