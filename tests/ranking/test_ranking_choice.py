@@ -44,7 +44,7 @@ def test_good_enough_is_true_as_often_as_said(models: int) -> None:
         right = np.sqrt(0.7) * easy + np.sqrt(0.3) * own < z[:, None]
         one = many.sample([row[None].astype(float) for row in right], numbered(500, run),
                           resamples=400)  # fmt: skip
-        scores = plausible.posterior(one.value, one.with_luck())
+        scores = plausible.posterior(one.value, one.with_unseen())
         cost = rng.random(models)
         found = choose(scores, cost, 0.01)
         if found.cheapest is not None:
@@ -58,3 +58,37 @@ def test_good_enough_is_true_as_often_as_said(models: int) -> None:
     assert len(kept) > 30
     assert np.mean(kept) >= SURE - 0.02
     assert np.mean(loss) < np.mean(tied)
+
+
+@pytest.mark.parametrize(("examples", "fewest"), [(10, 0), (100, 40)])
+def test_near_copies_are_good_enough_where_the_examples_are_many_enough(
+    examples: int, fewest: int
+) -> None:
+    """Three near-copies, right nearly always, so that most worlds hold no disagreement: what is
+    said of them must come true as often as in other worlds, and ten examples say nothing."""
+    rng = np.random.default_rng(examples)
+    kept = []
+    for run in range(120):
+        z = 2.0 + (0.05, 0.15, 0.3, 0.6)[run % 4] * rng.standard_normal(3)
+        true = norm.cdf(z)
+        easy, own = rng.standard_normal(examples), rng.standard_normal((3, examples))
+        right = np.sqrt(0.9) * easy + np.sqrt(0.1) * own < z[:, None]
+        one = many.sample([row[None].astype(float) for row in right], numbered(examples, run),
+                          resamples=400)  # fmt: skip
+        scores = plausible.posterior(one.value, one.with_unseen())
+        found = choose(scores, rng.random(3), 0.01)
+        if found.cheapest is not None:
+            kept.append(true[found.cheapest] >= true.max() - 0.01)
+    assert len(kept) >= fewest
+    assert len(kept) <= 0.9 * 120
+    assert np.mean(kept or [1.0]) >= SURE - 0.02
+
+
+def test_two_models_right_on_the_same_examples_may_differ_by_one_in_so_many() -> None:
+    """Half an example each: a difference's standard deviation is one example in n, against none."""
+    for examples in (10, 1000):
+        same = np.ones((1, examples))
+        one = many.sample([same, same], numbered(examples))
+        drawn = one.with_unseen()
+        assert (drawn[:, 0] - drawn[:, 1]).std() == pytest.approx(1 / examples, rel=0.05)
+        assert one.with_luck().std() == 0

@@ -91,6 +91,7 @@ def verdicts(
     last = samples[-1].draws
     # Each model's own; a difference of two then has the drift's variance.
     own = drift(float(samples[-1].value.max()), shares[-1]) / np.sqrt(2)
+    own = np.hypot(own, np.sqrt(plausible.unseen(len(levels[-1][leader]))))
     last = last + own * rng.standard_normal(last.shape)
     value = dict(zip(names, samples[-1].value.tolist(), strict=True))
     draws = dict(zip(names, last.T, strict=True))

@@ -210,6 +210,7 @@ def _mean(samples: Sequence[many.Sample], parts: Sequence[list[int]]) -> many.Sa
         dof=dof, seeds=np.min([one.seeds for one in samples], axis=0),
         exact=np.zeros(len(value), dtype=bool), units=units, n=len(units),
         lone=any(one.lone for one in samples), shares=shares,
+        unseen=sum(one.unseen for one in samples) / count**2,
     )  # fmt: skip
 
 
@@ -232,7 +233,7 @@ def _interval(
 def _kept_posterior(mean: many.Sample, order: list[int]) -> bootstrap.Matrix:
     """Plausible true scores in `order`, as many draws as leave a page light."""
     kept = min(bootstrap.RESAMPLES, _KEPT // len(order))
-    return _nested(plausible.posterior(mean.value, mean.with_luck())[:kept, order])
+    return _nested(plausible.posterior(mean.value, mean.with_unseen())[:kept, order])
 
 
 def _views(sections: Sequence[Ranked]) -> bool:

@@ -26,7 +26,7 @@ from zoobench.statistics.bootstrap import (
     unit_sums,
 )
 from zoobench.statistics.intervals import Luck
-from zoobench.statistics.paired import holm, mcnemar, sign_flip
+from zoobench.statistics.paired import holm, mcnemar_pairs, sign_flip
 
 POWER = 0.8
 FEW = 100
@@ -45,7 +45,7 @@ class Sample:
     with `dof` degrees of freedom; `seeds` (M,) how many. `right` (N, M) 0/1 for the models in
     `exact` (M,) bool: one seed, each row right or wrong. `units` (N,) are empty where the draws
     are unpaired. Of the luck of a `lone` sample of training runs too little is known. Of `shares`
-    each row is right or wrong.
+    each row is right or wrong; `unseen` is their variance for disagreements that no unit holds.
     """
 
     value: Floats
@@ -62,6 +62,7 @@ class Sample:
     n: int
     lone: bool = False
     shares: bool = False
+    unseen: float = 0.0
 
     @cached_property
     def groups(self) -> int:
@@ -81,6 +82,11 @@ class Sample:
         noise = rng.standard_normal(shape) * np.sqrt(dof / rng.chisquare(dof, (shape[0], 1)))
         noise = noise * np.sqrt(np.append(self.common, self.luck))
         return np.asarray(draws + noise[:, 1:] + noise[:, :1])
+
+    def with_unseen(self) -> Floats:
+        """(B, M) `with_luck`: models that are right on the same units need not be so on others."""
+        own = np.random.default_rng([len(self.value), 2]).standard_normal(self.draws.shape)
+        return np.asarray(self.with_luck() + own * np.sqrt(self.unseen))
 
 
 def ranks(values: Floats, ties: Literal["mean", "min"] = "mean") -> Floats:
@@ -172,6 +178,7 @@ def with_seeds(
         n=len(units),
         lone=luck is not None and luck.lone,
         shares=binary,
+        unseen=plausible.unseen(groups) if binary else 0.0,
     )
 
 
@@ -214,8 +221,8 @@ def sample_from_intervals(value: Floats, error: Floats, n: int, seed: int) -> Sa
 
     Unpaired, so a difference looks less certain than it is: never the other way.
     """
-    drawn = np.random.default_rng(seed).standard_normal((RESAMPLES, len(value)))
     count = len(value)
+    drawn = np.random.default_rng(seed).standard_normal((RESAMPLES, count))
     return Sample(
         value=value,
         low=value - intervals.Z * error,
@@ -244,15 +251,6 @@ def scores(value: Floats, error: Floats) -> Floats:
     gap = np.abs(value[:, None] - value[None, :])
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(gap > 1e-12 * np.abs(value).max(initial=0.0), gap / error, 0.0)
-
-
-def mcnemar_pairs(right: NDArray[np.float32]) -> Floats:
-    """(M, M) two-sided p of McNemar's exact test between the columns of 0/1 outcomes (N, M)."""
-    only = (right.T @ (1.0 - right)).round().astype(np.int64)
-    rows, columns = np.triu_indices(len(only), 1)
-    p = np.ones(only.shape)
-    p[rows, columns] = p[columns, rows] = mcnemar(only[rows, columns], only[columns, rows])
-    return p
 
 
 def errors(one: Sample) -> tuple[Floats, Floats]:
@@ -355,7 +353,7 @@ def probability_first(one: Sample) -> Floats:
     unit says."""
     if one.lone or one.groups == 1:
         return np.full(len(one.value), 1 / len(one.value))
-    return plausible.probability_first(one.value, one.with_luck())
+    return plausible.probability_first(one.value, one.with_unseen())
 
 
 def resolvable_gap(one: Sample) -> float | None:

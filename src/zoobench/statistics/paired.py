@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from zoobench.statistics.bootstrap import Floats, numbered, percentile, resampled, unit_count
 
@@ -59,6 +59,15 @@ def mcnemar(losses: ArrayLike, gains: ArrayLike, alternative: Alternative = "two
     else:
         p = 2 * bdtrc(np.maximum(lost, won) - 1, total, 0.5)
     return np.minimum(np.asarray(p, dtype=np.float64), 1.0)
+
+
+def mcnemar_pairs(right: NDArray[np.float32]) -> Floats:
+    """(M, M) two-sided p of McNemar's exact test between the columns of 0/1 outcomes (N, M)."""
+    only = (right.T @ (1.0 - right)).round().astype(np.int64)
+    rows, columns = np.triu_indices(len(only), 1)
+    p = np.ones(only.shape)
+    p[rows, columns] = p[columns, rows] = mcnemar(only[rows, columns], only[columns, rows])
+    return p
 
 
 def sign_flip(values: ArrayLike) -> tuple[float, float]:

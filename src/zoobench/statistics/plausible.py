@@ -17,8 +17,18 @@ TWINS = 1e-12
 examples."""
 SAME = 1e-9
 """Scores are equal within this share of the largest: so much is lost to rounding."""
+UNSEEN = 0.5
+"""Units that a model alone is right on, and as many that it alone is wrong on, which a test set of
+any size leaves open: Jeffreys' prior of a pair's discordant units. Without it two models that are
+right on the same ten pictures would be taken for equally good on all others."""
 SPREADS = 64
 """Steps of the distribution of the true scores' spread."""
+
+
+def unseen(units: int) -> float:
+    """Variance of each model's share of right answers on `units` test units for the sake of the
+    disagreements that they happen not to hold; a difference of two has twice that."""
+    return UNSEEN / max(units, 1) ** 2
 
 
 def contenders(value: Floats, draws: Floats) -> NDArray[np.bool_]:
