@@ -110,6 +110,8 @@ def test_a_noisy_time_is_marked_wherever_it_is_shown(run: Run, tmp_path: Path) -
     (time,) = {f"{r.value('latency_ms_p50'):.3g}~" for r in run.records if r.cell.model.text == B}
     assert time not in shown(run)
     said = shown(marked)
+    (calm,), (busy,) = rank([run]).overall, rank([marked]).overall
+    assert (recommend(calm).cost, recommend(busy).cost) == ("latency_ms_p50", "macs")
     assert said.count(time) >= 2
     assert "~ marks a noisy time" in said
     write_report([marked], tmp_path)

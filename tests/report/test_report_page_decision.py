@@ -16,6 +16,7 @@ from zoobench.ranking.nouns import SEVERAL, Bounded, OverallRanking, OverallRow,
 from zoobench.ranking.rank import rank
 from zoobench.ranking.recommend import COSTLY, Limits, recommend
 from zoobench.report.page import page
+from zoobench.schema import Measurement, Record
 
 LICENSES = ("MIT", "Apache-2.0", "CC-BY-NC-4.0")
 COSTS = {"max_params": "params", "max_macs": "macs", "max_latency_ms": "latency_ms_p50"}
@@ -40,7 +41,11 @@ AXES = "return limits().map((limit) => limit.axis);"
 
 
 def world(
-    ranking: Ranking, seed: int, devices: tuple[str, ...], incomplete: bool = False
+    ranking: Ranking,
+    seed: int,
+    devices: tuple[str, ...],
+    incomplete: bool = False,
+    busy: bool = False,
 ) -> tuple[Ranking, OverallRanking]:
     """The same scores with costs, licences and devices drawn anew; some costs are unknown."""
     rng = np.random.default_rng(seed)
@@ -60,10 +65,20 @@ def world(
                 trust=trust,
                 license=str(rng.choice(LICENSES)),
                 device=devices[int(rng.integers(len(devices)))],
+                records=marked(row, busy and rng.random() < 0.3),
             )
         )
     overall = dataclasses.replace(overall, rows=tuple(rows))
     return dataclasses.replace(ranking, overall=(overall,)), overall
+
+
+def marked(row: OverallRow, noisy: bool) -> tuple[Record, ...]:
+    """Its records, with a noisy latency."""
+    if not noisy:
+        return row.records
+    slow = Measurement("latency_ms_p50", 9.0, "ms", "lower", detail={"noisy": True})
+    first, *others = row.records
+    return (dataclasses.replace(first, measurements=(*first.measurements, slow)), *others)
 
 
 def known(row: OverallRow, name: str) -> float | None:
@@ -78,13 +93,14 @@ def ranking(tmp_path_factory: pytest.TempPathFactory) -> Ranking:
 
 
 @pytest.mark.parametrize(
-    ("seed", "devices", "incomplete"),
+    ("seed", "devices", "incomplete", "busy"),
     [
-        (1, ("cpu",), False),
-        (2, ("cpu", "cpu", "gpu"), False),
-        (3, ("cpu", f"{SEVERAL}cpu | gpu"), False),
-        (4, ("cpu",), True),
-        (5, ("cpu", "gpu"), True),
+        (1, ("cpu",), False, False),
+        (2, ("cpu", "cpu", "gpu"), False, False),
+        (3, ("cpu", f"{SEVERAL}cpu | gpu"), False, False),
+        (4, ("cpu",), True, False),
+        (5, ("cpu", "gpu"), True, False),
+        (7, ("cpu",), False, True),
     ],
 )
 def test_the_page_picks_what_recommend_picks(
@@ -94,8 +110,9 @@ def test_the_page_picks_what_recommend_picks(
     seed: int,
     devices: tuple[str, ...],
     incomplete: bool,
+    busy: bool,
 ) -> None:
-    made, overall = world(ranking, seed, devices, incomplete)
+    made, overall = world(ranking, seed, devices, incomplete, busy)
     (tmp_path / "report.html").write_text(page(made, "run", {}, "run"))
     browser.get((tmp_path / "report.html").as_uri())
     assert browser.execute_script(TEXTS), "a number has one rounding"
@@ -133,7 +150,7 @@ def test_the_page_picks_what_recommend_picks(
         assert sure["loss"] == pytest.approx(found.loss[found.accurate.model], abs=1e-4)
         cheapest.add((axis, good))
     assert len(cheapest) > 4, "the limits must matter"
-    if len(devices) > 1 and not incomplete:
+    if (len(devices) > 1 or busy) and not incomplete:
         assert {"latency_ms_p50", "macs"} <= {axis for axis, _ in cheapest}
 
 

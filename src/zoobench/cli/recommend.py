@@ -113,7 +113,7 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--cheapest",
     type=click.Choice(["latency", "macs", "params"]),
     default=None,
-    help="The cost that counts. Default: latency where measured on one device, else MACs.",
+    help="The cost that counts. Default: latency from one device and without noise, else MACs.",
 )
 @click.option(
     "--needs",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 import numpy as np
 
 from zoobench.ranking.nouns import SEVERAL, TIMED, Row
+from zoobench.schema import Record
 from zoobench.statistics.bootstrap import Floats
 
 AXES = (
@@ -63,6 +64,11 @@ def front_of(rows: Sequence[AnyRow], axis: str) -> list[AnyRow]:
     cost = np.array([row.costs.get(axis, np.nan) for row in rows], dtype=np.float64)
     value = np.array([row.value for row in rows], dtype=np.float64)
     return [rows[i] for i in front(cost, value)]
+
+
+def noisy(records: Iterable[Record]) -> set[str]:
+    """The costs of a model that are noisy in any of its `records`."""
+    return {m.metric for r in records for m in r.measurements if m.detail.get("noisy")}
 
 
 def one_device(rows: Sequence[Row]) -> bool:

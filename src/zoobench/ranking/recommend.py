@@ -16,7 +16,7 @@ from zoobench.metrics import difference
 from zoobench.ranking.choice import choose, usual_cost
 from zoobench.ranking.nouns import TIMED, OverallRanking, OverallRow, Ranking, natural
 from zoobench.ranking.outcomes import model_of
-from zoobench.ranking.pareto import one_device
+from zoobench.ranking.pareto import noisy, one_device
 from zoobench.ranking.rank import rank
 from zoobench.schema import Ref
 from zoobench.statistics import bootstrap, many, plausible
@@ -48,8 +48,9 @@ class Limits:
     identifiers, by comma. `tolerance` is what the cheapest may lose, in points (hundredths of the
     metric's unit; percent of the best value where that unit is the target's), and `cheapest` the
     cost that is looked at: one of COSTLY, or "" for the latency where it was measured on one
-    device, else the MACs. `needs` are names of usability probes, and `unmet` says of the models
-    that do not keep them (by the text of a private Ref, without a variant's head) why not.
+    device and is noisy for nobody, else the MACs. `needs` are names of usability probes, and
+    `unmet` says of the models that do not keep them (by the text of a private Ref, without a
+    variant's head) why not.
     `min_retained` is what must be left of a score under corruptions, on average, as a fraction of
     it, and `max_membership_auc` how well a member of train may be told from others.
     """
@@ -190,7 +191,12 @@ def _cost(rows: Sequence[OverallRow], asked: str) -> str:
     if asked and rows:
         _check_cost(rows, COSTLY[asked], "compared")
         return COSTLY[asked]
-    return usual_cost([row.costs for row in rows], one_device(rows))
+    return usual_cost([row.costs for row in rows], one_device(rows) and not _noisy(rows))
+
+
+def _noisy(rows: Sequence[OverallRow]) -> bool:
+    """Whether the latency of any is: a busy machine may make the larger model look the faster."""
+    return any("latency_ms_p50" in noisy(row.records) for row in rows)
 
 
 def _tolerance(metric: str, points: float, best: float) -> float:

@@ -15,6 +15,7 @@ from zoobench.compare.verdicts import Finding
 from zoobench.escape import plain
 from zoobench.files import file_name
 from zoobench.metrics import fraction
+from zoobench.ranking.pareto import noisy
 from zoobench.report.drawing import DPI, LONGEST, lay_out, log_axis, name_points, pixels
 from zoobench.report.tables import Columns
 from zoobench.report.text import (
@@ -25,7 +26,6 @@ from zoobench.report.text import (
     labels,
     measure,
     method_text,
-    noisy,
     with_interval,
 )
 

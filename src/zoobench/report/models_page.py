@@ -11,8 +11,9 @@ from zoobench.quantities import duration
 from zoobench.ranking.comparability import is_control
 from zoobench.ranking.nouns import Ranking
 from zoobench.ranking.outcomes import by_model, contender, costs_of, device_of, primary_of
+from zoobench.ranking.pareto import noisy
 from zoobench.report.markdown import flat
-from zoobench.report.text import COST_TITLES, cost, labels, method_text, noisy
+from zoobench.report.text import COST_TITLES, cost, labels, method_text
 from zoobench.report.text import with_interval as text_of
 from zoobench.schema import Record
 

@@ -26,7 +26,7 @@ from zoobench.ranking.nouns import (
     Ranking,
     SectionRanking,
 )
-from zoobench.ranking.pareto import AXES, one_device
+from zoobench.ranking.pareto import AXES, noisy, one_device
 from zoobench.ranking.recommend import COSTLY, license_fits
 from zoobench.report.classes import class_scores, shaded
 from zoobench.report.compression import about, compression_data, compression_views
@@ -47,7 +47,6 @@ from zoobench.report.text import (
     dataset_labels,
     labels,
     measure,
-    noisy,
     row_text,
     standing,
     unsure,

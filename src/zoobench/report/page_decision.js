@@ -60,12 +60,14 @@ function decide() {
   const cheaper = (x, y) => (cost(y) < cost(x) || (cost(y) === cost(x) && of.get(y).loss < of.get(x).loss) ? y : x);
   return { b, why, allowed, tied, axis, most, of, pick, cheap: enough.length ? enough.reduce(cheaper) : null };
 }
-// As choice.usual_cost among the allowed: the latency where all have it on one device, else the MACs.
+// As choice.usual_cost among the allowed: the latency where all have it on one device and nobody's
+// is noisy, else the MACs.
 function usualCost(b, allowed) {
   const rows = allowed.map((i) => b.rows[i]), asked = $("cheapest").value;
   const known = (axis) => rows.every((r) => r.costs[axis] !== undefined);
   if (asked) return asked;
-  if (oneDevice(rows) && known("latency_ms_p50")) return "latency_ms_p50";
+  const calm = rows.every((r) => !r.noisy.includes("latency_ms_p50"));
+  if (calm && oneDevice(rows) && known("latency_ms_p50")) return "latency_ms_p50";
   return known("macs") ? "macs" : "params";
 }
 // As pareto.one_device: whether times of these rows may be compared; null is "on several".

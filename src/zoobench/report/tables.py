@@ -20,7 +20,8 @@ from zoobench.ranking.nouns import (
     Row,
     SectionRanking,
 )
-from zoobench.report.text import failed_models, noisy
+from zoobench.ranking.pareto import noisy
+from zoobench.report.text import failed_models
 from zoobench.schema import PRETRAIN, Record
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from zoobench.datasets.faults import about
 from zoobench.datasets.options import BOUNDS
 from zoobench.metrics import bounded, difference, sign
 from zoobench.ranking.nouns import Failure, OverallRanking, Ranking, Row, SectionRanking
+from zoobench.ranking.pareto import noisy
 from zoobench.report.compression import compression_views
 from zoobench.report.parts import TransferTable
 from zoobench.report.text import (
@@ -28,7 +29,6 @@ from zoobench.report.text import (
     headline,
     labels,
     method_text,
-    noisy,
     on_part_text,
     section_method,
     seeds,

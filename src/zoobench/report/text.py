@@ -10,8 +10,9 @@ from zoobench.metrics import difference, fraction, sign, written
 from zoobench.quantities import duration
 from zoobench.ranking.choice import SURE
 from zoobench.ranking.nouns import Control, OverallRanking, OverallRow, Row, SectionRanking, natural
+from zoobench.ranking.pareto import noisy
 from zoobench.ranking.recommend import NOT_RANKED, Recommendation, recommend
-from zoobench.schema import Cell, Record, Ref
+from zoobench.schema import Cell, Ref
 from zoobench.statistics.many import MATRIX_LIMIT
 
 
@@ -74,11 +75,6 @@ COLUMNS = ("params", "macs", "latency_ms_p50", "peak_memory_bytes")
 
 NOISY = "~"
 """Stands after a time whose steps spread too far (docs/costs.md)."""
-
-
-def noisy(records: Iterable[Record]) -> set[str]:
-    """The costs of a model that are noisy in any of its `records`."""
-    return {m.metric for r in records for m in r.measurements if m.detail.get("noisy")}
 
 
 def cost(name: str, value: float | None, marked: Collection[str] = ()) -> str:
