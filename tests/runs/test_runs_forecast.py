@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 
 from cells import GABOR, cell
-from zoobench import methods
+from zoobench import datasets, methods
 from zoobench.costs.known import network
 from zoobench.runs import forecast
 from zoobench.schema import Cell, Modality, Record, Ref
@@ -219,3 +219,28 @@ def test_audits_are_foreseen() -> None:
         assert forecast.seconds([few[0]]) == forecast.seconds([few[1]])
     tuned, audited = cell(method="fine-tune"), cell(method="fine-tune", membership=True)
     assert 1.5 < forecast.seconds([audited])[0] / forecast.seconds([tuned])[0] < 2
+
+
+def test_a_table_takes_by_its_rows_and_the_length_of_its_texts(tmp_path: Path) -> None:
+    """A folder or a table has no card: resolving it says how much there is to do."""
+    times = {}
+    for name, rows, words in (("few", 100, 4), ("many", 1000, 4), ("long", 100, 200)):
+        lines = [f"text {i} of {'word ' * words},{'ab'[i % 2]}" for i in range(rows)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *lines]))
+        path = str(tmp_path / f"{name}.csv")
+        ref = Ref("table", name, "", (("label", "label"), ("path", path), ("text", "text")))
+        found = datasets.resolve(ref)
+        times[name] = forecast.seconds([cell("packaged/minilm-l6-v2@1", found.text)])[0]
+    start = forecast.LOAD_SECONDS + forecast.MOST_TIMED
+    assert start < times["few"] < start + 2, "no middling table of 5,000 rows"
+    assert times["many"] - start > 5 * (times["few"] - start)
+    assert times["long"] - start > 5 * (times["few"] - start)
+
+
+def test_single_words_take_less_than_sentences() -> None:
+    words, usual = (
+        cell("packaged/minilm-l6-v2@1", name)
+        for name in ("packaged/word-polarity@1", "packaged/docstring-qa@1")
+    )
+    assert forecast._length(words.model, words.dataset) < 0.05
+    assert forecast._length(usual.model, usual.dataset) == 1

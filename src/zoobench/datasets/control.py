@@ -23,6 +23,9 @@ UNITS = 1000
 
 Sizes = tuple[int, int, int]
 _COUNTED: dict[Ref, Sizes] = {}
+_CHARACTERS: dict[Ref, float] = {}
+LOOKED_AT = 64
+"""Texts whose lengths tell about how long those of a dataset are."""
 
 
 def on_part(ref: Ref) -> bool:
@@ -44,10 +47,14 @@ def bounds(units: int = UNITS) -> Sizes:
 
 
 def counted(ref: Ref, splits: Splits) -> None:
-    """Remember how large `ref` is, whose card can't know it: reading it once more would take as
-    long as resolving it did."""
+    """Remember how large `ref` is, whose card can't know it, and how long its texts are: reading it
+    once more would take as long as resolving it did."""
     sizes = (len(splits.train), len(splits.valid), len(splits.test))
     _COUNTED[ref.at("")] = sizes
+    if splits.modality == "text":
+        some = range(0, sizes[0], max(1, sizes[0] // LOOKED_AT))
+        lengths = [len(one) for i in some if isinstance(one := splits.train.read(i), str)]
+        _CHARACTERS[ref.at("")] = sum(lengths) / len(lengths) if lengths else 0.0
 
 
 def counted_as(ref: Ref, other: Ref) -> None:
@@ -75,6 +82,11 @@ def sizes(ref: Ref, card: DatasetCard) -> Sizes | None:
     most = (int(ref.option(f"max_{name}", 2**62)) for name in ("train", "valid", "test"))
     found = [min(n, bound) for n, bound in zip((train, valid, test), most, strict=True)]
     return found[0], found[1], found[2]
+
+
+def characters(ref: Ref) -> float | None:
+    """Mean characters of a text of `ref`; None where resolving it could not tell."""
+    return _CHARACTERS.get(ref.without("judged_on").at("")) or None
 
 
 def is_large(ref: Ref, card: DatasetCard) -> bool:

@@ -16,7 +16,7 @@ from zoobench import datasets, methods, models, pretraining
 from zoobench.costs.known import network
 from zoobench.datasets import control
 from zoobench.datasets.options import first_classes
-from zoobench.datasets.shift import is_shifted
+from zoobench.datasets.shift import clean, is_shifted
 from zoobench.errors import UnknownName
 from zoobench.files import expanded
 from zoobench.methods.audit import GRADIENTS
@@ -29,8 +29,12 @@ from zoobench.schema import PRETRAIN, Cell, Modality, Record, Ref
 RATE = 5e10
 """Operations a second of one CPU core, as nominal as a number can be."""
 
-LOAD_SECONDS = 1.0
-"""Loading a model and measuring its costs, nominally; once a model."""
+LOAD_SECONDS = 1.5
+"""Loading a model in a process of its own, nominally; once a model."""
+
+TIMED_SECONDS, TIMED_STEPS, MOST_TIMED = 2.0, 100, 10.0
+"""Measuring the costs of a model with its own weights: seconds for any, forward passes of one
+example, and the budget of costs/measured.py that ends it."""
 
 UNKNOWN_MACS: dict[Modality, float] = {"image": 4.1e9, "text": 11e9, "audio": 70e9}
 """A ResNet-50, a BERT-base at 128 tokens, a wav2vec 2.0 base at 10 s: the middle of a zoo."""
@@ -46,6 +50,17 @@ SMALL_MACS = 3e6
 
 UNKNOWN_SIZE = 5000
 """Examples of a split that no card knows of: a folder, a table."""
+
+SHORT_TEXTS = {
+    "packaged/language-id": 9.0, "packaged/word-polarity": 8.0, "packaged/word-valence": 8.0,
+}  # fmt: skip
+"""Characters of the packaged sets whose texts are single words and names."""
+
+CHARACTERS_A_TOKEN = 4.0
+"""Of English prose; single rare words have fewer."""
+
+LONGEST = 512
+"""Tokens that an encoder of texts usually reads."""
 
 HEAD_SECONDS = {"linear-probe": 1e-3, "ridge": 3e-4, "knn": 1e-4, "raw-input": 1e-3}
 """Of a method on features, an example; any other: `OTHER_HEAD_SECONDS`."""
@@ -146,7 +161,7 @@ def _cell_seconds(cell: Cell, known: set[tuple[object, ...]]) -> float:
     spent = 0.0
     if needs != "nothing" and (cell.model,) not in known:
         known.add((cell.model,))
-        spent += LOAD_SECONDS
+        spent += LOAD_SECONDS + _timing(cell.model)
     spent += _audits(cell, train + valid + test, forward, needs)
     if needs == "module":
         forward += _detector(cell.params)
@@ -166,6 +181,13 @@ def _cell_seconds(cell: Cell, known: set[tuple[object, ...]]) -> float:
     if step:  # a control of boxes has the probe's own budget
         step *= _seen(cell.params, 16) * len(cell.params.get("rates", (1e-3, 3e-3, 1e-2)))
     return spent + step + head * (train + valid + test)
+
+
+def _timing(model: Ref) -> float:
+    """Seconds of measuring its costs; random weights have those of the model itself."""
+    if model.source == "control" or model.option("weights") == "random":
+        return 0.0
+    return min(TIMED_SECONDS + TIMED_STEPS * 2 * macs(model) / RATE, MOST_TIMED)
 
 
 def _audits(cell: Cell, examples: int, forward: float, needs: str) -> float:
@@ -215,22 +237,37 @@ def _detector(params: Mapping[str, Any]) -> float:
 @lru_cache(maxsize=4096)
 def _facts(model: Ref, dataset: Ref, method: str) -> tuple[int, int, int, float, str]:
     """(train, valid, test) sizes, operations of one forward pass, and what the method needs."""
-    sizes = [_size(dataset, i, name) for i, name in enumerate(("train", "valid", "test"))]
+    sizes = _sizes(dataset)
     if methods.untouched(method):
         sizes[0] = 0  # it learns nothing
     needs = methods.method_class(method).needs
-    forward = 0.0 if needs == "nothing" else 2 * macs(model)
+    forward = 0.0 if needs == "nothing" else 2 * macs(model) * _length(model, dataset)
     return sizes[0], sizes[1], sizes[2], forward, needs
 
 
-def _size(ref: Ref, place: int, name: str) -> int:
-    """Examples of a split: its card's, or a share of train where there is no official one."""
-    sizes = datasets.card(ref).sizes
-    share = (1.0, 0.1, 0.2)[place]
-    official = sizes[place] or int((sizes[0] or UNKNOWN_SIZE) * share)
-    asked = ref.option(name)  # the synthetic sets are as large as they are asked to be
-    most = control.bounds()[place] if control.on_part(ref) else 2**62
-    return min(int(asked or official), int(ref.option(f"max_{name}", 2**62)), most)
+def _sizes(ref: Ref) -> list[int]:
+    """Examples of train, valid and test: as many as resolving it found, else its card's; a share of
+    train where there is no official split."""
+    whole = control.whole(clean(ref))
+    most = control.bounds() if control.on_part(ref) else (2**62,) * 3
+    known = control.sizes(whole, datasets.card(ref))
+    if known is None:
+        guessed = (UNKNOWN_SIZE, UNKNOWN_SIZE // 10, UNKNOWN_SIZE // 5)
+        asked = (whole.option(f"max_{name}", 2**62) for name in ("train", "valid", "test"))
+        known = tuple(min(n, int(bound)) for n, bound in zip(guessed, asked, strict=True))
+    return [min(n, bound) for n, bound in zip(known, most, strict=True)]
+
+
+def _length(model: Ref, dataset: Ref) -> float:
+    """Tokens of a text over those that `macs` counts: batches are no longer than their texts."""
+    row = network(model.source, model.name.partition(".")[0])
+    whole = control.whole(clean(dataset))
+    characters = control.characters(whole) or SHORT_TEXTS.get(f"{whole.source}/{whole.name}")
+    if row is None or len(row.shape) != 2 or not characters:
+        return 1.0
+    counted = int(model.option("length", row.shape[-1]))
+    longest = counted if model.option("length") else LONGEST
+    return min(characters / CHARACTERS_A_TOKEN + 2, longest) / counted
 
 
 @lru_cache(maxsize=1024)
