@@ -289,6 +289,11 @@ def test_what_is_left_out_is_said_where_a_run_is_planned(
     [
         ({}, ""),
         ({"duplicates": 3}, ""),
+        ({"conflicting_labels": 2}, "the same example under several labels: 2"),
+        (
+            {"duplicates_across_splits": 3},
+            "of train or valid not used, for they stand in a later split too: 3",
+        ),
         ({"corrupt": 2, "corrupt_files": ["a", "b"]}, "damaged: 2"),
         ({"unused": {".heic file": 12}}, "not used: .heic file (12)"),
         ({"empty_classes": ["a", "b"]}, "empty classes: 'a', 'b'"),

@@ -140,3 +140,18 @@ def test_a_picture_is_decoded_once(
     for name in paths[:5]:
         twins.scan([name], verify=True)
     assert len(list(kept.parent.iterdir())) == 3, "the cache is bounded"
+
+
+def test_a_picture_under_two_classes_is_said_before_a_run(
+    tmp_path: Path, picture: Picture, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One of 90: it is no damage, and yet nobody would otherwise learn why pictures are missing."""
+    for number, name in enumerate(("cats", "dogs", "owls")):
+        (tmp_path / name).mkdir()
+        for i in range(30):
+            picture(100 * number + i).save(tmp_path / name / f"{i}.png")
+    (tmp_path / "dogs" / "cat.png").write_bytes((tmp_path / "cats" / "3.png").read_bytes())
+    with caplog.at_level("WARNING"):
+        made = folder(tmp_path)
+    assert caplog.messages == ["folder/pets: the same example under several labels: 1"]
+    assert len(made.train) + len(made.valid) + len(made.test) == 89

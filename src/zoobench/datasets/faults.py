@@ -66,6 +66,8 @@ _LABELS = {
 
 
 _COUNTS = {
+    "conflicting_labels": "the same example under several labels",
+    "duplicates_across_splits": "of train or valid not used, for they stand in a later split too",
     "answers_moved": "answers that stand elsewhere than is said",
     "silent": "silent recordings",
     "groups_across_splits": "groups that stand in more than one split",
@@ -96,6 +98,11 @@ def about(notes: object) -> str:
         if isinstance(texts := notes.get(name), (list, tuple)) and texts:
             told.append(f"{what}: " + ", ".join(map(str, texts)))
     return "; ".join(told)
+
+
+def contradicts(notes: Mapping[str, Any]) -> bool:
+    """Whether the data contradict themselves, which is said whatever the share of it."""
+    return bool(notes.get("conflicting_labels") or notes.get("duplicates_across_splits"))
 
 
 def check_classes(examples: Iterable[tuple[str, str]], place: str, noun: str) -> None:

@@ -33,7 +33,15 @@ from zoobench.datasets import (
     table_,
     twins,
 )
-from zoobench.datasets.faults import REFUSED, WARNED, about, check_classes, check_faults, raised_as
+from zoobench.datasets.faults import (
+    REFUSED,
+    WARNED,
+    about,
+    check_classes,
+    check_faults,
+    contradicts,
+    raised_as,
+)
 from zoobench.datasets.labels import as_words
 from zoobench.datasets.layouts import Layout
 from zoobench.datasets.listing import PICTURES, RECORDINGS, Kind
@@ -100,8 +108,9 @@ def resolve(ref: Ref, where: str) -> Ref:
     if task in ("segmentation", "detection"):
         with raised_as(UserError, where):
             layout, found, revision = _dense(ref, verify=False)
-            control.counted(ref, assemble(found, ref))
-        _warn(ref, layout, found.notes)
+            splits = assemble(found, ref)
+            control.counted(ref, splits)
+        _warn(ref, layout, splits.notes)
         return options.pin(ref, revision, where)
     ref = _with_modality(ref, where)
     if task == "regression":
@@ -112,8 +121,9 @@ def resolve(ref: Ref, where: str) -> Ref:
         check_classes(pairs, layout.place, f"{_kind(ref).noun}s")
         found, revision = _found(layout, ref, verify=False)
         # Too many twins, say: better said now than after the downloads.
-        control.counted(ref, assemble(found, ref))
-    _warn(ref, layout, found.notes)
+        splits = assemble(found, ref)
+        control.counted(ref, splits)
+    _warn(ref, layout, splits.notes)
     return options.pin(ref, revision, where)
 
 
@@ -287,7 +297,7 @@ def _beside(ref: Ref, named: Iterable[str]) -> Layout:
 def _warn(ref: Ref, layout: Layout, notes: Mapping[str, Any]) -> None:
     """On standard error, before a run and where it is planned; the report says it once more."""
     damaged = notes.get("corrupt", 0) > WARNED * len(layout.examples)
-    if layout.warns or damaged:
+    if layout.warns or damaged or contradicts(notes):
         logging.getLogger(__name__).warning("%s: %s", ref.id, about(notes))
 
 

@@ -29,8 +29,9 @@ def resolved(ref: Ref, where: str, read: Read) -> Ref:
     error, before a run and where it is planned. Raises UserError."""
     with raised_as(UserError, where):
         found, revision = read()
-        control.counted(ref, assemble(found, ref))
-    if told := about(found.notes):
+        splits = assemble(found, ref)
+        control.counted(ref, splits)
+    if told := about(splits.notes):
         logging.getLogger(__name__).warning("%s: %s", ref.id, told)
     return options.pin(ref, revision, where)
 
