@@ -17,7 +17,6 @@ from zoobench.compare.compare import compare_paths
 from zoobench.compare.verdicts import Comparison
 from zoobench.features.fingerprint import BUCKETS, distance, fingerprint, pictures, sketch
 from zoobench.features.source import Features, View
-from zoobench.interfaces import InputSpec
 from zoobench.models import synthetic_
 from zoobench.schema import Cell, Record, Ref
 from zoobench.store import Store
@@ -25,7 +24,6 @@ from zoobench.workers.runner import run_group
 
 KNN = cell(k=[5])
 BAG = cell("synthetic/bag@1", "synthetic/phrases@1?test=60&train=80", k=[5])
-BASE_SPEC = InputSpec("image", (3, 24, 24), (0.5,) * 3, (0.25,) * 3)
 
 
 def write(path: Path, cells: Sequence[Cell], **environment: Any) -> Path:

@@ -33,7 +33,7 @@ MEMORY = "memory"
 
 @dataclass(frozen=True)
 class Processes:
-    """A Team (methods.sharing) of `ranks` fresh processes on this machine.
+    """A Team (`interfaces`) of `ranks` fresh processes on this machine.
 
     On CUDA rank r takes the r-th visible card and nccl; on the CPU it is gloo, and the
     ranks share the cores that this process has.
