@@ -268,7 +268,7 @@ class Method(Protocol):
     (frozen backbone), "module" (trains it) or "nothing" (controls); a frozen one that trains in
     steps all the same is `seeded`; `tasks` are the names of those it serves, and `view` what it
     reads of a backbone: "embed", "maps", "words", "frames", "" for nothing; of a complete model,
-    from which nothing is learned, its "answer", or the "scores" that `embed` gives.
+    from which nothing is learned, its "answer", or the "scores" (or directions) that `embed` gives.
     """
 
     version: ClassVar[int]

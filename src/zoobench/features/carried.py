@@ -5,12 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import torch
-
     from zoobench.features.source import Features
     from zoobench.features.stages import StageSeconds
-    from zoobench.interfaces import Split
-    from zoobench.views import CellFeatures, FrameFeatures, WordFeatures
 
 
 class CarriedFeatures:
@@ -24,22 +20,6 @@ class CarriedFeatures:
     def carry(self) -> None:
         """From here on it is the variant that answers."""
         self.source = self.variant
-
-    def features(self, split: Split) -> torch.Tensor:
-        """As `Features.features`."""
-        return self.source.features(split)
-
-    def cells(self, split: Split, size: tuple[int, int], layers: str = "last") -> CellFeatures:
-        """As `Features.cells`."""
-        return self.source.cells(split, size, layers)
-
-    def words(self, split: Split) -> WordFeatures:
-        """As `Features.words`."""
-        return self.source.words(split)
-
-    def frames(self, split: Split) -> FrameFeatures:
-        """As `Features.frames`."""
-        return self.source.frames(split)
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -57,4 +37,5 @@ class CarriedFeatures:
         return [*self.original.computed, *self.variant.computed]
 
     def __getattr__(self, name: str) -> Any:
+        """All else, `features` and its like among it, is of the one that is read now."""
         return getattr(self.source, name)

@@ -39,7 +39,7 @@ class RetrieveAsIs:
     version: ClassVar[int] = 1
     needs: ClassVar[str] = "features"
     tasks: ClassVar[tuple[str, ...]] = ("retrieval",)
-    view: ClassVar[str] = "answer"
+    view: ClassVar[str] = "scores"
 
     def adapt(self, backbone: Any, splits: SealedSplits, seed: int) -> Adapted:
         """Raises Unsupported for a backbone that reads no texts."""

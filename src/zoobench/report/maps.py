@@ -145,7 +145,8 @@ def _sound(one: Any) -> bool:
 
 
 def _has_frame(one: dict[str, Any]) -> bool:
-    across, frame = one.get("across"), one.get("frame")
+    across: Any = one.get("across")
+    frame: Any = one.get("frame")
     if type(across) is not int or across < 1 or len(one["map"]) % across:
         return False
     return _numbers(frame, 1) and len(frame) == 4
