@@ -31,6 +31,12 @@ OF_A_GPU = ("mark.gpu", "from devices import")
 LOOPBACK = ("127.", "::1", "localhost")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """A GPU machine has its own versions of the libraries: what they warn of is not asked there."""
+    if config.option.markexpr == "gpu":
+        config.addinivalue_line("filterwarnings", "default")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whole runs first: they are the longest, and one that ends alone leaves a core idle."""
     items.sort(key=lambda item: len(item.path.parts))

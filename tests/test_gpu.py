@@ -136,7 +136,7 @@ def plain_and_ours(model: str, data: str, precision: str, device: str) -> tuple[
             for i in range(len(split))
         ]
     lay_out(backbone, device)
-    ours = Features(backbone, View(model, precision=precision)).features(split)
+    ours = Features(backbone, View(model, device, precision)).features(split)
     return torch.cat(plain).double().numpy(), ours.double().cpu().numpy()
 
 
@@ -210,6 +210,23 @@ def test_checks_of_a_gpu_are_found_where_extras_are_absent(pytestconfig: pytest.
             assert conftest.pytest_ignore_collect(tests / name, config) is ignored
         assert conftest.pytest_ignore_collect(Path(__file__), config) is None
         assert conftest.pytest_ignore_collect(tests, config) is None
+
+
+@pytest.mark.parametrize(("asked", "added"), [("gpu", ["default"]), ("not rare", [])])
+def test_what_a_gpu_machine_s_libraries_warn_of_stops_no_check(
+    asked: str, added: list[str], pytestconfig: pytest.Config
+) -> None:
+    conftest: Any = pytestconfig.pluginmanager.get_plugin(
+        str(Path(__file__).parent / "conftest.py")
+    )
+    said: list[str] = []
+    conftest.pytest_configure(
+        SimpleNamespace(
+            option=SimpleNamespace(markexpr=asked),
+            addinivalue_line=lambda name, line: said.append(line),
+        )
+    )
+    assert said == added
 
 
 def test_two_cards_share_the_cells_and_each_record_names_its_own(

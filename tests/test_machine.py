@@ -80,3 +80,36 @@ def test_float32_is_exact_on_a_card_that_something_runs_on(
     lay_out(backbone, "cuda:1")
     assert not backends.cudnn.allow_tf32
     assert not backends.cuda.matmul.allow_tf32
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [("cuda", ("cuda:0", "cuda:1")), ("auto", ("cuda:0", "cuda:1")), ("cuda:0", ("cuda:0",)),
+     ("cuda:1", ("cuda:1",)), ("cpu", ("cpu",))],
+)  # fmt: skip
+def test_all_cards_are_taken_unless_one_is_named(
+    asked: str, found: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "cuda_plausible", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert machine.cards(asked) == found
+
+
+def test_a_card_that_answers_no_more_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not machine.lost("cpu")
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    assert not machine.lost("cuda:1")
+
+    def broken(device: str) -> None:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(torch.cuda, "synchronize", broken)
+    assert machine.lost("cuda:1")
+
+
+def test_what_torch_holds_of_a_card_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, said in (
+        ("mem_get_info", (100, 1000)), ("memory_reserved", 50), ("memory_allocated", 20),
+    ):  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, lambda device, said=said: said)
+    assert machine.free_bytes(torch.device("cuda:0")) == 130

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -51,13 +52,29 @@ def resolve(device: str) -> str:
     return f"cuda:{number}"
 
 
-def cards(device: str) -> tuple[str, ...]:
-    """The cards that a resolved `device` leaves: all that are here for the first, else that one."""
-    if device != "cuda:0":
+def cards(asked: str) -> tuple[str, ...]:
+    """What `asked` of `resolve` leaves: all cards that are here, unless it names one, or the CPU.
+    Raises UserError."""
+    device = resolve(asked)
+    if asked not in ("auto", "cuda") or device == "cpu":
         return (device,)
     import torch
 
     return tuple(f"cuda:{number}" for number in range(torch.cuda.device_count()))
+
+
+def lost(device: str) -> bool:
+    """Whether a GPU does nothing more for this process: after an index out of bounds, say, whatever
+    it is asked fails."""
+    if not device.startswith("cuda"):
+        return False
+    import torch
+
+    try:
+        torch.cuda.synchronize(device)
+    except RuntimeError:
+        return True
+    return False
 
 
 def cuda_plausible() -> bool:
@@ -170,11 +187,11 @@ def exact_float32(device: torch.device | str) -> None:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Of a GPU's memory."""
+    """Of a GPU's memory, with what torch holds of it to use it again."""
     import torch
 
-    free: int = torch.cuda.mem_get_info(device)[0]
-    return free
+    held: int = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0]) + held
 
 
 def placed(
@@ -198,6 +215,14 @@ def constant(values: tuple[Any, ...], device: torch.device) -> torch.Tensor:
         return torch.tensor(values, dtype=torch.float32, device=device)
 
 
+def unrounded(device: torch.device) -> AbstractContextManager[Any]:
+    """Within it float32 stays float32 on `device`, also where training computes in bf16."""
+    import torch
+
+    there = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if there else nullcontext()
+
+
 def cache_dir() -> Path:
     """$ZOOBENCH_CACHE, or ~/.cache/zoobench."""
     return Path(os.environ.get("ZOOBENCH_CACHE") or "~/.cache/zoobench").expanduser()
@@ -205,10 +230,11 @@ def cache_dir() -> Path:
 
 ENDED = (
     "can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED", "unable to find an engine to execute",
 )  # fmt: skip
 """In plain RuntimeErrors: of torch's allocator for the CPU, and of a card's memory where it is not
-torch's own allocator that asked for it."""
+torch's own allocator that asked for it; the last is cuDNN's, whose every way to compute a
+convolution wanted more."""
 
 
 def out_of_memory(error: BaseException) -> bool:

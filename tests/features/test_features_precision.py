@@ -112,6 +112,31 @@ def test_no_dataset_has_a_say() -> None:
     assert {taken for taken, _ in found[0].values()} == {"bf16"}
 
 
+def test_what_does_not_run_in_bf16_is_computed_in_float32_and_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = '"some_operator" not implemented for BFloat16'
+
+    def fails(*given: Any) -> precision.Choice:
+        raise RuntimeError(said)
+
+    for _ in range(2):
+        with monkeypatch.context() as broken:
+            broken.setattr(precision, "choose", fails)
+            auto = source(tmp_path)
+            auto.settle()
+        assert auto.precision == "fp32"
+        assert auto.finding is not None
+        assert said in str(auto.finding.facts)
+    again = source(tmp_path)
+    again.settle()
+    assert again.precision == "bf16"
+    said = "CUDA error: out of memory"
+    monkeypatch.setattr(precision, "choose", fails)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        source().settle()
+
+
 def test_a_finding_is_kept_for_the_model_and_the_kind_of_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,6 +62,8 @@ def test_the_weights_own_colours_are_read_off() -> None:
     got = found.values(torch.from_numpy(pixels))
     want = torch.stack([backbone.prepare(Image.fromarray(one)) for one in pixels])
     torch.testing.assert_close(got.double(), want, rtol=0, atol=1e-5)
+    with torch.autocast("cpu", dtype=torch.bfloat16):  # as training is on a GPU
+        assert torch.equal(found.values(torch.from_numpy(pixels)), got)
     assert found.padding == (64, 128, 128)  # 255 / 4 for red, which is the last of its channels
     crooked: Any = Prepared(bgr, [0.0, 0.0, 0.0], bend=2.2)
     with pytest.raises(Unsupported, match="no scale and offset"):

@@ -69,6 +69,18 @@ def test_views_are_pictures_that_differ_and_keep_their_place() -> None:
     assert float(view(flat).std(dim=(1, 2, 3)).max()) < 1e-6  # no crop brings in what was not there
 
 
+def test_places_and_cosines_are_exact_where_training_is_in_bf16() -> None:
+    pixels = torch.rand(4, 3, 28, 28, generator=torch.Generator().manual_seed(0))
+    found = []
+    for rounded in (False, True):
+        torch.manual_seed(3)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=rounded):
+            found.append((view(pixels), nt_xent(pixels.flatten(1))))
+    (plain, loss), (other, other_loss) = found
+    assert torch.equal(plain, other)
+    assert torch.equal(loss, other_loss)
+
+
 @pytest.mark.parametrize("side", [(28, 28), (32, 32), (30, 45), (224, 224)])
 def test_sixty_percent_of_the_patches_are_hidden_whole(side: tuple[int, int]) -> None:
     torch.manual_seed(0)

@@ -7,13 +7,16 @@ import multiprocessing
 import multiprocessing.spawn
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cells import GABOR, cell, run, settings
 from devices import CARD
+from zoobench import machine
 from zoobench.runs import session
 from zoobench.schema import Cell, Record
 from zoobench.workers import local, starting
@@ -23,6 +26,8 @@ from zoobench.workers.oom_kills import oom_kills
 from zoobench.workers.request_worker import RequestWorker
 from zoobench.workers.runner import groups
 from zoobench.workers.settings import Settings
+from zoobench.workers.starting import Starter
+from zoobench.workers.worker import work
 
 GOOD = cell()
 
@@ -109,6 +114,31 @@ def test_a_worker_does_not_import_the_main_module_of_its_parent() -> None:
     with starting.nothing_of_ours(()):
         told = multiprocessing.spawn.get_preparation_data("worker")
     assert not {"init_main_from_name", "init_main_from_path"} & told.keys()
+
+
+def on_a_lost_card(pipe: Connection, cells: Sequence[Cell], settings: Settings, log: str) -> None:
+    machine.lost = lambda device: True
+    work(pipe, cells, settings, log)
+
+
+def test_after_a_failure_that_spoils_its_card_another_process_does_the_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[None] = []
+    start = Starter.start
+
+    def counted(self: Starter, *args: Any) -> Any:
+        started.append(None)
+        return start(self, *args)
+
+    monkeypatch.setattr(local, "work", on_a_lost_card)
+    monkeypatch.setattr(Starter, "start", counted)
+    cells = [cell(f"{GABOR}?fault=error", seed=s) for s in range(3)]
+    assert ["ValueError" in str(record.error) for record in run(cells).values()] == [True] * 3
+    assert len(started) == 3
+    started.clear()
+    assert [record.status for record in run([GOOD, cell(seed=1)]).values()] == ["ok"] * 2
+    assert len(started) == 1
 
 
 def test_every_cell_ends_once_even_if_all_fail() -> None:

@@ -13,6 +13,7 @@ from zoobench.costs.counted import batch_of, seconds_heard, weights_bytes
 from zoobench.costs.stopwatch import (
     STEPS,
     WARMUPS,
+    Peak,
     Timing,
     energy_meter,
     once,
@@ -70,10 +71,7 @@ def measured_costs(
         baseline_rss = None  # the compiler's own memory came since
     started = time.perf_counter()
     with _inference(place):
-        with peak_memory(device) as peak:
-            step = _step(backbone, held)
-            step()
-            step()
+        step, peak = _first_steps(backbone, held, device)
         wait = synchroniser(device)
         single = timed(step, wait, seconds=min(2.0, seconds_budget / 5))
         left = seconds_budget - (time.perf_counter() - started)
@@ -229,6 +227,17 @@ def _compiled(backbone: Backbone, device: torch.device, compiling: Compiling) ->
         embed(_held(backbone, device, batch))
     found: Backbone = own
     return found
+
+
+def _first_steps(backbone: Backbone, held: Any, device: torch.device) -> tuple[Any, Peak]:
+    """What takes a step, and the memory of the first ones."""
+    step = _step(backbone, held)
+    if device.type != "cpu":
+        step()  # a card's libraries take their workspaces, which are no model's
+    with peak_memory(device) as peak:
+        step()
+        step()
+    return step, peak
 
 
 def _step(backbone: Backbone, batch: Any) -> Callable[[], Any]:

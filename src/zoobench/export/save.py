@@ -186,7 +186,8 @@ def check_same(fit: AdaptedCell, record: Record, kept: Outcomes, slack: float) -
         raise UserError(
             f"{what}: {how} again it says something else of {bad} of {kept.n} test examples than "
             "the record does: another device, thread count or library version gives another "
-            "model. Run the suite here, and save from that run"
+            "model, and a GPU may each time that it trains one. Run the suite here, and save "
+            "from that run"
         )
 
 

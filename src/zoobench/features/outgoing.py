@@ -55,5 +55,5 @@ def copied_out(features: torch.Tensor) -> tuple[torch.Tensor, Any]:
     host = torch.empty(features.shape, dtype=features.dtype, pin_memory=True)
     host.copy_(features, non_blocking=True)
     event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-    event.record()
+    event.record(torch.cuda.current_stream(features.device))  # which may be of another card
     return host, event

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from zoobench import worktime
-from zoobench.errors import NotFinite, Unsupported
+from zoobench import machine, worktime
+from zoobench.errors import NotFinite, Unsupported, one_line
 from zoobench.features import fingerprint, precision
 from zoobench.features.batchnorm import folded
 from zoobench.features.cache import CACHE_VERSION, FeatureCache, sealed, unsealed
@@ -238,6 +238,11 @@ class Features(PartFeatures):
             self.finding = precision.choose(probes, self._compute)
         except Unsupported as error:
             self.finding = precision.Choice("fp32", f"it has no bf16 variant: {error}")
+        except RuntimeError as error:  # of an operator that this card does not have in bf16
+            if machine.out_of_memory(error):
+                raise
+            said = f"its bf16 variant does not run here: {one_line(error)}"
+            self.finding, path = precision.Choice("fp32", said), None  # asked again next time
         if path is not None:
             with contextlib.suppress(OSError):
                 path.parent.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from zoobench.errors import CellError, Unsupported, one_line
 from zoobench.interfaces import Backbone
-from zoobench.machine import constant
+from zoobench.machine import constant, unrounded
 from zoobench.models.backbones import seeded
 from zoobench.views import MapReader, MapSpec, Placement
 
@@ -153,7 +153,9 @@ class Colours:
         import torch
 
         matrix, offset = (constant(each, pixels.device) for each in (self.matrix, self.offset))
-        return (pixels.to(torch.float32) @ matrix.T + offset).permute(0, 3, 1, 2)
+        with unrounded(pixels.device):
+            values = pixels.to(torch.float32) @ matrix.T + offset
+        return values.permute(0, 3, 1, 2)
 
     @property
     def padding(self) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from zoobench.machine import sent
+from zoobench.machine import sent, unrounded
 from zoobench.pretraining.objective import Learner, PretrainingObjective
 
 if TYPE_CHECKING:
@@ -29,8 +29,9 @@ def nt_xent(views: torch.Tensor, tau: float = TAU) -> torch.Tensor:
     import torch
     import torch.nn.functional as F
 
-    rows = F.normalize(views.float(), dim=1)
-    logits = rows @ rows.t() / tau
+    with unrounded(views.device):  # cosines have more than 8 bits
+        rows = F.normalize(views.float(), dim=1)
+        logits = rows @ rows.t() / tau
     logits = logits.masked_fill(torch.eye(len(rows), dtype=torch.bool, device=rows.device), -1e9)
     partner = torch.arange(len(rows), device=rows.device).roll(len(rows) // 2)
     return F.cross_entropy(logits, partner)
@@ -47,8 +48,9 @@ def view(pixels: torch.Tensor) -> torch.Tensor:
     turn = torch.zeros(n, 2, 3, device=pixels.device)
     turn[:, 0, 0] = turn[:, 1, 1] = side
     turn[:, 0, 2], turn[:, 1, 2] = ((2 * drawn[1:3] - 1) * (1 - side)).unbind()
-    grid = F.affine_grid(turn, list(pixels.shape), align_corners=False)
-    cut = F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
+    with unrounded(pixels.device):  # and so have places in a picture
+        grid = F.affine_grid(turn, list(pixels.shape), align_corners=False)
+        cut = F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
     brightness = ((drawn[3] - 0.5) * JITTER)[:, None, None, None]
     contrast = (1 + (2 * drawn[4] - 1) * JITTER)[:, None, None, None]
     middle = cut.mean(dim=(1, 2, 3), keepdim=True)

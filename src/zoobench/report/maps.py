@@ -149,7 +149,7 @@ def _has_frame(one: dict[str, Any]) -> bool:
     frame: Any = one.get("frame")
     if type(across) is not int or across < 1 or len(one["map"]) % across:
         return False
-    return _numbers(frame, 1) and len(frame) == 4
+    return isinstance(frame, list) and len(frame) == 4 and _numbers(frame, 1)
 
 
 def _numbers(values: Any, most: float) -> bool:

@@ -171,8 +171,7 @@ def with_workers(options: RunOptions, spec: suite.Suite, todo: Sequence[Cell]) -
         return options
     number = 1
     if options.engine == "local" and options.ranks == 1:
-        device = machine.resolve(options.device)
-        number = workers.best(todo, device, limits(spec).memory_bytes)
+        number = workers.best(todo, options.device, limits(spec).memory_bytes)
     return dataclasses.replace(options, workers=number)
 
 
@@ -291,7 +290,7 @@ def opened(options: RunOptions, bounds: WorkerLimits) -> Iterator[Site]:
     number = options.workers
     if options.engine == "local":
         device = machine.resolve(options.device)
-        devices = machine.cards(device) if options.ranks == 1 else (device,)
+        devices = machine.cards(options.device) if options.ranks == 1 else (device,)
         local = partial(LocalEngine, limits=bounds, workers=number, devices=devices)
         yield Site(device, machine.threads(number), number, local)
         return

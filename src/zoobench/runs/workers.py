@@ -47,11 +47,11 @@ def parse_workers(asked: int | str) -> int:
 def best(cells: Sequence[Cell], device: str, bound: int | None = None) -> int:
     """Workers for `cells`: on cards one each, on the CPU by the forecast, as memory allows.
 
-    `bound` is the memory in bytes beyond which a worker is stopped.
+    `device` as it was asked for. `bound` is the memory in bytes beyond which a worker is stopped.
     """
-    found = groups(cells)
-    if device.startswith("cuda"):
-        return max(1, min(len(found), len(machine.cards(device))))
+    found, devices = groups(cells), machine.cards(device)
+    if devices[0] != "cpu":
+        return max(1, min(len(found), len(devices)))
     import psutil
 
     need = max((memory(group) for group in found), default=BASE_BYTES)

@@ -152,7 +152,8 @@ class LocalEngine:
     def _start(self, cells: deque[Cell], deaths: int, logs: Path) -> Iterator[Event]:
         """A worker for `cells`; where none can be started their first one pays for it."""
         kills = oom_kills()
-        settings = dataclasses.replace(self.settings, device=self._device())
+        cards = max(1, len(self.devices))
+        settings = dataclasses.replace(self.settings, device=self._device(), cards=cards)
         try:
             started = self._starter.start(logs, work, True, tuple(cells), settings)
         except NotStarted as error:
@@ -176,6 +177,8 @@ class LocalEngine:
                 yield from self._bury(worker, *cause)
             elif message[0] == "end":
                 self._remove(worker)
+                if worker.waiting:  # it gave its card up
+                    self._pending.appendleft((worker.waiting, worker.deaths))
                 worker.process.join(timeout=5)  # it may go by itself, but not take for ever
                 end(worker.process)
         self._turns.settle(self._running)

@@ -208,7 +208,7 @@ class Bench:
             return load(ref, 0, "fp32", self.settings, self.progress).features
 
         # A meter counts whatever runs on its card, or on the processor.
-        alone = self.settings.workers <= len(machine.cards(self.settings.device))
+        alone = self.settings.workers <= self.settings.cards
         made, numbers = pretrained(
             cell, splits, self.settings.device, self.progress, features_of, alone
         )

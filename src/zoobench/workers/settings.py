@@ -17,6 +17,8 @@ class Settings:
     measure_costs: bool = True
     cost_seconds: float = 3.0
     workers: int = 1
+    cards: int = 1
+    """That the workers share, where they compute on cards."""
     ranks: int = 1
     compile: bool = False
     unreachable: str = ""

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from zoobench import network
+from zoobench import machine, network
 from zoobench.features.extraction import keep_large_blocks
 from zoobench.schema import Cell
 from zoobench.workers.runner import run_group
@@ -56,6 +56,8 @@ def work(pipe: Connection, cells: Sequence[Cell], settings: Settings, log: str) 
     alone = Turn(pipe, send, log) if settings.workers > 1 else contextlib.nullcontext
     for result in run_group(cells, settings, begin, progress, alone):
         send("result", result)
+        if result.record.status != "ok" and machine.lost(settings.device):
+            break  # another process does the rest
     send("end")
 
 
@@ -92,6 +94,10 @@ def begin_child(settings: Settings, log: str) -> None:
         import torch  # a worker on all cores takes it when a model does
 
         torch.set_num_threads(settings.threads)
+    if settings.device.startswith("cuda"):
+        import torch
+
+        torch.cuda.set_device(settings.device)  # what is asked without naming one means it, too
 
 
 def _quiet(log: str) -> None:
