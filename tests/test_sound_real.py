@@ -14,6 +14,7 @@ from zoobench.interfaces import Splits
 from zoobench.ranking.nouns import Row
 
 WORDS = "packaged/asterisk-words"
+SOME = "max_train=52&max_test=45"
 
 pytestmark = [pytest.mark.rare, pytest.mark.timeout(900)]
 
@@ -37,7 +38,7 @@ def test_a_pretrained_encoder_beats_log_mel_and_a_wrong_rate_is_suspect(tmp_path
     file = write_suite(
         tmp_path / "s.toml",
         models=[model],
-        datasets=[WORDS, f"folder/misread?path={tmp_path / 'misread'}"],
+        datasets=[f"{WORDS}?{SOME}", f"folder/misread?path={tmp_path / 'misread'}&{SOME}"],
         methods=["linear-probe"],
         controls='["raw-input"]',
         rest="[limits]\ncost_seconds = 0",
