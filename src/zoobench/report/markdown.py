@@ -7,7 +7,7 @@ from typing import Any
 
 from zoobench import escape
 from zoobench.ranking.nouns import Failure, OverallRanking, Ranking, SectionRanking
-from zoobench.ranking.pareto import AXES, front_of, one_device
+from zoobench.ranking.pareto import AXES, front_of, noisy, one_device
 from zoobench.report.classes import (
     ClassScores,
     class_figures,
@@ -33,7 +33,6 @@ from zoobench.report.text import (
     labels,
     measure,
     method_text,
-    noisy,
     row_score,
     section_method,
     seeds,

@@ -250,12 +250,12 @@ def _sizes(ref: Ref) -> list[int]:
     train where there is no official split."""
     whole = control.whole(clean(ref))
     most = control.bounds() if control.on_part(ref) else (2**62,) * 3
-    known = control.sizes(whole, datasets.card(ref))
-    if known is None:
+    sizes: tuple[int, ...] | None = control.sizes(whole, datasets.card(ref))
+    if sizes is None:
         guessed = (UNKNOWN_SIZE, UNKNOWN_SIZE // 10, UNKNOWN_SIZE // 5)
         asked = (whole.option(f"max_{name}", 2**62) for name in ("train", "valid", "test"))
-        known = tuple(min(n, int(bound)) for n, bound in zip(guessed, asked, strict=True))
-    return [min(n, bound) for n, bound in zip(known, most, strict=True)]
+        sizes = tuple(min(n, int(bound)) for n, bound in zip(guessed, asked, strict=True))
+    return [min(n, bound) for n, bound in zip(sizes, most, strict=True)]
 
 
 def _length(model: Ref, dataset: Ref) -> float:
