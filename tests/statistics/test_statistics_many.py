@@ -236,3 +236,18 @@ def test_draws_that_are_equal_but_for_rounding_are_ties() -> None:
     for rounding in (1e-16, -1e-16):
         assert intervals.of_draws(0.5, draws + rounding, 50) == pytest.approx(ends, abs=1e-12)
         assert intervals.of_draws(0.5 + rounding, draws, 50) == pytest.approx(ends, abs=1e-12)
+
+
+@pytest.mark.parametrize("bounds", [(0.0, 1.0), (-1.0, 1.0)])
+def test_what_is_perfect_on_few_units_need_not_be_on_others(bounds: tuple[float, float]) -> None:
+    """As a share of right answers: twelve of twelve leave 26 points open (0.025 ** (1 / 12))."""
+    open_ = 1 - 0.025 ** (1 / 12)
+    width = bounds[1] - bounds[0]
+    for end, low, high in ((1, 1 - open_, 1.0), (0, 0.0, open_)):
+        value = bounds[0] + width * end
+        found = intervals.of_draws(value, np.full(2000, value), 12, bounds=bounds)
+        expected = (bounds[0] + width * low, bounds[0] + width * high)
+        assert found == pytest.approx(expected)
+        assert intervals.of_draws(value, np.full(2000, value), 12) == (value, value), "no bounds"
+    inside = intervals.of_draws(0.25, np.full(2000, 0.25), 12, bounds=bounds)
+    assert inside == (0.25, 0.25), "a constant that is no end of the range says nothing of others"

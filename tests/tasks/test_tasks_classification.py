@@ -279,6 +279,29 @@ def test_values_lie_in_their_intervals(pairs: list[tuple[int, int]], seed: int) 
         assert 0 <= m.low <= m.value <= m.high <= 1
 
 
+def test_no_interval_holds_what_a_metric_cannot_be() -> None:
+    """Of nine examples one is very wrong: a log-likelihood is negative of none of them."""
+    nll = np.array([0.01] * 8 + [8.0], np.float32)
+    right, ones = np.zeros(9, np.int32), np.ones(9, np.float32)
+    found = by_name(evaluate(kept(right, right, right, nll, ones, ones), 4, seed=0))["nll"]
+    assert found.low is not None
+    assert found.high is not None
+    assert 0 <= found.low < found.value < found.high
+    for name, row in METRICS.items():
+        if row.section == "quality" and row.better == "lower":
+            least = -np.inf if name in ("kid", "bits_per_dim") else 0  # unbiased; of densities
+            assert evaluating.bounds_of(name)[0] == least, name
+
+
+def test_what_is_right_on_all_of_few_examples_has_no_closed_interval() -> None:
+    right, ones = np.arange(12, dtype=np.int32) % 3, np.ones(12, np.float32)
+    rank = np.zeros(12, np.int32)
+    found = by_name(evaluate(kept(right, right, rank, ones, ones, ones), 3, seed=0))
+    for name in ("accuracy", "macro_f1", "balanced_accuracy"):
+        assert (found[name].value, found[name].high) == (1, 1)
+        assert found[name].low == pytest.approx(0.025 ** (1 / 12)), name
+
+
 def test_every_metric_of_a_task_has_a_row() -> None:
     for each in tasks.TASKS:
         for name in tasks.task(each).metrics:

@@ -103,7 +103,8 @@ def of_draws(
     Bias-corrected percentiles (Efron 1981): AP, mIoU and calibration errors of a resample lie to
     one side of those of the set, as those of a set do of the truth. They are moved apart for few
     units (by Student's t) and for the variance `luck` that comes from training, and extended to
-    hold `value`. The metric lies within `bounds`.
+    hold `value`. The metric lies within `bounds`; where every draw is one of them, all units were
+    perfect or none was, and Clopper and Pearson's interval says how many others need not be.
     """
     if units == 1:
         # Of one unit nothing is known; of a metric without bounds there is no way to say so.
@@ -114,6 +115,11 @@ def of_draws(
     spread = np.sqrt((own + luck) / draws.var(ddof=1)) if own > 0 else 1.0
     apart = student_quantile(freedom) / Z * spread
     low, high = middle + apart * (low - middle), middle + apart * (high - middle)
+    if luck == 0 and np.isfinite(bounds).all() and float(np.ptp(draws)) <= SAME:
+        at = (value - bounds[0]) / (bounds[1] - bounds[0])
+        if min(at, 1 - at) <= SAME:
+            ends = clopper_pearson(float(round(at)), units)
+            low, high = (bounds[0] + (bounds[1] - bounds[0]) * end for end in ends)
     if own == 0 and luck > 0:
         half = student_quantile(dof) * luck**0.5
         low, high = value - half, value + half

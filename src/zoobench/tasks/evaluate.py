@@ -17,8 +17,16 @@ from zoobench.tasks import Statistics, Task, task_of
 
 UNKNOWN_CLASSES = "unknown_classes"
 """What a complete model's choice calls the classes that it has no label for."""
-ERRORS = ("wer", "cer")
-"""Metrics that are no fractions, for they may exceed 1, and are not below 0."""
+BOUNDS = {
+    **dict.fromkeys(
+        ("wer", "cer", "nll", "mae", "rmse", "bits_per_byte", "document_bits_per_byte",
+         "pseudo_bits_per_byte", "document_pseudo_bits_per_byte", "masked_lm_loss", "lpips", "fid"),
+        (0.0, np.inf),
+    ),
+    **dict.fromkeys(("spearman", "ssim"), (-1.0, 1.0)),
+    "r2": (-np.inf, 1.0),
+}  # fmt: skip
+"""Between what a metric lies that is no fraction; what is not named may be any number."""
 APART = 5e-3
 """A record's value and what its outcomes give may differ by this share: a baseline's probabilities
 are rounded."""
@@ -87,11 +95,7 @@ def of_known(
 
 def bounds_of(metric: str) -> tuple[float, float]:
     """Between what the metric lies, signed as it is."""
-    if fraction(metric):
-        return 0.0, 1.0
-    if metric == "ssim":
-        return -1.0, 1.0
-    return (0.0 if metric in ERRORS else -np.inf), np.inf
+    return (0.0, 1.0) if fraction(metric) else BOUNDS.get(metric, (-np.inf, np.inf))
 
 
 def units_of(record: Record, outcomes: Outcomes) -> Units:
