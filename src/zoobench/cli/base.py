@@ -6,7 +6,8 @@ import json
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -18,6 +19,7 @@ from zoobench.cli.endings import USER_ERROR, mistake
 from zoobench.errors import UserError, unknown
 from zoobench.files import check_within
 from zoobench.quantities import Quantity
+from zoobench.workers import interrupts
 
 
 class FilledPath(click.Path):
@@ -55,6 +57,9 @@ class QuantityType(NumberType):
 PATH = FilledPath(path_type=Path)
 TYPED = "zoobench.typed"
 """Where a context's `meta` holds the arguments of the command line."""
+DEVICE = click.option(
+    "--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."
+)
 JSON_FLAG = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 
 
@@ -118,6 +123,16 @@ def typed() -> str:
     arguments = click.get_current_context().meta.get(TYPED, ())
     module = Path(sys.argv[0]).name == "__main__.py"
     return shlex.join([*(("python", "-m") if module else ()), "zoobench", *arguments])
+
+
+@contextmanager
+def going_on(stopped: Callable[[], str]) -> Iterator[None]:
+    """Where it is interrupted, what `stopped` says and the command line that goes on from there."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        echo("", stopped(), "To go on:", f"  {typed()}", err=True)
+        raise SystemExit(interrupts.exit_code(error)) from None
 
 
 def own_folder(run: Path, name: str) -> Path:

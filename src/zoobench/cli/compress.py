@@ -11,18 +11,18 @@ import click
 
 from zoobench import escape
 from zoobench.cli.base import (
+    DEVICE,
     JSON_FLAG,
     PATH,
     QuantityType,
     echo,
     echo_json,
-    typed,
+    going_on,
     user_errors,
 )
 from zoobench.errors import UserError, check_finite
 from zoobench.files import file_name, lies_in
 from zoobench.quantities import SIZE, TIME
-from zoobench.workers import interrupts
 
 if TYPE_CHECKING:
     from zoobench.advise.compress import Compression, CompressRequest
@@ -62,7 +62,7 @@ REGRESSION, UNWRITTEN, INCONCLUSIVE = 1, 3, 5
 @click.option("--out", type=PATH, help="Where its runs lie. Default: results/runs/compress-...")
 @click.option("--save", "folder", type=PATH, help="Write what is picked to this new folder.")
 @click.option("--strict", is_flag=True, help="What is not proven is not written: exit code 5.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@DEVICE
 @click.option("--label", help="A table's column of classes. Default: label.")
 @click.option("--image", help="A table's column of picture files.")
 @click.option("--text", help="A table's column of texts. Default: text.")
@@ -83,12 +83,8 @@ def compress(model: str, as_json: bool, folder: Path | None, strict: bool, **res
         check_free(folder)
         if lies_in(request.out, folder):
             raise UserError(f"--save {folder}: its runs lie there (--out {request.out})")
-    try:
+    with going_on(lambda: f"Stopped. What was tried is kept in {request.out}."):
         found = tried(request, lambda line: echo(line, err=True))
-    except KeyboardInterrupt as error:
-        echo("", f"Stopped. What was tried is kept in {request.out}.", err=True)
-        echo("To go on:", f"  {typed()}", err=True)
-        raise SystemExit(interrupts.exit_code(error)) from None
     show(found, as_json)
     ended = code(found, strict, folder)
     written = None

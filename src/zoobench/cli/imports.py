@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from zoobench.cli.base import JSON_FLAG, PATH, Commands, echo, say, user_errors
+from zoobench.cli.base import DEVICE, JSON_FLAG, PATH, Commands, echo, say, user_errors
 
 
 @click.group(name="import", cls=Commands)
@@ -42,7 +42,7 @@ def timm(tables: tuple[Path, ...], out: Path) -> None:
 @click.argument("first")
 @click.argument("second")
 @click.option("--max", "most", default=1000, show_default=True, help="Examples of each, at most.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@DEVICE
 @JSON_FLAG
 @user_errors
 def similarity(model: str, first: str, second: str, most: int, device: str, as_json: bool) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from zoobench.cli.base import JSON_FLAG, PATH, echo, echo_json, user_errors
+from zoobench.cli.base import DEVICE, JSON_FLAG, PATH, echo, echo_json, user_errors
 from zoobench.errors import UserError
 from zoobench.files import lies_in
 
@@ -23,7 +23,7 @@ from zoobench.files import lies_in
     "--lpips", is_flag=True, help="With --paired: LPIPS too, by the extra lpips and AlexNet."
 )
 @click.option("--out", type=PATH, help="A new folder for judge.json and a picture of neighbours.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@DEVICE
 @JSON_FLAG
 @user_errors
 def judge_images(

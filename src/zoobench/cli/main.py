@@ -16,13 +16,14 @@ import click
 
 from zoobench import __version__
 from zoobench.cli.base import (
+    DEVICE,
     JSON_FLAG,
     PATH,
     Commands,
     echo,
     echo_json,
+    going_on,
     own_folder,
-    typed,
     user_errors,
 )
 from zoobench.cli.endings import finish, streams
@@ -62,9 +63,7 @@ def suite_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
             "--only", multiple=True, metavar="KEY=GLOB",
             help="Only cells whose model, dataset or method matches, as in model='vit*'.",
         ),
-        click.option(
-            "--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."
-        ),
+        DEVICE,
         click.option(
             "--workers", default="auto", show_default=True, metavar="N",
             help="Worker processes; auto: as many as end soonest. With ray, on each node.",
@@ -143,12 +142,8 @@ def run(suite: str, quiet: bool, as_json: bool, **given: Any) -> None:
     place = {name: given[name] for name in ("ranks", "engine", "address")}
     options = dataclasses.replace(options_of(spec.name, given), **place)
     watcher = progress.Watcher(quiet)
-    try:
-        with watcher:
-            plan = session.execute(spec, options, watcher)
-    except KeyboardInterrupt as error:
-        echo("", watcher.stopped(options.out), "To go on:", f"  {typed()}", err=True)
-        raise SystemExit(interrupts.exit_code(error)) from None
+    with going_on(lambda: watcher.stopped(options.out)), watcher:
+        plan = session.execute(spec, options, watcher)
     show_run(plan, options.out, as_json)
     failed = [record for record in plan.records if record.status != "ok"]
     raise SystemExit(CELLS_FAILED if failed else 0)

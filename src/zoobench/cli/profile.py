@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from zoobench.cli.base import JSON_FLAG, PATH, echo, say, user_errors
+from zoobench.cli.base import DEVICE, JSON_FLAG, PATH, echo, say, user_errors
 from zoobench.errors import UserError
 
 
@@ -23,7 +23,7 @@ from zoobench.errors import UserError
 )
 @click.option("--compile", is_flag=True, help="With --measure: of the compiled network.")
 @click.option("--ab", is_flag=True, help="Time two MODELS interleaved, in fresh processes.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
+@DEVICE
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto")
 @click.option("--batch", type=click.IntRange(1), help="Of --ab (1), or the training step (8).")
 @click.option("--source", help="Sweep a whole source: timm or torchvision.")

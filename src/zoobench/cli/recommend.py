@@ -15,14 +15,13 @@ from zoobench.cli.base import (
     QuantityType,
     echo,
     echo_json,
+    going_on,
     say,
-    typed,
     user_errors,
 )
 from zoobench.errors import UserError, check_finite
 from zoobench.files import expanded, file_name
 from zoobench.quantities import COUNT, SIZE, TIME
-from zoobench.workers import interrupts
 
 if TYPE_CHECKING:
     from zoobench.ranking.recommend import Limits
@@ -247,12 +246,8 @@ def advise_data(
         ref, options["budget"], out, limits, options["models"], options["device"],
         not options["no_fine_tune"], started, options["pool"], options["max_download"],
     )  # fmt: skip
-    try:
+    with going_on(lambda: f"Stopped. What was tried is kept in {out}."):
         found = advise(request, lambda line: echo(line, err=True))
-    except KeyboardInterrupt as error:
-        echo("", f"Stopped. What was tried is kept in {out}.", err=True)
-        echo("To go on:", f"  {typed()}", err=True)
-        raise SystemExit(interrupts.exit_code(error)) from None
     if as_json:
         echo_json(advice_json(found))
     else:

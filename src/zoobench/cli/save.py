@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoobench.cli.base import JSON_FLAG, PATH, echo, echo_json, say, user_errors
+from zoobench.cli.base import DEVICE, JSON_FLAG, PATH, echo, echo_json, say, user_errors
 from zoobench.errors import BadData, UserError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ BATCH = 16
 @click.option("--dataset", default="", help="Which, likewise.")
 @click.option("--method", default="", help="linear-probe, ridge, fine-tune, from-scratch, lora.")
 @click.option("--cell", default="", help="The beginning of a record's key, to say exactly which.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@DEVICE
 @JSON_FLAG
 @user_errors
 def save(run: Path, out: Path, device: str, as_json: bool, **named: str) -> None:
