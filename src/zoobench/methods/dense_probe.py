@@ -15,7 +15,7 @@ import numpy as np
 from zoobench.interfaces import Adapted, SealedSplits, Split
 from zoobench.machine import placed
 from zoobench.methods.cells import CellSample, cell_miou, painted, sampled
-from zoobench.methods.linear_probe import facts_of, flags_of
+from zoobench.methods.linear_probe import LambdaPath, facts_of, flags_of
 from zoobench.methods.predictor import Predictor
 from zoobench.tasks.segmentation import LabelMaps, Mask
 from zoobench.views import CellFeatures
@@ -28,7 +28,7 @@ ROWS = 2**16
 
 
 @dataclass(frozen=True)
-class DenseProbe:
+class DenseProbe(LambdaPath):
     """The linear probe on the cells of frozen maps, chosen on `valid` by mIoU.
 
     `lambdas`, `decades` and `refit` are as of pictures; the mIoU is of cells of one class each,
@@ -38,20 +38,14 @@ class DenseProbe:
     Logits are then bilinear between the centres of cells, in the mask's own size.
     """
 
-    lambdas: int = 45
-    decades: float = 11.0
-    refit: bool = True
     size: int = 224
     layers: Literal["last", "pyramid"] = "last"
 
-    version: ClassVar[int] = 1
-    needs: ClassVar[str] = "features"
     tasks: ClassVar[tuple[str, ...]] = ("segmentation",)
     view: ClassVar[str] = "maps"
 
     def __post_init__(self) -> None:
-        if self.lambdas < 1 or not self.decades > 0:
-            raise ValueError("linear-probe needs at least 1 lambda and more than 0 decades")
+        super().__post_init__()
         if not 32 <= self.size <= 4096:
             raise ValueError(f"size must lie between 32 and 4096 pixels, not {self.size}")
 

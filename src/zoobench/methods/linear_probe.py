@@ -18,7 +18,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class LinearProbe:
+class LambdaPath:
+    """Abstract: a probe along a path of `lambdas` penalties over `decades`."""
+
+    lambdas: int = 45
+    decades: float = 11.0
+    refit: bool = True
+
+    version: ClassVar[int] = 1
+    needs: ClassVar[str] = "features"
+
+    def __post_init__(self) -> None:
+        if self.lambdas < 1 or not self.decades > 0:
+            raise ValueError("linear-probe needs at least 1 lambda and more than 0 decades")
+
+
+@dataclass(frozen=True)
+class LinearProbe(LambdaPath):
     """A path of `lambdas` penalties over `decades`, chosen on `valid` by NLL, then refit on
     train + valid at the chosen lambda.
 
@@ -30,20 +46,11 @@ class LinearProbe:
     `explain` what its answers rest on (docs/trust.md).
     """
 
-    lambdas: int = 45
-    decades: float = 11.0
-    refit: bool = True
     membership: bool = off()
     explain: Literal[False, True, "integrated-gradients"] = off()
 
-    version: ClassVar[int] = 1
-    needs: ClassVar[str] = "features"
     tasks: ClassVar[tuple[str, ...]] = ("classification",)
     view: ClassVar[str] = "embed"
-
-    def __post_init__(self) -> None:
-        if self.lambdas < 1 or not self.decades > 0:
-            raise ValueError("linear-probe needs at least 1 lambda and more than 0 decades")
 
     def adapt(self, backbone: Any, splits: SealedSplits, seed: int) -> Adapted:
         """`backbone` is a FeatureSource; `seed` changes nothing."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from zoobench.datasets.splits import hash_order
 from zoobench.interfaces import Adapted, SealedSplits, Split
 from zoobench.machine import placed
-from zoobench.methods.linear_probe import facts_of, flags_of
+from zoobench.methods.linear_probe import LambdaPath, facts_of, flags_of
 from zoobench.methods.predictor import Predictor
 from zoobench.tasks.token_classification import entity_f1, tags_of
 
@@ -39,7 +39,7 @@ BLOCK = 2**16
 
 
 @dataclass(frozen=True)
-class WordProbe:
+class WordProbe(LambdaPath):
     """The linear probe on the words of a text, chosen on `valid` by NLL with entity F1 beside it.
 
     `lambdas`, `decades`, `refit` and the flags are as of whole texts. The layer is one of those at
@@ -49,18 +49,8 @@ class WordProbe:
     solver's copies 16 bytes a word and feature.
     """
 
-    lambdas: int = 45
-    decades: float = 11.0
-    refit: bool = True
-
-    version: ClassVar[int] = 1
-    needs: ClassVar[str] = "features"
     tasks: ClassVar[tuple[str, ...]] = ("token-classification",)
     view: ClassVar[str] = "words"
-
-    def __post_init__(self) -> None:
-        if self.lambdas < 1 or not self.decades > 0:
-            raise ValueError("linear-probe needs at least 1 lambda and more than 0 decades")
 
     def adapt(self, backbone: Any, splits: SealedSplits, seed: int) -> Adapted:
         """`backbone` gives `words`; `seed` changes nothing."""
