@@ -126,9 +126,6 @@ class Comparison:
     alpha: float = 0.05
     strict: bool = False
 
-    def having(self, *outcomes: str) -> tuple[Finding, ...]:
-        return tuple(f for f in self.findings if f.outcome in outcomes)
-
     @property
     def failing(self) -> tuple[Finding, ...]:
         """What turns the gate red with exit code 1."""

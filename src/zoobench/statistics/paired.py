@@ -27,7 +27,7 @@ class Estimate:
     """A difference with its 95% interval and its one-sided p-values.
 
     `less` is the p-value for "the true difference is below 0", `greater` for above;
-    `se` is the standard error, `dof` the degrees of freedom behind it.
+    `se` is the standard error.
     """
 
     value: float
@@ -36,7 +36,6 @@ class Estimate:
     less: float
     greater: float
     se: float
-    dof: float
 
 
 def mcnemar(losses: ArrayLike, gains: ArrayLike, alternative: Alternative = "two-sided") -> Floats:
@@ -179,7 +178,7 @@ def from_draws(
     if se == 0.0:
         agree = 0.5 ** (dof + 1)
         sides = (1.0 if value >= 0 else agree, 1.0 if value <= 0 else agree)
-        return Estimate(value, float(low), float(high), *sides, se=0.0, dof=dof)
+        return Estimate(value, float(low), float(high), *sides, se=0.0)
     dof = min(dof, known[1])
     half = float(stdtrit(dof, 0.975)) * se
     low, high = min(low, value - half), max(high, value + half)
@@ -189,7 +188,7 @@ def from_draws(
 
     less = p(int((array >= 0).sum()), float(stdtr(dof, value / se)))
     greater = p(int((array <= 0).sum()), float(stdtr(dof, -value / se)))
-    return Estimate(value, float(low), float(high), less, greater, se, dof)
+    return Estimate(value, float(low), float(high), less, greater, se)
 
 
 def paired_bootstrap(difference: ArrayLike, resamples: int = 9_999, seed: int = 0) -> Estimate:
@@ -251,7 +250,7 @@ def student(
     share = seeds[0] / total if total > 0 else 0.0
     se = total**0.5 if se is None else se
     if se == 0.0:
-        return Estimate(value, value, value, float(value >= 0), float(value <= 0), 0.0, dof)
+        return Estimate(value, value, value, float(value >= 0), float(value <= 0), 0.0)
 
     def quantile(p: float) -> float:
         return float(share * stdtrit(few, p) + (1 - share) * stdtrit(dof, p))
@@ -264,7 +263,7 @@ def student(
         low, high = (middle, high) if beyond else (low, middle)
     tail = float(np.exp(high))
     less, greater = (tail, 1 - tail) if value < 0 else (1 - tail, tail)
-    return Estimate(value, value - half, value + half, less, greater, se, dof)
+    return Estimate(value, value - half, value + half, less, greater, se)
 
 
 def detectable_drop(
