@@ -16,7 +16,7 @@ from zoobench.interfaces import InputSpec
 from zoobench.models import timm_
 from zoobench.models.backbones import ImageBackbone, TextBackbone, finish
 from zoobench.schema import Ref
-from zoobench.workers.runner import failed
+from zoobench.workers.provenance import failed
 
 SMALL = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,

@@ -23,7 +23,8 @@ from zoobench.features.source import Features
 from zoobench.interfaces import Split, Splits
 from zoobench.schema import Cell, Record, Ref
 from zoobench.tasks.classification import labels_of
-from zoobench.workers.runner import Bench, failed
+from zoobench.workers.provenance import failed
+from zoobench.workers.runner import Bench
 from zoobench.workers.settings import Result, Settings
 
 FACTS = ("params", "macs", "latency_ms_p50", "peak_memory_bytes", "logme", "h_score")

@@ -1,14 +1,19 @@
-"""Where a cell's numbers come from: what its cards say, and what was really loaded."""
+"""What a record says beside its numbers: what the cards say and what was really loaded, on what it
+was computed, and why there are none."""
 
 from __future__ import annotations
 
 import contextlib
+import platform
+import traceback
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from zoobench import datasets, models
-from zoobench.errors import ZoobenchError
+from zoobench import __version__, datasets, machine, models
+from zoobench.errors import CellError, MissingExtra, UserError, ZoobenchError
 from zoobench.interfaces import Splits
 from zoobench.schema import Cell, Record, Ref
+from zoobench.workers.settings import Settings
 
 if TYPE_CHECKING:
     from zoobench.features.source import Features
@@ -83,3 +88,44 @@ def precision_of(record: Record) -> str:
 def compiled(record: Record) -> bool:
     """Whether the times of a record whose suite says `compile` are those of a compiled network."""
     return record.cell.model.source != "control" and "compile-failed" not in record.flags
+
+
+def failed(cell: Cell, error: BaseException) -> Record:
+    """The record of a cell that raised: its status, and a message a person can use."""
+    if isinstance(error, CellError):
+        status = error.status
+    elif machine.out_of_memory(error):
+        status = "oom"
+    else:
+        status = "error"
+    expected = isinstance(error, (CellError, UserError, MissingExtra))
+    message = str(error) or type(error).__name__
+    if not expected:
+        message = f"{type(error).__name__}: {message}"
+    # A library's own error stays in the log, where ours says what it means in a sentence.
+    foreign = error.__cause__ is not None and not isinstance(
+        error.__cause__, (OSError, ZoobenchError)
+    )
+    detail = "" if expected and not foreign else "".join(traceback.format_exception(error))[-4000:]
+    body: Mapping[str, Any] = {"message": message, **({"detail": detail} if detail else {})}
+    return Record(cell, status, error=body, provenance=planned(cell))
+
+
+def environment(settings: Settings, record: Record) -> dict[str, Any]:
+    """The part of the environment that decides whether times of `record` may be compared."""
+    import torch
+
+    cuda = settings.device.startswith("cuda")
+    return {
+        "device": "cuda" if cuda else settings.device,
+        "device_name": machine.device_name(settings.device),
+        "threads": torch.get_num_threads(),
+        "workers": settings.workers,
+        **({"ranks": settings.ranks} if settings.ranks > 1 else {}),
+        "precision": precision_of(record),
+        **({"compiled": True} if settings.compile and compiled(record) else {}),
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),  # torch's own class would make the parent import torch
+        "zoobench": __version__,
+        **({"driver": machine.driver(), "cuda": str(torch.version.cuda)} if cuda else {}),
+    }

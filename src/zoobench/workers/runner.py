@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,17 +18,9 @@ from typing import Any
 from zoobench import datasets, machine, methods, tasks, worktime
 from zoobench.datasets import control
 from zoobench.datasets.splits import drawn
-from zoobench.errors import (
-    CellError,
-    MissingExtra,
-    NotFinite,
-    Unsupported,
-    UserError,
-    ZoobenchError,
-)
+from zoobench.errors import CellError, NotFinite, Unsupported
 from zoobench.features.source import Features, Progress
 from zoobench.interfaces import Adapted, Method, Split, Splits, Team
-from zoobench.machine import device_name, out_of_memory
 from zoobench.methods.explain import NOT_BETTER
 from zoobench.methods.training import TrainedNetwork
 from zoobench.metrics import measured
@@ -39,7 +30,7 @@ from zoobench.tasks.evaluate import UNKNOWN_CLASSES, evaluate, of_known
 from zoobench.workers import torchrun
 from zoobench.workers.audits import UNEXPLAINED, audited
 from zoobench.workers.loaded import Alone, Loaded, bounded, load, second
-from zoobench.workers.provenance import compiled, planned, precision_of, provenance
+from zoobench.workers.provenance import environment, failed, provenance
 from zoobench.workers.settings import Result, Settings
 
 
@@ -353,48 +344,3 @@ def _arrays(output: Any) -> Any:
 def facts(adapted: Adapted) -> tuple[Measurement, ...]:
     """What the method says of its own fit, as measurements (train accuracy, iterations, ...)."""
     return tuple(measured(name, float(value)) for name, value in adapted.facts.items())
-
-
-def failed(cell: Cell, error: BaseException) -> Record:
-    """The record of a cell that raised: its status, and a message a person can use."""
-    if isinstance(error, CellError):
-        status = error.status
-    elif out_of_memory(error):
-        status = "oom"
-    else:
-        status = "error"
-    expected = isinstance(error, (CellError, UserError, MissingExtra))
-    message = str(error) or type(error).__name__
-    if not expected:
-        message = f"{type(error).__name__}: {message}"
-    # A library's own error stays in the log, where ours says what it means in a sentence.
-    foreign = error.__cause__ is not None and not isinstance(
-        error.__cause__, (OSError, ZoobenchError)
-    )
-    detail = "" if expected and not foreign else "".join(traceback.format_exception(error))[-4000:]
-    body: Mapping[str, Any] = {"message": message, **({"detail": detail} if detail else {})}
-    return Record(cell, status, error=body, provenance=planned(cell))
-
-
-def environment(settings: Settings, record: Record) -> dict[str, Any]:
-    """The part of the environment that decides whether times of `record` may be compared."""
-    import platform
-
-    import torch
-
-    from zoobench import __version__
-
-    cuda = settings.device.startswith("cuda")
-    return {
-        "device": "cuda" if cuda else settings.device,
-        "device_name": device_name(settings.device),
-        "threads": torch.get_num_threads(),
-        "workers": settings.workers,
-        **({"ranks": settings.ranks} if settings.ranks > 1 else {}),
-        "precision": precision_of(record),
-        **({"compiled": True} if settings.compile and compiled(record) else {}),
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),  # torch's own class would make the parent import torch
-        "zoobench": __version__,
-        **({"driver": machine.driver(), "cuda": str(torch.version.cuda)} if cuda else {}),
-    }
