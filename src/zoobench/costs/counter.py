@@ -123,15 +123,21 @@ def _tensors(value: Any) -> list[torch.Tensor]:
 
 
 @contextmanager
-def plain_kernels() -> Iterator[None]:
-    """Attention in its maths form, the fast path of MultiheadAttention off."""
+def no_fastpath() -> Iterator[None]:
+    """The fast path of MultiheadAttention off."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
+        yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
+
+
+@contextmanager
+def plain_kernels() -> Iterator[None]:
+    """Attention in its maths form, the fast path of MultiheadAttention off."""
+    with no_fastpath(), sdpa_kernel(SDPBackend.MATH):
+        yield
 
 
 def count(

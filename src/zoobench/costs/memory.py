@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from zoobench.costs import architectures
-from zoobench.costs.counter import training_mode
+from zoobench.costs.counter import no_fastpath, training_mode
 from zoobench.schema import Ref
 
 
@@ -94,13 +94,8 @@ def fused_attention() -> Iterator[None]:
         out: torch.Tensor = attend(query, key, value)[0]
         return out
 
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with mock.patch.object(functional, "scaled_dot_product_attention", fused):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
+    with no_fastpath(), mock.patch.object(functional, "scaled_dot_product_attention", fused):
+        yield
 
 
 def needed(ref: str, train: bool) -> int:
