@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 from cells import GABOR, write_suite
 from hostile import Said
 from zoobench.cli.main import main
+from zoobench.report.listing import EXTRAS
 from zoobench.runs import session
 
 pytestmark = pytest.mark.xdist_group("finished")  # one run serves them all
@@ -188,6 +190,19 @@ def test_doctor_tells_a_bug_report_what_it_needs() -> None:
     assert code == 0
     assert facts["libraries"]["torch"]
     assert "packaged/minilm-l6-v2" in facts["models offline"]
+    with (Path(__file__).parents[2] / "pyproject.toml").open("rb") as file:
+        extras = tomllib.load(file)["project"]["optional-dependencies"]
+    assert {*EXTRAS.values()} == {*extras} - {"test"}
+
+
+@pytest.mark.parametrize("group", [(), ("list",), ("baseline",)])
+def test_help_says_of_every_command_a_whole_sentence(group: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(main, [*group, "--help"], terminal_width=80)
+    commands = done.output.partition("Commands:\n")[2]
+    assert done.exit_code == 0
+    assert commands
+    assert "..." not in commands
+    assert max(map(len, done.output.splitlines())) <= 80
 
 
 def test_recommend_names_a_pick(finished: tuple[Path, str, str], zoobench: Zoobench) -> None:

@@ -225,7 +225,7 @@ def plan(suite: str, as_json: bool, **given: Any) -> None:
 )
 @user_errors
 def report(runs: tuple[Path, ...], out: Path | None, pictures: bool) -> None:
-    """Write report.html, report.md, CSV, Parquet and figures for RUN..."""
+    """Write report.html, report.md, CSV, Parquet and figures for RUNS."""
     paths = rank_and_write(runs, out or own_folder(runs[0], "report"), pictures)
     echo("", "Written:", *(f"  {path}" for path in paths))
     if not any(path.suffix == ".parquet" for path in paths):
@@ -238,7 +238,7 @@ def report(runs: tuple[Path, ...], out: Path | None, pictures: bool) -> None:
 @click.option("--keep-first", is_flag=True, help="In a conflict keep the RUN that is named first.")
 @user_errors
 def merge(runs: tuple[Path, ...], out: Path, keep_first: bool) -> None:
-    """Join RUN... (shards, machines) of one suite into the run directory --out.
+    """Join RUNS (shards, machines) of one suite into the run directory --out.
 
     Nothing is written when two runs answer a cell with other numbers, unless --keep-first.
     Exit code 3 when cells failed or are missing.
@@ -364,7 +364,7 @@ main.lazy = {
 @JSON_FLAG
 @user_errors
 def doctor(as_json: bool) -> None:
-    """Devices, versions, caches, and what is reachable."""
+    """Devices, versions, caches, and what is here without a network."""
     from zoobench.report import listing
 
     listing.show_doctor(as_json)

@@ -184,6 +184,17 @@ def _cell(value: Any) -> str:
     return escape.terminal(str(value))
 
 
+EXTRAS = {
+    "babel": "demo", "mlxtend": "demo", "skimage": "demo", "vaderSentiment": "demo",
+    "torchao": "compression", "gguf": "gguf", "ruptures": "history", "datasets": "hub",
+    "h5py": "keras", "keras": "keras", "peft": "lora", "lpips": "lpips", "onnx": "onnx",
+    "onnxruntime": "onnx", "onnxscript": "onnx", "open_clip": "open-clip", "pyarrow": "parquet",
+    "ray": "ray", "segmentation_models_pytorch": "segmentation", "jiwer": "sound",
+    "soundfile": "sound", "tensorflow": "tensorflow",
+}  # fmt: skip
+"""Module -> the extra that it comes with, in the order of the extras."""
+
+
 def show_doctor(as_json: bool) -> None:
     """Devices, versions, caches, and which optional parts are here."""
     facts = diagnosis()
@@ -193,10 +204,11 @@ def show_doctor(as_json: bool) -> None:
     for name, value in facts.items():
         if isinstance(value, dict):
             click.echo(f"{name}:")
+            wide = max(map(len, value), default=0)
             for key, item in value.items():
-                click.echo(escape.terminal(f"  {key:<24} {item}"))
+                click.echo(escape.terminal(f"  {key:<{wide}}  {item}"))
         else:
-            click.echo(escape.terminal(f"{name + ':':<26} {value}"))
+            click.echo(escape.terminal(f"{name + ':':<13} {value}"))
 
 
 def diagnosis() -> dict[str, Any]:
@@ -208,17 +220,11 @@ def diagnosis() -> dict[str, Any]:
         device = machine.resolve("auto")
     except ZoobenchError as error:
         device = f"none: {error}"
-    extras = {
-        "datasets": "hub", "pyarrow": "parquet", "mlxtend": "demo", "babel": "demo", "gguf": "gguf",
-        "soundfile": "sound", "jiwer": "sound", "lpips": "lpips",
-        "onnx": "onnx", "onnxruntime": "onnx", "keras": "keras", "h5py": "keras",
-        "tensorflow": "tensorflow", "open_clip": "open-clip",
-    }  # fmt: skip
     have = {
         f"{module} (extra {extra})": "installed"
         if find_spec(module)
         else f"missing: pip install 'zoobench[{extra}]'"
-        for module, extra in extras.items()
+        for module, extra in EXTRAS.items()
     }
     names = ("HF_HOME", "HF_HUB_OFFLINE", "HF_ENDPOINT", "TORCH_HOME", "CUDA_VISIBLE_DEVICES")
     return {
