@@ -116,6 +116,7 @@ def splits_below(make: MakeFolder) -> None:
 def parts(make: MakeFolder) -> None:
     root = make({"images": 8, "masks": 8})
     assert "'images', 'masks' look like parts of the same examples" in refused(root)
+    assert 'their masks are task = "segmentation"' in refused(root)
     assert read(root, classes="all").classes == ("images", "masks")
     assert "parts" in refused(make({"train/images": 8, "train/masks": 8}).parent / "pets/train")
 
@@ -257,6 +258,12 @@ def test_mistakes_in_the_option_splits(splits: str, message: str, make_folder: M
 )  # fmt: skip
 def test_options_that_say_nothing(options: dict[str, Any], make_folder: MakeFolder) -> None:
     refused(make_folder({"cats": 5, "dogs": 5}), **options)
+
+
+@pytest.mark.parametrize("source", ["folder", "table", "conll", "squad"])
+def test_an_empty_path_is_not_the_folder_one_stands_in(source: str) -> None:
+    with pytest.raises(UserError, match=rf"^x: path of {source}/pets is empty$"):
+        datasets.resolve(Ref(source, "pets").with_options(path=""), "x")
 
 
 def test_all_classes_is_an_option_of_folders_alone() -> None:

@@ -245,8 +245,9 @@ def check_names(root: str, classes: Mapping[str, set[str]], kind: Kind = PICTURE
     if len(parts) > 1:
         raise BadData(
             f"{shown(root)}: the folders {_list(parts)} look like parts of the same examples, "
-            f"not like classes. To read one of them alone, give its classes' folder as path; if "
-            'they are the classes: classes = "all"'
+            'not like classes. Pictures and their masks are task = "segmentation". To read '
+            "one of them alone, give its classes' folder as path; if they are the classes: "
+            'classes = "all"'
         )
     below = set().union(*classes.values())
     if all(role(name) for name in below) and "train" in map(role, below):

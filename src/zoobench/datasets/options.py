@@ -29,6 +29,8 @@ def check(ref: Ref, own: Iterable[str], where: str) -> None:
     for name, value in ref.options:
         if name not in known:
             raise unknown(where, "option", name, known, f"for {ref.id}")
+        if name == "path" and value == "":  # as an unset variable of a script gives: no folder here
+            raise UserError(f"{opening(where)}path of {ref.id} is empty")
         if (name, value) == ("classes", "all") and "splits" in known:
             continue  # of a folder: each of its folders is a class
         if name in COMMON and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
