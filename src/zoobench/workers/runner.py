@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from zoobench import datasets, machine, methods, tasks, worktime
+from zoobench import datasets, methods, tasks, worktime
 from zoobench.datasets import control
 from zoobench.datasets.splits import drawn
 from zoobench.errors import CellError, NotFinite, Unsupported
