@@ -12,7 +12,8 @@ would gain, and the suite `vision` as the sum of its parts (gpu_parts.py). Weigh
 does not see them. Rates are examples a second, medians over turns. Both sides of a comparison take
 turns; first they are checked to compute the same thing. `--quick` uses tiny networks and little
 data: it shows that all parts run, as a test does on the CPU. One JSON (`SCHEMA`), written again
-after each part, and a table.
+after each part, and a table. A part that fails has an `error` in place of its numbers, and the exit
+code is 3.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ from typing import Any
 
 from gpu_clock import QUICK, WHOLE, Bench, StepClock
 from gpu_inputs import Cached, jpegs, pixels, sentences, split_of, splits_of, text_encoder
-from gpu_parts import idle, probes, products, recorded, suite, suite_models
+from gpu_parts import attempted, idle, probes, products, recorded, suite, suite_models
 
-SCHEMA = 3
+SCHEMA = 4
 TEXTS = "text-encoder"
 NETWORKS = {
     "resnet50": "timm/resnet50?weights=random",
@@ -54,6 +55,7 @@ def ceilings(bench: Bench) -> dict[str, float]:
     side, found = bench.sizes.matrix, {}
     for name in ("float32", "bfloat16"):
         a = torch.randn(side, side, device=bench.device, dtype=getattr(torch, name))
+        bench.warm(lambda a=a: a @ a)
         found[f"matmul_{name}"] = 2 * side**3 / bench.best(lambda a=a: a @ a)
     one = torch.empty(side * side * 4, device=bench.device, dtype=torch.uint8)
     other = torch.empty_like(one)
@@ -255,19 +257,25 @@ def measured(
         texts = text_encoder(Path(folder) / "texts", quick)
         for name, ref in (TINY if quick else NETWORKS).items():
             whole = f"hf/bench?weights={texts}&{ref}" if name == TEXTS else ref
-            row = network(bench, name, whole, files, compiling, not body["networks"])
-            body["networks"].append({**row, "ref": ref if name == TEXTS else row["ref"]})
+            first = not body["networks"]
+            row = attempted(
+                lambda name=name, whole=whole, first=first: network(
+                    bench, name, whole, files, compiling, first
+                )
+            )
+            body["networks"].append({**row, "name": name, "ref": ref})
             print(line(body["networks"][-1], body["ceilings"]), flush=True)
             done()
-    done(probes=probes(bench))
-    done(products=products(bench))
+    done(probes=attempted(lambda: probes(bench)))
+    done(products=attempted(lambda: products(bench)))
 
     def rate(ref: str) -> float:
         backbone = models.load(models.resolve(ref), 0)
         return bench.sizes.batch / bench.best(made(bench, backbone, ref)[1])
 
     refs = TINY_SUITE if quick else suite_models()
-    done(suite=suite(bench, refs, body["networks"], rate))
+    whole = [row for row in body["networks"] if "error" not in row]
+    done(suite=attempted(lambda: suite(bench, refs, whole, rate)))
     return body
 
 
@@ -279,6 +287,8 @@ HEAD = (
 
 def line(row: dict[str, Any], peaks: dict[str, float]) -> str:
     """A network's row: extraction as shares of the bare forward."""
+    if "error" in row:
+        return f"{row['name']:16}{row['error']}"[:100]
     peak = peaks["matmul_bfloat16" if row["precision"] == "bf16" else "matmul_float32"]
     shares = [
         f"{row[kind] / row['bare']:>{width}.0%}" if kind in row else " " * width
@@ -292,7 +302,7 @@ def line(row: dict[str, Any], peaks: dict[str, float]) -> str:
     )
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="")
     parser.add_argument("--quick", action="store_true", help="tiny networks: does it run?")
@@ -313,34 +323,41 @@ def main() -> None:
 
     body = measured(device, asked.quick, asked.compile, keep)
     print(summary(body, asked.quick))
+    parts = [*body["networks"], body["probes"], body["products"], body["suite"]]
+    return 3 if any("error" in part for part in parts) else 0
 
 
 def summary(body: dict[str, Any], quick: bool) -> str:
     """What stands below the table."""
-    peaks, found, larger, whole = (
-        body[part] for part in ("ceilings", "probes", "products", "suite")
-    )
+    peaks, networks = body["ceilings"], [row for row in body["networks"] if "error" not in row]
     n, d, c = (QUICK if quick else WHOLE).probe
-    idles = body["networks"][0]["idle_share"]
-    share = idles["error"] if isinstance(idles, dict) else f"{idles:.0%}"
-    gains = [
-        f"{row['name']} {row['recorded'].get('error') or row['recorded']}"
-        for row in body["networks"]
-        if row["recorded"] is not None
-    ]
-    return (
-        f"\nmatrix product {peaks['matmul_float32'] / 1e12:.2f} TFLOP/s in float32, "
-        f"{peaks['matmul_bfloat16'] / 1e12:.2f} in bfloat16; copy {peaks['copy_bytes'] / 1e9:.0f} "
-        f"GB/s\nprobe of {n:,} x {d:,}, {c} classes: {found['logistic_seconds']:.2f} s to a gap of "
-        f"{found['relative_gap']:.0e}; ridge {found['ridge_seconds']:.2f} s\n"
-        f"{larger['lambdas']} penalties in one product: scores {larger['scores_ratio']:.2f} and "
-        f"gradients {larger['gradients_ratio']:.2f} times as fast\n"
-        f"idle in extraction from pixels, profiled: {share}\n"
-        f"recorded graphs, times as fast by batch: {'; '.join(gains) or 'none on this device'}\n"
-        f"{len(whole['models'])} models on 10,000 pictures: {whole['seconds']:.0f} s, features "
-        f"{whole['features_seconds']:.0f}, probes {whole['probe_seconds']:.0f}\n"
-        f"all of it in {body['seconds']:.0f} s"
-    )
+    idles = next((row["idle_share"] for row in networks if "idle_share" in row), "not measured")
+    share = f"{idles:.0%}" if isinstance(idles, float) else idles
+    gains = [f"{row['name']} {row['recorded']}" for row in networks if row["recorded"] is not None]
+    return "\n".join((
+        "",
+        f"matrix product {peaks['matmul_float32'] / 1e12:.2f} TFLOP/s in float32, "
+        f"{peaks['matmul_bfloat16'] / 1e12:.2f} in bfloat16; copy "
+        f"{peaks['copy_bytes'] / 1e9:.0f} GB/s",
+        told(body["probes"], f"probe of {n:,} x {d:,}, {c} classes", (
+            "{logistic_seconds:.2f} s to a gap of {relative_gap:.0e}; ridge {ridge_seconds:.2f} s"
+        )),
+        told(body["products"], "several penalties in one product", (
+            "{lambdas} of them: scores {scores_ratio:.2f} and gradients {gradients_ratio:.2f} "
+            "times as fast"
+        )),
+        f"idle in extraction from pixels, profiled: {share}",
+        f"recorded graphs, times as fast by batch: {'; '.join(gains) or 'none on this device'}",
+        told(body["suite"], "the suite's models on 10,000 pictures", (
+            "{seconds:.0f} s, features {features_seconds:.0f}, probes {probe_seconds:.0f}"
+        )),
+        f"all of it in {body['seconds']:.0f} s",
+    ))  # fmt: skip
+
+
+def told(part: dict[str, Any], what: str, numbers: str) -> str:
+    """A line of a part: its `numbers`, filled in, or its error."""
+    return f"{what}: {part.get('error') or numbers.format(**part)}"
 
 
 if __name__ == "__main__":

@@ -102,6 +102,14 @@ def said(error: BaseException) -> dict[str, str]:
     return {"error": f"{type(error).__name__}: {error}".partition("\n")[0][:200]}
 
 
+def attempted(part: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What `part` gives, or its `error`: the parts after it are measured all the same."""
+    try:
+        return part()
+    except Exception as error:  # noqa: BLE001  a card may be there once, and for minutes
+        return said(error)
+
+
 def rows_of(bench: Bench, n: int, d: int, c: int) -> tuple[Any, Any]:
     """(N, D) float32 and their (N,) labels of C classes, on the device."""
     import torch

@@ -33,7 +33,7 @@ def test_every_part_runs_and_its_json_has_its_shape(
     bench, out = module("bench_gpu", monkeypatch), tmp_path / "bench.json"
     asked = ["bench_gpu.py", "--quick", "--device", "cpu", "--out", str(out)]
     monkeypatch.setattr(sys, "argv", asked)
-    bench.main()
+    assert bench.main() == 0
     body = json.loads(out.read_text("ascii"))
     assert body.keys() == {
         "schema", "device", "torch", "driver", "cores", "quick", "ceilings", "networks", "probes",
@@ -70,6 +70,39 @@ def test_every_part_runs_and_its_json_has_its_shape(
     said = capsys.readouterr().out
     assert all(name in said for name in bench.TINY)
     assert max(map(len, said.splitlines())) <= 100
+
+
+def test_a_part_that_fails_costs_its_own_numbers_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench, out = module("bench_gpu", monkeypatch), tmp_path / "bench.json"
+    second = list(bench.TINY)[1]
+    whole = bench.network
+
+    def network(timed: Any, name: str, *rest: Any) -> Any:
+        if name == second:
+            raise RuntimeError("CUDA error: device-side assert triggered\nand more")
+        return whole(timed, name, *rest)
+
+    def fails(*_: Any) -> Any:
+        raise ValueError("no such product")
+
+    monkeypatch.setattr(bench, "network", network)
+    monkeypatch.setattr(bench, "products", fails)
+    monkeypatch.setattr(
+        sys, "argv", ["bench_gpu.py", "--quick", "--device", "cpu", "--out", str(out)]
+    )
+    assert bench.main() == 3
+    body = json.loads(out.read_text("ascii"))
+    good, bad = body["networks"]
+    assert "error" not in good
+    assert bad["error"] == "RuntimeError: CUDA error: device-side assert triggered"
+    assert body["products"] == {"error": "ValueError: no such product"}
+    assert body["probes"]["relative_gap"] < 1e-4
+    assert body["suite"]["seconds"] > 0
+    said = capsys.readouterr().out
+    assert "several penalties in one product: ValueError: no such product" in said
+    assert "device-side assert" in said
 
 
 @pytest.mark.parametrize(
