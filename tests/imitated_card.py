@@ -51,6 +51,15 @@ class OnCard(torch.Tensor):
         made.held = held
         return made
 
+    @property
+    def data(self) -> torch.Tensor:
+        return OnCard(self.held.data)
+
+    @data.setter
+    def data(self, other: torch.Tensor) -> None:
+        torch.Tensor.data.__set__(self, other)  # type: ignore[attr-defined]
+        self.held = other.held if isinstance(other, OnCard) else other
+
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @classmethod
