@@ -124,6 +124,8 @@ def test_report_can_be_written_elsewhere(
             "--max-latency: --max-latency-ms says the same",
         ),
         (["recommend", "--data", "nowhere", "--budget", "0"], "--budget: expected more than 0"),
+        (["recommend", "nowhere", "--license", ""], "--license: is empty"),
+        (["recommend", "nowhere", "--needs", " "], "--needs: is empty"),
         (
             ["recommend", "--data", "nowhere", "--tolerance", "-1"],
             "--tolerance: expected 0 or more",

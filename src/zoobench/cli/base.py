@@ -31,6 +31,14 @@ class FilledPath(click.Path):
         return super().convert(value, param, ctx)
 
 
+def filled(ctx: click.Context, param: click.Parameter, value: str | None) -> str:
+    """A limit's text, "" where it is not given. Empty, as a script's unset variable is, it
+    would be no limit."""
+    if value is not None and not value.strip():
+        raise click.UsageError(f"{param.opts[0]}: is empty; leave it out for no limit", ctx)
+    return value or ""
+
+
 if TYPE_CHECKING:
     NumberType = click.ParamType[float]
 else:

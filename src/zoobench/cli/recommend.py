@@ -15,6 +15,7 @@ from zoobench.cli.base import (
     QuantityType,
     echo,
     echo_json,
+    filled,
     going_on,
     say,
     user_errors,
@@ -99,7 +100,7 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     metavar="AUC",
     help="Of a RUN: how well an attack may tell who was in train, at most, as 0.6.",
 )
-@click.option("--license", "license_", default="", help="permissive, or SPDX names by comma.")
+@click.option("--license", "license_", callback=filled, help="permissive, or SPDX names by comma.")
 @click.option(
     "--tolerance",
     type=float,
@@ -116,7 +117,7 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option(
     "--needs",
-    default="",
+    callback=filled,
     metavar="PROBES",
     help="Usability probes (zoobench check --list) that must say yes, by comma.",
 )
