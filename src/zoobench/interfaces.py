@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Raw = Any
-"""One example as its dataset gives it: an RGB PIL.Image.Image, or a str."""
+"""One example as its dataset gives it: an RGB PIL.Image.Image, a str or several, an audio.Clip."""
 
 
 class TestSetRead(ZoobenchError):
@@ -267,8 +267,9 @@ class Method(Protocol):
     `version` changes when the numbers it gives may change; `needs` is "features"
     (frozen backbone), "module" (trains it) or "nothing" (controls); a frozen one that trains in
     steps all the same is `seeded`; `tasks` are the names of those it serves, and `view` what it
-    reads of a backbone: "embed", "maps", "words", "frames", "" for nothing; of a complete model,
-    from which nothing is learned, its "answer", or the "scores" (or directions) that `embed` gives.
+    reads of a backbone: "embed", "maps", "words", "pairs", "frames", "" for nothing; of a complete
+    model, from which nothing is learned, its "answer", or the "scores" (or directions) that `embed`
+    gives.
     """
 
     version: ClassVar[int]

@@ -1,8 +1,8 @@
-"""How a network is read in parts: the maps of a picture, and the words of a text.
+"""How a network is read in parts: maps of a picture, words of a text, frames of a recording.
 
-A `MapReader` and a `TokenReader` are what a backbone offers beside one vector an example;
-`CellFeatures` and `WordFeatures` are what frozen methods are given of them. Importing this
-imports neither torch nor numpy. D features.
+A `MapReader`, a `TokenReader`, a `FrameReader` and a `TextTower` are what a backbone offers beside
+one vector an example; `CellFeatures`, `WordFeatures` and `FrameFeatures` are what frozen methods
+are given of them. Importing this imports neither torch nor numpy. D features.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The Adapted of every method but training: a function that scores; and heads on features."""
+"""The end of an adaptation that scores classes or numbers from features, and heads on them."""
 
 from __future__ import annotations
 

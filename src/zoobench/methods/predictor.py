@@ -1,4 +1,4 @@
-"""The end of an adaptation whose answers are made picture by picture: masks, or boxes."""
+"""The end of an adaptation whose answers are made when they are asked for: masks, boxes, texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the recipes that train networks of texts have in common, whatever they train for."""
+"""What the recipes that train networks of texts or recordings have in common, whatever for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""hf/...: image and text encoders of transformers, from the hub or from a local folder.
+"""hf/...: encoders of transformers, from the hub or from a local folder.
 
 Any repository may be named; those in the catalogue have a card. Nothing but what
 transformers itself implements is run (no trust_remote_code).
