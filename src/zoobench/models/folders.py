@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoobench.errors import CellError, MissingWeights, Unsupported, UserError
-from zoobench.files import lies_in, parse_json
+from zoobench.files import expanded, lies_in, parse_json
 from zoobench.models import checkpoints
+from zoobench.schema import Ref
 
 if TYPE_CHECKING:
     from zoobench.models.checkpoints import State
@@ -69,6 +70,18 @@ def looked_at(at: str) -> Iterator[None]:
         raise UserError(f"{at}{error}") from error
     except OSError as error:
         raise UserError(f"{at}{error.filename}: cannot be read: {error.strerror}") from error
+
+
+def located(ref: Ref) -> Path:
+    """The file or folder that `ref` is of: its option `path`, else its own name. Raises UserError
+    for a home folder of nobody's."""
+    return expanded(str(ref.option("path", ref.name)))
+
+
+def available(ref: Ref) -> tuple[bool, str]:
+    """Whether the folder that `ref` is of is here, in words."""
+    folder = located(ref)
+    return (True, f"the folder {folder}") if folder.is_dir() else (False, f"no folder {folder}")
 
 
 def inside(folder: Path, name: str) -> Path:

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zoobench import errors
 from zoobench.errors import CellError, MissingWeights, Unsupported, UserError, opening
-from zoobench.files import expanded
 from zoobench.models import (
     folders,
     graphs,
@@ -258,7 +257,7 @@ def _opened(path: Path, mtime_ns: int, size: int) -> OnnxFile:
 def _path(ref: Ref) -> Path:
     """Where the file lies. Raises MissingWeights where its pip package is not here."""
     if (package := ref.option("package")) is None:
-        return expanded(str(ref.option("path", ref.name)))
+        return folders.located(ref)
     name = str(ref.option("file", ""))
     try:
         listed = {item.as_posix(): item for item in metadata.files(str(package)) or ()}

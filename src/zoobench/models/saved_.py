@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoobench.errors import CellError, MissingWeights, Unsupported, UserError, opening
-from zoobench.files import expanded
 from zoobench.interfaces import InputSpec
 from zoobench.models import folders, glove, graphs, onnx_session, options, sentence, sound, text
 from zoobench.models.backbones import (
@@ -52,6 +51,7 @@ PACKAGES = {
     "onnx": ("onnx", "onnxruntime", "timm", "torchvision"),
 }
 """What computes with a library's models, beside torch and Pillow."""
+available = folders.available
 
 
 def cards() -> tuple[ModelCard, ...]:
@@ -67,7 +67,7 @@ def find(ref: Ref) -> ModelCard:
     # Without its path, as records name it, another folder of this name may be here.
     with contextlib.suppress(CellError, UserError, OSError):
         if ref.option("path") is not None:
-            described = read(_folder(ref))
+            described = read(folders.located(ref))
             origin, license = described.pretrained_on, described.license  # noqa: A001
             graph = described.graph
     return ModelCard(
@@ -83,7 +83,7 @@ def resolve(ref: Ref, where: str) -> Ref:
     options.check_names(ref, where, OPTIONS)
     at = opening(where)
     with folders.looked_at(at):
-        folder = _folder(ref)
+        folder = folders.located(ref)
         modality, revision = read(folder).modality, _revision(folder)
     if ref.revision not in ("", revision):
         raise UserError(f"{at}{folder}: its content is not that of {ref.id}@{ref.revision}")
@@ -95,17 +95,12 @@ def resolve(ref: Ref, where: str) -> Ref:
     return Ref("saved", last or "saved", revision, located.items())
 
 
-def available(ref: Ref) -> tuple[bool, str]:
-    folder = _folder(ref)
-    return (True, f"the folder {folder}") if folder.is_dir() else (False, f"no folder {folder}")
-
-
 def load(ref: Ref, seed: int) -> Backbone:
     """Raises Unsupported, MissingWeights where the folder is not what it was when it was named,
     MissingExtra."""
     if ref.option("weights", "pretrained") != "pretrained":
         raise Unsupported(f"{ref.short}: of a saved model there are no random weights")
-    folder = _folder(ref)
+    folder = folders.located(ref)
     described = describe(folder)
     revision = _revision(folder)
     if ref.revision not in ("", revision):
@@ -127,10 +122,6 @@ def _made(folder: Path, described: Description) -> OurBackbone:
         "image": _pictures, "text": _texts, "audio": _recordings,
     }  # fmt: skip
     return make[described.modality](folder, described)
-
-
-def _folder(ref: Ref) -> Path:
-    return expanded(str(ref.option("path", ref.name)))
 
 
 def _revision(folder: Path) -> str:

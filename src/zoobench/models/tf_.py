@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from zoobench.errors import MissingWeights, Unsupported, UserError, missing_extra, opening
-from zoobench.files import expanded
 from zoobench.models import folders, graphs, options, picture_inputs
 from zoobench.models.backbones import ImageBackbone, finish
 from zoobench.models.checkpoints import sha256_file
@@ -42,6 +41,9 @@ class TensorFlowCut(NamedTuple):
     provenance: dict[str, Any]
 
 
+available = folders.available
+
+
 def cards() -> tuple[ModelCard, ...]:
     return ()
 
@@ -63,7 +65,7 @@ def resolve(ref: Ref, where: str) -> Ref:
     if ref.option("weights") == "pretrained":
         ref = ref.without("weights")
     options.check_names(ref, where, OPTIONS)
-    folder = _folder(ref)
+    folder = folders.located(ref)
     if not folder.is_dir():
         raise UserError(f"{at}{ref.id}: there is no folder {folder}: say path=FOLDER")
     if importlib.util.find_spec("tensorflow") is None:
@@ -79,11 +81,6 @@ def resolve(ref: Ref, where: str) -> Ref:
     return named.with_options(path=os.path.abspath(folder))
 
 
-def available(ref: Ref) -> tuple[bool, str]:
-    folder = _folder(ref)
-    return (True, f"the folder {folder}") if folder.is_dir() else (False, f"no folder {folder}")
-
-
 def load(ref: Ref, seed: int) -> ImageBackbone:
     """Raises Unsupported, MissingWeights where the folder is not what it was when it was named,
     UnknownName, MissingExtra."""
@@ -93,7 +90,7 @@ def load(ref: Ref, seed: int) -> ImageBackbone:
         raise Unsupported(f"{ref.short}: of a SavedModel there are no random weights")
     read = _read(ref)
     said, pool = str(ref.option("tap", "")), str(ref.option("pool", ""))
-    tap = tf_taps.features_of(read, said, _folder(ref))
+    tap = tf_taps.features_of(read, said, folders.located(ref))
     module, spec, transform, provenance = _cut(ref, read, tap)
     pooling = f"the value {said}" if said else "input of the last linear layer"
     pooling = "its output" if tap in read.outputs.values() else pooling
@@ -117,7 +114,7 @@ def classifier(ref: Ref) -> tuple[TensorFlowCut, tuple[str, ...], bool]:
     from zoobench.models import tf_taps
 
     named = labels(ref)
-    read, folder = _read(ref), _folder(ref)
+    read, folder = _read(ref), folders.located(ref)
     tap, several = tf_taps.scores_of(read, str(ref.option("tap", "")), folder)
     return _cut(ref, read, tap), named, several
 
@@ -129,14 +126,14 @@ def labels(ref: Ref) -> tuple[str, ...]:
             f"{ref.short}: nobody says what its classes are called: name a file of its folder with "
             "a label a line, as labels=NAME"
         )
-    return folders.labels(_folder(ref), name)
+    return folders.labels(folders.located(ref), name)
 
 
 def _cut(ref: Ref, read: Any, tap: str) -> TensorFlowCut:
     """The graph of `ref` up to the tensor `tap`."""
     from zoobench.models import tf_graph, tf_session
 
-    folder, said = _folder(ref), dict(ref.options)
+    folder, said = folders.located(ref), dict(ref.options)
     size: tuple[int, int] | None = None
     if len(read.dims) == 4 and all(read.dims[1:3]):
         size = (read.dims[1], read.dims[2])
@@ -177,14 +174,10 @@ def _read(ref: Ref) -> Any:
     named."""
     from zoobench.models import tf_graph
 
-    folder = _folder(ref)
+    folder = folders.located(ref)
     if ref.revision not in ("", _revision(ref, folder)):
         raise MissingWeights(f"{folder}: it has changed since it was named")
     return tf_graph.frozen(folder, str(ref.option("signature", "")))
-
-
-def _folder(ref: Ref) -> Path:
-    return expanded(str(ref.option("path", ref.name)))
 
 
 def _revision(ref: Ref, folder: Path) -> str:
