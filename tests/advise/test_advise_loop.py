@@ -23,6 +23,7 @@ from zoobench.cli.main import main
 from zoobench.errors import StoreError, UserError
 from zoobench.export.saved import open_saved
 from zoobench.ranking.recommend import Limits
+from zoobench.report.advice import advice_json, advice_text
 from zoobench.runs.suite_toml import to_toml
 from zoobench.tasks.classification import labels_of
 from zoobench.workers.request_worker import RequestWorker
@@ -63,6 +64,43 @@ def test_a_model_that_dies_and_one_that_fails_cost_no_answer(tmp_path: Path) -> 
     assert found.untried == 0.0
 
 
+def test_raw_input_is_asked_on_the_furthest_rung_once(tmp_path: Path) -> None:
+    found = advise(request(tmp_path / "run"))
+    raw, pick = found.raw_input, found.pick
+    assert raw is not None
+    assert pick is not None
+    assert raw.examples == pick.examples == max(s.examples for s in found.standings)
+    assert raw.low < raw.value < raw.high
+    assert pick.value is not None
+    assert raw.beaten == (pick.value > raw.value and raw.p <= 0.05)
+    (asked,) = [d for d in found.done if d.stage == "control"]
+    record = next(r for r in store.load(tmp_path / "run").records if r.key == asked.key)
+    assert (record.cell.model.text, record.status) == ("control/raw-input", "ok")
+    again = advise(request(tmp_path / "run"))
+    assert [d for d in again.done if d.stage == "control"] == [asked]
+    assert again.raw_input == raw
+    assert "control" not in {s.candidate.model.partition("/")[0] for s in again.standings}
+    assert advice_json(found)["raw_input"]["examples"] == raw.examples
+
+
+def test_data_that_need_no_network_are_told(tmp_path: Path) -> None:
+    """A word says the class; vectors of no meaning know it no better than counts do."""
+    table = tmp_path / "t.csv"
+    rows = [f"it is {('good', 'bad')[i % 2]} number {i},{i % 2}" for i in range(200)]
+    table.write_text("\n".join(["text,label", *rows]))
+    data = datasets.resolve(f"table/t?path={table}&text=text&label=label")
+    asked = AdviceRequest(
+        data, 600.0, tmp_path / "run", Limits(), ("synthetic/bag",), "cpu", fine_tune=False
+    )
+    found = advise(asked)
+    assert found.raw_input is not None
+    assert found.raw_input.value == 1.0
+    assert not found.raw_input.beaten
+    said = "\n".join(advice_text(found))
+    assert "Raw input, without a network: accuracy 100.0" in said
+    assert "No model is shown to beat it" in said
+
+
 def test_near_ties_climb_to_all_of_the_data_and_pay_for_each_example_once(tmp_path: Path) -> None:
     from zoobench.workers.runner import Bench
     from zoobench.workers.settings import Settings
@@ -73,7 +111,8 @@ def test_near_ties_climb_to_all_of_the_data_and_pay_for_each_example_once(tmp_pa
     assert len({d.rung for d in probes}) > 1
     paid = {d.model: 0 for d in probes}
     for one in found.done:
-        paid[one.model] += one.new
+        if one.stage != "control":
+            paid[one.model] += one.new
     assert set(paid.values()) == {found.sizes.total}
     assert found.pick is not None
     assert found.pick.examples == found.sizes.total == 810
@@ -82,9 +121,9 @@ def test_near_ties_climb_to_all_of_the_data_and_pay_for_each_example_once(tmp_pa
     on_test = {r.key: r.value("accuracy") for r in run.records}
     for one in probes:
         assert one.value == pytest.approx(on_test[one.key], abs=0.12), "another fit, other examples"
-    assert {r.cell.method for r in run.records} == {"knn", "linear-probe"}
+    assert {r.cell.method for r in run.records} == {"knn", "linear-probe", "raw-input"}
     whole = [r for r in run.records if "max_train" not in r.cell.dataset.text]
-    assert len(whole) == 2
+    assert len(whole) == 3
     for record in whole:  # the same splits and accuracy, but for the features' rounding
         again = Bench(Settings(threads=1, measure_costs=False)).run(record.cell).record
         assert again.provenance["splits"] == record.provenance["splits"]

@@ -11,6 +11,7 @@ from zoobench.advise.nouns import (
     Advice,
     Candidate,
     Done,
+    RawInputResult,
     Rung,
     Stage,
     Standing,
@@ -22,7 +23,8 @@ from zoobench.advise.policy import running
 from zoobench.advise.verdict import Outcomes, Verdicts, telling, verdicts
 from zoobench.ranking.recommend import Limits
 from zoobench.schema import Record, Ref
-from zoobench.statistics.paired import wilson
+from zoobench.statistics.bootstrap import ALPHA
+from zoobench.statistics.paired import mcnemar, wilson
 from zoobench.tasks import task_of
 
 
@@ -80,7 +82,21 @@ def conclude(data: Ref, out: Path, limits: Limits, state: State, ended: str) -> 
         sizes=state.ladder[-1],
         untried=1 - float(found.first.sum()) if found else 1.0,
         needs=limits.needs,
+        raw_input=_raw_input(state, standings[0].candidate.model) if standings else None,
     )
+
+
+def _raw_input(state: State, best: str) -> RawInputResult | None:
+    """How raw input did beside the probe of `best` on the same examples, where both were asked."""
+    one = next((d for d in reversed(state.done) if d.stage == "control" and d.right), None)
+    pick = one and state.find(best, "probe", one.rung)
+    if one is None or pick is None or not pick.right:
+        return None
+    n = state.ladder[one.rung].total
+    raw, own = unpacked(one.right, n), unpacked(pick.right, n)
+    ahead, behind = int((own > raw).sum()), int((own < raw).sum())
+    value, p = float(raw.mean()), float(mcnemar(ahead, behind))
+    return RawInputResult(value, *wilson(value, n), n, p, ahead > behind and p <= ALPHA)
 
 
 def _basis(state: State) -> list[tuple[Stage, int]]:

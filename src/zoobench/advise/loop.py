@@ -18,6 +18,7 @@ from zoobench.advise.journal import Journal, read
 from zoobench.advise.needs import known, settle
 from zoobench.advise.nouns import (
     METHOD,
+    RAW,
     Action,
     Advice,
     Candidate,
@@ -105,6 +106,7 @@ def advise(request: AdviceRequest, say: Say = lambda line: None) -> Advice:
             )
             try:
                 ended = work.run()
+                work.check()
             finally:
                 journal.closed(work.spent)
 
@@ -221,10 +223,23 @@ class Session:
             if not self.worker.alive:
                 self._open()  # its time is no model's
                 continue
-            self.journal.begun(action, self.spent)
-            one = self._do(action)
-            self.journal.ended(one, self.spent)
-            self.say(_line(one, self.spent, self.request.budget, self.state.ladder))
+            self._step(action)
+
+    def check(self) -> None:
+        """Asks raw input on the furthest rung of probes, once, where time is left: data that it
+        answers as well need no network."""
+        rungs = dict.fromkeys(("probe", "control"), -1)
+        for one in self.journal.done:
+            if one.right or (one.stage, one.status) == ("control", "crash"):
+                rungs[one.stage] = max(rungs[one.stage], one.rung)
+        if rungs["probe"] > rungs["control"] and self._seconds() > 0 and self.worker.alive:
+            self._step(Action(RAW, "control", rungs["probe"], 0.0))
+
+    def _step(self, action: Action) -> None:
+        self.journal.begun(action, self.spent)
+        one = self._do(action)
+        self.journal.ended(one, self.spent)
+        self.say(_line(one, self.spent, self.request.budget, self.state.ladder))
 
     def _take(self, seconds: float = 0.0) -> None:
         """Notes the downloads that ended; waits so long for the next one."""
@@ -311,6 +326,13 @@ class Session:
         )
 
     def _cell(self, action: Action) -> Cell:
+        if action.stage == "control":
+            control = Ref.parse(RAW)
+            one = dataclasses.replace(
+                self.spec, models=(), datasets=(self._rung(action.rung),), methods=(),
+                controls=(control.name,),
+            )  # fmt: skip
+            return planning.plan(one)[0]
         name = METHOD.get(action.stage, "knn")
         recipe = dataclasses.asdict(action.recipe) if action.recipe else {}
         method = suite.MethodSpec(name, methods.params_of(methods.build(name, recipe)))
@@ -330,9 +352,10 @@ class Session:
 def _line(one: Done, spent: float, budget: float, rungs: tuple[Rung, ...]) -> str:
     name = Ref.parse(one.model).short
     what = {"pace": "a first look", "scores": "kNN, LogME, H-score", "probe": "linear probe"}
+    what["control"] = what["probe"]
     done = what.get(one.stage, one.stage)
     rung = rungs[one.rung]
-    many = rung.total if one.stage == "probe" else rung.train
+    many = rung.total if one.stage in ("probe", "control") else rung.train
     on = "" if one.stage == "pace" else f" on {many}"
     if one.status != "ok":
         told = f"{one.status}: {one.why}"

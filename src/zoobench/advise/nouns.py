@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 LADDER = 2
 """Version of what a rung's number means, in journals."""
 
-Stage = Literal["download", "pace", "scores", "probe", "fine-tune"]
+Stage = Literal["download", "pace", "scores", "probe", "fine-tune", "control"]
 
 
 def packed(right: NDArray[np.bool_]) -> str:
@@ -29,6 +29,9 @@ def unpacked(text: str, n: int) -> NDArray[np.float64]:
 
 METHOD = {"scores": "knn", "probe": "linear-probe", "fine-tune": "fine-tune"}
 """stage -> the method whose answers are judged there."""
+
+RAW = "control/raw-input"
+"""What is asked at the stage "control": whether the data need a network at all."""
 
 
 @dataclass(frozen=True)
@@ -212,6 +215,20 @@ class Standing:
 
 
 @dataclass(frozen=True)
+class RawInputResult:
+    """The linear probe of raw input, without any network, out of fold over the same `examples` as
+    the pick's: its accuracy with 95% limits, and the p-value of McNemar's test (two-sided) that
+    they differ. `beaten` where the pick is significantly better."""
+
+    value: float
+    low: float
+    high: float
+    examples: int
+    p: float
+    beaten: bool
+
+
+@dataclass(frozen=True)
 class Advice:
     """The answer. `standings` are best first; `pick` is the most accurate of them: that with the
     least expected loss, which stands in `loss`, against the true best of those measured.
@@ -220,6 +237,7 @@ class Advice:
     `tolerance` of the true best with probability 0.9, and `within` that probability of it.
     `untried` is the probability that the best is one that was not measured. `stages` are the
     seconds that each stage took. `needs` are the probes that both picks answered with yes.
+    `raw_input` is None where the budget did not reach it.
     """
 
     data: str
@@ -242,3 +260,4 @@ class Advice:
     sizes: Rung
     untried: float = 0.0
     needs: tuple[str, ...] = ()
+    raw_input: RawInputResult | None = None

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from zoobench.datasets.splits import bounded
 from zoobench.errors import CellError
 from zoobench.features.source import Features
 from zoobench.interfaces import Split, Splits
+from zoobench.methods.controls import RawFeatures, encoder
 from zoobench.schema import Cell, Record, Ref
 from zoobench.tasks.classification import labels_of
 from zoobench.workers.provenance import failed
@@ -179,7 +181,11 @@ class AdviceWorker:
 
         cell = record.cell
         splits = bench.given[cell.dataset]
-        source = bench.load(cell, methods.build(cell.method, cell.params)).features
+        source: Any = (
+            RawFeatures(encoder(splits.sealed()))
+            if cell.model.source == "control"
+            else bench.load(cell, methods.build(cell.method, cell.params)).features
+        )
         every = (splits.train, splits.valid, splits.test)
         features = torch.cat([source.features(split) for split in every]).to(source.device)
         labels = torch.from_numpy(np.concatenate([labels_of(s) for s in every])).to(source.device)

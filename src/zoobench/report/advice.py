@@ -20,7 +20,7 @@ def advice_text(found: Advice) -> list[str]:
     every += [*found.ruled_out, *(one.model for one in found.wanted)]
     refs = [Ref.parse(name) for name in every]
     names = {ref.text: label for ref, label in labels(refs).items()}
-    lines = _pick(found, names)
+    lines = [*_pick(found, names), *_raw_input(found)]
     lines += [_standing(one, names[one.candidate.model]) for one in found.standings]
     if found.needs:
         lines.append(f"Needed: {', '.join(found.needs)}. Only a yes keeps a need.")
@@ -92,6 +92,26 @@ def _cheapest(found: Advice, pick: Standing, names: dict[str, str]) -> str:
     return (
         f"Cheapest good enough: {_told(found, cheap, names)}; {sure}; {title} {spent} for {saved}."
     )
+
+
+def _raw_input(found: Advice) -> list[str]:
+    """Whether these data need a network."""
+    raw = found.raw_input
+    if raw is None:
+        if found.pick is None or found.pick.stage != "probe":
+            return []
+        failed = (one.why for one in found.done if one.stage == "control" and one.status != "ok")
+        why = next(failed, "the budget did not reach it")
+        return [f"Not compared with raw input: {why}.", ""]
+    value = with_interval(METRIC, raw.value, raw.low, raw.high)
+    told = f"Raw input, without a network: {METRIC} {value} on the same {raw.examples} examples."
+    if raw.beaten:
+        return [f"{told} The most accurate model beats it.", ""]
+    warned = (
+        "No model is shown to beat it: either these data need no network, or something spoils what "
+        "the networks are shown."
+    )
+    return [f"{told} {warned}", ""]
 
 
 def _untried(found: Advice) -> list[str]:
