@@ -61,8 +61,8 @@ def test_two_are_fetched_tried_and_ranked_and_three_faults_cost_one_each(
         assert len(why) == 3
         assert "Fetching 5 models that are not here, of unknown size (at most 5 GB)" in told
         assert "timm/u/a: downloaded 1.51 MB" in told
-        asked = [record.cell.model for record in store.load(tmp_path / "run").records]
-        commits = {model.revision for model in asked if model.source != "control"}
+        measured = [record.cell.model for record in store.load(tmp_path / "run").records]
+        commits = {model.revision for model in measured if model.source != "control"}
         assert commits == {hub.commit("u/a"), hub.commit("u/b")}, "pinned to what was fetched"
         downloads = [one for one in found["done"] if one["stage"] == "download"]
         assert sum(one["facts"]["download_bytes"] for one in downloads) > 3e6
