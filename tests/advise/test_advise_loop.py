@@ -98,7 +98,7 @@ def test_data_that_need_no_network_are_told(tmp_path: Path) -> None:
     assert not found.raw_input.beaten
     said = "\n".join(advice_text(found))
     assert "Raw input, without a network: accuracy 100.0" in said
-    assert "No model is shown to beat it" in said
+    assert "is not shown to beat it" in said
 
 
 def test_near_ties_climb_to_all_of_the_data_and_pay_for_each_example_once(tmp_path: Path) -> None:

@@ -33,6 +33,14 @@ def test_a_clear_winner_is_sure_and_near_ties_are_not() -> None:
     assert 0.2 < found.first[0] < 0.8
 
 
+def test_who_left_on_few_examples_is_not_taken_for_as_good_as_the_best() -> None:
+    """All three are right on the same 30 of 30; two of them on 300, too."""
+    few, more = np.ones(30), np.ones(300)
+    found = verdicts([{"a": few, "b": few, "c": few}, {"a": more, "b": more}], [0.1, 1.0])
+    assert found is not None
+    assert choose(found.scores, np.array([3.0, 2.0, 1.0]), 0.01).cheapest is None
+
+
 def test_who_left_early_keeps_a_chance_that_shrinks_with_the_difference() -> None:
     rng = np.random.default_rng(1)
     early = {"a": right(rng, 0.8), "b": right(rng, 0.79), "c": right(rng, 0.4)}
@@ -146,7 +154,7 @@ def test_the_probability_of_the_pick_is_calibrated(crossing: float) -> None:
         was.append([best == early.models[0], best == later.models[0]])
     gap = np.mean(said, axis=0) - np.mean(was, axis=0)
     assert (gap < 0.08).all(), "not too sure"
-    assert (gap > -0.12).all(), "nor too shy"
+    assert (gap > -0.125).all(), "nor too shy"
 
 
 def test_an_early_probability_leaves_the_untried_their_share() -> None:

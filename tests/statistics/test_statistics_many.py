@@ -249,5 +249,8 @@ def test_what_is_perfect_on_few_units_need_not_be_on_others(bounds: tuple[float,
         expected = (bounds[0] + width * low, bounds[0] + width * high)
         assert found == pytest.approx(expected)
         assert intervals.of_draws(value, np.full(2000, value), 12) == (value, value), "no bounds"
+    once = intervals.of_draws(1.0, np.ones(2000), 12, bounds=(0.0, 1.0))
+    lucky = intervals.of_draws(1.0, np.ones(2000), 12, 1e-6, 4.0, (0.0, 1.0))
+    assert lucky[0] < once[0] < 0.74, "training's luck makes nothing surer"
     inside = intervals.of_draws(0.25, np.full(2000, 0.25), 12, bounds=bounds)
     assert inside == (0.25, 0.25), "a constant that is no end of the range says nothing of others"

@@ -64,9 +64,11 @@ def conclude(data: Ref, out: Path, limits: Limits, state: State, ended: str) -> 
     for step in state.done:
         stages[step.stage] = stages.get(step.stage, 0.0) + step.seconds
     stages["reading, starting"] = state.spent - sum(stages.values())
+    chosen = picks(standings, found, limits)
+    pick = chosen["pick"]
     return Advice(
         data=data.short,
-        **picks(standings, found, limits),
+        **chosen,
         standings=standings,
         ruled_out={
             **{c.model: _untried(state, c) for c in state.candidates if c.model not in tried},
@@ -82,21 +84,24 @@ def conclude(data: Ref, out: Path, limits: Limits, state: State, ended: str) -> 
         sizes=state.ladder[-1],
         untried=1 - float(found.first.sum()) if found else 1.0,
         needs=limits.needs,
-        raw_input=_raw_input(state, standings[0].candidate.model) if standings else None,
+        raw_input=None if pick is None else _raw_input(state, pick.candidate.model),
     )
 
 
 def _raw_input(state: State, best: str) -> RawInputResult | None:
-    """How raw input did beside the probe of `best` on the same examples, where both were asked."""
-    one = next((d for d in reversed(state.done) if d.stage == "control" and d.right), None)
-    pick = one and state.find(best, "probe", one.rung)
-    if one is None or pick is None or not pick.right:
-        return None
-    n = state.ladder[one.rung].total
-    raw, own = unpacked(one.right, n), unpacked(pick.right, n)
-    ahead, behind = int((own > raw).sum()), int((own < raw).sum())
-    value, p = float(raw.mean()), float(mcnemar(ahead, behind))
-    return RawInputResult(value, *wilson(value, n), n, p, ahead > behind and p <= ALPHA)
+    """How raw input did beside the probe of `best` on the same examples, where both were asked.
+    The best is the best of all that were probed there, so that p is Bonferroni's."""
+    for one in reversed(state.done):
+        pick = state.find(best, "probe", one.rung)
+        if one.stage != "control" or not one.right or pick is None or not pick.right:
+            continue
+        n = state.ladder[one.rung].total
+        raw, own = unpacked(one.right, n), unpacked(pick.right, n)
+        ahead, behind = int((own > raw).sum()), int((own < raw).sum())
+        value = float(raw.mean())
+        p = min(1.0, float(mcnemar(ahead, behind)) * len(state.outcomes(one.rung)))
+        return RawInputResult(value, *wilson(value, n), n, p, ahead > behind and p <= ALPHA)
+    return None
 
 
 def _basis(state: State) -> list[tuple[Stage, int]]:

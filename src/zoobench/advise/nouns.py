@@ -217,8 +217,9 @@ class Standing:
 @dataclass(frozen=True)
 class RawInputResult:
     """The linear probe of raw input, without any network, out of fold over the same `examples` as
-    the pick's: its accuracy with 95% limits, and the p-value of McNemar's test (two-sided) that
-    they differ. `beaten` where the pick is significantly better."""
+    the pick's own probe: its accuracy with 95% limits, and the p-value of McNemar's test
+    (two-sided) that they differ, times the number of models probed on them. `beaten` where the pick
+    is significantly better."""
 
     value: float
     low: float
@@ -237,7 +238,7 @@ class Advice:
     `tolerance` of the true best with probability 0.9, and `within` that probability of it.
     `untried` is the probability that the best is one that was not measured. `stages` are the
     seconds that each stage took. `needs` are the probes that both picks answered with yes.
-    `raw_input` is None where the budget did not reach it.
+    `raw_input` is None where it was not asked on examples that the pick was probed on.
     """
 
     data: str

@@ -105,6 +105,8 @@ def verdicts(
         shift = np.mean([draws[name] for name in on], axis=0) - one.draws[:, at].mean(axis=1)
         least = np.sqrt(len(levels) - 1 - number) * DRIFT
         gone = max(least, drift(float(one.value.max()), shares[number]))
+        hidden = plausible.unseen(len(levels[number][here[0]])) * (1 + 1 / len(on))
+        gone = float(np.hypot(gone, np.sqrt(hidden)))
         for m, name in enumerate(here):
             if name not in value:
                 value[name] = mean + float(one.value[m])

@@ -153,7 +153,7 @@ def sample_of(
     options: dict[str, Any] = {
         "luck": luck,
         "shared_seeds": first.cell.shots is not None,
-        "bounds": _signed_bounds(metric),
+        "bounds": signed_bounds(metric),
     }
     if all(one.rows is not None for one in kept):
         rows = [sign * one.rows for one in kept if one.rows is not None]
@@ -184,16 +184,18 @@ def _unpaired(models: Sequence[Sequence[Record]], metric: str, luck: Luck | None
     seed = bootstrap.seed_of(models[0][0].cell.dataset.located, metric)
     one = many.sample_from_intervals(value, error, max(sizes, default=0), seed)
     if luck is None:
-        return one
+        low, high = np.clip([one.low, one.high], *signed_bounds(metric))
+        return dataclasses.replace(one, low=low, high=high)
     own = luck.variance / np.array([len(records) for records in models])
     half = student_quantile(luck.dof or np.inf) * np.sqrt(error**2 + own)
-    low, high = np.clip([value - half, value + half], *_signed_bounds(metric))
+    low, high = np.clip([value - half, value + half], *signed_bounds(metric))
     return dataclasses.replace(
         one, luck=own, dof=luck.dof or np.inf, low=low, high=high, lone=luck.lone
     )
 
 
-def _signed_bounds(metric: str) -> tuple[float, float]:
+def signed_bounds(metric: str) -> tuple[float, float]:
+    """What a metric, its sign turned where lower is better, lies within."""
     low, high = sorted(metrics.sign(metric) * end for end in bounds_of(metric))
     return low, high
 
@@ -275,7 +277,7 @@ def _error_of(records: Sequence[Record], metric: str) -> float:
 
 
 def _standard_error(m: Measurement) -> float:
-    if m.low is not None and m.high is not None:
+    if m.low is not None and m.high is not None and m.high > m.low:
         return (m.high - m.low) / 3.92
     if not metrics.bounded(m.metric):
         return abs(m.value)  # nothing is known of it

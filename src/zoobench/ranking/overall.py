@@ -13,7 +13,7 @@ from zoobench import metrics
 from zoobench.ranking.comparability import UNKNOWN
 from zoobench.ranking.generalization import mean_bounds
 from zoobench.ranking.nouns import TRUST, Flag, OverallRanking, OverallRow, Row, SectionRanking
-from zoobench.ranking.outcomes import costs_of, device_of
+from zoobench.ranking.outcomes import costs_of, device_of, signed_bounds
 from zoobench.schema import Ref, canonical
 from zoobench.statistics import bootstrap, intervals, many, plausible
 from zoobench.statistics.critical import critical_difference
@@ -133,7 +133,11 @@ def _overall(group: Sequence[Ranked]) -> OverallRanking | None:
     values = np.stack([one.value for one in samples])
     parts = _independent(samples, [_test_of(one) for one in common])
     general = len(parts) >= GENERAL and not _views(common)
-    mean = samples[0] if len(samples) == 1 else _mean(samples, parts if general else ())
+    mean = (
+        samples[0]
+        if len(samples) == 1
+        else _mean(samples, parts if general else (), signed_bounds(group[0].ranking.metric))
+    )
     p = many.pairwise(mean)
     rows = _rows(models, common, values, mean, p)
     first = group[0].ranking
@@ -154,7 +158,7 @@ def _overall(group: Sequence[Ranked]) -> OverallRanking | None:
         sections=tuple(one.ranking for one in group),
         p=many.holm_matrix(p, order),
         raw=_nested(p[np.ix_(order, order)]) if few else (),
-        posterior=_kept_posterior(mean, order) if few and not mean.lone else (),
+        posterior=_kept_posterior(mean, order) if few and not mean.lone and mean.groups > 1 else (),
         critical=critical_difference(
             models, np.stack([values[part].mean(axis=0) for part in parts])
         ),
@@ -174,12 +178,17 @@ def _independent(samples: Sequence[many.Sample], tests: Sequence[object]) -> lis
     return joined([{*one.units.tolist(), name} for one, name in named])
 
 
-def _mean(samples: Sequence[many.Sample], parts: Sequence[list[int]]) -> many.Sample:
+def _mean(
+    samples: Sequence[many.Sample],
+    parts: Sequence[list[int]],
+    bounds: tuple[float, float] = (-np.inf, np.inf),
+) -> many.Sample:
     """The mean over D datasets.
 
     Without `parts` the datasets stand for themselves: units move together wherever they stand.
     With them, groups of datasets that share no unit, the groups are what is drawn, so that the
-    intervals speak of datasets like these; what units and training add is in their spread.
+    intervals speak of datasets like these; what units and training add is in their spread. The
+    metric lies within `bounds`.
     """
     count = len(samples)
     value = np.mean([one.value for one in samples], axis=0)
@@ -200,11 +209,13 @@ def _mean(samples: Sequence[many.Sample], parts: Sequence[list[int]]) -> many.Sa
         dof = min(lucky, default=np.inf) if common == 0 else intervals.satterthwaite(*each)
     shares = all(one.shares for one in samples)
     rows = sum(one.n for one in samples)
+    # Datasets that all are perfect say little of others: nothing is said of how little.
+    within = (-np.inf, np.inf) if parts else bounds
     ends = [
-        _interval(draws[:, m], value[m], len(units), rows, luck[m] + common, dof, shares)
+        _interval(draws[:, m], value[m], len(units), rows, luck[m] + common, dof, shares, within)
         for m in range(len(value))
     ]
-    low, high = np.array(ends).T
+    low, high = np.clip(np.array(ends).T, *bounds)
     return dataclasses.replace(
         samples[0], value=value, low=low, high=high, draws=draws, luck=luck, common=common,
         dof=dof, seeds=np.min([one.seeds for one in samples], axis=0),
@@ -222,9 +233,10 @@ def _interval(
     luck: float,
     dof: float,
     shares: bool,
+    bounds: tuple[float, float],
 ) -> tuple[float, float]:
     if not shares:
-        return intervals.of_draws(float(value), draws, units, luck, dof)
+        return intervals.of_draws(float(value), draws, units, luck, dof, bounds)
     own = float(draws.var(ddof=1)) * units / max(units - 1, 1)
     free = intervals.satterthwaite((own, max(units - 1.0, 1.0)), (luck, dof))
     return intervals.of_mean_share(float(value), own + luck, rows, free)

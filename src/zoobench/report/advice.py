@@ -98,18 +98,20 @@ def _raw_input(found: Advice) -> list[str]:
     """Whether these data need a network."""
     raw = found.raw_input
     if raw is None:
-        if found.pick is None or found.pick.stage != "probe":
+        if found.pick is None or found.pick.stage == "scores":
             return []
-        failed = (one.why for one in found.done if one.stage == "control" and one.status != "ok")
-        why = next(failed, "the budget did not reach it")
+        asked = [one for one in found.done if one.stage == "control"]
+        why = "the budget did not reach it"
+        if asked:
+            why = asked[-1].why or "the most accurate model was not probed on the same examples"
         return [f"Not compared with raw input: {why}.", ""]
     value = with_interval(METRIC, raw.value, raw.low, raw.high)
     told = f"Raw input, without a network: {METRIC} {value} on the same {raw.examples} examples."
     if raw.beaten:
-        return [f"{told} The most accurate model beats it.", ""]
+        return [f"{told} The most accurate model's probe beats it.", ""]
     warned = (
-        "No model is shown to beat it: either these data need no network, or something spoils what "
-        "the networks are shown."
+        "The most accurate model's probe is not shown to beat it: either these data need no "
+        "network, or something spoils what the networks are shown."
     )
     return [f"{told} {warned}", ""]
 

@@ -104,7 +104,8 @@ def of_draws(
     one side of those of the set, as those of a set do of the truth. They are moved apart for few
     units (by Student's t) and for the variance `luck` that comes from training, and extended to
     hold `value`. The metric lies within `bounds`; where every draw is one of them, all units were
-    perfect or none was, and Clopper and Pearson's interval says how many others need not be.
+    perfect or none was, and Clopper and Pearson's interval says how many others need not be. It
+    takes all units; a metric that rests on few of them (a rare class) has a wider one.
     """
     if units == 1:
         # Of one unit nothing is known; of a metric without bounds there is no way to say so.
@@ -115,15 +116,22 @@ def of_draws(
     spread = np.sqrt((own + luck) / draws.var(ddof=1)) if own > 0 else 1.0
     apart = student_quantile(freedom) / Z * spread
     low, high = middle + apart * (low - middle), middle + apart * (high - middle)
-    if luck == 0 and np.isfinite(bounds).all() and float(np.ptp(draws)) <= SAME:
-        at = (value - bounds[0]) / (bounds[1] - bounds[0])
-        if min(at, 1 - at) <= SAME:
-            ends = clopper_pearson(float(round(at)), units)
-            low, high = (bounds[0] + (bounds[1] - bounds[0]) * end for end in ends)
-    if own == 0 and luck > 0:
-        half = student_quantile(dof) * luck**0.5
-        low, high = value - half, value + half
+    if float(np.ptp(draws)) <= SAME:
+        low, high = _of_equal(value, units, bounds)
+        half = student_quantile(dof) * luck**0.5 if luck > 0 else 0.0
+        low, high = value - np.hypot(value - low, half), value + np.hypot(high - value, half)
     return max(min(low, value), bounds[0]), min(max(high, value), bounds[1])
+
+
+def _of_equal(value: float, units: int, bounds: tuple[float, float]) -> tuple[float, float]:
+    """The ends where no draw differs from `value`: at an end of finite bounds Clopper and Pearson's
+    of so many units, elsewhere the value itself."""
+    width = bounds[1] - bounds[0]
+    at = (value - bounds[0]) / width if np.isfinite(bounds).all() else 0.5
+    if min(at, 1 - at) > SAME:
+        return value, value
+    low, high = clopper_pearson(float(round(at)), units)
+    return bounds[0] + width * low, bounds[0] + width * high
 
 
 def of_ratio(

@@ -151,6 +151,7 @@ def with_seeds(
     right_or_wrong = [share and bool(np.isin(r, (0, 1)).all()) for r in rows or ()]
     binary = rows is not None and all(right_or_wrong)
     ends_at = bounds or (-np.inf, np.inf)
+    width = ends_at[1] - ends_at[0] if np.isfinite(ends_at).all() else float(binary)
     ends = [
         intervals.of_share(rows[m].mean(axis=0, dtype=np.float64), units, own[m], dof)
         # As a record has it, whatever the other models' values are.
@@ -178,7 +179,7 @@ def with_seeds(
         n=len(units),
         lone=luck is not None and luck.lone,
         shares=binary,
-        unseen=plausible.unseen(groups) if binary else 0.0,
+        unseen=plausible.unseen(groups) * width**2,
     )
 
 
