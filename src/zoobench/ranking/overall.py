@@ -210,9 +210,9 @@ def _mean(
     shares = all(one.shares for one in samples)
     rows = sum(one.n for one in samples)
     # Datasets that all are perfect say little of others: nothing is said of how little.
-    within = (-np.inf, np.inf) if parts else bounds
+    within = None if shares else (-np.inf, np.inf) if parts else bounds
     ends = [
-        _interval(draws[:, m], value[m], len(units), rows, luck[m] + common, dof, shares, within)
+        _interval(draws[:, m], value[m], len(units), rows, luck[m] + common, dof, within)
         for m in range(len(value))
     ]
     low, high = np.clip(np.array(ends).T, *bounds)
@@ -232,10 +232,10 @@ def _interval(
     rows: int,
     luck: float,
     dof: float,
-    shares: bool,
-    bounds: tuple[float, float],
+    bounds: tuple[float, float] | None,
 ) -> tuple[float, float]:
-    if not shares:
+    """Of a mean within `bounds`; of shares of right answers they are None."""
+    if bounds is not None:
         return intervals.of_draws(float(value), draws, units, luck, dof, bounds)
     own = float(draws.var(ddof=1)) * units / max(units - 1, 1)
     free = intervals.satterthwaite((own, max(units - 1.0, 1.0)), (luck, dof))
