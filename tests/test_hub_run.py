@@ -90,6 +90,7 @@ def test_a_profile_fetches_no_weights(tmp_path: Path, hub: HubStub) -> None:
     assert "not downloaded yet, and HF_HUB_OFFLINE forbids fetching it" in told
 
 
+@pytest.mark.rare
 def test_classes_are_told_by_their_names_through_the_hub(tmp_path: Path) -> None:
     """A CLIP and a SigLIP of random weights, beside few-shot probes of theirs: chance, and said."""
     for kind in KINDS:
@@ -132,6 +133,7 @@ def test_classes_are_told_by_their_names_through_the_hub(tmp_path: Path) -> None
 
 
 # The other faults, without a whole run for each: tests/models/test_models_hub.py.
+@pytest.mark.rare
 @pytest.mark.parametrize(("fault", "says"), [("corrupt", "damaged")])
 def test_a_faulty_hub_costs_its_own_model_only(
     tmp_path: Path, suite: Path, hub: HubStub, fault: str, says: str

@@ -84,6 +84,7 @@ def broken(*_: Any, **__: Any) -> Any:
     raise RuntimeError("no such kernel\nand more")
 
 
+@pytest.mark.rare
 @pytest.mark.usefixtures("inductor")
 def test_compiled_cells_answer_as_plain_ones_and_their_times_stand_apart() -> None:
     plain, quick = run(False), run(True)

@@ -152,6 +152,7 @@ def interval(name: str, splits: Splits, model: str = "") -> tuple[float, float, 
 MINILM = "packaged/minilm-l6-v2"
 
 
+@pytest.mark.rare
 def test_pretrained_words_are_clearly_better_than_random_ones_and_than_none() -> None:
     splits = packaged("home-slots", "max_train=250&max_valid=60&max_test=200")
     low, _, _ = interval("linear-probe", splits, MINILM)

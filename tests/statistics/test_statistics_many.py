@@ -59,7 +59,9 @@ def test_the_tie_group_holds_the_true_best_and_its_probability_is_calibrated(tru
     assert unreliable(claims) < 0.05
 
 
-@pytest.mark.parametrize(("models", "runs"), [(2, 300), (5, 150)])
+@pytest.mark.parametrize(
+    ("models", "runs"), [pytest.param(2, 300, marks=pytest.mark.rare), (5, 150)]
+)
 def test_few_models_are_calibrated_over_worlds_and_never_far_off_in_one(
     models: int, runs: int
 ) -> None:

@@ -65,6 +65,7 @@ def test_strata_are_quantiles_of_at_least_five(numbers: list[float]) -> None:
         assert len(set(strata[targets.values == value])) == 1, "equal numbers share one"
 
 
+@pytest.mark.rare
 def test_ratings_of_words_rank_sentences_above_word_vectors_above_controls(tmp_path: Path) -> None:
     file = write_suite(
         tmp_path / "valence.toml",

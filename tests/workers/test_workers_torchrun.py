@@ -169,6 +169,7 @@ def test_a_rank_that_fails_says_why(device: str, tmp_path: Path) -> None:
         torchrun.Processes(cell, device, 1).train(1e-3, 1)
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.xdist_group("teams")
 def test_a_team_of_one_trains_what_the_process_itself_would(device: str, tmp_path: Path) -> None:
