@@ -356,8 +356,10 @@ class Session:
 
 def _line(one: Done, spent: float, budget: float, rungs: tuple[Rung, ...]) -> str:
     name = Ref.parse(one.model).short
-    what = {"pace": "a first look", "scores": "kNN, LogME, H-score", "probe": "linear probe"}
-    what["control"] = what["probe"]
+    what = {
+        "pace": "a first look", "scores": "kNN, LogME, H-score", "probe": "linear probe",
+        "control": "linear probe",
+    }  # fmt: skip
     done = what.get(one.stage, one.stage)
     rung = rungs[one.rung]
     many = rung.total if one.stage in ("probe", "control") else rung.train
